@@ -1,0 +1,116 @@
+"""Training states and models as safetensors: no pickle is ever read, and a damaged file is noticed.
+
+A training state is `epoch-0007.safetensors`: the tensors, and as metadata the JSON of the rest with a SHA-256 of
+the tensors. A trial keeps its last two, so that the one before serves when the last is damaged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from scl.config import UserError
+
+
+class Files(Protocol):
+    """The part of `scl.storage.Folder` that is needed here, so that training needs no pyarrow."""
+
+    def names(self) -> list[str]: ...
+    def read(self, name: str) -> bytes: ...
+    def write(self, name: str, content: bytes) -> None: ...
+    def remove(self, name: str) -> None: ...
+
+
+class Damaged(Exception):
+    """A file that is not what was once written."""
+
+
+def pack(tensors: dict[str, Tensor], record: dict[str, Any]) -> bytes:
+    """Tensors and a JSON-able record as the bytes of one safetensors file."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save_tensors(tensors, {"record": json.dumps(record), "sha256": _digest(tensors)})
+
+
+def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the record; raises Damaged where the bytes are not as `pack` made them."""
+    try:
+        tensors = load_tensors(content)
+        (length,) = struct.unpack("<Q", content[:8])
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        if metadata["sha256"] != _digest(tensors):
+            raise Damaged("its checksum does not match")
+        return tensors, json.loads(metadata["record"])
+    except (SafetensorError, ValueError, KeyError, struct.error) as error:
+        raise Damaged(str(error)) from None
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_epoch(files: Files, epoch: int, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+    """Write the state after `epoch`, keep the one before it, drop older ones."""
+    files.write(f"epoch-{epoch:05d}.safetensors", pack(tensors, record))
+    for name in _epochs(files)[:-2]:
+        files.remove(name)
+
+
+def load_last_epoch(files: Files) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The last state that is whole, or None. A damaged one is removed, and the one before it taken."""
+    for name in reversed(_epochs(files)):
+        try:
+            return unpack(files.read(name))
+        except Damaged:
+            files.remove(name)
+    return None
+
+
+def drop_epochs(files: Files) -> None:
+    for name in _epochs(files):
+        files.remove(name)
+
+
+def _epochs(files: Files) -> list[str]:
+    return [name for name in files.names() if name.startswith("epoch-")]
+
+
+def load_weights(path: str) -> dict[str, Tensor]:
+    """A user's checkpoint as a state dict: safetensors, or a PyTorch file read with `weights_only=True`.
+
+    Raises:
+        UserError: no such file, or neither format. Nothing in the file is executed.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"--teacher {path!r}: no such file")
+    way_out = "give a .safetensors file, or torch.save(model.state_dict(), PATH)"
+    content = file.read_bytes()
+    try:
+        return dict(load_tensors(content))
+    except (SafetensorError, ValueError):
+        pass
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a hostile or broken file provokes: it is refused, not executed
+        reason = str(error).strip().splitlines()[0][:200]
+        raise UserError(f"--teacher {path!r} is not a checkpoint that can be read safely ({reason}); {way_out}") from None
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"--teacher {path!r} holds no state dict of tensors; {way_out}")
+    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}

@@ -1,0 +1,184 @@
+"""An arm's objective: cross-entropy plus weighted transfer losses, each fed with what it compares.
+
+The learned parts (connectors, variances, embeddings) live here and not in the student: they train with it, are
+saved beside it, and do not count as its parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scl import losses
+from scl.config import Config, Term, UserError
+
+Features = tuple[list[Tensor], Tensor]  # guided maps, shallow to deep, and logits
+
+# What each loss compares: logits, the pooled last guided map, guided maps one by one, or neighbouring pairs.
+FEEDS: dict[str, str] = {
+    "kd": "logits",
+    "dkd": "logits",
+    "dist": "logits",
+    "cc": "embedding",
+    "rkd": "embedding",
+    "pkt": "embedding",
+    "channel": "maps",
+    "spatial": "maps",
+    "hint": "maps",
+    "at": "maps",
+    "sp": "maps",
+    "vid": "maps",
+    "nst": "maps",
+    "ickd": "maps",
+    "fsp": "pairs",
+}
+FUNCTIONS: dict[str, Any] = {
+    "channel": losses.channel_correlation,
+    "spatial": losses.spatial_correlation,
+    **{name: getattr(losses, name) for name in FEEDS if name not in ("channel", "spatial")},
+}
+LEARNED = ("cc", "vid", "ickd")
+# The published choice of guided layers; a loss that is not named here compares all.
+LAYERS: dict[str, tuple[int, ...]] = {"hint": (1,), "sp": (-1,), "ickd": (-1,)}
+# Compared channel by channel, hence through a connector where the widths differ.
+SAME_CHANNELS = ("channel", "hint", "fsp")
+# Compared location by location, hence the larger map is average-pooled to the size of the smaller.
+SAME_SIZE = ("hint", "at", "vid", "nst")
+
+
+class Objective(nn.Module):
+    """Cross-entropy and the transfer losses of one configuration, for a student and its teacher.
+
+    `student` and `teacher` are features of an example batch (any content): they give the shapes. `teacher` may
+    be None where no term needs it.
+
+    Raises:
+        UserError: a term names a guided layer that is not there, or cannot compare these two.
+    """
+
+    def __init__(self, config: Config, student: Features, teacher: Features | None) -> None:
+        super().__init__()
+        self.config = config
+        self.terms = {name: term for name, term in config.losses.items() if term.weight > 0}
+        self.pairs: dict[str, list[tuple[int, int]]] = {}
+        self.connectors = nn.ModuleDict()
+        self.learned = nn.ModuleDict()
+        for name, term in self.terms.items():
+            if teacher is None:
+                raise UserError(f"loss {name!r} needs a teacher")
+            self.pairs[name] = _layer_pairs(name, term, len(student[0]), len(teacher[0]))
+            self._check(name, term, student, teacher)
+            self._add_parts(name, term, student, teacher)
+
+    @property
+    def term_names(self) -> list[str]:
+        return ["ce", *self.terms] if self.config.ce > 0 else list(self.terms)
+
+    def weight(self, name: str, epoch: int) -> float:
+        """The factor of a term in an epoch (from 1): its ramp, its weight, its end."""
+        if name == "ce":
+            return self.config.ce
+        term = self.terms[name]
+        if term.end is not None and epoch > term.end:
+            return 0.0
+        return term.weight * min(1.0, epoch / term.warmup) if term.warmup else term.weight
+
+    def forward(self, student: Features, teacher: Features | None, target: Tensor, epoch: int) -> dict[str, Tensor]:
+        """The unweighted value of each term that has a weight in this epoch: {name: scalar, float32}."""
+        values = {}
+        for name in self.term_names:
+            if self.weight(name, epoch) == 0:
+                continue
+            if name == "ce":
+                values[name] = F.cross_entropy(student[1], target, label_smoothing=self.config.label_smoothing)
+            else:
+                assert teacher is not None
+                values[name] = self._transfer(name, self.terms[name], student, teacher, target)
+        return values
+
+    def _transfer(self, name: str, term: Term, student: Features, teacher: Features, target: Tensor) -> Tensor:
+        loss = self._function(name, term)
+        feed = _feed(term)
+        if feed == "logits":
+            extra = (target,) if term.loss == "dkd" else ()
+            return loss(student[1], teacher[1], *extra)
+        if feed == "embedding":
+            return loss(_embedding(student), _embedding(teacher))
+        matched = [self._match(name, term, i, student[0][i], teacher[0][j]) for i, j in self.pairs[name]]
+        if feed == "pairs":
+            values = [
+                loss((s, s_next), (t, t_next)) for (s, t), (s_next, t_next) in zip(matched, matched[1:], strict=False)
+            ]
+        elif name in self.learned:
+            values = [part(s, t) for part, (s, t) in zip(self.learned[name], matched, strict=True)]  # type: ignore[arg-type]
+        else:
+            values = [loss(s, t) for s, t in matched]
+        return torch.stack(values).sum()
+
+    def _function(self, name: str, term: Term) -> Any:
+        if name in self.learned and _feed(term) == "embedding":
+            return self.learned[name]
+        function = term.loss if callable(term.loss) else FUNCTIONS[str(term.loss)]
+        return partial(function, **term.options)
+
+    def _match(self, name: str, term: Term, layer: int, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Connect unequal channels, pool unequal sizes, where this loss needs them equal."""
+        key = f"{name}-{layer}"
+        if key in self.connectors:
+            s = self.connectors[key](s)
+        if term.loss in SAME_SIZE and s.shape[2:] != t.shape[2:]:
+            size = (min(s.shape[2], t.shape[2]), min(s.shape[3], t.shape[3]))
+            s, t = F.adaptive_avg_pool2d(s, size), F.adaptive_avg_pool2d(t, size)
+        return s, t
+
+    def _check(self, name: str, term: Term, student: Features, teacher: Features) -> None:
+        for i, j in self.pairs[name]:
+            for who, map_ in (("student", student[0][i]), ("teacher", teacher[0][j])):
+                where = f"loss {name!r} at guided layer {i} ({who}, {tuple(map_.shape[1:])})"
+                if term.loss == "spatial" and map_.shape[2] * map_.shape[3] < 2:
+                    raise UserError(f"{where}: one location has no correlations; choose other layers=…")
+                if term.loss == "channel" and map_.shape[1] < 2:
+                    raise UserError(f"{where}: one channel has no correlations; choose other layers=…")
+
+    def _add_parts(self, name: str, term: Term, student: Features, teacher: Features) -> None:
+        if term.loss in LEARNED:
+            build = partial(FUNCTIONS[str(term.loss)], **term.options)
+            if _feed(term) == "embedding":
+                self.learned[name] = build(_embedding(student).shape[1], _embedding(teacher).shape[1])
+            else:
+                shapes = [(student[0][i].shape[1], teacher[0][j].shape[1]) for i, j in self.pairs[name]]
+                self.learned[name] = nn.ModuleList([build(*channels) for channels in shapes])
+        elif term.loss in SAME_CHANNELS:
+            for i, j in self.pairs[name]:
+                c, d = student[0][i].shape[1], teacher[0][j].shape[1]
+                if c != d:
+                    self.connectors[f"{name}-{i}"] = nn.Sequential(nn.Conv2d(c, d, 1, bias=False), nn.BatchNorm2d(d))
+
+
+def _feed(term: Term) -> str:
+    return "maps" if callable(term.loss) else FEEDS[str(term.loss)]
+
+
+def _embedding(features: Features) -> Tensor:
+    """The pooled last guided map (B, C): its self-taught channels are cut off before pooling."""
+    return features[0][-1].mean((2, 3))
+
+
+def _layer_pairs(name: str, term: Term, student: int, teacher: int) -> list[tuple[int, int]]:
+    """Guided layers of student and teacher that meet, matched from the deepest: the i-th of n meets that share
+    of the teacher's. Equal counts meet one to one; plain3's two meet the teacher's second and fourth."""
+    chosen: Sequence[int] = range(student)
+    wanted = term.layers if term.layers is not None else LAYERS.get(str(term.loss))
+    if wanted is not None:
+        wrong = [i for i in wanted if not -student <= i < student]
+        if wrong and term.layers is not None:
+            raise UserError(f"loss {name!r}: no guided layer {wrong[0]}; valid: {-student} to {student - 1}")
+        chosen = sorted({min(i, student - 1) % student for i in wanted})
+    if _feed(term) == "pairs" and len(chosen) < 2:
+        raise UserError(f"loss {name!r} compares neighbouring guided layers and needs two, got {len(chosen)}")
+    return [(i, -(-(i + 1) * teacher // student) - 1) for i in chosen]  # ceil((i + 1) · T / S)

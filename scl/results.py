@@ -1,0 +1,296 @@
+"""The store of a study: every number of every trial, in Parquet.
+
+    OUT/STUDY/study.json            what was planned, by which command, on what
+              trials.parquet        a row a trial
+              epochs.parquet        a row a trial × epoch
+              predictions.parquet   a row a trial: the predicted class of each test image
+              parts/                finished trials not yet folded into the three files above
+
+A worker writes one part file when a trial ends: one row with its epochs and predictions nested, so that a trial
+is there whole or not at all. `compact` folds parts in. Reading never needs it: `load` reads parts as well.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scl.config import UserError
+from scl.storage import Folder, open_folder
+
+SCHEMA_VERSION = 1
+
+_STRINGS = ("trial_id", "study", "arm", "config_id")
+_TIME = pa.timestamp("ms", tz="UTC")
+
+# Besides these, a typed `param.*` column for each field of the configuration.
+TRIALS = pa.schema(
+    [
+        *[pa.field(name, pa.string()) for name in _STRINGS],
+        pa.field("seed", pa.int64()),
+        pa.field("state", pa.string()),  # completed, pruned, failed
+        pa.field("error", pa.string()),
+        pa.field("config_json", pa.string()),
+        pa.field("teacher_id", pa.string()),
+        *[
+            pa.field(name, pa.float64())
+            for name in (
+                "teacher_test_acc",
+                "val_acc",  # of the last epoch reached, as test_acc
+                "test_acc",
+                "test_acc_at_best_val",
+                "test_acc_best",  # chosen on the test set itself: optimistic
+                "test_acc5",
+                "test_loss",
+                "agreement",  # share of test images on which student and teacher predict the same class
+                "teacher_kl",  # mean KL(teacher ‖ student) on the test set, in nats
+                "ece",  # expected calibration error on the test set, 15 equal bins
+            )
+        ],
+        pa.field("params", pa.int64()),
+        pa.field("macs", pa.int64()),
+        pa.field("latency_ms", pa.float64()),
+        pa.field("epochs", pa.int64()),
+        pa.field("best_epoch", pa.int64()),
+        pa.field("train_seconds", pa.float64()),
+        pa.field("images_per_second", pa.float64()),
+        pa.field("device", pa.string()),
+        pa.field("cohort_size", pa.int64()),
+        pa.field("restarts", pa.int64()),
+        pa.field("started", _TIME),
+        pa.field("ended", _TIME),
+    ]
+)
+
+# Besides these, float32 columns `term.NAME` and `weighted.NAME` for each loss term.
+EPOCHS = pa.schema(
+    [
+        pa.field("trial_id", pa.string()),
+        pa.field("epoch", pa.int32()),  # from 1
+        *[
+            pa.field(name, pa.float32())
+            for name in ("lr", "train_loss", "train_acc", "val_loss", "val_acc", "test_acc")
+        ],
+    ]
+)
+
+PREDICTIONS = pa.schema([pa.field("trial_id", pa.string()), pa.field("predicted", pa.list_(pa.uint16()))])
+
+
+@dataclass(frozen=True)
+class Results:
+    """A store as read: `trials` and `epochs` as frames, `study` as the dict of study.json."""
+
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    study: dict[str, Any]
+
+    def cells(self) -> pd.DataFrame:
+        """The present plan, a row a cell: arm, seed, trial_id and state, which may be `missing`."""
+        plan = pd.DataFrame(self.study.get("plan", []), columns=["arm", "seed", "trial_id"])
+        states = self.trials.set_index("trial_id")["state"]
+        plan["state"] = plan["trial_id"].map(states).fillna("missing")
+        return plan
+
+    def planned(self) -> pd.DataFrame:
+        """The rows of `trials` that belong to the present plan, in the plan's order."""
+        order = {cell["trial_id"]: i for i, cell in enumerate(self.study.get("plan", []))}
+        rows = self.trials[self.trials["trial_id"].isin(list(order))]
+        return rows.iloc[np.argsort(rows["trial_id"].map(order).to_numpy(), kind="stable")].reset_index(drop=True)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def write_part(
+    store: Folder,
+    trial: Mapping[str, Any],
+    epochs: list[dict[str, Any]],
+    predicted: np.ndarray | None,
+) -> None:
+    """Write one ended trial: its row, its epochs and its test predictions, in one atomic file."""
+    schema = _widened(TRIALS, [trial])
+    for name in trial:
+        if name not in schema.names:
+            raise ValueError(f"{name!r} is not a column of trials.parquet")
+    epoch_schema = _widened(EPOCHS, epochs)
+    row = {
+        **{name: [trial.get(name)] for name in schema.names},
+        "nested_epochs": [epochs],
+        "nested_predicted": [None if predicted is None else predicted.astype(np.uint16)],
+    }
+    nested = [
+        pa.field("nested_epochs", pa.list_(pa.struct(list(epoch_schema)))),
+        pa.field("nested_predicted", pa.list_(pa.uint16())),
+    ]
+    table = pa.Table.from_pydict(row, schema=pa.schema([*schema, *nested]))
+    (store / "parts").write(f"{trial['trial_id']}-{secrets.token_hex(4)}.parquet", _parquet(table))
+
+
+def compact(store: Folder, study: Mapping[str, Any]) -> None:
+    """Fold the part files into the three tables. Safe to be killed anywhere: parts go last.
+
+    Rows are kept for ever; of several rows of one trial a completed one stays, else the latest. Rows that the
+    present plan names take its arm names, so that renaming an arm retrains nothing.
+    """
+    names = (store / "parts").names()
+    trials, epochs, predictions = _tables(store, names)
+    plan = {cell["trial_id"]: cell["arm"] for cell in study.get("plan", [])}
+    if plan and len(trials):
+        arms = [plan.get(i, a) for i, a in zip(trials["trial_id"].to_pylist(), trials["arm"].to_pylist(), strict=True)]
+        trials = trials.set_column(trials.schema.get_field_index("arm"), "arm", pa.array(arms, pa.string()))
+    # Trials last: it says what is finished, so nothing it names may still be missing beside it.
+    for file, table in (("predictions", predictions), ("epochs", epochs), ("trials", trials)):
+        store.write(f"{file}.parquet", _parquet(table))
+    for name in names:
+        (store / "parts").remove(name)
+
+
+def write_study(store: Folder, study: Mapping[str, Any]) -> None:
+    store.write("study.json", json.dumps(study, indent=1, allow_nan=False).encode())
+
+
+def read_study(store: Folder) -> dict[str, Any]:
+    """The dict of study.json; raises UserError where there is none, or none that can be read."""
+    try:
+        study = json.loads(store.read("study.json"))
+    except FileNotFoundError:
+        raise UserError(f"no results in {store}: study.json is not there; run the study first") from None
+    except ValueError as error:
+        raise UserError(f"{store}/study.json is not JSON: {error}; delete it and run the study again") from None
+    if study.get("schema_version", 0) > SCHEMA_VERSION:
+        raise UserError(
+            f"{store} was written by a newer scl (schema {study['schema_version']}, this one reads {SCHEMA_VERSION})"
+        )
+    return dict(study)
+
+
+def load(path: str) -> Results:
+    """Read the store at a path or URI (`results/ablation`, `s3://bucket/results/ablation`).
+
+    Raises:
+        UserError: there is no store.
+    """
+    return read(open_folder(path))
+
+
+def read(store: Folder) -> Results:
+    study = read_study(store)
+    trials, epochs, _ = _tables(store, (store / "parts").names())
+    return Results(trials.to_pandas(), epochs.to_pandas(), study)
+
+
+def read_trials(store: Folder) -> pd.DataFrame:
+    """The rows of all ended trials alone, parts included; empty where there are none."""
+    return _tables(store, (store / "parts").names())[0].to_pandas()
+
+
+def read_predictions(store: Folder) -> pd.DataFrame:
+    """trial_id and `predicted`, an array of the predicted class of each test image, in the data's order.
+
+    The row `labels` holds the true classes, and a teacher stands under its own id.
+    """
+    return _tables(store, (store / "parts").names())[2].to_pandas()
+
+
+def write_reference_predictions(store: Folder, rows: Mapping[str, np.ndarray]) -> None:
+    """Add rows that belong to no trial: the true `labels`, the teachers' predictions."""
+    old = _read_table(store, "predictions", PREDICTIONS)
+    new = pa.Table.from_pydict(
+        {"trial_id": list(rows), "predicted": [v.astype(np.uint16) for v in rows.values()]}, schema=PREDICTIONS
+    )
+    keep = pa.array([i not in rows for i in old["trial_id"].to_pylist()], pa.bool_())
+    store.write("predictions.parquet", _parquet(pa.concat_tables([old.filter(keep), new])))
+
+
+def _widened(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Schema:
+    """The schema with the rows' own columns: typed `param.*`, float32 `term.*` and `weighted.*`."""
+    types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+    extra: dict[str, pa.DataType] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name.startswith("param."):
+                extra[name] = types[type(value)]
+            elif name.startswith(("term.", "weighted.")):
+                extra[name] = pa.float32()
+    return pa.schema([*schema, *[pa.field(name, kind) for name, kind in extra.items()]])
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _read_table(store: Folder, file: str, schema: pa.Schema) -> pa.Table:
+    if not store.exists(f"{file}.parquet"):
+        return schema.empty_table()
+    return pq.read_table(pa.BufferReader(store.read(f"{file}.parquet")))
+
+
+def _read_part(store: Folder, name: str) -> pa.Table | None:
+    """A part as a table; one that cannot be read (a disk's fault) is set aside and its trial runs again."""
+    parts = store / "parts"
+    try:
+        return pq.read_table(pa.BufferReader(parts.read(name)))
+    except FileNotFoundError:
+        return None  # folded in by a live run since it was listed
+    except (pa.ArrowException, OSError):
+        (store / "damaged").write(name, parts.read(name))
+        parts.remove(name)
+        return None
+
+
+def _tables(store: Folder, part_names: list[str]) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """trials, epochs and predictions with the parts folded in, one row a trial (× epoch)."""
+    trials = _read_table(store, "trials", TRIALS)
+    epochs = _read_table(store, "epochs", EPOCHS)
+    predictions = _read_table(store, "predictions", PREDICTIONS)
+    parts = [part for part in (_read_part(store, name) for name in part_names) if part is not None]
+    if not parts:
+        return trials, epochs, predictions
+
+    rows = pa.concat_tables([p.drop_columns(["nested_epochs", "nested_predicted"]) for p in parts], promote_options="permissive")
+    every = pa.concat_tables([trials, rows], promote_options="permissive")
+    # Of a trial's rows a completed one stays, else the latest; `source` says where the kept row came from.
+    frame = pd.DataFrame(
+        {
+            "trial_id": every["trial_id"].to_pylist(),
+            "done": np.array(every["state"].to_pylist(), dtype=object) == "completed",
+            "ended": every["ended"].to_pandas(),
+            "source": [-1] * len(trials) + list(range(len(parts))),
+            "row": range(len(every)),
+        }
+    )
+    kept = frame.sort_values(["done", "ended", "source"], kind="stable").drop_duplicates("trial_id", keep="last")
+    kept = kept.sort_values("row")
+    fresh = kept[kept["source"] >= 0]
+    replaced = set(fresh["trial_id"])
+
+    def without_replaced(table: pa.Table) -> pa.Table:
+        keep = ~pd.Series(table["trial_id"].to_pylist(), dtype=object).isin(replaced).to_numpy(dtype=bool)
+        return table.filter(pa.array(keep, pa.bool_()))
+
+    new_epochs, new_predictions = [], []
+    for source, trial_id in zip(fresh["source"], fresh["trial_id"], strict=True):
+        part = parts[source]
+        nested = part["nested_epochs"].combine_chunks().flatten()
+        if len(nested):
+            new_epochs.append(pa.Table.from_struct_array(nested))
+        predicted = part["nested_predicted"]
+        if predicted.null_count == 0:
+            new_predictions.append(pa.Table.from_arrays([pa.array([trial_id]), predicted.combine_chunks()], schema=PREDICTIONS))
+    epochs = pa.concat_tables([without_replaced(epochs), *new_epochs], promote_options="permissive")
+    predictions = pa.concat_tables([without_replaced(predictions), *new_predictions], promote_options="permissive")
+    return every.take(pa.array(kept["row"].to_numpy())), epochs, predictions

@@ -1,0 +1,177 @@
+"""A study: arms × seeds → cells with stable ids → cohorts. Plain data; imports neither torch nor Ray."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from scl.config import RESULTS_VERSION, Config, UserError, requested, sha256, unknown
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a data set changes: fields of the students' base configuration and of the teacher's."""
+
+    student: Mapping[str, Any] = field(default_factory=dict)
+    teacher: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question and the trials that answer it.
+
+    arms: name → the fields that it changes in `base`. baseline: the arm that all are compared with.
+    settings: data set name → what changes there.
+    """
+
+    name: str
+    question: str
+    arms: Mapping[str, Mapping[str, Any]]
+    base: Config = field(default_factory=Config)
+    teacher: Config = field(default_factory=lambda: Config(student="plain11"))
+    baseline: str = "baseline"
+    seeds: int = 3
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name):
+            raise UserError(
+                f"study name {self.name!r}: it names a folder, so 1-64 letters, digits, '.', '_' or '-', "
+                "the first a letter or digit"
+            )
+        if self.baseline not in self.arms:
+            raise UserError(unknown("baseline", self.baseline, self.arms))
+        for arm in self.arms:
+            if not arm.strip() or len(arm) > 300 or any(ord(c) < 32 for c in arm):
+                raise UserError(f"arm name {arm!r}: 1-300 printable characters")
+
+    def resolve(
+        self, data: str, only: Sequence[str] | None, student: Mapping[str, Any], teacher: Mapping[str, Any]
+    ) -> tuple[dict[str, Config], Config]:
+        """The arms' configurations and the teacher's, for a data set and with flags applied on top.
+
+        Args:
+            only: names of arms to keep, beside the baseline; None keeps all.
+            student, teacher: fields set by flags.
+
+        Raises:
+            UserError: an arm, a field or a value does not exist; two arms are one configuration.
+        """
+        if only is not None:
+            wrong = [unknown("arm", name, self.arms) for name in only if name not in self.arms]
+            if wrong:
+                raise UserError("; ".join(wrong))
+        setting = self.settings.get(data, Setting())
+        base = self.base.replace(**{**setting.student, **student})
+        arms = {}
+        for name, changes in self.arms.items():
+            if only is None or name in only or name == self.baseline:
+                try:
+                    arms[name] = base.replace(**changes)
+                except UserError as error:
+                    raise UserError(f"arm {name!r}: {error}") from None
+        seen: dict[str, str] = {}
+        for name, config in arms.items():
+            twin = seen.setdefault(sha256(requested(config)), name)
+            if twin != name:
+                raise UserError(f"arms {twin!r} and {name!r} are one configuration: {requested(config)}; remove one")
+        guide = self.teacher.replace(**{**setting.teacher, "epochs": base.epochs, **teacher})
+        return arms, guide
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trial: an arm at a seed, with its ids."""
+
+    arm: str
+    seed: int
+    config: Config
+    config_id: str
+    trial_id: str
+    teacher_id: str
+
+
+def teacher_id(config: Config, seed: int, data: str) -> str:
+    """The id of a teacher that is trained here: its recipe, its seed, its data."""
+    return sha256({"teacher": requested(config), "seed": seed, "data": data, "version": RESULTS_VERSION})
+
+
+def cells(
+    arms: Mapping[str, Config], seeds: Sequence[int], data: str, teacher: Callable[[int], str]
+) -> list[Cell]:
+    """Every arm at every seed, seeds as paired blocks. `data` is a fingerprint, `teacher` gives a seed's teacher id."""
+    return [
+        Cell(
+            arm=arm,
+            seed=seed,
+            config=config,
+            config_id=sha256(requested(config)),
+            trial_id=sha256(
+                {
+                    "config": requested(config),
+                    "seed": seed,
+                    "data": data,
+                    "teacher": teacher(seed),
+                    "version": RESULTS_VERSION,
+                }
+            ),
+            teacher_id=teacher(seed),
+        )
+        for seed in seeds
+        for arm, config in arms.items()
+    ]
+
+
+def cohorts(
+    todo: Sequence[Cell], slots: int, size: int | None, teacher_cost: float, cost: Callable[[Cell], float]
+) -> list[list[Cell]]:
+    """Cells that see the same batches, side by side, longest cohorts first.
+
+    Args:
+        slots: cohorts that run at once.
+        size: largest cohort; None chooses so that the slots end at about the same time. A cohort pays for the
+            teacher once, so as few are cut as that allows.
+        teacher_cost, cost: work of the teacher for one cohort, and of one cell's own steps, in one unit.
+    """
+    groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
+    for cell in todo:
+        c = cell.config
+        groups[(cell.seed, cell.teacher_id, c.batch_size, c.augment, c.precision)].append(cell)
+
+    def total(cohort: list[Cell]) -> float:
+        return teacher_cost + sum(map(cost, cohort))
+
+    def cut(group: list[Cell], pieces: int) -> list[list[Cell]]:
+        """Into pieces of about equal cost, each in the plan's order."""
+        heap: list[tuple[float, int, list[Cell]]] = [(0.0, i, []) for i in range(min(pieces, len(group)))]
+        for cell in sorted(group, key=cost, reverse=True):
+            load, i, piece = heapq.heappop(heap)
+            heapq.heappush(heap, (load + cost(cell), i, [*piece, cell]))
+        order = {cell.trial_id: i for i, cell in enumerate(group)}
+        return [sorted(piece, key=lambda c: order[c.trial_id]) for _, _, piece in sorted(heap)]
+
+    whole = sorted(groups.values(), key=total, reverse=True)
+    if size is not None:
+        plan = [piece for group in whole for piece in cut(group, -(-len(group) // size))]
+        return sorted(plan, key=total, reverse=True)
+
+    # As many whole groups as fill all slots evenly; the rest is cut into so many pieces that all end together.
+    even = len(whole) // slots * slots
+    candidates = [
+        whole[:even] + [piece for group in whole[even:] for piece in cut(group, pieces)]
+        for pieces in range(1, min(slots, max(map(len, whole), default=1)) + 1)
+    ]
+    best = min(candidates, key=lambda plan: (makespan([total(c) for c in plan], slots), len(plan)))
+    return sorted(best, key=total, reverse=True)
+
+
+def makespan(costs: Sequence[float], slots: int) -> float:
+    """When the last slot ends, if each takes the longest cohort left as soon as it is free."""
+    ends = [0.0] * slots
+    for one in sorted(costs, reverse=True):
+        heapq.heapreplace(ends, ends[0] + one)
+    return max(ends)

@@ -1,0 +1,464 @@
+"""The whole step loop: one teacher, one stream of batches, many students side by side.
+
+A trial's numbers do not depend on its cohort: data order and augmentation are functions of (seed, epoch),
+initialisation of the seed, and a student's step reads nothing of its neighbours. So a trial may be stopped
+after any epoch, moved to another cohort, or run alone. Needs torch and safetensors, and neither Ray nor Plotly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scl import checkpoint
+from scl.checkpoint import Files
+from scl.config import Config, canonical_json, requested
+from scl.data import Images, evaluation_batches, training_batches
+from scl.models import build_model
+from scl.objective import Features, Objective
+
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Data:
+    """A split data set as uint8 tensors, with what its batches are normalised by."""
+
+    train: Images
+    val: Images
+    test: Images
+    mean: Tensor
+    std: Tensor
+    classes: int
+    flip: bool
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
+
+    def to(self, device: torch.device) -> Data:
+        return Data(
+            *(part.to(device) for part in (self.train, self.val, self.test, self.mean, self.std)),  # type: ignore[attr-defined]
+            classes=self.classes,
+            flip=self.flip,
+        )
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network that guides: its configuration, its weights, its logits (N, K) on the test images."""
+
+    config: Config
+    weights: Mapping[str, Tensor]
+    test_logits: Tensor
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the trainer needs of a trial. `files` holds its checkpoints; without, nothing is kept."""
+
+    id: str
+    config: Config
+    seed: int
+    files: Files | None = None
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """A trial finished an epoch: its row for epochs.parquet."""
+
+    trial_id: str
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial completed or failed. `metrics` are its columns of trials.parquet, as far as training knows them."""
+
+    trial_id: str
+    metrics: dict[str, Any]
+    epochs: list[dict[str, Any]]
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    test_logits: Tensor | None = None
+
+
+Event = EpochDone | TrialEnded
+
+
+class TrialFailure(Exception):
+    """What ends one trial and leaves its cohort alone."""
+
+
+def stream_seed(*names: object) -> int:
+    """A seed of its own for each random stream, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(canonical_json(names).encode()).digest()[:8], "big") >> 1
+
+
+def build_student(config: Config, data: Data, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed("initialisation", seed))
+        channels = data.image_shape[0]
+        return build_model(
+            config.student, data.classes, channels, config.width, config.self_taught, config.self_taught_at
+        )
+
+
+def build_teacher(teacher: Teacher, data: Data, device: torch.device) -> nn.Module:
+    model = build_student(teacher.config, data, seed=0)
+    model.load_state_dict(teacher.weights)
+    return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def example_features(model: nn.Module, data: Data) -> Features:
+    """Features of two blank images: what an Objective reads shapes from."""
+    training = model.training
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        features: Features = model.eval().forward_features(torch.zeros(2, *data.image_shape, device=device))  # type: ignore[operator]
+    model.train(training)
+    return features
+
+
+def learning_rate(config: Config, epochs: float) -> float:
+    """The rate after so many epochs, fractions included: linear warm-up, then cosine to 0 or multi-step decay."""
+    if epochs < config.warmup_epochs:
+        return config.lr * epochs / config.warmup_epochs
+    if config.schedule == "multistep":
+        return config.lr * config.lr_decay ** sum(epochs >= m for m in config.milestones)
+    length = max(config.epochs - config.warmup_epochs, 1)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (epochs - config.warmup_epochs) / length)))
+
+
+class Student:
+    """One trial in training: network, objective, optimiser, and what it has recorded so far."""
+
+    def __init__(self, trial: Trial, data: Data, teacher: nn.Module | None, device: torch.device) -> None:
+        self.trial = trial
+        self.config = config = trial.config
+        model = build_student(config, data, trial.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed("objective", trial.seed))
+            features = example_features(teacher, data) if teacher is not None else None
+            objective = Objective(config, example_features(model, data), features)
+        self.model = model.to(device, memory_format=torch.channels_last)
+        self.objective = objective.to(device, memory_format=torch.channels_last)
+        self.parameters = [*self.model.parameters(), *self.objective.parameters()]
+        self.optimizer = torch.optim.SGD(
+            self.parameters,
+            lr=config.lr,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+        self.epoch = 0  # epochs done
+        self.history: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        self.restarts = 0
+        self.started = datetime.now(UTC).isoformat()
+        self.failure: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.failure is not None or self.epoch >= self.config.epochs
+
+    def guarded(self, work: Callable[[], None], where: str) -> None:
+        """Run a part of this student's work; what it raises ends this trial alone."""
+        try:
+            work()
+        except TrialFailure as failure:
+            self.failure = str(failure)
+        except torch.OutOfMemoryError:
+            raise  # the cohort's affair: the memory is shared
+        except Exception:
+            self.failure = f"{where}: {traceback.format_exc(limit=-4)}"
+
+    # --- an epoch ---------------------------------------------------------------------------------------------
+
+    def start_epoch(self, steps: int, device: torch.device) -> None:
+        self.model.train()
+        self.objective.train()
+        # Every term of every step, kept on the device: read once an epoch, so that no step waits for the host.
+        self.values = torch.full((steps, len(self.objective.term_names)), math.nan, device=device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=device)
+
+    def step(self, images: Tensor, target: Tensor, teacher: Features | None, step: int, steps: int) -> None:
+        began = time.perf_counter()
+        epoch = self.epoch + 1
+        rate = learning_rate(self.config, self.epoch + (step + 1) / steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+            maps, logits = self.model.forward_features(images)  # type: ignore[operator]
+        logits = logits.float()
+        terms = self.objective(([m.float() for m in maps], logits), teacher, target, epoch)
+        total = torch.stack([self.objective.weight(name, epoch) * value for name, value in terms.items()]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        for column, name in enumerate(self.objective.term_names):
+            if name in terms:
+                self.values[step, column] = terms[name].detach()
+        self.correct += (logits.detach().argmax(1) == target).sum()
+        self.seconds += time.perf_counter() - began
+
+    def end_epoch(self, sizes: Sequence[int], val: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> EpochDone:
+        """Fold the epoch into a row. Raises TrialFailure where a term or an evaluation is not finite."""
+        epoch = self.epoch + 1
+        values = self.values.double().cpu()
+        names = self.objective.term_names
+        weights = {name: self.objective.weight(name, epoch) for name in names}
+        active = [i for i, name in enumerate(names) if weights[name] > 0]
+        bad = (~torch.isfinite(values[:, active])).nonzero()
+        if len(bad):
+            step, column = bad[0].tolist()
+            name = names[active[column]]
+            value = values[step, active[column]].item()
+            raise TrialFailure(
+                f"loss term {name!r} became {value} at epoch {epoch}, step {step + 1} of {len(sizes)}; "
+                f"lower lr ({self.config.lr:g}) or the term's weight ({weights[name]:g}), or warm it up"
+            )
+        share = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
+        means = {names[i]: float((values[:, i] * share).sum()) for i in active}
+        weighted = {name: weights[name] * mean for name, mean in means.items()}
+        row: dict[str, Any] = {
+            "trial_id": self.trial.id,
+            "epoch": epoch,
+            "lr": learning_rate(self.config, self.epoch + 0.5 / len(sizes)),
+            "train_loss": sum(weighted.values()),
+            "train_acc": self.correct.item() / sum(sizes),
+            **{f"term.{name}": mean for name, mean in means.items()},
+            **{f"weighted.{name}": value for name, value in weighted.items()},
+        }
+        if len(val[1]):
+            row["val_loss"] = F.cross_entropy(*val).item()
+            row["val_acc"] = _accuracy(*val)
+        row["test_acc"] = _accuracy(*test)
+        for part, (logits, _) in (("validation", val), ("test", test)):
+            if not torch.isfinite(logits).all():
+                raise TrialFailure(f"{part} logits are not finite after epoch {epoch}, step {len(sizes)}; lower lr")
+        self.epoch = epoch
+        self.history.append(row)
+        return EpochDone(self.trial.id, row)
+
+    # --- stopping and going on --------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        if self.trial.files is None:
+            return
+        momentum = {
+            f"momentum.{i}": self.optimizer.state[p]["momentum_buffer"]
+            for i, p in enumerate(self.parameters)
+            if self.optimizer.state[p].get("momentum_buffer") is not None
+        }
+        tensors = {
+            **{f"model.{k}": v for k, v in self.model.state_dict().items()},
+            **{f"objective.{k}": v for k, v in self.objective.state_dict().items()},
+            **momentum,
+        }
+        record = {
+            "epoch": self.epoch,
+            "history": self.history,
+            "seconds": self.seconds,
+            "restarts": self.restarts,
+            "started": self.started,
+        }
+        checkpoint.save_epoch(self.trial.files, self.epoch, tensors, record)
+
+    def resume(self) -> None:
+        """Go on from the last whole checkpoint, if there is one."""
+        found = checkpoint.load_last_epoch(self.trial.files) if self.trial.files is not None else None
+        if found is None:
+            return
+        tensors, record = found
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.model.load_state_dict(under("model."))
+        self.objective.load_state_dict(under("objective."))
+        for i, buffer in under("momentum.").items():
+            parameter = self.parameters[int(i)]
+            # Into the parameter's own memory layout: the step's arithmetic must not notice the stop.
+            self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+        self.epoch, self.history = record["epoch"], record["history"]
+        self.seconds, self.started = record["seconds"], record["started"]
+        self.restarts = record["restarts"] + 1
+
+    def ended(self, data: Data, logits: Tensor | None, teacher: Teacher | None, cohort: int) -> TrialEnded:
+        device = next(self.model.parameters()).device
+        last = self.history[-1] if self.history else {}
+        images = self.epoch * len(data.train.labels)
+        metrics: dict[str, Any] = {
+            "state": "completed" if self.failure is None else "failed",
+            "error": self.failure,
+            "val_acc": last.get("val_acc"),
+            "test_acc": last.get("test_acc"),
+            "epochs": self.epoch,
+            "train_seconds": self.seconds,
+            "images_per_second": images / self.seconds if self.seconds > 0 else None,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "cohort_size": cohort,
+            "restarts": self.restarts,
+            "started": datetime.fromisoformat(self.started),
+            "ended": datetime.now(UTC),
+        }
+        if self.history:
+            metrics["test_acc_best"] = max(row["test_acc"] for row in self.history)
+            if "val_acc" in last:
+                best = max(self.history, key=lambda row: row["val_acc"])  # the earliest of equals
+                metrics |= {"best_epoch": best["epoch"], "test_acc_at_best_val": best["test_acc"]}
+        if self.failure is not None or logits is None:
+            return TrialEnded(self.trial.id, metrics, self.history)
+        metrics |= final_metrics(logits, data.test.labels, teacher.test_logits if teacher else None)
+        weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
+        return TrialEnded(self.trial.id, metrics, self.history, weights, logits.cpu())
+
+
+def final_metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict[str, float]:
+    """Test metrics of the last epoch from logits (N, K): top-5, loss, calibration, likeness to the teacher.
+
+    ece: Guo et al., ICML 2017, eq. 3, with 15 equal-width bins of the top probability.
+    """
+    logits = logits.double()
+    probability, predicted = logits.softmax(1).max(1)
+    bins = (probability * 15).long().clamp(max=14)
+    gap = (predicted == labels).double() - probability
+    ece = torch.zeros(15, dtype=torch.float64, device=logits.device).index_add(0, bins, gap).abs().sum() / len(labels)
+    top5 = logits.topk(min(5, logits.shape[1])).indices
+    metrics = {
+        "test_acc5": (top5 == labels[:, None]).any(1).double().mean().item(),
+        "test_loss": F.cross_entropy(logits, labels).item(),
+        "ece": ece.item(),
+    }
+    if teacher_logits is not None:
+        guide = teacher_logits.to(logits).log_softmax(1)
+        metrics["agreement"] = (predicted == guide.argmax(1)).double().mean().item()
+        metrics["teacher_kl"] = F.kl_div(logits.log_softmax(1), guide, log_target=True, reduction="batchmean").item()
+    return metrics
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> float:
+    return (logits.argmax(1) == labels).double().mean().item()
+
+
+@torch.inference_mode()
+def evaluate(models: Sequence[nn.Module], images: Images, data: Data) -> list[Tensor]:
+    """Logits (N, K), float32, of each model in eval mode; the models share the batches."""
+    for model in models:
+        model.eval()
+    outputs: list[list[Tensor]] = [[] for _ in models]
+    for batch, _ in evaluation_batches(images, batch_size=EVALUATION_BATCH, mean=data.mean, std=data.std):
+        for model, output in zip(models, outputs, strict=True):
+            output.append(model(batch).float())
+    empty = torch.empty(0, data.classes, device=images.labels.device)
+    return [torch.cat(output) if output else empty for output in outputs]
+
+
+def train_cohort(
+    trials: Sequence[Trial],
+    data: Data,
+    teacher: Teacher | None,
+    device: torch.device,
+    deterministic: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Train trials of one seed and one batch size side by side; yields what happens, as it happens.
+
+    Trials that have checkpoints go on from them, each at its own epoch. A trial that fails ends alone. Where
+    `stop()` turns true the generator returns at the next step and what was checkpointed remains.
+
+    Args:
+        data: on the CPU or the device. teacher: None where no trial has a transfer loss (agreement with the
+            teacher is then left out).
+    """
+    if len({(t.seed, t.config.batch_size, t.config.augment) for t in trials}) != 1:
+        raise ValueError("trials of a cohort share seed, batch size and augmentation: they see the same batches")
+    torch.use_deterministic_algorithms(deterministic)
+    data = data.to(device)
+    guide = build_teacher(teacher, data, device) if teacher is not None else None
+    students: list[Student] = []
+    for trial in trials:
+        student = Student(trial, data, guide, device)
+        student.resume()
+        if student.epoch == 0 and student.restarts == 0:
+            student.save()  # so that even a stop within the first epoch is counted as one
+        students.append(student)
+
+    seed, recipe = trials[0].seed, trials[0].config
+    augment = recipe.augment if recipe.augment != "auto" else "crop+flip" if data.flip else "crop"
+    for epoch in range(1, max(t.config.epochs for t in trials) + 1):
+        active = [s for s in students if not s.finished and s.epoch == epoch - 1]
+        if not active:
+            continue
+        size = recipe.batch_size
+        steps = math.ceil(len(data.train.labels) / size) - (len(data.train.labels) % size == 1)
+        for student in active:
+            student.start_epoch(steps, device)
+        guided = [s for s in active if any(s.objective.weight(n, epoch) for n in s.objective.terms)]
+        sizes: list[int] = []
+        batches = training_batches(
+            data.train, batch_size=size, seed=seed, epoch=epoch, augment=augment, mean=data.mean, std=data.std
+        )
+        began = time.perf_counter()
+        for step, (images, target) in enumerate(batches):
+            if stop():
+                return
+            guidance, teacher_seconds = _guidance(guide, images) if guided else (None, 0.0)
+            for student in active:
+                if student in guided:
+                    student.seconds += teacher_seconds / len(guided)
+                if student.failure is None:
+                    student.guarded(
+                        lambda s=student, x=images, y=target, g=guidance, i=step: s.step(x, y, g, i, steps),  # type: ignore[misc]
+                        f"epoch {epoch}, step {step + 1}",
+                    )
+            sizes.append(len(target))
+        if device.type == "cuda":
+            # Steps were only queued: share the epoch's time out by how it was really spent, together.
+            torch.cuda.synchronize(device)
+            _share_time(active, time.perf_counter() - began)
+
+        alive = [s for s in active if s.failure is None]
+        models = [s.model for s in alive]
+        validation, test = evaluate(models, data.val, data), evaluate(models, data.test, data)
+        for student, val_logits, test_logits in zip(alive, validation, test, strict=True):
+            done: list[EpochDone] = []
+
+            def fold(s: Student = student, v: Tensor = val_logits, t: Tensor = test_logits) -> None:
+                done.append(s.end_epoch(sizes, (v, data.val.labels), (t, data.test.labels)))  # noqa: B023
+
+            student.guarded(fold, f"epoch {epoch}")
+            if done:
+                yield done[0]
+                if student.finished:
+                    yield student.ended(data, test_logits, teacher, len(trials))
+                else:
+                    student.save()
+        for student in active:
+            if student.failure is not None:
+                yield student.ended(data, None, teacher, len(trials))
+
+
+def _guidance(teacher: nn.Module | None, images: Tensor) -> tuple[Features | None, float]:
+    """The teacher's maps and logits for a batch, and the seconds they took."""
+    if teacher is None:
+        return None, 0.0
+    began = time.perf_counter()
+    bf16 = images.device.type == "cuda"
+    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        maps, logits = teacher.forward_features(images)  # type: ignore[operator]
+    return ([m.float() for m in maps], logits.float()), time.perf_counter() - began
