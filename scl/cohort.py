@@ -1,0 +1,169 @@
+"""One cohort from the plan to the store: what an inline run and a Ray worker both do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from scl import checkpoint, results, trainer
+from scl.config import Config, UserError
+from scl.data import Images
+from scl.storage import Folder
+from scl.trainer import Data, Event, Teacher, Trial, TrialEnded
+
+TEACHER_FILE = "teacher.safetensors"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial to train and the columns of its row that are known beforehand; a teacher has none."""
+
+    config: Config
+    seed: int
+    teacher_id: str | None = None
+    columns: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class World:
+    """What all cohorts of a run share. Numpy arrays, so that Ray's workers map one copy a node.
+
+    images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,).
+    """
+
+    images: Mapping[str, np.ndarray]
+    labels: Mapping[str, np.ndarray]
+    mean: np.ndarray
+    std: np.ndarray
+    classes: int
+    flip: bool
+    fingerprint: str
+    jobs: Mapping[str, Job]
+    out: Folder
+    study: str
+    device: str
+    threads: int
+    deterministic: bool
+
+    @property
+    def store(self) -> Folder:
+        return self.out / self.study
+
+    def files(self, job_id: str) -> Folder:
+        """Where a job keeps its checkpoints and what remains of it."""
+        teacher = self.jobs[job_id].columns is None
+        return self.out / "teachers" / job_id if teacher else self.store / "checkpoints" / job_id
+
+
+def data_of(world: World) -> Data:
+    """The world's data as tensors, made once a process."""
+    return _data(world.fingerprint, _Hidden(world))
+
+
+@dataclass(frozen=True)
+class _Hidden:
+    """Carries a world through a cache that is keyed by the data's fingerprint alone."""
+
+    world: World
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hidden)
+
+
+@lru_cache(maxsize=1)
+def _data(fingerprint: str, hidden: _Hidden) -> Data:
+    world = hidden.world
+
+    def part(name: str) -> Images:
+        # Arrays from Ray's object store are read-only, and torch warns of that; nothing here writes to them.
+        images, labels = world.images[name], world.labels[name]
+        return Images(torch.from_numpy(_writable(images)), torch.from_numpy(_writable(labels)))
+
+    return Data(
+        part("train"),
+        part("val"),
+        part("test"),
+        torch.from_numpy(world.mean.copy()),
+        torch.from_numpy(world.std.copy()),
+        world.classes,
+        world.flip,
+    )
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    return array if array.flags.writeable else array.copy()
+
+
+def load_teacher(out: Folder, teacher_id: str, config: Config) -> tuple[Teacher, dict[str, Any]] | None:
+    """A teacher trained before, with its record, or None where it is not there or damaged."""
+    files = out / "teachers" / teacher_id
+    if not files.exists(TEACHER_FILE):
+        return None
+    try:
+        tensors, record = checkpoint.unpack(files.read(TEACHER_FILE))
+    except checkpoint.Damaged:
+        files.remove(TEACHER_FILE)
+        return None
+    logits = tensors.pop("test_logits")
+    return Teacher(config, tensors, logits), record
+
+
+def save_teacher(files: Folder, weights: Mapping[str, torch.Tensor], logits: torch.Tensor, record: dict[str, Any]) -> None:
+    files.write(TEACHER_FILE, checkpoint.pack({**weights, "test_logits": logits}, record))
+
+
+def execute(world: World, job_ids: Sequence[str], stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+    """Train a cohort and put what ends into the store; yields the trainer's events."""
+    torch.set_num_threads(world.threads)
+    jobs = {i: world.jobs[i] for i in job_ids}
+    teacher_ids = {job.teacher_id for job in jobs.values()}
+    if len(teacher_ids) != 1:
+        raise ValueError("trials of a cohort share their teacher")
+    (teacher_id,) = teacher_ids
+    teacher = None
+    if teacher_id is not None:
+        found = _teacher(world.out, teacher_id, world.jobs[teacher_id].config)
+        if found is None:
+            raise UserError(f"teacher {teacher_id[:12]} is missing from {world.out / 'teachers'}; run the study again")
+        teacher = found[0]
+    trials = [Trial(i, job.config, job.seed, world.files(i)) for i, job in jobs.items()]
+    for event in trainer.train_cohort(trials, data_of(world), teacher, torch.device(world.device), world.deterministic, stop):
+        if isinstance(event, TrialEnded):
+            _keep(world, event)
+        yield event
+
+
+@lru_cache(maxsize=4)
+def _teacher(out: Folder, teacher_id: str, config: Config) -> tuple[Teacher, dict[str, Any]] | None:
+    return load_teacher(out, teacher_id, config)
+
+
+def _keep(world: World, ended: TrialEnded) -> None:
+    """The network first, the row next, checkpoints last: killed anywhere, a trial is either to be gone on with
+    or complete."""
+    job, files = world.jobs[ended.trial_id], world.files(ended.trial_id)
+    completed = ended.metrics["state"] == "completed"
+    plain = {k: v for k, v in ended.metrics.items() if isinstance(v, (str, int, float))}
+    if job.columns is None:
+        if completed:
+            assert ended.test_logits is not None
+            save_teacher(files, ended.weights, ended.test_logits, {"metrics": plain})
+            checkpoint.drop_epochs(files)
+        return
+    predicted = None
+    if completed:
+        assert ended.test_logits is not None
+        predicted = ended.test_logits.argmax(1).numpy()
+        record = {"config": json.loads(job.columns["config_json"]), "seed": job.seed}
+        files.write("student.safetensors", checkpoint.pack(ended.weights, record))
+    results.write_part(world.store, {**job.columns, **ended.metrics}, ended.epochs, predicted)
+    checkpoint.drop_epochs(files)

@@ -1,0 +1,79 @@
+"""What a person sees while a study runs: a live table in a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+class Progress:
+    """Counts epochs of the jobs it was given; `labels`: job id → what people call it, `epochs`: job id → planned."""
+
+    def __init__(self, title: str, labels: Mapping[str, str], epochs: Mapping[str, int]) -> None:
+        self.title, self.labels, self.epochs = title, labels, epochs
+        self.done = dict.fromkeys(labels, 0)
+        self.accuracy: dict[str, float] = {}
+        self.state = dict.fromkeys(labels, "waiting")
+        self.began = time.monotonic()
+        self.first: int | None = None  # epochs that were done before this run, seen at the first report
+        self.console = Console(stderr=True)
+        self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self.table, transient=True)
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.live.start()
+        else:
+            print(f"{self.title}: {len(self.labels)} to train", file=sys.stderr, flush=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.live.stop()
+
+    def epoch(self, job: str, epoch: int, accuracy: float) -> None:
+        self.state[job], self.done[job], self.accuracy[job] = "running", epoch, accuracy
+
+    def ended(self, job: str, state: str, error: str) -> None:
+        self.state[job] = state
+        if not self.console.is_terminal:
+            ended = sum(s in ("completed", "failed") for s in self.state.values())
+            accuracy = self.accuracy.get(job, -1.0)
+            value = f"val {accuracy:.1%}" if accuracy >= 0 else ""
+            line = f"[{ended}/{len(self.labels)}] {self.labels[job]}: {state} {value} {self.remaining()}".rstrip()
+            print(line, file=sys.stderr, flush=True)
+        if error:
+            self.console.print(Text(f"{self.labels[job]} failed: {error.strip().splitlines()[-1]}"), style="red")
+
+    def remaining(self) -> str:
+        total = sum(self.epochs.values())
+        done = sum(self.epochs[j] if self.state[j] in ("completed", "failed") else n for j, n in self.done.items())
+        if not done or done >= total:
+            return ""
+        elapsed = time.monotonic() - self.began
+        return f"about {clock(elapsed / done * (total - done))} left"
+
+    def table(self) -> Table:
+        ended = sum(s in ("completed", "failed") for s in self.state.values())
+        elapsed = clock(time.monotonic() - self.began)
+        title = f"{self.title}: {ended} of {len(self.labels)} · {elapsed} {self.remaining()}"
+        table = Table("trial", "state", "epoch", "val acc", title=Text(title), title_justify="left")
+        # What is running first, and no more than fits a screen.
+        order = sorted(self.labels, key=lambda j: ("running", "waiting", "failed", "completed").index(self.state[j]))
+        for job in order[: max(4, self.console.height - 6)]:
+            accuracy = self.accuracy.get(job, -1.0)
+            value = f"{accuracy:.1%}" if accuracy >= 0 else ""
+            table.add_row(Text(self.labels[job]), self.state[job], f"{self.done[job]}/{self.epochs[job]}", value)
+        return table
