@@ -131,7 +131,7 @@ def execute(world: World, job_ids: Sequence[str], stop: Callable[[], bool] = lam
     (teacher_id,) = teacher_ids
     teacher = None
     if teacher_id is not None:
-        found = _teacher(world.out, teacher_id, world.jobs[teacher_id].config)
+        found = load_teacher(world.out, teacher_id, world.jobs[teacher_id].config)
         if found is None:
             raise UserError(f"teacher {teacher_id[:12]} is missing from {world.out / 'teachers'}; run the study again")
         teacher = found[0]
@@ -140,11 +140,6 @@ def execute(world: World, job_ids: Sequence[str], stop: Callable[[], bool] = lam
         if isinstance(event, TrialEnded):
             _keep(world, event)
         yield event
-
-
-@lru_cache(maxsize=4)
-def _teacher(out: Folder, teacher_id: str, config: Config) -> tuple[Teacher, dict[str, Any]] | None:
-    return load_teacher(out, teacher_id, config)
 
 
 def _keep(world: World, ended: TrialEnded) -> None:

@@ -41,6 +41,24 @@ LOSSES: dict[str, dict[str, Any]] = {
 
 MODELS = tuple(f"plain{layers}" for layers in (3, 5, 7, 9, 11, 13, 15, 17))
 
+# Named recipes, fields of Config. `crd`: the published CIFAR-100 recipe (Tian et al., ICLR 2020), to be run with
+# `--val 0`; `short`: a laptop's.
+RECIPES: dict[str, dict[str, Any]] = {
+    "crd": {
+        "epochs": 240,
+        "batch_size": 64,
+        "lr": 0.05,
+        "momentum": 0.9,
+        "nesterov": False,
+        "weight_decay": 5e-4,
+        "schedule": "multistep",
+        "milestones": (150, 180, 210),
+        "lr_decay": 0.1,
+        "warmup_epochs": 0,
+    },
+    "short": {"epochs": 30, "batch_size": 128, "lr": 0.1, "schedule": "cosine", "warmup_epochs": 1},
+}
+
 SCHEDULES = ("cosine", "multistep")
 AUGMENTATIONS = ("auto", "crop+flip", "crop", "none")
 PRECISIONS = ("auto", "fp32", "bf16")

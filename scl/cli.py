@@ -1,0 +1,214 @@
+"""The flags that every study shares. Answers `--help` and mistyped flags without importing torch or Ray."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from scl.config import MODELS, PRECISIONS, RECIPES, UserError, unknown
+from scl.study import Study
+
+DATA = ("digits", "cifar10", "cifar100", "fashion_mnist")
+
+
+@dataclass(frozen=True)
+class Options:
+    """A command line, checked. None means: the study's own choice."""
+
+    address: str | None
+    data: str
+    label: str | None
+    limit: int | None
+    arms: tuple[str, ...] | None
+    seeds: int | None
+    epochs: int | None
+    batch_size: int | None
+    lr: float | None
+    student: str | None
+    teacher_model: str | None
+    width: float | None
+    teacher_width: float | None
+    teacher_epochs: int | None
+    recipe: str | None
+    precision: str | None
+    device: str
+    deterministic: bool
+    split_seed: int
+    val: float
+    teacher: str | None
+    teacher_per_seed: bool
+    cohort_size: int | None
+    gpus_per_trial: float | None
+    cpus_per_trial: int
+    max_concurrent: int | None
+    time_budget: float | None
+    out: str
+    inline: bool
+    plan: bool
+    report_only: bool
+
+    def student_changes(self) -> dict[str, Any]:
+        changes: dict[str, Any] = dict(RECIPES[self.recipe]) if self.recipe else {}
+        named = {
+            "student": self.student,
+            "width": self.width,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "precision": self.precision,
+        }
+        return changes | {k: v for k, v in named.items() if v is not None}
+
+    def teacher_changes(self) -> dict[str, Any]:
+        recipe = dict(RECIPES[self.recipe]) if self.recipe else {}
+        recipe.pop("epochs", None)  # as many as the students, unless --teacher-epochs says otherwise
+        named = {
+            "student": self.teacher_model,
+            "width": self.teacher_width,
+            "epochs": self.teacher_epochs,
+            "precision": self.precision,
+        }
+        return recipe | {k: v for k, v in named.items() if v is not None}
+
+
+def _whole(low: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low:
+            raise argparse.ArgumentTypeError(f"must be a whole number of {low} or more, got {text!r}")
+        return value
+
+    return parse
+
+
+def _number(low: float, high: float = math.inf, including: bool = False) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value < low or (value == low and not including) or value >= high:
+            rule = f"{low:g} or more" if including else f"above {low:g}"
+            below = "" if math.isinf(high) else f" and below {high:g}"
+            raise argparse.ArgumentTypeError(f"must be a finite number, {rule}{below}, got {text!r}")
+        return value
+
+    return parse
+
+
+def _one_of(kind: str, valid: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in valid:
+            raise argparse.ArgumentTypeError(unknown(kind, text, valid))
+        return text
+
+    return parse
+
+
+def _cohort_size(text: str) -> int | None:
+    if text == "auto":
+        return None
+    try:
+        return _whole(1)(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"must be 'auto' or a whole number of 1 or more, got {text!r}") from None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("must name at least one arm, as in kd,scl")
+    return names
+
+
+def parser(study: Study) -> argparse.ArgumentParser:
+    model = _one_of("model", MODELS)
+    p = argparse.ArgumentParser(
+        description=study.question,
+        epilog="Arms: " + ", ".join(study.arms) + ". Exit codes: 0 all trials done, 1 some failed, 2 bad arguments, "
+        "3 time budget reached, 130 interrupted.",
+        allow_abbrev=False,
+    )
+    g = p.add_argument_group("what to study")
+    g.add_argument("--arms", type=_names, metavar="A,B", help="only these arms; the baseline always runs (default: all)")
+    g.add_argument("--seeds", type=_whole(1), metavar="N", help=f"seeds 0 to N-1 (default: {study.seeds})")
+    g.add_argument("--student", type=model, metavar="NAME", help=f"student network (default: {study.base.student})")
+    g.add_argument("--width", type=_number(0), metavar="F", help="factor on the student's channels")
+    g.add_argument("--teacher-model", type=model, metavar="NAME", help=f"default: {study.teacher.student}")
+    g.add_argument("--teacher-width", type=_number(0), metavar="F", help="factor on the teacher's channels")
+    g.add_argument("--teacher", metavar="PATH", help="use this checkpoint (safetensors or a state dict), train none")
+    g.add_argument("--teacher-per-seed", action="store_true", help="a teacher for each seed, not one for the study")
+
+    g = p.add_argument_group("data")
+    g.add_argument(
+        "--data",
+        default="digits",
+        metavar="NAME|DIR",
+        help=f"{', '.join(DATA)}, a folder of Hugging Face image Parquet, or train/CLASS/*.png (default: digits)",
+    )
+    g.add_argument("--label", metavar="COLUMN", help="label column, where a Parquet folder has several")
+    g.add_argument("--limit", type=_whole(1), metavar="N", help="N training images, stratified (default: all)")
+    g.add_argument("--val", type=_number(0, 1, True), default=0.1, metavar="F", help="share held out (default: 0.1)")
+    g.add_argument("--split-seed", type=_whole(0), default=0, metavar="N", help="seed of the split (default: 0)")
+
+    g = p.add_argument_group("how to train")
+    g.add_argument("--recipe", type=_one_of("recipe", tuple(RECIPES)), metavar="NAME", help=f"one of {', '.join(RECIPES)}")
+    g.add_argument("--epochs", type=_whole(1), metavar="N", help="epochs of the students")
+    g.add_argument("--teacher-epochs", type=_whole(1), metavar="N", help="epochs of the teacher (default: the students')")
+    g.add_argument("--batch-size", type=_whole(2), metavar="N", help="images a step")
+    g.add_argument("--lr", type=_number(0), metavar="F", help="peak learning rate of the students")
+    g.add_argument("--precision", type=_one_of("precision", PRECISIONS), metavar="P", help="auto (default), fp32 or bf16")
+    g.add_argument("--device", type=_one_of("device", ("auto", "cpu", "cuda")), default="auto", metavar="D", help="auto (default), cpu or cuda")
+    g.add_argument("--deterministic", action="store_true", help="exactness over speed on a GPU")
+
+    g = p.add_argument_group("where to run")
+    g.add_argument("--address", metavar="A", help="auto, HOST:PORT or ray://HOST:PORT: a running Ray cluster (default: local)")
+    g.add_argument("--inline", action="store_true", help="in this process, without Ray; the same numbers")
+    g.add_argument("--cohort-size", type=_cohort_size, default=None, metavar="N", help="trials side by side: auto (default) or a number")
+    g.add_argument("--cpus-per-trial", type=_whole(1), default=1, metavar="N", help="threads of a cohort (default: 1)")
+    g.add_argument("--gpus-per-trial", type=_number(0, including=True), metavar="F", help="GPUs of a cohort (default: 1 on cuda)")
+    g.add_argument("--max-concurrent", type=_whole(1), metavar="N", help="cohorts at once (default: what fits)")
+    g.add_argument("--time-budget", type=_number(0), metavar="S", help="stop cleanly after so many seconds")
+
+    g = p.add_argument_group("results")
+    g.add_argument("--out", default="results", metavar="DIR", help="a folder, s3://… or gs://… (default: results)")
+    g.add_argument("--plan", action="store_true", help="say what would run, what is done, what it would cost; train nothing")
+    g.add_argument("--report-only", action="store_true", help="rebuild the page from the store; train nothing")
+    return p
+
+
+def main(study: Study) -> None:
+    """Run a study as a script: parse, run, exit with the contract's code."""
+    options = Options(**vars(parser(study).parse_args()))
+    sys.exit(guarded(lambda: _run(study, options)))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Exit code of `work`; a user's mistake becomes one message on stderr and code 2."""
+    try:
+        return work()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+
+
+def _run(study: Study, options: Options) -> int:
+    # Names first: a mistyped arm is answered before torch and Ray are imported.
+    study.resolve(options.data, options.arms, options.student_changes(), options.teacher_changes())
+    if options.inline and options.address:
+        raise UserError("--inline runs in this process and --address on a cluster; give one of them")
+    if options.plan and options.report_only:
+        raise UserError("--plan and --report-only exclude each other; give one of them")
+    from scl.runner import run
+
+    return run(study, options)
