@@ -385,8 +385,8 @@ def train_cohort(
         data: on the CPU or the device. teacher: None where no trial has a transfer loss (agreement with the
             teacher is then left out).
     """
-    if len({(t.seed, t.config.batch_size, t.config.augment) for t in trials}) != 1:
-        raise ValueError("trials of a cohort share seed, batch size and augmentation: they see the same batches")
+    if len({(t.seed, t.config.batch_size, t.config.augment, t.config.precision) for t in trials}) != 1:
+        raise ValueError("trials of a cohort share seed, batch size, augmentation and precision: one stream of batches")
     torch.use_deterministic_algorithms(deterministic)
     data = data.to(device)
     guide = build_teacher(teacher, data, device) if teacher is not None else None
@@ -413,11 +413,11 @@ def train_cohort(
         batches = training_batches(
             data.train, batch_size=size, seed=seed, epoch=epoch, augment=augment, mean=data.mean, std=data.std
         )
-        began = time.perf_counter()
+        began, before = time.perf_counter(), [s.seconds for s in active]
         for step, (images, target) in enumerate(batches):
             if stop():
                 return
-            guidance, teacher_seconds = _guidance(guide, images) if guided else (None, 0.0)
+            guidance, teacher_seconds = _guidance(guide if guided else None, images, active[0].bf16)
             for student in active:
                 if student in guided:
                     student.seconds += teacher_seconds / len(guided)
@@ -428,9 +428,10 @@ def train_cohort(
                     )
             sizes.append(len(target))
         if device.type == "cuda":
-            # Steps were only queued: share the epoch's time out by how it was really spent, together.
+            # Steps were only queued, so their own clocks mean little: share the epoch's time out evenly.
             torch.cuda.synchronize(device)
-            _share_time(active, time.perf_counter() - began)
+            for student, seconds in zip(active, before, strict=True):
+                student.seconds = seconds + (time.perf_counter() - began) / len(active)
 
         alive = [s for s in active if s.failure is None]
         models = [s.model for s in alive]
@@ -453,12 +454,35 @@ def train_cohort(
                 yield student.ended(data, None, teacher, len(trials))
 
 
-def _guidance(teacher: nn.Module | None, images: Tensor) -> tuple[Features | None, float]:
+def _guidance(teacher: nn.Module | None, images: Tensor, bf16: bool) -> tuple[Features | None, float]:
     """The teacher's maps and logits for a batch, and the seconds they took."""
     if teacher is None:
         return None, 0.0
     began = time.perf_counter()
-    bf16 = images.device.type == "cuda"
     with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
         maps, logits = teacher.forward_features(images)  # type: ignore[operator]
     return ([m.float() for m in maps], logits.float()), time.perf_counter() - began
+
+
+def probe(teacher: Config, configs: Mapping[str, Config], data: Data, steps: int = 3) -> tuple[float, dict[str, float]]:
+    """Seconds of a teacher's forward and of each configuration's own step on this CPU, from a few steps."""
+    device = torch.device("cpu")
+    guide = build_student(teacher, data, 0).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    forwards: list[float] = []
+    own = {}
+    for key, config in configs.items():
+        student = Student(Trial(key, config, 0), data, guide, device)
+        student.start_epoch(steps + 1, device)
+        batches = training_batches(
+            data.train, batch_size=config.batch_size, seed=0, epoch=1, augment="crop", mean=data.mean, std=data.std
+        )
+        times = []
+        for i, (images, target) in zip(range(steps + 1), batches, strict=False):
+            guidance, seconds = _guidance(guide, images, False)
+            before = student.seconds
+            student.step(images, target, guidance, i, steps + 1)
+            if i:  # the first step pays for set-up
+                forwards.append(seconds)
+                times.append(student.seconds - before)
+        own[key] = sorted(times)[len(times) // 2] if times else student.seconds
+    return (sorted(forwards)[len(forwards) // 2] if forwards else 0.0), own
