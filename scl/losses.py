@@ -1,9 +1,10 @@
 """Transfer losses: what a student is asked to share with its teacher, one guided layer at a time.
 
-Every loss is called `loss(student, teacher, …)` and returns a scalar that falls to its least when the two agree
-in its sense. Feature maps are (B, C, H, W), embeddings (B, D), logits (B, K); N = H·W is the number of
-locations. `vid`, `ickd` and `cc` have learned parts: modules built with `(student_channels, teacher_channels)`
-and then called the same way. A sum over layers, weights and connectors are the caller's.
+Every loss is called `loss(student, teacher, …)` and returns a scalar that falls to its least when the two
+agree in its sense. Feature maps are (B, C, H, W), embeddings (B, D), logits (B, K); N = H·W is the number of
+locations. `vid`, `ickd` and `cc` have learned parts: modules built from the two channel counts,
+`(student_channels, teacher_channels)`, and then called the same way. A sum over layers, weights and connectors
+are the caller's.
 
 What holds for all of them:
 
@@ -11,8 +12,9 @@ What holds for all of them:
   underflows in the squares, and bfloat16 resolves 2⁻⁸ near 1.
 * Nothing waits for the device, so that a step can be captured in a CUDA graph: no `.item()`, no branch on a
   value, no indexing by a mask.
-* Values and gradients are finite for dead channels, constant maps and all-zero inputs: what has no direction is
-  a zero row with zero gradient, where public code divides by an epsilon and sends back gradients of up to 1e12.
+* Values and gradients are finite for dead channels, constant maps and all-zero inputs: what has no direction
+  is a zero row with zero gradient, where public code divides by an epsilon and sends back gradients of up to
+  1e12.
 * Scaling follows the public code under which the published weights were found, also where a paper's formula
   sums and that code averages; each docstring names the difference.
 """
@@ -112,7 +114,7 @@ def _to_smaller(a: Tensor, b: Tensor) -> Pair:
     """Both maps average-pooled to the smaller height and width of the two."""
     if a.shape[2:] == b.shape[2:]:
         return a, b
-    size = [min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3])]
+    size = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]))
     return F.adaptive_avg_pool2d(a, size), F.adaptive_avg_pool2d(b, size)
 
 
@@ -143,7 +145,7 @@ def _gram_gap(x: Tensor, y: Tensor, diagonal: bool = True) -> Tensor:
     to Y or to a permutation of it, so it is formed in float64: its rounding then lies below that of the rows.
     """
     rows = x.shape[1]
-    if rows <= 2 * max(x.shape[2], y.shape[2]):
+    if rows <= 3 * max(x.shape[2], y.shape[2]):
         gap = x @ x.mT - y @ y.mT
         if not diagonal:
             gap = gap.masked_fill(torch.eye(rows, dtype=torch.bool, device=gap.device), 0)
@@ -174,8 +176,9 @@ def _need_correlations(student: Tensor, teacher: Tensor, norm: str, pool: str) -
     _need(norm in NORMS, f"unknown norm {norm!r}; valid: {', '.join(NORMS)}")
     _need(pool in POOLS, f"unknown pool {pool!r}; valid: {', '.join(POOLS)}")
     for who, x in (("student", student), ("teacher", teacher)):
+        locations = x.shape[2] * x.shape[3]
         _need(x.shape[1] > 1, f"the {who}'s map has one channel (C = 1), which has no correlations")
-        _need(x.shape[2] * x.shape[3] > 1, f"the {who}'s map has one location (N = 1), which has no correlations")
+        _need(locations > 1, f"the {who}'s map has one location (N = 1), which has no correlations")
 
 
 @_full_precision
@@ -194,11 +197,12 @@ def channel_correlation(
         pool: `sample` correlates over the N locations of each image and averages over the batch; `batch`
             correlates over all B·N positions at once.
 
-    Dead channels (centred energy ≤ 1e-10 × raw energy + 1e-12): a zero row of R, with zero gradient; pairs with
-    a channel dead in both networks leave the mean, which is one mean over the remaining pairs of all images.
+    Dead channels (centred energy ≤ 1e-10 × raw energy + 1e-12): a zero row of R, with zero gradient; pairs
+    with a channel dead in both networks leave the mean, which is one mean over the remaining pairs of all
+    images.
 
-    With `pearson` and `sample`, unchanged by any permutation of the locations of either map and by any positive
-    rescaling and shift of a channel.
+    With `pearson` and `sample`, unchanged by any permutation of the locations of either map and by any
+    positive rescaling and shift of a channel.
 
     Raises:
         ValueError: unequal C (a connector is needed) or B, one channel, one location, an unknown option.
@@ -222,17 +226,18 @@ def spatial_correlation(
     public, which names guidance by correlations between spatial locations and gives no formula.
 
     Args:
-        student, teacher: feature maps (B, C, H, W) of equal B; their channels may differ, and the larger map is
-            average-pooled to the height and width of the smaller.
-        norm: `pearson` centres each location over its channels and scales it to unit norm, R = X̂X̂ᵀ; `cosine`
-            does not centre; `gram` does neither, divides by the number of channels, and averages over all i, j.
+        student, teacher: feature maps (B, C, H, W) of equal B; their channels may differ, and the larger map
+            is average-pooled to the height and width of the smaller.
+        norm: `pearson` centres each location over its channels and scales it to unit norm, R = X̂X̂ᵀ;
+            `cosine` does not centre; `gram` does neither, divides by the number of channels, and averages
+            over all i, j.
         pool: `sample` correlates over the C channels of each image and averages over the batch; `batch`
             correlates over all B·C at once, also where B·C differs.
 
     Dead locations are treated as dead channels are in `channel_correlation`.
 
-    With `pearson` and `sample` and equal sizes, unchanged by any permutation of the channels of either map and
-    by any positive rescaling and shift of a location.
+    With `pearson` and `sample` and equal sizes, unchanged by any permutation of the channels of either map
+    and by any positive rescaling and shift of a location.
 
     Raises:
         ValueError: unequal B, one channel, one location (after pooling), an unknown option.
@@ -267,7 +272,7 @@ def _need_logits(student: Tensor, teacher: Tensor) -> None:
 
 @_full_precision
 def kd(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
-    """Soft targets (Hinton, Vinyals, Dean, 2015, Eq. 1 and section 2): T² · KL(p_t ‖ p_s), p = softmax(z / T).
+    """Soft targets (Hinton et al., 2015, Eq. 1 and section 2): T² · KL(p_t ‖ p_s), p = softmax(z / T).
 
     Logits (B, K); sum over classes, mean over the batch, as in RepDistiller. Code that calls `kl_div` with
     `reduction="mean"` also divides by K. The paper minimises the cross-entropy, which has the same gradient.
@@ -288,10 +293,11 @@ def dkd(
     beta: float = 8.0,
     temperature: float = 4.0,
 ) -> Tensor:
-    """Decoupled distillation (Zhao et al., CVPR 2022, Eq. 7): T² · (α · TCKD + β · NCKD), mean over the batch.
+    """Decoupled distillation (Zhao et al., CVPR 2022, Eq. 7): T² · (α · TCKD + β · NCKD).
 
-    TCKD is the KL of (target class, all others), NCKD that among the other classes, renormalised; plain KD
-    weighs NCKD by 1 − p_t(target) instead of β. Logits (B, K), target (B,) of class numbers.
+    Mean over the batch. TCKD is the KL of (target class, all others), NCKD that among the other classes,
+    renormalised; plain KD weighs NCKD by 1 − p_t(target) instead of β. Logits (B, K), target (B,) of class
+    numbers.
 
     mdistiller, which this follows, removes the target by subtracting 1000 from its logit and takes the log of
     probabilities that may underflow to 0; here everything stays in logarithms. Its warm-up is the caller's.
@@ -323,11 +329,12 @@ def dist(
 ) -> Tensor:
     """DIST (Huang et al., NeurIPS 2022): T² · (β · inter + γ · intra), each 1 − mean Pearson correlation.
 
-    inter: of the probabilities of one image over the classes; intra: of one class over the batch. Logits (B, K).
+    inter: of the probabilities of one image over the classes; intra: of one class over the batch. Logits
+    (B, K).
 
-    As in the authors' code the correlation is a·b / (‖a‖‖b‖ + 1e-8), which damps classes that nobody predicts,
-    and T² multiplies (it is 1 at the default). A constant row or column (so all columns at B = 1) correlates
-    0, hence adds 1: the loss of equal logits is near 0, never exactly.
+    As in the authors' code the correlation is a·b / (‖a‖‖b‖ + 1e-8), which damps classes that nobody
+    predicts, and T² multiplies (it is 1 at the default). A constant row or column (so all columns at B = 1)
+    correlates 0, hence adds 1: the loss of equal logits is near 0, never exactly.
 
     Raises:
         ValueError: unequal shapes, a temperature that is not positive.
@@ -342,7 +349,8 @@ def _pearson(a: Tensor, b: Tensor) -> Tensor:
     """Correlation of each row of a with that row of b."""
     (a, _), (b, _) = _living(a, centre=True), _living(b, centre=True)
     lengths = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
-    return (a * b).sum(-1) / (lengths + 1e-8)
+    correlation: Tensor = (a * b).sum(-1) / (lengths + 1e-8)
+    return correlation
 
 
 # ---- of one map, location by location or channel by channel ------------------------------------------------
@@ -350,10 +358,11 @@ def _pearson(a: Tensor, b: Tensor) -> Tensor:
 
 @_full_precision
 def hint(student: Tensor, teacher: Tensor) -> Tensor:
-    """FitNets hints (Romero et al., ICLR 2015, Eq. 3): the mean squared difference of two tensors of one shape.
+    """FitNets hints (Romero et al., ICLR 2015, Eq. 3): mean squared difference.
 
-    The paper halves and sums; RepDistiller, which this follows, averages over everything. The regressor on the
-    student is the caller's (a 1×1 convolution with batch norm where channels differ).
+    Tensors of one shape. The paper halves and sums; RepDistiller, which this follows, averages over
+    everything. The regressor on the student is the caller's (a 1×1 convolution with batch norm where channels
+    differ).
 
     Raises:
         ValueError: unequal shapes.
@@ -366,9 +375,10 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
 def at(student: Tensor, teacher: Tensor) -> Tensor:
     """Attention transfer (Zagoruyko & Komodakis, ICLR 2017, Eq. 2) on squared activations.
 
-    Attention map: mean over channels of x², flattened and L2-normalised. Maps (B, C, H, W) of any channels; the
-    larger is average-pooled. Mean over locations and batch of the squared difference, as in the authors' code
-    and RepDistiller; the paper has the norm of the difference, not squared and not averaged over locations.
+    Attention map: mean over channels of x², flattened and L2-normalised. Maps (B, C, H, W) of any channels;
+    the larger is average-pooled. Mean over locations and batch of the squared difference, as in the authors'
+    code and RepDistiller; the paper has the norm of the difference, not squared and not averaged over
+    locations.
 
     Raises:
         ValueError: not maps, unequal B.
@@ -380,11 +390,12 @@ def at(student: Tensor, teacher: Tensor) -> Tensor:
 
 @_full_precision
 def nst(student: Tensor, teacher: Tensor) -> Tensor:
-    """Neuron selectivity transfer (Huang & Wang, 2017): MMD² between channels, kernel (aᵀb)², mean over batch.
+    """Neuron selectivity transfer (Huang & Wang, 2017): MMD² between channels, kernel (aᵀb)².
 
-    Channels are L2-normalised over locations. Maps (B, C, H, W) of any channels; the larger is average-pooled.
-    The means of the kernel over C_s × C_s, C_t × C_t and C_s × C_t pairs, the teacher's constant one included,
-    as in RepDistiller (some code leaves it out, and then the loss is negative).
+    Mean over the batch. Channels are L2-normalised over locations. Maps (B, C, H, W) of any channels; the
+    larger is average-pooled. The means of the kernel over C_s × C_s, C_t × C_t and C_s × C_t pairs, the
+    teacher's constant one included, as in RepDistiller (some code leaves it out, and then the loss is
+    negative).
 
     Raises:
         ValueError: not maps, unequal B.
@@ -396,14 +407,15 @@ def nst(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class vid(nn.Module):
-    """Variational information distillation (Ahn et al., CVPR 2019, Eq. 5 and 6): a Gaussian of the teacher's map.
+    """Variational information distillation (Ahn et al., CVPR 2019, Eq. 5 and 6).
 
-    Mean over everything of ½ ((t − μ(s))² / σ² + log σ²), without the constant. μ: three 1×1 convolutions
-    without bias and two ReLUs, C_s → C_t → C_t → C_t. σ²_c = softplus(α_c) + 1e-5, one a channel, 5 at first.
-    Both as in RepDistiller; the paper sums over locations. May be negative.
+    A Gaussian of the teacher's map given the student's: mean over everything of
+    ½ ((t − μ(s))² / σ² + log σ²), without the constant. μ: three 1×1 convolutions without bias and two ReLUs,
+    C_s → C_t → C_t → C_t. σ²_c = softplus(α_c) + 1e-5, one a channel, 5 at first. All as in RepDistiller; the
+    paper sums over locations. May be negative.
 
-    Called with maps (B, C_s, H, W) and (B, C_t, H, W); the larger is average-pooled. The module trains with the
-    student.
+    Called with maps (B, C_s, H, W) and (B, C_t, H, W); the larger is average-pooled. The module trains with
+    the student.
 
     Raises:
         ValueError: not maps, unequal B.
@@ -429,13 +441,13 @@ class vid(nn.Module):
         _need_maps(student, teacher)
         student, teacher = _to_smaller(student, teacher)
         variance = F.softplus(self.alpha) + self.least
-        error = self.regressor(student) - teacher
-        return (0.5 * (error.square() / variance + variance.log())).mean()
+        error: Tensor = self.regressor(student) - teacher
+        return (error.square() / variance + variance.log()).mean() / 2
 
 
 @_full_precision
 def fsp(student: Pair, teacher: Pair) -> Tensor:
-    """Flow of solution procedure (Yim et al., CVPR 2017, Eq. 1 and 2): how one map's channels lead to the next's.
+    """Flow of solution procedure (Yim et al., CVPR 2017, Eq. 1 and 2): from one map to the next.
 
     Of each network a pair of maps (bottom, top); the larger of a pair is average-pooled to the other. Gram
     matrix (C_bottom × C_top) over locations, divided by N. Mean over its entries and the batch of the squared
@@ -490,8 +502,8 @@ class ickd(nn.Module):
 def sp(student: Tensor, teacher: Tensor) -> Tensor:
     """Similarity preserving (Tung & Mori, ICCV 2019): which images of a batch activate a layer alike.
 
-    G = QQᵀ (B × B) of the flattened maps, each row L2-normalised; ‖G_s − G_t‖² / B². Maps or embeddings of any
-    widths and sizes. Paper and RepDistiller agree.
+    G = QQᵀ (B × B) of the flattened maps, each row L2-normalised; ‖G_s − G_t‖² / B². Maps or embeddings of
+    any widths and sizes. Paper and RepDistiller agree.
 
     Raises:
         ValueError: unequal B.
@@ -559,8 +571,8 @@ def _neighbours(x: Tensor) -> Tensor:
 class cc(nn.Module):
     """Correlation congruence (Peng et al., ICCV 2019) in the form that RepDistiller had from its authors.
 
-    Both embeddings are mapped linearly to 128 numbers; with Δ_i = |s_i − t_i|, the mean over neighbours i, i+1
-    of the batch of Δ_i · Δ_{i+1}. The paper compares B × B matrices of a Gaussian kernel instead.
+    Both embeddings are mapped linearly to 128 numbers; with Δ_i = |s_i − t_i|, the mean over neighbours i,
+    i+1 of the batch of Δ_i · Δ_{i+1}. The paper compares B × B matrices of a Gaussian kernel instead.
 
     Called with embeddings (B, D_s) and (B, D_t). Both maps train with the student.
 
@@ -578,5 +590,6 @@ class cc(nn.Module):
     @_full_precision
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         _need_same_batch(student, teacher, least=2)
-        delta = (self.embed_student(student.flatten(1)) - self.embed_teacher(teacher.flatten(1))).abs()
+        s, t = self.embed_student(student.flatten(1)), self.embed_teacher(teacher.flatten(1))
+        delta: Tensor = (s - t).abs()
         return (delta[:-1] * delta[1:]).sum(1).mean()

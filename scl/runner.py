@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from scl import checkpoint, data, models, results, trainer
+from scl import checkpoint, data, datasets, models, results, trainer
 from scl.cli import Options
 from scl.cohort import Job, World, data_of, execute, load_teacher, save_teacher
 from scl.config import Config, UserError, canonical_json, params, requested, sha256
@@ -164,13 +164,13 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
     """Resolve, check and number everything; trains nothing. Raises UserError."""
     arms, guide = study.resolve(options.data, options.arms, options.student_changes(), options.teacher_changes())
     cache = Path(out.path) / "cache" if out.is_local else Path.home() / ".cache" / "scl"
-    dataset = data.load(options.data, cache, options.label)
+    dataset = datasets.load(options.data, cache, options.label)
     classes = len(dataset.classes)
     train, val = data.split(
         dataset.train_labels, val=options.val, seed=options.split_seed, limit=options.limit, classes=classes
     )
-    fingerprint = data.split_fingerprint(dataset, train, val)
-    mean, std = data.normalisation(dataset)
+    fingerprint = data.split_fingerprint(dataset.fingerprint, train, val)
+    mean, std = datasets.normalisation(dataset)
     seeds = list(range(options.seeds or study.seeds))
     weights = checkpoint.load_weights(options.teacher) if options.teacher else None
 
@@ -223,7 +223,7 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
 _NOTES: dict[str, dict[str, Any]] = {}
 
 
-def write_dataset_note(plan: Plan, dataset: data.Dataset) -> None:
+def write_dataset_note(plan: Plan, dataset: datasets.Dataset) -> None:
     images = plan.world.images
     _NOTES[plan.world.fingerprint] = {
         "name": dataset.name,
