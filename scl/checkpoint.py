@@ -107,7 +107,9 @@ def load_weights(path: str) -> dict[str, Tensor]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a hostile or broken file provokes: it is refused, not executed
         reason = str(error).strip().splitlines()[0][:200]
-        raise UserError(f"--teacher {path!r} is not a checkpoint that can be read safely ({reason}); {way_out}") from None
+        raise UserError(
+            f"--teacher {path!r} is not a checkpoint that can be read safely ({reason}); {way_out}"
+        ) from None
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

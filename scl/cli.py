@@ -137,7 +137,9 @@ def parser(study: Study) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     g = p.add_argument_group("what to study")
-    g.add_argument("--arms", type=_names, metavar="A,B", help="only these arms; the baseline always runs (default: all)")
+    g.add_argument(
+        "--arms", type=_names, metavar="A,B", help="only these arms; the baseline always runs (default: all)"
+    )
     g.add_argument("--seeds", type=_whole(1), metavar="N", help=f"seeds 0 to N-1 (default: {study.seeds})")
     g.add_argument("--student", type=model, metavar="NAME", help=f"student network (default: {study.base.student})")
     g.add_argument("--width", type=_number(0), metavar="F", help="factor on the student's channels")
@@ -159,27 +161,61 @@ def parser(study: Study) -> argparse.ArgumentParser:
     g.add_argument("--split-seed", type=_whole(0), default=0, metavar="N", help="seed of the split (default: 0)")
 
     g = p.add_argument_group("how to train")
-    g.add_argument("--recipe", type=_one_of("recipe", tuple(RECIPES)), metavar="NAME", help=f"one of {', '.join(RECIPES)}")
+    g.add_argument(
+        "--recipe",
+        type=_one_of("recipe", tuple(RECIPES)),
+        metavar="NAME",
+        help=f"one of {', '.join(RECIPES)}",
+    )
     g.add_argument("--epochs", type=_whole(1), metavar="N", help="epochs of the students")
-    g.add_argument("--teacher-epochs", type=_whole(1), metavar="N", help="epochs of the teacher (default: the students')")
+    g.add_argument(
+        "--teacher-epochs", type=_whole(1), metavar="N", help="epochs of the teacher (default: the students')"
+    )
     g.add_argument("--batch-size", type=_whole(2), metavar="N", help="images a step")
     g.add_argument("--lr", type=_number(0), metavar="F", help="peak learning rate of the students")
-    g.add_argument("--precision", type=_one_of("precision", PRECISIONS), metavar="P", help="auto (default), fp32 or bf16")
-    g.add_argument("--device", type=_one_of("device", ("auto", "cpu", "cuda")), default="auto", metavar="D", help="auto (default), cpu or cuda")
+    g.add_argument(
+        "--precision", type=_one_of("precision", PRECISIONS), metavar="P", help="auto (default), fp32 or bf16"
+    )
+    g.add_argument(
+        "--device",
+        type=_one_of("device", ("auto", "cpu", "cuda")),
+        default="auto",
+        metavar="D",
+        help="auto (default), cpu or cuda",
+    )
     g.add_argument("--deterministic", action="store_true", help="exactness over speed on a GPU")
 
     g = p.add_argument_group("where to run")
-    g.add_argument("--address", metavar="A", help="auto, HOST:PORT or ray://HOST:PORT: a running Ray cluster (default: local)")
+    g.add_argument(
+        "--address",
+        metavar="A",
+        help="auto, HOST:PORT or ray://HOST:PORT: a running Ray cluster (default: local)",
+    )
     g.add_argument("--inline", action="store_true", help="in this process, without Ray; the same numbers")
-    g.add_argument("--cohort-size", type=_cohort_size, default=None, metavar="N", help="trials side by side: auto (default) or a number")
+    g.add_argument(
+        "--cohort-size",
+        type=_cohort_size,
+        default=None,
+        metavar="N",
+        help="trials side by side: auto (default) or a number",
+    )
     g.add_argument("--cpus-per-trial", type=_whole(1), default=1, metavar="N", help="threads of a cohort (default: 1)")
-    g.add_argument("--gpus-per-trial", type=_number(0, including=True), metavar="F", help="GPUs of a cohort (default: 1 on cuda)")
+    g.add_argument(
+        "--gpus-per-trial",
+        type=_number(0, including=True),
+        metavar="F",
+        help="GPUs of a cohort (default: 1 on cuda)",
+    )
     g.add_argument("--max-concurrent", type=_whole(1), metavar="N", help="cohorts at once (default: what fits)")
     g.add_argument("--time-budget", type=_number(0), metavar="S", help="stop cleanly after so many seconds")
 
     g = p.add_argument_group("results")
     g.add_argument("--out", default="results", metavar="DIR", help="a folder, s3://… or gs://… (default: results)")
-    g.add_argument("--plan", action="store_true", help="say what would run, what is done, what it would cost; train nothing")
+    g.add_argument(
+        "--plan",
+        action="store_true",
+        help="say what would run, what is done, what it would cost; train nothing",
+    )
     g.add_argument("--report-only", action="store_true", help="rebuild the page from the store; train nothing")
     return p
 

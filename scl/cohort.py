@@ -117,7 +117,9 @@ def load_teacher(out: Folder, teacher_id: str, config: Config) -> tuple[Teacher,
     return Teacher(config, tensors, logits), record
 
 
-def save_teacher(files: Folder, weights: Mapping[str, torch.Tensor], logits: torch.Tensor, record: dict[str, Any]) -> None:
+def save_teacher(
+    files: Folder, weights: Mapping[str, torch.Tensor], logits: torch.Tensor, record: dict[str, Any]
+) -> None:
     files.write(TEACHER_FILE, checkpoint.pack({**weights, "test_logits": logits}, record))
 
 
@@ -136,7 +138,9 @@ def execute(world: World, job_ids: Sequence[str], stop: Callable[[], bool] = lam
             raise UserError(f"teacher {teacher_id[:12]} is missing from {world.out / 'teachers'}; run the study again")
         teacher = found[0]
     trials = [Trial(i, job.config, job.seed, world.files(i)) for i, job in jobs.items()]
-    for event in trainer.train_cohort(trials, data_of(world), teacher, torch.device(world.device), world.deterministic, stop):
+    for event in trainer.train_cohort(
+        trials, data_of(world), teacher, torch.device(world.device), world.deterministic, stop
+    ):
         if isinstance(event, TrialEnded):
             _keep(world, event)
         yield event

@@ -104,9 +104,8 @@ def _term_problems(name: str, term: Term) -> list[str]:
     if not callable(term.loss) and term.loss not in LOSSES:
         problems.append(unknown("loss", term.loss, LOSSES))
     elif isinstance(term.loss, str):
-        for option in term.options:
-            if option not in LOSSES[term.loss]:
-                problems.append(f"{where}: " + unknown("option", option, LOSSES[term.loss] or ["(none)"]))
+        valid = LOSSES[term.loss]
+        problems += [f"{where}: {unknown('option', o, valid or ['(none)'])}" for o in term.options if o not in valid]
     for label, number in (("weight", term.weight), *term.options.items()):
         if isinstance(number, float) and not math.isfinite(number):
             problems.append(f"{where}: {label} must be finite, got {number}")

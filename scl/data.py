@@ -1,141 +1,177 @@
-"""Splits and batches: what a trial sees, as a pure function of (split seed) and of (seed, epoch)."""
+"""From a data set to batches: the seeded split, normalisation, and augmented batches made on the device.
+
+Every random choice is a function of a seed alone, so all trials of a seed see the same batches in any cohort.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from scl.config import UserError
+from scl.config import UserError, canonical_json, sha256, unknown
+from scl.datasets import Dataset, stratified
 
-
-@dataclass(frozen=True)
-class Images:
-    """One part of a data set: images uint8 (N, C, H, W) and labels int64 (N,), on one device."""
-
-    images: Tensor
-    labels: Tensor
-
-    def to(self, device: torch.device) -> Images:
-        return self if self.images.device == device else Images(self.images.to(device), self.labels.to(device))
-
-    @property
-    def pad(self) -> int:
-        """Pixels of black around an image that is cropped at random: the customary 4 for 32, in proportion else."""
-        return max(1, round(min(self.images.shape[2:]) / 8))
-
-    @cached_property
-    def padded(self) -> Tensor:
-        return F.pad(self.images, (self.pad,) * 4)
-
-
-def hash_order(name: str, count: int) -> np.ndarray:
-    """0 … count−1 in an order drawn by SHA-256 of the name: the same for every version of every library."""
-    keys = [hashlib.sha256(f"{name}|{i}".encode()).digest() for i in range(count)]
-    return np.array(sorted(range(count), key=keys.__getitem__), dtype=np.int64)
-
-
-def apportion(sizes: Sequence[int], total: int) -> list[int]:
-    """`total` shared out in proportion to `sizes`, by largest remainder."""
-    exact = [total * size / sum(sizes) for size in sizes]
-    shares = [int(e) for e in exact]
-    by_remainder = sorted(range(len(sizes)), key=lambda i: (shares[i] - exact[i], i))
-    for i in by_remainder[: total - sum(shares)]:
-        shares[i] += 1
-    return shares
+AUGMENTATIONS = ("crop+flip", "crop", "none")
 
 
 def split(
     labels: np.ndarray, *, val: float, seed: int, limit: int | None, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training and the validation part, each sorted and stratified.
+    """Indices of the training and the validation part, each sorted, of images with `labels` (N,).
 
-    The validation part is taken first, `limit` then cuts the training part, so that a limited study validates on
-    the same images as a whole one.
+    Validation takes round(val × N) images, stratified; `val` = 0 none. `limit` then cuts the training part to
+    that many images, stratified, at least one a class; validation is the same with any limit. A limit above
+    what is there cuts nothing.
 
     Raises:
-        UserError: the parts cannot hold every class.
+        UserError: `val` outside [0, 1), too small for one image, or so large that a class has none to train on;
+            `limit` below the number of classes.
     """
-    order = hash_order(f"split {seed}", len(labels))
-    members = [order[labels[order] == c] for c in range(classes)]
-    held = apportion([len(m) for m in members], round(val * len(labels)))
-    if val > 0 and not sum(held):
-        raise UserError(f"--val {val:g}: not one of {len(labels)} images would be held out; valid: 0, or a larger share")
-    rest = [m[n:] for m, n in zip(members, held, strict=True)]
-    if min(map(len, rest)) == 0:
-        raise UserError(f"--val {val:g} leaves a class without training images; give a smaller share")
+    if not 0 <= val < 1:
+        raise UserError(f"--val {val}: must be a share of the training images, 0 or more and below 1")
     if limit is not None and limit < classes:
-        raise UserError(f"--limit {limit}: fewer training images than the {classes} classes; give {classes} or more")
-    if limit is not None and limit < sum(map(len, rest)):
-        # One image a class first, the others in proportion.
-        more = apportion([len(m) - 1 for m in rest], limit - classes)
-        rest = [m[: 1 + n] for m, n in zip(rest, more, strict=True)]
-    validation = [m[:n] for m, n in zip(members, held, strict=True)]
-    return np.sort(np.concatenate(rest)), np.sort(np.concatenate(validation))
+        raise UserError(
+            f"--limit {limit}: fewer training images than the {classes} classes; give {classes} or more, or no --limit"
+        )
+    held_out = round(val * len(labels))
+    if val > 0 and held_out == 0:
+        raise UserError(
+            f"--val {val}: no image of {len(labels)} would be held out; give {1 / len(labels):.2g} or more, or 0"
+        )
+    validation = stratified(labels, held_out, seed=seed)
+    training = np.setdiff1d(np.arange(len(labels)), validation)
+    empty = np.setdiff1d(np.arange(classes), labels[training])
+    if len(empty):
+        raise UserError(f"--val {val}: class {empty[0]} would have no training image left; hold out a smaller share")
+    if limit is not None and limit < len(training):
+        training = stratified(labels, limit, seed=seed, among=training, least=1)
+    return training, validation
 
 
-def split_fingerprint(content: str, train: np.ndarray, val: np.ndarray) -> str:
-    """SHA-256 of the data's fingerprint and of the split: what trial ids are made of."""
-    digest = hashlib.sha256(content.encode())
-    for part in (train, val):
-        digest.update(f"{len(part)} ".encode())
-        digest.update(part.astype("<i8").tobytes())
-    return digest.hexdigest()
+def split_fingerprint(dataset: Dataset, train_indices: np.ndarray, val_indices: np.ndarray) -> str:
+    """What a trial's id knows of its data: content, split, and the mirroring that `augment = auto` reads off it."""
+    parts = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in (train_indices, val_indices)]
+    return sha256([dataset.fingerprint, *parts, dataset.flip])
+
+
+def normalisation(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel over all training images, in [0, 1], float32 (C,) each.
+
+    From integer histograms, so exact and the same on any machine. A constant channel has standard deviation 1.
+    """
+    images = dataset.train_images
+    values = range(256)
+    mean, std = [], []
+    for channel in range(images.shape[1]):
+        counts = np.zeros(256, dtype=np.int64)
+        for start in range(0, len(images), 4096):  # bincount makes int64 copies: small ones
+            counts += np.bincount(images[start : start + 4096, channel].ravel(), minlength=256)
+        histogram = counts.tolist()  # Python's integers do not overflow
+        n = sum(histogram)
+        total = sum(v * count for v, count in zip(values, histogram, strict=True))
+        squares = sum(v * v * count for v, count in zip(values, histogram, strict=True))
+        mean.append(total / (255 * n))
+        std.append(math.sqrt((n * squares - total * total) / (n * n)) / 255 or 1.0)
+    return np.array(mean, dtype=np.float32), np.array(std, dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images uint8 (N, C, H, W) and their labels int64 (N,), on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device | str) -> Images:
+        return Images(self.images.to(device), self.labels.to(device))
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Black rows and columns put on each side before cropping: 4 for 32 pixels, an eighth of other sides."""
+        height, width = self.images.shape[2:]
+        return max(1, round(height / 8)), max(1, round(width / 8))
+
+    @cached_property
+    def padded(self) -> Tensor:
+        """The images with their padding, channels last, uint8 (N, H + 2·rows, W + 2·columns, C): made once."""
+        n, channels, height, width = self.images.shape
+        rows, columns = self.padding
+        padded = self.images.new_zeros(n, height + 2 * rows, width + 2 * columns, channels)
+        padded[:, rows : rows + height, columns : columns + width] = self.images.permute(0, 2, 3, 1)
+        return padded
 
 
 def training_batches(
-    data: Images, *, batch_size: int, seed: int, epoch: int, augment: str, mean: Tensor, std: Tensor
+    images: Images, *, batch_size: int, seed: int, epoch: int, augment: str, mean: Tensor, std: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of an epoch: images float32 (B, C, H, W), channels_last, normalised, and labels (B,).
+    """The shuffled, augmented batches of one epoch: a pure function of (seed, epoch).
 
-    Order, crops and flips are drawn for the whole epoch from a stream of (seed, epoch), on the CPU, whatever the
-    device. The last batch is as small as it comes out; one image alone is dropped: batch statistics need two.
+    `augment`: 'crop+flip' (a random crop of the padded image, mirrored half the time), 'crop' or 'none'. All
+    draw the same random numbers, so the order of images does not depend on it. `mean`, `std`: (C,) in [0, 1].
+
+    Yields float32 (B, C, H, W), normalised, contiguous in channels_last, and labels int64 (B,), on the device of
+    `images`, without waiting for it. The last batch may be smaller; one of a single image is left out, because
+    batch statistics need two.
+
+    Raises:
+        UserError: an augmentation that does not exist.
     """
-    count, _, height, width = data.images.shape
-    device = data.images.device
-    name = hashlib.sha256(f"batches {seed} {epoch}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(name[:8], "big") >> 1)
-    order = torch.randperm(count, generator=generator)
-    offsets = torch.randint(0, 2 * data.pad + 1, (2, count), generator=generator)
-    flipped = torch.rand(count, generator=generator) < 0.5
-    if "crop" not in augment:
-        offsets = torch.full_like(offsets, data.pad)
-    rows = offsets[0][:, None] + torch.arange(height)
-    columns = torch.arange(width).expand(count, -1)
-    if "flip" in augment:
-        columns = torch.where(flipped[:, None], columns.flip(1), columns)
-    columns = columns + offsets[1][:, None]
-    order, rows, columns = order.to(device), rows.to(device), columns.to(device)
-    scale, shift = _affine(mean, std)
-    channels_last = data.padded.permute(0, 2, 3, 1)  # gathering whole pixels gives channels_last for nothing
-    for start in range(0, count, batch_size):
-        index = order[start : start + batch_size]
-        if len(index) == 1:
-            return
-        r, c = rows[start : start + batch_size], columns[start : start + batch_size]
-        pixels = channels_last[index[:, None, None], r[:, :, None], c[:, None, :]]
-        yield _normalised(pixels, scale, shift), data.labels[index]
+    if augment not in AUGMENTATIONS:
+        raise UserError(unknown("augment", augment, AUGMENTATIONS))
+    n, channels, height, width = images.images.shape
+    (rows, columns), device = images.padding, images.images.device
+    stride = width + 2 * columns
+
+    digest = hashlib.sha256(canonical_json(["data", seed, epoch]).encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    order = torch.randperm(n, generator=generator)
+    top = torch.randint(0, 2 * rows + 1, (n,), generator=generator)
+    left = torch.randint(0, 2 * columns + 1, (n,), generator=generator)
+    mirrored = torch.randint(0, 2, (n,), generator=generator, dtype=torch.bool)
+    if augment == "none":
+        top.fill_(rows)
+        left.fill_(columns)
+    if augment != "crop+flip":
+        mirrored.fill_(False)
+
+    # Pixels of the padded images are numbered through; a crop is its corner plus the offsets of a window.
+    corners = ((order * (height + 2 * rows) + top) * stride + left).to(device)
+    labels = images.labels[order.to(device)]
+    mirrored = mirrored.to(device)
+    pixels = images.padded.view(-1, channels)
+    across, down = torch.arange(width, device=device), torch.arange(height, device=device) * stride
+    windows = torch.stack([down[:, None] + across, down[:, None] + across.flip(0)])
+    scale, shift = _multiply_add(mean, std, device)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, n - (n % batch_size == 1), batch_size):
+            part = slice(start, start + batch_size)
+            index = corners[part, None, None] + windows[mirrored[part].long()]
+            batch = pixels.index_select(0, index.view(-1)).view(-1, height, width, channels)
+            yield batch.float().mul_(scale).add_(shift).permute(0, 3, 1, 2), labels[part]
+
+    return batches()
 
 
-def evaluation_batches(data: Images, *, batch_size: int, mean: Tensor, std: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images in order, normalised as in training."""
-    scale, shift = _affine(mean, std)
-    for start in range(0, len(data.labels), batch_size):
-        pixels = data.images[start : start + batch_size].permute(0, 2, 3, 1)
-        yield _normalised(pixels, scale, shift), data.labels[start : start + batch_size]
+def evaluation_batches(
+    images: Images, *, batch_size: int, mean: Tensor, std: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images in order, as they are: batches of the form that training_batches yields, none left out."""
+    scale, shift = _multiply_add(mean, std, images.images.device)
+    for start in range(0, len(images.labels), batch_size):
+        part = slice(start, start + batch_size)
+        batch = images.images[part].permute(0, 2, 3, 1).contiguous().float()
+        yield batch.mul_(scale).add_(shift).permute(0, 3, 1, 2), images.labels[part]
 
 
-def _affine(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+def _multiply_add(mean: Tensor, std: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(x / 255 − mean) / std as x · scale + shift, of pixels 0 … 255, with channels last."""
+    mean, std = mean.to(device), std.to(device)
     return 1 / (255 * std), -mean / std
-
-
-def _normalised(pixels: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """(B, H, W, C) uint8 → (B, C, H, W) float32 in channels_last: (x / 255 − mean) / std as one multiply-add."""
-    x = torch.addcmul(shift, pixels.float(), scale)
-    return x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)

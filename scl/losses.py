@@ -3,8 +3,8 @@
 Every loss is called `loss(student, teacher, …)` and returns a scalar that falls to its least when the two
 agree in its sense. Feature maps are (B, C, H, W), embeddings (B, D), logits (B, K); N = H·W is the number of
 locations. `vid`, `ickd` and `cc` have learned parts: modules built from the two channel counts,
-`(student_channels, teacher_channels)`, and then called the same way. A sum over layers, weights and connectors
-are the caller's.
+`(student_channels, teacher_channels)`, and then called the same way. A sum over layers, weights and
+connectors are the caller's.
 
 What holds for all of them:
 
@@ -182,9 +182,7 @@ def _need_correlations(student: Tensor, teacher: Tensor, norm: str, pool: str) -
 
 
 @_full_precision
-def channel_correlation(
-    student: Tensor, teacher: Tensor, norm: str = "pearson", pool: str = "sample"
-) -> Tensor:
+def channel_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson", pool: str = "sample") -> Tensor:
     """How channels go together over the locations of a map: mean over i ≠ j of (R_s − R_t)², R of size C × C.
 
     This project's definition: of the paper (Wang et al., J. Inf. Sci. Eng. 36(6), 2020) only the abstract is
@@ -217,9 +215,7 @@ def channel_correlation(
 
 
 @_full_precision
-def spatial_correlation(
-    student: Tensor, teacher: Tensor, norm: str = "pearson", pool: str = "sample"
-) -> Tensor:
+def spatial_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson", pool: str = "sample") -> Tensor:
     """How locations go together over the channels of a map: mean over i ≠ j of (R_s − R_t)², R of size N × N.
 
     This project's definition: of the paper (Wang et al., J. Inf. Sci. Eng. 36(6), 2020) only the abstract is
@@ -324,9 +320,7 @@ def dkd(
 
 
 @_full_precision
-def dist(
-    student: Tensor, teacher: Tensor, temperature: float = 1.0, beta: float = 1.0, gamma: float = 1.0
-) -> Tensor:
+def dist(student: Tensor, teacher: Tensor, temperature: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> Tensor:
     """DIST (Huang et al., NeurIPS 2022): T² · (β · inter + γ · intra), each 1 − mean Pearson correlation.
 
     inter: of the probabilities of one image over the classes; intra: of one class over the batch. Logits
@@ -407,7 +401,7 @@ def nst(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class vid(nn.Module):
-    """Variational information distillation (Ahn et al., CVPR 2019, Eq. 5 and 6).
+    """Variational information distillation (Ahn et al., CVPR 2019) between feature maps.
 
     A Gaussian of the teacher's map given the student's: mean over everything of
     ½ ((t − μ(s))² / σ² + log σ²), without the constant. μ: three 1×1 convolutions without bias and two ReLUs,
@@ -514,9 +508,7 @@ def sp(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 @_full_precision
-def rkd(
-    student: Tensor, teacher: Tensor, distance_weight: float = 25.0, angle_weight: float = 50.0
-) -> Tensor:
+def rkd(student: Tensor, teacher: Tensor, distance_weight: float = 25.0, angle_weight: float = 50.0) -> Tensor:
     """Relational distillation (Park et al., CVPR 2019): distances of pairs and angles of triples of images.
 
     Distances are divided by their mean over the pairs i ≠ j; angles are cosines at each image i between the

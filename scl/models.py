@@ -46,7 +46,9 @@ class Plain(nn.Module):
         count = min(len(PLAIN_WIDTHS), convolutions)
         # Stages by their number in the full family, so that a shallow student meets the teacher's right layers.
         self.stage_numbers = tuple((i + 1) * len(PLAIN_WIDTHS) // count - 1 for i in range(count))
-        self.halvings = [b - a for a, b in zip(self.stage_numbers[:1] + self.stage_numbers, self.stage_numbers, strict=False)]
+        self.halvings = [
+            b - a for a, b in zip(self.stage_numbers[:1] + self.stage_numbers, self.stage_numbers, strict=False)
+        ]
         depths = [convolutions // count + (i >= count - convolutions % count) for i in range(count)]
         self.guided_channels = tuple(max(1, round(PLAIN_WIDTHS[s] * width)) for s in self.stage_numbers)
         self.stages = nn.ModuleList()
@@ -56,7 +58,11 @@ class Plain(nn.Module):
             blocks: list[nn.Module] = []
             for j in range(depth):
                 out = guided + (extra if j == depth - 1 else 0)
-                blocks += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
+                blocks += [
+                    nn.Conv2d(channels, out, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(out),
+                    nn.ReLU(inplace=True),
+                ]
                 channels = out
             self.stages.append(nn.Sequential(*blocks))
         self.classifier = nn.Linear(channels, num_classes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -111,9 +112,7 @@ class Objective(nn.Module):
             return loss(_embedding(student), _embedding(teacher))
         matched = [self._match(name, term, i, student[0][i], teacher[0][j]) for i, j in self.pairs[name]]
         if feed == "pairs":
-            values = [
-                loss((s, s_next), (t, t_next)) for (s, t), (s_next, t_next) in zip(matched, matched[1:], strict=False)
-            ]
+            values = [loss((s, s_next), (t, t_next)) for (s, t), (s_next, t_next) in pairwise(matched)]
         elif name in self.learned:
             values = [part(s, t) for part, (s, t) in zip(self.learned[name], matched, strict=True)]  # type: ignore[arg-type]
         else:

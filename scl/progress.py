@@ -40,7 +40,9 @@ class Progress:
             print(f"{self.title}: {len(self.labels)} to train", file=sys.stderr, flush=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.live.stop()
 
     def epoch(self, job: str, epoch: int, accuracy: float) -> None:

@@ -208,7 +208,8 @@ def write_reference_predictions(store: Folder, rows: Mapping[str, np.ndarray]) -
     """Add rows that belong to no trial: the true `labels`, the teachers' predictions."""
     old = _read_table(store, "predictions", PREDICTIONS)
     new = pa.Table.from_pydict(
-        {"trial_id": list(rows), "predicted": [v.astype(np.uint16) for v in rows.values()]}, schema=PREDICTIONS
+        {"trial_id": list(rows), "predicted": [v.astype(np.uint16) for v in rows.values()]},
+        schema=PREDICTIONS,
     )
     keep = pa.array([i not in rows for i in old["trial_id"].to_pylist()], pa.bool_())
     store.write("predictions.parquet", _parquet(pa.concat_tables([old.filter(keep), new])))
@@ -261,7 +262,9 @@ def _tables(store: Folder, part_names: list[str]) -> tuple[pa.Table, pa.Table, p
     if not parts:
         return trials, epochs, predictions
 
-    rows = pa.concat_tables([p.drop_columns(["nested_epochs", "nested_predicted"]) for p in parts], promote_options="permissive")
+    rows = pa.concat_tables(
+        [p.drop_columns(["nested_epochs", "nested_predicted"]) for p in parts], promote_options="permissive"
+    )
     every = pa.concat_tables([trials, rows], promote_options="permissive")
     # Of a trial's rows a completed one stays, else the latest; `source` says where the kept row came from.
     frame = pd.DataFrame(
@@ -290,7 +293,9 @@ def _tables(store: Folder, part_names: list[str]) -> tuple[pa.Table, pa.Table, p
             new_epochs.append(pa.Table.from_struct_array(nested))
         predicted = part["nested_predicted"]
         if predicted.null_count == 0:
-            new_predictions.append(pa.Table.from_arrays([pa.array([trial_id]), predicted.combine_chunks()], schema=PREDICTIONS))
+            new_predictions.append(
+                pa.Table.from_arrays([pa.array([trial_id]), predicted.combine_chunks()], schema=PREDICTIONS)
+            )
     epochs = pa.concat_tables([without_replaced(epochs), *new_epochs], promote_options="permissive")
     predictions = pa.concat_tables([without_replaced(predictions), *new_predictions], promote_options="permissive")
     return every.take(pa.array(kept["row"].to_numpy())), epochs, predictions

@@ -3,8 +3,8 @@
 `scores` is everywhere a frame of shape (seeds, arms): the index holds seeds, the columns arms, a cell is one
 completed trial's accuracy as a fraction, NaN where there is none. Whatever the data cannot support is NaN.
 
-The comparison with the baseline is Dunnett's (1955), in a randomised complete block design: accuracy ~ arm + seed,
-with the seed as the block. The distributions come from scipy.special, as importing scipy.stats takes a second.
+The comparison with the baseline is Dunnett's (1955), in a randomised complete block design: accuracy ~ arm +
+seed, with the seed as the block. The distributions are scipy.special's: scipy.stats takes a second to import.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ POWER = 0.8
 # Seeds that agree to this many decimals of accuracy show no spread: what is left is rounding.
 NO_SPREAD = 1e-10
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,8 @@ def holm(p: Sequence[float] | Array) -> Array:
 def collapse_floor(scores: pd.DataFrame, baseline: str, chance: float) -> float:
     """The accuracy under which a trial has collapsed: half of the baseline's way above chance.
 
-    The baseline is taken at its median seed; at least a twentieth of the way from chance to 1 counts as learning,
-    so that a baseline that learnt nothing has itself collapsed.
+    The baseline is taken at its median seed; a twentieth of the way from chance to 1 is the least that counts
+    as learning, so that a baseline that learnt nothing has itself collapsed.
     """
     typical = float(scores[baseline].median()) if baseline in scores else math.nan
     least = (1 - chance) / 20
@@ -167,7 +168,7 @@ def correlation(scores: pd.DataFrame) -> float:
 class _Fit:
     """Least squares of accuracy ~ arm + seed, by the pseudo-inverse of the normal equations.
 
-    Arms without a chain of shared seeds between them have no estimable difference: `estimable` says which have.
+    Arms without a chain of shared seeds between them have no estimable difference; `estimable` tells.
     """
 
     arms: tuple[str, ...]
@@ -345,7 +346,7 @@ def smallest_effect(arms: int, seeds: int, level: float = LEVEL, power: float = 
 
 
 def seeds_needed(effect: float, arms: int, most: int = 1000) -> int | None:
-    """The fewest seeds with which a true `effect` (in sds of a difference) is seen; None: more than `most`."""
+    """The fewest seeds with which a true `effect` (in sds of a difference) is seen; None: over `most`."""
     size = abs(effect)
     if not math.isfinite(size) or arms < 2 or smallest_effect(arms, most) > size:
         return None

@@ -101,7 +101,9 @@ def check_writable(folder: Folder) -> None:
         folder.write("write-test", b"")
         folder.remove("write-test")
     except OSError as error:
-        raise UserError(f"--out {folder} cannot be written: {explain(error)}; name a folder you can write to") from error
+        raise UserError(
+            f"--out {folder} cannot be written: {explain(error)}; name a folder you can write to"
+        ) from error
 
 
 def explain(error: OSError) -> str:

@@ -79,7 +79,7 @@ class Study:
             twin = seen.setdefault(sha256(requested(config)), name)
             if twin != name:
                 raise UserError(f"arms {twin!r} and {name!r} are one configuration: {requested(config)}; remove one")
-        guide = self.teacher.replace(**{**setting.teacher, "epochs": base.epochs, **teacher})
+        guide = self.teacher.replace(**{"epochs": base.epochs, **setting.teacher, **teacher})
         return arms, guide
 
 
@@ -100,9 +100,7 @@ def teacher_id(config: Config, seed: int, data: str) -> str:
     return sha256({"teacher": requested(config), "seed": seed, "data": data, "version": RESULTS_VERSION})
 
 
-def cells(
-    arms: Mapping[str, Config], seeds: Sequence[int], data: str, teacher: Callable[[int], str]
-) -> list[Cell]:
+def cells(arms: Mapping[str, Config], seeds: Sequence[int], data: str, teacher: Callable[[int], str]) -> list[Cell]:
     """Every arm at every seed, seeds as paired blocks. `data` is a fingerprint, `teacher` gives a seed's teacher id."""
     return [
         Cell(

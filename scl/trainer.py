@@ -7,13 +7,13 @@ after any epoch, moved to another cohort, or run alone. Needs torch and safetens
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from scl import checkpoint
 from scl.checkpoint import Files
-from scl.config import Config, canonical_json, requested
+from scl.config import Config, canonical_json
 from scl.data import Images, evaluation_batches, training_batches
 from scl.models import build_model
 from scl.objective import Features, Objective
@@ -49,10 +49,13 @@ class Data:
         return channels, height, width
 
     def to(self, device: torch.device) -> Data:
-        return Data(
-            *(part.to(device) for part in (self.train, self.val, self.test, self.mean, self.std)),  # type: ignore[attr-defined]
-            classes=self.classes,
-            flip=self.flip,
+        return replace(
+            self,
+            train=self.train.to(device),
+            val=self.val.to(device),
+            test=self.test.to(device),
+            mean=self.mean.to(device),
+            std=self.std.to(device),
         )
 
 
@@ -118,7 +121,7 @@ def build_student(config: Config, data: Data, seed: int) -> nn.Module:
 def build_teacher(teacher: Teacher, data: Data, device: torch.device) -> nn.Module:
     model = build_student(teacher.config, data, seed=0)
     model.load_state_dict(teacher.weights)
-    return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def example_features(model: nn.Module, data: Data) -> Features:
@@ -152,8 +155,8 @@ class Student:
             torch.manual_seed(stream_seed("objective", trial.seed))
             features = example_features(teacher, data) if teacher is not None else None
             objective = Objective(config, example_features(model, data), features)
-        self.model = model.to(device, memory_format=torch.channels_last)
-        self.objective = objective.to(device, memory_format=torch.channels_last)
+        self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.objective = objective.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.optimizer = torch.optim.SGD(
             self.parameters,
@@ -215,8 +218,8 @@ class Student:
         self.correct += (logits.detach().argmax(1) == target).sum()
         self.seconds += time.perf_counter() - began
 
-    def end_epoch(self, sizes: Sequence[int], val: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> EpochDone:
-        """Fold the epoch into a row. Raises TrialFailure where a term or an evaluation is not finite."""
+    def end_epoch(self, sizes: Sequence[int], val: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> None:
+        """Fold the epoch into a row of the history. Raises TrialFailure where a term or an evaluation is not finite."""
         epoch = self.epoch + 1
         values = self.values.double().cpu()
         names = self.objective.term_names
@@ -252,7 +255,6 @@ class Student:
                 raise TrialFailure(f"{part} logits are not finite after epoch {epoch}, step {len(sizes)}; lower lr")
         self.epoch = epoch
         self.history.append(row)
-        return EpochDone(self.trial.id, row)
 
     # --- stopping and going on --------------------------------------------------------------------------------
 
@@ -422,10 +424,8 @@ def train_cohort(
                 if student in guided:
                     student.seconds += teacher_seconds / len(guided)
                 if student.failure is None:
-                    student.guarded(
-                        lambda s=student, x=images, y=target, g=guidance, i=step: s.step(x, y, g, i, steps),  # type: ignore[misc]
-                        f"epoch {epoch}, step {step + 1}",
-                    )
+                    work = partial(student.step, images, target, guidance, step, steps)
+                    student.guarded(work, f"epoch {epoch}, step {step + 1}")
             sizes.append(len(target))
         if device.type == "cuda":
             # Steps were only queued, so their own clocks mean little: share the epoch's time out evenly.
@@ -437,14 +437,12 @@ def train_cohort(
         models = [s.model for s in alive]
         validation, test = evaluate(models, data.val, data), evaluate(models, data.test, data)
         for student, val_logits, test_logits in zip(alive, validation, test, strict=True):
-            done: list[EpochDone] = []
-
-            def fold(s: Student = student, v: Tensor = val_logits, t: Tensor = test_logits) -> None:
-                done.append(s.end_epoch(sizes, (v, data.val.labels), (t, data.test.labels)))  # noqa: B023
-
-            student.guarded(fold, f"epoch {epoch}")
-            if done:
-                yield done[0]
+            student.guarded(
+                partial(student.end_epoch, sizes, (val_logits, data.val.labels), (test_logits, data.test.labels)),
+                f"epoch {epoch}",
+            )
+            if student.epoch == epoch:
+                yield EpochDone(student.trial.id, student.history[-1])
                 if student.finished:
                     yield student.ended(data, test_logits, teacher, len(trials))
                 else:
@@ -474,7 +472,13 @@ def probe(teacher: Config, configs: Mapping[str, Config], data: Data, steps: int
         student = Student(Trial(key, config, 0), data, guide, device)
         student.start_epoch(steps + 1, device)
         batches = training_batches(
-            data.train, batch_size=config.batch_size, seed=0, epoch=1, augment="crop", mean=data.mean, std=data.std
+            data.train,
+            batch_size=config.batch_size,
+            seed=0,
+            epoch=1,
+            augment="crop",
+            mean=data.mean,
+            std=data.std,
         )
         times = []
         for i, (images, target) in zip(range(steps + 1), batches, strict=False):

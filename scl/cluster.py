@@ -1,0 +1,159 @@
+"""Cohorts on Ray: a session of its own or a running cluster, and one Tune run a list of cohorts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from scl import results
+from scl.cli import Options
+from scl.cohort import Job, World
+from scl.config import UserError
+from scl.plan import Plan, plan_cohorts
+from scl.progress import Progress
+
+MAX_FAILURES = 3  # of a worker, before its cohort's unfinished trials count as failed
+
+
+@contextmanager
+def ray_session(options: Options) -> Iterator[None]:
+    """A local Ray that listens on 127.0.0.1 alone, or a connection to a running cluster."""
+    # Set before Ray is imported: a driver under `uv run` would start each worker through uv, in a copy of the folder.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"  # the store says what is finished, not Tune's state
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if options.address is None:
+        ray.init(
+            address="local",
+            num_cpus=max(len(os.sched_getaffinity(0)), options.cpus_per_trial),
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            **quiet,
+        )
+    else:
+        _check_answers(options.address)
+        package = str(Path(__file__).parent)
+        with _deadline(25, options.address):
+            try:
+                ray.init(address=options.address, runtime_env={"py_modules": [package]}, **quiet)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise UserError(_no_cluster(options.address, str(error).splitlines()[0])) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _no_cluster(address: str, reason: str) -> str:
+    way_out = "start one with `ray start --head`, or leave --address out"
+    return f"--address {address!r}: no Ray cluster answers ({reason}); {way_out}"
+
+
+def _check_answers(address: str) -> None:
+    """A closed port is said at once, where Ray would try for long."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdigit():
+        raise UserError(f"--address {address!r}; valid: auto, HOST:PORT, ray://HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(_no_cluster(address, str(error))) from None
+
+
+@contextmanager
+def _deadline(seconds: int, address: str) -> Iterator[None]:
+    def late(number: int, frame: FrameType | None) -> None:
+        raise UserError(_no_cluster(address, f"no answer in {seconds} s"))
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def train_on_ray(
+    plan: Plan,
+    stop: Callable[[], bool],
+    title: str,
+    chosen: list[list[str]],
+    labels: Mapping[str, str],
+    jobs: Mapping[str, Job],
+) -> None:
+    import ray
+    from ray import tune
+
+    from scl import trainable
+
+    world = replace(plan.world, jobs={**plan.world.jobs, **jobs})
+    progress = Progress(title, labels, {i: world.jobs[i].config.epochs for i in labels})
+    options = plan.options
+    gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(world.device == "cuda")
+    available = ray.cluster_resources()
+    slots = int(available.get("CPU", 1) // options.cpus_per_trial)
+    if gpus:
+        slots = min(slots, int(available.get("GPU", 0) / gpus))
+    if slots < 1:
+        raise UserError(
+            f"a cohort wants {options.cpus_per_trial} CPUs and {gpus:g} GPUs, the cluster has "
+            f"{available.get('CPU', 0):g} and {available.get('GPU', 0):g}; lower --cpus-per-trial or --gpus-per-trial"
+        )
+    slots = min(slots, options.max_concurrent or slots)
+    if jobs and options.cohort_size is None and slots != plan.slots:
+        # On a cluster the slots are known only now.
+        todo = [c for c in plan.cells if c.trial_id in labels]
+        chosen = [[c.trial_id for c in cohort] for cohort in plan_cohorts(replace(plan, slots=slots), todo)]
+
+    with tempfile.TemporaryDirectory(prefix="scl-tune-") as scratch, progress:
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(trainable.train, world=world),
+                {"cpu": options.cpus_per_trial, "gpu": gpus},
+            ),
+            param_space={"cohort": tune.grid_search(chosen)},
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=slots),
+            run_config=tune.RunConfig(
+                name=title,
+                storage_path=scratch,
+                stop=trainable.Stopper(stop),
+                callbacks=[trainable.Draw(progress)],
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                verbose=0,
+            ),
+        )
+        grid = tuner.fit()
+    for result in grid:
+        if result.error is not None and not stop():
+            _mark_failed(world, result.config["cohort"], str(result.error), progress)
+
+
+def _mark_failed(world: World, cohort: Sequence[str], error: str, progress: Progress) -> None:
+    """A cohort whose worker died too often: its unfinished trials are failed, with the reason."""
+    rows = results.read_trials(world.store)
+    ended = set(rows.loc[rows["ended"] >= rows["ended"].max(), "trial_id"]) if len(rows) else set()
+    ended |= set(rows.loc[rows["state"] == "completed", "trial_id"])
+    for job_id in cohort:
+        columns = world.jobs[job_id].columns
+        progress.ended(job_id, "failed", error)
+        if columns is not None and job_id not in ended:
+            results.write_part(
+                world.store, {**columns, "state": "failed", "error": error, "ended": results.now()}, [], None
+            )

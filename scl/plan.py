@@ -1,0 +1,281 @@
+"""From a study and a command line to what would run: data, teachers, cells, costs. Trains nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scl import checkpoint, data, datasets, models, results, trainer
+from scl.cli import Options
+from scl.cohort import Job, World, data_of, load_teacher, save_teacher
+from scl.config import Config, UserError, canonical_json, params, requested
+from scl.objective import Objective
+from scl.progress import clock
+from scl.storage import Folder
+from scl.study import Cell, Study, cells, cohorts, makespan, teacher_id
+from scl.trainer import Teacher
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A resolved study: its world, its cells in order, and the teacher of each."""
+
+    study: Study
+    options: Options
+    world: World
+    cells: list[Cell]
+    arms: Mapping[str, Config]
+    teacher: Config
+    teacher_ids: Mapping[int, str]  # by seed
+    costs: Mapping[str, Cost]  # by config_id
+    teacher_macs: int
+    about_data: dict[str, Any]  # for study.json
+    slots: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a student is in inference: parameters, multiply-accumulates of one image, ms of one image."""
+
+    params: int
+    macs: int
+    latency_ms: float
+
+
+def make_plan(study: Study, options: Options, out: Folder) -> Plan:
+    """Resolve, check and number everything; trains nothing. Raises UserError."""
+    arms, guide = study.resolve(options.data, options.arms, options.student_changes(), options.teacher_changes())
+    cache = Path(out.path) / "cache" if out.is_local else Path.home() / ".cache" / "scl"
+    dataset = datasets.load(options.data, cache, options.label)
+    classes = len(dataset.classes)
+    train, val = data.split(
+        dataset.train_labels, val=options.val, seed=options.split_seed, limit=options.limit, classes=classes
+    )
+    fingerprint = data.split_fingerprint(dataset, train, val)
+    mean, std = data.normalisation(dataset)
+    seeds = list(range(options.seeds or study.seeds))
+    weights = checkpoint.load_weights(options.teacher) if options.teacher else None
+
+    def guide_id(seed: int) -> str:
+        if options.teacher:
+            return hashlib.sha256(Path(options.teacher).read_bytes()).hexdigest()
+        return teacher_id(guide, seed if options.teacher_per_seed else 0, fingerprint)
+
+    teacher_ids = {seed: guide_id(seed) for seed in seeds}
+    every = cells(arms, seeds, fingerprint, teacher_ids.__getitem__)
+    world = World(
+        images={
+            "train": dataset.train_images[train],
+            "val": dataset.train_images[val],
+            "test": dataset.test_images,
+        },
+        labels={
+            "train": dataset.train_labels[train],
+            "val": dataset.train_labels[val],
+            "test": dataset.test_labels,
+        },
+        mean=mean,
+        std=std,
+        classes=classes,
+        flip=dataset.flip,
+        fingerprint=fingerprint,
+        jobs={i: Job(guide, s if options.teacher_per_seed else 0) for s, i in reversed(teacher_ids.items())},
+        out=out,
+        study=study.name,
+        device=device(options),
+        threads=options.cpus_per_trial,
+        deterministic=options.deterministic,
+    )
+    tensors = data_of(world)
+    if weights is not None:
+        adopt_teacher(world, weights, guide, teacher_ids[0], options.teacher or "")
+    teacher = trainer.build_student(guide, tensors, 0)
+    return Plan(
+        study=study,
+        options=options,
+        world=world,
+        cells=every,
+        arms=arms,
+        teacher=guide,
+        teacher_ids=teacher_ids,
+        costs=measure({c.config_id: c.config for c in every}, teacher, tensors, world.store),
+        teacher_macs=models.macs(teacher, tensors.image_shape),
+        about_data={
+            "name": dataset.name,
+            "fingerprint": fingerprint,
+            **{part: len(labels) for part, labels in world.labels.items()},
+            "classes": classes,
+            **dict(zip(("channels", "height", "width"), tensors.image_shape, strict=True)),
+            "limit": options.limit,
+            "val_share": options.val,
+            "split_seed": options.split_seed,
+            "note": dataset.note,
+        },
+        slots=1 if options.inline or options.address else local_slots(options),
+    )
+
+
+def device(options: Options) -> str:
+    """cpu or cuda. On a cluster the workers' devices count, and they are asked for by --gpus-per-trial."""
+    if options.device == "cuda" and not options.address and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no CUDA device on this machine; valid here: auto, cpu")
+    if options.device == "auto":
+        return "cuda" if torch.cuda.is_available() or (options.gpus_per_trial or 0) > 0 else "cpu"
+    return options.device
+
+
+def adopt_teacher(world: World, weights: Mapping[str, torch.Tensor], config: Config, identity: str, path: str) -> None:
+    """Check a user's checkpoint against the teacher's architecture and keep it with its test logits."""
+    if load_teacher(world.out, identity, config) is not None:
+        return
+    tensors = data_of(world)
+    model = trainer.build_student(config, tensors, 0)
+    wanted = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    given = {k: tuple(v.shape) for k, v in weights.items() if k in wanted}
+    wrong = [f"{k} is {given.get(k, 'absent')}, wanted {shape}" for k, shape in wanted.items() if given.get(k) != shape]
+    if wrong:
+        raise UserError(
+            f"--teacher {path!r} does not fit {config.student} at width {config.width:g} with {world.classes} classes "
+            f"({len(wrong)} of {len(wanted)} tensors, the first: {wrong[0]}); "
+            "name its architecture with --teacher-model and --teacher-width, and give data with its classes"
+        )
+    kept = {k: v.to(model.state_dict()[k].dtype) for k, v in weights.items() if k in wanted}
+    built = trainer.build_teacher(Teacher(config, kept, torch.empty(0)), tensors, torch.device("cpu"))
+    (logits,) = trainer.evaluate([built], tensors.test, tensors)
+    accuracy = (logits.argmax(1) == tensors.test.labels).double().mean().item()
+    save_teacher(world.out / "teachers" / identity, kept, logits, {"metrics": {"test_acc": accuracy}})
+
+
+def measure(
+    configs: Mapping[str, Config], teacher: torch.nn.Module, tensors: trainer.Data, store: Folder
+) -> dict[str, Cost]:
+    """Build every arm once: what cannot be built is refused here, before anything trains.
+
+    Latency is the median of 30 forwards of one image on one thread of the driver's CPU, taken before anything
+    trains, once an architecture; earlier figures in the store are kept.
+    """
+    known = results.read_trials(store).dropna(subset=["latency_ms"]).groupby("config_id")["latency_ms"].last()
+    by_architecture: dict[tuple[Any, ...], Cost] = {}
+    costs = {}
+    guide = trainer.example_features(teacher, tensors)
+    threads = torch.get_num_threads()
+    for config_id, config in configs.items():
+        model = trainer.build_student(config, tensors, 0)
+        Objective(config, trainer.example_features(model, tensors), guide)
+        architecture = (config.student, config.width, config.self_taught, config.self_taught_at)
+        if architecture not in by_architecture:
+            latency = float(known[config_id]) if config_id in known.index else _latency_ms(model, tensors.image_shape)
+            by_architecture[architecture] = Cost(
+                sum(p.numel() for p in model.parameters()), models.macs(model, tensors.image_shape), latency
+            )
+        costs[config_id] = by_architecture[architecture]
+    torch.set_num_threads(threads)
+    return costs
+
+
+def _latency_ms(model: torch.nn.Module, shape: tuple[int, int, int]) -> float:
+    torch.set_num_threads(1)
+    model.eval().to(memory_format=torch.channels_last)
+    image = torch.zeros(1, *shape)
+    times = []
+    with torch.inference_mode():
+        for _ in range(35):
+            began = time.perf_counter()
+            model(image)
+            times.append(time.perf_counter() - began)
+    return statistics.median(times[5:]) * 1e3
+
+
+def missing(plan: Plan) -> list[Cell]:
+    """Cells that are neither completed nor pruned; failed ones are tried again."""
+    rows = results.read_trials(plan.world.store)
+    done = set(rows.loc[rows["state"].isin(["completed", "pruned"]), "trial_id"])
+    return [cell for cell in plan.cells if cell.trial_id not in done]
+
+
+def plan_cohorts(plan: Plan, todo: Sequence[Cell]) -> list[list[Cell]]:
+    """Cohorts balanced by multiply-accumulates: a student's step is three forwards, the teacher's is one."""
+
+    def cost(cell: Cell) -> float:
+        return 3.0 * plan.costs[cell.config_id].macs * cell.config.epochs
+
+    epochs = max(c.config.epochs for c in todo)
+    return cohorts(todo, plan.slots, plan.options.cohort_size, float(plan.teacher_macs * epochs), cost)
+
+
+def student_jobs(plan: Plan, todo: Sequence[Cell]) -> dict[str, Job]:
+    accuracy = {}
+    for identity in set(plan.teacher_ids.values()):
+        found = load_teacher(plan.world.out, identity, plan.teacher)
+        assert found is not None
+        accuracy[identity] = found[1]["metrics"]["test_acc"]
+    jobs = {}
+    for cell in todo:
+        cost = plan.costs[cell.config_id]
+        columns = {
+            "trial_id": cell.trial_id,
+            "study": plan.study.name,
+            "arm": cell.arm,
+            "config_id": cell.config_id,
+            "seed": cell.seed,
+            "config_json": canonical_json(requested(cell.config)),
+            "teacher_id": cell.teacher_id,
+            "teacher_test_acc": accuracy[cell.teacher_id],
+            "params": cost.params,
+            "macs": cost.macs,
+            "latency_ms": cost.latency_ms,
+            **{f"param.{name}": value for name, value in params(cell.config).items()},
+        }
+        jobs[cell.trial_id] = Job(cell.config, cell.seed, cell.teacher_id, columns)
+    return jobs
+
+
+def show_plan(plan: Plan) -> int:
+    """Print what would run and what it would cost, from a short timing of each arm on this machine."""
+    todo = missing(plan)
+    chosen = plan_cohorts(plan, todo) if todo else []
+    print(f"study {plan.study.name}: {plan.study.question}")
+    print(f"  data       {plan.options.data}: " + ", ".join(f"{len(v)} {k}" for k, v in plan.world.labels.items()))
+    print(f"  cells      {len(plan.cells)} = {len(plan.arms)} arms × {len(plan.teacher_ids)} seeds")
+    print(f"  done       {len(plan.cells) - len(todo)}")
+    print(
+        f"  to train   {len(todo)}, in {len(chosen)} cohorts of {', '.join(str(len(c)) for c in chosen)}"
+        if todo
+        else "  to train   0"
+    )
+    ready = all(load_teacher(plan.world.out, i, plan.teacher) for i in plan.teacher_ids.values())
+    print(
+        f"  teacher    {plan.teacher.student} × {plan.teacher.width:g}, {plan.teacher.epochs} epochs: {'trained' if ready else 'to train'}"
+    )
+    if todo:
+        tensors = data_of(plan.world)
+        torch.set_num_threads(plan.options.cpus_per_trial)
+        guide, own = trainer.probe(plan.teacher, {c.config_id: c.config for c in todo}, tensors)
+        steps = -(-len(tensors.train.labels) // plan.arms[plan.study.baseline].batch_size)
+        spent = [
+            steps
+            * (guide * max(c.config.epochs for c in cohort) + sum(own[c.config_id] * c.config.epochs for c in cohort))
+            for cohort in chosen
+        ]
+        extra = 0.0 if ready else 3.0 * guide * steps * plan.teacher.epochs * len(set(plan.teacher_ids.values()))
+        print(
+            f"  estimate   {clock(makespan(spent, plan.slots) + extra)} of wall time on {plan.slots} slots, "
+            f"{(sum(spent) + extra) / 3600:.2f} device hours (3 steps of each arm timed on this machine's CPU; evaluation not counted)"
+        )
+    from scl.stats import smallest_effect
+
+    print(f"  can show   {smallest_effect(len(plan.arms), len(plan.teacher_ids))}")
+    return 0
+
+
+def local_slots(options: Options) -> int:
+    slots = max(1, len(os.sched_getaffinity(0)) // options.cpus_per_trial)
+    return min(slots, options.max_concurrent or slots)

@@ -1,0 +1,103 @@
+"""What study.json says: what was planned, by which command and code, on which machine and data."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scl import results
+from scl.config import UserError, requested, sha256
+from scl.plan import Plan
+
+SELECTION = "validation alone selects; test accuracy is that of the last epoch"
+
+
+def study_record(plan: Plan) -> dict[str, Any]:
+    options, world = plan.options, plan.world
+    ids = (
+        {str(seed): i for seed, i in plan.teacher_ids.items()}
+        if options.teacher_per_seed and not options.teacher
+        else {"all": plan.teacher_ids[0]}
+    )
+    try:
+        looks = results.read_study(world.store).get("looks", [])
+    except UserError:
+        looks = []
+    seeds = list(plan.teacher_ids)
+    if not looks or looks[-1]["seeds"] != seeds:
+        looks = [*looks, {"when": results.now().isoformat(), "seeds": seeds}]
+    return {
+        "schema_version": results.SCHEMA_VERSION,
+        "study": plan.study.name,
+        "question": plan.study.question,
+        "baseline": plan.study.baseline,
+        "arms": {name: requested(config) for name, config in plan.arms.items()},
+        "factors": None,
+        "search_space": None,
+        "seeds": seeds,
+        "metric": "test_acc",
+        "direction": "max",
+        "selection": SELECTION,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "git": git_state(),
+        "versions": {
+            "python": platform.python_version(),
+            **{p: _version(p) for p in ("scl-studies", "torch", "torchvision", "ray", "numpy", "pandas", "pyarrow")},
+        },
+        "hardware": hardware(),
+        "data": plan.about_data,
+        "teacher": {
+            "model": plan.teacher.student,
+            "width": plan.teacher.width,
+            "epochs": plan.teacher.epochs,
+            "config": requested(plan.teacher),
+            "per_seed": options.teacher_per_seed,
+            "source": "file" if options.teacher else "trained here",
+            "ids": ids,
+            "test_acc": {},
+        },
+        "plan": [{"arm": c.arm, "seed": c.seed, "trial_id": c.trial_id} for c in plan.cells],
+        "looks": looks,
+        "started": results.now().isoformat(),
+        "slots": plan.slots,
+        "cpus_per_trial": options.cpus_per_trial,
+        "plan_id": sha256([c.trial_id for c in plan.cells]),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the checkout that the study script lies in, and whether files differ from it."""
+    where = Path(sys.argv[0]).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=where, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def hardware() -> dict[str, Any]:
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cpu": f"{platform.machine()} {platform.processor()}".strip(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(memory, 1),
+        "gpus": gpus,
+    }

@@ -1,0 +1,120 @@
+"""What a panel is made of. The template turns these into HTML and escapes every text on its way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from scl.report.theme import Figure, plain
+
+
+@dataclass(frozen=True)
+class Cell:
+    """shown: the text. value: the exact number behind it (its repr becomes data-value), None for text."""
+
+    shown: str
+    value: float | int | None = None
+
+    @property
+    def exact(self) -> str:
+        if self.value is None or not math.isfinite(self.value):
+            return ""
+        return repr(int(self.value)) if float(self.value).is_integer() else repr(float(self.value))
+
+
+@dataclass(frozen=True)
+class Column:
+    """key: stands in data-col. group: a head over neighbouring columns that share it. hint: what it means."""
+
+    key: str
+    label: str
+    hint: str = ""
+    group: str = ""
+    number: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    cells: Sequence[Cell]
+    arm: str = ""
+    kind: str = ""  # a class: baseline, left-out, failed
+
+
+@dataclass(frozen=True)
+class Table:
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    id: str = ""
+    sortable: bool = False
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Neighbouring columns of one group as (head, span); empty where no column has a group."""
+        out: list[tuple[str, int]] = []
+        for column in self.columns:
+            if out and column.group and out[-1][0] == column.group:
+                out[-1] = (column.group, out[-1][1] + 1)
+            else:
+                out.append((column.group, 1))
+        return out if any(head for head, _ in out) else []
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One or more figures under one caption, and their numbers. titles: heads of small multiples."""
+
+    id: str
+    caption: str
+    figures: Sequence[Figure]
+    table: Table
+    titles: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Card:
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Terms and what is said about them: a definition list."""
+
+    items: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Note:
+    text: str
+
+
+@dataclass(frozen=True)
+class Cards:
+    cards: Sequence[Card]
+
+
+Block = Table | Plot | Pairs | Note | Cards
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One question of the page and its answer. id: its anchor. lead: the answer in a sentence."""
+
+    id: str
+    title: str
+    lead: str
+    blocks: Sequence[Block] = field(default_factory=tuple)
+
+
+def text_cell(text: object) -> Cell:
+    return Cell(plain(text))
+
+
+def number_table(columns: Sequence[Column], rows: Sequence[tuple[str, Sequence[Cell]]]) -> Table:
+    """The numbers of a figure: a row an arm, its name in the first column."""
+    return Table(
+        (Column("arm", "Arm", number=False), *columns),
+        [Row((text_cell(arm), *cells), arm=arm) for arm, cells in rows],
+    )

@@ -1,0 +1,258 @@
+"""Figures that compare arms: accuracy, differences, seeds, pairs. First their numbers, then their drawing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from scl import stats
+from scl.report.facts import Facts
+from scl.report.theme import (
+    COLOURS,
+    DASHES,
+    SYMBOLS,
+    Figure,
+    arm_axis,
+    axis,
+    figure,
+    labels,
+    line_at,
+    numbers,
+    rows_height,
+)
+
+MOST_SEEDS_DRAWN = 30
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """One arm of a figure: a mark, its interval, and the seeds behind it (seed → value), all in one unit."""
+
+    arm: str
+    value: float
+    low: float
+    high: float
+    seeds: dict[int, float]
+    faint: bool = False
+
+
+@dataclass(frozen=True)
+class ArmRows:
+    """rows: the best on top. line: the teacher's accuracy. band: the smallest effect seen, or NaN."""
+
+    rows: tuple[ArmRow, ...]
+    baseline: str
+    line: float = math.nan
+    band: float = math.nan
+
+
+def accuracies(facts: Facts) -> ArmRows:
+    """Each arm's accuracy in %: mean, Student's 95 % interval, its seeds."""
+    rows = []
+    for arm in facts.scores.columns:
+        column = 100 * facts.scores[arm].dropna()
+        mean = stats.mean_interval(column.to_numpy())
+        seeds = {int(seed): float(value) for seed, value in column.items()}
+        rows.append(ArmRow(str(arm), mean.mean, mean.low, mean.high, seeds, arm in facts.left_out))
+    rows.sort(key=lambda row: -row.value)
+    return ArmRows(tuple(rows), facts.baseline, line=100 * facts.teacher)
+
+
+def differences(facts: Facts) -> ArmRows:
+    """Each arm minus the baseline in points: the model's estimate, simultaneous interval, differences by seed."""
+    rows = []
+    for arm, contrast in facts.contrasts.items():
+        by_seed = 100 * (facts.scores[arm] - facts.scores[facts.baseline]).dropna()
+        seeds = {int(seed): float(value) for seed, value in by_seed.items()}
+        rows.append(ArmRow(arm, 100 * contrast.estimate, 100 * contrast.low, 100 * contrast.high, seeds))
+    rows.sort(key=lambda row: -row.value)
+    return ArmRows(tuple(rows), facts.baseline, band=100 * facts.detectable())
+
+
+def draw_accuracies(shown: ArmRows) -> Figure:
+    shapes, notes = line_at(shown.line, "teacher", vertical=True)
+    return _draw_rows(shown, axis("test accuracy, %"), shapes, notes, "%{x:.2f} %")
+
+
+def draw_differences(shown: ArmRows) -> Figure:
+    zero = {"type": "line", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "yref": "paper", "line": {"color": "@ink", "width": 1}}
+    shapes = [zero]
+    if math.isfinite(shown.band):
+        ends = {"x0": -shown.band, "x1": shown.band, "y0": 0, "y1": 1, "yref": "paper"}
+        shapes.insert(0, {"type": "rect", **ends, "fillcolor": "@band", "line": {"width": 0}, "layer": "below"})
+    place = {"x": 0, "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
+    notes = [{**place, "text": "baseline", "font": {"color": "@soft", "size": 12}}]
+    return _draw_rows(shown, axis("difference to the baseline, points"), shapes, notes, "%{x:+.2f} points")
+
+
+def _draw_rows(
+    shown: ArmRows, x: dict[str, object], shapes: list[dict[str, object]], notes: list[dict[str, object]], unit: str
+) -> Figure:
+    rows = shown.rows
+    arms = [row.arm for row in rows]
+    names = labels(arms)
+    y, narrow = arm_axis(arms)
+    colours = ["@soft" if r.faint else "@ink" if r.arm == shown.baseline else "@c1" for r in rows]
+    drawn = {row.arm: list(row.seeds.items())[:MOST_SEEDS_DRAWN] for row in rows}
+    # Seeds stand a little under their arm's interval, so that neither hides the other.
+    dots = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": numbers(value for row in rows for _, value in drawn[row.arm]),
+        "y": [i + 0.24 for i, row in enumerate(rows) for _ in drawn[row.arm]],
+        "customdata": [[names[row.arm], seed] for row in rows for seed, _ in drawn[row.arm]],
+        "hovertemplate": f"%{{customdata[0]}}<br>seed %{{customdata[1]}}: {unit}<extra></extra>",
+        "marker": {
+            "size": 6,
+            "symbol": "circle-open",
+            "color": [c for row, c in zip(rows, colours, strict=True) for _ in drawn[row.arm]],
+        },
+    }
+    bars = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": numbers([row.low, row.high]),
+            "y": [i, i],
+            "hoverinfo": "skip",
+            "line": {"color": colour, "width": 2},
+        }
+        for i, (row, colour) in enumerate(zip(rows, colours, strict=True))
+        if math.isfinite(row.low)
+    ]
+    marks = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": numbers(row.value for row in rows),
+        "y": list(range(len(rows))),
+        "customdata": [[names[row.arm], _interval(row)] for row in rows],
+        "hovertemplate": f"%{{customdata[0]}}<br>{unit} %{{customdata[1]}}<extra></extra>",
+        "marker": {"size": 10, "symbol": "diamond", "color": colours},
+    }
+    height = rows_height(len(rows))
+    return figure([dots, *bars, marks], height, narrow, xaxis=x, yaxis=y, shapes=shapes, annotations=notes)
+
+
+def _interval(row: ArmRow) -> str:
+    return f"[{row.low:.2f}, {row.high:.2f}]" if math.isfinite(row.low) else ""
+
+
+@dataclass(frozen=True)
+class SeedLines:
+    """accuracy: (seeds, arms) in %, arms by falling mean. ranks: (arms, all + seeds left out)."""
+
+    accuracy: pd.DataFrame
+    ranks: pd.DataFrame
+    line: float
+
+
+def seed_lines(facts: Facts) -> SeedLines:
+    order = facts.scores.mean().sort_values(ascending=False, kind="stable").index
+    scores = facts.scores[order]
+    return SeedLines(100 * scores, stats.ranks_without_a_seed(scores), 100 * facts.teacher)
+
+
+def draw_seed_lines(shown: SeedLines) -> Figure:
+    arms = [str(arm) for arm in shown.accuracy.columns]
+    names = labels(arms)
+    y, narrow = arm_axis(arms)
+    shapes, notes = line_at(shown.line, "teacher", vertical=True)
+    data = []
+    for i, (seed, values) in enumerate(shown.accuracy.head(MOST_SEEDS_DRAWN).iterrows()):
+        style = {"color": COLOURS[i % len(COLOURS)], "dash": DASHES[i % len(DASHES)], "width": 1.5}
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": f"seed {seed}",
+                "x": numbers(values),
+                "y": list(range(len(arms))),
+                "connectgaps": True,
+                "customdata": [names[arm] for arm in arms],
+                "hovertemplate": f"%{{customdata}}<br>seed {seed}: %{{x:.2f}} %<extra></extra>",
+                "line": style,
+                "marker": {"size": 7, "symbol": SYMBOLS[i % len(SYMBOLS)]},
+            }
+        )
+    return figure(
+        data,
+        rows_height(len(arms)) + 40,
+        narrow,
+        xaxis=axis("test accuracy, %"),
+        yaxis=y,
+        shapes=shapes,
+        annotations=notes,
+        showlegend=True,
+    )
+
+
+@dataclass(frozen=True)
+class PairMatrix:
+    """difference: (arms, arms), row minus column, in points. p: Holm's over all pairs. arms by falling mean."""
+
+    arms: tuple[str, ...]
+    difference: np.ndarray
+    p: np.ndarray
+
+
+def pair_matrix(facts: Facts) -> PairMatrix:
+    arms = tuple(facts.compared.mean().sort_values(ascending=False, kind="stable").index)
+    at = {arm: i for i, arm in enumerate(arms)}
+    difference = np.full((len(arms), len(arms)), math.nan)
+    p = difference.copy()
+    for c in stats.all_pairs(facts.compared):
+        i, j = at[c.arm], at[c.other]
+        difference[i, j], difference[j, i] = 100 * c.estimate, -100 * c.estimate
+        p[i, j] = p[j, i] = c.p
+    return PairMatrix(arms, difference, p)
+
+
+def draw_pair_matrix(shown: PairMatrix) -> Figure:
+    """Credible pairs in colour by the sign of their difference; all others are left pale."""
+    wide, narrow = labels(shown.arms), labels(shown.arms, 12)
+    rows = range(len(shown.arms))
+    credible = np.nan_to_num(shown.p, nan=1.0) < 1 - stats.LEVEL
+    sign = np.where(credible, np.sign(shown.difference), 0.0)
+    with_text = len(shown.arms) <= 12
+    heat = {
+        "type": "heatmap",
+        "x": list(rows),
+        "y": list(rows),
+        "z": [[None if i == j else float(sign[i, j]) for j in rows] for i in rows],
+        "zmin": -1,
+        "zmax": 1,
+        "colorscale": [[0, "@worse"], [0.5, "@pale"], [1, "@better"]],
+        "showscale": False,
+        "xgap": 2,
+        "ygap": 2,
+        "hoverongaps": False,
+        "customdata": [
+            [[wide[shown.arms[i]], wide[shown.arms[j]], *_pair_text(shown, i, j)] for j in rows] for i in rows
+        ],
+        "hovertemplate": "%{customdata[0]}<br>minus %{customdata[1]}<br>%{customdata[2]} points, "
+        "Holm p %{customdata[3]}<extra></extra>",
+    }
+    if with_text:
+        heat["text"] = [[_pair_text(shown, i, j)[0] for j in rows] for i in rows]
+        heat["texttemplate"] = "%{text}"
+        heat["textfont"] = {"color": "@ink", "size": 12}
+    ticks = {"tickmode": "array", "tickvals": list(rows), "showgrid": False, "tickfont": {"color": "@ink"}}
+    x = axis("minus this arm", ticktext=[narrow[a] for a in shown.arms], tickangle=-45, side="bottom", **ticks)
+    y = axis("", ticktext=[wide[a] for a in shown.arms], range=[len(shown.arms) - 0.5, -0.5], **ticks)
+    change = {
+        "yaxis.ticktext": [narrow[a] for a in shown.arms],
+        "xaxis.ticktext": [labels(shown.arms, 8)[a] for a in shown.arms],
+    }
+    height = 150 + max(len(shown.arms), 3) * (38 if with_text else 20)
+    return figure([heat], height, change, xaxis=x, yaxis=y)
+
+
+def _pair_text(shown: PairMatrix, i: int, j: int) -> tuple[str, str]:
+    d, p = shown.difference[i, j], shown.p[i, j]
+    if not math.isfinite(d):
+        return "", "–"
+    text = f"{d:+.2f}".replace("-", "−")
+    return text, "–" if not math.isfinite(p) else "below 0.001" if p < 0.001 else f"{p:.3f}"

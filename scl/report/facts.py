@@ -1,0 +1,161 @@
+"""What the page says, computed once from a store: every panel reads from here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scl import stats
+from scl.results import Results
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A study's numbers.
+
+    trials: rows of the present plan. completed: those that are completed and have the metric; nothing else is ever
+    averaged. arms: in the plan's order, the baseline first. scores: (seeds, arms) of the metric, as a fraction.
+    compared: the columns of scores that enter the model. left_out: arm → why it does not.
+    decimals: of an accuracy in %, so that the last digit shown is worth about one test image.
+    """
+
+    results: Results
+    trials: pd.DataFrame
+    cells: pd.DataFrame
+    completed: pd.DataFrame
+    metric: str
+    baseline: str
+    arms: tuple[str, ...]
+    scores: pd.DataFrame
+    chance: float
+    compared: pd.DataFrame
+    left_out: dict[str, str]
+    comparison: stats.Comparison | None
+    paired: dict[str, stats.Paired]
+    teachers: dict[str, float]
+    decimals: int
+
+    @property
+    def study(self) -> dict[str, Any]:
+        return self.results.study
+
+    @property
+    def seeds(self) -> int:
+        """The most seeds that any arm has completed."""
+        return int(self.scores.notna().sum().max()) if self.scores.size else 0
+
+    @property
+    def teacher(self) -> float:
+        """The teacher's test accuracy, the mean over its seeds; NaN where unknown."""
+        return float(np.mean(list(self.teachers.values()))) if self.teachers else math.nan
+
+    @property
+    def contrasts(self) -> dict[str, stats.Contrast]:
+        return {c.arm: c for c in self.comparison.contrasts} if self.comparison else {}
+
+    def detectable(self) -> float:
+        """The smallest true difference (a fraction) that this design sees with 80 % power."""
+        if self.comparison is None:
+            return math.nan
+        arms = len(self.comparison.contrasts) + 1
+        return stats.smallest_effect(arms, self.comparison.seeds) * self.comparison.sd_of_differences
+
+
+def gather(results: Results) -> Facts:
+    study = results.study
+    has_plan = bool(study.get("plan"))
+    trials = results.planned() if has_plan else results.trials.reset_index(drop=True)
+    cells = results.cells() if has_plan else trials[["arm", "seed", "trial_id", "state"]]
+    metric = str(study.get("metric", "test_acc"))
+    metric = metric if metric in trials.columns else "test_acc"
+    completed = trials[(trials["state"] == "completed") & trials[metric].notna()]
+
+    baseline = str(study.get("baseline", ""))
+    names = [*study.get("arms", {}), *cells["arm"].unique()]
+    arms = tuple(dict.fromkeys(([baseline] if baseline in names else []) + [str(n) for n in names]))
+    left_out = {arm: "has no completed trial" for arm in arms if not (completed["arm"] == arm).any()}
+    # Several configurations under one name (a search's trials) are no sample of one thing.
+    twice = completed[completed.duplicated(["arm", "seed"], keep=False)]
+    left_out |= {str(arm): "stands for several configurations" for arm in twice["arm"].unique()}
+
+    single = completed[~completed["arm"].isin(list(twice["arm"].unique()))]
+    scores = single.pivot(index="seed", columns="arm", values=metric).sort_index()
+    scores = scores[[arm for arm in arms if arm in scores.columns]].astype(float)
+
+    classes = (study.get("data") or {}).get("classes")
+    chance = 1 / classes if classes else 0.0
+    floor = stats.collapse_floor(scores, baseline, chance)
+    left_out |= dict.fromkeys(
+        stats.collapsed(scores, baseline, chance), f"collapsed: a seed ended below {100 * floor:.1f} %"
+    )
+    compared = scores[[arm for arm in scores.columns if arm not in left_out]].dropna(how="all")
+    comparison = None
+    if baseline in compared.columns and compared.shape[1] > 1:
+        comparison = stats.against_baseline(compared, baseline)
+        left_out |= comparison.left_out
+        compared = compared.drop(columns=list(comparison.left_out))
+    paired = {p.arm: p for p in stats.paired(compared, baseline)} if comparison else {}
+    test_images = (study.get("data") or {}).get("test")
+    return Facts(
+        results=results,
+        trials=trials,
+        cells=cells,
+        completed=completed,
+        metric=metric,
+        baseline=baseline,
+        arms=arms,
+        scores=scores,
+        chance=chance,
+        compared=compared,
+        left_out=left_out,
+        comparison=comparison,
+        paired=paired,
+        teachers=_teachers(study, trials),
+        decimals=max(0, math.ceil(math.log10(test_images / 100))) if test_images else 2,
+    )
+
+
+def _teachers(study: dict[str, Any], trials: pd.DataFrame) -> dict[str, float]:
+    """Test accuracy of each teacher: by seed, or of `all`; from the trials where study.json does not tell."""
+    known = (study.get("teacher") or {}).get("test_acc")
+    if known:
+        return {str(seed): float(value) for seed, value in known.items() if value is not None}
+    rows = trials.dropna(subset=["teacher_test_acc"]).drop_duplicates("teacher_id")
+    if len(rows) == 1:
+        return {"all": float(rows["teacher_test_acc"].iloc[0])}
+    return {str(s): float(v) for s, v in zip(rows["seed"], rows["teacher_test_acc"], strict=True)}
+
+
+def summary(facts: Facts) -> pd.DataFrame:
+    """The main table, a row an arm: fractions, raw numbers, NaN where the data cannot support one.
+
+    `p` is adjusted (Dunnett); `p_holm` is the check by paired t tests; `low` and `high` of the mean are Student's
+    95 % interval, of the difference simultaneous ones.
+    """
+    rows = []
+    for arm in facts.arms:
+        mean = stats.mean_interval(facts.scores[arm].to_numpy() if arm in facts.scores else [])
+        contrast, pair = facts.contrasts.get(arm), facts.paired.get(arm)
+        mine = facts.completed[facts.completed["arm"] == arm]
+        rows.append(
+            {
+                "arm": arm,
+                "n": mean.n,
+                f"{facts.metric}_mean": mean.mean,
+                f"{facts.metric}_sd": mean.sd,
+                f"{facts.metric}_low": mean.low,
+                f"{facts.metric}_high": mean.high,
+                "difference": contrast.estimate if contrast else math.nan,
+                "difference_low": contrast.low if contrast else math.nan,
+                "difference_high": contrast.high if contrast else math.nan,
+                "p": contrast.p if contrast else math.nan,
+                "p_holm": pair.p_holm if pair else math.nan,
+                "d_z": pair.d_z if pair else math.nan,
+                **{name: float(mine[name].mean()) for name in ("agreement", "params", "macs", "latency_ms")},
+            }
+        )
+    return pd.DataFrame(rows)

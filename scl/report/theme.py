@@ -1,0 +1,140 @@
+"""How figures look: colours as tokens that the page resolves for light, dark and print, and labels as plain text.
+
+A figure is a dict `{data, layout, narrow}`: Plotly's two parts, and what changes in the layout on a narrow screen.
+Colours start with "@" (`@ink`, `@c1`, …); page.css gives their values.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Figure = dict[str, Any]
+
+COLOURS = ("@c1", "@c2", "@c3", "@c4", "@c5", "@c6")  # Okabe–Ito, without its black and its yellow
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down")
+WIDE, NARROW = 40, 16  # characters of a label in a figure
+
+
+def plain(text: object) -> str:
+    """The text on one line, without control characters: what may stand in HTML once it is escaped."""
+    spaced = " ".join(str(text).split())
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cs") else c for c in spaced)
+
+
+def shorten(text: str, most: int = WIDE) -> str:
+    """At most `most` characters; the middle goes, as names often differ at their ends."""
+    if len(text) <= most:
+        return text
+    tail = (most - 1) // 3
+    return f"{text[: most - 1 - tail]}…{text[-tail:]}"
+
+
+def literal(text: str) -> str:
+    """The text as Plotly shows it letter by letter: its pseudo-HTML escaped, its direction kept to itself."""
+    isolate = any(unicodedata.bidirectional(c) in ("R", "AL", "AN", "RLE", "RLO", "RLI") for c in text)
+    return f"\u2068{html.escape(text)}\u2069" if isolate else html.escape(text)
+
+
+def labels(names: Iterable[str], most: int = WIDE) -> dict[str, str]:
+    """Each name as a figure shows it: short, literal, and told apart by a number where shortening made twins."""
+    out: dict[str, str] = {}
+    seen: dict[str, int] = {}
+    for name in names:
+        short = shorten(plain(name), most)
+        seen[short] = seen.get(short, 0) + 1
+        out[name] = literal(short if seen[short] == 1 else f"{short} ({seen[short]})")
+    return out
+
+
+def styles(arms: Sequence[str], baseline: str) -> dict[str, dict[str, str]]:
+    """Colour, dash and symbol of each arm; the baseline is drawn in ink. 84 arms pass before one repeats."""
+    out = {baseline: {"color": "@ink", "dash": "solid", "symbol": "circle"}}
+    for i, arm in enumerate(a for a in arms if a != baseline):
+        out[arm] = {
+            "color": COLOURS[i % len(COLOURS)],
+            "dash": DASHES[i % len(DASHES)],
+            "symbol": SYMBOLS[(i + 1) % len(SYMBOLS)],
+        }
+    return out
+
+
+def figure(data: list[dict[str, Any]], height: int, narrow: Mapping[str, Any] | None = None, **layout: Any) -> Figure:
+    """A figure with this page's layout. `narrow`: dotted paths of the layout → values on a narrow screen."""
+    base: dict[str, Any] = {
+        "height": height,
+        "margin": {"l": 8, "r": 16, "t": 28, "b": 44},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": "@ink"},
+        "hoverlabel": {"bgcolor": "@raised", "bordercolor": "@rule", "font": {"color": "@ink"}, "align": "left"},
+        "hovermode": "closest",
+        "showlegend": False,
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.14, "yanchor": "top"},
+    }
+    return {"data": data, "layout": {**base, **layout}, "narrow": dict(narrow or {})}
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    return {
+        "title": {"text": title, "font": {"color": "@soft"}, "standoff": 10},
+        "gridcolor": "@grid",
+        "linecolor": "@rule",
+        "tickcolor": "@rule",
+        "tickfont": {"color": "@soft"},
+        "zeroline": False,
+        "automargin": True,
+        **more,
+    }
+
+
+def arm_axis(arms: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A y axis with one row an arm, the first on top, and what changes on a narrow screen.
+
+    Rows are numbered, not named: names that look alike stay apart.
+    """
+    wide, narrow = labels(arms), labels(arms, NARROW)
+    y = axis(
+        "",
+        tickmode="array",
+        tickvals=list(range(len(arms))),
+        ticktext=[wide[arm] for arm in arms],
+        range=[len(arms) - 0.4, -0.6],
+        showgrid=False,
+        tickfont={"color": "@ink"},
+    )
+    return y, {"yaxis.ticktext": [narrow[arm] for arm in arms]}
+
+
+def rows_height(rows: int) -> int:
+    return 96 + max(rows, 2) * (34 if rows <= 16 else 24)
+
+
+def line_at(value: float, text: str, vertical: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A dashed line across the figure with its name, as shapes and annotations; none where there is no value."""
+    if not math.isfinite(value):
+        return [], []
+    along, across = ("x", "y") if vertical else ("y", "x")
+    shape = {
+        "type": "line",
+        f"{along}0": value,
+        f"{along}1": value,
+        f"{across}0": 0,
+        f"{across}1": 1,
+        f"{across}ref": "paper",
+        "line": {"color": "@teacher", "width": 1.5, "dash": "dash"},
+    }
+    place = {"x": value, "y": 1, "yref": "paper", "yanchor": "bottom"}
+    if not vertical:
+        place = {"x": 1, "xref": "paper", "y": value, "xanchor": "right", "yanchor": "bottom"}
+    note = {**place, "text": text, "showarrow": False, "font": {"color": "@teacher", "size": 12}}
+    return [shape], [note]
+
+
+def numbers(values: Iterable[float], digits: int = 5) -> list[float | None]:
+    """Values as JSON takes them: rounded to more digits than a figure shows, None for NaN."""
+    return [round(float(v), digits) if math.isfinite(v) else None for v in values]

@@ -1,0 +1,222 @@
+"""Numbers as words: formats, and the verdict in one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from scl import stats
+from scl.report.facts import Facts
+from scl.report.theme import plain, shorten
+
+ALPHA = 1 - stats.LEVEL
+DASH = "–"
+
+
+def percent(value: float, decimals: int) -> str:
+    return f"{100 * value:.{decimals}f} %" if math.isfinite(value) else DASH
+
+
+def bare(value: float, decimals: int) -> str:
+    """A fraction as per cent, without the sign: for columns whose head names the unit."""
+    return f"{100 * value:.{decimals}f}" if math.isfinite(value) else DASH
+
+
+def points(value: float, decimals: int) -> str:
+    """A difference of fractions in percentage points, signed with a true minus."""
+    if not math.isfinite(value):
+        return DASH
+    text = f"{100 * value:+.{decimals}f}"
+    return (text[1:] if float(text) == 0 else text).replace("-", "−")
+
+
+def signed(value: float, decimals: int) -> str:
+    return f"{value:+.{decimals}f}".replace("-", "−") if math.isfinite(value) else DASH
+
+
+def p_value(p: float) -> str:
+    if not math.isfinite(p):
+        return DASH
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def p_clause(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def count(value: float) -> str:
+    """A whole number in short: 912, 70.1 k, 2.05 M."""
+    if not math.isfinite(value):
+        return DASH
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return DASH
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
+
+
+def plural(n: int, one: str, many: str = "") -> str:
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def listing(names: Sequence[str], most: int = 6) -> str:
+    """Arms in a sentence: “a”, “b” and “c”; beyond `most` the rest is counted."""
+    shown = [name_of(n) for n in names[:most]]
+    rest = len(names) - len(shown)
+    if rest:
+        shown.append(f"{rest} more")
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def name_of(arm: str) -> str:
+    return f"“{shorten(plain(arm), 60)}”"
+
+
+def verdict(facts: Facts) -> str:
+    """Which arm won, by how much, whether credibly so, and against the teacher: one sentence."""
+    d = facts.decimals
+    means = facts.scores.mean()
+    if means.empty:
+        return "No trial has completed, so there is nothing to say yet."
+    best = str(means.idxmax())
+    top = f"{name_of(best)} at {percent(means[best], d)}"
+    if facts.baseline not in facts.scores:
+        return (
+            f"The baseline {name_of(facts.baseline)} has no completed trial, so no arm can be compared with it; "
+            f"the highest mean is {top}."
+        )
+    if facts.scores.shape[1] == 1:
+        mean = stats.mean_interval(facts.scores[facts.baseline].to_numpy())
+        spread = f" (95 % interval {_span(mean.low, mean.high, d)})" if mean.n > 1 else ""
+        return (
+            f"{name_of(facts.baseline)} is the only arm with results: {percent(mean.mean, d)}{spread} "
+            f"over {plural(mean.n, 'seed')}{_against_teacher(facts, facts.baseline)}."
+        )
+    if facts.baseline in facts.left_out:
+        return (
+            f"The baseline {name_of(facts.baseline)} did not learn ({percent(means[facts.baseline], d)}, chance is "
+            f"{percent(facts.chance, 1)}), so differences to it mean nothing; the highest mean is {top}."
+        )
+    if facts.comparison is None or not facts.comparison.contrasts:
+        return (
+            f"No arm can be compared with the baseline {name_of(facts.baseline)} "
+            f"({percent(means[facts.baseline], d)}): every other arm was left out; the highest mean is {top}."
+        )
+    if not math.isfinite(facts.comparison.critical):
+        return _without_intervals(facts)
+    return _with_intervals(facts)
+
+
+def _without_intervals(facts: Facts) -> str:
+    assert facts.comparison is not None
+    d = facts.decimals
+    lead = max(facts.comparison.contrasts, key=lambda c: c.estimate)
+    values = facts.scores.mean()
+    difference = points(lead.estimate, d)
+    if facts.seeds == 1:
+        why = "one seed shows no spread, so there is no interval and no winner"
+    elif facts.comparison.sigma <= stats.NO_SPREAD:
+        why = "the arms differ by the same amount on every seed, so no interval can be computed and nobody wins"
+    else:
+        why = "too few seeds are shared for an interval, so there is no winner"
+    return (
+        f"Highest is {name_of(lead.arm)} with {percent(values[lead.arm], d)}, {difference} points from the baseline "
+        f"{name_of(facts.baseline)} ({percent(values[facts.baseline], d)}); {why}."
+    )
+
+
+def _with_intervals(facts: Facts) -> str:
+    assert facts.comparison is not None
+    d = facts.decimals
+    means = facts.scores.mean()
+    contrasts = facts.comparison.contrasts
+    won = [c for c in contrasts if c.low > 0]
+    lead = max(won or contrasts, key=lambda c: c.estimate)
+    size = f"{points(lead.estimate, d)} points"
+    span = f"simultaneous 95 % interval {_span(lead.low, lead.high, d, signs=True)}, corrected {p_clause(lead.p)}"
+    if won:
+        return (
+            f"{name_of(lead.arm)} won with {percent(means[lead.arm], d)}: {size} over the baseline "
+            f"{name_of(facts.baseline)} ({span}), credible after correction for "
+            f"{plural(len(contrasts), 'comparison')}{_against_teacher(facts, lead.arm)}."
+        )
+    worse = [c.arm for c in contrasts if c.high < 0]
+    losers = f"; credibly worse than it: {listing(worse)}" if worse else ""
+    return (
+        f"No arm beat the baseline {name_of(facts.baseline)} ({percent(means[facts.baseline], d)}) credibly: the "
+        f"largest difference is that of {name_of(lead.arm)}, {size} ({span}){losers}."
+    )
+
+
+def _against_teacher(facts: Facts, arm: str) -> str:
+    if not math.isfinite(facts.teacher):
+        return ""
+    gap = facts.scores[arm].mean() - facts.teacher
+    if round(100 * abs(gap), facts.decimals) == 0:
+        return ", level with its teacher"
+    whose = "its teacher" if len(facts.teachers) == 1 else "its teachers' mean"
+    side = "above" if gap > 0 else "below"
+    size = points(abs(gap), facts.decimals).lstrip("+")
+    return f", and {size} points {side} {whose} ({percent(facts.teacher, facts.decimals)})"
+
+
+def _span(low: float, high: float, decimals: int, signs: bool = False) -> str:
+    show = points if signs else bare
+    return f"{show(low, decimals)} to {show(high, decimals)}"
+
+
+def qualifications(facts: Facts) -> list[str]:
+    """What must be known to read the verdict rightly: one sentence each."""
+    out = []
+    d = facts.decimals
+    comparison = facts.comparison
+    smallest = facts.detectable()
+    if comparison is not None and math.isfinite(smallest) and smallest > 0:
+        out.append(
+            f"With {plural(comparison.seeds, 'seed')} and {len(comparison.contrasts) + 1} arms this study sees a "
+            f"true difference of {points(smallest, max(d, 1)).lstrip('+')} points or more with 80 % power"
+            f"{_more_seeds(facts)}."
+        )
+    elif facts.seeds == 1:
+        out.append("One seed cannot tell an effect from luck: run with --seeds 3 or more.")
+    if comparison is not None and math.isfinite(comparison.critical):
+        lead = max(comparison.contrasts, key=lambda c: c.estimate)
+        rivals = [
+            c.other if c.arm == lead.arm else c.arm
+            for c in stats.all_pairs(facts.compared)
+            if lead.arm in (c.arm, c.other) and facts.baseline not in (c.arm, c.other) and not c.p < ALPHA
+        ]
+        if lead.low > 0 and rivals:
+            out.append(f"It cannot be told from {listing(rivals)} (all pairs, Holm).")
+    if facts.left_out:
+        reasons = "; ".join(f"{name_of(arm)} {reason}" for arm, reason in list(facts.left_out.items())[:6])
+        more = f"; and {len(facts.left_out) - 6} more" if len(facts.left_out) > 6 else ""
+        out.append(f"Left out of the comparison: {reasons}{more}.")
+    if len(facts.teachers) == 1:
+        out.append("All seeds share one teacher: the intervals speak of students of this teacher, not of another.")
+    looks = facts.study.get("looks") or []
+    if len(looks) > 1:
+        steps = ", ".join(str(look.get("seeds", "?")) for look in looks)
+        out.append(
+            f"The results were looked at {len(looks)} times as seeds were added ({steps}): "
+            "each look makes a chance winner likelier than the intervals say."
+        )
+    return out
+
+
+def _more_seeds(facts: Facts) -> str:
+    assert facts.comparison is not None
+    lead = max(facts.comparison.contrasts, key=lambda c: c.estimate)
+    if lead.low > 0 or lead.estimate <= 0:
+        return ""
+    needed = stats.seeds_needed(lead.estimate / facts.comparison.sd_of_differences, len(facts.comparison.contrasts) + 1)
+    if needed is None:
+        return "; to see one as large as the largest observed, more than 1,000 seeds would be needed"
+    return f"; to see one as large as the largest observed, {needed} seeds would be needed"
