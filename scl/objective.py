@@ -114,7 +114,7 @@ class Objective(nn.Module):
         if feed == "pairs":
             values = [loss((s, s_next), (t, t_next)) for (s, t), (s_next, t_next) in pairwise(matched)]
         elif name in self.learned:
-            values = [part(s, t) for part, (s, t) in zip(self.learned[name], matched, strict=True)]  # type: ignore[arg-type]
+            values = [part(s, t) for part, (s, t) in zip(self.learned[name], matched, strict=True)]  # type: ignore[arg-type,call-overload]
         else:
             values = [loss(s, t) for s, t in matched]
         return torch.stack(values).sum()
@@ -138,11 +138,12 @@ class Objective(nn.Module):
     def _check(self, name: str, term: Term, student: Features, teacher: Features) -> None:
         for i, j in self.pairs[name]:
             for who, map_ in (("student", student[0][i]), ("teacher", teacher[0][j])):
-                where = f"loss {name!r} at guided layer {i} ({who}, {tuple(map_.shape[1:])})"
-                if term.loss == "spatial" and map_.shape[2] * map_.shape[3] < 2:
-                    raise UserError(f"{where}: one location has no correlations; choose other layers=…")
-                if term.loss == "channel" and map_.shape[1] < 2:
-                    raise UserError(f"{where}: one channel has no correlations; choose other layers=…")
+                one = "location" if map_.shape[2] * map_.shape[3] < 2 else "channel" if map_.shape[1] < 2 else None
+                if term.loss in ("channel", "spatial") and one:
+                    raise UserError(
+                        f"loss {name!r} at guided layer {i} ({who}, C×H×W = {'×'.join(map(str, map_.shape[1:]))}): "
+                        f"one {one} has no correlations; choose other layers=…"
+                    )
 
     def _add_parts(self, name: str, term: Term, student: Features, teacher: Features) -> None:
         if term.loss in LEARNED:

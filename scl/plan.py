@@ -242,38 +242,50 @@ def show_plan(plan: Plan) -> int:
     """Print what would run and what it would cost, from a short timing of each arm on this machine."""
     todo = missing(plan)
     chosen = plan_cohorts(plan, todo) if todo else []
+    sizes = ", ".join(str(len(cohort)) for cohort in chosen)
+    guide, images = plan.teacher, plan.world.labels
+    ready = all(load_teacher(plan.world.out, i, guide) for i in plan.teacher_ids.values())
     print(f"study {plan.study.name}: {plan.study.question}")
-    print(f"  data       {plan.options.data}: " + ", ".join(f"{len(v)} {k}" for k, v in plan.world.labels.items()))
+    print(f"  data       {plan.options.data}: " + ", ".join(f"{len(images[k])} {k}" for k in images))
     print(f"  cells      {len(plan.cells)} = {len(plan.arms)} arms × {len(plan.teacher_ids)} seeds")
     print(f"  done       {len(plan.cells) - len(todo)}")
     print(
-        f"  to train   {len(todo)}, in {len(chosen)} cohorts of {', '.join(str(len(c)) for c in chosen)}"
-        if todo
-        else "  to train   0"
+        f"  to train   {len(todo)}" + (f", in {len(chosen)} cohorts of {sizes}, on {plan.slots} slots" if todo else "")
     )
-    ready = all(load_teacher(plan.world.out, i, plan.teacher) for i in plan.teacher_ids.values())
-    print(
-        f"  teacher    {plan.teacher.student} × {plan.teacher.width:g}, {plan.teacher.epochs} epochs: {'trained' if ready else 'to train'}"
-    )
+    print(f"  teacher    {guide.student} × {guide.width:g}, {guide.epochs} epochs: {'done' if ready else 'to train'}")
     if todo:
-        tensors = data_of(plan.world)
-        torch.set_num_threads(plan.options.cpus_per_trial)
-        guide, own = trainer.probe(plan.teacher, {c.config_id: c.config for c in todo}, tensors)
-        steps = -(-len(tensors.train.labels) // plan.arms[plan.study.baseline].batch_size)
-        spent = [
-            steps
-            * (guide * max(c.config.epochs for c in cohort) + sum(own[c.config_id] * c.config.epochs for c in cohort))
-            for cohort in chosen
-        ]
-        extra = 0.0 if ready else 3.0 * guide * steps * plan.teacher.epochs * len(set(plan.teacher_ids.values()))
+        wall, device_seconds = estimate(plan, chosen, ready)
         print(
-            f"  estimate   {clock(makespan(spent, plan.slots) + extra)} of wall time on {plan.slots} slots, "
-            f"{(sum(spent) + extra) / 3600:.2f} device hours (3 steps of each arm timed on this machine's CPU; evaluation not counted)"
+            f"  estimate   {clock(wall)} of wall time, {device_seconds / 3600:.2f} device hours, evaluation not counted"
         )
+        print("             (from a few steps of each arm, timed on this machine's CPU just now)")
     from scl.stats import smallest_effect
 
-    print(f"  can show   {smallest_effect(len(plan.arms), len(plan.teacher_ids))}")
+    arms, seeds = len(plan.arms), len(plan.teacher_ids)
+    if arms > 1 and seeds > 1:
+        effect = smallest_effect(arms, seeds)
+        print(f"  can show   differences of {effect:.2f} sd of a paired difference, with 80 % power at {seeds} seeds")
+    else:
+        print("  can show   values and differences, no interval: that needs a second seed and a second arm")
     return 0
+
+
+def estimate(plan: Plan, chosen: Sequence[Sequence[Cell]], teacher_ready: bool) -> tuple[float, float]:
+    """Seconds of wall time and of device time that training the cohorts takes, from a few timed steps."""
+    tensors = data_of(plan.world)
+    torch.set_num_threads(plan.options.cpus_per_trial)
+    forward, own = trainer.probe(plan.teacher, {c.config_id: c.config for cohort in chosen for c in cohort}, tensors)
+
+    def seconds(cohort: Sequence[Cell]) -> float:
+        steps = -(-len(tensors.train.labels) // cohort[0].config.batch_size)
+        shared = forward * max(c.config.epochs for c in cohort)
+        return steps * (shared + sum(own[c.config_id] * c.config.epochs for c in cohort))
+
+    spent = [seconds(cohort) for cohort in chosen]
+    guide = plan.teacher
+    steps = -(-len(tensors.train.labels) // guide.batch_size) * guide.epochs
+    teachers = 0.0 if teacher_ready else 3.0 * forward * steps * len(set(plan.teacher_ids.values()))
+    return makespan(spent, plan.slots) + teachers, sum(spent) + teachers
 
 
 def local_slots(options: Options) -> int:

@@ -11,6 +11,10 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from scl import results
 from scl.cli import Options
 from scl.cohort import Job, execute, load_teacher
@@ -114,7 +118,7 @@ def report(store: Folder) -> int:
         print(f"no page was written, {error.name} is not installed; elsewhere: --report-only", file=sys.stderr)
     else:
         page.write(store)
-        page.print_summary(read)
+        print_summary(page.summary(read), page.verdict(read))
         print(f"page: {store}/report.html", file=sys.stderr)
     if failed:
         print(
@@ -122,6 +126,16 @@ def report(store: Folder) -> int:
             file=sys.stderr,
         )
     return 1 if failed else 0
+
+
+def print_summary(table: Any, verdict: str) -> None:
+    """The main table and the verdict, on stdout."""
+    console = Console()
+    shown = Table(*map(str, table.columns))
+    for row in table.itertuples(index=False):
+        shown.add_row(*(Text(f"{v:.4g}" if isinstance(v, float) else str(v)) for v in row))
+    console.print(shown)
+    console.print(Text(verdict))
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import torch
@@ -155,8 +155,8 @@ class Student:
             torch.manual_seed(stream_seed("objective", trial.seed))
             features = example_features(teacher, data) if teacher is not None else None
             objective = Objective(config, example_features(model, data), features)
-        self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.objective = objective.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.objective = objective.to(device).to(memory_format=torch.channels_last)
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.optimizer = torch.optim.SGD(
             self.parameters,

@@ -22,6 +22,7 @@ from scl import results
 from scl.report import facts, words
 from scl.report.blocks import Plot
 from scl.report.panels import PANELS
+from scl.report.theme import plain, shorten
 from scl.storage import Folder
 
 __all__ = ["render", "summary", "verdict", "write"]
@@ -51,13 +52,19 @@ def render(study: results.Results) -> str:
     plots = [block for panel in panels for block in panel.blocks if isinstance(block, Plot)]
     figures = {f"{plot.id}-{i}": figure for plot in plots for i, figure in enumerate(plot.figures)}
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
+    )
+    environment.filters["kind"] = lambda block: type(block).__name__
+    environment.filters["short"] = lambda name: shorten(plain(name))
     return environment.get_template("page.html.j2").render(
         study=study.study,
         panels=panels,
         figures=_script_json(figures),
+        figure_count=len(figures),
         style=Markup((HERE / "page.css").read_text()),
         script=Markup((HERE / "page.js").read_text()),
         plotly=Markup(get_plotlyjs()) if figures else "",
