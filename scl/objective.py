@@ -114,7 +114,7 @@ class Objective(nn.Module):
         if feed == "pairs":
             values = [loss((s, s_next), (t, t_next)) for (s, t), (s_next, t_next) in pairwise(matched)]
         elif name in self.learned:
-            values = [part(s, t) for part, (s, t) in zip(self.learned[name], matched, strict=True)]  # type: ignore[arg-type,call-overload]
+            values = [part(s, t) for part, (s, t) in zip(self.learned[name], matched, strict=True)]  # type: ignore[call-overload]
         else:
             values = [loss(s, t) for s, t in matched]
         return torch.stack(values).sum()

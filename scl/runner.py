@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from math import isnan
 from types import FrameType
 from typing import Any
 
@@ -129,11 +130,18 @@ def report(store: Folder) -> int:
 
 
 def print_summary(table: Any, verdict: str) -> None:
-    """The main table and the verdict, on stdout."""
+    """The main table in short and the verdict, on stdout; the page has the rest."""
     console = Console()
-    shown = Table(*map(str, table.columns))
-    for row in table.itertuples(index=False):
-        shown.add_row(*(Text(f"{v:.4g}" if isinstance(v, float) else str(v)) for v in row))
+    shown = Table("arm", "n", "test acc ± sd, %", "difference [95 % interval]", "p")
+    for row in table.to_dict("records"):
+        sd = "" if isnan(row["test_acc_sd"]) else f" ± {100 * row['test_acc_sd']:.2f}"
+        mean = "—" if isnan(row["test_acc_mean"]) else f"{100 * row['test_acc_mean']:.2f}{sd}"
+        low, high = 100 * row["difference_low"], 100 * row["difference_high"]
+        interval = "" if isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
+        difference = "—" if isnan(row["difference"]) else f"{100 * row['difference']:+.2f}{interval}"
+        shown.add_row(
+            Text(row["arm"]), str(row["n"]), mean, difference, "—" if isnan(row["p"]) else f"{row['p']:.3f}"
+        )
     console.print(shown)
     console.print(Text(verdict))
 

@@ -67,7 +67,7 @@ class Contrast:
 class Comparison:
     """All arms against the baseline: simultaneous intervals and p adjusted together (one family).
 
-    seeds: the fewest seeds that a compared arm shares with the baseline. sigma: residual sd of the model.
+    seeds: how many an arm shares with the baseline, the median arm. sigma: residual sd of the model.
     left_out: arms the model cannot place, with the reason.
     """
 
@@ -218,7 +218,7 @@ def against_baseline(scores: pd.DataFrame, baseline: str, level: float = LEVEL) 
     estimable = [arm for arm in others if fit.estimable(fit.contrast(arm, baseline))]
     left_out = {arm: "shares no seed with the baseline" for arm in others if arm not in estimable}
     shared = [int((scores[arm].notna() & scores[baseline].notna()).sum()) for arm in estimable]
-    seeds = min(shared, default=0)
+    seeds = sorted(shared)[len(shared) // 2] if shared else 0
     if not estimable:
         return Comparison(baseline, (), seeds, fit.df, fit.sigma, math.nan, left_out)
 

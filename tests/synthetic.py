@@ -112,9 +112,7 @@ def _epochs(trial_id: str, a: int, final: float, epochs: int) -> list[dict[str, 
     return rows
 
 
-def _document(
-    arms: Sequence[str], seeds: Sequence[int], plan: list[dict[str, Any]], baseline: str
-) -> dict[str, Any]:
+def _document(arms: Sequence[str], seeds: Sequence[int], plan: list[dict[str, Any]], baseline: str) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "study": "ablation",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from scl.report.theme import (
     line_at,
     numbers,
     rows_height,
+    span,
 )
 
 MOST_SEEDS_DRAWN = 30
@@ -29,7 +31,10 @@ MOST_SEEDS_DRAWN = 30
 
 @dataclass(frozen=True)
 class ArmRow:
-    """One arm of a figure: a mark, its interval, and the seeds behind it (seed → value), all in one unit."""
+    """One arm of a figure: a mark, its interval, and the seeds behind it (seed → value), all in one unit.
+
+    faint: left out of the comparison. off_scale: the axis does not stretch to it.
+    """
 
     arm: str
     value: float
@@ -37,6 +42,7 @@ class ArmRow:
     high: float
     seeds: dict[int, float]
     faint: bool = False
+    off_scale: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class ArmRows:
 
     rows: tuple[ArmRow, ...]
     baseline: str
+    decimals: int
     line: float = math.nan
     band: float = math.nan
 
@@ -56,9 +63,10 @@ def accuracies(facts: Facts) -> ArmRows:
         column = 100 * facts.scores[arm].dropna()
         mean = stats.mean_interval(column.to_numpy())
         seeds = {int(seed): float(value) for seed, value in column.items()}
-        rows.append(ArmRow(str(arm), mean.mean, mean.low, mean.high, seeds, arm in facts.left_out))
+        faint, off_scale = arm in facts.left_out, arm not in facts.drawn
+        rows.append(ArmRow(str(arm), mean.mean, mean.low, mean.high, seeds, faint, off_scale))
     rows.sort(key=lambda row: -row.value)
-    return ArmRows(tuple(rows), facts.baseline, line=100 * facts.teacher)
+    return ArmRows(tuple(rows), facts.baseline, facts.decimals, line=100 * facts.teacher)
 
 
 def differences(facts: Facts) -> ArmRows:
@@ -69,12 +77,13 @@ def differences(facts: Facts) -> ArmRows:
         seeds = {int(seed): float(value) for seed, value in by_seed.items()}
         rows.append(ArmRow(arm, 100 * contrast.estimate, 100 * contrast.low, 100 * contrast.high, seeds))
     rows.sort(key=lambda row: -row.value)
-    return ArmRows(tuple(rows), facts.baseline, band=100 * facts.detectable())
+    return ArmRows(tuple(rows), facts.baseline, facts.decimals, band=100 * facts.detectable())
 
 
 def draw_accuracies(shown: ArmRows) -> Figure:
     shapes, notes = line_at(shown.line, "teacher", vertical=True)
-    return _draw_rows(shown, axis("test accuracy, %"), shapes, notes, "%{x:.2f} %")
+    x = axis("test accuracy, %")
+    return _draw_rows(shown, x, shapes, notes, f"%{{x:.{shown.decimals}f}} %", [shown.line])
 
 
 def draw_differences(shown: ArmRows) -> Figure:
@@ -85,13 +94,29 @@ def draw_differences(shown: ArmRows) -> Figure:
         shapes.insert(0, {"type": "rect", **ends, "fillcolor": "@band", "line": {"width": 0}, "layer": "below"})
     place = {"x": 0, "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
     notes = [{**place, "text": "baseline", "font": {"color": "@soft", "size": 12}}]
-    return _draw_rows(shown, axis("difference to the baseline, points"), shapes, notes, "%{x:+.2f} points")
+    x = axis("difference to the baseline, points")
+    return _draw_rows(shown, x, shapes, notes, f"%{{x:+.{shown.decimals}f}} points", [0.0, shown.band, -shown.band])
 
 
 def _draw_rows(
-    shown: ArmRows, x: dict[str, object], shapes: list[dict[str, object]], notes: list[dict[str, object]], unit: str
+    shown: ArmRows,
+    x: dict[str, Any],
+    shapes: list[dict[str, Any]],
+    notes: list[dict[str, Any]],
+    unit: str,
+    also: list[float],
 ) -> Figure:
+    """unit: a hover template of x. also: values that the axis must hold beside the arms'."""
     rows = shown.rows
+    held = [v for r in rows if not r.off_scale for v in (r.value, r.low, r.high, *r.seeds.values())]
+    x["range"] = span([*also, *held])
+    aside = {"x": 0, "xref": "paper", "xanchor": "left", "showarrow": False}
+    aside["font"] = {"color": "@soft", "size": 12}
+    notes = notes + [
+        {**aside, "y": i, "text": f"◂ {row.value:.{shown.decimals}f} %, off the scale"}
+        for i, row in enumerate(rows)
+        if row.off_scale
+    ]
     arms = [row.arm for row in rows]
     names = labels(arms)
     y, narrow = arm_axis(arms)
@@ -128,7 +153,7 @@ def _draw_rows(
         "mode": "markers",
         "x": numbers(row.value for row in rows),
         "y": list(range(len(rows))),
-        "customdata": [[names[row.arm], _interval(row)] for row in rows],
+        "customdata": [[names[row.arm], _interval(row, shown.decimals)] for row in rows],
         "hovertemplate": f"%{{customdata[0]}}<br>{unit} %{{customdata[1]}}<extra></extra>",
         "marker": {"size": 10, "symbol": "diamond", "color": colours},
     }
@@ -136,8 +161,8 @@ def _draw_rows(
     return figure([dots, *bars, marks], height, narrow, xaxis=x, yaxis=y, shapes=shapes, annotations=notes)
 
 
-def _interval(row: ArmRow) -> str:
-    return f"[{row.low:.2f}, {row.high:.2f}]" if math.isfinite(row.low) else ""
+def _interval(row: ArmRow, decimals: int) -> str:
+    return f"[{row.low:.{decimals}f}, {row.high:.{decimals}f}]" if math.isfinite(row.low) else ""
 
 
 @dataclass(frozen=True)
@@ -147,12 +172,13 @@ class SeedLines:
     accuracy: pd.DataFrame
     ranks: pd.DataFrame
     line: float
+    decimals: int
 
 
 def seed_lines(facts: Facts) -> SeedLines:
-    order = facts.scores.mean().sort_values(ascending=False, kind="stable").index
+    order = facts.scores[facts.drawn].mean().sort_values(ascending=False, kind="stable").index
     scores = facts.scores[order]
-    return SeedLines(100 * scores, stats.ranks_without_a_seed(scores), 100 * facts.teacher)
+    return SeedLines(100 * scores, stats.ranks_without_a_seed(scores), 100 * facts.teacher, facts.decimals)
 
 
 def draw_seed_lines(shown: SeedLines) -> Figure:
@@ -172,7 +198,7 @@ def draw_seed_lines(shown: SeedLines) -> Figure:
                 "y": list(range(len(arms))),
                 "connectgaps": True,
                 "customdata": [names[arm] for arm in arms],
-                "hovertemplate": f"%{{customdata}}<br>seed {seed}: %{{x:.2f}} %<extra></extra>",
+                "hovertemplate": f"%{{customdata}}<br>seed {seed}: %{{x:.{shown.decimals}f}} %<extra></extra>",
                 "line": style,
                 "marker": {"size": 7, "symbol": SYMBOLS[i % len(SYMBOLS)]},
             }
@@ -194,8 +220,9 @@ class PairMatrix:
     """difference: (arms, arms), row minus column, in points. p: Holm's over all pairs. arms by falling mean."""
 
     arms: tuple[str, ...]
-    difference: np.ndarray
-    p: np.ndarray
+    difference: stats.Array
+    p: stats.Array
+    decimals: int
 
 
 def pair_matrix(facts: Facts) -> PairMatrix:
@@ -207,7 +234,7 @@ def pair_matrix(facts: Facts) -> PairMatrix:
         i, j = at[c.arm], at[c.other]
         difference[i, j], difference[j, i] = 100 * c.estimate, -100 * c.estimate
         p[i, j] = p[j, i] = c.p
-    return PairMatrix(arms, difference, p)
+    return PairMatrix(arms, difference, p, facts.decimals)
 
 
 def draw_pair_matrix(shown: PairMatrix) -> Figure:
@@ -254,5 +281,5 @@ def _pair_text(shown: PairMatrix, i: int, j: int) -> tuple[str, str]:
     d, p = shown.difference[i, j], shown.p[i, j]
     if not math.isfinite(d):
         return "", "–"
-    text = f"{d:+.2f}".replace("-", "−")
+    text = f"{d:+.{shown.decimals}f}".replace("-", "−")
     return text, "–" if not math.isfinite(p) else "below 0.001" if p < 0.001 else f"{p:.3f}"

@@ -19,7 +19,8 @@ class Facts:
 
     trials: rows of the present plan. completed: those that are completed and have the metric; nothing else is ever
     averaged. arms: in the plan's order, the baseline first. scores: (seeds, arms) of the metric, as a fraction.
-    compared: the columns of scores that enter the model. left_out: arm → why it does not.
+    compared: the columns of scores that enter the model. left_out: arm → why it does not; collapsed: those that
+    did not learn. drawn: arms that figures scale their axes to.
     decimals: of an accuracy in %, so that the last digit shown is worth about one test image.
     """
 
@@ -34,6 +35,7 @@ class Facts:
     chance: float
     compared: pd.DataFrame
     left_out: dict[str, str]
+    collapsed: tuple[str, ...]
     comparison: stats.Comparison | None
     paired: dict[str, stats.Paired]
     teachers: dict[str, float]
@@ -52,6 +54,11 @@ class Facts:
     def teacher(self) -> float:
         """The teacher's test accuracy, the mean over its seeds; NaN where unknown."""
         return float(np.mean(list(self.teachers.values()))) if self.teachers else math.nan
+
+    @property
+    def drawn(self) -> list[str]:
+        learnt = [str(arm) for arm in self.scores.columns if arm not in self.collapsed]
+        return learnt or [str(arm) for arm in self.scores.columns]
 
     @property
     def contrasts(self) -> dict[str, stats.Contrast]:
@@ -88,10 +95,9 @@ def gather(results: Results) -> Facts:
 
     classes = (study.get("data") or {}).get("classes")
     chance = 1 / classes if classes else 0.0
-    floor = stats.collapse_floor(scores, baseline, chance)
-    left_out |= dict.fromkeys(
-        stats.collapsed(scores, baseline, chance), f"collapsed: a seed ended below {100 * floor:.1f} %"
-    )
+    floor = 100 * stats.collapse_floor(scores, baseline, chance)
+    collapsed = stats.collapsed(scores, baseline, chance)
+    left_out |= dict.fromkeys(collapsed, f"collapsed (a seed ended below {floor:.1f} %)")
     compared = scores[[arm for arm in scores.columns if arm not in left_out]].dropna(how="all")
     comparison = None
     if baseline in compared.columns and compared.shape[1] > 1:
@@ -112,6 +118,7 @@ def gather(results: Results) -> Facts:
         chance=chance,
         compared=compared,
         left_out=left_out,
+        collapsed=collapsed,
         comparison=comparison,
         paired=paired,
         teachers=_teachers(study, trials),

@@ -16,6 +16,7 @@ from scl.report.blocks import (
     Note,
     Panel,
     Plot,
+    Table,
     number_table,
     text_cell,
 )
@@ -59,7 +60,7 @@ def _cards(facts: Facts) -> list[Card]:
     smallest = facts.detectable()
     if math.isfinite(smallest) and smallest > 0 and facts.comparison is not None:
         seen = f"{points(smallest, max(d, 1)).lstrip('+')} points"
-        cards.append(Card("Smallest effect seen", seen, f"{plural(facts.comparison.seeds, 'seed')}, power 80 %"))
+        cards.append(Card("Smallest effect it can see", seen, f"{plural(facts.comparison.seeds, 'seed')}, power 80 %"))
     done = int((facts.cells["state"] == "completed").sum())
     failed = int((facts.cells["state"] == "failed").sum())
     note = f"{failed} failed" if failed else f"over {plural(facts.seeds, 'seed')}"
@@ -79,10 +80,15 @@ def _accuracy_plot(facts: Facts) -> Plot:
 
 
 def _grey(facts: Facts) -> str:
-    return "arms left out of the comparison in grey, " if facts.left_out.keys() & facts.scores.columns else ""
+    return "arms left out of the comparison in grey, " if set(facts.left_out) & set(facts.scores.columns) else ""
 
 
-def _rows_table(facts: Facts, shown: compare.ArmRows, show: Callable[[float, int], str]) -> Block:
+def _not_drawn(facts: Facts) -> str:
+    missing = [arm for arm in facts.scores.columns if arm not in facts.drawn]
+    return f" Not drawn, as it would squeeze all others: {listing(missing)}." if missing else ""
+
+
+def _rows_table(facts: Facts, shown: compare.ArmRows, show: Callable[[float, int], str]) -> Table:
     d = facts.decimals
     seeds = sorted({seed for row in shown.rows for seed in row.seeds})[: compare.MOST_SEEDS_DRAWN]
     columns = [Column("value", "Estimate"), Column("low", "95 % from"), Column("high", "to")]
@@ -133,7 +139,7 @@ def forest(facts: Facts) -> Panel:
 
 def seeds(facts: Facts) -> Panel:
     title = "Does one seed drive it?"
-    if facts.scores.shape[0] < 2 or facts.scores.shape[1] < 2:
+    if facts.scores.shape[0] < 2 or len(facts.drawn) < 2:
         return Panel("seeds", title, "This needs at least two arms and two seeds with results.")
     shown = compare.seed_lines(facts)
     d = facts.decimals
@@ -161,6 +167,7 @@ def seeds(facts: Facts) -> Panel:
         "Each line joins the arms of one seed; arms stand by falling mean. Lines that run in parallel say that a "
         "good seed is good for every arm; lines that cross, that the order of the arms depends on the seed."
         + (f" The first {len(drawn)} of {len(shown.accuracy)} seeds are drawn." if more else "")
+        + _not_drawn(facts)
     )
     plot = Plot("by-seed", caption, [compare.draw_seed_lines(shown)], number_table(columns, rows))
     return Panel("seeds", title, answer, [plot])
@@ -209,7 +216,7 @@ def curves(facts: Facts) -> Panel:
     banded = any(c.n > 1 for c in shown.curves)
     caption = "Mean over seeds by epoch"
     caption += ", the band its 95 % interval at each epoch (Student's t)." if banded else "; one seed has no band."
-    caption += " Completed trials only. The vertical axis follows the means, so a wide band may run out of it."
+    caption += " Completed trials only. The axis leaves out the first steep epochs; a double click shows all."
     if drawn < len(shown.curves):
         caption += f" The baseline and the {drawn - 1} highest arms are drawn; a click on a name shows more."
     if shown.left_out:
@@ -281,7 +288,7 @@ def distilling(facts: Facts) -> Panel:
             answer += f" Across arms it goes with accuracy by a rank correlation of {signed(rho, 2)}."
     caption = (
         "A mark a completed trial. To the right: closer to the teacher's predictions; up: closer to the labels. An "
-        "arm that rises without moving right learnt something else than its teacher."
+        "arm that rises without moving right learnt something else than its teacher." + _not_drawn(facts)
     )
     d = facts.decimals
     rows = [
@@ -302,7 +309,7 @@ def cost(facts: Facts) -> Panel:
     answer = f"Nothing in this study is both cheaper and better than {listing(front)}."
     caption = (
         f"A mark an arm: mean accuracy against {shown.x_title}. The line is the Pareto front of the means; it does "
-        "not know about their uncertainty. Cost to train is measured on this study's hardware."
+        "not know about their uncertainty. Cost to train is measured on this study's hardware." + _not_drawn(facts)
     )
     columns = [Column("cost", shown.x_title), Column("accuracy", "Test accuracy, %, mean")]
     rows = [

@@ -17,7 +17,7 @@ from scl.report.words import (
     bare,
     count,
     duration,
-    listing,
+    name_of,
     p_value,
     percent,
     plural,
@@ -41,18 +41,13 @@ def ran(facts: Facts) -> Panel:
     if others:
         rows = plural(others, "row of other settings", "rows of other settings")
         items.append(("Also in the store", f"{rows}, not part of this page"))
-    items += _setup(study)
-    if facts.teachers:
-        values = ", ".join(
-            percent(v, facts.decimals) if seed == "all" else f"seed {seed}: {percent(v, facts.decimals)}"
-            for seed, v in list(facts.teachers.items())[:10]
-        )
-        items.append(("Teacher's test accuracy", values))
+    items += _setup(study, _teacher(facts))
     blocks: list[Block] = [Pairs(items)]
     gaps = facts.cells[facts.cells["state"] == "missing"]
     if len(gaps):
-        names = [f"{arm}, seed {seed}" for arm, seed in zip(gaps["arm"], gaps["seed"], strict=True)]
-        blocks.append(Note(f"Missing: {listing(names, 8)}. The same command runs them."))
+        names = [f"{name_of(arm)} seed {seed}" for arm, seed in zip(gaps["arm"], gaps["seed"], strict=True)]
+        more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
+        blocks.append(Note(f"Missing: {', '.join(names[:8])}{more}. The same command runs them."))
     if study.get("arms"):
         blocks.append(_settings(study["arms"]))
     if "limit" in (study.get("data") or {}) and study["data"]["limit"]:
@@ -62,19 +57,29 @@ def ran(facts: Facts) -> Panel:
     return Panel("ran", "What ran", answer, blocks)
 
 
-def _setup(study: dict[str, Any]) -> list[tuple[str, str]]:
-    """What study.json tells about the set-up, as far as it does."""
-    data, teacher = study.get("data") or {}, study.get("teacher") or {}
-    git, hardware = study.get("git") or {}, study.get("hardware") or {}
-    images = [f"{data[part]:,} {word}" for part, word in _SPLITS if data.get(part) is not None]
-    shape = [str(data[k]) for k in ("channels", "height", "width") if data.get(k)]
-    network = [
+def _teacher(facts: Facts) -> str:
+    """The teacher's recipe and its accuracy, by seed where each seed has its own."""
+    teacher = facts.study.get("teacher") or {}
+    parts = [
         str(teacher.get("model") or ""),
         f"width {teacher['width']:g}" if teacher.get("width") else "",
         plural(teacher["epochs"], "epoch") if teacher.get("epochs") else "",
-        "one a seed" if teacher.get("per_seed") else "one for all seeds",
         str(teacher.get("source") or ""),
+        ("one for each seed" if teacher.get("per_seed") else "one for all seeds") if teacher else "",
     ]
+    parts += [
+        ("" if seed == "all" else f"seed {seed} ") + percent(value, facts.decimals)
+        for seed, value in list(facts.teachers.items())[:10]
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
+    """What study.json tells about the set-up, as far as it does."""
+    data = study.get("data") or {}
+    git, hardware = study.get("git") or {}, study.get("hardware") or {}
+    images = [f"{data[part]:,} {word}" for part, word in _SPLITS if data.get(part) is not None]
+    shape = [str(data[k]) for k in ("channels", "height", "width") if data.get(k)]
     machine = [
         str(hardware.get("cpu") or ""),
         plural(hardware["cores"], "core") if hardware.get("cores") else "",
@@ -89,7 +94,7 @@ def _setup(study: dict[str, Any]) -> list[tuple[str, str]]:
     items = [
         ("Data", ", ".join([str(data.get("name") or ""), "×".join(shape), *images])),
         ("Classes", f"{data['classes']:,}; chance is {percent(1 / data['classes'], 1)}" if data.get("classes") else ""),
-        ("Teacher", ", ".join(part for part in network if part) if teacher else ""),
+        ("Teacher", teacher),
         ("Selection", str(study.get("selection") or "")),
         ("Command", str(study.get("command") or "")),
         ("Commit", commit or "unknown"),
@@ -122,7 +127,21 @@ def _settings(arms: dict[str, dict[str, Any]]) -> Table:
 
 
 def _setting(fields: dict[str, Any]) -> str:
-    return "; ".join(f"{k} {json.dumps(v, ensure_ascii=False)}" for k, v in sorted(fields.items())) or "nothing"
+    """A configuration in words: `epochs 30; kd × 0.9 (temperature 2)`."""
+    parts = []
+    for key, value in sorted(fields.items()):
+        if key != "losses" or not isinstance(value, dict):
+            parts.append(f"{key} {_words(value)}")
+            continue
+        for loss, term in sorted(value.items()):
+            options = {k: v for k, v in term.items() if k not in ("weight", "options")} | term.get("options", {})
+            more = f" ({', '.join(f'{k} {_words(v)}' for k, v in sorted(options.items()))})" if options else ""
+            parts.append(f"{loss} × {_words(term.get('weight', 1))}{more}")
+    return "; ".join(parts) or "nothing"
+
+
+def _words(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def table(facts: Facts) -> Panel:
@@ -158,7 +177,11 @@ def table(facts: Facts) -> Panel:
     )
     blocks: list[Block] = [Table(columns, rows, id="main-table", sortable=True)]
     if facts.left_out:
-        blocks.append(Note("Left out of the comparison: " + "; ".join(f"{a}: {r}" for a, r in facts.left_out.items())))
+        blocks.append(
+            Note(
+                "Left out of the comparison: " + "; ".join(f"{name_of(a)} {r}" for a, r in facts.left_out.items()) + "."
+            )
+        )
     return Panel("table", "The numbers", answer, blocks)
 
 

@@ -67,7 +67,8 @@ def figure(data: list[dict[str, Any]], height: int, narrow: Mapping[str, Any] | 
     """A figure with this page's layout. `narrow`: dotted paths of the layout → values on a narrow screen."""
     base: dict[str, Any] = {
         "height": height,
-        "margin": {"l": 8, "r": 16, "t": 28, "b": 44},
+        "margin": {"l": 8, "r": 16, "t": 44, "b": 44},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "@soft", "activecolor": "@ink"},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": "@ink"},
@@ -81,7 +82,7 @@ def figure(data: list[dict[str, Any]], height: int, narrow: Mapping[str, Any] | 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
     return {
-        "title": {"text": title, "font": {"color": "@soft"}, "standoff": 10},
+        "title": {"text": title, "font": {"color": "@soft", "size": 13}, "standoff": 10},
         "gridcolor": "@grid",
         "linecolor": "@rule",
         "tickcolor": "@rule",
@@ -110,8 +111,17 @@ def arm_axis(arms: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     return y, {"yaxis.ticktext": [narrow[arm] for arm in arms]}
 
 
+def span(values: Iterable[float]) -> list[float] | None:
+    """A range of an axis that holds the finite values and some air; None where there are none."""
+    finite = [v for v in values if math.isfinite(v)]
+    if not finite:
+        return None
+    air = 0.05 * (max(finite) - min(finite)) or 0.5
+    return [min(finite) - air, max(finite) + air]
+
+
 def rows_height(rows: int) -> int:
-    return 96 + max(rows, 2) * (34 if rows <= 16 else 24)
+    return 112 + max(rows, 2) * (34 if rows <= 16 else 24)
 
 
 def line_at(value: float, text: str, vertical: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

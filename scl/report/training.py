@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scl import stats
 from scl.report.facts import Facts
-from scl.report.theme import COLOURS, Figure, axis, figure, labels, line_at, numbers, styles
+from scl.report.theme import COLOURS, Figure, axis, figure, labels, line_at, numbers, span, styles
 
 MOST_CURVES = 30
 DRAWN_AT_FIRST = 8
@@ -24,20 +25,24 @@ class Curve:
 
     arm: str
     n: int
-    epoch: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    epoch: stats.Array
+    mean: stats.Array
+    low: stats.Array
+    high: stats.Array
 
 
 @dataclass(frozen=True)
 class Curves:
-    """metric: the column of epochs.parquet that is drawn. left_out: arms beyond the best MOST_CURVES."""
+    """metric: the column of epochs.parquet that is drawn. left_out: arms beyond the best MOST_CURVES.
+
+    span: of the axis in %: the arms that learnt, from a fifth of the epochs on, and the line.
+    """
 
     metric: str
     curves: tuple[Curve, ...]
     left_out: int
     line: float
+    span: list[float] | None
     baseline: str
     arms: tuple[str, ...]
 
@@ -51,7 +56,7 @@ def curves(facts: Facts) -> Curves:
     kept += [arm for arm in order if arm != facts.baseline][: MOST_CURVES - len(kept)]
     line = 100 * facts.teacher if metric == "test_acc" else math.nan
     if not metric or not kept:
-        return Curves(metric, (), 0, line, facts.baseline, facts.arms)
+        return Curves(metric, (), 0, line, None, facts.baseline, facts.arms)
     grid = _by_arm(facts, kept, [metric]).groupby(["arm", "epoch"], observed=True)[metric]
     table = grid.agg(["count", "mean", "std"]).reset_index()
     out = []
@@ -64,7 +69,9 @@ def curves(facts: Facts) -> Curves:
         mean = 100 * rows["mean"].to_numpy()
         low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
         out.append(Curve(arm, int(n.max(initial=0)), rows["epoch"].to_numpy(), mean, low, high))
-    return Curves(metric, tuple(out), len(order) - len(kept), line, facts.baseline, facts.arms)
+    late = [v for c in out if c.arm in facts.drawn for v in c.mean[c.epoch >= 0.2 * c.epoch.max(initial=0)]]
+    beyond = len(order) - len(kept)
+    return Curves(metric, tuple(out), beyond, line, span([*late, line]), facts.baseline, facts.arms)
 
 
 def _by_arm(facts: Facts, arms: list[str], columns: list[str]) -> pd.DataFrame:
@@ -106,12 +113,8 @@ def draw_curves(shown: Curves) -> Figure:
             }
         )
     shapes, notes = line_at(shown.line, "teacher", vertical=False)
-    # The axis follows the means: a band of two seeds can be wider than all curves together.
-    ends = [v for c in shown.curves for v in (np.nanmin(c.mean), np.nanmax(c.mean))]
-    ends += [shown.line] if math.isfinite(shown.line) else []
-    pad = 0.06 * (max(ends) - min(ends)) + 0.2
     word = {"val_acc": "validation", "train_acc": "training"}.get(shown.metric, "test")
-    y = axis(f"{word} accuracy, %", range=[max(min(ends) - pad, 0), min(max(ends) + pad, 100.5)])
+    y = axis(f"{word} accuracy, %", range=shown.span)
     return figure(
         data,
         460,
@@ -179,18 +182,18 @@ class Cloud:
 
     x_title: str
     arms: tuple[str, ...]
-    x: np.ndarray
-    y: np.ndarray
+    x: stats.Array
+    y: stats.Array
     seed: tuple[int | None, ...]
     line: float
     order: tuple[str, ...]
     baseline: str
-    front: np.ndarray
+    front: NDArray[np.bool_]
 
 
 def agreement(facts: Facts) -> Cloud:
-    """A point a completed trial: agreement with the teacher against accuracy, both in %."""
-    rows = facts.completed.dropna(subset=["agreement"])
+    """A point a completed trial: agreement with the teacher against accuracy, both in %; arms that learnt."""
+    rows = facts.completed[~facts.completed["arm"].isin(facts.collapsed)].dropna(subset=["agreement"])
     best = rows.groupby("arm")[facts.metric].mean().sort_values(ascending=False, kind="stable").index[:MOST_CURVES]
     rows = rows[rows["arm"].isin([*best, facts.baseline])]
     return Cloud(
@@ -207,10 +210,10 @@ def agreement(facts: Facts) -> Cloud:
 
 
 def cost(facts: Facts) -> Cloud:
-    """A point an arm: mean accuracy in % against what a prediction costs, or training where that is the same."""
-    rows = facts.completed[facts.completed["arm"].isin(list(facts.scores.columns))]
+    """A point an arm that learnt: accuracy in % against a prediction's cost, or training's if that is equal."""
+    rows = facts.completed[facts.completed["arm"].isin(facts.drawn)]
     means = rows.groupby("arm")[["macs", "params", "train_seconds", facts.metric]].mean()
-    means = means.loc[[arm for arm in facts.scores.columns if arm in means.index]]
+    means = means.loc[facts.drawn]
     column, title = "train_seconds", "training time of one trial, s"
     for name, words in (("params", "parameters"), ("macs", "multiply-adds of one image")):
         if means[name].nunique() > 1:

@@ -66,6 +66,10 @@ def plural(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def listing(names: Sequence[str], most: int = 6) -> str:
     """Arms in a sentence: “a”, “b” and “c”; beyond `most` the rest is counted."""
     shown = [name_of(n) for n in names[:most]]
@@ -79,6 +83,10 @@ def name_of(arm: str) -> str:
     return f"“{shorten(plain(arm), 60)}”"
 
 
+def base_of(facts: Facts) -> str:
+    return "the baseline" if facts.baseline == "baseline" else f"the baseline {name_of(facts.baseline)}"
+
+
 def verdict(facts: Facts) -> str:
     """Which arm won, by how much, whether credibly so, and against the teacher: one sentence."""
     d = facts.decimals
@@ -89,7 +97,7 @@ def verdict(facts: Facts) -> str:
     top = f"{name_of(best)} at {percent(means[best], d)}"
     if facts.baseline not in facts.scores:
         return (
-            f"The baseline {name_of(facts.baseline)} has no completed trial, so no arm can be compared with it; "
+            f"{_capital(base_of(facts))} has no completed trial, so no arm can be compared with it; "
             f"the highest mean is {top}."
         )
     if facts.scores.shape[1] == 1:
@@ -101,12 +109,12 @@ def verdict(facts: Facts) -> str:
         )
     if facts.baseline in facts.left_out:
         return (
-            f"The baseline {name_of(facts.baseline)} did not learn ({percent(means[facts.baseline], d)}, chance is "
+            f"{_capital(base_of(facts))} did not learn ({percent(means[facts.baseline], d)}, chance is "
             f"{percent(facts.chance, 1)}), so differences to it mean nothing; the highest mean is {top}."
         )
     if facts.comparison is None or not facts.comparison.contrasts:
         return (
-            f"No arm can be compared with the baseline {name_of(facts.baseline)} "
+            f"No arm can be compared with {base_of(facts)} "
             f"({percent(means[facts.baseline], d)}): every other arm was left out; the highest mean is {top}."
         )
     if not math.isfinite(facts.comparison.critical):
@@ -127,8 +135,8 @@ def _without_intervals(facts: Facts) -> str:
     else:
         why = "too few seeds are shared for an interval, so there is no winner"
     return (
-        f"Highest is {name_of(lead.arm)} with {percent(values[lead.arm], d)}, {difference} points from the baseline "
-        f"{name_of(facts.baseline)} ({percent(values[facts.baseline], d)}); {why}."
+        f"Highest is {name_of(lead.arm)} with {percent(values[lead.arm], d)}, {difference} points from "
+        f"{base_of(facts)} ({percent(values[facts.baseline], d)}); {why}."
     )
 
 
@@ -143,14 +151,14 @@ def _with_intervals(facts: Facts) -> str:
     span = f"simultaneous 95 % interval {_span(lead.low, lead.high, d, signs=True)}, corrected {p_clause(lead.p)}"
     if won:
         return (
-            f"{name_of(lead.arm)} won with {percent(means[lead.arm], d)}: {size} over the baseline "
-            f"{name_of(facts.baseline)} ({span}), credible after correction for "
+            f"{name_of(lead.arm)} won with {percent(means[lead.arm], d)}: {size} over {base_of(facts)} "
+            f"({span}), credible after correction for "
             f"{plural(len(contrasts), 'comparison')}{_against_teacher(facts, lead.arm)}."
         )
     worse = [c.arm for c in contrasts if c.high < 0]
     losers = f"; credibly worse than it: {listing(worse)}" if worse else ""
     return (
-        f"No arm beat the baseline {name_of(facts.baseline)} ({percent(means[facts.baseline], d)}) credibly: the "
+        f"No arm beat {base_of(facts)} ({percent(means[facts.baseline], d)}) credibly: the "
         f"largest difference is that of {name_of(lead.arm)}, {size} ({span}){losers}."
     )
 

@@ -1,0 +1,257 @@
+"""Studies from the command line to the store, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from scl import results
+from scl.models import build_model
+
+ROOT = Path(__file__).parents[1]
+SHORT = ["--epochs", "2", "--teacher-epochs", "1", "--limit", "100", "--teacher-width", "0.125"]
+TIMES = ["train_seconds", "images_per_second", "latency_ms", "started", "ended", "cohort_size", "restarts"]
+
+
+def ablation(out: Path, *flags: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "studies/ablation.py", "--out", str(out), *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload]
+
+
+def inline(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    return ablation(out, "--inline", *SHORT, *flags)
+
+
+def rows(out: Path) -> pd.DataFrame:
+    return results.load(str(out / "ablation")).trials.sort_values("trial_id").reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("done")
+    run = inline(out, "--seeds", "2", "--arms", "kd,scl")
+    assert run.returncode == 0, run.stderr
+    return out
+
+
+def test_every_file_and_column_of_the_contract_is_there(done: Path) -> None:
+    store = done / "ablation"
+    for name in ("study.json", "trials.parquet", "epochs.parquet", "report.html"):
+        assert (store / name).stat().st_size > 0
+    trials = pd.read_parquet(store / "trials.parquet")
+    assert len(trials) == 6
+    assert set(trials["state"]) == {"completed"}
+    wanted = """trial_id study arm config_id seed state error config_json teacher_id teacher_test_acc val_acc test_acc
+        test_acc_at_best_val test_acc_best test_acc5 test_loss agreement params macs latency_ms epochs best_epoch
+        train_seconds images_per_second device cohort_size restarts started ended param.lr param.weight.kd""".split()
+    assert set(wanted) <= set(trials.columns)
+    filled = [c for c in wanted if c not in ("error", "param.weight.kd")]
+    assert trials[filled].notna().all().all()
+    epochs = pd.read_parquet(store / "epochs.parquet")
+    assert len(epochs) == 12
+    assert sorted(epochs["epoch"].unique()) == [1, 2]
+    assert {"lr", "train_loss", "train_acc", "val_loss", "val_acc", "test_acc", "term.ce", "weighted.kd"} <= set(epochs)
+    last = epochs[epochs["epoch"] == 2].set_index("trial_id")["test_acc"]
+    assert (trials.set_index("trial_id")["test_acc"] - last).abs().max() < 1e-6
+    study = json.loads((store / "study.json").read_text())
+    assert study["data"]["train"] == 100
+    assert study["teacher"]["test_acc"]["all"] == pytest.approx(trials["teacher_test_acc"].iloc[0])
+    assert len(study["plan"]) == 6
+
+
+def test_accuracy_is_that_of_the_stored_predictions(done: Path) -> None:
+    predictions = results.read_predictions(results.open_folder(str(done / "ablation"))).set_index("trial_id")
+    labels = predictions.loc["labels", "predicted"]
+    for row in rows(done).itertuples():
+        assert (predictions.loc[row.trial_id, "predicted"] == labels).mean() == pytest.approx(row.test_acc)
+        teacher = predictions.loc[row.teacher_id, "predicted"]
+        assert (predictions.loc[row.trial_id, "predicted"] == teacher).mean() == pytest.approx(row.agreement)
+
+
+def test_the_same_again_trains_nothing_and_more_trains_only_what_is_new(tmp_path: Path) -> None:
+    assert inline(tmp_path, "--seeds", "1", "--arms", "kd").returncode == 0
+    first = rows(tmp_path)
+    again = inline(tmp_path, "--seeds", "1", "--arms", "kd")
+    assert again.returncode == 0
+    assert "nothing to train" in again.stderr
+    assert "3 trials, 2 done, 1 to train" in inline(tmp_path, "--seeds", "1", "--arms", "kd,at").stderr
+    more = inline(tmp_path, "--seeds", "2", "--arms", "kd,at")
+    assert "6 trials, 3 done, 3 to train" in more.stderr
+    after = rows(tmp_path)
+    assert after["trial_id"].is_unique
+    assert len(after) == 6
+    kept = after[after["trial_id"].isin(first["trial_id"])].reset_index(drop=True)
+    assert list(kept["ended"]) == list(first["ended"])
+
+
+def test_plan_trains_nothing(tmp_path: Path) -> None:
+    plan = inline(tmp_path, "--plan", "--seeds", "2")
+    assert plan.returncode == 0, plan.stderr
+    assert "16 = 8 arms × 2 seeds" in plan.stdout
+    assert "to train   16" in plan.stdout
+    assert not (tmp_path / "ablation" / "trials.parquet").exists()
+
+
+def test_report_only_needs_a_store_and_nothing_else(done: Path, tmp_path: Path) -> None:
+    page = done / "ablation" / "report.html"
+    page.unlink()
+    assert ablation(done, "--report-only").returncode == 0
+    assert page.stat().st_size > 1000
+    absent = ablation(tmp_path, "--report-only")
+    assert absent.returncode == 2
+    assert "run the study first" in absent.stderr
+
+
+def test_a_diverging_arm_fails_alone_and_the_exit_code_says_so(tmp_path: Path) -> None:
+    run = inline(tmp_path, "--seeds", "1", "--arms", "kd", "--lr", "1e30")
+    assert run.returncode == 1
+    failed = rows(tmp_path)
+    assert set(failed["state"]) == {"failed"}
+    assert failed["error"].str.contains("epoch 1, step").all()
+    assert (tmp_path / "ablation" / "report.html").exists()
+
+
+def test_time_budget_leaves_cells_missing(tmp_path: Path) -> None:
+    run = inline(tmp_path, "--seeds", "1", "--time-budget", "0.001")
+    assert run.returncode == 3, run.stderr
+    assert (tmp_path / "ablation" / "report.html").exists()
+
+
+def test_killed_in_the_midst_and_run_again_gives_the_undisturbed_numbers(done: Path, tmp_path: Path) -> None:
+    flags = ["--inline", *SHORT, "--seeds", "2", "--arms", "kd,scl"]
+    command = [sys.executable, "studies/ablation.py", "--out", str(tmp_path), *flags]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("ablation/checkpoints/*/epoch-00001*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert ablation(tmp_path, *flags).returncode == 0
+    calm, killed = rows(done), rows(tmp_path)
+    pd.testing.assert_frame_equal(calm.drop(columns=TIMES), killed.drop(columns=TIMES))
+    assert killed["restarts"].max() >= 1
+
+
+def test_a_live_run_holds_its_folder(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "studies/ablation.py", "--out", str(tmp_path), "--inline", "--seeds", "1"],
+        cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        while not (tmp_path / "ablation" / ".holder").exists() and process.poll() is None:
+            time.sleep(0.01)
+        second = ablation(tmp_path, "--inline", "--seeds", "1")
+        assert second.returncode == 2
+        assert f"process {process.pid}" in second.stderr
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=15) == 130
+    assert (tmp_path / "ablation" / "study.json").exists()
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.system, ("touch executed",))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--arms", "kdd"], "unknown arm 'kdd'"),
+        (["--data", "imagenet"], "unknown data set 'imagenet'"),
+        (["--student", "plain6"], "unknown model 'plain6'"),
+        (["--precision", "fp8"], "fp32"),
+        (["--label", "fine"], "--label"),
+        (["--seeds", "0"], "--seeds"),
+        (["--epochs", "0"], "--epochs"),
+        (["--lr", "nan"], "--lr"),
+        (["--lr", "-1"], "--lr"),
+        (["--width", "inf"], "--width"),
+        (["--limit", "9"], "fewer training images than the 10 classes"),
+        (["--out", "/proc/nowhere"], "cannot be written"),
+        (["--address", "127.0.0.1:1"], "no Ray cluster answers"),
+        (["--address", "nonsense"], "HOST:PORT"),
+        (["--teacher", "absent.pt"], "no such file"),
+        (["--inline", "--address", "auto"], "one of them"),
+        (["--cohort-size", "many"], "auto"),
+        (["--device", "tpu"], "auto, cpu, cuda"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_starts(flags: list[str], message: str, tmp_path: Path) -> None:
+    out = [] if "--out" in flags else ["--out", str(tmp_path)]
+    command = [sys.executable, "studies/ablation.py", *out, *flags]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (tmp_path / "ablation" / "trials.parquet").exists()
+
+
+@pytest.mark.parametrize("kind", ["architecture", "classes", "pickle", "text", "not-tensors"])
+def test_a_teacher_that_does_not_fit_is_refused_and_not_executed(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "teacher.pt"
+    if kind == "architecture":
+        torch.save(build_model("plain5", 10, 1).state_dict(), path)
+    elif kind == "classes":
+        torch.save(build_model("plain11", 7, 1, 0.25).state_dict(), path)
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps(Evil()))
+    elif kind == "text":
+        path.write_text("hello")
+    else:
+        torch.save({"a": 1}, path)
+    run = ablation(tmp_path / "out", "--inline", "--teacher", str(path))
+    assert run.returncode == 2
+    assert "--teacher" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (ROOT / "executed").exists()
+
+
+@pytest.mark.parametrize("kind", ["pt", "safetensors"])
+def test_a_teacher_from_a_file_guides(kind: str, tmp_path: Path) -> None:
+    state = build_model("plain11", 10, 1, 0.25).state_dict()
+    path = tmp_path / f"teacher.{kind}"
+    torch.save(state, path) if kind == "pt" else save_file(state, path)
+    run = ablation(
+        tmp_path / "out", "--inline", "--teacher", str(path), "--epochs", "1", "--seeds", "1", "--arms", "kd"
+    )
+    assert run.returncode == 0, run.stderr
+    study = json.loads((tmp_path / "out" / "ablation" / "study.json").read_text())
+    assert study["teacher"]["source"] == "file"
+    assert 0 < study["teacher"]["test_acc"]["all"] < 0.5  # untrained
+
+
+def test_help_is_quick_and_complete() -> None:
+    text = ablation(Path("unused"), "--help").stdout
+    flags = """--address --data --label --limit --arms --seeds --epochs --batch-size --lr --student --teacher-model
+        --width --teacher-width --teacher-epochs --device --split-seed --teacher --cohort-size --gpus-per-trial
+        --cpus-per-trial --max-concurrent --time-budget --out --inline --val --teacher-per-seed --precision
+        --deterministic --plan --report-only --recipe""".split()
+    assert [flag for flag in flags if flag not in text] == []
+
+
+def test_on_ray_the_numbers_are_those_of_the_inline_run(done: Path, tmp_path: Path) -> None:
+    run = ablation(tmp_path, *SHORT, "--seeds", "2", "--arms", "kd,scl")
+    assert run.returncode == 0, run.stderr
+    pd.testing.assert_frame_equal(rows(done).drop(columns=TIMES), rows(tmp_path).drop(columns=TIMES))
+
+
+def test_a_teacher_for_each_seed(tmp_path: Path) -> None:
+    run = inline(tmp_path, "--seeds", "2", "--arms", "kd", "--teacher-per-seed", "--val", "0")
+    assert run.returncode == 0, run.stderr
+    trials = rows(tmp_path)
+    assert trials.groupby("seed")["teacher_id"].nunique().tolist() == [1, 1]
+    assert trials["teacher_id"].nunique() == 2
+    assert trials["val_acc"].isna().all()

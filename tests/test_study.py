@@ -1,0 +1,153 @@
+"""Ids, arms and cohorts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from scl.config import LOSSES, MODELS, RECIPES, Config, Term, UserError, canonical_json, params, requested
+from scl.objective import FEEDS
+from scl.study import Setting, Study, cells, cohorts, makespan, teacher_id
+
+ARMS = {"baseline": Config(), "kd": Config(ce=0.1, losses={"kd": 0.9}), "at": Config(losses={"at": 10})}
+
+
+def test_golden_ids() -> None:
+    """Ids are promises: a stored trial is found again by any later version. Raise RESULTS_VERSION, not these."""
+    kd = cells(ARMS, [7], "data", lambda seed: "teacher")[1]
+    assert canonical_json(requested(kd.config)) == '{"ce":0.1,"losses":{"kd":{"weight":0.9}}}'
+    assert kd.config_id == "ea4e63d226957bb6293a4d2d33bbe0ba48e8f0fa528ff93137a71e3d0618f16b"
+    assert kd.trial_id == "83731755bdfec57eea148a22055adf3818ecbdc42b963981261ef2fcf442887b"
+    assert teacher_id(Config(student="plain11"), 0, "data") == "d90bd5fbab3a09a8d0ba3d350379743b4cde949a12299f886eac322249443157"
+
+
+def test_ids_do_not_depend_on_spelling() -> None:
+    one = Config(lr=1, losses={"kd": 1, "at": 2})
+    two = Config(losses={"at": Term(2.0), "kd": Term(1.0, loss="kd", options={"temperature": 4})}, lr=1.0)
+    assert requested(one) == requested(two)
+    assert canonical_json(requested(one)) == canonical_json(requested(two))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lr": 0.2}, {"self_taught": 1}, {"losses": {"kd": 1}}, {"losses": {"kd": Term(1, warmup=2)}},
+        {"losses": {"kd": Term(1, options={"temperature": 2})}}, {"precision": "fp32"},
+    ],
+)  # fmt: skip
+def test_what_moves_numbers_moves_the_id(change: dict[str, object]) -> None:
+    assert requested(Config()) != requested(Config().replace(**change))
+
+
+def test_an_own_loss_is_its_source() -> None:
+    def mine(student: object, teacher: object) -> float:
+        return 0.0
+
+    def other(student: object, teacher: object) -> float:
+        return 1.0
+
+    one, two = (requested(Config(losses={"mine": Term(1.0, loss=f)})) for f in (mine, other))
+    assert one["losses"]["mine"]["loss"]["sha256"] != two["losses"]["mine"]["loss"]["sha256"]
+
+
+def test_params_are_flat_and_typed() -> None:
+    flat = params(Config(losses={"kd": Term(0.9, options={"temperature": 2.0})}))
+    assert flat["weight.kd"] == 0.9
+    assert flat["kd.temperature"] == 2.0
+    assert all(type(v) in (int, float, str, bool) for v in flat.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr": float("nan")}, "lr must be finite"),
+        ({"epochs": 0}, "epochs must be finite, 1 or more"),
+        ({"epochs": 1.5}, "epochs must be a whole number"),
+        ({"student": "plain6"}, "unknown student 'plain6'"),
+        ({"losses": {"kdd": 1}}, "unknown loss 'kdd' .did you mean 'kd'"),
+        ({"losses": {"kd": -1}}, "weight must be"),
+        ({"losses": {"kd": Term(1, options={"temprature": 1})}}, "did you mean 'temperature'"),
+        ({"widht": 2}, "unknown field 'widht' .did you mean 'width'"),
+        ({"ce": 0}, "an objective needs a term"),
+        ({"schedule": "multistep"}, "needs milestones"),
+    ],
+)
+def test_bad_values_are_refused_by_name(change: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Config().replace(**change)
+
+
+def study(**changes: object) -> Study:
+    arms = {"baseline": {}, "kd": {"losses": {"kd": 1}}}
+    return dataclasses.replace(Study("s", "?", arms), **changes)  # type: ignore[arg-type]
+
+
+def test_resolving_applies_setting_then_flags_then_arm() -> None:
+    one = study(settings={"digits": Setting(student={"width": 0.5, "lr": 0.2}, teacher={"epochs": 9})})
+    arms, teacher = one.resolve("digits", None, {"lr": 0.3}, {})
+    assert (arms["kd"].width, arms["kd"].lr, arms["kd"].needs_teacher) == (0.5, 0.3, True)
+    assert teacher.epochs == 9
+    _, elsewhere = one.resolve("cifar100", None, {"epochs": 4}, {})
+    assert elsewhere.epochs == 4
+
+
+def test_equal_arms_and_unknown_arms_are_refused() -> None:
+    with pytest.raises(UserError, match="'kd' and 'again' are one configuration"):
+        study(arms={"baseline": {}, "kd": {"losses": {"kd": 1}}, "again": {"losses": {"kd": 1.0}}}).resolve(
+            "digits", None, {}, {}
+        )
+    with pytest.raises(UserError, match="unknown arm 'kdd'.*valid: baseline, kd"):
+        study().resolve("digits", ["kdd"], {}, {})
+    with pytest.raises(UserError, match="arm 'x': unknown field"):
+        study(arms={"baseline": {}, "x": {"lrr": 1}}).resolve("digits", None, {}, {})
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a/b", ".hidden", "x" * 65])
+def test_a_study_cannot_leave_its_folder(name: str) -> None:
+    with pytest.raises(UserError, match="names a folder"):
+        study(name=name)
+
+
+def test_the_baseline_always_runs() -> None:
+    arms, _ = study().resolve("digits", ["kd"], {}, {})
+    assert list(arms) == ["baseline", "kd"]
+
+
+def test_cohorts_hold_every_cell_once_and_balance_the_slots() -> None:
+    arms = {f"a{i}": Config(lr=0.01 * (i + 1)) for i in range(8)}
+    todo = cells(arms, [0, 1, 2], "d", lambda seed: "t")
+    plan = cohorts(todo, slots=2, size=None, teacher_cost=1.0, cost=lambda cell: 3.0)
+    assert sorted(c.trial_id for cohort in plan for c in cohort) == sorted(c.trial_id for c in todo)
+    assert sorted(len(cohort) for cohort in plan) == [4, 4, 8, 8]
+    assert all(len({c.seed for c in cohort}) == 1 for cohort in plan)
+    ends = makespan([1 + 3 * len(c) for c in plan], 2)
+    assert ends <= 1.1 * sum(1 + 3 * len(c) for c in plan) / 2
+
+
+def test_cohort_size_is_an_upper_bound() -> None:
+    todo = cells({f"a{i}": Config(lr=0.01 * (i + 1)) for i in range(8)}, [0, 1], "d", lambda seed: "t")
+    for size in (1, 3, 8):
+        plan = cohorts(todo, 2, size, 1.0, lambda cell: 1.0)
+        assert max(map(len, plan)) <= size
+        assert sum(map(len, plan)) == 16
+
+
+def test_what_differs_in_batches_never_shares_a_cohort() -> None:
+    arms = {"a": Config(), "b": Config(batch_size=64), "c": Config(augment="none"), "d": Config(precision="bf16")}
+    assert len(cohorts(cells(arms, [0], "d", lambda s: "t"), 1, None, 1.0, lambda c: 1.0)) == 4
+
+
+def test_tables_of_names_agree_with_the_code() -> None:
+    assert set(LOSSES) == set(FEEDS)
+    assert all(Config(student=name) for name in MODELS)
+    assert all(Config().replace(**recipe) for recipe in RECIPES.values())
+
+
+def test_configuration_and_flags_import_neither_torch_nor_ray() -> None:
+    code = "import sys, scl.cli; print([m for m in ('torch', 'ray', 'plotly', 'pandas') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert json.loads(out.replace("'", '"')) == []
