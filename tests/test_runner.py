@@ -169,7 +169,7 @@ class Evil:
     ("flags", "message"),
     [
         (["--arms", "kdd"], "unknown arm 'kdd'"),
-        (["--data", "imagenet"], "unknown data set 'imagenet'"),
+        (["--data", "imagenet"], "unknown data 'imagenet'"),
         (["--student", "plain6"], "unknown model 'plain6'"),
         (["--precision", "fp8"], "fp32"),
         (["--label", "fine"], "--label"),

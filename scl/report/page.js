@@ -5,7 +5,7 @@ const figures = JSON.parse(document.getElementById("figures").textContent);
 const narrowBelow = 560;
 const config = {
   responsive: true, displaylogo: false, showSendToCloud: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  modeBarButtons: [["toImage", "resetScale2d"]],
   toImageButtonOptions: { format: "svg" },
 };
 

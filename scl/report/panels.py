@@ -73,7 +73,7 @@ def _accuracy_plot(facts: Facts) -> Plot:
     spread = "the bar its 95 % interval (Student's t), " if facts.seeds > 1 else ""
     caption = (
         f"Test accuracy after the last epoch. The diamond is an arm's mean over seeds, {spread}a ring one seed; "
-        f"the baseline is drawn in black, {_grey(facts)}the dashed line is the teacher. "
+        f"the baseline has the colour of the text, {_grey(facts)}the dashed line is the teacher. "
         "Bars of two arms may overlap and the arms still differ: their seeds are paired, see the differences."
     )
     return Plot("accuracy", caption, [compare.draw_accuracies(shown)], _rows_table(facts, shown, bare))

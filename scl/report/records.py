@@ -215,13 +215,13 @@ def trials(facts: Facts) -> Panel:
         Column("arm", "Arm", number=False),
         Column("seed", "Seed"),
         Column("state", "State", number=False),
+        Column("error", "Reason", number=False),
         Column(m, "Test accuracy, %", "after the last epoch"),
         Column("val_acc", "Validation, %", "after the last epoch"),
         Column("test_acc_at_best_val", "At best validation, %", "test accuracy at the best validation epoch"),
         Column("agreement", "Agreement, %"),
         Column("epochs", "Epochs"),
         Column("train_seconds", "Seconds"),
-        Column("error", "Reason", number=False),
         Column("trial_id", "Id", number=False),
     ]
     rows = []
@@ -234,12 +234,12 @@ def trials(facts: Facts) -> Panel:
                     text_cell(r["arm"]),
                     Cell(str(r["seed"]), int(r["seed"])),
                     Cell(r["state"]),
+                    Cell(reason),
                     *accuracies,
                     Cell(DASH) if pd.isna(r["epochs"]) else Cell(f"{r['epochs']:.0f}", int(r["epochs"])),
                     Cell(DASH)
                     if pd.isna(r["train_seconds"])
                     else Cell(f"{r['train_seconds']:.1f}", r["train_seconds"]),
-                    Cell(reason),
                     Cell(str(r["trial_id"])[:10]),
                 ],
                 str(r["arm"]),

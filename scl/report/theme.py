@@ -75,7 +75,8 @@ def figure(data: list[dict[str, Any]], height: int, narrow: Mapping[str, Any] | 
         "hoverlabel": {"bgcolor": "@raised", "bordercolor": "@rule", "font": {"color": "@ink"}, "align": "left"},
         "hovermode": "closest",
         "showlegend": False,
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.14, "yanchor": "top"},
+        # The legend starts 62 pixels under the axis: its place is given in heights of the drawing.
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": -62 / (height - 130), "yanchor": "top"},
     }
     return {"data": data, "layout": {**base, **layout}, "narrow": dict(narrow or {})}
 

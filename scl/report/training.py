@@ -173,7 +173,7 @@ def draw_shares(shown: Shares, terms: list[str]) -> Figure:
             }
         )
     x, y = axis("epoch", showgrid=False), axis("share, %", range=[0, 100])
-    return figure(data, 260, xaxis=x, yaxis=y, showlegend=True, legend={"orientation": "h", "x": 0, "y": -0.3})
+    return figure(data, 280, xaxis=x, yaxis=y, showlegend=True)
 
 
 @dataclass(frozen=True)
