@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -122,6 +123,7 @@ def train_on_ray(
         todo = [c for c in plan.cells if c.trial_id in labels]
         chosen = [[c.trial_id for c in cohort] for cohort in plan_cohorts(replace(plan, slots=slots), todo)]
 
+    began = results.now()
     with tempfile.TemporaryDirectory(prefix="scl-tune-") as scratch, progress:
         tuner = tune.Tuner(
             tune.with_resources(
@@ -142,18 +144,18 @@ def train_on_ray(
         grid = tuner.fit()
     for result in grid:
         if result.error is not None and not stop():
-            _mark_failed(world, result.config["cohort"], str(result.error), progress)
+            _mark_failed(world, result.config["cohort"], str(result.error), began, progress)
 
 
-def _mark_failed(world: World, cohort: Sequence[str], error: str, progress: Progress) -> None:
-    """A cohort whose worker died too often: its unfinished trials are failed, with the reason."""
+def _mark_failed(world: World, cohort: Sequence[str], error: str, began: datetime, progress: Progress) -> None:
+    """A cohort whose worker died too often: what has not ended in this run is failed, with the reason."""
     rows = results.read_trials(world.store)
-    ended = set(rows.loc[rows["ended"] >= rows["ended"].max(), "trial_id"]) if len(rows) else set()
-    ended |= set(rows.loc[rows["state"] == "completed", "trial_id"])
+    ended = set(rows.loc[(rows["state"] == "completed") | (rows["ended"] >= began), "trial_id"])
     for job_id in cohort:
-        columns = world.jobs[job_id].columns
+        if job_id in ended:
+            continue
         progress.ended(job_id, "failed", error)
-        if columns is not None and job_id not in ended:
-            results.write_part(
-                world.store, {**columns, "state": "failed", "error": error, "ended": results.now()}, [], None
-            )
+        columns = world.jobs[job_id].columns
+        if columns is not None:
+            row = {**columns, "state": "failed", "error": error, "started": began, "ended": results.now()}
+            results.write_part(world.store, row, [], None)

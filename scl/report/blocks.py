@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from scl.report.theme import Figure, plain
+from scl.report.theme import Figure, plain, shorten
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,14 @@ def text_cell(text: object) -> Cell:
     return Cell(plain(text))
 
 
+def arm_cell(arm: object) -> Cell:
+    """An arm's name, shortened; the row's data-arm holds all of it."""
+    return Cell(shorten(plain(arm), 60))
+
+
 def number_table(columns: Sequence[Column], rows: Sequence[tuple[str, Sequence[Cell]]]) -> Table:
     """The numbers of a figure: a row an arm, its name in the first column."""
     return Table(
         (Column("arm", "Arm", number=False), *columns),
-        [Row((text_cell(arm), *cells), arm=arm) for arm, cells in rows],
+        [Row((arm_cell(arm), *cells), arm=arm) for arm, cells in rows],
     )

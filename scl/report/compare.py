@@ -94,7 +94,7 @@ def draw_differences(shown: ArmRows) -> Figure:
         shapes.insert(0, {"type": "rect", **ends, "fillcolor": "@band", "line": {"width": 0}, "layer": "below"})
     place = {"x": 0, "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
     notes = [{**place, "text": "baseline", "font": {"color": "@soft", "size": 12}}]
-    x = axis("difference to the baseline, points")
+    x = axis("points above the baseline")
     return _draw_rows(shown, x, shapes, notes, f"%{{x:+.{shown.decimals}f}} points", [0.0, shown.band, -shown.band])
 
 
@@ -205,13 +205,13 @@ def draw_seed_lines(shown: SeedLines) -> Figure:
         )
     return figure(
         data,
-        rows_height(len(arms)) + 40,
+        rows_height(len(arms)),
         narrow,
+        legend=len(data),
         xaxis=axis("test accuracy, %"),
         yaxis=y,
         shapes=shapes,
         annotations=notes,
-        showlegend=True,
     )
 
 
@@ -265,14 +265,15 @@ def draw_pair_matrix(shown: PairMatrix) -> Figure:
     if with_text:
         heat["text"] = [[_pair_text(shown, i, j)[0] for j in rows] for i in rows]
         heat["texttemplate"] = "%{text}"
-        heat["textfont"] = {"color": "@ink", "size": 12}
+        heat["textfont"] = {"color": "@ink"}  # no size: it shrinks, then goes, as cells get small
     ticks = {"tickmode": "array", "tickvals": list(rows), "showgrid": False, "tickfont": {"color": "@ink"}}
-    x = axis("minus this arm", ticktext=[narrow[a] for a in shown.arms], tickangle=-45, side="bottom", **ticks)
+    # Names of many columns would overlap; they stand in the order of the rows.
+    columns = [narrow[a] for a in shown.arms] if with_text else [""] * len(shown.arms)
+    x = axis("minus this arm", ticktext=columns, tickangle=-45, **ticks)
     y = axis("", ticktext=[wide[a] for a in shown.arms], range=[len(shown.arms) - 0.5, -0.5], **ticks)
-    change = {
-        "yaxis.ticktext": [narrow[a] for a in shown.arms],
-        "xaxis.ticktext": [labels(shown.arms, 8)[a] for a in shown.arms],
-    }
+    change: dict[str, Any] = {"yaxis.ticktext": [narrow[a] for a in shown.arms]}
+    if with_text:
+        change |= {"xaxis.ticktext": [labels(shown.arms, 8)[a] for a in shown.arms], "margin.b": 20}
     height = 150 + max(len(shown.arms), 3) * (38 if with_text else 20)
     return figure([heat], height, change, xaxis=x, yaxis=y)
 

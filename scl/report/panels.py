@@ -60,7 +60,7 @@ def _cards(facts: Facts) -> list[Card]:
     smallest = facts.detectable()
     if math.isfinite(smallest) and smallest > 0 and facts.comparison is not None:
         seen = f"{points(smallest, max(d, 1)).lstrip('+')} points"
-        cards.append(Card("Smallest effect it can see", seen, f"{plural(facts.comparison.seeds, 'seed')}, power 80 %"))
+        cards.append(Card("Detectable effect", seen, f"{plural(facts.comparison.seeds, 'seed')}, power 80 %"))
     done = int((facts.cells["state"] == "completed").sum())
     failed = int((facts.cells["state"] == "failed").sum())
     note = f"{failed} failed" if failed else f"over {plural(facts.seeds, 'seed')}"
@@ -184,7 +184,8 @@ def pairs(facts: Facts) -> Panel:
     caption = (
         "Row minus column in points, arms by falling mean. Coloured: pairs whose difference is credible after "
         "Holm's correction over all pairs (model accuracy ~ arm + seed); pale: pairs that this study cannot tell "
-        "apart. A family of its own: its p are not those of the comparison with the baseline."
+        "apart. Columns stand in the order of the rows. A family of its own: its p are not those of the comparison "
+        "with the baseline."
     )
     columns = [Column("other", "Minus", number=False), Column("difference", "Points"), Column("p_holm", "Holm p")]
     rows = [

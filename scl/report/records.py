@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scl import stats
-from scl.report.blocks import Block, Cell, Column, Note, Pairs, Panel, Row, Table, number_table, text_cell
+from scl.report.blocks import Block, Cell, Column, Note, Pairs, Panel, Row, Table, arm_cell, number_table, text_cell
 from scl.report.facts import Facts, summary
 from scl.report.theme import plain, shorten
 from scl.report.words import (
@@ -168,7 +168,7 @@ def table(facts: Facts) -> Panel:
     for values in frame.to_dict("records"):
         arm = str(values["arm"])
         kind = "baseline" if arm == facts.baseline else "left-out" if arm in facts.left_out else ""
-        cells = [text_cell(arm), *[_cell(str(c.key), values[c.key], facts.decimals) for c in columns[1:]]]
+        cells = [arm_cell(arm), *[_cell(str(c.key), values[c.key], facts.decimals) for c in columns[1:]]]
         rows.append(Row(cells, arm, kind))
     step = 10.0**-facts.decimals
     answer = (
@@ -231,7 +231,7 @@ def trials(facts: Facts) -> Panel:
         rows.append(
             Row(
                 [
-                    text_cell(r["arm"]),
+                    arm_cell(r["arm"]),
                     Cell(str(r["seed"]), int(r["seed"])),
                     Cell(r["state"]),
                     Cell(reason),

@@ -63,10 +63,20 @@ def styles(arms: Sequence[str], baseline: str) -> dict[str, dict[str, str]]:
     return out
 
 
-def figure(data: list[dict[str, Any]], height: int, narrow: Mapping[str, Any] | None = None, **layout: Any) -> Figure:
-    """A figure with this page's layout. `narrow`: dotted paths of the layout → values on a narrow screen."""
+def figure(
+    data: list[dict[str, Any]],
+    height: int,
+    narrow: Mapping[str, Any] | None = None,
+    legend: int = 0,
+    **layout: Any,
+) -> Figure:
+    """A figure with this page's layout, `height` pixels high without its legend.
+
+    narrow: dotted paths of the layout → values on a narrow screen. legend: how many names it holds, 0 for none.
+    """
+    rows, narrow_rows = math.ceil(legend / 3), legend
     base: dict[str, Any] = {
-        "height": height,
+        "height": height + 22 * rows,
         "margin": {"l": 8, "r": 16, "t": 44, "b": 44},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "@soft", "activecolor": "@ink"},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -74,11 +84,20 @@ def figure(data: list[dict[str, Any]], height: int, narrow: Mapping[str, Any] | 
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": "@ink"},
         "hoverlabel": {"bgcolor": "@raised", "bordercolor": "@rule", "font": {"color": "@ink"}, "align": "left"},
         "hovermode": "closest",
-        "showlegend": False,
-        # The legend starts 62 pixels under the axis: its place is given in heights of the drawing.
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": -62 / (height - 130), "yanchor": "top"},
+        "showlegend": legend > 0,
+        # The legend starts 56 pixels under the axis: its place is given in heights of the drawing.
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": -56 / (height - 88),
+            "yanchor": "top",
+            "maxheight": 24 * narrow_rows + 10,
+            "font": {"size": 12},
+        },
     }
-    return {"data": data, "layout": {**base, **layout}, "narrow": dict(narrow or {})}
+    change = {"height": height + 22 * narrow_rows} if legend else {}
+    return {"data": data, "layout": {**base, **layout}, "narrow": {**change, **(narrow or {})}}
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:

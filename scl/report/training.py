@@ -117,12 +117,12 @@ def draw_curves(shown: Curves) -> Figure:
     y = axis(f"{word} accuracy, %", range=shown.span)
     return figure(
         data,
-        460,
+        440,
+        legend=len(shown.curves),
         xaxis=axis("epoch", showgrid=False),
         yaxis=y,
         shapes=shapes,
         annotations=notes,
-        showlegend=True,
     )
 
 
@@ -173,7 +173,7 @@ def draw_shares(shown: Shares, terms: list[str]) -> Figure:
             }
         )
     x, y = axis("epoch", showgrid=False), axis("share, %", range=[0, 100])
-    return figure(data, 280, xaxis=x, yaxis=y, showlegend=True)
+    return figure(data, 250, legend=len(data), xaxis=x, yaxis=y)
 
 
 @dataclass(frozen=True)
@@ -270,10 +270,10 @@ def draw_cloud(shown: Cloud) -> Figure:
     shapes, annotations = line_at(shown.line, "teacher", vertical=False)
     return figure(
         data,
-        440,
+        420,
+        legend=len(present),
         xaxis=axis(shown.x_title),
         yaxis=axis("test accuracy, %"),
         shapes=shapes,
         annotations=annotations,
-        showlegend=True,
     )
