@@ -139,9 +139,7 @@ def print_summary(table: Any, verdict: str) -> None:
         low, high = 100 * row["difference_low"], 100 * row["difference_high"]
         interval = "" if isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
         difference = "—" if isnan(row["difference"]) else f"{100 * row['difference']:+.2f}{interval}"
-        shown.add_row(
-            Text(row["arm"]), str(row["n"]), mean, difference, "—" if isnan(row["p"]) else f"{row['p']:.3f}"
-        )
+        shown.add_row(Text(row["arm"]), str(row["n"]), mean, difference, "—" if isnan(row["p"]) else f"{row['p']:.3f}")
     console.print(shown)
     console.print(Text(verdict))
 

@@ -52,9 +52,39 @@ def test_every_file_and_column_of_the_contract_is_there(done: Path) -> None:
     trials = pd.read_parquet(store / "trials.parquet")
     assert len(trials) == 6
     assert set(trials["state"]) == {"completed"}
-    wanted = """trial_id study arm config_id seed state error config_json teacher_id teacher_test_acc val_acc test_acc
-        test_acc_at_best_val test_acc_best test_acc5 test_loss agreement params macs latency_ms epochs best_epoch
-        train_seconds images_per_second device cohort_size restarts started ended param.lr param.weight.kd""".split()
+    wanted = [
+        "trial_id",
+        "study",
+        "arm",
+        "config_id",
+        "seed",
+        "state",
+        "error",
+        "config_json",
+        "teacher_id",
+        "teacher_test_acc",
+        "val_acc",
+        "test_acc",
+        "test_acc_at_best_val",
+        "test_acc_best",
+        "test_acc5",
+        "test_loss",
+        "agreement",
+        "params",
+        "macs",
+        "latency_ms",
+        "epochs",
+        "best_epoch",
+        "train_seconds",
+        "images_per_second",
+        "device",
+        "cohort_size",
+        "restarts",
+        "started",
+        "ended",
+        "param.lr",
+        "param.weight.kd",
+    ]
     assert set(wanted) <= set(trials.columns)
     filled = [c for c in wanted if c not in ("error", "param.weight.kd")]
     assert trials[filled].notna().all().all()
@@ -235,10 +265,39 @@ def test_a_teacher_from_a_file_guides(kind: str, tmp_path: Path) -> None:
 
 def test_help_is_quick_and_complete() -> None:
     text = ablation(Path("unused"), "--help").stdout
-    flags = """--address --data --label --limit --arms --seeds --epochs --batch-size --lr --student --teacher-model
-        --width --teacher-width --teacher-epochs --device --split-seed --teacher --cohort-size --gpus-per-trial
-        --cpus-per-trial --max-concurrent --time-budget --out --inline --val --teacher-per-seed --precision
-        --deterministic --plan --report-only --recipe""".split()
+    flags = [
+        "--address",
+        "--data",
+        "--label",
+        "--limit",
+        "--arms",
+        "--seeds",
+        "--epochs",
+        "--batch-size",
+        "--lr",
+        "--student",
+        "--teacher-model",
+        "--width",
+        "--teacher-width",
+        "--teacher-epochs",
+        "--device",
+        "--split-seed",
+        "--teacher",
+        "--cohort-size",
+        "--gpus-per-trial",
+        "--cpus-per-trial",
+        "--max-concurrent",
+        "--time-budget",
+        "--out",
+        "--inline",
+        "--val",
+        "--teacher-per-seed",
+        "--precision",
+        "--deterministic",
+        "--plan",
+        "--report-only",
+        "--recipe",
+    ]
     assert [flag for flag in flags if flag not in text] == []
 
 

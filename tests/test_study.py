@@ -22,7 +22,10 @@ def test_golden_ids() -> None:
     assert canonical_json(requested(kd.config)) == '{"ce":0.1,"losses":{"kd":{"weight":0.9}}}'
     assert kd.config_id == "ea4e63d226957bb6293a4d2d33bbe0ba48e8f0fa528ff93137a71e3d0618f16b"
     assert kd.trial_id == "83731755bdfec57eea148a22055adf3818ecbdc42b963981261ef2fcf442887b"
-    assert teacher_id(Config(student="plain11"), 0, "data") == "d90bd5fbab3a09a8d0ba3d350379743b4cde949a12299f886eac322249443157"
+    assert (
+        teacher_id(Config(student="plain11"), 0, "data")
+        == "d90bd5fbab3a09a8d0ba3d350379743b4cde949a12299f886eac322249443157"
+    )
 
 
 def test_ids_do_not_depend_on_spelling() -> None:

@@ -283,7 +283,7 @@ def distilling(facts: Facts) -> Panel:
         return Panel("distilling", title, "No agreement with a teacher is on record.")
     means = facts.completed.groupby("arm")[["agreement", facts.metric]].mean()
     answer = "Agreement is the share of test images on which student and teacher predict the same class."
-    if len(means) > 2:
+    if len(means) > 2 and means.nunique().min() > 1:
         rho = means["agreement"].corr(means[facts.metric], method="spearman")
         if math.isfinite(rho):
             answer += f" Across arms it goes with accuracy by a rank correlation of {signed(rho, 2)}."

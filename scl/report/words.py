@@ -159,7 +159,7 @@ def _with_intervals(facts: Facts) -> str:
     losers = f"; credibly worse than it: {listing(worse)}" if worse else ""
     return (
         f"No arm beat {base_of(facts)} ({percent(means[facts.baseline], d)}) credibly: the "
-        f"largest difference is that of {name_of(lead.arm)}, {size} ({span}){losers}."
+        f"highest, {name_of(lead.arm)}, stands {size} from it ({span}){losers}."
     )
 
 
@@ -222,9 +222,9 @@ def qualifications(facts: Facts) -> list[str]:
 def _more_seeds(facts: Facts) -> str:
     assert facts.comparison is not None
     lead = max(facts.comparison.contrasts, key=lambda c: c.estimate)
-    if lead.low > 0 or lead.estimate <= 0:
+    if lead.low > 0 or lead.high < 0:
         return ""
     needed = stats.seeds_needed(lead.estimate / facts.comparison.sd_of_differences, len(facts.comparison.contrasts) + 1)
-    if needed is None:
-        return "; to see one as large as the largest observed, more than 1,000 seeds would be needed"
-    return f"; to see one as large as the largest observed, {needed} seeds would be needed"
+    size = points(abs(lead.estimate), facts.decimals + 1).lstrip("+")
+    number = "more than 1,000" if needed is None else f"{needed:,}"
+    return f"; to see one like that of {name_of(lead.arm)} ({size} points), {number} seeds would be needed"
