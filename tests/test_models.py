@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -36,7 +38,7 @@ def test_small_images_keep_locations() -> None:
 def test_parameters_and_macs_of_plain5_by_hand() -> None:
     model = build_model("plain5", 100)
     widths = [3, 64, 128, 256, 512]
-    convolutions = [9 * a * b for a, b in zip(widths, widths[1:], strict=False)]
+    convolutions = [9 * a * b for a, b in pairwise(widths)]
     assert sum(p.numel() for p in model.parameters()) == sum(convolutions) + 2 * sum(widths[1:]) + 512 * 100 + 100
     sides = [32, 16, 8, 4]
     expected = sum(c * s * s for c, s in zip(convolutions, sides, strict=True)) + 512 * 100

@@ -103,7 +103,7 @@ def test_equal_arms_and_unknown_arms_are_refused() -> None:
         study(arms={"baseline": {}, "kd": {"losses": {"kd": 1}}, "again": {"losses": {"kd": 1.0}}}).resolve(
             "digits", None, {}, {}
         )
-    with pytest.raises(UserError, match="unknown arm 'kdd'.*valid: baseline, kd"):
+    with pytest.raises(UserError, match=r"unknown arm 'kdd'.*valid: baseline, kd"):
         study().resolve("digits", ["kdd"], {}, {})
     with pytest.raises(UserError, match="arm 'x': unknown field"):
         study(arms={"baseline": {}, "x": {"lrr": 1}}).resolve("digits", None, {}, {})
