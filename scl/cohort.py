@@ -137,7 +137,7 @@ def execute(world: World, job_ids: Sequence[str], stop: Callable[[], bool] = lam
         if found is None:
             raise UserError(f"teacher {teacher_id[:12]} is missing from {world.out / 'teachers'}; run the study again")
         teacher = found[0]
-    trials = [Trial(i, job.config, job.seed, world.files(i)) for i, job in jobs.items()]
+    trials = [Trial(i, job.config, job.seed, world.files(i), job.columns is not None) for i, job in jobs.items()]
     for event in trainer.train_cohort(
         trials, data_of(world), teacher, torch.device(world.device), world.deterministic, stop
     ):

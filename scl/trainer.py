@@ -70,12 +70,17 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Trial:
-    """What the trainer needs of a trial. `files` holds its checkpoints; without, nothing is kept."""
+    """What the trainer needs of a trial.
+
+    files: where its checkpoints are; without, nothing is kept. every_epoch: evaluate after each epoch and not
+    only after the last, which is all that is asked of a teacher.
+    """
 
     id: str
     config: Config
     seed: int
     files: Files | None = None
+    every_epoch: bool = True
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,11 @@ class Student:
         self.failure: str | None = None
 
     @property
+    def to_evaluate(self) -> bool:
+        """At the end of an epoch, before it is counted: whether its row wants accuracies."""
+        return self.trial.every_epoch or self.epoch + 1 == self.config.epochs
+
+    @property
     def finished(self) -> bool:
         return self.failure is not None or self.epoch >= self.config.epochs
 
@@ -218,8 +228,16 @@ class Student:
         self.correct += (logits.detach().argmax(1) == target).sum()
         self.seconds += time.perf_counter() - began
 
-    def end_epoch(self, sizes: Sequence[int], val: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> None:
-        """Fold the epoch into a row of the history. Raises TrialFailure where a term or an evaluation is not finite."""
+    def end_epoch(self, sizes: Sequence[int], evaluated: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Fold the epoch into a row of the history.
+
+        Args:
+            sizes: images of each step.
+            evaluated: `val` and `test` → logits and labels; a part that was not evaluated is left out.
+
+        Raises:
+            TrialFailure: a term or an evaluation is not finite.
+        """
         epoch = self.epoch + 1
         values = self.values.double().cpu()
         names = self.objective.term_names
@@ -246,13 +264,13 @@ class Student:
             **{f"term.{name}": mean for name, mean in means.items()},
             **{f"weighted.{name}": value for name, value in weighted.items()},
         }
-        if len(val[1]):
-            row["val_loss"] = F.cross_entropy(*val).item()
-            row["val_acc"] = _accuracy(*val)
-        row["test_acc"] = _accuracy(*test)
-        for part, (logits, _) in (("validation", val), ("test", test)):
+        for part, (logits, labels) in evaluated.items():
             if not torch.isfinite(logits).all():
                 raise TrialFailure(f"{part} logits are not finite after epoch {epoch}, step {len(sizes)}; lower lr")
+            if len(labels):
+                row[f"{part}_acc"] = (logits.argmax(1) == labels).double().mean().item()
+        if "val_acc" in row:
+            row["val_loss"] = F.cross_entropy(*evaluated["val"]).item()
         self.epoch = epoch
         self.history.append(row)
 
@@ -318,11 +336,12 @@ class Student:
             "started": datetime.fromisoformat(self.started),
             "ended": datetime.now(UTC),
         }
-        if self.history:
-            metrics["test_acc_best"] = max(row["test_acc"] for row in self.history)
-            if "val_acc" in last:
-                best = max(self.history, key=lambda row: row["val_acc"])  # the earliest of equals
-                metrics |= {"best_epoch": best["epoch"], "test_acc_at_best_val": best["test_acc"]}
+        judged = [row for row in self.history if "test_acc" in row]
+        if judged:
+            metrics["test_acc_best"] = max(row["test_acc"] for row in judged)
+        if judged and "val_acc" in last:
+            best = max(judged, key=lambda row: row["val_acc"])  # the earliest of equals
+            metrics |= {"best_epoch": best["epoch"], "test_acc_at_best_val": best["test_acc"]}
         if self.failure is not None or logits is None:
             return TrialEnded(self.trial.id, metrics, self.history)
         metrics |= final_metrics(logits, data.test.labels, teacher.test_logits if teacher else None)
@@ -351,10 +370,6 @@ def final_metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None)
         metrics["agreement"] = (predicted == guide.argmax(1)).double().mean().item()
         metrics["teacher_kl"] = F.kl_div(logits.log_softmax(1), guide, log_target=True, reduction="batchmean").item()
     return metrics
-
-
-def _accuracy(logits: Tensor, labels: Tensor) -> float:
-    return (logits.argmax(1) == labels).double().mean().item()
 
 
 @torch.inference_mode()
@@ -434,17 +449,18 @@ def train_cohort(
                 student.seconds = seconds + (time.perf_counter() - began) / len(active)
 
         alive = [s for s in active if s.failure is None]
-        models = [s.model for s in alive]
-        validation, test = evaluate(models, data.val, data), evaluate(models, data.test, data)
-        for student, val_logits, test_logits in zip(alive, validation, test, strict=True):
-            student.guarded(
-                partial(student.end_epoch, sizes, (val_logits, data.val.labels), (test_logits, data.test.labels)),
-                f"epoch {epoch}",
-            )
+        judged = [s for s in alive if s.to_evaluate]
+        logits = {
+            part: dict(zip(judged, evaluate([s.model for s in judged], getattr(data, part), data), strict=True))
+            for part in ("val", "test")
+        }
+        for student in alive:
+            parts = {p: (of[student], getattr(data, p).labels) for p, of in logits.items() if student in of}
+            student.guarded(partial(student.end_epoch, sizes, parts), f"epoch {epoch}")
             if student.epoch == epoch:
                 yield EpochDone(student.trial.id, student.history[-1])
                 if student.finished:
-                    yield student.ended(data, test_logits, teacher, len(trials))
+                    yield student.ended(data, logits["test"][student], teacher, len(trials))
                 else:
                     student.save()
         for student in active:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from scl.report.theme import (
 )
 
 MOST_SEEDS_DRAWN = 30
+MOST_ARMS_DRAWN = 50
 
 
 @dataclass(frozen=True)
@@ -47,37 +49,52 @@ class ArmRow:
 
 @dataclass(frozen=True)
 class ArmRows:
-    """rows: the best on top. line: the teacher's accuracy. band: the smallest effect seen, or NaN."""
+    """rows: the best on top. beyond: how many lower arms are not among them.
+
+    line: the teacher's accuracy. band: the smallest effect seen, or NaN.
+    """
 
     rows: tuple[ArmRow, ...]
     baseline: str
     decimals: int
+    beyond: int
     line: float = math.nan
     band: float = math.nan
+
+
+def highest(facts: Facts, arms: Sequence[str]) -> list[str]:
+    """The MOST_ARMS_DRAWN arms with the highest means, by falling mean, the baseline always among them."""
+    means = facts.scores[list(arms)].mean().sort_values(ascending=False, kind="stable")
+    kept = set(means.index[:MOST_ARMS_DRAWN])
+    if len(means) > MOST_ARMS_DRAWN and facts.baseline in means.index[MOST_ARMS_DRAWN:]:
+        kept = set(means.index[: MOST_ARMS_DRAWN - 1]) | {facts.baseline}
+    return [str(arm) for arm in means.index if arm in kept]
 
 
 def accuracies(facts: Facts) -> ArmRows:
     """Each arm's accuracy in %: mean, Student's 95 % interval, its seeds."""
     rows = []
-    for arm in facts.scores.columns:
+    for arm in highest(facts, list(facts.scores.columns)):
         column = 100 * facts.scores[arm].dropna()
         mean = stats.mean_interval(column.to_numpy())
         seeds = {int(seed): float(value) for seed, value in column.items()}
         faint, off_scale = arm in facts.left_out, arm not in facts.drawn
         rows.append(ArmRow(str(arm), mean.mean, mean.low, mean.high, seeds, faint, off_scale))
-    rows.sort(key=lambda row: -row.value)
-    return ArmRows(tuple(rows), facts.baseline, facts.decimals, line=100 * facts.teacher)
+    beyond = facts.scores.shape[1] - len(rows)
+    return ArmRows(tuple(rows), facts.baseline, facts.decimals, beyond, line=100 * facts.teacher)
 
 
 def differences(facts: Facts) -> ArmRows:
     """Each arm minus the baseline in points: the model's estimate, simultaneous interval, differences by seed."""
     rows = []
-    for arm, contrast in facts.contrasts.items():
+    contrasts = sorted(facts.contrasts.values(), key=lambda c: -c.estimate)
+    for contrast in contrasts[:MOST_ARMS_DRAWN]:
+        arm = contrast.arm
         by_seed = 100 * (facts.scores[arm] - facts.scores[facts.baseline]).dropna()
         seeds = {int(seed): float(value) for seed, value in by_seed.items()}
         rows.append(ArmRow(arm, 100 * contrast.estimate, 100 * contrast.low, 100 * contrast.high, seeds))
-    rows.sort(key=lambda row: -row.value)
-    return ArmRows(tuple(rows), facts.baseline, facts.decimals, band=100 * facts.detectable())
+    beyond = len(contrasts) - len(rows)
+    return ArmRows(tuple(rows), facts.baseline, facts.decimals, beyond, band=100 * facts.detectable())
 
 
 def draw_accuracies(shown: ArmRows) -> Figure:
@@ -167,18 +184,20 @@ def _interval(row: ArmRow, decimals: int) -> str:
 
 @dataclass(frozen=True)
 class SeedLines:
-    """accuracy: (seeds, arms) in %, arms by falling mean. ranks: (arms, all + seeds left out)."""
+    """accuracy: (seeds, arms) in %, arms by falling mean. ranks: (arms, all + seeds left out), among all arms."""
 
     accuracy: pd.DataFrame
     ranks: pd.DataFrame
     line: float
     decimals: int
+    beyond: int
 
 
 def seed_lines(facts: Facts) -> SeedLines:
-    order = facts.scores[facts.drawn].mean().sort_values(ascending=False, kind="stable").index
-    scores = facts.scores[order]
-    return SeedLines(100 * scores, stats.ranks_without_a_seed(scores), 100 * facts.teacher, facts.decimals)
+    arms = highest(facts, facts.drawn)
+    ranks = stats.ranks_without_a_seed(facts.scores[facts.drawn]).loc[arms]
+    beyond = len(facts.drawn) - len(arms)
+    return SeedLines(100 * facts.scores[arms], ranks, 100 * facts.teacher, facts.decimals, beyond)
 
 
 def draw_seed_lines(shown: SeedLines) -> Figure:
@@ -217,24 +236,28 @@ def draw_seed_lines(shown: SeedLines) -> Figure:
 
 @dataclass(frozen=True)
 class PairMatrix:
-    """difference: (arms, arms), row minus column, in points. p: Holm's over all pairs. arms by falling mean."""
+    """difference: (arms, arms), row minus column, in points. p: Holm's over all pairs, undrawn ones too."""
 
     arms: tuple[str, ...]
     difference: stats.Array
     p: stats.Array
     decimals: int
+    pairs: int
+    told_apart: int
 
 
 def pair_matrix(facts: Facts) -> PairMatrix:
-    arms = tuple(facts.compared.mean().sort_values(ascending=False, kind="stable").index)
+    arms = tuple(highest(facts, list(facts.compared.columns)))
     at = {arm: i for i, arm in enumerate(arms)}
     difference = np.full((len(arms), len(arms)), math.nan)
     p = difference.copy()
-    for c in stats.all_pairs(facts.compared):
+    tested = stats.all_pairs(facts.compared)
+    for c in (c for c in tested if c.arm in at and c.other in at):
         i, j = at[c.arm], at[c.other]
         difference[i, j], difference[j, i] = 100 * c.estimate, -100 * c.estimate
         p[i, j] = p[j, i] = c.p
-    return PairMatrix(arms, difference, p, facts.decimals)
+    told = sum(1 for c in tested if c.p < 1 - stats.LEVEL)
+    return PairMatrix(arms, difference, p, facts.decimals, len(tested), told)
 
 
 def draw_pair_matrix(shown: PairMatrix) -> Figure:

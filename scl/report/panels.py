@@ -75,6 +75,7 @@ def _accuracy_plot(facts: Facts) -> Plot:
         f"Test accuracy after the last epoch. The diamond is an arm's mean over seeds, {spread}a ring one seed; "
         f"the baseline has the colour of the text, {_grey(facts)}the dashed line is the teacher. "
         "Bars of two arms may overlap and the arms still differ: their seeds are paired, see the differences."
+        + _beyond(shown.beyond)
     )
     return Plot("accuracy", caption, [compare.draw_accuracies(shown)], _rows_table(facts, shown, bare))
 
@@ -86,6 +87,10 @@ def _grey(facts: Facts) -> str:
 def _not_drawn(facts: Facts) -> str:
     missing = [arm for arm in facts.scores.columns if arm not in facts.drawn]
     return f" Not drawn, as it would squeeze all others: {listing(missing)}." if missing else ""
+
+
+def _beyond(arms: int) -> str:
+    return f" {plural(arms, 'lower arm')} in the table of numbers alone." if arms else ""
 
 
 def _rows_table(facts: Facts, shown: compare.ArmRows, show: Callable[[float, int], str]) -> Table:
@@ -133,6 +138,7 @@ def forest(facts: Facts) -> Panel:
         )
     if math.isfinite(rho := stats.correlation(facts.compared)):
         answer += f" Arms correlate with {signed(rho, 2)} across seeds, which is what pairing by seed gains from."
+    caption += _beyond(shown.beyond)
     plot = Plot("differences", caption, [compare.draw_differences(shown)], _rows_table(facts, shown, points))
     return Panel("forest", title, answer, [plot])
 
@@ -168,6 +174,7 @@ def seeds(facts: Facts) -> Panel:
         "good seed is good for every arm; lines that cross, that the order of the arms depends on the seed."
         + (f" The first {len(drawn)} of {len(shown.accuracy)} seeds are drawn." if more else "")
         + _not_drawn(facts)
+        + _beyond(shown.beyond)
     )
     plot = Plot("by-seed", caption, [compare.draw_seed_lines(shown)], number_table(columns, rows))
     return Panel("seeds", title, answer, [plot])
@@ -179,13 +186,14 @@ def pairs(facts: Facts) -> Panel:
         return Panel("pairs", title, "This needs at least three arms that can be compared, and two seeds or more.")
     shown = compare.pair_matrix(facts)
     n = len(shown.arms)
-    told = sum(1 for i in range(n) for j in range(i) if shown.p[i, j] < 1 - stats.LEVEL)
-    answer = f"{told} of {plural(n * (n - 1) // 2, 'pair')} can be told apart (Holm, {100 * stats.LEVEL:.0f} %)."
+    answer = (
+        f"{shown.told_apart:,} of {plural(shown.pairs, 'pair')} can be told apart (Holm, {100 * stats.LEVEL:.0f} %)."
+    )
     caption = (
         "Row minus column in points, arms by falling mean. Coloured: pairs whose difference is credible after "
         "Holm's correction over all pairs (model accuracy ~ arm + seed); pale: pairs that this study cannot tell "
         "apart. Columns stand in the order of the rows. A family of its own: its p are not those of the comparison "
-        "with the baseline."
+        "with the baseline." + _beyond(facts.compared.shape[1] - n)
     )
     columns = [Column("other", "Minus", number=False), Column("difference", "Points"), Column("p_holm", "Holm p")]
     rows = [
@@ -284,7 +292,7 @@ def distilling(facts: Facts) -> Panel:
     means = facts.completed.groupby("arm")[["agreement", facts.metric]].mean()
     answer = "Agreement is the share of test images on which student and teacher predict the same class."
     if len(means) > 2 and means.nunique().min() > 1:
-        rho = means["agreement"].corr(means[facts.metric], method="spearman")
+        rho = means["agreement"].rank().corr(means[facts.metric].rank())
         if math.isfinite(rho):
             answer += f" Across arms it goes with accuracy by a rank correlation of {signed(rho, 2)}."
     caption = (

@@ -17,6 +17,7 @@ MOST_CURVES = 30
 DRAWN_AT_FIRST = 8
 MOST_EPOCHS = 300
 MOST_SHARES = 12
+MOST_POINTS = 30  # of an arm in a cloud
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def agreement(facts: Facts) -> Cloud:
     """A point a completed trial: agreement with the teacher against accuracy, both in %; arms that learnt."""
     rows = facts.completed[~facts.completed["arm"].isin(facts.collapsed)].dropna(subset=["agreement"])
     best = rows.groupby("arm")[facts.metric].mean().sort_values(ascending=False, kind="stable").index[:MOST_CURVES]
-    rows = rows[rows["arm"].isin([*best, facts.baseline])]
+    rows = rows[rows["arm"].isin([*best, facts.baseline])].groupby("arm", sort=False).head(MOST_POINTS)
     return Cloud(
         "agreement with the teacher, %",
         tuple(rows["arm"]),
