@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from scl import results
@@ -46,13 +46,8 @@ def ray_session(options: Options) -> Iterator[None]:
             **quiet,
         )
     else:
-        _check_answers(options.address)
         package = str(Path(__file__).parent)
-        with _deadline(25, options.address):
-            try:
-                ray.init(address=options.address, runtime_env={"py_modules": [package]}, **quiet)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise UserError(_no_cluster(options.address, str(error).splitlines()[0])) from None
+        ray.init(address=options.address, runtime_env={"py_modules": [package]}, **quiet)
     try:
         yield
     finally:
@@ -64,31 +59,23 @@ def _no_cluster(address: str, reason: str) -> str:
     return f"--address {address!r}: no Ray cluster answers ({reason}); {way_out}"
 
 
-def _check_answers(address: str) -> None:
-    """A closed port is said at once, where Ray would try for long."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address == "auto":
-        return
-    if not host or not port.isdigit():
-        raise UserError(f"--address {address!r}; valid: auto, HOST:PORT, ray://HOST:PORT")
+def check_answers(address: str) -> None:
+    """Refuse an address behind which no cluster answers. A child asks, for Ray's own call cannot be interrupted."""
+    if address != "auto":
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if not host or not port.isdigit():
+            raise UserError(f"--address {address!r}; valid: auto, HOST:PORT, ray://HOST:PORT")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError as error:
+            raise UserError(_no_cluster(address, str(error))) from None
+    ask = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise UserError(_no_cluster(address, str(error))) from None
-
-
-@contextmanager
-def _deadline(seconds: int, address: str) -> Iterator[None]:
-    def late(number: int, frame: FrameType | None) -> None:
-        raise UserError(_no_cluster(address, f"no answer in {seconds} s"))
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        child = subprocess.run([sys.executable, "-c", ask, address], capture_output=True, text=True, timeout=15)
+    except subprocess.TimeoutExpired:
+        raise UserError(_no_cluster(address, "no answer in 15 s")) from None
+    if child.returncode:
+        raise UserError(_no_cluster(address, (child.stderr.strip().splitlines() or ["?"])[-1]))
 
 
 def train_on_ray(

@@ -52,6 +52,9 @@ class Cost:
 
 def make_plan(study: Study, options: Options, out: Folder) -> Plan:
     """Resolve, check and number everything; trains nothing. Raises UserError."""
+    cores = len(os.sched_getaffinity(0))
+    if options.cpus_per_trial > cores and not options.address:
+        raise UserError(f"--cpus-per-trial {options.cpus_per_trial}: this machine has {cores}; give 1 to {cores}")
     arms, guide = study.resolve(options.data, options.arms, options.student_changes(), options.teacher_changes())
     cache = Path(out.path) / "cache" if out.is_local else Path.home() / ".cache" / "scl"
     dataset = datasets.load(options.data, cache, options.label)

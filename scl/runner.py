@@ -52,6 +52,10 @@ def run(study: Study, options: Options) -> int:
         with locked(store):
             return report(store)
     check_writable(out)
+    if options.address and not options.plan:
+        from scl.cluster import check_answers
+
+        check_answers(options.address)
     if options.plan:
         return show_plan(make_plan(study, options, out))
     with locked(store), stopping(options.time_budget) as stop:
