@@ -69,6 +69,9 @@ def check_answers(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=5).close()
         except OSError as error:
             raise UserError(_no_cluster(address, str(error))) from None
+    if (Path.home() / ".ray" / "auth_token").exists():
+        # A head started here wants this token, and drivers with an explicit address send it only when told to.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     ask = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
     try:
         child = subprocess.run([sys.executable, "-c", ask, address], capture_output=True, text=True, timeout=15)
