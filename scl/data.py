@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scl import config
 from scl.config import UserError, canonical_json, sha256, unknown
 from scl.datasets import Dataset, stratified
 
-AUGMENTATIONS = ("crop+flip", "crop", "none")
+AUGMENTATIONS = tuple(name for name in config.AUGMENTATIONS if name != "auto")  # `auto` is resolved by the caller
 
 
 def split(

@@ -29,7 +29,6 @@ class Progress:
         self.accuracy: dict[str, float] = {}
         self.state = dict.fromkeys(labels, "waiting")
         self.began = time.monotonic()
-        self.first: int | None = None  # epochs that were done before this run, seen at the first report
         self.console = Console(stderr=True)
         self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self.table, transient=True)
 
