@@ -95,7 +95,7 @@ def train_on_ray(
     from scl import trainable
 
     world = replace(plan.world, jobs={**plan.world.jobs, **jobs})
-    progress = Progress(title, labels, {i: world.jobs[i].config.epochs for i in labels})
+    progress = Progress(title, labels, {i: world.jobs[i].config.total_epochs for i in labels})
     options = plan.options
     gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(world.device == "cuda")
     available = ray.cluster_resources()

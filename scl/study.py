@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scl.config import RESULTS_VERSION, Config, UserError, requested, sha256, unknown
+from scl.config import RESULTS_VERSION, SHARED_IN_COHORT, Config, UserError, requested, sha256, unknown
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,19 @@ class Study:
                 raise UserError(f"arm name {arm!r}: 1-300 printable characters")
 
     def resolve(
-        self, data: str, only: Sequence[str] | None, student: Mapping[str, Any], teacher: Mapping[str, Any]
+        self,
+        data: str,
+        only: Sequence[str] | None,
+        student: Mapping[str, Any],
+        teacher: Mapping[str, Any],
+        published: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> tuple[dict[str, Config], Config]:
         """The arms' configurations and the teacher's, for a data set and with flags applied on top.
 
         Args:
             only: names of arms to keep, beside the baseline; None keeps all.
             student, teacher: fields set by flags.
+            published: a recipe's own setting of arms that are named after a loss.
 
         Raises:
             UserError: an arm, a field or a value does not exist; two arms are one configuration.
@@ -68,7 +74,7 @@ class Study:
         setting = self.settings.get(data, Setting())
         base = self.base.replace(**{**setting.student, **student})
         arms = {}
-        for name, changes in self.arms.items():
+        for name, changes in {**self.arms, **{k: v for k, v in (published or {}).items() if k in self.arms}}.items():
             if only is None or name in only or name == self.baseline:
                 try:
                     arms[name] = base.replace(**changes)
@@ -138,7 +144,7 @@ def cohorts(
     groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
     for cell in todo:
         c = cell.config
-        groups[(cell.seed, cell.teacher_id, c.batch_size, c.augment, c.precision)].append(cell)
+        groups[(cell.seed, cell.teacher_id, *(getattr(c, name) for name in SHARED_IN_COHORT))].append(cell)
 
     def total(cohort: list[Cell]) -> float:
         return teacher_cost + sum(map(cost, cohort))
