@@ -161,15 +161,19 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def parser(study: Study) -> argparse.ArgumentParser:
+    asked_for = f" Only when asked for: {', '.join(study.asked_for)}." if study.asked_for else ""
     p = argparse.ArgumentParser(
         description=study.question,
-        epilog="Arms: " + ", ".join(study.arms) + ". Exit codes: 0 all trials done, 1 some failed, 2 bad arguments, "
-        "3 time budget reached, 130 interrupted.",
+        epilog=f"Arms: {', '.join(a for a in study.arms if a not in study.asked_for)}.{asked_for} Exit codes: 0 all "
+        "trials done, 1 some failed, 2 bad arguments, 3 time budget reached, 130 interrupted.",
         allow_abbrev=False,
     )
     g = p.add_argument_group("what to study")
     g.add_argument(
-        "--arms", type=_names, metavar="A,B", help="only these arms; the baseline always runs (default: all)"
+        "--arms",
+        type=_names,
+        metavar="A,B",
+        help="only these arms; the baseline always runs (default: all that need not be asked for)",
     )
     g.add_argument("--seeds", type=_whole(1), metavar="N", help=f"seeds 0 to N-1 (default: {study.seeds})")
     g.add_argument("--student", type=_model, metavar="NAME", help=f"student network (default: {study.base.student})")

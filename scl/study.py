@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ class Study:
     """A question and the trials that answer it.
 
     arms: name → the fields that it changes in `base`. baseline: the arm that all are compared with.
+    asked_for: arms that run only when --arms names them.
     settings: data set name → what changes there.
     """
 
@@ -34,6 +35,7 @@ class Study:
     base: Config = field(default_factory=Config)
     teacher: Config = field(default_factory=lambda: Config(student="plain11"))
     baseline: str = "baseline"
+    asked_for: Collection[str] = ()
     seeds: int = 3
     settings: Mapping[str, Setting] = field(default_factory=dict)
 
@@ -45,6 +47,9 @@ class Study:
             )
         if self.baseline not in self.arms:
             raise UserError(unknown("baseline", self.baseline, self.arms))
+        for name in self.asked_for:
+            if name not in self.arms:
+                raise UserError(unknown("arm in asked_for", name, self.arms))
         for arm in self.arms:
             if not arm.strip() or len(arm) > 300 or any(ord(c) < 32 for c in arm):
                 raise UserError(f"arm name {arm!r}: 1-300 printable characters")
@@ -60,7 +65,7 @@ class Study:
         """The arms' configurations and the teacher's, for a data set and with flags applied on top.
 
         Args:
-            only: names of arms to keep, beside the baseline; None keeps all.
+            only: names of arms to keep, beside the baseline; None keeps all but those `asked_for`.
             student, teacher: fields set by flags.
             published: a recipe's own setting of arms that are named after a loss.
 
@@ -75,7 +80,7 @@ class Study:
         base = self.base.replace(**{**setting.student, **student})
         arms = {}
         for name, changes in {**self.arms, **{k: v for k, v in (published or {}).items() if k in self.arms}}.items():
-            if only is None or name in only or name == self.baseline:
+            if name == self.baseline or (name in only if only is not None else name not in self.asked_for):
                 try:
                     arms[name] = base.replace(**changes)
                 except UserError as error:

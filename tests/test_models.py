@@ -323,7 +323,7 @@ def test_no_download_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr(type(models.get_model_weights("resnet18").DEFAULT), "get_state_dict", fail)
-    with pytest.raises(UserError, match="no network.*--teacher PATH"):
+    with pytest.raises(UserError, match=r"no network.*--teacher PATH"):
         pretrained("torchvision:resnet18", build_model("torchvision:resnet18", 10))
 
 

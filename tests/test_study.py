@@ -190,7 +190,7 @@ def test_a_loss_whose_source_does_not_tell_it_all_is_refused() -> None:
         requested(Config(losses={"mine": Term(1.0, loss=closed)}))
     made: dict[str, object] = {}
     exec("def made(student, teacher): return 0", made)
-    with pytest.raises(UserError, match="source .* cannot be read"):
+    with pytest.raises(UserError, match=r"source .* cannot be read"):
         requested(Config(losses={"mine": Term(1.0, loss=made["made"])}))  # type: ignore[arg-type]
 
 
@@ -199,10 +199,10 @@ def test_a_recipe_gives_arms_that_are_named_after_a_loss_their_published_setting
         name="s", question="?", arms={"baseline": {}, "kd": {"losses": {"kd": 3.0}}, "mine": {"losses": {"at": 3.0}}}
     )
     crd = RECIPES["crd"]
-    arms, teacher = study.resolve("digits", None, dict(crd.fields), {}, crd.arms)
+    arms, _ = study.resolve("digits", None, dict(crd.fields), {}, crd.arms)
     assert (arms["kd"].ce, arms["kd"].losses["kd"].weight) == (0.1, 0.9)
     assert arms["mine"].losses["at"].weight == 3.0
     assert list(arms) == ["baseline", "kd", "mine"]
     base = Config().replace(**crd.fields)
     assert all(base.replace(**arm) for arm in crd.arms.values())
-    assert {name for name in crd.arms} == set(LOSSES) - {"channel", "spatial"}
+    assert set(crd.arms) == set(LOSSES) - {"channel", "spatial"}
