@@ -324,7 +324,7 @@ def test_a_teacher_for_each_seed(tmp_path: Path) -> None:
 def test_families_and_a_torchvision_teacher_from_the_command_line(tmp_path: Path) -> None:
     flags = ["--student", "resnet8", "--teacher-model", "torchvision:resnet18", "--teacher-layers", "layer1,layer2"]
     run = ablation(
-        tmp_path, "--inline", *flags, "--width", "0.25", "--teacher-width", "1", "--epochs", "1",
+        tmp_path, "--inline", *flags, "--width", "0.25", "--epochs", "1",
         "--teacher-epochs", "1", "--limit", "60", "--seeds", "1", "--arms", "kd,at,sp", "--batch-size", "30",
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
