@@ -391,3 +391,52 @@ def pareto(cost: Array, value: Array) -> NDArray[np.bool_]:
         if value[i] > best:
             best, on_front[i] = value[i], True
     return on_front
+
+
+@dataclass(frozen=True)
+class Anova:
+    """Type-II analysis of variance. table: index of terms (a factor, `a × b`, `seed`, `residual`), columns
+    `sum_sq, df, F, p, eta_sq` (partial η²). why_not: why there is no table, or no interactions in it; else "".
+    """
+
+    table: pd.DataFrame
+    why_not: str = ""
+
+
+def anova(long: pd.DataFrame, factors: Sequence[str]) -> Anova:
+    """Type-II ANOVA of `y` on the factors and their interactions two by two, the seed as a block (statsmodels).
+
+    long: a row an observation, with the columns `y`, `seed` and one a factor. A pair of factors of which a
+    combination has no observation has no interaction that could be told from its main effects: it is left out.
+    """
+    from statsmodels.formula.api import ols  # over a second to import, and few studies are factorial
+    from statsmodels.stats.anova import anova_lm
+
+    empty = pd.DataFrame(columns=["sum_sq", "df", "F", "p", "eta_sq"])
+    usable = [f for f in factors if long[f].nunique() > 1]
+    if not usable or long["seed"].nunique() < 2:
+        return Anova(empty, "an analysis of variance needs a factor with two levels and two seeds")
+    # The formula sees names of its own: a factor's may hold anything.
+    data = pd.DataFrame({"y": long["y"].to_numpy(dtype=float), "seed": long["seed"].astype(str).to_numpy()})
+    named = {f"f{i}": factor for i, factor in enumerate(usable)}
+    for short, factor in named.items():
+        data[short] = long[factor].astype(str).to_numpy()
+    terms, names, gaps = [f"C({s})" for s in named], list(named.values()), []
+    for i, (a, one) in enumerate(named.items()):
+        for b, other in list(named.items())[i + 1 :]:
+            if len(data[[a, b]].drop_duplicates()) < data[a].nunique() * data[b].nunique():
+                gaps.append(f"{one} × {other}")
+            else:
+                terms.append(f"C({a}):C({b})")
+                names.append(f"{one} × {other}")
+    fit = ols("y ~ " + " + ".join([*terms, "C(seed)"]), data).fit()
+    if fit.df_resid < 1 or fit.mse_resid < NO_SPREAD:
+        return Anova(empty, "nothing is left over to estimate the error from")
+    # statsmodels lists interactions last, whatever the formula's order: the terms are found by their names.
+    raw = anova_lm(fit, typ=2)
+    table = raw.loc[[*terms, "C(seed)", "Residual"]].rename(columns={"PR(>F)": "p"})
+    table.index = pd.Index([*names, "seed", "residual"])
+    table["eta_sq"] = table["sum_sq"] / (table["sum_sq"] + table.loc["residual", "sum_sq"])
+    table.loc["residual", "eta_sq"] = math.nan
+    missing = f"no interaction of {', '.join(gaps)}: some combinations have no result" if gaps else ""
+    return Anova(table[["sum_sq", "df", "F", "p", "eta_sq"]], missing)

@@ -22,7 +22,8 @@ from statsmodels.stats.multitest import multipletests
 from synthetic import accuracy, make_store
 
 from scl import report, results
-from scl.report import compare, facts, theme, training
+from scl.report import assemble, facts, theme
+from scl.report.figures import compare, training
 from scl.results import Results
 from scl.storage import Folder
 
@@ -215,7 +216,7 @@ def test_teacher_is_a_line_wherever_accuracy_is_drawn(plain: tuple[Page, str, Re
         if any(shape.get("x0") == shape.get("x1") == 74.0 or shape.get("y0") == shape.get("y1") == 74.0
                for shape in figure["layout"].get("shapes", []))
     ]  # fmt: skip
-    assert sorted(drawn) == ["accuracy-0", "agreement-0", "by-seed-0", "learning-0", "pareto-0"]
+    assert sorted(drawn) == ["accuracy-0", "agreement-0", "by-seed-0", "learning-0", "pareto-0", "pareto-1", "pareto-2"]
 
 
 def test_same_store_same_page(tmp_path: Path) -> None:
@@ -361,7 +362,7 @@ def test_forty_arms(tmp_path: Path) -> None:
     arms = [f"arm {i} with a name of some length" for i in range(40)]
     effects = {arm: 0.001 * i for i, arm in enumerate(arms)}
     _, page = sentence(tmp_path, arms, range(3), accuracy(effects))
-    lines = [t for t in page.figures()["learning-0"]["data"] if "name" in t]
+    lines = [t for t in page.figures()["learning-0"]["data"] if "name" in t and "xaxis" not in t]
     assert len(lines) == training.MOST_CURVES
     assert "10 arms below the best 30 are not in this figure" in page.text
 
@@ -427,13 +428,15 @@ def test_numbers_of_shares_sum_to_one_and_follow_the_weighted_loss(plain: tuple[
 
 def test_colours_stay_readable_in_light_and_dark() -> None:
     """Contrast of text on the page (WCAG 2: 4.5), of curves (3), and ink on the cells of the matrix (4.5)."""
-    css = (report.HERE / "page.css").read_text()
+    css = (assemble.HERE / "page.css").read_text()
     themes = [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root[^{]*\{([^}]*)\}", css)]
     assert len(themes) == 2
     for colours in themes:
         for name in ("ink", "soft", "link", "teacher", "bad"):
             assert contrast(colours[name], colours["page"]) >= 4.5, name
             assert contrast(colours[name], colours["raised"]) >= 4.5, name
+        for name in ("c1", "c2", "c3", "c4", "c5", "c6"):
+            assert contrast(colours[name], colours["page"]) >= 3, name
         for cell in ("better", "worse", "pale"):
             assert contrast(colours["ink"], colours[cell]) >= 4.5, cell
 

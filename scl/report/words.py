@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 from scl import stats
 from scl.report.facts import Facts
@@ -24,14 +26,15 @@ def bare(value: float, decimals: int) -> str:
 
 def points(value: float, decimals: int) -> str:
     """A difference of fractions in percentage points, signed with a true minus."""
-    if not math.isfinite(value):
-        return DASH
-    text = f"{100 * value:+.{decimals}f}"
-    return (text[1:] if float(text) == 0 else text).replace("-", "−")
+    return signed(100 * value, decimals)
 
 
 def signed(value: float, decimals: int) -> str:
-    return f"{value:+.{decimals}f}".replace("-", "−") if math.isfinite(value) else DASH
+    """A number with its sign, a true minus; none on a zero."""
+    if not math.isfinite(value):
+        return DASH
+    text = f"{value:+.{decimals}f}"
+    return (text[1:] if float(text) == 0 else text).replace("-", "−")
 
 
 def p_value(p: float) -> str:
@@ -62,6 +65,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
 
 
+def moment(iso: object) -> str:
+    """An ISO time to the minute: 2026-01-02 10:30 UTC; text that is none stays as it is."""
+    try:
+        return datetime.fromisoformat(str(iso)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return "" if iso is None else str(iso)
+
+
 def plural(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
@@ -85,6 +96,21 @@ def name_of(arm: str) -> str:
 
 def base_of(facts: Facts) -> str:
     return "the baseline" if facts.baseline == "baseline" else f"the baseline {name_of(facts.baseline)}"
+
+
+def leading(facts: Facts) -> str:
+    """The arm that the verdict speaks of: the winner, else the best of those compared, else the highest mean."""
+    compared = list(facts.contrasts.values())
+    won = [c for c in compared if c.low > 0]
+    if compared:
+        return max(won or compared, key=lambda c: c.estimate).arm
+    return str(facts.scores.mean().idxmax())
+
+
+def seeds_of(look: Mapping[str, Any]) -> str:
+    """How many seeds a look at the results had; study.json lists them, or only counts them."""
+    seeds = look.get("seeds", "?")
+    return str(len(seeds)) if isinstance(seeds, list) else str(seeds)
 
 
 def verdict(facts: Facts) -> str:
@@ -209,14 +235,29 @@ def qualifications(facts: Facts) -> list[str]:
         out.append(f"Left out of the comparison: {reasons}{more}.")
     if len(facts.teachers) == 1:
         out.append("All seeds share one teacher: the intervals speak of students of this teacher, not of another.")
+    if error := _test_set_error(facts):
+        out.append(error)
     looks = facts.study.get("looks") or []
     if len(looks) > 1:
-        steps = ", ".join(str(look.get("seeds", "?")) for look in looks)
+        steps = ", ".join(map(seeds_of, looks))
         out.append(
             f"The results were looked at {len(looks)} times as seeds were added ({steps}): "
             "each look makes a chance winner likelier than the intervals say."
         )
     return out
+
+
+def _test_set_error(facts: Facts) -> str:
+    """Drawing test images is an error of its own, which seeds do not show."""
+    images = (facts.study.get("data") or {}).get("test")
+    if not images or facts.scores.empty:
+        return ""
+    p = float(facts.scores[leading(facts)].mean())
+    error = 100 * math.sqrt(max(p * (1 - p), 0) / images)
+    return (
+        f"All numbers hold for these {images:,} test images: another draw of as many would move an accuracy by a "
+        f"standard error of about {error:.2g} points of its own, and arms mostly together."
+    )
 
 
 def _more_seeds(facts: Facts) -> str:

@@ -1,4 +1,4 @@
-"""Figures of what happened while training: curves, loss shares, agreement, cost. Numbers first, then drawing."""
+"""Figures of what happened while training: learning curves and loss shares. First their numbers, then their drawing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from scl import stats
 from scl.report.facts import Facts
@@ -16,8 +15,8 @@ from scl.report.theme import COLOURS, Figure, axis, figure, labels, line_at, num
 MOST_CURVES = 30
 DRAWN_AT_FIRST = 8
 MOST_EPOCHS = 300
+LAST = 0.25  # share of the epochs that is enlarged
 MOST_SHARES = 12
-MOST_POINTS = 30  # of an arm in a cloud
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,14 @@ class Curve:
 class Curves:
     """metric: the column of epochs.parquet that is drawn. left_out: arms beyond the best MOST_CURVES.
 
-    span: of the axis in %: the arms that learnt, from a fifth of the epochs on, and the line.
+    late: the first epoch of the enlarged end. span: of its axis in %: the arms that learnt, and the line.
     """
 
     metric: str
     curves: tuple[Curve, ...]
     left_out: int
     line: float
+    late: int
     span: list[float] | None
     baseline: str
     arms: tuple[str, ...]
@@ -57,7 +57,7 @@ def curves(facts: Facts) -> Curves:
     kept += [arm for arm in order if arm != facts.baseline][: MOST_CURVES - len(kept)]
     line = 100 * facts.teacher if metric == "test_acc" else math.nan
     if not metric or not kept:
-        return Curves(metric, (), 0, line, None, facts.baseline, facts.arms)
+        return Curves(metric, (), 0, line, 1, None, facts.baseline, facts.arms)
     grid = _by_arm(facts, kept, [metric]).groupby(["arm", "epoch"], observed=True)[metric]
     table = grid.agg(["count", "mean", "std"]).reset_index()
     out = []
@@ -70,9 +70,13 @@ def curves(facts: Facts) -> Curves:
         mean = 100 * rows["mean"].to_numpy()
         low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
         out.append(Curve(arm, int(n.max(initial=0)), rows["epoch"].to_numpy(), mean, low, high))
-    late = [v for c in out if c.arm in facts.drawn for v in c.mean[c.epoch >= 0.2 * c.epoch.max(initial=0)]]
+    first, last = (int(f([e for c in out for e in c.epoch])) for f in (min, max))
+    late = max(first, last - max(round((last - first) * LAST), 2))
+    drawn = [c for c in out if c.arm in facts.drawn][:DRAWN_AT_FIRST]
+    # The means, and the bands where they are narrowest: an early wide band would flatten all curves.
+    ends = [v for c in drawn for v in (*c.mean[c.epoch >= late], *c.low[-1:], *c.high[-1:])]
     beyond = len(order) - len(kept)
-    return Curves(metric, tuple(out), beyond, line, span([*late, line]), facts.baseline, facts.arms)
+    return Curves(metric, tuple(out), beyond, line, late, span([*ends, line]), facts.baseline, facts.arms)
 
 
 def _by_arm(facts: Facts, arms: list[str], columns: list[str]) -> pd.DataFrame:
@@ -86,6 +90,7 @@ def _by_arm(facts: Facts, arms: list[str], columns: list[str]) -> pd.DataFrame:
 
 
 def draw_curves(shown: Curves) -> Figure:
+    """All epochs, and beside them the last ones enlarged; a frame in the first tells where those lie."""
     style = styles(shown.arms, shown.baseline)
     names = labels([c.arm for c in shown.curves])
     data = []
@@ -97,32 +102,50 @@ def draw_curves(shown: Curves) -> Figure:
             "legendgroup": str(i),
             "visible": True if i < DRAWN_AT_FIRST else "legendonly",
         }
-        if np.isfinite(c.low).any():
-            edge = {**common, "showlegend": False, "hoverinfo": "skip", "line": {"width": 0, "color": look["color"]}}
-            data.append({**edge, "x": c.epoch.tolist(), "y": numbers(c.low, 3)})
-            fill = {"fill": "tonexty", "fillcolor": f"{look['color']}/0.14"}
-            data.append({**edge, **fill, "x": c.epoch.tolist(), "y": numbers(c.high, 3)})
-        data.append(
-            {
-                **common,
-                "name": names[c.arm],
-                "x": c.epoch.tolist(),
-                "y": numbers(c.mean, 3),
-                "customdata": [names[c.arm]] * len(c.epoch),
-                "hovertemplate": "%{customdata}<br>epoch %{x}: %{y:.2f} %<extra></extra>",
-                "line": {"color": look["color"], "dash": look["dash"], "width": 2},
-            }
-        )
+        late = c.epoch >= shown.late
+        for part, axes in ((slice(None), {}), (late, {"xaxis": "x2", "yaxis": "y2", "showlegend": False})):
+            x = c.epoch[part].tolist()
+            if np.isfinite(c.low).any():
+                edge = {**common, **axes, "showlegend": False, "hoverinfo": "skip"}
+                edge |= {"x": x, "line": {"width": 0, "color": look["color"]}}
+                data.append({**edge, "y": numbers(c.low[part], 3)})
+                fill = {"fill": "tonexty", "fillcolor": f"{look['color']}/0.09"}
+                data.append({**edge, **fill, "y": numbers(c.high[part], 3)})
+            data.append(
+                {
+                    **common,
+                    **axes,
+                    "name": names[c.arm],
+                    "x": x,
+                    "y": numbers(c.mean[part], 3),
+                    "customdata": [names[c.arm]] * len(x),
+                    "hovertemplate": "%{customdata}<br>epoch %{x}: %{y:.2f} %<extra></extra>",
+                    "line": {"color": look["color"], "dash": look["dash"], "width": 2},
+                }
+            )
     shapes, notes = line_at(shown.line, "teacher", vertical=False)
+    for item in [*shapes, *notes]:
+        item["xref"] = "x domain"
+    twins = [{**item, "xref": "x2 domain", "yref": "y2"} for item in shapes]
+    last = max(int(c.epoch.max(initial=1)) for c in shown.curves)
+    frame = []
+    if shown.span:
+        box = {"x0": shown.late, "x1": last, "y0": shown.span[0], "y1": shown.span[1]}
+        frame = [{"type": "rect", **box, "line": {"color": "@soft", "width": 1}}]
     word = {"val_acc": "validation", "train_acc": "training"}.get(shown.metric, "test")
-    y = axis(f"{word} accuracy, %", range=shown.span)
+    head = {"xref": "x2 domain", "yref": "y2 domain", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"}
+    notes.append({**head, "text": "the last epochs", "showarrow": False, "font": {"color": "@soft", "size": 12}})
+    under = {"xaxis.domain": [0, 1], "xaxis2.domain": [0, 1], "yaxis.domain": [0.58, 1], "yaxis2.domain": [0, 0.42]}
     return figure(
         data,
         440,
+        {**under, "height": 620 + 22 * len(shown.curves), "legend.y": -56 / (620 - 88)},
         legend=len(shown.curves),
-        xaxis=axis("epoch", showgrid=False),
-        yaxis=y,
-        shapes=shapes,
+        xaxis=axis("epoch", showgrid=False, domain=[0, 0.56]),
+        yaxis=axis(f"{word} accuracy, %"),
+        xaxis2=axis("epoch", showgrid=False, domain=[0.66, 1], anchor="y2", range=[shown.late, last], nticks=5),
+        yaxis2=axis("", anchor="x2", range=shown.span),
+        shapes=[*shapes, *twins, *frame],
         annotations=notes,
     )
 
@@ -153,11 +176,16 @@ def shares(facts: Facts) -> tuple[Shares, ...]:
     return tuple(out[:MOST_SHARES])
 
 
+def term_colour(term: str, terms: list[str]) -> str:
+    """The colour of a term, the same in every arm; cross-entropy's is the soft one."""
+    return "@soft" if term == "ce" else COLOURS[[t for t in terms if t != "ce"].index(term) % len(COLOURS)]
+
+
 def draw_shares(shown: Shares, terms: list[str]) -> Figure:
     """terms: all terms of the study, so that one keeps its colour in every arm."""
     data = []
     for term in shown.share.columns:
-        colour = "@soft" if term == "ce" else COLOURS[[t for t in terms if t != "ce"].index(term) % len(COLOURS)]
+        colour = term_colour(term, terms)
         (name,) = labels([term]).values()
         data.append(
             {
@@ -174,107 +202,4 @@ def draw_shares(shown: Shares, terms: list[str]) -> Figure:
             }
         )
     x, y = axis("epoch", showgrid=False), axis("share, %", range=[0, 100])
-    return figure(data, 250, legend=len(data), xaxis=x, yaxis=y)
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """Points of arms on two axes. x, y: one value a point; y in %. front: points no other beats (cost alone)."""
-
-    x_title: str
-    arms: tuple[str, ...]
-    x: stats.Array
-    y: stats.Array
-    seed: tuple[int | None, ...]
-    line: float
-    order: tuple[str, ...]
-    baseline: str
-    front: NDArray[np.bool_]
-
-
-def agreement(facts: Facts) -> Cloud:
-    """A point a completed trial: agreement with the teacher against accuracy, both in %; arms that learnt."""
-    rows = facts.completed[~facts.completed["arm"].isin(facts.collapsed)].dropna(subset=["agreement"])
-    best = rows.groupby("arm")[facts.metric].mean().sort_values(ascending=False, kind="stable").index[:MOST_CURVES]
-    rows = rows[rows["arm"].isin([*best, facts.baseline])].groupby("arm", sort=False).head(MOST_POINTS)
-    return Cloud(
-        "agreement with the teacher, %",
-        tuple(rows["arm"]),
-        100 * rows["agreement"].to_numpy(),
-        100 * rows[facts.metric].to_numpy(),
-        tuple(int(s) for s in rows["seed"]),
-        100 * facts.teacher,
-        facts.arms,
-        facts.baseline,
-        np.zeros(len(rows), dtype=bool),
-    )
-
-
-def cost(facts: Facts) -> Cloud:
-    """A point an arm that learnt: accuracy in % against a prediction's cost, or training's if that is equal."""
-    rows = facts.completed[facts.completed["arm"].isin(facts.drawn)]
-    means = rows.groupby("arm")[["macs", "params", "train_seconds", facts.metric]].mean()
-    means = means.loc[facts.drawn]
-    column, title = "train_seconds", "training time of one trial, s"
-    for name, words in (("params", "parameters"), ("macs", "multiply-adds of one image")):
-        if means[name].nunique() > 1:
-            column, title = name, words
-    means = means.dropna(subset=[column])
-    x, y = means[column].to_numpy(dtype=float), 100 * means[facts.metric].to_numpy(dtype=float)
-    return Cloud(
-        title,
-        tuple(str(arm) for arm in means.index),
-        x,
-        y,
-        (None,) * len(means),
-        100 * facts.teacher,
-        facts.arms,
-        facts.baseline,
-        stats.pareto(x, y),
-    )
-
-
-def draw_cloud(shown: Cloud) -> Figure:
-    style = styles(shown.order, shown.baseline)
-    data: list[dict[str, object]] = []
-    if shown.front.any():
-        step = np.flatnonzero(shown.front)[np.argsort(shown.x[shown.front], kind="stable")]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": numbers(shown.x[step]),
-                "y": numbers(shown.y[step]),
-                "line": {"color": "@soft", "width": 1.5, "shape": "hv"},
-                "hoverinfo": "skip",
-                "showlegend": False,
-            }
-        )
-    present = [arm for arm in shown.order if arm in set(shown.arms)]
-    names = labels(present)
-    where = np.array(shown.arms, dtype=object)
-    for arm in present:
-        index = np.flatnonzero(where == arm)
-        notes = ["" if shown.seed[i] is None else f"seed {shown.seed[i]}" for i in index]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": names[arm],
-                "x": numbers(shown.x[index]),
-                "y": numbers(shown.y[index]),
-                "customdata": [[names[arm], note] for note in notes],
-                "hovertemplate": "%{customdata[0]} %{customdata[1]}<br>%{x:.4s}, %{y:.2f} %<extra></extra>",
-                "marker": {"size": 9, "color": style[arm]["color"], "symbol": style[arm]["symbol"]},
-            }
-        )
-    shapes, annotations = line_at(shown.line, "teacher", vertical=False)
-    return figure(
-        data,
-        420,
-        legend=len(present),
-        xaxis=axis(shown.x_title),
-        yaxis=axis("test accuracy, %"),
-        shapes=shapes,
-        annotations=annotations,
-    )
+    return figure(data, 210, top=28, xaxis=x, yaxis=y)

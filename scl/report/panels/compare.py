@@ -1,0 +1,145 @@
+"""Arms against each other: differences to the baseline, seed by seed, pair by pair."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from scl import stats
+from scl.report.blocks import Cell, Column, Panel, Plot, Table, number_table, text_cell
+from scl.report.facts import Facts
+from scl.report.figures import compare
+from scl.report.figures.rows import MOST_SEEDS_DRAWN, ArmRows
+from scl.report.words import bare, listing, name_of, p_value, plural, points, signed
+
+
+def not_drawn(facts: Facts) -> str:
+    missing = [arm for arm in facts.scores.columns if arm not in facts.drawn]
+    return f" Not drawn, as it would squeeze all others: {listing(missing)}." if missing else ""
+
+
+def beyond(arms: int) -> str:
+    return f" {plural(arms, 'lower arm')} in the table of numbers alone." if arms else ""
+
+
+def rows_table(facts: Facts, shown: ArmRows, show: Callable[[float, int], str]) -> Table:
+    d = facts.decimals
+    seeds = sorted({seed for row in shown.rows for seed in row.seeds})[:MOST_SEEDS_DRAWN]
+    columns = [Column("value", "Estimate"), Column("low", "95 % from"), Column("high", "to")]
+    columns += [Column(f"seed_{seed}", f"Seed {seed}") for seed in seeds]
+    rows = []
+    for row in shown.rows:
+        values = [row.value, row.low, row.high, *[row.seeds.get(seed, math.nan) for seed in seeds]]
+        rows.append((row.arm, [Cell(show(v / 100, d), v) for v in values]))
+    return number_table(columns, rows)
+
+
+def forest(facts: Facts) -> Panel:
+    title = "Does each arm beat the baseline?"
+    if not facts.contrasts or facts.comparison is None:
+        why = "No arm could be compared with the baseline, so there are no differences to draw."
+        return Panel("forest", title, why)
+    shown = compare.differences(facts)
+    c = facts.comparison
+    d = facts.decimals
+    drawn = "An arm whose bar stays clear of the line at 0 differs credibly from the baseline, all arms together "
+    caption = (
+        "Differences of test accuracy to the baseline. The diamond is the estimate of the model accuracy ~ arm + "
+        "seed, a ring the difference on one seed"
+    )
+    if math.isfinite(c.critical):
+        caption += (
+            f", the bar the simultaneous 95 % interval (Dunnett; {c.df} degrees of freedom, critical value "
+            f"{c.critical:.2f}). " + drawn + "taken into account. The shaded band holds true differences too small "
+            f"for this study: it sees {points(facts.detectable(), max(d, 1)).lstrip('+')} points with 80 % power."
+        )
+        above = [r.arm for r in shown.rows if r.low > 0]
+        below = [r.arm for r in shown.rows if r.high < 0]
+        told = [f"above the baseline: {listing(above)}"] if above else []
+        told += [f"below it: {listing(below)}"] if below else []
+        answer = f"Credibly {'; credibly '.join(told)}." if told else "No arm's interval is clear of 0."
+    else:
+        caption += "."
+        answer = (
+            "With one seed these are single differences, without intervals."
+            if facts.seeds == 1
+            else "The seeds show no spread from which an interval could be computed."
+        )
+    if math.isfinite(rho := stats.correlation(facts.compared)):
+        answer += f" Arms correlate with {signed(rho, 2)} across seeds, which is what pairing by seed gains from."
+    caption += beyond(shown.beyond)
+    plot = Plot("differences", caption, [compare.draw_differences(shown)], rows_table(facts, shown, points))
+    return Panel("forest", title, answer, [plot])
+
+
+def seeds(facts: Facts) -> Panel:
+    title = "Does one seed drive it?"
+    if facts.scores.shape[0] < 2 or len(facts.drawn) < 2:
+        return Panel("seeds", title, "This needs at least two arms and two seeds with results.")
+    shown = compare.seed_lines(facts)
+    d = facts.decimals
+    first = shown.ranks["all"].idxmin()
+    others = shown.ranks.drop(columns="all")
+    changes = [str(seed) for seed in others.columns if others.loc[first, seed] != 1]
+    if changes:
+        answer = f"{name_of(str(first))} has the highest mean, but not without seed {' or seed '.join(changes[:6])}."
+    else:
+        answer = f"{name_of(str(first))} keeps the highest mean whichever seed is left out."
+    drawn = list(shown.accuracy.index[:MOST_SEEDS_DRAWN])
+    columns = [Column(f"seed_{s}", f"Seed {s}") for s in drawn]
+    columns += [
+        Column("rank", "Rank"),
+        Column("rank_low", "Best rank", "with any one seed left out"),
+        Column("rank_high", "Worst rank", "with any one seed left out"),
+    ]
+    rows = []
+    for arm in shown.accuracy.columns:
+        values = [Cell(bare(shown.accuracy.loc[s, arm] / 100, d), shown.accuracy.loc[s, arm]) for s in drawn]
+        ranks = (shown.ranks.loc[arm, "all"], others.loc[arm].min(), others.loc[arm].max())
+        rows.append((str(arm), [*values, *[Cell(f"{rank:.0f}", float(rank)) for rank in ranks]]))
+    more = len(shown.accuracy) - len(drawn)
+    caption = (
+        "Each line joins the arms of one seed; arms stand by falling mean. Lines that run in parallel say that a "
+        "good seed is good for every arm; lines that cross, that the order of the arms depends on the seed."
+        + (f" The first {len(drawn)} of {len(shown.accuracy)} seeds are drawn." if more else "")
+        + not_drawn(facts)
+        + beyond(shown.beyond)
+    )
+    plot = Plot("by-seed", caption, [compare.draw_seed_lines(shown)], number_table(columns, rows))
+    return Panel("seeds", title, answer, [plot])
+
+
+def pairs(facts: Facts) -> Panel:
+    title = "Who beats whom?"
+    if facts.comparison is None or not math.isfinite(facts.comparison.critical) or facts.compared.shape[1] < 3:
+        return Panel("pairs", title, "This needs at least three arms that can be compared, and two seeds or more.")
+    shown = compare.pair_matrix(facts)
+    n = len(shown.arms)
+    answer = (
+        f"{shown.told_apart:,} of {plural(shown.pairs, 'pair')} can be told apart (Holm, {100 * stats.LEVEL:.0f} %)."
+    )
+    caption = (
+        "Row minus column in points, arms by falling mean. Coloured: pairs whose difference is credible after "
+        "Holm's correction over all pairs (model accuracy ~ arm + seed); pale: pairs that this study cannot tell "
+        "apart. Columns stand in the order of the rows. A family of its own: its p are not those of the comparison "
+        "with the baseline." + beyond(facts.compared.shape[1] - n)
+    )
+    columns = [Column("other", "Minus", number=False), Column("difference", "Points"), Column("p_holm", "Holm p")]
+    rows = [
+        (
+            shown.arms[i],
+            [
+                text_cell(shown.arms[j]),
+                Cell(points(shown.difference[i, j] / 100, facts.decimals), shown.difference[i, j]),
+                Cell(p_value(shown.p[i, j]), shown.p[i, j]),
+            ],
+        )
+        for i in range(n)
+        for j in range(i + 1, n)
+    ]
+    return Panel(
+        "pairs",
+        title,
+        answer,
+        [Plot("matrix", caption, [compare.draw_pair_matrix(shown)], number_table(columns, rows))],
+    )
