@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import optimize, sparse, special
+from scipy.sparse import csgraph
 
 LEVEL = 0.95
 POWER = 0.8
@@ -166,46 +167,53 @@ def correlation(scores: pd.DataFrame) -> float:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Least squares of accuracy ~ arm + seed, by the pseudo-inverse of the normal equations.
+    """Least squares of accuracy ~ arm + seed, by a generalised inverse of the normal equations.
 
-    Arms without a chain of shared seeds between them have no estimable difference; `estimable` tells.
+    component: arms of one number are linked by a chain of shared seeds: only their differences can be estimated.
     """
 
     arms: tuple[str, ...]
     coefficients: Array  # (arms + seeds,)
-    inverse: Array  # (arms + seeds, arms + seeds), of the Gram matrix
-    projection: Array  # Gram · inverse: a contrast is estimable when this leaves it as it is
+    inverse: Array  # (arms, arms): the arms' block of the generalised inverse
+    component: Array  # (arms,)
     df: int
     sigma: float
     complete: bool
 
-    def contrast(self, arm: str, other: str) -> Array:
-        c = np.zeros(len(self.coefficients))
-        c[self.arms.index(arm)] = 1.0
-        c[self.arms.index(other)] = -1.0
-        return c
-
-    def estimable(self, c: Array) -> bool:
-        return bool(np.allclose(self.projection @ c, c, atol=1e-8))
+    def contrasts(self, arms: Sequence[str], other: str) -> tuple[Array, Array]:
+        """Of arm − other: the estimates, and their covariance in units of sigma²."""
+        index = {arm: i for i, arm in enumerate(self.arms)}
+        i, j = np.array([index[arm] for arm in arms]), index[other]
+        to_other = self.inverse[i, j]
+        covariance = self.inverse[np.ix_(i, i)] - to_other[:, None] - to_other[None, :] + self.inverse[j, j]
+        return self.coefficients[i] - self.coefficients[j], covariance
 
 
 def _fit(scores: pd.DataFrame) -> _Fit:
+    """The arms are eliminated first, so that thousands of them cost no more than a matrix of seeds × seeds."""
     y_all = scores.to_numpy(dtype=float)
-    seeds, arms = y_all.shape
-    row, column = np.nonzero(np.isfinite(y_all))
-    y = y_all[row, column]
-    centre = y.mean() if len(y) else 0.0
-    design = np.zeros((len(y), arms + seeds))
-    design[np.arange(len(y)), column] = 1.0
-    design[np.arange(len(y)), arms + row] = 1.0
-    gram = design.T @ design
-    inverse = np.linalg.pinv(gram, rcond=1e-10, hermitian=True)
-    coefficients = inverse @ (design.T @ (y - centre))
-    df = len(y) - int(np.linalg.matrix_rank(gram, tol=1e-8, hermitian=True))
-    residual = y - centre - design @ coefficients
-    sigma = math.sqrt(float(residual @ residual) / df) if df > 0 else math.nan
+    there = np.isfinite(y_all).astype(float)  # (seeds, arms)
+    arms = there.shape[1]
+    centre = float(np.nanmean(y_all)) if there.any() else 0.0
+    y = np.where(there > 0, y_all - centre, 0.0)
+    per_arm = there.sum(axis=0)
+    share = there / np.maximum(per_arm, 1)  # each arm's observations, as weights that sum to 1
+    schur = np.diag(there.sum(axis=1)) - share @ there.T
+    by_seed = np.linalg.pinv(schur, rcond=1e-10, hermitian=True)
+    seed_effect = by_seed @ (y.sum(axis=1) - share @ y.sum(axis=0))
+    arm_effect = (y.sum(axis=0) - there.T @ seed_effect) / np.maximum(per_arm, 1)
+    inverse = np.diag(1 / np.maximum(per_arm, 1)) + share.T @ by_seed @ share
+    linked = csgraph.connected_components(
+        sparse.bmat([[None, sparse.csr_matrix(there.T)], [sparse.csr_matrix(there), None]]), directed=False
+    )
+    used = np.concatenate([per_arm > 0, there.any(axis=1)])
+    components = len(set(linked[1][used]))
+    df = int(there.sum()) - (int(used.sum()) - components)
+    residual = np.where(there > 0, y - seed_effect[:, None] - arm_effect[None, :], 0.0)
+    sigma = math.sqrt(float((residual**2).sum()) / df) if df > 0 else math.nan
+    coefficients = np.concatenate([arm_effect, seed_effect])
     names = tuple(str(arm) for arm in scores.columns)
-    return _Fit(names, coefficients, inverse, gram @ inverse, df, sigma, len(y) == seeds * arms)
+    return _Fit(names, coefficients, inverse, linked[1][:arms], df, sigma, bool(there.all()))
 
 
 def against_baseline(scores: pd.DataFrame, baseline: str, level: float = LEVEL) -> Comparison:
@@ -215,23 +223,22 @@ def against_baseline(scores: pd.DataFrame, baseline: str, level: float = LEVEL) 
     """
     fit = _fit(scores)
     others = [arm for arm in fit.arms if arm != baseline]
-    estimable = [arm for arm in others if fit.estimable(fit.contrast(arm, baseline))]
+    component = dict(zip(fit.arms, fit.component, strict=True))
+    estimable = [arm for arm in others if component[arm] == component[baseline]]
     left_out = {arm: "shares no seed with the baseline" for arm in others if arm not in estimable}
     shared = [int((scores[arm].notna() & scores[baseline].notna()).sum()) for arm in estimable]
     seeds = sorted(shared)[len(shared) // 2] if shared else 0
     if not estimable:
         return Comparison(baseline, (), seeds, fit.df, fit.sigma, math.nan, left_out)
 
-    c = np.array([fit.contrast(arm, baseline) for arm in estimable])
-    shape = c @ fit.inverse @ c.T  # covariance of the contrasts in units of sigma²
+    estimates, shape = fit.contrasts(estimable, baseline)
     se = fit.sigma * np.sqrt(np.diag(shape))
-    estimates = c @ fit.coefficients
     spread = fit.df > 0 and fit.sigma > NO_SPREAD
     critical = math.nan
     p = np.full(len(estimable), math.nan)
     if spread:
         scale = np.sqrt(np.diag(shape))
-        box = _Box(fit.df, len(c)) if fit.complete else _box(fit.df, shape / np.outer(scale, scale))
+        box = _Box(fit.df, len(estimable)) if fit.complete else _box(fit.df, shape / np.outer(scale, scale))
         critical = box.critical(level)
         p = np.array([box.p(t) for t in estimates / se])
     half = critical * se
@@ -242,29 +249,42 @@ def against_baseline(scores: pd.DataFrame, baseline: str, level: float = LEVEL) 
     return Comparison(baseline, contrasts, seeds, fit.df, fit.sigma, critical, left_out)
 
 
-def all_pairs(scores: pd.DataFrame, level: float = LEVEL) -> tuple[Contrast, ...]:
-    """Every pair of arms in the arm + seed model: single t intervals, p with Holm over all pairs."""
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of arms in the arm + seed model, an entry a pair: first − second (indices into arms), and Holm's p."""
+
+    arms: tuple[str, ...]
+    first: Array
+    second: Array
+    estimate: Array
+    se: Array
+    p: Array
+
+    def of(self, arm: str) -> list[tuple[str, float]]:
+        """The other arm and Holm's p of each pair that holds this one."""
+        i = self.arms.index(arm)
+        mine = np.flatnonzero((self.first == i) | (self.second == i))
+        others = np.where(self.first[mine] == i, self.second[mine], self.first[mine])
+        return [(self.arms[j], float(p)) for j, p in zip(others, self.p[mine], strict=True)]
+
+
+def all_pairs(scores: pd.DataFrame) -> Pairs:
+    """Every pair of arms that shares seeds, or a chain of them, in the arm + seed model; p with Holm over all."""
     fit = _fit(scores)
-    arms = len(fit.arms)
-    first, second = np.triu_indices(arms, 1)
-    # A contrast is estimable when the projection leaves it: then the two columns move by the same vector.
-    moved = np.round(fit.projection - np.eye(len(fit.projection)), 6)[:, :arms].T
-    linked = (moved[first] == moved[second]).all(axis=1)
+    first, second = np.triu_indices(len(fit.arms), 1)
+    linked = fit.component[first] == fit.component[second]
     first, second = first[linked], second[linked]
     estimate = fit.coefficients[first] - fit.coefficients[second]
     own = np.diag(fit.inverse)
     se = fit.sigma * np.sqrt(own[first] + own[second] - 2 * fit.inverse[first, second])
-    half, raw = np.full(len(se), math.nan), np.full(len(se), math.nan)
+    raw = np.full(len(se), math.nan)
     if fit.df > 0 and fit.sigma > NO_SPREAD:
-        half = t_critical(fit.df, level) * se
         raw = 2 * special.stdtr(fit.df, -np.abs(estimate / se))
-    return tuple(
-        Contrast(fit.arms[i], fit.arms[j], float(e), float(s), float(e - h), float(e + h), float(p))
-        for i, j, e, s, h, p in zip(first, second, estimate, se, half, holm(raw), strict=True)
-    )
+    return Pairs(fit.arms, first, second, estimate, se, holm(raw))
 
 
 DRAWS = 20_000
+MOST_NUMBERS = 20_000_000  # drawn at once: with thousands of arms there are fewer draws
 
 
 @dataclass(frozen=True)
@@ -308,7 +328,7 @@ class _Box:
 def _box(df: int, correlation: Array) -> _Box:
     """The box of an incomplete design; correlation: of its contrasts, (contrasts, contrasts)."""
     k = len(correlation)
-    normal = np.random.default_rng(0).standard_normal((DRAWS, k))
+    normal = np.random.default_rng(0).standard_normal((min(DRAWS, MOST_NUMBERS // k), k))
     halves = np.full((k, k), 0.5) + 0.5 * np.eye(k)
     here, complete = (
         np.abs(normal @ np.linalg.cholesky(r + 1e-12 * np.eye(k)).T).max(axis=1) for r in (correlation, halves)

@@ -192,10 +192,13 @@ def test_pairs_are_the_models_contrasts_with_holm() -> None:
     frame = scores(4, 5, draw=4)
     ours = stats.all_pairs(frame)
     fit = ols("y ~ C(arm) + C(seed)", long(frame)).fit()
-    assert len(ours) == 6
-    named = [f"C(arm)[T.{c.arm}] - C(arm)[T.{c.other}]" if c.arm != "a0" else f"-C(arm)[T.{c.other}]" for c in ours]
+    assert len(ours.p) == 6
+    named = [
+        (f"C(arm)[T.a{i}] - " if i else "-") + f"C(arm)[T.a{j}]" for i, j in zip(ours.first, ours.second, strict=True)
+    ]
     raw = [float(fit.t_test(f"{name} = 0").pvalue) for name in named]
-    assert [c.p for c in ours] == pytest.approx(list(multipletests(raw, method="holm")[1]), rel=1e-6)
+    assert list(ours.p) == pytest.approx(list(multipletests(raw, method="holm")[1]), rel=1e-6)
+    assert dict(ours.of("a2"))["a0"] == ours.p[list(zip(ours.first, ours.second, strict=True)).index((0, 2))]
 
 
 def test_correlation_is_the_intraclass_correlation_of_the_anova() -> None:

@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from scl.report.blocks import Mark, Panel, Plot, Rest, Row
+from scl.report.blocks import Mark, Panel, Plot, Rest
 from scl.report.theme import plain, shorten
 
 HERE = Path(__file__).parent
@@ -35,7 +35,7 @@ def page(title: str, panels: Sequence[Panel], question: str = "") -> str:
     """A page of these panels, in their order. title: shown small on top and in the window's title; question: large."""
     blocks = [block for panel in panels for block in panel.blocks]
     figures = {f"{b.id}-{i}": figure for b in blocks if isinstance(b, Plot) for i, figure in enumerate(b.figures)}
-    rest = {b.table: [_packed(row) for row in b.rows] for b in blocks if isinstance(b, Rest)}
+    rest = {b.table: _packed(b) for b in blocks if isinstance(b, Rest)}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -67,9 +67,30 @@ def _shape(mark: Mark) -> Markup:
     return Markup(_SHAPES[mark.symbol])
 
 
-def _packed(row: Row) -> list[Any]:
-    """arm, kind, then a text a cell, or [text, exact] where a number stands behind it."""
-    return [row.arm, row.kind, *[[c.shown, c.exact] if c.exact else c.shown for c in row.cells]]
+def _packed(rest: Rest) -> dict[str, Any]:
+    """Column by column: numbers with their format, to seven digits; texts as indices into the different ones."""
+    columns = []
+    for i, how in enumerate(rest.formats):
+        cells = [row.cells[i] for row in rest.rows]
+        if how is None:
+            columns.append(_coded([c.shown for c in cells]))
+        else:
+            numbers = [None if c.exact == "" else float(f"{c.value:.7g}") for c in cells]
+            whole = [None if v is None else int(v) if v.is_integer() else v for v in numbers]
+            columns.append({"scale": how[0], "digits": how[1], "numbers": whole})
+    return {
+        "arms": _coded([row.arm for row in rest.rows]),
+        "kinds": _coded([row.kind for row in rest.rows]),
+        "columns": columns,
+    }
+
+
+def _coded(texts: Sequence[str]) -> dict[str, Any]:
+    """One text is named once; where all differ, they stand as they are."""
+    different = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    if len(different) > len(texts) / 2:
+        return {"texts": list(texts)}
+    return {"texts": list(different), "at": [different[text] for text in texts]}
 
 
 def _script_json(value: Any) -> Markup:

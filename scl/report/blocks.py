@@ -99,10 +99,14 @@ class Copy:
 
 @dataclass(frozen=True)
 class Rest:
-    """Rows of a table that are built when asked for: too many to stand in the page as HTML. table: its id."""
+    """Rows of a table that are built when asked for: too many to stand in the page as HTML.
+
+    table: its id. formats: of each column with numbers, what a value is multiplied by, and its decimals.
+    """
 
     table: str
     rows: Sequence[Row]
+    formats: Sequence[tuple[float, int] | None]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -60,14 +61,20 @@ class Facts:
         """The teacher's test accuracy, the mean over its seeds; NaN where unknown."""
         return float(np.mean(list(self.teachers.values()))) if self.teachers else math.nan
 
-    @property
+    @functools.cached_property
     def drawn(self) -> list[str]:
-        learnt = [str(arm) for arm in self.scores.columns if arm not in self.collapsed]
+        gone = set(self.collapsed)
+        learnt = [str(arm) for arm in self.scores.columns if arm not in gone]
         return learnt or [str(arm) for arm in self.scores.columns]
 
-    @property
+    @functools.cached_property
     def contrasts(self) -> dict[str, stats.Contrast]:
         return {c.arm: c for c in self.comparison.contrasts} if self.comparison else {}
+
+    @functools.cached_property
+    def pairs(self) -> stats.Pairs:
+        """All pairs of compared arms."""
+        return stats.all_pairs(self.compared)
 
     def detectable(self) -> float:
         """The smallest true difference (a fraction) that this design sees with 80 % power."""
@@ -96,7 +103,8 @@ def gather(results: Results) -> Facts:
     arms = tuple(dict.fromkeys(([baseline] if baseline in names else []) + [str(n) for n in names]))
     if len(searched):
         arms = tuple(arm for arm in arms if arm != SEARCH)
-    left_out = {arm: "has no completed trial" for arm in arms if not (completed["arm"] == arm).any()}
+    there = set(completed["arm"])
+    left_out = {arm: "has no completed trial" for arm in arms if arm not in there}
     # Several configurations under one name are no sample of one thing.
     twice = completed[completed.duplicated(["arm", "seed"], keep=False)]
     left_out |= {str(arm): "stands for several configurations" for arm in twice["arm"].unique()}
@@ -184,11 +192,13 @@ def summary(facts: Facts) -> pd.DataFrame:
     `p` is adjusted (Dunnett); `p_holm` is the check by paired t tests; `low` and `high` of the mean are Student's
     95 % interval, of the difference simultaneous ones.
     """
+    contrasts = facts.contrasts
+    costs = facts.completed.groupby("arm")[["agreement", "params", "macs", "latency_ms"]].mean().astype(float)
+    costs = costs.reindex(list(facts.arms))
     rows = []
     for arm in facts.arms:
         mean = stats.mean_interval(facts.scores[arm].to_numpy() if arm in facts.scores else [])
-        contrast, pair = facts.contrasts.get(arm), facts.paired.get(arm)
-        mine = facts.completed[facts.completed["arm"] == arm]
+        contrast, pair = contrasts.get(arm), facts.paired.get(arm)
         rows.append(
             {
                 "arm": arm,
@@ -203,7 +213,6 @@ def summary(facts: Facts) -> pd.DataFrame:
                 "p": contrast.p if contrast else math.nan,
                 "p_holm": pair.p_holm if pair else math.nan,
                 "d_z": pair.d_z if pair else math.nan,
-                **{name: float(mine[name].mean()) for name in ("agreement", "params", "macs", "latency_ms")},
             }
         )
-    return pd.DataFrame(rows)
+    return pd.concat([pd.DataFrame(rows), costs.reset_index(drop=True)], axis=1)

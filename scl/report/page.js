@@ -122,20 +122,29 @@ for (const button of document.querySelectorAll("button[data-rest]")) {
     const rest = JSON.parse(document.getElementById("rest").textContent)[button.dataset.rest];
     const table = document.getElementById(button.dataset.rest);
     const pattern = [...table.tBodies[0].rows[0].cells];
-    table.tBodies[0].append(...rest.map(([arm, kind, ...cells]) => {
+    const text = (coded, i) => coded.texts[coded.at ? coded.at[i] : i];
+    const count = (rest.arms.at ?? rest.arms.texts).length;
+    const rows = document.createDocumentFragment();
+    for (let i = 0; i < count; i++) {
       const row = document.createElement("tr");
-      row.dataset.arm = arm;
-      if (kind) row.className = kind;
-      cells.forEach((cell, i) => {
+      row.dataset.arm = text(rest.arms, i);
+      row.className = text(rest.kinds, i);
+      rest.columns.forEach((column, j) => {
         const td = row.insertCell();
-        const [shown, exact] = Array.isArray(cell) ? cell : [cell];
-        td.className = pattern[i].className;
-        td.dataset.col = pattern[i].dataset.col;
-        if (exact !== undefined) td.dataset.value = exact;
-        (pattern[i].className ? td : td.appendChild(document.createElement("bdi"))).textContent = shown;
+        td.dataset.col = pattern[j].dataset.col;
+        td.className = pattern[j].className;
+        if (!column.numbers) {
+          (td.className ? td : td.appendChild(document.createElement("bdi"))).textContent = text(column, i);
+        } else if (column.numbers[i] === null) {
+          td.textContent = "–";
+        } else {
+          td.dataset.value = column.numbers[i];
+          td.textContent = (column.scale * column.numbers[i]).toFixed(column.digits);
+        }
       });
-      return row;
-    }));
+      rows.append(row);
+    }
+    table.tBodies[0].append(rows);
     button.parentElement.remove();
   });
 }

@@ -36,10 +36,15 @@ def shorten(text: str, most: int = WIDE) -> str:
     return f"{text[: most - 1 - tail]}…{text[-tail:]}"
 
 
+def isolated(text: str) -> str:
+    """The text with its direction kept to itself: right-to-left names do not turn the sentence around them."""
+    turns = any(unicodedata.bidirectional(c) in ("R", "AL", "AN", "RLE", "RLO", "RLI") for c in text)
+    return f"\u2068{text}\u2069" if turns else text
+
+
 def literal(text: str) -> str:
     """The text as Plotly shows it letter by letter: its pseudo-HTML escaped, its direction kept to itself."""
-    isolate = any(unicodedata.bidirectional(c) in ("R", "AL", "AN", "RLE", "RLO", "RLI") for c in text)
-    return f"\u2068{html.escape(text)}\u2069" if isolate else html.escape(text)
+    return isolated(html.escape(text))
 
 
 def labels(names: Iterable[str], most: int = WIDE) -> dict[str, str]:

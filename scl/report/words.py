@@ -9,7 +9,7 @@ from typing import Any
 
 from scl import stats
 from scl.report.facts import Facts
-from scl.report.theme import plain, shorten
+from scl.report.theme import isolated, plain, shorten
 
 ALPHA = 1 - stats.LEVEL
 DASH = "–"
@@ -91,7 +91,7 @@ def listing(names: Sequence[str], most: int = 6) -> str:
 
 
 def name_of(arm: str) -> str:
-    return f"“{shorten(plain(arm), 60)}”"
+    return f"“{isolated(shorten(plain(arm), 60))}”"
 
 
 def base_of(facts: Facts) -> str:
@@ -108,9 +108,9 @@ def leading(facts: Facts) -> str:
 
 
 def seeds_of(look: Mapping[str, Any]) -> str:
-    """How many seeds a look at the results had; study.json lists them, or only counts them."""
-    seeds = look.get("seeds", "?")
-    return str(len(seeds)) if isinstance(seeds, list) else str(seeds)
+    """How many seeds a look at the results had, in words; study.json lists them, or only counts them."""
+    seeds = look.get("seeds", 0)
+    return plural(len(seeds) if isinstance(seeds, list) else int(seeds), "seed")
 
 
 def verdict(facts: Facts) -> str:
@@ -222,18 +222,14 @@ def qualifications(facts: Facts) -> list[str]:
         out.append("One seed cannot tell an effect from luck: run with --seeds 3 or more.")
     if comparison is not None and math.isfinite(comparison.critical):
         lead = max(comparison.contrasts, key=lambda c: c.estimate)
-        rivals = [
-            c.other if c.arm == lead.arm else c.arm
-            for c in stats.all_pairs(facts.compared)
-            if lead.arm in (c.arm, c.other) and facts.baseline not in (c.arm, c.other) and not c.p < ALPHA
-        ]
+        rivals = [other for other, p in facts.pairs.of(lead.arm) if other != facts.baseline and not p < ALPHA]
         if lead.low > 0 and rivals:
             out.append(f"It cannot be told from {listing(rivals)} (all pairs, Holm).")
     if facts.left_out:
         reasons = "; ".join(f"{name_of(arm)} {reason}" for arm, reason in list(facts.left_out.items())[:6])
         more = f"; and {len(facts.left_out) - 6} more" if len(facts.left_out) > 6 else ""
         out.append(f"Left out of the comparison: {reasons}{more}.")
-    if len(facts.teachers) == 1:
+    if len(facts.teachers) == 1 and facts.seeds > 1:
         out.append("All seeds share one teacher: the intervals speak of students of this teacher, not of another.")
     if error := _test_set_error(facts):
         out.append(error)

@@ -146,16 +146,17 @@ class PairMatrix:
 
 def pair_matrix(facts: Facts) -> PairMatrix:
     arms = tuple(highest(facts, list(facts.compared.columns)))
-    at = {arm: i for i, arm in enumerate(arms)}
+    tested = facts.pairs
+    at = np.array([arms.index(arm) if arm in arms else -1 for arm in tested.arms])
     difference = np.full((len(arms), len(arms)), math.nan)
     p = difference.copy()
-    tested = stats.all_pairs(facts.compared)
-    for c in (c for c in tested if c.arm in at and c.other in at):
-        i, j = at[c.arm], at[c.other]
-        difference[i, j], difference[j, i] = 100 * c.estimate, -100 * c.estimate
-        p[i, j] = p[j, i] = c.p
-    told = sum(1 for c in tested if c.p < 1 - stats.LEVEL)
-    return PairMatrix(arms, difference, p, facts.decimals, len(tested), told)
+    i, j = at[tested.first], at[tested.second]
+    shown = (i >= 0) & (j >= 0)
+    i, j, estimate = i[shown], j[shown], 100 * tested.estimate[shown]
+    difference[i, j], difference[j, i] = estimate, -estimate
+    p[i, j] = p[j, i] = tested.p[shown]
+    told = int((tested.p < 1 - stats.LEVEL).sum())
+    return PairMatrix(arms, difference, p, facts.decimals, len(tested.p), told)
 
 
 def draw_pair_matrix(shown: PairMatrix) -> Figure:

@@ -17,8 +17,8 @@ from scl.report.facts import Facts
 from scl.report.figures.search import MOST_DRAWN, Objective, objectives
 from scl.report.theme import Figure, axis, figure, labels, numbers
 
-MOST_FITTED = 1000  # trials behind importances, the latest of them
-FOREST_SEEDS = 5
+MOST_FITTED = 500  # trials behind importances, evenly over the search: fANOVA takes time as their square
+FORESTS, TREES, SPLITS = 4, 16, 8
 FEW = 100  # trials below which importances are warned about
 
 
@@ -86,14 +86,14 @@ def draw_slice(shown: Parameter, title: str, held: list[float] | None) -> Figure
         x_axis = axis("", **ticks, range=[-0.6, len(names) - 0.4])
     else:
         x_axis = axis("", type="log", dtick=1, exponentformat="power") if shown.log else axis("", nticks=5)
-    return figure(data, 240, xaxis=x_axis, yaxis=axis(title, range=held))
+    return figure(data, 230, top=28, xaxis=x_axis, yaxis=axis(title, range=held))
 
 
 def importances(facts: Facts) -> tuple[pd.DataFrame, int, list[str]]:
     """Shares of importance by parameter, how many trials they rest on, and parameters that have none.
 
     Columns: `fanova` (share of the variance of the first objective that a parameter explains by itself, Hutter et
-    al. 2014: mean of FOREST_SEEDS forests), `fanova_low`, `fanova_high` (least and most of them), `ped` (PED-ANOVA,
+    al. 2014: mean of FORESTS forests), `fanova_low`, `fanova_high` (least and most of them), `ped` (PED-ANOVA,
     Watanabe et al. 2023: what sets the best tenth apart). Parameters on a logarithmic axis enter as logarithms.
     Only parameters that every completed trial has: a conditional one has no share of all trials' variance.
 
@@ -102,7 +102,8 @@ def importances(facts: Facts) -> tuple[pd.DataFrame, int, list[str]]:
     """
     parameters = space(facts)
     done = facts.searched[facts.searched["state"] == "completed"]
-    done = done.sort_values("number").tail(MOST_FITTED)
+    done = done.sort_values("number")
+    done = done.iloc[:: math.ceil(max(len(done), 1) / MOST_FITTED)]
     usable = {p.name: p for p in parameters if p.frame["number"].isin(done["number"]).sum() == len(done) > 1}
     single = [name for name, p in usable.items() if p.frame["x"].nunique() < 2]
     usable = {name: p for name, p in usable.items() if name not in single}
@@ -145,7 +146,12 @@ def _optuna(usable: Mapping[str, Parameter], done: pd.DataFrame, aim: Objective)
                 for row, value in enumerate(done[aim.name])
             ]
         )
-        forests = pd.DataFrame([FanovaImportanceEvaluator(seed=s).evaluate(study) for s in range(FOREST_SEEDS)])
+        forests = pd.DataFrame(
+            [
+                FanovaImportanceEvaluator(n_trees=TREES, max_depth=SPLITS, seed=seed).evaluate(study)
+                for seed in range(FORESTS)
+            ]
+        )
         ped = pd.Series(PedAnovaImportanceEvaluator().evaluate(study), dtype=float)
     finally:
         optuna.logging.set_verbosity(verbosity)

@@ -161,19 +161,21 @@ class Shares:
 def shares(facts: Facts) -> tuple[Shares, ...]:
     """Arms whose loss has more than one term, at most MOST_SHARES of them, the mean over completed trials."""
     columns = [c for c in facts.results.epochs.columns if c.startswith("weighted.")]
-    arms = [arm for arm in facts.arms if (facts.completed["arm"] == arm).any()]
+    there = set(facts.completed["arm"])
+    arms = [arm for arm in facts.arms if arm in there]
     if not columns or not arms:
         return ()
     means = _by_arm(facts, arms, columns).groupby(["arm", "epoch"], observed=True)[columns].mean()
-    out = []
-    for arm in arms:
-        rows = means.xs(arm) if arm in means.index.get_level_values(0) else means.iloc[:0]
-        rows = rows.fillna(0.0).clip(lower=0.0)
+    out: list[Shares] = []
+    for arm, rows in means.groupby(level="arm", observed=True):
+        rows = rows.droplevel("arm").fillna(0.0).clip(lower=0.0)
         rows = rows.loc[:, rows.sum() > 0].rename(columns=lambda c: c.removeprefix("weighted."))
         if rows.shape[1] > 1:
             rows = rows.iloc[:: math.ceil(len(rows) / MOST_EPOCHS)]
-            out.append(Shares(arm, rows.div(rows.sum(axis=1), axis=0)))
-    return tuple(out[:MOST_SHARES])
+            out.append(Shares(str(arm), rows.div(rows.sum(axis=1), axis=0)))
+        if len(out) == MOST_SHARES:
+            break
+    return tuple(out)
 
 
 def term_colour(term: str, terms: list[str]) -> str:

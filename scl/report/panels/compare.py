@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from scl import stats
 from scl.report.blocks import Cell, Column, Panel, Plot, Table, number_table, text_cell
 from scl.report.facts import Facts
@@ -22,9 +24,18 @@ def beyond(arms: int) -> str:
     return f" {plural(arms, 'lower arm')} in the table of numbers alone." if arms else ""
 
 
+MOST_PAIRS = 400  # rows of the table of pairs
+MOST_SEED_CELLS = 600  # of a table with a column a seed
+
+
+def _seeds_told(arms: int) -> int:
+    """How many seeds a table names one by one: a page of a large study stays light, trials.parquet has them all."""
+    return min(MOST_SEEDS_DRAWN, max(MOST_SEED_CELLS // max(arms, 1), 1))
+
+
 def rows_table(facts: Facts, shown: ArmRows, show: Callable[[float, int], str]) -> Table:
     d = facts.decimals
-    seeds = sorted({seed for row in shown.rows for seed in row.seeds})[:MOST_SEEDS_DRAWN]
+    seeds = sorted({seed for row in shown.rows for seed in row.seeds})[: _seeds_told(len(shown.rows))]
     columns = [Column("value", "Estimate"), Column("low", "95 % from"), Column("high", "to")]
     columns += [Column(f"seed_{seed}", f"Seed {seed}") for seed in seeds]
     rows = []
@@ -86,7 +97,8 @@ def seeds(facts: Facts) -> Panel:
     else:
         answer = f"{name_of(str(first))} keeps the highest mean whichever seed is left out."
     drawn = list(shown.accuracy.index[:MOST_SEEDS_DRAWN])
-    columns = [Column(f"seed_{s}", f"Seed {s}") for s in drawn]
+    told = drawn[: _seeds_told(shown.accuracy.shape[1])]
+    columns = [Column(f"seed_{s}", f"Seed {s}") for s in told]
     columns += [
         Column("rank", "Rank"),
         Column("rank_low", "Best rank", "with any one seed left out"),
@@ -94,7 +106,7 @@ def seeds(facts: Facts) -> Panel:
     ]
     rows = []
     for arm in shown.accuracy.columns:
-        values = [Cell(bare(shown.accuracy.loc[s, arm] / 100, d), shown.accuracy.loc[s, arm]) for s in drawn]
+        values = [Cell(bare(shown.accuracy.loc[s, arm] / 100, d), shown.accuracy.loc[s, arm]) for s in told]
         ranks = (shown.ranks.loc[arm, "all"], others.loc[arm].min(), others.loc[arm].max())
         rows.append((str(arm), [*values, *[Cell(f"{rank:.0f}", float(rank)) for rank in ranks]]))
     more = len(shown.accuracy) - len(drawn)
@@ -125,6 +137,9 @@ def pairs(facts: Facts) -> Panel:
         "with the baseline." + beyond(facts.compared.shape[1] - n)
     )
     columns = [Column("other", "Minus", number=False), Column("difference", "Points"), Column("p_holm", "Holm p")]
+    order = sorted(
+        ((i, j) for i in range(n) for j in range(i + 1, n)), key=lambda pair: np.nan_to_num(shown.p[pair], nan=2.0)
+    )
     rows = [
         (
             shown.arms[i],
@@ -134,9 +149,10 @@ def pairs(facts: Facts) -> Panel:
                 Cell(p_value(shown.p[i, j]), shown.p[i, j]),
             ],
         )
-        for i in range(n)
-        for j in range(i + 1, n)
+        for i, j in order[:MOST_PAIRS]
     ]
+    if len(order) > MOST_PAIRS:
+        caption += f" The table of numbers holds the {MOST_PAIRS} pairs with the smallest p."
     return Panel(
         "pairs",
         title,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scl.report.blocks import Cell, Column, Panel, Plot, number_table
 from scl.report.facts import Facts
 from scl.report.figures import cost as figures
-from scl.report.panels.compare import not_drawn
+from scl.report.panels.compare import beyond, not_drawn
 from scl.report.panels.distilling import arm_key
 from scl.report.words import bare, count, listing
 
@@ -16,6 +16,7 @@ def cost(facts: Facts) -> Panel:
     if not shown:
         return Panel("cost", title, "This needs at least two arms with results whose costs differ.")
     first = shown[0]
+    shown_arms = {arm for cloud in shown for arm in cloud.arms}
     front = [arm for arm, on in zip(first.arms, first.front, strict=True) if on]
     answer = ""
     if first.x_title not in figures.PREDICTION.values():
@@ -24,9 +25,11 @@ def cost(facts: Facts) -> Panel:
     caption = (
         "A mark an arm: mean accuracy over seeds against a cost. The stairs are the Pareto front of the means: left of "
         "it and above it is nothing. It does not know about uncertainty: neighbours on it may be equal. Costs are the "
-        "student's; latency and training time were measured on this study's hardware." + not_drawn(facts)
+        "student's; latency and training time were measured on this study's hardware."
+        + not_drawn(facts)
+        + beyond(len(facts.drawn) - len(shown_arms))
     )
-    columns, cells = [], {arm: [] for arm in facts.drawn}  # type: ignore[var-annotated]
+    columns, cells = [], {arm: [] for arm in facts.drawn if arm in shown_arms}  # type: ignore[var-annotated]
     for i, cloud in enumerate(shown):
         columns += [Column(f"cost_{i}", cloud.x_title), Column(f"front_{i}", "On the front", number=False)]
         where = {arm: (float(x), bool(on)) for arm, x, on in zip(cloud.arms, cloud.x, cloud.front, strict=True)}

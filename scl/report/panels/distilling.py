@@ -91,7 +91,8 @@ def _most_agreeing(facts: Facts) -> str:
 
 def _agreement_plot(facts: Facts, shown: Cloud) -> Plot:
     d = facts.decimals
-    means = facts.completed.groupby("arm")[["agreement", facts.metric]].mean()
+    drawn = set(shown.arms)
+    means = facts.completed[facts.completed["arm"].isin(drawn)].groupby("arm")[["agreement", facts.metric]].mean()
     rows = [
         (str(arm), [Cell(bare(r["agreement"], d), r["agreement"]), Cell(bare(r[facts.metric], d), r[facts.metric])])
         for arm, r in means.loc[[a for a in facts.arms if a in means.index]].iterrows()

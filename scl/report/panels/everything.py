@@ -10,7 +10,7 @@ from scl.report.panels.glossary import GLOSSARY
 from scl.report.theme import plain, shorten
 from scl.report.words import DASH, bare, plural
 
-MOST_ROWS = 500  # that stand in the page as HTML; the others are built when asked for
+MOST_ROWS = 200  # that stand in the page as HTML; the others are built when asked for
 
 
 def everything(facts: Facts) -> Panel:
@@ -29,7 +29,8 @@ def everything(facts: Facts) -> Panel:
         Table(columns, rows[:MOST_ROWS], id="all-trials", sortable=True, label="All trials"),
     ]
     if len(rows) > MOST_ROWS:
-        blocks.append(Rest("all-trials", rows[MOST_ROWS:]))
+        formats = [_FORMATS.get(column.key, _format(column.key, facts.decimals)) for column in columns]
+        blocks.append(Rest("all-trials", rows[MOST_ROWS:], formats))
     blocks += [Heading("Words and symbols"), Pairs(GLOSSARY)]
     return Panel("everything", "Everything", answer, blocks)
 
@@ -41,8 +42,8 @@ _COLUMNS = (
     Column("error", "Reason", number=False),
     Column("test_acc", "Test, %", "test accuracy after the last epoch"),
     Column("val_acc", "Validation, %", "after the last epoch"),
-    Column("test_acc_at_best_val", "At best validation, %", "test accuracy at the best validation epoch"),
-    Column("test_acc_best", "Best test epoch, % (optimistic)", "picked on the test set itself: optimistic"),
+    Column("test_acc_at_best_val", "At best val., %", "test accuracy at the best validation epoch"),
+    Column("test_acc_best", "Best test epoch, optimistic, %", "picked on the test set itself: optimistic"),
     Column("agreement", "Agreement, %", "with the teacher"),
     Column("epochs", "Epochs"),
     Column("train_seconds", "Seconds"),
@@ -50,11 +51,18 @@ _COLUMNS = (
 )
 
 
+_FORMATS = {"seed": (1.0, 0), "epochs": (1.0, 0), "train_seconds": (1.0, 1)}
+_FRACTIONS = ("test_acc", "val_acc", "test_acc_at_best_val", "test_acc_best", "agreement")
+
+
+def _format(key: str, decimals: int) -> tuple[float, int] | None:
+    return (100.0, decimals) if key in _FRACTIONS else None
+
+
 def _rows(facts: Facts) -> list[Row]:
     order = {"failed": 0, "missing": 1, "pruned": 2, "completed": 3}
     cells = facts.cells.merge(facts.trials.drop(columns=["arm", "seed", "state"]), on="trial_id", how="left")
     cells = cells.iloc[cells["state"].map(order).fillna(4).argsort(kind="stable")]
-    fractions = ("test_acc", "val_acc", "test_acc_at_best_val", "test_acc_best", "agreement")
     rows = []
     for r in cells.to_dict("records"):
         reason = "" if pd.isna(r["error"]) else shorten(plain(r["error"]), 400)
@@ -63,7 +71,7 @@ def _rows(facts: Facts) -> list[Row]:
             Cell(DASH) if pd.isna(r["epochs"]) else Cell(f"{r['epochs']:.0f}", int(r["epochs"])),
             Cell(DASH) if pd.isna(r["train_seconds"]) else Cell(f"{r['train_seconds']:.1f}", r["train_seconds"]),
         ]
-        accuracies = [_fraction(r[c], facts.decimals) for c in fractions]
+        accuracies = [_fraction(r[c], facts.decimals) for c in _FRACTIONS]
         cells_of = [arm, Cell(str(r["seed"]), int(r["seed"])), Cell(r["state"]), Cell(reason), *accuracies, *numbers]
         rows.append(Row([*cells_of, Cell(str(r["trial_id"])[:10])], str(r["arm"]), str(r["state"])))
     return rows

@@ -10,6 +10,8 @@ from scl.report.facts import Facts
 from scl.report.theme import plain
 from scl.report.words import duration, moment, name_of, percent, plural, seeds_of
 
+MOST_SETTINGS = 200  # arms whose settings the page lists
+
 
 def ran(facts: Facts) -> Panel:
     study = facts.study
@@ -76,7 +78,7 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
     if commit and git.get("dirty"):
         commit += ", with uncommitted changes"
     ran_for = duration(float(study["wall_seconds"])) if study.get("wall_seconds") is not None else ""
-    looks = [f"{seeds_of(look)} seeds at {moment(look.get('when')) or '?'}" for look in study.get("looks") or []]
+    looks = [f"{seeds_of(look)} at {moment(look.get('when')) or '?'}" for look in study.get("looks") or []]
     items = [
         ("Data", ", ".join([str(data.get("name") or ""), "×".join(shape), *images])),
         ("Classes", f"{data['classes']:,}; chance is {percent(1 / data['classes'], 1)}" if data.get("classes") else ""),
@@ -106,6 +108,9 @@ def _settings(arms: dict[str, dict[str, Any]]) -> Table:
     }
     own = {name: {k: v for k, v in arm.items() if k not in shared} for name, arm in arms.items()}
     rows = [(name, [text_cell(_setting(fields))]) for name, fields in own.items()]
+    more = len(rows) - MOST_SETTINGS
+    if more > 0:
+        rows = [*rows[:MOST_SETTINGS], (f"{more:,} more", [text_cell("in study.json")])]
     if shared:
         rows.insert(0, ("all arms", [text_cell(_setting(shared))]))
     columns = [Column("settings", "Differs from the defaults in", number=False)]

@@ -95,10 +95,8 @@ def _winners_plot(facts: Facts, shown: ArmRows) -> Plot:
         mean = sum(lost) / len(lost) / 100
         side = "above" if mean >= 0 else "below"
         size = points(abs(mean), max(facts.decimals, 1)).lstrip("+")
-        caption += (
-            f"; triangle: what the search saw of the same configuration, {size} points {side} on average, "
-            "which is what picking the best adds"
-        )
+        caption += f"; triangle: what the search saw of the same configuration, {size} points {side} on average"
+        caption += ", which is what picking the best of many adds" if mean > 0 else ""
         key.append(Mark("in the search", "@c2", "triangle-down"))
     d = facts.decimals
     columns = [Column("search", "In the search, %"), Column("fresh", "On fresh seeds, %")]
@@ -163,15 +161,15 @@ def _importance_plot(table: pd.DataFrame, n: int, left_out: list[str]) -> Plot:
     caption = (
         f"Importance over {plural(n, 'completed trial')}; weights and rates searched on a logarithmic axis enter as "
         "logarithms. fANOVA: share of the objective's variance over the space that the parameter explains by itself, "
-        "the bar from least to most of 5 forests; what is missing to 100 % are interactions and noise. PED-ANOVA: "
-        "where the best tenth of the trials lies against all, in shares of the total. They answer different questions "
-        "and may disagree: a parameter that ruins one end of its range has variance, but may not matter among the best."
+        f"the bar from least to most of {slices.FORESTS} forests; what is missing to 100 % are interactions and noise. "
+        "PED-ANOVA: where the best tenth of the trials lies against all, in shares of the total. They answer different "
+        "questions and may disagree: what ruins one end of a range has variance, but may not matter among the best."
     )
     if left_out:
         caption += f" Without an importance, as not every trial has them or they never varied: {listing(left_out)}."
     columns = [
         Column("fanova", "fANOVA, %"),
-        Column("low", "least of 5", group="forests"),
+        Column("low", "least", group="forests"),
         Column("high", "most", group="forests"),
         Column("ped", "PED-ANOVA, %"),
     ]

@@ -9,6 +9,8 @@ from scl.report.blocks import Block, Cell, Column, Copy, Note, Panel, Row, Table
 from scl.report.facts import Facts, summary
 from scl.report.words import DASH, bare, count, name_of, p_value, points, signed
 
+MOST_COPIED = 200  # arms of a table that the page carries as text as well
+
 
 def table(facts: Facts) -> Panel:
     m = facts.metric
@@ -41,9 +43,12 @@ def table(facts: Facts) -> Panel:
         f"± is the standard deviation over seeds. Accuracies are shown to {step:g} points, about the worth of one test "
         "image; sorting and copying use the exact values. A head sorts the table."
     )
-    texts = [(name, make(facts)) for name, make in export.FORMATS.items()]
     main = Table(columns, rows, id="main-table", sortable=True, label="Main table")
-    blocks: list[Block] = [main, Copy([(f"Copy as {name}", text) for name, text in texts])]
+    blocks: list[Block] = [main]
+    if len(facts.arms) <= MOST_COPIED:
+        blocks.append(Copy([(f"Copy as {name}", make(facts)) for name, make in export.FORMATS.items()]))
+    else:
+        blocks.append(Note("reports/table.py writes this table as LaTeX, Markdown and CSV."))
     if facts.left_out:
         blocks.append(
             Note(

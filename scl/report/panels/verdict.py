@@ -63,7 +63,11 @@ def _accuracy_plot(facts: Facts) -> Plot:
     caption = (
         f"Test accuracy after the last epoch. The diamond is an arm's mean over seeds, {spread}a ring one seed; "
         f"the baseline has the colour of the text, {_grey(facts)}the dashed line is the teacher. "
-        "Bars of two arms may overlap and the arms still differ: their seeds are paired, see the differences."
+        + (
+            "Bars of two arms may overlap and the arms still differ: their seeds are paired, see the differences."
+            if facts.seeds > 1
+            else ""
+        )
         + beyond(shown.beyond)
     )
     return Plot("accuracy", caption, [compare.draw_accuracies(shown)], rows_table(facts, shown, bare))
