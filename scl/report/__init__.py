@@ -15,7 +15,7 @@ import pandas as pd
 from scl import results
 from scl.report import facts, words
 from scl.report.assemble import page
-from scl.report.blocks import Panel, Plot, number_table
+from scl.report.blocks import Panel, Plot, frame_table
 from scl.report.facts import Facts, gather
 from scl.report.panels import PANELS
 from scl.report.theme import plain, plotly_figure
@@ -25,8 +25,8 @@ __all__ = [
     "Facts",
     "Panel",
     "Plot",
+    "frame_table",
     "gather",
-    "number_table",
     "page",
     "plotly_figure",
     "render",

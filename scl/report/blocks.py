@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pandas as pd
+
 from scl.report.theme import Figure, plain, shorten
 
 
@@ -158,6 +160,17 @@ def text_cell(text: object) -> Cell:
 def arm_cell(arm: object) -> Cell:
     """An arm's name, shortened; the row's data-arm holds all of it."""
     return Cell(shorten(plain(arm), 60))
+
+
+def frame_table(frame: pd.DataFrame, decimals: int = 2, label: str = "Numbers") -> Table:
+    """The numbers of a figure from a frame: its index first, then its columns; numbers to so many decimals."""
+    columns = [Column("arm", str(frame.index.name or ""), number=False)]
+    columns += [Column(f"c{i}", plain(name)) for i, name in enumerate(frame.columns)]
+    rows = []
+    for name, values in zip(frame.index, frame.itertuples(index=False), strict=True):
+        cells = [Cell(f"{v:.{decimals}f}" if math.isfinite(v) else "–", float(v)) for v in values]
+        rows.append(Row([arm_cell(name), *cells], arm=plain(name)))
+    return Table(columns, rows, label=label)
 
 
 def number_table(

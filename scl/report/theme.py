@@ -102,6 +102,7 @@ def figure(
             "y": -56 / (height - 88),
             "yanchor": "top",
             "maxheight": 24 * narrow_rows + 10,
+            "itemwidth": 44,
             "font": {"size": 12},
         },
     }
