@@ -18,6 +18,7 @@ from scl.report.assemble import page
 from scl.report.blocks import Block, Card, Cards, Cell, Column, Note, Panel, Plot, Row, Table, text_cell
 from scl.report.facts import Facts, gather
 from scl.report.figures.rows import ArmRow, ArmRows, draw_rows, zero_line
+from scl.report.panels.ran import setting
 from scl.report.theme import axis, plain
 from scl.report.words import DASH, bare, listing, name_of, p_value, plural, points, verdict
 from scl.results import Results
@@ -104,7 +105,7 @@ def changes(studies: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, lis
     for arm in dict.fromkeys(itertools.chain.from_iterable(arms)):
         own = [_own(a[arm], r) if arm in a else None for a, r in zip(arms, recipes, strict=True)]
         if len({json.dumps(v, sort_keys=True) for v in own}) > 1:
-            out.setdefault("Arms", {})[arm] = ["not there" if v is None else v or "nothing of its own" for v in own]
+            out.setdefault("Arms", {})[arm] = ["not there" if v is None else setting(v) for v in own]
     return out
 
 
@@ -124,11 +125,9 @@ def _flat(field: str, values: list[Any]) -> list[tuple[str, list[Any]]]:
 
 
 def recipe(study: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields in which all arms of a study agree, losses aside: what was not varied."""
-    arms = list((study.get("arms") or {}).values())
-    if not arms:
-        return {}
-    return {k: v for k, v in arms[0].items() if k != "losses" and all(k in a and a[k] == v for a in arms)}
+    """The baseline's fields, losses aside: what all arms start from."""
+    base = (study.get("arms") or {}).get(study.get("baseline")) or {}
+    return {k: v for k, v in base.items() if k != "losses"}
 
 
 def _own(arm: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,7 +172,8 @@ def versus(first_name: str, first: Facts, second_name: str, second: Facts) -> Ve
 
 
 def _teacher_ids(facts: Facts) -> set[str]:
-    return set(facts.completed["teacher_id"].dropna().astype(str))
+    told = _get(facts.study, "teacher.ids")
+    return set(map(str, (told or {}).values())) or set(facts.completed["teacher_id"].dropna().astype(str))
 
 
 # Panels

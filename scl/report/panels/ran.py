@@ -107,17 +107,17 @@ def _settings(arms: dict[str, dict[str, Any]]) -> Table:
         if all(key in arm and arm[key] == value for arm in arms.values())
     }
     own = {name: {k: v for k, v in arm.items() if k not in shared} for name, arm in arms.items()}
-    rows = [(name, [text_cell(_setting(fields))]) for name, fields in own.items()]
+    rows = [(name, [text_cell(setting(fields))]) for name, fields in own.items()]
     more = len(rows) - MOST_SETTINGS
     if more > 0:
         rows = [*rows[:MOST_SETTINGS], (f"{more:,} more", [text_cell("in study.json")])]
     if shared:
-        rows.insert(0, ("all arms", [text_cell(_setting(shared))]))
+        rows.insert(0, ("all arms", [text_cell(setting(shared))]))
     columns = [Column("settings", "Differs from the defaults in", number=False)]
     return number_table(columns, rows, label="Settings of the arms")
 
 
-def _setting(fields: dict[str, Any]) -> str:
+def setting(fields: dict[str, Any]) -> str:
     """A configuration in words: `epochs 30; kd × 0.9 (temperature 2)`."""
     parts = []
     for key, value in sorted(fields.items()):
