@@ -44,10 +44,12 @@ STORES: dict[str, Callable[[Path], Folder]] = {
     "depth": make_depth_store,
 }
 
-# Put at the end of a copy of the page: what the page asked for and what was forbidden, once all is drawn.
-PROBE = """<script>
+# Put into a copy of the page: at its start what hears of everything that the policy forbids, at its end the rest.
+LISTENER = """<script>
 const violations = [];
 document.addEventListener("securitypolicyviolation", (e) => violations.push(e.blockedURI));
+</script>"""
+PROBE = """<script>
 function told(value) {
   const out = document.createElement("script");
   out.type = "application/json";
@@ -75,7 +77,8 @@ def run(chromium: str, folder: Path, page: str, script: str, *flags: str) -> tup
     """What the script told, the page as it stood then, and the console's complaints. script: a body that awaits."""
     file = folder / "probed.html"
     body = f"{PROBE}<script>(async () => {{ await ready(); {script} }})();</script></body>"
-    file.write_text(body.join(page.rsplit("</body>", 1)), encoding="utf-8")
+    heard = page.replace('<meta charset="utf-8">', '<meta charset="utf-8">' + LISTENER, 1)
+    file.write_text(body.join(heard.rsplit("</body>", 1)), encoding="utf-8")
     command = [chromium, *re.findall(r'(?:[^\s"]|"[^"]*")+', FLAGS), *flags, f"--user-data-dir={folder / 'profile'}"]
     command = [part.replace('"', "") for part in command]
     done = subprocess.run(
@@ -188,19 +191,24 @@ def axe_core() -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("name", ["plain", "nasty", "search", "self-taught", "depth"])
-def test_axe_finds_no_violation_of_level_a_or_aa(tmp_path: Path, chromium: str, name: str, dark: bool) -> None:
+def test_axe_finds_no_violation_of_level_a_or_aa_in_both_themes(tmp_path: Path, chromium: str, name: str) -> None:
     rules = axe_core().replace("</script", "<\\/script")
     _, text, _ = built(STORES[name](tmp_path / "store"))
     open_all = "document.querySelectorAll('details').forEach((d) => { d.open = true; });"
-    theme_to = "document.getElementById('theme').click(); await ready();" if dark else ""
     tags = '["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]'
-    script = f"""{open_all} {theme_to}
-      const found = await axe.run({{ runOnly: {{ type: "tag", values: {tags} }} }});
-      told(found.violations.map((v) => [v.id, v.help, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]));"""
+    script = f"""{open_all}
+      const out = {{}};
+      for (const round of [1, 2]) {{
+        const found = await axe.run({{ runOnly: {{ type: "tag", values: {tags} }} }});
+        const about = (v) => [v.id, v.help, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))];
+        out[document.documentElement.dataset.theme] = found.violations.map(about);
+        document.getElementById("theme").click();
+        await ready();
+      }}
+      told(out);"""
     told, _, _ = run(chromium, tmp_path, text.replace("</body>", f"<script>{rules}</script></body>"), script)
-    assert told == []
+    assert told == {"light": [], "dark": []}
 
 
 def test_a_page_of_several_studies_is_drawn(tmp_path: Path, chromium: str) -> None:

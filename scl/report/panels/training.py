@@ -37,7 +37,7 @@ def curves(facts: Facts) -> Panel:
         rows.append((c.arm, cells))
     columns = [Column(f"epoch_{e}", f"{e}") for e in _some(epochs)]
     word = "Validation" if shown.metric == "val_acc" else "Test"
-    answer = f"{word} accuracy over {plural(max(epochs), 'epoch')}. {_parting(facts, shown)}"
+    answer = f"{word} accuracy over {plural(max(epochs), 'epoch')}. {_parting(facts, shown)}".strip()
     table = number_table(columns, rows, label="Accuracy by epoch")
     plot = Plot("learning", caption, [training.draw_curves(shown)], table, wide=True)
     return Panel("curves", title, answer, [plot])
