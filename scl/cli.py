@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scl.config import MODELS, PRECISIONS, RECIPES, UserError, unknown
+from scl.config import MODELS, PRECISIONS, TORCHVISION, UserError, unknown
+from scl.recipes import RECIPES
 from scl.study import Study
 
 DATA = ("digits", "cifar10", "cifar100", "fashion_mnist")
@@ -38,8 +39,9 @@ class Options:
     device: str
     deterministic: bool
     split_seed: int
-    val: float
+    val_share: float | None
     teacher: str | None
+    teacher_layers: tuple[str, ...] | None
     teacher_per_seed: bool
     cohort_size: int | None
     gpus_per_trial: float | None
@@ -51,8 +53,23 @@ class Options:
     plan: bool
     report_only: bool
 
+    @property
+    def val(self) -> float:
+        """Share held out: as the flag says, else as the recipe, else 0.1."""
+        return self.val_share if self.val_share is not None else RECIPES[self.recipe].val if self.recipe else 0.1
+
+    @property
+    def published(self) -> Mapping[str, Mapping[str, Any]]:
+        """The recipe's own setting of arms that are named after a loss."""
+        return RECIPES[self.recipe].arms if self.recipe else {}
+
+    @property
+    def teacher_file(self) -> str | None:
+        """The checkpoint to use, where --teacher names one and not a model of torchvision."""
+        return None if self.teacher is None or self.teacher.startswith(TORCHVISION) else self.teacher
+
     def student_changes(self) -> dict[str, Any]:
-        changes: dict[str, Any] = dict(RECIPES[self.recipe]) if self.recipe else {}
+        changes: dict[str, Any] = dict(RECIPES[self.recipe].fields) if self.recipe else {}
         named = {
             "student": self.student,
             "width": self.width,
@@ -60,19 +77,28 @@ class Options:
             "batch_size": self.batch_size,
             "lr": self.lr,
             "precision": self.precision,
+            "teacher_layers": self.teacher_layers,
         }
-        return changes | {k: v for k, v in named.items() if v is not None}
+        return changes | _plain_width(self.student) | {k: v for k, v in named.items() if v is not None}
 
     def teacher_changes(self) -> dict[str, Any]:
-        recipe = dict(RECIPES[self.recipe]) if self.recipe else {}
+        recipe = dict(RECIPES[self.recipe].fields) if self.recipe else {}
         recipe.pop("epochs", None)  # as many as the students, unless --teacher-epochs says otherwise
+        recipe.pop("tap", None)  # where maps are taken is the students' affair: it changes no teacher
+        hub = self.teacher if self.teacher and self.teacher_file is None else None
         named = {
-            "student": self.teacher_model,
+            "student": hub or self.teacher_model,
+            "pretrained": True if hub else None,
             "width": self.teacher_width,
             "epochs": self.teacher_epochs,
             "precision": self.precision,
         }
-        return recipe | {k: v for k, v in named.items() if v is not None}
+        return recipe | _plain_width(hub or self.teacher_model) | {k: v for k, v in named.items() if v is not None}
+
+
+def _plain_width(model: str | None) -> dict[str, float]:
+    """torchvision's models have no width factor: one that a study sets for its own networks does not reach them."""
+    return {"width": 1.0} if model is not None and model.startswith(TORCHVISION) else {}
 
 
 def _whole(low: int) -> Callable[[str], int]:
@@ -121,6 +147,17 @@ def _cohort_size(text: str) -> int | None:
         raise argparse.ArgumentTypeError(f"must be 'auto' or a whole number of 1 or more, got {text!r}") from None
 
 
+def _model(text: str) -> str:
+    # Which models torchvision has is asked when one is built: importing it here would slow every start.
+    if not text.startswith(TORCHVISION) and text not in MODELS:
+        raise argparse.ArgumentTypeError(unknown("model", text, (*MODELS, f"{TORCHVISION}NAME")))
+    return text
+
+
+def _paths(text: str) -> tuple[str, ...]:
+    return tuple(path.strip() for path in text.split(",") if path.strip())
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
@@ -129,23 +166,42 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def parser(study: Study) -> argparse.ArgumentParser:
-    model = _one_of("model", MODELS)
+    asked_for = f" Only when asked for: {', '.join(study.asked_for)}." if study.asked_for else ""
     p = argparse.ArgumentParser(
         description=study.question,
-        epilog="Arms: " + ", ".join(study.arms) + ". Exit codes: 0 all trials done, 1 some failed, 2 bad arguments, "
-        "3 time budget reached, 130 interrupted.",
+        epilog=f"Arms: {', '.join(a for a in study.arms if a not in study.asked_for)}.{asked_for} Exit codes: 0 all "
+        "trials done, 1 some failed, 2 bad arguments, 3 time budget reached, 130 interrupted.",
         allow_abbrev=False,
     )
     g = p.add_argument_group("what to study")
     g.add_argument(
-        "--arms", type=_names, metavar="A,B", help="only these arms; the baseline always runs (default: all)"
+        "--arms",
+        type=_names,
+        metavar="A,B",
+        help="only these arms; the baseline always runs (default: all that need not be asked for)",
     )
     g.add_argument("--seeds", type=_whole(1), metavar="N", help=f"seeds 0 to N-1 (default: {study.seeds})")
-    g.add_argument("--student", type=model, metavar="NAME", help=f"student network (default: {study.base.student})")
+    g.add_argument("--student", type=_model, metavar="NAME", help=f"student network (default: {study.base.student})")
     g.add_argument("--width", type=_number(0), metavar="F", help="factor on the student's channels")
-    g.add_argument("--teacher-model", type=model, metavar="NAME", help=f"default: {study.teacher.student}")
+    g.add_argument(
+        "--teacher-model",
+        type=_model,
+        metavar="NAME",
+        help=f"a student's name or {TORCHVISION}NAME (default: {study.teacher.student})",
+    )
     g.add_argument("--teacher-width", type=_number(0), metavar="F", help="factor on the teacher's channels")
-    g.add_argument("--teacher", metavar="PATH", help="use this checkpoint (safetensors or a state dict), train none")
+    g.add_argument(
+        "--teacher",
+        metavar="PATH",
+        help=f"use this checkpoint (safetensors or a state dict), train none; or {TORCHVISION}NAME: torchvision's "
+        "weights, fine-tuned by the teacher's recipe unless their classes are those of the data",
+    )
+    g.add_argument(
+        "--teacher-layers",
+        type=_paths,
+        metavar="A,B",
+        help="module paths of a torchvision teacher's guided layers, as in layer2,layer3 (default: found by stage)",
+    )
     g.add_argument("--teacher-per-seed", action="store_true", help="a teacher for each seed, not one for the study")
 
     g = p.add_argument_group("data")
@@ -157,7 +213,13 @@ def parser(study: Study) -> argparse.ArgumentParser:
     )
     g.add_argument("--label", metavar="COLUMN", help="label column, where a Parquet folder has several")
     g.add_argument("--limit", type=_whole(1), metavar="N", help="N training images, stratified (default: all)")
-    g.add_argument("--val", type=_number(0, 1, True), default=0.1, metavar="F", help="share held out (default: 0.1)")
+    g.add_argument(
+        "--val",
+        type=_number(0, 1, True),
+        dest="val_share",
+        metavar="F",
+        help="share held out (default: 0.1, or the recipe's)",
+    )
     g.add_argument("--split-seed", type=_whole(0), default=0, metavar="N", help="seed of the split (default: 0)")
 
     g = p.add_argument_group("how to train")
@@ -165,7 +227,8 @@ def parser(study: Study) -> argparse.ArgumentParser:
         "--recipe",
         type=_one_of("recipe", tuple(RECIPES)),
         metavar="NAME",
-        help=f"one of {', '.join(RECIPES)}",
+        help=f"one of {', '.join(RECIPES)}; crd is the published one for CIFAR-100, with its weights for arms that "
+        "are named after a loss",
     )
     g.add_argument("--epochs", type=_whole(1), metavar="N", help="epochs of the students")
     g.add_argument(
@@ -240,9 +303,13 @@ def guarded(work: Callable[[], int]) -> int:
 
 def _run(study: Study, options: Options) -> int:
     # Names first: a mistyped arm is answered before torch and Ray are imported.
-    study.resolve(options.data, options.arms, options.student_changes(), options.teacher_changes())
+    study.resolve(options.data, options.arms, options.student_changes(), options.teacher_changes(), options.published)
     if options.inline and options.address:
         raise UserError("--inline runs in this process and --address on a cluster; give one of them")
+    if options.teacher and options.teacher_model and options.teacher_file is None:
+        raise UserError(
+            f"--teacher {options.teacher} names the network, so --teacher-model says nothing; give one of them"
+        )
     if options.plan and options.report_only:
         raise UserError("--plan and --report-only exclude each other; give one of them")
     from scl.runner import run

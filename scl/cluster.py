@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from scl import results
@@ -21,6 +22,7 @@ from scl.config import UserError
 from scl.plan import Plan, plan_cohorts
 from scl.progress import Progress
 
+INSTALLED = {"site-packages", "dist-packages"}  # folders whose modules workers have too
 MAX_FAILURES = 3  # of a worker, before its cohort's unfinished trials count as failed
 
 
@@ -48,10 +50,27 @@ def ray_session(options: Options) -> Iterator[None]:
     else:
         package = str(Path(__file__).parent)
         ray.init(address=options.address, runtime_env={"py_modules": [package]}, **quiet)
+    for module in modules_of_the_study():
+        ray.cloudpickle.register_pickle_by_value(module)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def modules_of_the_study() -> list[ModuleType]:
+    """Modules that were imported from the study's own folder: workers have never seen them, so what a study file
+    uses of them, such as a loss, travels by value, as what the study file itself defines does."""
+    package, folder = Path(__file__).parent, Path(sys.argv[0]).resolve().parent
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not file or name == "__main__" or name.partition(".")[0] in sys.stdlib_module_names:
+            continue
+        path = Path(file).resolve()
+        if folder in path.parents and package not in path.parents and not INSTALLED & set(path.parts):
+            found.append(module)
+    return found
 
 
 def _no_cluster(address: str, reason: str) -> str:
@@ -95,7 +114,7 @@ def train_on_ray(
     from scl import trainable
 
     world = replace(plan.world, jobs={**plan.world.jobs, **jobs})
-    progress = Progress(title, labels, {i: world.jobs[i].config.epochs for i in labels})
+    progress = Progress(title, labels, {i: world.jobs[i].config.total_epochs for i in labels})
     options = plan.options
     gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(world.device == "cuda")
     available = ray.cluster_resources()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import statistics
+import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from scl.progress import clock
 from scl.storage import Folder
 from scl.study import Cell, Study, cells, cohorts, makespan, teacher_id
 from scl.trainer import Teacher
+
+# The fields of a configuration that make its network.
+ARCHITECTURE = ("student", "width", "self_taught", "self_taught_at", "self_taught_from")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,9 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
     cores = len(os.sched_getaffinity(0))
     if options.cpus_per_trial > cores and not options.address:
         raise UserError(f"--cpus-per-trial {options.cpus_per_trial}: this machine has {cores}; give 1 to {cores}")
-    arms, guide = study.resolve(options.data, options.arms, options.student_changes(), options.teacher_changes())
+    arms, guide = study.resolve(
+        options.data, options.arms, options.student_changes(), options.teacher_changes(), options.published
+    )
     cache = Path(out.path) / "cache" if out.is_local else Path.home() / ".cache" / "scl"
     dataset = datasets.load(options.data, cache, options.label)
     classes = len(dataset.classes)
@@ -65,11 +71,11 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
     fingerprint = data.split_fingerprint(dataset, train, val)
     mean, std = data.normalisation(dataset)
     seeds = list(range(options.seeds or study.seeds))
-    weights = checkpoint.load_weights(options.teacher) if options.teacher else None
+    weights = checkpoint.load_weights(options.teacher_file) if options.teacher_file else None
 
     def guide_id(seed: int) -> str:
-        if options.teacher:
-            return hashlib.sha256(Path(options.teacher).read_bytes()).hexdigest()
+        if options.teacher_file:
+            return hashlib.sha256(Path(options.teacher_file).read_bytes()).hexdigest()
         return teacher_id(guide, seed if options.teacher_per_seed else 0, fingerprint)
 
     teacher_ids = {seed: guide_id(seed) for seed in seeds}
@@ -99,8 +105,9 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
     )
     tensors = data_of(world)
     if weights is not None:
-        adopt_teacher(world, weights, guide, teacher_ids[0], options.teacher or "")
-    teacher = trainer.build_student(guide, tensors, 0)
+        adopt_teacher(world, weights, guide, teacher_ids[0], options.teacher_file or "")
+    elif guide.pretrained:
+        world = start_from_pretrained(world, guide)
     return Plan(
         study=study,
         options=options,
@@ -109,8 +116,8 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
         arms=arms,
         teacher=guide,
         teacher_ids=teacher_ids,
-        costs=measure({c.config_id: c.config for c in every}, teacher, tensors, world.store),
-        teacher_macs=models.macs(teacher, tensors.image_shape),
+        costs=measure({c.config_id: c.config for c in every}, guide, tensors, world.store),
+        teacher_macs=models.macs(trainer.build_student(guide, tensors, 0), tensors.image_shape),
         about_data={
             "name": dataset.name,
             "fingerprint": fingerprint,
@@ -141,25 +148,66 @@ def adopt_teacher(world: World, weights: Mapping[str, torch.Tensor], config: Con
         return
     tensors = data_of(world)
     model = trainer.build_student(config, tensors, 0)
-    wanted = {k: tuple(v.shape) for k, v in model.state_dict().items()}
-    given = {k: tuple(v.shape) for k, v in weights.items() if k in wanted}
-    wrong = [f"{k} is {given.get(k, 'absent')}, wanted {shape}" for k, shape in wanted.items() if given.get(k) != shape]
-    if wrong:
+    wanted = model.state_dict()
+    kept = fitted(weights, wanted)
+    if kept is None:
+        given = {k: tuple(v.shape) for k, v in weights.items()}
+        shapes = {k: tuple(v.shape) for k, v in wanted.items()}
+        wrong = [f"{k} is {given.get(k, 'absent')}, wanted {s}" for k, s in shapes.items() if given.get(k) != s]
         raise UserError(
             f"--teacher {path!r} does not fit {config.student} at width {config.width:g} with {world.classes} classes "
             f"({len(wrong)} of {len(wanted)} tensors, the first: {wrong[0]}); "
             "name its architecture with --teacher-model and --teacher-width, and give data with its classes"
         )
-    kept = {k: v.to(model.state_dict()[k].dtype) for k, v in weights.items() if k in wanted}
-    built = trainer.build_teacher(Teacher(config, kept, torch.empty(0)), tensors, torch.device("cpu"))
+    accuracy = keep_untrained(world, config, kept, identity)
+    how = "" if wanted.keys() <= weights.keys() else ", tensors matched by their order and shapes, their names differ"
+    print(f"teacher {path}: test accuracy {accuracy:.2%}{how}", file=sys.stderr)
+
+
+def fitted(weights: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
+    """A checkpoint's tensors under the names of a model, or None where it does not fit.
+
+    By name; or, where names differ, by order and shape: published code registers the layers of these
+    architectures in the order in which they stand here, under names of its own.
+    """
+    by_name = {k: weights.get(k, weights.get(k.removeprefix("net."))) for k in wanted}
+    by_order = dict(zip(wanted, weights.values(), strict=False)) if len(weights) == len(wanted) else {}
+    for found in (by_name, by_order):
+        if all((given := found.get(k)) is not None and given.shape == old.shape for k, old in wanted.items()):
+            return {k: found[k].to(old.dtype) for k, old in wanted.items()}  # type: ignore[union-attr]
+    return None
+
+
+def keep_untrained(world: World, config: Config, weights: dict[str, torch.Tensor], identity: str) -> float:
+    """Store a teacher that is used as it comes; returns its test accuracy."""
+    tensors = data_of(world)
+    built = trainer.build_teacher(Teacher(config, weights, torch.empty(0)), tensors, torch.device("cpu"))
     (logits,) = trainer.evaluate([built], tensors.test, tensors)
     accuracy = (logits.argmax(1) == tensors.test.labels).double().mean().item()
-    save_teacher(world.out / "teachers" / identity, kept, logits, {"metrics": {"test_acc": accuracy}})
+    save_teacher(world.out / "teachers" / identity, weights, logits, {"metrics": {"test_acc": accuracy}})
+    return accuracy
 
 
-def measure(
-    configs: Mapping[str, Config], teacher: torch.nn.Module, tensors: trainer.Data, store: Folder
-) -> dict[str, Cost]:
+def start_from_pretrained(world: World, config: Config) -> World:
+    """The world with torchvision's weights in the jobs of teachers that are not there yet.
+
+    Where the weights know as many classes as the data have, they are the teacher; else the teacher's recipe tunes
+    them, with a fresh last layer.
+    """
+    tensors = data_of(world)
+    jobs = dict(world.jobs)
+    for identity, job in world.jobs.items():
+        if load_teacher(world.out, identity, config) is None:
+            model = trainer.build_student(config, tensors, job.seed)
+            weights, whole = models.torchvision.pretrained(config.student, model)
+            if whole:
+                keep_untrained(world, config, weights, identity)
+            else:
+                jobs[identity] = replace(job, weights=weights)
+    return replace(world, jobs=jobs)
+
+
+def measure(configs: Mapping[str, Config], teacher: Config, tensors: trainer.Data, store: Folder) -> dict[str, Cost]:
     """Build every arm once: what cannot be built is refused here, before anything trains.
 
     Latency is the median of 30 forwards of one image on one thread of the driver's CPU, taken before anything
@@ -168,12 +216,16 @@ def measure(
     known = results.read_trials(store).dropna(subset=["latency_ms"]).groupby("config_id")["latency_ms"].last()
     by_architecture: dict[tuple[Any, ...], Cost] = {}
     costs = {}
-    guide = trainer.example_features(teacher, tensors)
+    guides: dict[tuple[Any, ...], models.Features] = {}
     threads = torch.get_num_threads()
     for config_id, config in configs.items():
         model = trainer.build_student(config, tensors, 0)
-        Objective(config, trainer.example_features(model, tensors), guide)
-        architecture = (config.student, config.width, config.self_taught, config.self_taught_at)
+        look = (config.tap, config.teacher_layers)
+        if look not in guides:
+            guide = trainer.build_student(teacher, tensors, 0, config.teacher_layers)
+            guides[look] = trainer.example_features(guide, tensors, config.tap)
+        Objective(config, trainer.example_features(model, tensors, config.tap), guides[look])
+        architecture = tuple(getattr(config, name) for name in ARCHITECTURE)
         if architecture not in by_architecture:
             latency = float(known[config_id]) if config_id in known.index else _latency_ms(model, tensors.image_shape)
             by_architecture[architecture] = Cost(
@@ -208,9 +260,9 @@ def plan_cohorts(plan: Plan, todo: Sequence[Cell]) -> list[list[Cell]]:
     """Cohorts balanced by multiply-accumulates: a student's step is three forwards, the teacher's is one."""
 
     def cost(cell: Cell) -> float:
-        return 3.0 * plan.costs[cell.config_id].macs * cell.config.epochs
+        return 3.0 * plan.costs[cell.config_id].macs * cell.config.total_epochs
 
-    epochs = max(c.config.epochs for c in todo)
+    epochs = max(c.config.total_epochs for c in todo)
     return cohorts(todo, plan.slots, plan.options.cohort_size, float(plan.teacher_macs * epochs), cost)
 
 
@@ -281,8 +333,8 @@ def estimate(plan: Plan, chosen: Sequence[Sequence[Cell]], teacher_ready: bool) 
 
     def seconds(cohort: Sequence[Cell]) -> float:
         steps = -(-len(tensors.train.labels) // cohort[0].config.batch_size)
-        shared = forward * max(c.config.epochs for c in cohort)
-        return steps * (shared + sum(own[c.config_id] * c.config.epochs for c in cohort))
+        shared = forward * max(c.config.total_epochs for c in cohort)
+        return steps * (shared + sum(own[c.config_id] * c.config.total_epochs for c in cohort))
 
     spent = [seconds(cohort) for cohort in chosen]
     guide = plan.teacher

@@ -188,7 +188,7 @@ def _inline(
     jobs: Mapping[str, Job],
 ) -> None:
     world = replace(plan.world, jobs={**plan.world.jobs, **jobs})
-    with Progress(title, labels, {i: world.jobs[i].config.epochs for i in labels}) as progress:
+    with Progress(title, labels, {i: world.jobs[i].config.total_epochs for i in labels}) as progress:
         for cohort in chosen:
             if stop():
                 return

@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scl.config import RESULTS_VERSION, Config, UserError, requested, sha256, unknown
+from scl.config import RESULTS_VERSION, SHARED_IN_COHORT, Config, UserError, requested, sha256, unknown
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Study:
     """A question and the trials that answer it.
 
     arms: name → the fields that it changes in `base`. baseline: the arm that all are compared with.
+    asked_for: arms that run only when --arms names them.
     settings: data set name → what changes there.
     """
 
@@ -34,6 +35,7 @@ class Study:
     base: Config = field(default_factory=Config)
     teacher: Config = field(default_factory=lambda: Config(student="plain11"))
     baseline: str = "baseline"
+    asked_for: Collection[str] = ()
     seeds: int = 3
     settings: Mapping[str, Setting] = field(default_factory=dict)
 
@@ -45,18 +47,27 @@ class Study:
             )
         if self.baseline not in self.arms:
             raise UserError(unknown("baseline", self.baseline, self.arms))
+        for name in self.asked_for:
+            if name not in self.arms:
+                raise UserError(unknown("arm in asked_for", name, self.arms))
         for arm in self.arms:
             if not arm.strip() or len(arm) > 300 or any(ord(c) < 32 for c in arm):
                 raise UserError(f"arm name {arm!r}: 1-300 printable characters")
 
     def resolve(
-        self, data: str, only: Sequence[str] | None, student: Mapping[str, Any], teacher: Mapping[str, Any]
+        self,
+        data: str,
+        only: Sequence[str] | None,
+        student: Mapping[str, Any],
+        teacher: Mapping[str, Any],
+        published: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> tuple[dict[str, Config], Config]:
         """The arms' configurations and the teacher's, for a data set and with flags applied on top.
 
         Args:
-            only: names of arms to keep, beside the baseline; None keeps all.
+            only: names of arms to keep, beside the baseline; None keeps all but those `asked_for`.
             student, teacher: fields set by flags.
+            published: a recipe's own setting of arms that are named after a loss.
 
         Raises:
             UserError: an arm, a field or a value does not exist; two arms are one configuration.
@@ -68,8 +79,8 @@ class Study:
         setting = self.settings.get(data, Setting())
         base = self.base.replace(**{**setting.student, **student})
         arms = {}
-        for name, changes in self.arms.items():
-            if only is None or name in only or name == self.baseline:
+        for name, changes in {**self.arms, **{k: v for k, v in (published or {}).items() if k in self.arms}}.items():
+            if name == self.baseline or (name in only if only is not None else name not in self.asked_for):
                 try:
                     arms[name] = base.replace(**changes)
                 except UserError as error:
@@ -138,7 +149,7 @@ def cohorts(
     groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
     for cell in todo:
         c = cell.config
-        groups[(cell.seed, cell.teacher_id, c.batch_size, c.augment, c.precision)].append(cell)
+        groups[(cell.seed, cell.teacher_id, *(getattr(c, name) for name in SHARED_IN_COHORT))].append(cell)
 
     def total(cohort: list[Cell]) -> float:
         return teacher_cost + sum(map(cost, cohort))
