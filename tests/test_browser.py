@@ -148,7 +148,7 @@ def test_nothing_sticks_out_at_any_width(tmp_path: Path, chromium: str, width: i
 
 def test_the_page_can_be_used(tmp_path: Path, chromium: str) -> None:
     """Sorting goes by exact values, the theme's button redraws, hidden rows come when asked for, copies are there."""
-    _, text, study = built(make_store(tmp_path / "store", [f"arm {i}" for i in range(80)], range(4)))
+    _, text, study = built(make_store(tmp_path / "store", [f"arm {i}" for i in range(60)], range(4)))
     script = """
       const cells = (id, key) => [...document.querySelectorAll(`#${id} td[data-col="${key}"]`)];
       const heads = [...document.querySelectorAll("#main-table thead tr:last-child th")];
@@ -171,10 +171,10 @@ def test_the_page_can_be_used(tmp_path: Path, chromium: str) -> None:
     told, _, complaints = run(chromium, tmp_path, text, script)
     assert complaints == []
     assert told["sorted"] == sorted(told["sorted"], reverse=True)
-    assert len(told["sorted"]) == 80
+    assert len(told["sorted"]) == 60
     assert told["changed"]
     assert told["rows"] == 200
-    assert told["all"] == 320
+    assert told["all"] == 240
     last = study.trials.set_index(["arm", "seed"]).loc[(told["last"]["arm"], 3), "test_acc"]
     assert told["last"]["value"] == pytest.approx(last, rel=1e-6)
     assert told["last"]["shown"] == f"{100 * last:.1f}"
@@ -191,7 +191,7 @@ def axe_core() -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["plain", "nasty", "search", "self-taught", "depth"])
+@pytest.mark.parametrize("name", ["nasty", "search", "depth"])
 def test_axe_finds_no_violation_of_level_a_or_aa_in_both_themes(tmp_path: Path, chromium: str, name: str) -> None:
     rules = axe_core().replace("</script", "<\\/script")
     _, text, _ = built(STORES[name](tmp_path / "store"))
