@@ -12,7 +12,7 @@ from scipy import stats as reference
 from statsmodels.formula.api import ols
 from statsmodels.stats.multitest import multipletests
 
-from scl import stats
+from scl import dunnett, stats
 
 
 def scores(arms: int, seeds: int, effect: float = 0.004, spread: float = 0.003, draw: int = 0) -> pd.DataFrame:
@@ -76,11 +76,11 @@ def test_box_probability_agrees_with_scipys_multivariate_t(contrasts: int, df: i
         theirs = reference.multivariate_t.cdf(
             edge, shape=shape, df=df, lower_limit=-edge, maxpts=200_000, random_state=1
         )
-        assert stats._Box(df, contrasts).within(t) == pytest.approx(theirs, abs=3e-4)
+        assert dunnett.Box(df, contrasts).within(t) == pytest.approx(theirs, abs=3e-4)
 
 
 def test_critical_value_holds_its_level_to_six_digits() -> None:
-    critical = stats._Box(12, 3).critical(0.95)
+    critical = dunnett.Box(12, 3).critical(0.95)
     edge, shape = np.full(3, critical), np.full((3, 3), 0.5) + 0.5 * np.eye(3)
     inside = reference.multivariate_t.cdf(edge, shape=shape, df=12, lower_limit=-edge, maxpts=2_000_000, random_state=0)
     assert inside == pytest.approx(0.95, abs=1e-6)
@@ -90,7 +90,7 @@ def test_adjusted_p_is_scipys_dunnett_in_the_one_way_analogue() -> None:
     """scipy.stats.dunnett has df = A(n − 1); our distribution with that df must give its p."""
     x = scores(4, 6, draw=3).to_numpy()
     theirs = reference.dunnett(*x[:, 1:].T, control=x[:, 0], random_state=np.random.default_rng(0))
-    box = stats._Box(4 * 5, 3)
+    box = dunnett.Box(4 * 5, 3)
     assert [box.p(t) for t in theirs.statistic] == pytest.approx(list(theirs.pvalue), abs=2e-3)
 
 
@@ -217,7 +217,7 @@ def test_smallest_effect_of_two_arms_is_the_paired_t_tests(seeds: int, units: fl
 @pytest.mark.parametrize(("arms", "seeds"), [(2, 2), (3, 2), (8, 3), (8, 10)])
 def test_smallest_effect_has_its_power_by_the_noncentral_t(arms: int, seeds: int) -> None:
     df = (arms - 1) * (seeds - 1)
-    critical = stats._Box(df, arms - 1).critical(0.95)
+    critical = dunnett.Box(df, arms - 1).critical(0.95)
     shift = stats.smallest_effect(arms, seeds) * math.sqrt(seeds)
     assert reference.nct.sf(critical, df, shift) == pytest.approx(0.8, abs=1e-4)
 

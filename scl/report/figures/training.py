@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scl import stats
+from scl.dunnett import t_critical
 from scl.report.facts import Facts
 from scl.report.theme import COLOURS, Figure, axis, figure, labels, line_at, numbers, span, styles
 
@@ -65,7 +66,7 @@ def curves(facts: Facts) -> Curves:
         rows = table[table["arm"] == arm]
         rows = rows.iloc[:: math.ceil(max(len(rows), 1) / MOST_EPOCHS)]
         n = rows["count"].to_numpy()
-        t = np.array([stats.t_critical(k - 1) if k > 1 else math.nan for k in range(int(n.max(initial=0)) + 1)])
+        t = np.array([t_critical(k - 1) if k > 1 else math.nan for k in range(int(n.max(initial=0)) + 1)])
         half = 100 * t[n] * rows["std"].to_numpy() / np.sqrt(np.maximum(n, 1))
         mean = 100 * rows["mean"].to_numpy()
         low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
