@@ -98,7 +98,7 @@ def gather(results: Results) -> Facts:
     in_arms = trials[~trials["trial_id"].isin(searched["trial_id"])]
     completed = in_arms[(in_arms["state"] == "completed") & in_arms[metric].notna()]
 
-    baseline = str(study.get("baseline", ""))
+    baseline = str(study.get("baseline") or "")
     names = [*(study.get("arms") or {}), *cells["arm"].unique()]
     arms = tuple(dict.fromkeys(([baseline] if baseline in names else []) + [str(n) for n in names]))
     if len(searched):

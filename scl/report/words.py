@@ -121,6 +121,8 @@ def verdict(facts: Facts) -> str:
         return "No trial has completed, so there is nothing to say yet."
     best = str(means.idxmax())
     top = f"{name_of(best)} at {percent(means[best], d)}"
+    if not facts.baseline:
+        return f"No baseline is named, so there is nothing to compare arms with; the highest mean is {top}."
     if facts.baseline not in facts.scores:
         return (
             f"{_capital(base_of(facts))} has no completed trial, so no arm can be compared with it; "

@@ -132,6 +132,35 @@ def draw_seed_lines(shown: SeedLines) -> Figure:
     )
 
 
+def draw_ranks(shown: SeedLines) -> Figure:
+    """Each arm's rank over all seeds, and the bar from its best to its worst with one seed left out."""
+    arms = [str(arm) for arm in shown.ranks.index]
+    names = labels(arms)
+    y, narrow = arm_axis(arms)
+    others = shown.ranks.drop(columns="all")
+    best, worst = others.min(axis=1), others.max(axis=1)
+    bars = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [v for arm in arms for v in (float(best[arm]), float(worst[arm]), None)],
+        "y": [v for i in range(len(arms)) for v in (i, i, None)],
+        "hoverinfo": "skip",
+        "line": {"color": "@c1", "width": 4},
+    }
+    marks = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": numbers(shown.ranks["all"]),
+        "y": list(range(len(arms))),
+        "customdata": [[names[arm], f"{best[arm]:.0f} to {worst[arm]:.0f}"] for arm in arms],
+        "hovertemplate": "%{customdata[0]}<br>rank %{x}, with one seed left out %{customdata[1]}<extra></extra>",
+        "marker": {"size": 10, "symbol": "diamond", "color": "@ink"},
+    }
+    last = float(worst.max())
+    x = axis("rank by mean, 1 is best", range=[0.5, last + 0.5], dtick=max(1, round(last / 12)), tick0=1)
+    return figure([bars, marks], rows_height(len(arms)), narrow, xaxis=x, yaxis=y)
+
+
 @dataclass(frozen=True)
 class PairMatrix:
     """difference: (arms, arms), row minus column, in points. p: Holm's over all pairs, undrawn ones too."""

@@ -99,16 +99,10 @@ def seeds(facts: Facts) -> Panel:
     drawn = list(shown.accuracy.index[:MOST_SEEDS_DRAWN])
     told = drawn[: _seeds_told(shown.accuracy.shape[1])]
     columns = [Column(f"seed_{s}", f"Seed {s}") for s in told]
-    columns += [
-        Column("rank", "Rank"),
-        Column("rank_low", "Best rank", "with any one seed left out"),
-        Column("rank_high", "Worst rank", "with any one seed left out"),
+    rows = [
+        (str(arm), [Cell(bare(shown.accuracy.loc[s, arm] / 100, d), shown.accuracy.loc[s, arm]) for s in told])
+        for arm in shown.accuracy.columns
     ]
-    rows = []
-    for arm in shown.accuracy.columns:
-        values = [Cell(bare(shown.accuracy.loc[s, arm] / 100, d), shown.accuracy.loc[s, arm]) for s in told]
-        ranks = (shown.ranks.loc[arm, "all"], others.loc[arm].min(), others.loc[arm].max())
-        rows.append((str(arm), [*values, *[Cell(f"{rank:.0f}", float(rank)) for rank in ranks]]))
     more = len(shown.accuracy) - len(drawn)
     caption = (
         "Each line joins the arms of one seed; arms stand by falling mean. Lines that run in parallel say that a "
@@ -117,8 +111,27 @@ def seeds(facts: Facts) -> Panel:
         + not_drawn(facts)
         + beyond(shown.beyond)
     )
-    plot = Plot("by-seed", caption, [compare.draw_seed_lines(shown)], number_table(columns, rows))
-    return Panel("seeds", title, answer, [plot])
+    plot = Plot("by-seed", caption, [compare.draw_seed_lines(shown)], number_table(columns, rows, label="Seeds by arm"))
+    return Panel("seeds", title, answer, [plot, _ranks_plot(shown)])
+
+
+def _ranks_plot(shown: compare.SeedLines) -> Plot:
+    others = shown.ranks.drop(columns="all")
+    stable = int((others.min(axis=1) == others.max(axis=1)).sum())
+    caption = (
+        "Rank of each arm by its mean over all seeds (diamond), and from its best to its worst rank when any one seed "
+        f"is left out (bar). {plural(stable, 'arm keeps its rank', 'arms keep their rank')} whichever seed goes."
+    )
+    columns = [
+        Column("rank", "Rank"),
+        Column("rank_low", "Best", "with any one seed left out"),
+        Column("rank_high", "Worst", "with any one seed left out"),
+    ]
+    rows = []
+    for arm in shown.ranks.index:
+        values = (shown.ranks.loc[arm, "all"], others.loc[arm].min(), others.loc[arm].max())
+        rows.append((str(arm), [Cell(f"{rank:.0f}", float(rank)) for rank in values]))
+    return Plot("ranks", caption, [compare.draw_ranks(shown)], number_table(columns, rows, label="Ranks by arm"))
 
 
 def pairs(facts: Facts) -> Panel:
