@@ -20,6 +20,7 @@ from synthetic import (
     make_self_taught_store,
     make_store,
     rewrite_trials,
+    with_params,
 )
 
 from scl import results, stats
@@ -86,6 +87,7 @@ def test_equal_width_differences_are_paired_t_tests_with_holm(taught: about.Fact
     (family,) = self_taught.families(taught)
     pairs = self_taught.equal_width(taught, family)
     assert [(p.count, p.control) for p in pairs] == list(itertools.product((4, 8, 16), family.controls))
+    assert {p.kind for p in pairs} == {self_taught.FREE}
     raw = []
     for pair in pairs:
         name = f"channel all k={pair.count}" if pair.control == self_taught.ALL else f"unguided k={pair.count}"
@@ -94,6 +96,24 @@ def test_equal_width_differences_are_paired_t_tests_with_holm(taught: about.Fact
         raw.append(reference.ttest_rel(ours, theirs).pvalue)
     adjusted = multipletests(raw, method="holm")[1]
     assert [p.paired.p_holm for p in pairs] == pytest.approx(list(adjusted), rel=1e-9)
+
+
+def test_a_control_with_a_connector_is_compared_with_an_arm_that_has_one(tmp_path: Path) -> None:
+    params = {
+        "baseline": {"self_taught": 0},
+        "kd": {"self_taught": 0, "weight.channel": 1.0},
+        "k=8": {"self_taught": 8, "weight.channel": 1.0},
+        "k=8 connector": {"self_taught": 8, "weight.channel": 1.0, "connector": "always"},
+        "k=8 all guided": {"self_taught": 8, "weight.channel": 1.0, "guided": "all"},
+        "k=8 taken": {"self_taught": 8, "weight.channel": 1.0, "self_taught_from": "taken"},
+    }
+    plain = {"guided": "first", "connector": "auto", "self_taught_from": "added"}
+    store = make_store(tmp_path, list(params), range(4), accuracy(dict.fromkeys(params, 0.0)))
+    facts = gathered(with_params(store, {arm: {**plain, **own} for arm, own in params.items()}))
+    (family,) = self_taught.families(facts)
+    assert set(family.series) == set(self_taught.KINDS) - {self_taught.ALL_CONNECTED}
+    found = [(p.kind, p.control) for p in self_taught.equal_width(facts, family)]
+    assert found == [(self_taught.FREE, self_taught.ALL), (self_taught.FREE_CONNECTED, self_taught.ALL)]
 
 
 def test_a_count_that_differs_between_layers_is_no_count(tmp_path: Path) -> None:

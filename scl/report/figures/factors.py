@@ -43,7 +43,8 @@ def layout(facts: Facts) -> Layout | None:
     """The factorial of a study with two factors or more, or None. `depth` goes along the axis where there is one."""
     declared = facts.study.get("factors") or {}
     placed = facts.study.get("arm_levels") or {}
-    names = [name for name, about in declared.items() if len(_levels(about)) > 1]
+    # Which control of equal width an arm is, is no factor to cross with others: the self-taught panel shows that.
+    names = [name for name, about in declared.items() if len(_levels(about)) > 1 and name != "control"]
     rows = {
         arm: {name: _text(placed[arm][name]) for name in names}
         for arm in facts.scores.columns

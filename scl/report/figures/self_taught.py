@@ -6,6 +6,7 @@ student, one recipe. Its k = 0 arm belongs to every guided series; arms without 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,8 +50,9 @@ class Family:
 
 @dataclass(frozen=True)
 class Pair:
-    """A self-taught arm against a control of equal width: paired differences by seed, as fractions."""
+    """A self-taught arm (kind says which) against a control of equal width: paired differences by seed, fractions."""
 
+    kind: str
     count: int
     control: str
     paired: stats.Paired
@@ -121,23 +123,24 @@ def _kind(row: Any) -> str:
     return FREE_CONNECTED if connected else FREE
 
 
+# All channels guided takes a connector where a loss wants equal channels: so beside the plain arm stands one that
+# has a connector too, and is compared with the same control.
+_COMPARED = ((FREE, ALL), (FREE_CONNECTED, ALL), (FREE_CONNECTED, ALL_CONNECTED), (FREE, UNGUIDED))
+
+
 def equal_width(facts: Facts, family: Family) -> tuple[Pair, ...]:
-    """Each self-taught arm minus each control of its own width, by seed, with Holm's correction over all of them."""
+    """Each self-taught arm minus its controls of the same count, by seed, with Holm's correction over all of them."""
     found = []
-    for kind in (FREE, FREE_CONNECTED):
-        for count, arm in family.series.get(kind, {}).items():
-            for control in family.controls:
-                other = family.series[control].get(count)
-                # With a connector against with one, without against without: else it would be the difference.
-                mixed = (kind == FREE_CONNECTED) != (control == ALL_CONNECTED) and control != UNGUIDED
-                if count == 0 or other is None or mixed:
-                    continue
+    for count in family.counts[1:] if family.counts[0] == 0 else family.counts:
+        for kind, control in _COMPARED:
+            arm, other = (family.series.get(name, {}).get(count) for name in (kind, control))
+            if arm is not None and other is not None:
                 (pair,) = stats.paired(facts.scores[[other, arm]], other)
-                found.append(Pair(count, control, pair))
+                found.append(Pair(kind, count, control, pair))
     adjusted = stats.holm([f.paired.p for f in found])
     return tuple(
-        Pair(f.count, f.control, stats.Paired(p.arm, p.differences, p.d_z, p.p, float(q)))
-        for f, p, q in ((f, f.paired, q) for f, q in zip(found, adjusted, strict=True))
+        dataclasses.replace(f, paired=dataclasses.replace(f.paired, p_holm=float(p)))
+        for f, p in zip(found, adjusted, strict=True)
     )
 
 

@@ -70,7 +70,7 @@ def _best_count(facts: Facts, family: counts.Family, pairs: Sequence[counts.Pair
     text = f"With {family.title} the highest mean is at {best} self-taught ({percent(means[best], facts.decimals)})"
     if 0 in means and best != 0:
         text += f", {points(means[best] - means[0], facts.decimals)} points from none"
-    against = [p for p in pairs if p.count == best and math.isfinite(p.paired.p_holm)]
+    against = [p for p in pairs if p.count == best and p.kind == counts.FREE and math.isfinite(p.paired.p_holm)]
     if against:
         worst = max(against, key=lambda p: p.paired.p_holm)
         gain = worst.paired.differences.mean
@@ -87,7 +87,8 @@ def _best_count(facts: Facts, family: counts.Family, pairs: Sequence[counts.Pair
 
 def _equal_width(facts: Facts, family: counts.Family, pairs: Sequence[counts.Pair]) -> Table:
     columns = [
-        Column("control", "Self-taught minus the control of equal width", number=False),
+        Column("kind", "Arm", number=False),
+        Column("control", "Minus, at the same width", number=False),
         Column("count", "k"),
         Column("n", "n"),
         Column("difference", "points"),
@@ -98,7 +99,8 @@ def _equal_width(facts: Facts, family: counts.Family, pairs: Sequence[counts.Pai
     rows = []
     for pair in pairs:
         m = pair.paired.differences
-        cells = [text_cell(pair.control.removeprefix("control: ")), Cell(str(pair.count), pair.count)]
+        cells = [text_cell(pair.kind), text_cell(pair.control.removeprefix("control: same width, "))]
+        cells.append(Cell(str(pair.count), pair.count))
         cells += [Cell(str(m.n), m.n), *[Cell(points(v, facts.decimals), v) for v in (m.mean, m.low, m.high)]]
         rows.append(Row([*cells, Cell(p_value(pair.paired.p_holm), pair.paired.p_holm)], pair.paired.arm))
     return Table(columns, rows, label=f"Self-taught against equal width: {family.title}")
