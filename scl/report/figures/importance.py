@@ -17,8 +17,8 @@ from scl.report.facts import Facts
 from scl.report.figures.search import MOST_DRAWN, Objective, objectives
 from scl.report.theme import Figure, axis, figure, labels, numbers
 
-MOST_FITTED = 500  # trials behind importances, evenly over the search: fANOVA takes time as their square
-FORESTS, TREES, SPLITS = 4, 16, 8
+MOST_FITTED = 300  # trials behind importances, evenly over the search: fANOVA takes time as their square
+FORESTS, TREES, SPLITS = 3, 16, 8
 FEW = 100  # trials below which importances are warned about
 
 
@@ -103,7 +103,7 @@ def importances(facts: Facts) -> tuple[pd.DataFrame, int, list[str]]:
     parameters = space(facts)
     done = facts.searched[facts.searched["state"] == "completed"]
     done = done.sort_values("number")
-    done = done.iloc[:: math.ceil(max(len(done), 1) / MOST_FITTED)]
+    done = done.iloc[np.unique(np.linspace(0, len(done) - 1, min(len(done), MOST_FITTED)).round().astype(int))]
     usable = {p.name: p for p in parameters if p.frame["number"].isin(done["number"]).sum() == len(done) > 1}
     single = [name for name, p in usable.items() if p.frame["x"].nunique() < 2]
     usable = {name: p for name, p in usable.items() if name not in single}

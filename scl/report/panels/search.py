@@ -145,7 +145,7 @@ def weights(facts: Facts) -> Panel:
         if table.empty:
             blocks.append(Note("No importances: they need two completed trials or more whose values differ."))
         else:
-            blocks.append(_importance_plot(table, n, left_out))
+            blocks.append(_importance_plot(facts, table, n, left_out))
             first = str(table.index[0])
             answer = f"{name_of(first)} explains most of the variance by itself ({percent(table['fanova'].iloc[0], 0)})"
             top = str(table["ped"].idxmax())
@@ -157,9 +157,14 @@ def weights(facts: Facts) -> Panel:
     return Panel("weights", title, answer or "Values of the objective by each searched parameter.", blocks)
 
 
-def _importance_plot(table: pd.DataFrame, n: int, left_out: list[str]) -> Plot:
+def _of_all(facts: Facts, n: int) -> str:
+    done = int((facts.searched["state"] == "completed").sum())
+    return f", spread evenly over all {done:,}" if n < done else ""
+
+
+def _importance_plot(facts: Facts, table: pd.DataFrame, n: int, left_out: list[str]) -> Plot:
     caption = (
-        f"Importance over {plural(n, 'completed trial')}; weights and rates searched on a logarithmic axis enter as "
+        f"Importance over {plural(n, 'completed trial')}{_of_all(facts, n)}; weights and rates searched on a logarithmic axis enter as "
         "logarithms. fANOVA: share of the objective's variance over the space that the parameter explains by itself, "
         f"the bar from least to most of {slices.FORESTS} forests; what is missing to 100 % are interactions and noise. "
         "PED-ANOVA: where the best tenth of the trials lies against all, in shares of the total. They answer different "
