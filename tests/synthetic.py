@@ -264,8 +264,8 @@ def make_search_store(
     Every seventh trial is pruned and every twenty-third failed. The winners gain 0.01 over the baseline.
     """
     arms = ["baseline", *[f"winner-{i + 1}" for i in range(winners)]]
-    aims = [{"name": "val_acc", "direction": "max"}] + ([{"name": "macs", "direction": "min"}] if multi else [])
-    document = {"study": "search", "search_space": SPACE, "objectives": aims}
+    aims = {"val_acc": "maximize"} | ({"macs": "minimize"} if multi else {})
+    document: dict[str, Any] = {"study": "search", "search_space": SPACE, "objectives": aims}
     effects = {arm: 0.01 if arm != "baseline" else 0.0 for arm in arms}
     store = make_store(folder, arms, seeds, accuracy(effects), **document)
     rng = np.random.default_rng(3)

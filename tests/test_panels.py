@@ -290,6 +290,28 @@ def test_a_search_is_no_arm_and_its_maximum_is_no_result(searched: about.Facts) 
     assert "optimistic" in text
 
 
+def test_objectives_are_read_from_a_dict_or_a_list(searched: about.Facts) -> None:
+    for told, expected in (
+        ({"macs": "minimize", "val_acc": "maximize"}, [("macs", False), ("val_acc", True)]),
+        ([{"name": "val_acc", "direction": "max"}], [("val_acc", True)]),
+        ({"nothing_stored": "minimize"}, [("val_acc", True)]),
+        (None, [("val_acc", True)]),
+    ):
+        study = {**searched.study, "objectives": told}
+        again = about.gather(Results(searched.results.trials, searched.results.epochs, study))
+        assert [(o.name, o.maximise) for o in search.objectives(again)] == expected
+
+
+def test_trials_of_another_search_in_the_store_are_not_part_of_the_page(searched: about.Facts) -> None:
+    study = searched.study
+    mine = [{"arm": "search", "seed": 0, "trial_id": i} for i in searched.searched["trial_id"][:50]]
+    again = about.gather(
+        Results(searched.results.trials, searched.results.epochs, {**study, "plan": [*mine, *study["plan"]]})
+    )
+    assert len(again.searched) == 50
+    assert len(again.cells) == 50 + 20
+
+
 def test_best_so_far_is_the_running_maximum_of_completed_trials(searched: about.Facts) -> None:
     course = search.course(searched)
     assert course is not None

@@ -149,12 +149,15 @@ def gather(results: Results) -> Facts:
 def _searched(results: Results) -> pd.DataFrame:
     """The trials of a search, in the order of suggestion; empty where the study was none.
 
-    They were not planned one by one, so they count whether study.json lists them or not.
+    Where study.json lists any, those are the search's; else all of its arm, as they were not planned one by one.
     """
     trials = results.trials
     if "number" not in trials.columns and not results.study.get("search_space"):
         return trials.iloc[:0]
     rows = trials[trials["arm"] == SEARCH]
+    planned = {cell["trial_id"] for cell in results.study.get("plan") or [] if cell["arm"] == SEARCH}
+    if planned:
+        rows = rows[rows["trial_id"].isin(planned)]
     if "number" not in rows.columns:
         return rows.assign(number=range(len(rows))).reset_index(drop=True)
     rows = rows[rows["number"].notna()]

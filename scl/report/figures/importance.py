@@ -38,8 +38,6 @@ class Parameter:
 def space(facts: Facts) -> list[Parameter]:
     """The search space as study.json tells it, with the values of trials that have one."""
     aims = objectives(facts)
-    if not aims:
-        return []
     out = []
     for key, about in (facts.study.get("search_space") or {}).items():
         name = str(key).removeprefix("param.")
@@ -110,7 +108,7 @@ def importances(facts: Facts) -> tuple[pd.DataFrame, int, list[str]]:
     left_out = [p.name for p in parameters if p.name not in usable]
     columns = ["fanova", "fanova_low", "fanova_high", "ped"]
     aims = objectives(facts)
-    if not usable or not aims or done[aims[0].name].nunique() < 2:
+    if not usable or done[aims[0].name].nunique() < 2:
         return pd.DataFrame(columns=columns), len(done), left_out
     fitted = _optuna(usable, done, aims[0])
     return fitted.sort_values("fanova", ascending=False, kind="stable"), len(done), left_out

@@ -35,10 +35,14 @@ class Objective:
 
 
 def objectives(facts: Facts) -> list[Objective]:
-    """What the search aimed at, as far as trials.parquet holds it; validation accuracy where nothing is said."""
-    told = facts.study.get("objectives") or [{"name": "val_acc", "direction": "max"}]
-    found = [Objective(str(o.get("name")), not str(o.get("direction", "max")).startswith("min")) for o in told]
-    return [o for o in found if o.name in facts.searched.columns]
+    """What the search aimed at, as far as trials.parquet holds it; else validation accuracy.
+
+    study.json names them in a dict, name → direction, or in a list of {name, direction}.
+    """
+    told = facts.study.get("objectives") or {}
+    pairs = told.items() if isinstance(told, Mapping) else [(o.get("name"), o.get("direction", "max")) for o in told]
+    found = [Objective(str(name), not str(direction).startswith("min")) for name, direction in pairs]
+    return [o for o in found if o.name in facts.searched.columns] or [Objective("val_acc", True)]
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,9 @@ class Course:
 
 
 def course(facts: Facts) -> Course | None:
-    aims = objectives(facts)
-    if facts.searched.empty or not aims:
+    if facts.searched.empty:
         return None
-    aim = aims[0]
+    aim = objectives(facts)[0]
     frame = facts.searched[["number", "state"]].copy()
     frame["value"] = aim.unit * facts.searched[aim.name].astype(float)
     frame = frame.sort_values("number", kind="stable").reset_index(drop=True)

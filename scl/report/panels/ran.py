@@ -83,6 +83,7 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
         ("Data", ", ".join([str(data.get("name") or ""), "×".join(shape), *images])),
         ("Classes", f"{data['classes']:,}; chance is {percent(1 / data['classes'], 1)}" if data.get("classes") else ""),
         ("Teacher", teacher),
+        ("Search", _search(study)),
         ("Selection", str(study.get("selection") or "")),
         ("Command", str(study.get("command") or "")),
         ("Commit", commit or "unknown"),
@@ -94,6 +95,22 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
         ("Data fingerprint", str(data.get("fingerprint") or "")),
     ]
     return [(term, plain(text)) for term, text in items if text.strip(", ")]
+
+
+def _search(study: dict[str, Any]) -> str:
+    """The space that was searched, and by what."""
+    space = study.get("search_space") or {}
+    ranges = [
+        f"{name} {'one of ' + ', '.join(map(str, about['choices'])) if about.get('choices') else _range(about)}"
+        for name, about in space.items()
+    ]
+    about = study.get("search") or {}
+    stored = f"Optuna study {about['optuna_study']} in {about.get('storage')}" if about.get("optuna_study") else ""
+    return "; ".join([*ranges, *([stored] if stored else [])])
+
+
+def _range(about: dict[str, Any]) -> str:
+    return f"{about.get('low')} to {about.get('high')}{' (log)' if about.get('log') else ''}"
 
 
 _SPLITS = (("train", "training images"), ("val", "for validation"), ("test", "for test"))

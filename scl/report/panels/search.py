@@ -164,8 +164,9 @@ def _of_all(facts: Facts, n: int) -> str:
 
 def _importance_plot(facts: Facts, table: pd.DataFrame, n: int, left_out: list[str]) -> Plot:
     caption = (
-        f"Importance over {plural(n, 'completed trial')}{_of_all(facts, n)}; weights and rates searched on a logarithmic axis enter as "
-        "logarithms. fANOVA: share of the objective's variance over the space that the parameter explains by itself, "
+        f"Importance over {plural(n, 'completed trial')}{_of_all(facts, n)}; what was searched on a logarithmic axis "
+        "enters as logarithms. fANOVA: share of the objective's variance over the space that a parameter explains by "
+        "itself, "
         f"the bar from least to most of {slices.FORESTS} forests; what is missing to 100 % are interactions and noise. "
         "PED-ANOVA: where the best tenth of the trials lies against all, in shares of the total. They answer different "
         "questions and may disagree: what ruins one end of a range has variance, but may not matter among the best."
