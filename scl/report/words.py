@@ -40,7 +40,7 @@ def signed(value: float, decimals: int) -> str:
 def p_value(p: float) -> str:
     if not math.isfinite(p):
         return DASH
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else "> 0.999" if p > 0.9995 else f"{p:.3f}"
 
 
 def p_clause(p: float) -> str:
