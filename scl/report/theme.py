@@ -141,9 +141,12 @@ def arm_axis(arms: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     return y, {"yaxis.ticktext": [narrow[arm] for arm in arms]}
 
 
-def span(values: Iterable[float]) -> list[float] | None:
-    """A range of an axis that holds the finite values and some air; None where there are none."""
-    finite = [v for v in values if math.isfinite(v)]
+def span(values: Iterable[float], share: bool = False) -> list[float] | None:
+    """A range of an axis that holds the finite values and some air; None where there are none.
+
+    share: the values are shares in %, so that what an interval claims beyond 0 or 100 is not shown.
+    """
+    finite = [min(max(v, 0.0), 100.0) if share else v for v in values if math.isfinite(v)]
     if not finite:
         return None
     air = 0.05 * (max(finite) - min(finite)) or 0.5

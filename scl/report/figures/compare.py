@@ -68,7 +68,7 @@ def differences(facts: Facts) -> ArmRows:
 def draw_accuracies(shown: ArmRows) -> Figure:
     shapes, notes = line_at(shown.line, "teacher", vertical=True)
     x = axis("test accuracy, %")
-    return draw_rows(shown, x, shapes, notes, f"%{{x:.{shown.decimals}f}} %", [shown.line])
+    return draw_rows(shown, x, shapes, notes, f"%{{x:.{shown.decimals}f}} %", [shown.line], share=True)
 
 
 def draw_differences(shown: ArmRows) -> Figure:

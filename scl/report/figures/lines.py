@@ -87,7 +87,7 @@ def draw_lines(
         range=[-0.35, len(levels) - 0.65],
         showgrid=False,
     )
-    y = axis(y_title, range=span([*held, teacher, *([0.0] if zero else [])]))
+    y = axis(y_title, range=span([*held, teacher, *([0.0] if zero else [])], share=unit == "%"))
     return figure(data, height, xaxis=x, yaxis=y, shapes=shapes, annotations=notes)
 
 

@@ -49,11 +49,13 @@ def draw_rows(
     notes: list[dict[str, Any]],
     unit: str,
     also: list[float],
+    share: bool = False,
 ) -> Figure:
-    """unit: a hover template of x. also: values that the axis must hold beside the arms'."""
+    """unit: a hover template of x. also: values that the axis must hold beside the arms'.
+    share: x is a share in %, which ends at 0 and 100."""
     rows = shown.rows
     held = [v for r in rows if not r.off_scale for v in (r.value, r.low, r.high, *r.seeds.values())]
-    x["range"] = span([*also, *held])
+    x["range"] = span([*also, *held], share)
     aside = {"x": 0, "xref": "paper", "xanchor": "left", "showarrow": False}
     aside["font"] = {"color": "@soft", "size": 12}
     notes = notes + [

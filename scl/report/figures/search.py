@@ -54,6 +54,15 @@ class Course:
     frame: pd.DataFrame
     failed: int
 
+    @property
+    def span(self) -> list[float] | None:
+        """Of the axis: the better half of all trials, and nine tenths of the completed; bad ones would squeeze them."""
+        sign = 1.0 if self.objective.maximise else -1.0
+        value = sign * self.frame["value"]
+        done = value[self.frame["state"] == "completed"]
+        least = min([value.median(), *([done.quantile(0.1)] if len(done) else [])])
+        return span(self.frame["value"][value >= least])
+
 
 def course(facts: Facts) -> Course | None:
     if facts.searched.empty:
@@ -101,10 +110,7 @@ def draw_course(shown: Course) -> Figure:
             "line": {"color": "@ink", "width": 2, "shape": "hv"},
         }
     )
-    done = shown.frame.loc[shown.frame["state"] == "completed", "value"]
-    # The axis holds the better nine tenths of completed trials: one that diverged would squeeze all others.
-    held = done[done >= done.quantile(0.1)] if shown.objective.maximise else done[done <= done.quantile(0.9)]
-    y = axis(shown.objective.title, range=span(held))
+    y = axis(shown.objective.title, range=shown.span)
     return figure(data, 380, legend=len(data), xaxis=axis("trial", showgrid=False), yaxis=y)
 
 
@@ -139,7 +145,7 @@ def found_by_search(facts: Facts) -> dict[str, float]:
 
 def draw_winners(shown: ArmRows, found: Mapping[str, float]) -> Figure:
     drawn = draw_rows(
-        shown, axis("validation accuracy, %"), [], [], f"%{{x:.{shown.decimals}f}} %", list(found.values())
+        shown, axis("validation accuracy, %"), [], [], f"%{{x:.{shown.decimals}f}} %", list(found.values()), share=True
     )
     at = {row.arm: i for i, row in enumerate(shown.rows)}
     there = [arm for arm in found if arm in at]

@@ -149,4 +149,6 @@ def setting(fields: dict[str, Any]) -> str:
 
 
 def _words(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

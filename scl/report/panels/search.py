@@ -11,7 +11,6 @@ from scl.report.facts import Facts
 from scl.report.figures import importance as slices
 from scl.report.figures import search as figures
 from scl.report.figures.rows import ArmRows
-from scl.report.theme import span
 from scl.report.words import DASH, bare, listing, name_of, percent, plural, points
 
 MOST_SLICES = 16
@@ -35,7 +34,7 @@ def search(facts: Facts) -> Panel:
         "Each mark is a trial of the search, in the order of suggestion; the line is the best completed one so far. "
         f"It ends at {_value(aim, best['value'], facts)} (trial {best['number']:.0f}). That number is optimistic, as "
         f"it was picked as the best of {len(done):,}: the result of the search is what its winners do on fresh seeds. "
-        "The axis leaves out the worst tenth of the completed trials."
+        "The axis holds the better half of all trials, and nine tenths of the completed."
     )
     step = done[done["best"] != done["best"].shift()]
     rows = [
@@ -195,13 +194,12 @@ def _slices_plot(facts: Facts, parameters: list[slices.Parameter], total: int) -
     aim = figures.objectives(facts)[0]
     course = figures.course(facts)
     assert course is not None
-    done = course.frame.loc[course.frame["state"] == "completed", "value"]
-    held = done[done >= done.quantile(0.1)] if aim.maximise else done[done <= done.quantile(0.9)]
-    drawn = [slices.draw_slice(p, aim.title, span(held)) for p in parameters]
+    drawn = [slices.draw_slice(p, aim.title, course.span) for p in parameters]
     caption = (
         "The objective by each searched parameter, all trials. A cloud that is level does not depend on the parameter "
         "in this range; one that leans on an edge says that the range should be wider. Other parameters vary too, and "
-        "the sampler looks more often where it found good values. The axis leaves out the worst tenth."
+        "the sampler looks more often where it found good values. The axis holds the better half of all trials, and "
+        "nine tenths of the completed."
     )
     if total > len(parameters):
         caption += f" The first {len(parameters)} of {total} parameters are drawn."
