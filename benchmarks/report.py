@@ -6,7 +6,7 @@
 Shapes: few arms with many seeds, many arms with few seeds, and one search. Written: from Parquet on disk to
 report.html on disk, in a process that has imported the package. Interactive: from the start of the navigation to the
 end of the load event, all of the page's script with it; drawn: until every figure is.
-Measured on 2 cores of an AMD EPYC with 24 GB, Chromium without a GPU, others at work on the machine; see README.md.
+What was measured stands in docs/page.md.
 """
 
 from __future__ import annotations
