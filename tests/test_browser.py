@@ -32,7 +32,7 @@ ARMS = ["baseline", "kd", "channel", "spatial", "channel+spatial"]
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --hide-scrollbars --force-prefers-reduced-motion "
-    '--host-resolver-rules="MAP * ~NOTFOUND" --virtual-time-budget=60000'
+    '--host-resolver-rules="MAP * ~NOTFOUND" --virtual-time-budget=300000'
 )
 STORES: dict[str, Callable[[Path], Folder]] = {
     "plain": lambda f: make_store(f, ARMS, range(3), states={("kd", 2): "missing", ("spatial", 0): "failed"}),

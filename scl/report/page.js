@@ -79,9 +79,9 @@ if (plots.length) {
   const idle = window.requestIdleCallback ?? ((f) => setTimeout(f, 50));
   const next = () => {
     const div = plots.find((d) => !drawn.has(d));
-    if (div) draw(div).then(() => idle(next));
+    if (div) draw(div).then(() => idle(next, { timeout: 500 }));
   };
-  idle(next);
+  idle(next, { timeout: 500 });
 }
 addEventListener("resize", () => {
   for (const [div, narrow] of drawn) if (narrow !== div.clientWidth < narrowBelow) draw(div);
