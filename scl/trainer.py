@@ -93,7 +93,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class TrialEnded:
-    """A trial completed or failed. `metrics` are its columns of trials.parquet, as far as training knows them."""
+    """A trial completed, was pruned or failed. `metrics`: its columns of trials.parquet, as far as training knows."""
 
     trial_id: str
     metrics: dict[str, Any]
@@ -178,6 +178,7 @@ class Student:
         self.restarts = 0
         self.started = datetime.now(UTC).isoformat()
         self.failure: str | None = None
+        self.pruned = False
 
     @property
     def to_evaluate(self) -> bool:
@@ -186,7 +187,7 @@ class Student:
 
     @property
     def finished(self) -> bool:
-        return self.failure is not None or self.epoch >= self.config.epochs
+        return self.failure is not None or self.pruned or self.epoch >= self.config.epochs
 
     def guarded(self, work: Callable[[], None], where: str) -> None:
         """Run a part of this student's work; what it raises ends this trial alone."""
@@ -323,7 +324,7 @@ class Student:
         last = self.history[-1] if self.history else {}
         images = self.epoch * len(data.train.labels)
         metrics: dict[str, Any] = {
-            "state": "completed" if self.failure is None else "failed",
+            "state": "failed" if self.failure is not None else "pruned" if self.pruned else "completed",
             "error": self.failure,
             "val_acc": last.get("val_acc"),
             "test_acc": last.get("test_acc"),
@@ -345,6 +346,8 @@ class Student:
         if self.failure is not None or logits is None:
             return TrialEnded(self.trial.id, metrics, self.history)
         metrics |= final_metrics(logits, data.test.labels, teacher.test_logits if teacher else None)
+        if self.pruned:
+            return TrialEnded(self.trial.id, metrics, self.history)
         weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
         return TrialEnded(self.trial.id, metrics, self.history, weights, logits.cpu())
 
@@ -392,6 +395,7 @@ def train_cohort(
     device: torch.device,
     deterministic: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    prune: Callable[[str, int, Mapping[str, Any]], bool] = lambda trial_id, epoch, row: False,
 ) -> Iterator[Event]:
     """Train trials of one seed and one batch size side by side; yields what happens, as it happens.
 
@@ -401,6 +405,8 @@ def train_cohort(
     Args:
         data: on the CPU or the device. teacher: None where no trial has a transfer loss (agreement with the
             teacher is then left out).
+        prune: asked for each trial after each epoch but its last, once that epoch's event has been taken, with the
+            trial's id, the epoch and its row; true ends this trial there, and the others go on.
     """
     if len({(t.seed, t.config.batch_size, t.config.augment, t.config.precision) for t in trials}) != 1:
         raise ValueError("trials of a cohort share seed, batch size, augmentation and precision: one stream of batches")
@@ -459,6 +465,8 @@ def train_cohort(
             student.guarded(partial(student.end_epoch, sizes, parts), f"epoch {epoch}")
             if student.epoch == epoch:
                 yield EpochDone(student.trial.id, student.history[-1])
+                if not student.finished:
+                    student.pruned = prune(student.trial.id, epoch, student.history[-1])
                 if student.finished:
                     yield student.ended(data, logits["test"][student], teacher, len(trials))
                 else:
