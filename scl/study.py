@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scl.config import RESULTS_VERSION, Config, UserError, requested, sha256, unknown
+from scl.config import RESULTS_VERSION, Config, UserError, requested, sha256, unknown, with_params
+from scl.designs import Design, as_design
+from scl.space import Search
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ class Setting:
 class Study:
     """A question and the trials that answer it.
 
-    arms: name → the fields that it changes in `base`. baseline: the arm that all are compared with.
-    settings: data set name → what changes there.
+    arms: name → what it changes in `base`: fields, or parameters such as `weight.kd`; written out or by
+    `scl.designs`. baseline: the arm that all are compared with. settings: data set name → what changes there.
+    search: a search whose winners are run beside the arms, on fresh seeds.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Study:
     baseline: str = "baseline"
     seeds: int = 3
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    search: Search | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name):
@@ -65,22 +69,71 @@ class Study:
             wrong = [unknown("arm", name, self.arms) for name in only if name not in self.arms]
             if wrong:
                 raise UserError("; ".join(wrong))
-        setting = self.settings.get(data, Setting())
-        base = self.base.replace(**{**setting.student, **student})
-        arms = {}
+        base = self.base_on(data, student)
+        arms, wrong = {}, []
         for name, changes in self.arms.items():
             if only is None or name in only or name == self.baseline:
                 try:
-                    arms[name] = base.replace(**changes)
+                    arms[name] = with_params(base, changes)
                 except UserError as error:
-                    raise UserError(f"arm {name!r}: {error}") from None
-        seen: dict[str, str] = {}
-        for name, config in arms.items():
-            twin = seen.setdefault(sha256(requested(config)), name)
-            if twin != name:
-                raise UserError(f"arms {twin!r} and {name!r} are one configuration: {requested(config)}; remove one")
-        guide = self.teacher.replace(**{"epochs": base.epochs, **setting.teacher, **teacher})
+                    wrong.append(f"arm {name!r}: {error}")
+        if wrong:
+            raise UserError("\n".join(wrong))
+        self.refuse_twins({name: sha256(effective(config)) for name, config in arms.items()})
+        if self.search is not None:
+            self.search.check(self.searched(base))
+        guide = self.teacher.replace(**{"epochs": base.epochs, **self.settings.get(data, Setting()).teacher, **teacher})
         return arms, guide
+
+    @property
+    def design(self) -> Design:
+        return as_design(self.arms)
+
+    def searched(self, base: Config) -> Config:
+        """What a search starts from: the base with the search's template on it."""
+        assert self.search is not None
+        try:
+            return with_params(base, self.search.template)
+        except UserError as error:
+            raise UserError(f"the search's template: {error}") from None
+
+    def base_on(self, data: str, student: Mapping[str, Any]) -> Config:
+        """The base configuration for a data set, with flags applied on top."""
+        return self.base.replace(**{**self.settings.get(data, Setting()).student, **student})
+
+    def refuse_twins(self, identity: Mapping[str, str]) -> None:
+        """Raises UserError where two arms come to the same; `identity`: arm → what it comes to.
+
+        Where the two differ in one factor alone, that factor changes nothing, and is named.
+        """
+        seen: dict[str, str] = {}
+        for arm, same in identity.items():
+            twin = seen.setdefault(same, arm)
+            if twin == arm:
+                continue
+            one, two = (self.design.levels.get(a, {}) for a in (twin, arm))
+            apart = [f for f in one if f in two and one[f] != two[f]]
+            factor = f"; factor {apart[0]!r} changes nothing between them" if len(apart) == 1 else ""
+            raise UserError(f"arms {twin!r} and {arm!r} are one configuration{factor}; change or remove one")
+
+
+def effective(config: Config) -> dict[str, Any]:
+    """`requested` without what has no effect: configurations that agree in this train the same network."""
+    plain = requested(config)
+    if config.self_taught == 0:
+        plain.pop("self_taught_at", None)
+    if config.schedule != "multistep":
+        plain.pop("milestones", None)
+        plain.pop("lr_decay", None)
+    if config.ce == 0:
+        plain.pop("label_smoothing", None)
+    terms = {name: term for name, term in plain.pop("losses", {}).items() if term["weight"] > 0}
+    for term in terms.values():
+        if term.get("warmup", 0) <= 1:
+            term.pop("warmup", None)
+        if term.get("end", 0) >= config.epochs:
+            term.pop("end", None)
+    return {**plain, **({"losses": terms} if terms else {})}
 
 
 @dataclass(frozen=True)
@@ -102,15 +155,17 @@ def teacher_id(config: Config, seed: int, data: str) -> str:
 
 def cells(arms: Mapping[str, Config], seeds: Sequence[int], data: str, teacher: Callable[[int], str]) -> list[Cell]:
     """Every arm at every seed, seeds as paired blocks. `data` is a fingerprint, `teacher` gives a seed's teacher id."""
+    asked = {arm: requested(config) for arm, config in arms.items()}
+    config_ids = {arm: sha256(plain) for arm, plain in asked.items()}
     return [
         Cell(
             arm=arm,
             seed=seed,
             config=config,
-            config_id=sha256(requested(config)),
+            config_id=config_ids[arm],
             trial_id=sha256(
                 {
-                    "config": requested(config),
+                    "config": asked[arm],
                     "seed": seed,
                     "data": data,
                     "teacher": teacher(seed),
