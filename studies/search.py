@@ -1,0 +1,43 @@
+"""Which loss weights, temperature, self-taught neurons and learning rate are best, and is the winner real?
+
+uv run studies/search.py
+uv run studies/search.py --trials 200 --storage postgresql+psycopg://USER:PASSWORD@HOST/DB
+"""
+
+from scl.cli import main
+from scl.config import Config, Term
+from scl.space import Choice, Float, Search
+from scl.study import Setting, Study
+
+DEEP = (1, 2, 3)
+
+STUDY = Study(
+    name="search",
+    question="Which loss weights, temperature, self-taught neurons and learning rate are best, and is the winner real?",
+    base=Config(student="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
+    teacher=Config(student="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
+    arms={"baseline": {}},
+    seeds=5,
+    search=Search(
+        space={
+            "weight.kd": Float(0.03, 10.0, log=True),
+            "kd.temperature": Float(1.0, 16.0, log=True),
+            "weight.channel": Float(0.01, 10.0, log=True),
+            "weight.spatial": Float(0.01, 10.0, log=True),
+            "self_taught": Choice((0, 4, 8, 16, 32)),
+            "lr": Float(0.01, 0.2, log=True),
+        },
+        template={"losses": {"kd": 1.0, "channel": Term(0.3, layers=DEEP), "spatial": Term(0.3, layers=DEEP)}},
+        trials=40,
+        winners=3,
+    ),
+    settings={
+        "digits": Setting(
+            student={"width": 0.125, "epochs": 15, "batch_size": 64},
+            teacher={"width": 0.25, "epochs": 40, "batch_size": 64},
+        ),
+    },
+)
+
+if __name__ == "__main__":
+    main(STUDY)
