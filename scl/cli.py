@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scl.config import MODELS, PRECISIONS, RECIPES, UserError, unknown
+from scl.config import MODELS, PRECISIONS, TORCHVISION, UserError, unknown
+from scl.recipes import RECIPES
 from scl.study import Study
 
 PILOT_SEEDS = 5  # the fewest from which a spread can be told
@@ -39,8 +40,9 @@ class Options:
     device: str
     deterministic: bool
     split_seed: int
-    val: float
+    val_share: float | None
     teacher: str | None
+    teacher_layers: tuple[str, ...] | None
     teacher_per_seed: bool
     cohort_size: int | None
     gpus_per_trial: float | None
@@ -59,8 +61,23 @@ class Options:
     start_from: str | None = None
     fix: Mapping[str, str] | None = None
 
+    @property
+    def val(self) -> float:
+        """Share held out: as the flag says, else as the recipe, else 0.1."""
+        return self.val_share if self.val_share is not None else RECIPES[self.recipe].val if self.recipe else 0.1
+
+    @property
+    def published(self) -> Mapping[str, Mapping[str, Any]]:
+        """The recipe's own setting of arms that are named after a loss."""
+        return RECIPES[self.recipe].arms if self.recipe else {}
+
+    @property
+    def teacher_file(self) -> str | None:
+        """The checkpoint to use, where --teacher names one and not a model of torchvision."""
+        return None if self.teacher is None or self.teacher.startswith(TORCHVISION) else self.teacher
+
     def student_changes(self) -> dict[str, Any]:
-        changes: dict[str, Any] = dict(RECIPES[self.recipe]) if self.recipe else {}
+        changes: dict[str, Any] = dict(RECIPES[self.recipe].fields) if self.recipe else {}
         named = {
             "student": self.student,
             "width": self.width,
@@ -68,14 +85,18 @@ class Options:
             "batch_size": self.batch_size,
             "lr": self.lr,
             "precision": self.precision,
+            "teacher_layers": self.teacher_layers,
         }
         return changes | {k: v for k, v in named.items() if v is not None}
 
     def teacher_changes(self) -> dict[str, Any]:
-        recipe = dict(RECIPES[self.recipe]) if self.recipe else {}
+        recipe = dict(RECIPES[self.recipe].fields) if self.recipe else {}
         recipe.pop("epochs", None)  # as many as the students, unless --teacher-epochs says otherwise
+        recipe.pop("tap", None)  # where maps are taken is the students' affair: it changes no teacher
+        hub = self.teacher if self.teacher and self.teacher_file is None else None
         named = {
-            "student": self.teacher_model,
+            "student": hub or self.teacher_model,
+            "pretrained": True if hub else None,
             "width": self.teacher_width,
             "epochs": self.teacher_epochs,
             "precision": self.precision,
@@ -129,6 +150,17 @@ def _cohort_size(text: str) -> int | None:
         raise argparse.ArgumentTypeError(f"must be 'auto' or a whole number of 1 or more, got {text!r}") from None
 
 
+def _model(text: str) -> str:
+    # Which models torchvision has is asked when one is built: importing it here would slow every start.
+    if not text.startswith(TORCHVISION) and text not in MODELS:
+        raise argparse.ArgumentTypeError(unknown("model", text, (*MODELS, f"{TORCHVISION}NAME")))
+    return text
+
+
+def _paths(text: str) -> tuple[str, ...]:
+    return tuple(path.strip() for path in text.split(",") if path.strip())
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
@@ -144,23 +176,42 @@ def _assignments(text: str) -> dict[str, str]:
 
 
 def parser(study: Study) -> argparse.ArgumentParser:
-    model = _one_of("model", MODELS)
+    asked_for = f" Only when asked for: {', '.join(study.asked_for)}." if study.asked_for else ""
     p = argparse.ArgumentParser(
         description=study.question,
-        epilog="Arms: " + ", ".join(study.arms) + ". Exit codes: 0 all trials done, 1 some failed, 2 bad arguments, "
-        "3 time budget reached, 130 interrupted.",
+        epilog=f"Arms: {', '.join(a for a in study.arms if a not in study.asked_for)}.{asked_for} Exit codes: 0 all "
+        "trials done, 1 some failed, 2 bad arguments, 3 time budget reached, 130 interrupted.",
         allow_abbrev=False,
     )
     g = p.add_argument_group("what to study")
     g.add_argument(
-        "--arms", type=_names, metavar="A,B", help="only these arms; the baseline always runs (default: all)"
+        "--arms",
+        type=_names,
+        metavar="A,B",
+        help="only these arms; the baseline always runs (default: all that need not be asked for)",
     )
     g.add_argument("--seeds", type=_whole(1), metavar="N", help=f"seeds 0 to N-1 (default: {study.seeds})")
-    g.add_argument("--student", type=model, metavar="NAME", help=f"student network (default: {study.base.student})")
+    g.add_argument("--student", type=_model, metavar="NAME", help=f"student network (default: {study.base.student})")
     g.add_argument("--width", type=_number(0), metavar="F", help="factor on the student's channels")
-    g.add_argument("--teacher-model", type=model, metavar="NAME", help=f"default: {study.teacher.student}")
+    g.add_argument(
+        "--teacher-model",
+        type=_model,
+        metavar="NAME",
+        help=f"a student's name or {TORCHVISION}NAME (default: {study.teacher.student})",
+    )
     g.add_argument("--teacher-width", type=_number(0), metavar="F", help="factor on the teacher's channels")
-    g.add_argument("--teacher", metavar="PATH", help="use this checkpoint (safetensors or a state dict), train none")
+    g.add_argument(
+        "--teacher",
+        metavar="PATH",
+        help=f"use this checkpoint (safetensors or a state dict), train none; or {TORCHVISION}NAME: torchvision's "
+        "weights, fine-tuned by the teacher's recipe unless their classes are those of the data",
+    )
+    g.add_argument(
+        "--teacher-layers",
+        type=_paths,
+        metavar="A,B",
+        help="module paths of a torchvision teacher's guided layers, as in layer2,layer3 (default: found by stage)",
+    )
     g.add_argument("--teacher-per-seed", action="store_true", help="a teacher for each seed, not one for the study")
 
     g.add_argument(
@@ -198,7 +249,13 @@ def parser(study: Study) -> argparse.ArgumentParser:
     )
     g.add_argument("--label", metavar="COLUMN", help="label column, where a Parquet folder has several")
     g.add_argument("--limit", type=_whole(1), metavar="N", help="N training images, stratified (default: all)")
-    g.add_argument("--val", type=_number(0, 1, True), default=0.1, metavar="F", help="share held out (default: 0.1)")
+    g.add_argument(
+        "--val",
+        type=_number(0, 1, True),
+        dest="val_share",
+        metavar="F",
+        help="share held out (default: 0.1, or the recipe's)",
+    )
     g.add_argument("--split-seed", type=_whole(0), default=0, metavar="N", help="seed of the split (default: 0)")
 
     g = p.add_argument_group("how to train")
@@ -206,7 +263,8 @@ def parser(study: Study) -> argparse.ArgumentParser:
         "--recipe",
         type=_one_of("recipe", tuple(RECIPES)),
         metavar="NAME",
-        help=f"one of {', '.join(RECIPES)}",
+        help=f"one of {', '.join(RECIPES)}; crd is the published one for CIFAR-100, with its weights for arms that "
+        "are named after a loss",
     )
     g.add_argument("--epochs", type=_whole(1), metavar="N", help="epochs of the students")
     g.add_argument(
@@ -298,7 +356,9 @@ def _run(study: Study, options: Options) -> int:
     if options.fix and study.search is not None:
         study = replace(study, search=study.search.without(options.fix))
     # Names first: a mistyped arm is answered before torch and Ray are imported.
-    arms, _ = study.resolve(options.data, options.arms, options.student_changes(), options.teacher_changes())
+    arms, _ = study.resolve(
+        options.data, options.arms, options.student_changes(), options.teacher_changes(), options.published
+    )
     check_interval(list(arms), options.between, options.interval, study.search is not None)
     if options.interval is not None:
         options = replace(options, seeds=max(PILOT_SEEDS, options.seeds or study.seeds))

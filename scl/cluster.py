@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from scl import results
@@ -23,6 +24,7 @@ from scl.progress import Progress
 from scl.search import Dialogue
 from scl.storage import Folder
 
+INSTALLED = {"site-packages", "dist-packages"}  # folders whose modules workers have too
 MAX_FAILURES = 3  # of a worker, before its cohort's unfinished trials count as failed
 
 
@@ -50,10 +52,27 @@ def ray_session(options: Options) -> Iterator[None]:
     else:
         package = str(Path(__file__).parent)
         ray.init(address=options.address, runtime_env={"py_modules": [package]}, **quiet)
+    for module in modules_of_the_study():
+        ray.cloudpickle.register_pickle_by_value(module)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def modules_of_the_study() -> list[ModuleType]:
+    """Modules that were imported from the study's own folder: workers have never seen them, so what a study file
+    uses of them, such as a loss, travels by value, as what the study file itself defines does."""
+    package, folder = Path(__file__).parent, Path(sys.argv[0]).resolve().parent
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not file or name == "__main__" or name.partition(".")[0] in sys.stdlib_module_names:
+            continue
+        path = Path(file).resolve()
+        if folder in path.parents and package not in path.parents and not INSTALLED & set(path.parts):
+            found.append(module)
+    return found
 
 
 def _no_cluster(address: str, reason: str) -> str:
@@ -95,7 +114,7 @@ def train_on_ray(
     from ray import tune
 
     world = replace(plan.world, jobs={**plan.world.jobs, **jobs})
-    progress = Progress(title, labels, {i: world.jobs[i].config.epochs for i in labels})
+    progress = Progress(title, labels, {i: world.jobs[i].config.total_epochs for i in labels})
     slots = slots_of_cluster(plan)
     if jobs and plan.options.cohort_size is None and slots != plan.slots:
         # On a cluster the slots are known only now.
@@ -123,7 +142,7 @@ def search_on_ray(plan: Plan, stop: Callable[[], bool], title: str, dialogue: Di
             jobs.update(new)
             ray.get(desk.put.remote(new))
             for cell in batch:
-                progress.add(cell.trial_id, f"search · trial {dialogue.numbers[cell.trial_id]}", cell.config.epochs)
+                progress.add(cell.trial_id, dialogue.label(cell), cell.config.total_epochs)
         return [cell.trial_id for cell in batch]
 
     how = {"search_alg": trainable.Suggest(dialogue, ask, desk, stop), "num_samples": -1}

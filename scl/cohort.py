@@ -22,12 +22,16 @@ TEACHER_FILE = "teacher.safetensors"
 
 @dataclass(frozen=True)
 class Job:
-    """A trial to train and the columns of its row that are known beforehand; a teacher has none."""
+    """A trial to train and the columns of its row that are known beforehand; a teacher has none.
+
+    weights: what to start from, where not from random ones.
+    """
 
     config: Config
     seed: int
     teacher_id: str | None = None
     columns: Mapping[str, Any] | None = None
+    weights: Mapping[str, torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,9 @@ def execute(
         if found is None:
             raise UserError(f"teacher {teacher_id[:12]} is missing from {world.out / 'teachers'}; run the study again")
         teacher = found[0]
-    trials = [Trial(i, job.config, job.seed, world.files(i), job.columns is not None) for i, job in jobs.items()]
+    trials = [
+        Trial(i, job.config, job.seed, world.files(i), job.columns is not None, job.weights) for i, job in jobs.items()
+    ]
     for event in trainer.train_cohort(
         trials, data_of(world), teacher, torch.device(world.device), world.deterministic, stop, prune
     ):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Raised by hand when a change of code changes numbers: it is part of every trial's id.
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 
 # Every transfer loss by name, with its options and their defaults.
 LOSSES: dict[str, dict[str, Any]] = {
@@ -39,30 +39,33 @@ LOSSES: dict[str, dict[str, Any]] = {
     "dist": {"temperature": 1.0, "beta": 1.0, "gamma": 1.0},
 }
 
-MODELS = tuple(f"plain{layers}" for layers in (3, 5, 7, 9, 11, 13, 15, 17))
-
-# Named recipes, fields of Config. `crd`: the published CIFAR-100 recipe (Tian et al., ICLR 2020), to be run with
-# `--val 0`; `short`: a laptop's.
-RECIPES: dict[str, dict[str, Any]] = {
-    "crd": {
-        "epochs": 240,
-        "batch_size": 64,
-        "lr": 0.05,
-        "momentum": 0.9,
-        "nesterov": False,
-        "weight_decay": 5e-4,
-        "schedule": "multistep",
-        "milestones": (150, 180, 210),
-        "lr_decay": 0.1,
-        "warmup_epochs": 0,
-    },
-    "short": {"epochs": 30, "batch_size": 128, "lr": 0.1, "schedule": "cosine", "warmup_epochs": 1},
-}
+MODELS = (
+    *(f"plain{layers}" for layers in (3, 5, 7, 9, 11, 13, 15, 17)),
+    *(f"vgg{layers}" for layers in (8, 11, 13, 16, 19)),
+    *(f"resnet{layers}" for layers in (8, 14, 20, 32, 44, 56, 110)),
+    "resnet8x4",
+    "resnet32x4",
+    "wrn_16_1",
+    "wrn_16_2",
+    "wrn_40_1",
+    "wrn_40_2",
+)
+# Before the name of any classification model of torchvision. Which names exist is asked when one is built.
+TORCHVISION = "torchvision:"
 
 SCHEDULES = ("cosine", "multistep")
 AUGMENTATIONS = ("auto", "crop+flip", "crop", "none")
 PRECISIONS = ("auto", "fp32", "bf16")
-SELF_TAUGHT_PLACES = ("layers", "penultimate")
+SELF_TAUGHT_PLACES = ("layers", "penultimate", "branch")
+SELF_TAUGHT_SOURCES = ("added", "taken")
+GUIDED = ("first", "all")
+CONNECTORS = ("auto", "always")
+TAPS = ("relu", "bn", "block")
+STAGES = ("train", "pretrain")
+# What trials of a cohort share, beside their seed: one stream of batches and one teacher forward.
+SHARED_IN_COHORT = ("batch_size", "augment", "precision", "tap", "teacher_layers")
+# What a loss compares: logits, the pooled last guided map, guided maps one by one, or neighbouring pairs of them.
+FEEDS = ("maps", "pairs", "embedding", "logits")
 
 
 class UserError(Exception):
@@ -83,16 +86,20 @@ class Term:
 
     weight: factor of the term. layers: guided layers it compares, 0 the shallowest, negative from the deepest
     (None: the published choice of that loss). warmup: epochs over which the weight ramps up linearly.
-    end: last epoch of the term (None: never ends). loss: a name of LOSSES, or a function
-    ``(student, teacher) -> scalar`` of feature maps; None: the name under which the term stands.
-    options: keyword options of the loss.
+    end: last epoch of the term (None: never ends). stage: `train`, or `pretrain`: the epochs before it, in which
+    only such terms train (Config.pretrain_epochs); warmup and end count from the first epoch of the stage.
+    loss: a name of LOSSES, or a function ``(student, teacher) -> scalar``; None: the name under which the term
+    stands. compares: what an own function is given, one of FEEDS: feature maps (B, C, H, W) of each layer, pairs
+    of neighbouring maps, embeddings (B, D) or logits (B, K). options: keyword options of the loss.
     """
 
     weight: float
     layers: tuple[int, ...] | None = None
     warmup: int = 0
     end: int | None = None
+    stage: str = "train"
     loss: str | Callable[..., Any] | None = None
+    compares: str = "maps"
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -106,6 +113,12 @@ def _term_problems(name: str, term: Term) -> list[str]:
     elif isinstance(term.loss, str):
         valid = LOSSES[term.loss]
         problems += [f"{where}: {unknown('option', o, valid or ['(none)'])}" for o in term.options if o not in valid]
+    if term.stage not in STAGES:
+        problems.append(f"{where}: {unknown('stage', term.stage, STAGES)}")
+    if term.compares not in FEEDS:
+        problems.append(f"{where}: {unknown('compares', term.compares, FEEDS)}")
+    elif term.compares != "maps" and not callable(term.loss):
+        problems.append(f"{where}: compares is for a loss of your own, the losses of scl know what they compare")
     for label, number in (("weight", term.weight), *term.options.items()):
         if isinstance(number, float) and not math.isfinite(number):
             problems.append(f"{where}: {label} must be finite, got {number}")
@@ -120,18 +133,38 @@ def _term_problems(name: str, term: Term) -> list[str]:
 
 @dataclass(frozen=True)
 class Config:
-    """One resolved configuration: everything but the seed, the data and the teacher that moves numbers."""
+    """One resolved configuration: everything but the seed, the data and the teacher that moves numbers.
+
+    student: a name of MODELS, or `torchvision:NAME`. pretrained: start from torchvision's default weights.
+    self_taught: k for every guided layer, or one k a guided layer. self_taught_at: every guided layer (`layers`),
+    the deepest (`penultimate`), or a narrow network beside the student that only its classifier hears (`branch`).
+    self_taught_from: channels `added` to a layer's C, or `taken` from them, so that C − k are guided.
+    guided: transfer losses see the `first` C channels of a layer, or `all` C + k (a control).
+    tap: where a guided map is taken: after the `relu`, before it (`bn`), or what a stage's last `block` puts out,
+    which differs in the wrn family alone (nothing normalised there; common public code takes it so).
+    connector: 1×1 convolution and BN on the student where a loss needs equal channels and they differ (`auto`), or
+    wherever a loss needs equal channels (`always`).
+    teacher_layers: module paths of a torchvision teacher's guided layers; empty finds them by stage.
+    pretrain_epochs: epochs at a constant rate before `epochs`, in which terms of the stage `pretrain` alone train.
+    """
 
     # the network
     student: str = "plain5"
     width: float = 1.0
-    self_taught: int = 0
+    self_taught: int | tuple[int, ...] = 0
     self_taught_at: str = "layers"
+    self_taught_from: str = "added"
+    pretrained: bool = False
     # the objective: ce × cross-entropy + Σ weight × transfer loss
     ce: float = 1.0
     losses: Mapping[str, Term] = field(default_factory=dict)
     label_smoothing: float = 0.0
+    guided: str = "first"
+    tap: str = "relu"
+    connector: str = "auto"
+    teacher_layers: tuple[str, ...] = ()
     # the recipe
+    pretrain_epochs: int = 0
     epochs: int = 30
     batch_size: int = 128
     lr: float = 0.1
@@ -159,7 +192,9 @@ class Config:
             for name, term in losses.items()
         }
         object.__setattr__(self, "losses", losses)
-        object.__setattr__(self, "milestones", tuple(self.milestones))
+        for name in ("milestones", "teacher_layers", "self_taught"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         problems = self._coerce_scalars()
         if not problems:
             problems = self._problems()
@@ -181,13 +216,27 @@ class Config:
                 problems.append(f"{f.name} must be a whole number, got {value!r}")
             elif f.type in ("str", "bool") and type(value).__name__ != f.type:
                 problems.append(f"{f.name} must be of type {f.type}, got {value!r}")
+        counts = self.self_taught if isinstance(self.self_taught, tuple) else (self.self_taught,)
+        if not counts or any(isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= 65536 for k in counts):
+            problems.append(
+                f"self_taught must be a whole number of 0 to 65536, or one a layer, got {self.self_taught!r}"
+            )
+        if not isinstance(self.milestones, tuple) or any(type(m) is not int for m in self.milestones):
+            problems.append(f"milestones must be whole numbers, got {self.milestones!r}")
+        if not isinstance(self.teacher_layers, tuple) or any(type(p) is not str for p in self.teacher_layers):
+            problems.append(f"teacher_layers must be a list of module paths, got {self.teacher_layers!r}")
         return problems
 
     def _problems(self) -> list[str]:
         problems = []
+        if not self.student.startswith(TORCHVISION) and self.student not in MODELS:
+            problems.append(unknown("student", self.student, (*MODELS, f"{TORCHVISION}NAME")))
         for name, valid in (
-            ("student", MODELS),
             ("self_taught_at", SELF_TAUGHT_PLACES),
+            ("self_taught_from", SELF_TAUGHT_SOURCES),
+            ("guided", GUIDED),
+            ("tap", TAPS),
+            ("connector", CONNECTORS),
             ("schedule", SCHEDULES),
             ("augment", AUGMENTATIONS),
             ("precision", PRECISIONS),
@@ -196,7 +245,6 @@ class Config:
                 problems.append(unknown(name, getattr(self, name), valid))
         for name, low, open_below, high in (
             ("width", 0.0, True, 64.0),
-            ("self_taught", 0, False, 65536),
             ("ce", 0.0, False, math.inf),
             ("label_smoothing", 0.0, False, 1.0),
             ("epochs", 1, False, 100_000),
@@ -206,20 +254,48 @@ class Config:
             ("weight_decay", 0.0, False, math.inf),
             ("lr_decay", 0.0, True, 1.0),
             ("warmup_epochs", 0, False, 100_000),
+            ("pretrain_epochs", 0, False, 100_000),
         ):
             value = getattr(self, name)
             if not math.isfinite(value) or value < low or (open_below and value == low) or value > high:
                 rule = f"above {low:g}" if open_below else f"{low:g} or more"
                 bound = "" if math.isinf(high) else f" and at most {high:g}"
                 problems.append(f"{name} must be finite, {rule}{bound}, got {value}")
-        if self.ce == 0 and not self.losses:
-            problems.append("an objective needs a term: ce is 0 and losses is empty")
+        stages = {term.stage for term in self.losses.values() if term.weight > 0}
+        problems += self._stages_without_a_term()
+        if (self.pretrain_epochs > 0) != ("pretrain" in stages):
+            problems.append(
+                "a loss with stage='pretrain' needs pretrain_epochs of 1 or more, and those need such a loss; "
+                f"got {self.pretrain_epochs} epochs and {'one' if 'pretrain' in stages else 'none'}"
+            )
+        if self.pretrained and not self.student.startswith(TORCHVISION):
+            problems.append(f"pretrained is for {TORCHVISION}NAME, got {self.student!r}")
+        if self.student.startswith(TORCHVISION) and (self.self_taught != 0 or self.width != 1):
+            problems.append(f"{self.student}: a model of torchvision has no width factor and no self-taught neurons")
+        if self.self_taught_at == "penultimate" and isinstance(self.self_taught, tuple):
+            problems.append(f"self_taught_at 'penultimate' is one layer: one whole number, got {self.self_taught}")
+        if self.self_taught_from == "taken" and self.self_taught_at == "branch":
+            problems.append("self_taught_from 'taken' and self_taught_at 'branch' exclude each other")
         if self.nesterov and self.momentum == 0:
             problems.append("nesterov needs a momentum above 0, got 0.0")
         if self.schedule == "multistep" and not self.milestones:
             problems.append("schedule 'multistep' needs milestones, the epochs after which lr is decayed")
         if list(self.milestones) != sorted(set(self.milestones)) or any(m < 1 for m in self.milestones):
             problems.append(f"milestones must be rising epochs from 1, got {self.milestones}")
+        return problems
+
+    def _stages_without_a_term(self) -> list[str]:
+        """Every epoch needs something to train on."""
+        problems = []
+        for stage, epochs in (("train", self.epochs), ("pretrain", self.pretrain_epochs)):
+            terms = [t for t in self.losses.values() if isinstance(t.weight, float) and t.weight > 0]
+            ends = [epochs if t.end is None else t.end for t in terms if t.stage == stage]
+            if (stage == "pretrain" or self.ce == 0) and max(ends, default=0) < epochs:
+                ce = "ce is 0 and " if stage == "train" else ""
+                problems.append(
+                    f"an objective needs a term in every epoch: {ce}no loss of the stage {stage!r} has a weight "
+                    f"after epoch {max(ends, default=0)} of {epochs}"
+                )
         return problems
 
     def replace(self, **changes: Any) -> Config:
@@ -231,8 +307,12 @@ class Config:
         return dataclasses.replace(self, **changes)
 
     @property
-    def needs_teacher(self) -> bool:
-        return any(term.weight > 0 for term in self.losses.values())
+    def total_epochs(self) -> int:
+        return self.pretrain_epochs + self.epochs
+
+    @property
+    def has_self_taught(self) -> bool:
+        return bool(self.self_taught if isinstance(self.self_taught, int) else any(self.self_taught))
 
 
 def requested(config: Config) -> dict[str, Any]:
@@ -248,16 +328,12 @@ def requested(config: Config) -> dict[str, Any]:
 
 def _requested_term(name: str, term: Term) -> dict[str, Any]:
     out: dict[str, Any] = {"weight": term.weight}
-    for f in ("layers", "warmup", "end"):
+    for f in ("layers", "warmup", "end", "stage", "compares"):
         value = getattr(term, f)
         if value != getattr(Term, f):
             out[f] = value
     if callable(term.loss):
-        # A user's own loss is its source: a changed function is another trial.
-        out["loss"] = {
-            "function": term.loss.__qualname__,
-            "sha256": hashlib.sha256(inspect.getsource(term.loss).encode()).hexdigest(),
-        }
+        out["loss"] = _identity(name, term.loss)
         defaults: Mapping[str, Any] = {}
     else:
         if term.loss != name:
@@ -273,12 +349,33 @@ def _requested_term(name: str, term: Term) -> dict[str, Any]:
     return out
 
 
+def _identity(name: str, function: Callable[..., Any]) -> dict[str, str]:
+    """A user's own loss is its source: a changed function is another trial.
+
+    What the source does not show would make two losses one trial, so it is refused: no source (an interactive
+    session), and values caught from an enclosing function, which belong in the term's options.
+    """
+    caught = getattr(function, "__closure__", None)
+    if caught and any(not callable(cell.cell_contents) for cell in caught):
+        names = ", ".join(function.__code__.co_freevars)
+        raise UserError(f"loss {name!r} reads {names} of an enclosing function; pass such values as options={{…}}")
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        raise UserError(
+            f"loss {name!r}: the source of {function!r} cannot be read; define it with `def` or `class` in a file"
+        ) from None
+    return {"function": function.__qualname__, "sha256": hashlib.sha256(source.encode()).hexdigest()}
+
+
 def params(config: Config) -> dict[str, int | float | str | bool]:
     """The configuration as flat, typed columns: `width`, `lr`, …, `weight.kd`, `kd.temperature`."""
     flat: dict[str, int | float | str | bool] = {}
     for f in dataclasses.fields(config):
         value = getattr(config, f.name)
-        if f.name != "losses":
+        if f.name == "self_taught" and isinstance(value, tuple):
+            flat["self_taught_by_layer"] = "/".join(map(str, value))
+        elif f.name != "losses":
             flat[f.name] = "/".join(map(str, value)) if isinstance(value, tuple) else value
     for name, term in config.losses.items():
         flat[f"weight.{name}"] = term.weight

@@ -91,19 +91,19 @@ def estimate(
 
     def seconds(cohort: Sequence[Cell]) -> float:
         own = sum(earlier[c.config_id] if c.config_id in earlier else timed[c.config_id] for c in cohort)
-        guided = max((c.config.epochs for c in cohort if c.config_id not in earlier), default=0)
+        guided = max((c.config.total_epochs for c in cohort if c.config_id not in earlier), default=0)
         return own + forward * guided * _steps(plan, cohort[0].config)
 
     spent = [seconds(cohort) for cohort in chosen]
     if to_search:
         batch = plan.options.cohort_size or (plan.study.search.batch if plan.study.search else 1)
         config = configs["search"]
-        each = earlier.get("search") or timed["search"] + forward * config.epochs * _steps(plan, config) / batch
+        each = earlier.get("search") or timed["search"] + forward * config.total_epochs * _steps(plan, config) / batch
         spent += [each * batch] * (to_search // batch) + [each * (to_search % batch)]
     guide = plan.teacher
     teachers = 0.0
     if not teacher_ready:
-        teachers = 3.0 * forward * _steps(plan, guide) * guide.epochs * len(set(plan.teacher_ids.values()))
+        teachers = 3.0 * forward * _steps(plan, guide) * guide.total_epochs * len(set(plan.teacher_ids.values()))
     source = " and ".join(
         [f"earlier trials of {len(earlier)} configurations"] * bool(earlier)
         + [f"a few steps of {min(len(unknown), len(timed))} configurations, timed here just now"] * bool(unknown)
@@ -157,7 +157,7 @@ def _timed(plan: Plan, configs: Mapping[str, Config]) -> tuple[float, dict[str, 
     judged = len(plan.world.labels["val"]) + len(plan.world.labels["test"])
     # An image costs a third of its training step in evaluation: a forward without a backward.
     whole = {
-        k: s * configs[k].epochs * (_steps(plan, configs[k]) + judged / configs[k].batch_size / 3)
+        k: s * configs[k].total_epochs * (_steps(plan, configs[k]) + judged / configs[k].batch_size / 3)
         for k, s in step.items()
     }
     return sorted(forwards)[len(forwards) // 2], whole

@@ -6,6 +6,7 @@ saved beside it, and do not count as its parameters.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -17,10 +18,9 @@ from torch import Tensor, nn
 
 from scl import losses
 from scl.config import Config, Term, UserError
+from scl.models import Features
 
-Features = tuple[list[Tensor], Tensor]  # guided maps, shallow to deep, and logits
-
-# What each loss compares: logits, the pooled last guided map, guided maps one by one, or neighbouring pairs.
+# What each loss compares, one of config.FEEDS.
 FEEDS: dict[str, str] = {
     "kd": "logits",
     "dkd": "logits",
@@ -46,7 +46,7 @@ FUNCTIONS: dict[str, Any] = {
 LEARNED = ("cc", "vid", "ickd")
 # The published choice of guided layers; a loss that is not named here compares all.
 LAYERS: dict[str, tuple[int, ...]] = {"hint": (1,), "sp": (-1,), "ickd": (-1,)}
-# Compared channel by channel, hence through a connector where the widths differ.
+# Compared channel by channel, hence through a connector where the widths differ (or with connector = always).
 SAME_CHANNELS = ("channel", "hint", "fsp")
 # Compared location by location, hence the larger map is average-pooled to the size of the smaller.
 SAME_SIZE = ("hint", "at", "vid", "nst")
@@ -72,7 +72,7 @@ class Objective(nn.Module):
         for name, term in self.terms.items():
             if teacher is None:
                 raise UserError(f"loss {name!r} needs a teacher")
-            self.pairs[name] = _layer_pairs(name, term, len(student[0]), len(teacher[0]))
+            self.pairs[name] = _layer_pairs(name, term, len(student.maps), len(teacher.maps))
             self._check(name, term, student, teacher)
             self._add_parts(name, term, student, teacher)
 
@@ -81,11 +81,13 @@ class Objective(nn.Module):
         return ["ce", *self.terms] if self.config.ce > 0 else list(self.terms)
 
     def weight(self, name: str, epoch: int) -> float:
-        """The factor of a term in an epoch (from 1): its ramp, its weight, its end."""
+        """The factor of a term in an epoch (from 1): its stage, its ramp, its weight, its end."""
+        pretraining = epoch <= self.config.pretrain_epochs
         if name == "ce":
-            return self.config.ce
+            return 0.0 if pretraining else self.config.ce
         term = self.terms[name]
-        if term.end is not None and epoch > term.end:
+        epoch -= 0 if pretraining else self.config.pretrain_epochs
+        if pretraining != (term.stage == "pretrain") or (term.end is not None and epoch > term.end):
             return 0.0
         return term.weight * min(1.0, epoch / term.warmup) if term.warmup else term.weight
 
@@ -96,7 +98,7 @@ class Objective(nn.Module):
             if self.weight(name, epoch) == 0:
                 continue
             if name == "ce":
-                values[name] = F.cross_entropy(student[1], target, label_smoothing=self.config.label_smoothing)
+                values[name] = F.cross_entropy(student.logits, target, label_smoothing=self.config.label_smoothing)
             else:
                 assert teacher is not None
                 values[name] = self._transfer(name, self.terms[name], student, teacher, target)
@@ -107,10 +109,10 @@ class Objective(nn.Module):
         feed = _feed(term)
         if feed == "logits":
             extra = (target,) if term.loss == "dkd" else ()
-            return loss(student[1], teacher[1], *extra)
+            return loss(student.logits, teacher.logits, *extra)
         if feed == "embedding":
-            return loss(_embedding(student), _embedding(teacher))
-        matched = [self._match(name, term, i, student[0][i], teacher[0][j]) for i, j in self.pairs[name]]
+            return loss(student.embedding, teacher.embedding)
+        matched = [self._match(name, term, i, student.maps[i], teacher.maps[j]) for i, j in self.pairs[name]]
         if feed == "pairs":
             values = [loss((s, s_next), (t, t_next)) for (s, t), (s_next, t_next) in pairwise(matched)]
         elif name in self.learned:
@@ -120,10 +122,13 @@ class Objective(nn.Module):
         return torch.stack(values).sum()
 
     def _function(self, name: str, term: Term) -> Any:
-        if name in self.learned and _feed(term) == "embedding":
+        if name in self.learned and _feed(term) in ("embedding", "logits"):
             return self.learned[name]
-        function = term.loss if callable(term.loss) else FUNCTIONS[str(term.loss)]
-        return partial(function, **term.options)
+        return partial(self._callable(term), **term.options)
+
+    @staticmethod
+    def _callable(term: Term) -> Any:
+        return term.loss if callable(term.loss) else FUNCTIONS[str(term.loss)]
 
     def _match(self, name: str, term: Term, layer: int, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Connect unequal channels, pool unequal sizes, where this loss needs them equal."""
@@ -137,7 +142,7 @@ class Objective(nn.Module):
 
     def _check(self, name: str, term: Term, student: Features, teacher: Features) -> None:
         for i, j in self.pairs[name]:
-            for who, map_ in (("student", student[0][i]), ("teacher", teacher[0][j])):
+            for who, map_ in (("student", student.maps[i]), ("teacher", teacher.maps[j])):
                 one = "location" if map_.shape[2] * map_.shape[3] < 2 else "channel" if map_.shape[1] < 2 else None
                 if term.loss in ("channel", "spatial") and one:
                     raise UserError(
@@ -146,27 +151,26 @@ class Objective(nn.Module):
                     )
 
     def _add_parts(self, name: str, term: Term, student: Features, teacher: Features) -> None:
-        if term.loss in LEARNED:
-            build = partial(FUNCTIONS[str(term.loss)], **term.options)
+        if term.loss in LEARNED or inspect.isclass(term.loss):
+            build = partial(self._callable(term), **term.options)
+            if _feed(term) == "pairs":
+                raise UserError(f"loss {name!r}: a class compares maps, embeddings or logits; pairs take a function")
             if _feed(term) == "embedding":
-                self.learned[name] = build(_embedding(student).shape[1], _embedding(teacher).shape[1])
+                self.learned[name] = build(student.embedding.shape[1], teacher.embedding.shape[1])
+            elif _feed(term) == "logits":
+                self.learned[name] = build(student.logits.shape[1], teacher.logits.shape[1])
             else:
-                shapes = [(student[0][i].shape[1], teacher[0][j].shape[1]) for i, j in self.pairs[name]]
+                shapes = [(student.maps[i].shape[1], teacher.maps[j].shape[1]) for i, j in self.pairs[name]]
                 self.learned[name] = nn.ModuleList([build(*channels) for channels in shapes])
         elif term.loss in SAME_CHANNELS:
             for i, j in self.pairs[name]:
-                c, d = student[0][i].shape[1], teacher[0][j].shape[1]
-                if c != d:
+                c, d = student.maps[i].shape[1], teacher.maps[j].shape[1]
+                if c != d or self.config.connector == "always":
                     self.connectors[f"{name}-{i}"] = nn.Sequential(nn.Conv2d(c, d, 1, bias=False), nn.BatchNorm2d(d))
 
 
 def _feed(term: Term) -> str:
-    return "maps" if callable(term.loss) else FEEDS[str(term.loss)]
-
-
-def _embedding(features: Features) -> Tensor:
-    """The pooled last guided map (B, C): its self-taught channels are cut off before pooling."""
-    return features[0][-1].mean((2, 3))
+    return term.compares if callable(term.loss) else FEEDS[str(term.loss)]
 
 
 def _layer_pairs(name: str, term: Term, student: int, teacher: int) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import statistics
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +18,16 @@ from scl import checkpoint, data, datasets, models, results, trainer
 from scl.cli import Options
 from scl.cohort import Job, World, data_of, load_teacher, save_teacher
 from scl.config import Config, UserError, canonical_json, params, requested, sha256
-from scl.objective import Features, Objective
+from scl.models import Features
+from scl.objective import Objective
 from scl.storage import Folder
 from scl.study import Cell, Study, cells, cohorts, effective, teacher_id
 from scl.trainer import Teacher
 
 SEARCH_SEED = 0  # all configurations that a search tries are trained at this seed
 FRESH_SEED = 1000  # the first of the seeds at which its winners run again
+# The fields of a configuration that make its network.
+ARCHITECTURE = ("student", "width", "self_taught", "self_taught_at", "self_taught_from")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,9 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
     cores = len(os.sched_getaffinity(0))
     if options.cpus_per_trial > cores and not options.address:
         raise UserError(f"--cpus-per-trial {options.cpus_per_trial}: this machine has {cores}; give 1 to {cores}")
-    arms, guide = study.resolve(options.data, options.arms, options.student_changes(), options.teacher_changes())
+    arms, guide = study.resolve(
+        options.data, options.arms, options.student_changes(), options.teacher_changes(), options.published
+    )
     if study.search is not None and options.val == 0:
         raise UserError("--val 0: a search selects on validation images; hold some out, as in --val 0.1")
     cache = Path(out.path) / "cache" if out.is_local else Path.home() / ".cache" / "scl"
@@ -70,15 +76,15 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
     mean, std = data.normalisation(dataset)
     first = FRESH_SEED if study.search else 0
     seeds = list(range(first, first + (options.seeds or study.seeds)))
-    weights = checkpoint.load_weights(options.teacher) if options.teacher else None
+    weights = checkpoint.load_weights(options.teacher_file) if options.teacher_file else None
 
     def guide_id(seed: int) -> str:
-        if options.teacher:
-            return hashlib.sha256(Path(options.teacher).read_bytes()).hexdigest()
+        if options.teacher_file:
+            return hashlib.sha256(Path(options.teacher_file).read_bytes()).hexdigest()
         return teacher_id(guide, seed if options.teacher_per_seed else 0, fingerprint)
 
     own = [*seeds, SEARCH_SEED] if study.search else seeds
-    if options.teacher or not options.teacher_per_seed:
+    if options.teacher_file or not options.teacher_per_seed:
         teacher_ids = dict.fromkeys(own, guide_id(0))
     else:
         teacher_ids = {seed: guide_id(seed) for seed in own}
@@ -107,7 +113,9 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
     )
     tensors = data_of(world)
     if weights is not None:
-        adopt_teacher(world, weights, guide, guide_id(0), options.teacher or "")
+        adopt_teacher(world, weights, guide, guide_id(0), options.teacher_file or "")
+    elif guide.pretrained:
+        world = start_from_pretrained(world, guide)
     bench = Bench(guide, tensors, world)
     bench.check(study, arms)
     return Plan(
@@ -143,7 +151,7 @@ def with_arms(plan: Plan, arms: Mapping[str, Config], seeds: Sequence[int] | Non
     jobs = dict(plan.world.jobs)
     for seed in chosen:
         if seed not in teacher_ids:
-            per_seed = plan.options.teacher_per_seed and not plan.options.teacher
+            per_seed = plan.options.teacher_per_seed and not plan.options.teacher_file
             known = next(iter(teacher_ids.values()))
             teacher_ids[seed] = teacher_id(plan.teacher, seed, plan.world.fingerprint) if per_seed else known
             jobs.setdefault(teacher_ids[seed], Job(plan.teacher, seed if plan.options.teacher_per_seed else 0))
@@ -159,20 +167,15 @@ def with_arms(plan: Plan, arms: Mapping[str, Config], seeds: Sequence[int] | Non
     )
 
 
-# Fields of Config that shape the network; all else is objective and recipe.
-ARCHITECTURE = ("student", "width", "self_taught", "self_taught_at")
-
-
 class Bench:
     """Builds each architecture, and each objective on it, once: what cannot be built is refused here, before
     anything trains, and so are arms that come to the same. 10,000 arms of a few architectures cost a few builds.
     """
 
     def __init__(self, teacher: Config, tensors: trainer.Data, world: World) -> None:
-        model = trainer.build_student(teacher, tensors, 0)
-        self.tensors, self.device, self.store = tensors, world.device, world.store
-        self.guide = trainer.example_features(model, tensors)
-        self.teacher_macs = models.macs(model, tensors.image_shape)
+        self.teacher, self.tensors, self.device, self.store = teacher, tensors, world.device, world.store
+        self.teacher_macs = models.macs(trainer.build_student(teacher, tensors, 0), tensors.image_shape)
+        self.guides: dict[tuple[Any, ...], Features] = {}  # by where maps are taken
         self.models: dict[tuple[Any, ...], tuple[Features, list[Any]]] = {}
         self.built: dict[str, str] = {}
         self.costs: dict[tuple[Any, ...], Cost] = {}
@@ -196,10 +199,11 @@ class Bench:
         features, shapes = self._model(config)
         built = self._objective(config, features)
         plain = effective(config)
+        plain.pop("connector", None)  # what it came to is in `built`
         terms = {
             name: {k: v for k, v in term.items() if k != "layers"} for name, term in plain.get("losses", {}).items()
         }
-        recipe = {k: v for k, v in plain.items() if k not in ("losses", "width", "self_taught")}
+        recipe = {k: v for k, v in plain.items() if k not in ("losses", "width", "self_taught", "guided")}
         flip, cuda = self.tensors.flip, self.device != "cpu"
         if config.augment == "auto":
             recipe["augment"] = "crop+flip" if flip else "crop"
@@ -208,19 +212,27 @@ class Bench:
         return sha256({"recipe": recipe, "student": config.student, "shapes": shapes, "terms": terms, "built": built})
 
     def _model(self, config: Config) -> tuple[Features, list[Any]]:
-        key = tuple(getattr(config, name) for name in ARCHITECTURE)
+        key = tuple(getattr(config, name) for name in (*ARCHITECTURE, "guided", "tap"))
         if key not in self.models:
             model = trainer.build_student(config, self.tensors, 0)
-            features = trainer.example_features(model, self.tensors)
+            features = trainer.example_features(model, self.tensors, config.tap)
             shapes = [[name, list(p.shape)] for name, p in model.named_parameters()]
-            self.models[key] = features, [*shapes, [list(m.shape[1:]) for m in features[0]]]
+            self.models[key] = features, [*shapes, [list(m.shape[1:]) for m in features.maps]]
         return self.models[key]
+
+    def _guide(self, config: Config) -> Features:
+        look = (config.tap, config.teacher_layers)
+        if look not in self.guides:
+            model = trainer.build_student(self.teacher, self.tensors, 0, config.teacher_layers)
+            self.guides[look] = trainer.example_features(model, self.tensors, config.tap)
+        return self.guides[look]
 
     def _objective(self, config: Config, features: Features) -> str:
         structure = {name: {**term, "weight": 0} for name, term in effective(config).get("losses", {}).items()}
-        key = sha256([[getattr(config, name) for name in ARCHITECTURE], structure])
+        look = (*ARCHITECTURE, "guided", "tap", "teacher_layers", "connector")
+        key = sha256([[getattr(config, name) for name in look], structure])
         if key not in self.built:
-            objective = Objective(config, features, self.guide)
+            objective = Objective(config, features, self._guide(config))
             parts = [[name, list(p.shape)] for name, p in objective.named_parameters()]
             self.built[key] = sha256([objective.pairs, parts])
         return self.built[key]
@@ -264,20 +276,63 @@ def adopt_teacher(world: World, weights: Mapping[str, torch.Tensor], config: Con
         return
     tensors = data_of(world)
     model = trainer.build_student(config, tensors, 0)
-    wanted = {k: tuple(v.shape) for k, v in model.state_dict().items()}
-    given = {k: tuple(v.shape) for k, v in weights.items() if k in wanted}
-    wrong = [f"{k} is {given.get(k, 'absent')}, wanted {shape}" for k, shape in wanted.items() if given.get(k) != shape]
-    if wrong:
+    wanted = model.state_dict()
+    kept = fitted(weights, wanted)
+    if kept is None:
+        given = {k: tuple(v.shape) for k, v in weights.items()}
+        shapes = {k: tuple(v.shape) for k, v in wanted.items()}
+        wrong = [f"{k} is {given.get(k, 'absent')}, wanted {s}" for k, s in shapes.items() if given.get(k) != s]
         raise UserError(
             f"--teacher {path!r} does not fit {config.student} at width {config.width:g} with {world.classes} classes "
             f"({len(wrong)} of {len(wanted)} tensors, the first: {wrong[0]}); "
             "name its architecture with --teacher-model and --teacher-width, and give data with its classes"
         )
-    kept = {k: v.to(model.state_dict()[k].dtype) for k, v in weights.items() if k in wanted}
-    built = trainer.build_teacher(Teacher(config, kept, torch.empty(0)), tensors, torch.device("cpu"))
+    accuracy = keep_untrained(world, config, kept, identity)
+    how = "" if wanted.keys() <= weights.keys() else ", tensors matched by their order and shapes, their names differ"
+    print(f"teacher {path}: test accuracy {accuracy:.2%}{how}", file=sys.stderr)
+
+
+def fitted(weights: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
+    """A checkpoint's tensors under the names of a model, or None where it does not fit.
+
+    By name; or, where names differ, by order and shape: published code registers the layers of these
+    architectures in the order in which they stand here, under names of its own.
+    """
+    by_name = {k: weights.get(k, weights.get(k.removeprefix("net."))) for k in wanted}
+    by_order = dict(zip(wanted, weights.values(), strict=False)) if len(weights) == len(wanted) else {}
+    for found in (by_name, by_order):
+        if all((given := found.get(k)) is not None and given.shape == old.shape for k, old in wanted.items()):
+            return {k: found[k].to(old.dtype) for k, old in wanted.items()}  # type: ignore[union-attr]
+    return None
+
+
+def keep_untrained(world: World, config: Config, weights: dict[str, torch.Tensor], identity: str) -> float:
+    """Store a teacher that is used as it comes; returns its test accuracy."""
+    tensors = data_of(world)
+    built = trainer.build_teacher(Teacher(config, weights, torch.empty(0)), tensors, torch.device("cpu"))
     (logits,) = trainer.evaluate([built], tensors.test, tensors)
     accuracy = (logits.argmax(1) == tensors.test.labels).double().mean().item()
-    save_teacher(world.out / "teachers" / identity, kept, logits, {"metrics": {"test_acc": accuracy}})
+    save_teacher(world.out / "teachers" / identity, weights, logits, {"metrics": {"test_acc": accuracy}})
+    return accuracy
+
+
+def start_from_pretrained(world: World, config: Config) -> World:
+    """The world with torchvision's weights in the jobs of teachers that are not there yet.
+
+    Where the weights know as many classes as the data have, they are the teacher; else the teacher's recipe tunes
+    them, with a fresh last layer.
+    """
+    tensors = data_of(world)
+    jobs = dict(world.jobs)
+    for identity, job in world.jobs.items():
+        if load_teacher(world.out, identity, config) is None:
+            model = trainer.build_student(config, tensors, job.seed)
+            weights, whole = models.torchvision.pretrained(config.student, model)
+            if whole:
+                keep_untrained(world, config, weights, identity)
+            else:
+                jobs[identity] = replace(job, weights=weights)
+    return replace(world, jobs=jobs)
 
 
 def _latency_ms(model: torch.nn.Module, shape: tuple[int, int, int]) -> float:
@@ -306,9 +361,9 @@ def plan_cohorts(plan: Plan, todo: Sequence[Cell]) -> list[list[Cell]]:
     """Cohorts balanced by multiply-accumulates: a student's step is three forwards, the teacher's is one."""
 
     def cost(cell: Cell) -> float:
-        return 3.0 * plan.bench.macs(cell.config) * cell.config.epochs
+        return 3.0 * plan.bench.macs(cell.config) * cell.config.total_epochs
 
-    epochs = max(c.config.epochs for c in todo)
+    epochs = max(c.config.total_epochs for c in todo)
     return cohorts(todo, plan.slots, plan.options.cohort_size, float(plan.bench.teacher_macs * epochs), cost)
 
 

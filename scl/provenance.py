@@ -25,7 +25,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
     options, world = plan.options, plan.world
     ids = (
         {str(seed): i for seed, i in plan.teacher_ids.items()}
-        if options.teacher_per_seed and not options.teacher
+        if options.teacher_per_seed and not options.teacher_file
         else {"all": plan.teacher_ids[plan.seeds[0]]}
     )
     try:
@@ -65,7 +65,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
             "epochs": plan.teacher.epochs,
             "config": requested(plan.teacher),
             "per_seed": options.teacher_per_seed,
-            "source": "file" if options.teacher else "trained here",
+            "source": "file" if options.teacher_file else "torchvision" if plan.teacher.pretrained else "trained here",
             "ids": ids,
             "test_acc": {},
         },

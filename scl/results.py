@@ -55,6 +55,8 @@ TRIALS = pa.schema(
                 "agreement",  # share of test images on which student and teacher predict the same class
                 "teacher_kl",  # mean KL(teacher ‖ student) on the test set, in nats
                 "ece",  # expected calibration error on the test set, 15 equal bins
+                "gap_closed",  # (test_acc − the baseline's) / (teacher_test_acc − the baseline's), of the same seed
+                "test_acc_muted",  # with self-taught channels at zero; none where there are none
             )
         ],
         pa.field("params", pa.int64()),
@@ -151,11 +153,34 @@ def compact(store: Folder, study: Mapping[str, Any]) -> None:
     if plan and len(trials):
         arms = [plan.get(i, a) for i, a in zip(trials["trial_id"].to_pylist(), trials["arm"].to_pylist(), strict=True)]
         trials = trials.set_column(trials.schema.get_field_index("arm"), "arm", pa.array(arms, pa.string()))
+        trials = _with_gap_closed(trials, study)
     # Trials last: it says what is finished, so nothing it names may still be missing beside it.
     for file, table in (("predictions", predictions), ("epochs", epochs), ("trials", trials)):
         store.write(f"{file}.parquet", _parquet(table))
     for name in names:
         (store / "parts").remove(name)
+
+
+def _with_gap_closed(trials: pa.Table, study: Mapping[str, Any]) -> pa.Table:
+    """The share of the gap between baseline and teacher that a planned trial closes, against its own seed's pair.
+
+    1 is the teacher's accuracy, 0 the baseline's; none for the baseline and where the teacher is not above it.
+    """
+    frame = trials.select(["trial_id", "seed", "arm", "state", "test_acc", "teacher_test_acc"]).to_pandas()
+    planned = frame["trial_id"].isin([cell["trial_id"] for cell in study["plan"]])
+    done = planned & (frame["state"] == "completed")
+    guided = frame["arm"] != study.get("baseline")
+    baseline = frame[done & ~guided].drop_duplicates("seed").set_index("seed")["test_acc"]
+    start = frame["seed"].map(baseline)
+    gap = frame["teacher_test_acc"] - start
+    closed = ((frame["test_acc"] - start) / gap).where(done & guided & (gap > 0))
+    if "gap_closed" in trials.schema.names:
+        kept = trials["gap_closed"].to_pandas().astype(float)
+        closed = closed.where(planned, kept)
+        trials = trials.drop_columns(["gap_closed"])
+    column = pa.array(closed.to_numpy(dtype=float, na_value=np.nan), pa.float64(), from_pandas=True)
+    at = TRIALS.get_field_index("gap_closed")
+    return trials.add_column(min(at, len(trials.schema)), "gap_closed", column)
 
 
 def write_study(store: Folder, study: Mapping[str, Any]) -> None:

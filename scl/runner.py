@@ -278,7 +278,7 @@ def _inline(
     jobs: Mapping[str, Job],
 ) -> None:
     world = replace(plan.world, jobs={**plan.world.jobs, **jobs})
-    with Progress(title, labels, {i: world.jobs[i].config.epochs for i in labels}) as progress:
+    with Progress(title, labels, {i: world.jobs[i].config.total_epochs for i in labels}) as progress:
         for cohort in chosen:
             if stop():
                 return
@@ -293,7 +293,7 @@ def _search_inline(plan: Plan, stop: Stop, dialogue: Dialogue) -> None:
             jobs = student_jobs(plan, batch, dialogue.numbers)
             world = replace(plan.world, jobs={**plan.world.jobs, **jobs})
             for cell in batch:
-                progress.add(cell.trial_id, f"search · trial {dialogue.numbers[cell.trial_id]}", cell.config.epochs)
+                progress.add(cell.trial_id, dialogue.label(cell), cell.config.total_epochs)
             for event in execute(world, list(jobs), stop, lambda trial_id, epoch, row: trial_id in stopped):
                 draw(progress, event)
                 if isinstance(event, EpochDone):

@@ -61,7 +61,7 @@ class Dialogue:
     def _open(self) -> Any:
         url = self.plan.options.storage
         self.pruning = self.search.prune and self.search.objectives == ("val_acc",)
-        halving = self.search.pruner(self.template.epochs)
+        halving = self.search.pruner(self.template.total_epochs)
         pruners = self.optuna.pruners
         try:
             study = self.optuna.create_study(
@@ -186,6 +186,9 @@ class Dialogue:
         """Trials that this search has still to train."""
         return max(0, self.total - self.asked) + len(self.waiting)
 
+    def label(self, cell: Cell) -> str:
+        return f"search · trial {self.numbers[cell.trial_id]}"
+
     @property
     def batch(self) -> int:
         """Suggestions that are trained side by side."""
@@ -232,7 +235,7 @@ class Dialogue:
         handles = self.handles.get(trial_id, [])
         for handle in handles:
             self._report(handle, epoch, val_acc)
-        last = self.template.epochs
+        last = self.cells[trial_id].config.total_epochs
         return self.pruning and bool(handles) and epoch < last and bool(handles[0].should_prune())
 
     def ended(self, trial_id: str, state: str) -> None:
@@ -326,7 +329,7 @@ class Dialogue:
                 "trials": self.total,
                 "seed": SEARCH_SEED,
                 "template": requested(self.template),
-                "pruner": self.search.pruner(self.template.epochs) if self.pruning else None,
+                "pruner": self.search.pruner(self.template.total_epochs) if self.pruning else None,
                 "states": {state: states.count(state) for state in sorted(set(states))},
                 "repeated": len(states) - len(self.cells),
                 "tried": [c.trial_id for c in self.searched_cells()],

@@ -5,11 +5,20 @@ from __future__ import annotations
 import heapq
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scl.config import RESULTS_VERSION, Config, UserError, requested, sha256, unknown, with_params
+from scl.config import (
+    RESULTS_VERSION,
+    SHARED_IN_COHORT,
+    Config,
+    UserError,
+    requested,
+    sha256,
+    unknown,
+    with_params,
+)
 from scl.designs import Design, as_design
 from scl.space import Search
 
@@ -27,8 +36,8 @@ class Study:
     """A question and the trials that answer it.
 
     arms: name → what it changes in `base`: fields, or parameters such as `weight.kd`; written out or by
-    `scl.designs`. baseline: the arm that all are compared with. settings: data set name → what changes there.
-    search: a search whose winners are run beside the arms, on fresh seeds.
+    `scl.designs`. baseline: the arm that all are compared with. asked_for: arms that run only when --arms names them.
+    settings: data set name → what changes there. search: a search whose winners run beside the arms, on fresh seeds.
     """
 
     name: str
@@ -37,6 +46,7 @@ class Study:
     base: Config = field(default_factory=Config)
     teacher: Config = field(default_factory=lambda: Config(student="plain11"))
     baseline: str = "baseline"
+    asked_for: Collection[str] = ()
     seeds: int = 3
     settings: Mapping[str, Setting] = field(default_factory=dict)
     search: Search | None = None
@@ -49,18 +59,27 @@ class Study:
             )
         if self.baseline not in self.arms:
             raise UserError(unknown("baseline", self.baseline, self.arms))
+        for name in self.asked_for:
+            if name not in self.arms:
+                raise UserError(unknown("arm in asked_for", name, self.arms))
         for arm in self.arms:
             if not arm.strip() or len(arm) > 300 or any(ord(c) < 32 for c in arm):
                 raise UserError(f"arm name {arm!r}: 1-300 printable characters")
 
     def resolve(
-        self, data: str, only: Sequence[str] | None, student: Mapping[str, Any], teacher: Mapping[str, Any]
+        self,
+        data: str,
+        only: Sequence[str] | None,
+        student: Mapping[str, Any],
+        teacher: Mapping[str, Any],
+        published: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> tuple[dict[str, Config], Config]:
         """The arms' configurations and the teacher's, for a data set and with flags applied on top.
 
         Args:
-            only: names of arms to keep, beside the baseline; None keeps all.
+            only: names of arms to keep, beside the baseline; None keeps all but those `asked_for`.
             student, teacher: fields set by flags.
+            published: a recipe's own setting of arms that are named after a loss.
 
         Raises:
             UserError: an arm, a field or a value does not exist; two arms are one configuration.
@@ -71,8 +90,8 @@ class Study:
                 raise UserError("; ".join(wrong))
         base = self.base_on(data, student)
         arms, wrong = {}, []
-        for name, changes in self.arms.items():
-            if only is None or name in only or name == self.baseline:
+        for name, changes in {**self.arms, **{k: v for k, v in (published or {}).items() if k in self.arms}}.items():
+            if name == self.baseline or (name in only if only is not None else name not in self.asked_for):
                 try:
                     arms[name] = with_params(base, changes)
                 except UserError as error:
@@ -120,8 +139,9 @@ class Study:
 def effective(config: Config) -> dict[str, Any]:
     """`requested` without what has no effect: configurations that agree in this train the same network."""
     plain = requested(config)
-    if config.self_taught == 0:
-        plain.pop("self_taught_at", None)
+    if not config.has_self_taught:
+        for name in ("self_taught", "self_taught_at", "self_taught_from", "guided"):
+            plain.pop(name, None)
     if config.schedule != "multistep":
         plain.pop("milestones", None)
         plain.pop("lr_decay", None)
@@ -131,7 +151,8 @@ def effective(config: Config) -> dict[str, Any]:
     for term in terms.values():
         if term.get("warmup", 0) <= 1:
             term.pop("warmup", None)
-        if term.get("end", 0) >= config.epochs:
+        stage = config.pretrain_epochs if term.get("stage") == "pretrain" else config.epochs
+        if term.get("end", 0) >= stage:
             term.pop("end", None)
     return {**plain, **({"losses": terms} if terms else {})}
 
@@ -193,7 +214,7 @@ def cohorts(
     groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
     for cell in todo:
         c = cell.config
-        groups[(cell.seed, cell.teacher_id, c.batch_size, c.augment, c.precision)].append(cell)
+        groups[(cell.seed, cell.teacher_id, *(getattr(c, name) for name in SHARED_IN_COHORT))].append(cell)
 
     def total(cohort: list[Cell]) -> float:
         return teacher_cost + sum(map(cost, cohort))

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from scl import checkpoint
 from scl.checkpoint import Files
-from scl.config import Config, canonical_json
+from scl.config import SHARED_IN_COHORT, Config, canonical_json
 from scl.data import Images, evaluation_batches, training_batches
-from scl.models import build_model
-from scl.objective import Features, Objective
+from scl.models import Features, build_model
+from scl.objective import Objective
 
 EVALUATION_BATCH = 256
 
@@ -73,7 +73,7 @@ class Trial:
     """What the trainer needs of a trial.
 
     files: where its checkpoints are; without, nothing is kept. every_epoch: evaluate after each epoch and not
-    only after the last, which is all that is asked of a teacher.
+    only after the last, which is all that is asked of a teacher. weights: to start from, where not from random ones.
     """
 
     id: str
@@ -81,6 +81,7 @@ class Trial:
     seed: int
     files: Files | None = None
     every_epoch: bool = True
+    weights: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,39 +115,65 @@ def stream_seed(*names: object) -> int:
     return int.from_bytes(hashlib.sha256(canonical_json(names).encode()).digest()[:8], "big") >> 1
 
 
-def build_student(config: Config, data: Data, seed: int) -> nn.Module:
+def build_student(config: Config, data: Data, seed: int, layers: Sequence[str] = ()) -> nn.Module:
+    """A fresh network. `layers`: guided layers by module path, for a teacher from torchvision."""
+    channels, height, _ = data.image_shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed("initialisation", seed))
-        channels = data.image_shape[0]
         return build_model(
-            config.student, data.classes, channels, config.width, config.self_taught, config.self_taught_at
+            config.student,
+            data.classes,
+            channels,
+            config.width,
+            config.self_taught,
+            config.self_taught_at,
+            config.self_taught_from,
+            config.guided,
+            image_size=height,
+            layers=layers,
         )
 
 
-def build_teacher(teacher: Teacher, data: Data, device: torch.device) -> nn.Module:
-    model = build_student(teacher.config, data, seed=0)
+def build_teacher(teacher: Teacher, data: Data, device: torch.device, layers: Sequence[str] = ()) -> nn.Module:
+    model = build_student(teacher.config, data, 0, layers)
     model.load_state_dict(teacher.weights)
     return model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
-def example_features(model: nn.Module, data: Data) -> Features:
+def example_features(model: nn.Module, data: Data, tap: str) -> Features:
     """Features of two blank images: what an Objective reads shapes from."""
     training = model.training
     device = next(model.parameters()).device
     with torch.no_grad():
-        features: Features = model.eval().forward_features(torch.zeros(2, *data.image_shape, device=device))  # type: ignore[operator]
+        features: Features = model.eval().features(torch.zeros(2, *data.image_shape, device=device), tap)  # type: ignore[operator]
     model.train(training)
     return features
 
 
+def in_float32(features: Features) -> Features:
+    return Features([m.float() for m in features.maps], features.embedding.float(), features.logits.float())
+
+
 def learning_rate(config: Config, epochs: float) -> float:
-    """The rate after so many epochs, fractions included: linear warm-up, then cosine to 0 or multi-step decay."""
+    """The rate after so many epochs, fractions included: pre-training at a constant rate, then linear warm-up,
+    then cosine to 0 or multi-step decay."""
+    epochs -= config.pretrain_epochs
+    if epochs <= 0 < config.pretrain_epochs:
+        return config.lr
     if epochs < config.warmup_epochs:
         return config.lr * epochs / config.warmup_epochs
     if config.schedule == "multistep":
-        return config.lr * config.lr_decay ** sum(epochs >= m for m in config.milestones)
+        # An epoch's last step is at a whole number: it still belongs to the epoch before the milestone.
+        return config.lr * config.lr_decay ** sum(epochs > m for m in config.milestones)
     length = max(config.epochs - config.warmup_epochs, 1)
     return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (epochs - config.warmup_epochs) / length)))
+
+
+def generator_of(device: torch.device) -> torch.Generator:
+    """The random stream that layers and losses draw from on a device."""
+    if device.type == "cuda":
+        return torch.cuda.default_generators[device.index or 0]
+    return torch.default_generator
 
 
 class Student:
@@ -156,10 +183,12 @@ class Student:
         self.trial = trial
         self.config = config = trial.config
         model = build_student(config, data, trial.seed)
+        if trial.weights is not None:
+            model.load_state_dict(trial.weights)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed("objective", trial.seed))
-            features = example_features(teacher, data) if teacher is not None else None
-            objective = Objective(config, example_features(model, data), features)
+            features = example_features(teacher, data, config.tap) if teacher is not None else None
+            objective = Objective(config, example_features(model, data, config.tap), features)
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.objective = objective.to(device).to(memory_format=torch.channels_last)
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
@@ -171,6 +200,7 @@ class Student:
             weight_decay=config.weight_decay,
             fused=True,
         )
+        self.draws = stream_seed("draws", trial.seed) >> 1  # room for a step's number
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
         self.epoch = 0  # epochs done
         self.history: list[dict[str, Any]] = []
@@ -183,11 +213,11 @@ class Student:
     @property
     def to_evaluate(self) -> bool:
         """At the end of an epoch, before it is counted: whether its row wants accuracies."""
-        return self.trial.every_epoch or self.epoch + 1 == self.config.epochs
+        return self.trial.every_epoch or self.epoch + 1 == self.config.total_epochs
 
     @property
     def finished(self) -> bool:
-        return self.failure is not None or self.pruned or self.epoch >= self.config.epochs
+        return self.failure is not None or self.pruned or self.epoch >= self.config.total_epochs
 
     def guarded(self, work: Callable[[], None], where: str) -> None:
         """Run a part of this student's work; what it raises ends this trial alone."""
@@ -205,6 +235,8 @@ class Student:
     def start_epoch(self, steps: int, device: torch.device) -> None:
         self.model.train()
         self.objective.train()
+        if self.epoch == self.config.pretrain_epochs:
+            self.optimizer.state.clear()  # pre-training leaves weights behind, and no momentum
         # Every term of every step, kept on the device: read once an epoch, so that no step waits for the host.
         self.values = torch.full((steps, len(self.objective.term_names)), math.nan, device=device)
         self.correct = torch.zeros((), dtype=torch.int64, device=device)
@@ -215,10 +247,12 @@ class Student:
         rate = learning_rate(self.config, self.epoch + (step + 1) / steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        # Dropout, or a user's loss that draws: a function of seed, epoch and step, and of no neighbour.
+        generator_of(images.device).manual_seed(self.draws + (self.epoch * steps + step))
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
-            maps, logits = self.model.forward_features(images)  # type: ignore[operator]
-        logits = logits.float()
-        terms = self.objective(([m.float() for m in maps], logits), teacher, target, epoch)
+            features = self.model.features(images, self.config.tap)  # type: ignore[operator]
+        features = in_float32(features)
+        terms = self.objective(features, teacher, target, epoch)
         total = torch.stack([self.objective.weight(name, epoch) * value for name, value in terms.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
@@ -226,7 +260,7 @@ class Student:
         for column, name in enumerate(self.objective.term_names):
             if name in terms:
                 self.values[step, column] = terms[name].detach()
-        self.correct += (logits.detach().argmax(1) == target).sum()
+        self.correct += (features.logits.detach().argmax(1) == target).sum()
         self.seconds += time.perf_counter() - began
 
     def end_epoch(self, sizes: Sequence[int], evaluated: Mapping[str, tuple[Tensor, Tensor]]) -> None:
@@ -320,6 +354,7 @@ class Student:
         self.restarts = record["restarts"] + 1
 
     def ended(self, data: Data, logits: Tensor | None, teacher: Teacher | None, cohort: int) -> TrialEnded:
+        """How it ended. `logits`: of the test images after the last epoch; None for a trial that failed."""
         device = next(self.model.parameters()).device
         last = self.history[-1] if self.history else {}
         images = self.epoch * len(data.train.labels)
@@ -348,8 +383,17 @@ class Student:
         metrics |= final_metrics(logits, data.test.labels, teacher.test_logits if teacher else None)
         if self.pruned:
             return TrialEnded(self.trial.id, metrics, self.history)
+        if self.config.has_self_taught:
+            metrics["test_acc_muted"] = self.muted_accuracy(data)
         weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
         return TrialEnded(self.trial.id, metrics, self.history, weights, logits.cpu())
+
+    def muted_accuracy(self, data: Data) -> float:
+        """Test accuracy with the self-taught channels at zero: what the network makes of the guided ones alone."""
+        self.model.muted = True  # type: ignore[assignment]
+        (logits,) = evaluate([self.model], data.test, data)
+        self.model.muted = False  # type: ignore[assignment]
+        return (logits.argmax(1) == data.test.labels).double().mean().item()
 
 
 def final_metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict[str, float]:
@@ -408,11 +452,12 @@ def train_cohort(
         prune: asked for each trial after each epoch but its last, once that epoch's event has been taken, with the
             trial's id, the epoch and its row; true ends this trial there, and the others go on.
     """
-    if len({(t.seed, t.config.batch_size, t.config.augment, t.config.precision) for t in trials}) != 1:
-        raise ValueError("trials of a cohort share seed, batch size, augmentation and precision: one stream of batches")
+    if len({(t.seed, *(getattr(t.config, name) for name in SHARED_IN_COHORT)) for t in trials}) != 1:
+        raise ValueError(f"trials of a cohort share their seed and {', '.join(SHARED_IN_COHORT)}")
     torch.use_deterministic_algorithms(deterministic)
     data = data.to(device)
-    guide = build_teacher(teacher, data, device) if teacher is not None else None
+    layers = trials[0].config.teacher_layers
+    guide = build_teacher(teacher, data, device, layers) if teacher is not None else None
     students: list[Student] = []
     for trial in trials:
         student = Student(trial, data, guide, device)
@@ -423,7 +468,7 @@ def train_cohort(
 
     seed, recipe = trials[0].seed, trials[0].config
     augment = recipe.augment if recipe.augment != "auto" else "crop+flip" if data.flip else "crop"
-    for epoch in range(1, max(t.config.epochs for t in trials) + 1):
+    for epoch in range(1, max(t.config.total_epochs for t in trials) + 1):
         active = [s for s in students if not s.finished and s.epoch == epoch - 1]
         if not active:
             continue
@@ -440,7 +485,7 @@ def train_cohort(
         for step, (images, target) in enumerate(batches):
             if stop():
                 return
-            guidance, teacher_seconds = _guidance(guide if guided else None, images, active[0].bf16)
+            guidance, teacher_seconds = _guidance(guide if guided else None, images, recipe.tap, active[0].bf16)
             for student in active:
                 if student in guided:
                     student.seconds += teacher_seconds / len(guided)
@@ -476,14 +521,14 @@ def train_cohort(
                 yield student.ended(data, None, teacher, len(trials))
 
 
-def _guidance(teacher: nn.Module | None, images: Tensor, bf16: bool) -> tuple[Features | None, float]:
-    """The teacher's maps and logits for a batch, and the seconds they took."""
+def _guidance(teacher: nn.Module | None, images: Tensor, tap: str, bf16: bool) -> tuple[Features | None, float]:
+    """The teacher's features of a batch, and the seconds they took."""
     if teacher is None:
         return None, 0.0
     began = time.perf_counter()
     with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-        maps, logits = teacher.forward_features(images)  # type: ignore[operator]
-    return ([m.float() for m in maps], logits.float()), time.perf_counter() - began
+        features = teacher.features(images, tap)  # type: ignore[operator]
+    return in_float32(features), time.perf_counter() - began
 
 
 def probe(teacher: Config, configs: Mapping[str, Config], data: Data, steps: int = 3) -> tuple[float, dict[str, float]]:
@@ -506,7 +551,7 @@ def probe(teacher: Config, configs: Mapping[str, Config], data: Data, steps: int
         )
         times = []
         for i, (images, target) in zip(range(steps + 1), batches, strict=False):
-            guidance, seconds = _guidance(guide, images, False)
+            guidance, seconds = _guidance(guide, images, config.tap, False)
             before = student.seconds
             student.step(images, target, guidance, i, steps + 1)
             if i:  # the first step pays for set-up

@@ -21,6 +21,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from scl import losses
 from scl.config import LOSSES
+from scl.losses.correlation import NORMS, POOLS
+from scl.losses.shared import gram_gap
 
 torch.set_num_threads(1)
 
@@ -302,8 +304,8 @@ def correlations(name: str, oracle: Callable[..., float], shapes: list[tuple[Sha
     return [
         Case(name, s, t, oracle, (("norm", norm), ("pool", pool)))
         for s, t in shapes
-        for norm in losses.NORMS
-        for pool in losses.POOLS
+        for norm in NORMS
+        for pool in POOLS
     ]
 
 
@@ -646,7 +648,7 @@ def test_dead_everywhere_costs_nothing() -> None:
 @given(seed=seeds, rows=st.integers(2, 30), p=st.integers(1, 4), q=st.integers(1, 4))
 def test_cheaper_side_is_the_naive_product(diagonal: bool, seed: int, rows: int, p: int, q: int) -> None:
     x, y = maps(seed, 2, rows, p).requires_grad_(), maps(seed + 1, 2, rows, q)
-    value = losses._gram_gap(x, y, diagonal=diagonal)
+    value = gram_gap(x, y, diagonal=diagonal)
     (gradient,) = torch.autograd.grad(value, x)
     gap = torch.einsum("gip,gjp->gij", x, x) - torch.einsum("gip,gjp->gij", y, y)
     weight = torch.ones(rows, rows, dtype=torch.float64) - (0 if diagonal else 1) * torch.eye(rows)

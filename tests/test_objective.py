@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from scl.config import LOSSES, Config, Term, UserError
-from scl.models import build_model
+from scl.models import Features, build_model
 from scl.objective import Objective
 
 IMAGES = (1, 16, 16)
@@ -17,24 +19,44 @@ def pair(student: str, teacher: str, width: float = 0.125) -> tuple[torch.nn.Mod
     return build_model(student, 10, 1, width), build_model(teacher, 10, 1, 0.25).eval()
 
 
-@pytest.mark.parametrize("teacher_name", ["plain11", "plain3"])
-@pytest.mark.parametrize("student_name", ["plain5", "plain3", "plain9"])
+STUDENTS = ("plain5", "plain3", "vgg8", "resnet8", "wrn_16_1")
+TEACHERS = ("plain11", "vgg11", "resnet14", "wrn_16_2", "torchvision:resnet18")
+
+
+@pytest.fixture(scope="module")
+def guides() -> dict[str, Features]:
+    torch.manual_seed(0)
+    out = {}
+    for name in TEACHERS:
+        width = 1.0 if name.startswith("torchvision") else 0.25
+        with torch.no_grad():
+            out[name] = build_model(name, 10, 1, width, image_size=16).eval().features(batch())
+    return out
+
+
+def batch() -> torch.Tensor:
+    return torch.randn(8, *IMAGES, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("teacher_name", TEACHERS)
+@pytest.mark.parametrize("student_name", STUDENTS)
 @pytest.mark.parametrize("loss", sorted(LOSSES))
-def test_every_loss_lowers_its_own_term(loss: str, student_name: str, teacher_name: str) -> None:
-    student, teacher = pair(student_name, teacher_name)
-    x, y = torch.randn(8, *IMAGES), torch.arange(8)
-    with torch.no_grad():
-        guide = teacher.forward_features(x)
-    objective = Objective(Config(ce=0, losses={loss: 1.0}), student.forward_features(x), guide)
-    parameters = [*student.parameters(), *objective.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=2e-3)
+def test_every_loss_lowers_its_own_term_for_every_pair_of_families(
+    loss: str, student_name: str, teacher_name: str, guides: dict[str, Features]
+) -> None:
+    torch.manual_seed(0)
+    student, guide = build_model(student_name, 10, 1, 0.125), guides[teacher_name]
+    x, y = batch(), torch.arange(8)
+    objective = Objective(Config(ce=0, losses={loss: 1.0}), student.features(x), guide)
+    optimizer = torch.optim.Adam([*student.parameters(), *objective.parameters()], lr=2e-3)
     values = []
     for _ in range(30):
-        (value,) = objective(student.forward_features(x), guide, y, 1).values()
+        (value,) = objective(student.features(x), guide, y, 1).values()
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
         values.append(value.item())
+    assert all(map(math.isfinite, values))
     assert min(values[-5:]) < values[0]
 
 
@@ -42,7 +64,7 @@ def test_a_connector_where_the_widths_differ_and_none_where_they_agree() -> None
     x = torch.randn(2, *IMAGES)
     for width, count in ((0.125, 4), (0.25, 0)):
         student, teacher = pair("plain5", "plain11", width)
-        objective = Objective(Config(losses={"channel": 1.0}), student.forward_features(x), teacher.forward_features(x))
+        objective = Objective(Config(losses={"channel": 1.0}), student.features(x), teacher.features(x))
         assert len(objective.connectors) == count
 
 
@@ -51,19 +73,17 @@ def test_one_location_and_layers_that_are_not_there_are_refused() -> None:
     x, tiny = torch.randn(2, *IMAGES), torch.randn(2, 1, 1, 1)
     for loss in ("spatial", "channel"):
         with pytest.raises(UserError, match="one location has no correlations"):
-            Objective(Config(losses={loss: 1.0}), student.forward_features(tiny), teacher.forward_features(tiny))
+            Objective(Config(losses={loss: 1.0}), student.features(tiny), teacher.features(tiny))
     with pytest.raises(UserError, match="no guided layer 4; valid: -4 to 3"):
-        Objective(
-            Config(losses={"at": Term(1.0, layers=(4,))}), student.forward_features(x), teacher.forward_features(x)
-        )
+        Objective(Config(losses={"at": Term(1.0, layers=(4,))}), student.features(x), teacher.features(x))
     with pytest.raises(UserError, match="needs a teacher"):
-        Objective(Config(losses={"at": 1.0}), student.forward_features(x), None)
+        Objective(Config(losses={"at": 1.0}), student.features(x), None)
 
 
 def test_values_are_sums_over_layers() -> None:
     student, teacher = pair("plain5", "plain11", 0.25)
     x, y = torch.randn(4, *IMAGES), torch.arange(4)
-    features = student.forward_features(x), teacher.forward_features(x)
+    features = student.features(x), teacher.features(x)
 
     def value(layers: tuple[int, ...]) -> float:
         objective = Objective(Config(losses={"at": Term(1.0, layers=layers)}), *features)
@@ -78,14 +98,91 @@ def test_self_taught_channels_get_no_gradient_from_any_loss_of_their_own_layer()
     student, teacher = build_model("plain5", 10, 1, 0.125, self_taught=6), build_model("plain11", 10, 1, 0.25)
     x, y = torch.randn(8, *IMAGES), torch.arange(8)
     with torch.no_grad():
-        guide = teacher.forward_features(x)
+        guide = teacher.features(x)
     for loss in ("channel", "spatial", "hint", "at", "sp", "vid", "nst", "ickd"):
         for layer in range(4):
             student.zero_grad()
             config = Config(ce=0, losses={loss: Term(1.0, layers=(layer,))})
-            objective = Objective(config, student.forward_features(x), guide)
-            objective(student.forward_features(x), guide, y, 1)[loss].backward()
-            gradient = student.stages[layer][0].weight.grad
+            objective = Objective(config, student.features(x), guide)
+            objective(student.features(x), guide, y, 1)[loss].backward()
+            gradient = student.stages[layer].layers[0].weight.grad
             guided = student.guided_channels[layer]
             assert gradient[guided:].abs().max() == 0
             assert gradient[:guided].abs().max() > 0
+
+
+def test_connectors_always_and_all_channels_guided() -> None:
+    x = torch.randn(2, *IMAGES)
+    student, teacher = pair("plain5", "plain11", 0.25)
+    features = student.features(x), teacher.features(x)
+    for loss, count in (("channel", 4), ("hint", 1), ("spatial", 0)):
+        assert len(Objective(Config(losses={loss: 1.0}, connector="always"), *features).connectors) == count
+    wider = build_model("plain5", 10, 1, 0.25, self_taught=4, guided="all")
+    objective = Objective(Config(losses={"channel": 1.0}), wider.features(x), teacher.features(x))
+    assert [c[0].in_channels for c in objective.connectors.values()] == [20, 36, 68, 132]
+
+
+def test_terms_of_the_pretraining_stage_come_first_and_alone() -> None:
+    student, teacher = pair("plain5", "plain11")
+    x = torch.randn(2, *IMAGES)
+    terms = {
+        "fsp": Term(50.0, stage="pretrain"),
+        "at": Term(8.0, stage="pretrain", warmup=4, end=2),
+        "kd": Term(2.0, warmup=2),
+    }
+    objective = Objective(Config(losses=terms, pretrain_epochs=3, epochs=4), student.features(x), teacher.features(x))
+    weights = {name: [objective.weight(name, epoch) for epoch in range(1, 8)] for name in ("ce", *terms)}
+    assert weights == {
+        "ce": [0, 0, 0, 1, 1, 1, 1],
+        "fsp": [50, 50, 50, 0, 0, 0, 0],
+        "at": [2, 4, 0, 0, 0, 0, 0],
+        "kd": [0, 0, 0, 1, 2, 2, 2],
+    }
+
+
+def gap(student: torch.Tensor, teacher: torch.Tensor, power: int = 2) -> torch.Tensor:
+    return (student.mean() - teacher.mean()).abs() ** power
+
+
+def pair_gap(student: tuple[torch.Tensor, ...], teacher: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    return gap(student[0], teacher[0]) + gap(student[1], teacher[1])
+
+
+class Projected(torch.nn.Module):
+    """A loss with a learned part, built like those of scl."""
+
+    def __init__(self, student: int, teacher: int, bias: bool = True) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(student, teacher, bias=bias)
+
+    def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        return (self.linear(student.flatten(2).mean(2) if student.ndim == 4 else student)).square().mean()
+
+
+def test_losses_of_ones_own_compare_what_they_ask_for() -> None:
+    student, teacher = pair("plain5", "plain11")
+    x, y = torch.randn(4, *IMAGES), torch.arange(4)
+    s, t = student.features(x), teacher.features(x)
+    for compares, expected in (
+        ("maps", sum(gap(a, b, 3) for a, b in zip(s.maps, t.maps, strict=True))),
+        ("embedding", gap(s.embedding, t.embedding, 3)),
+        ("logits", gap(s.logits, t.logits, 3)),
+    ):
+        term = Term(1.0, loss=gap, compares=compares, options={"power": 3})
+        assert torch.equal(Objective(Config(losses={"mine": term}), s, t)(s, t, y, 1)["mine"], expected)
+    pairs = Objective(Config(losses={"mine": Term(1.0, loss=pair_gap, compares="pairs", layers=(0, 1))}), s, t)
+    assert pairs(s, t, y, 1)["mine"] == pair_gap(s.maps[:2], t.maps[:2])
+
+
+def test_a_class_of_ones_own_is_built_from_the_widths_and_trains() -> None:
+    student, teacher = pair("plain5", "plain11")
+    x, y = torch.randn(4, *IMAGES), torch.arange(4)
+    s, t = student.features(x), teacher.features(x)
+    for compares, sizes in (("maps", [(8, 16), (16, 32), (32, 64), (64, 128)]), ("embedding", [(64, 128)])):
+        term = Term(1.0, loss=Projected, compares=compares, options={"bias": False})
+        objective = Objective(Config(ce=0, losses={"mine": term}), s, t)
+        built = [m for m in objective.modules() if isinstance(m, Projected)]
+        assert [(m.linear.in_features, m.linear.out_features) for m in built] == sizes
+        assert built[0].linear.bias is None
+        objective(s, t, y, 1)["mine"].backward(retain_graph=True)
+        assert all(m.linear.weight.grad is not None for m in built)

@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from scl.config import LOSSES, MODELS, RECIPES, Config, Term, UserError, canonical_json, params, requested
+from scl.config import LOSSES, MODELS, Config, Term, UserError, canonical_json, params, requested
 from scl.objective import FEEDS
+from scl.recipes import RECIPES
 from scl.study import Setting, Study, cells, cohorts, makespan, teacher_id
 
 ARMS = {"baseline": Config(), "kd": Config(ce=0.1, losses={"kd": 0.9}), "at": Config(losses={"at": 10})}
@@ -21,10 +22,10 @@ def test_golden_ids() -> None:
     kd = cells(ARMS, [7], "data", lambda seed: "teacher")[1]
     assert canonical_json(requested(kd.config)) == '{"ce":0.1,"losses":{"kd":{"weight":0.9}}}'
     assert kd.config_id == "ea4e63d226957bb6293a4d2d33bbe0ba48e8f0fa528ff93137a71e3d0618f16b"
-    assert kd.trial_id == "83731755bdfec57eea148a22055adf3818ecbdc42b963981261ef2fcf442887b"
+    assert kd.trial_id == "ea7d92fbf639bfb104e7595479d37286ce01bb6c9d916605990be40c931633da"
     assert (
         teacher_id(Config(student="plain11"), 0, "data")
-        == "d90bd5fbab3a09a8d0ba3d350379743b4cde949a12299f886eac322249443157"
+        == "cd67614f6d82e2e2ebb67639b05efcef1a3ca667b72962b480ac835a55c2b306"
     )
 
 
@@ -92,7 +93,7 @@ def study(**changes: object) -> Study:
 def test_resolving_applies_setting_then_flags_then_arm() -> None:
     one = study(settings={"digits": Setting(student={"width": 0.5, "lr": 0.2}, teacher={"epochs": 9})})
     arms, teacher = one.resolve("digits", None, {"lr": 0.3}, {})
-    assert (arms["kd"].width, arms["kd"].lr, arms["kd"].needs_teacher) == (0.5, 0.3, True)
+    assert (arms["kd"].width, arms["kd"].lr, list(arms["kd"].losses)) == (0.5, 0.3, ["kd"])
     assert teacher.epochs == 9
     _, elsewhere = one.resolve("cifar100", None, {"epochs": 4}, {})
     assert elsewhere.epochs == 4
@@ -147,10 +148,61 @@ def test_what_differs_in_batches_never_shares_a_cohort() -> None:
 def test_tables_of_names_agree_with_the_code() -> None:
     assert set(LOSSES) == set(FEEDS)
     assert all(Config(student=name) for name in MODELS)
-    assert all(Config().replace(**recipe) for recipe in RECIPES.values())
+    assert all(Config().replace(**recipe.fields) for recipe in RECIPES.values())
 
 
 def test_configuration_and_flags_import_neither_torch_nor_ray() -> None:
     code = "import sys, scl.cli; print([m for m in ('torch', 'ray', 'plotly', 'pandas') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert json.loads(out.replace("'", '"')) == []
+
+
+def test_fields_of_the_method_are_checked() -> None:
+    pretrain = {"losses": {"fsp": Term(1.0, stage="pretrain")}, "pretrain_epochs": 2}
+    assert Config(**pretrain, epochs=3).total_epochs == 5
+    for changes, message in (
+        ({"pretrain_epochs": 2}, "no loss of the stage 'pretrain' has a weight after epoch 0 of 2"),
+        ({**pretrain, "ce": 0.0}, "no loss of the stage 'train'"),
+        ({"losses": {"fsp": Term(1.0, stage="pretrain")}}, "needs pretrain_epochs of 1 or more"),
+        ({"ce": 0.0, "losses": {"kd": Term(1.0, end=3)}, "epochs": 5}, "after epoch 3 of 5"),
+        ({"losses": {"kd": Term(1.0, stage="first")}}, "unknown stage 'first'; valid: train, pretrain"),
+        ({"losses": {"kd": Term(1.0, compares="logits")}}, "compares is for a loss of your own"),
+        ({"self_taught": -1}, "0 to 65536"),
+        ({"self_taught": (1, 2.5)}, "0 to 65536"),
+        ({"self_taught": (1, 2), "self_taught_at": "penultimate"}, "one whole number"),
+        ({"self_taught_from": "taken", "self_taught_at": "branch"}, "exclude each other"),
+        ({"student": "torchvision:resnet18", "self_taught": 4}, "no self-taught neurons"),
+        ({"pretrained": True}, "pretrained is for torchvision:NAME"),
+        ({"student": "resnet9"}, "unknown student 'resnet9'"),
+        ({"tap": "conv"}, "valid: relu, bn, block"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Config(**changes)  # type: ignore[arg-type]
+
+
+def test_a_loss_whose_source_does_not_tell_it_all_is_refused() -> None:
+    power = 3
+
+    def closed(student: object, teacher: object) -> int:
+        return power
+
+    with pytest.raises(UserError, match="reads power of an enclosing function; pass such values as options"):
+        requested(Config(losses={"mine": Term(1.0, loss=closed)}))
+    made: dict[str, object] = {}
+    exec("def made(student, teacher): return 0", made)
+    with pytest.raises(UserError, match=r"source .* cannot be read"):
+        requested(Config(losses={"mine": Term(1.0, loss=made["made"])}))  # type: ignore[arg-type]
+
+
+def test_a_recipe_gives_arms_that_are_named_after_a_loss_their_published_setting() -> None:
+    study = Study(
+        name="s", question="?", arms={"baseline": {}, "kd": {"losses": {"kd": 3.0}}, "mine": {"losses": {"at": 3.0}}}
+    )
+    crd = RECIPES["crd"]
+    arms, _ = study.resolve("digits", None, dict(crd.fields), {}, crd.arms)
+    assert (arms["kd"].ce, arms["kd"].losses["kd"].weight) == (0.1, 0.9)
+    assert arms["mine"].losses["at"].weight == 3.0
+    assert list(arms) == ["baseline", "kd", "mine"]
+    base = Config().replace(**crd.fields)
+    assert all(base.replace(**arm) for arm in crd.arms.values())
+    assert set(crd.arms) == set(LOSSES) - {"channel", "spatial"}

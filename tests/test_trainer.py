@@ -184,4 +184,73 @@ def test_learning_rate_schedules() -> None:
     cosine = Config(lr=1.0, epochs=10, warmup_epochs=2)
     assert [learning_rate(cosine, e) for e in (1, 2, 6, 10)] == pytest.approx([0.5, 1.0, 0.5, 0.0])
     steps = Config(lr=1.0, epochs=10, schedule="multistep", milestones=(3, 6))
-    assert [learning_rate(steps, e) for e in (0, 2.9, 3, 6)] == pytest.approx([1, 1, 0.1, 0.01])
+    assert [learning_rate(steps, e) for e in (0, 3, 3.1, 6.1)] == pytest.approx([1, 1, 0.1, 0.01])
+
+
+def drawing_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    return ((student * torch.rand(student.shape[1], 1, 1)).mean() - teacher.mean()).square()
+
+
+def test_what_a_loss_draws_depends_on_no_neighbour_and_on_no_stop(tiny: Data, teacher: Teacher, tmp_path: Path) -> None:
+    config = BASE.replace(losses={"mine": Term(1.0, loss=drawing_loss)})
+
+    def ended(trials: list[Trial]) -> list[dict[str, object]]:
+        events = [e for e in train_cohort(trials, tiny, teacher, CPU) if isinstance(e, TrialEnded)]
+        return next(e.epochs for e in events if e.trial_id == "draws")
+
+    alone = ended([Trial("draws", config, 0)])
+    assert ended([Trial("kd", ARMS["kd"], 0), Trial("draws", config, 0)]) == alone
+    stopped = Trial("draws", config, 0, open_folder(str(tmp_path)))
+    next(train_cohort([stopped], tiny, teacher, CPU))
+    torch.rand(7)
+    assert ended([stopped]) == alone
+
+
+def test_pretraining_stopped_anywhere_is_bitwise_equal(tiny: Data, teacher: Teacher, tmp_path: Path) -> None:
+    config = BASE.replace(losses={"fsp": Term(50.0, stage="pretrain")}, pretrain_epochs=2, epochs=2, width=0.125)
+    (whole,) = [e for e in train_cohort([Trial("a", config, 0)], tiny, teacher, CPU) if isinstance(e, TrialEnded)]
+    assert [sorted(k for k in row if k.startswith("weighted")) for row in whole.epochs] == [
+        ["weighted.fsp"], ["weighted.fsp"], ["weighted.ce"], ["weighted.ce"],
+    ]  # fmt: skip
+    assert whole.metrics["epochs"] == 4
+    assert [row["lr"] for row in whole.epochs[:2]] == [config.lr, config.lr]
+    for stop_after in (1, 2, 3):
+        trial = Trial("a", config, 0, open_folder(str(tmp_path / str(stop_after))))
+        list(zip(range(stop_after), train_cohort([trial], tiny, teacher, CPU), strict=False))
+        (ended,) = [e for e in train_cohort([trial], tiny, teacher, CPU) if isinstance(e, TrialEnded)]
+        assert ended.epochs == whole.epochs
+
+
+@pytest.mark.parametrize("student", ["vgg8", "resnet8", "wrn_16_1", "torchvision:mobilenet_v3_small"])
+def test_every_family_alone_and_beside_others_is_bitwise_equal(tiny: Data, teacher: Teacher, student: str) -> None:
+    """torchvision's has dropout: what it draws is its own."""
+    width = 1.0 if student.startswith("torchvision") else 0.125
+    one = BASE.replace(student=student, width=width, losses={"kd": 0.9}, epochs=2)
+    results = []
+    for beside in ([], [Trial("kd", ARMS["kd"], 0)]):
+        events = train_cohort([*beside, Trial("one", one, 0)], tiny, teacher, CPU)
+        results.append(next(e for e in events if isinstance(e, TrialEnded) and e.trial_id == "one"))
+    assert results[0].metrics["state"] == "completed"
+    assert results[0].epochs == results[1].epochs
+    assert torch.equal(results[0].test_logits, results[1].test_logits)
+
+
+def test_accuracy_with_self_taught_channels_at_zero_is_stored_where_there_are_any(tiny: Data, teacher: Teacher) -> None:
+    ended = train(["scl", "kd"], tiny, teacher)
+    assert 0 <= ended["scl"].metrics["test_acc_muted"] <= 1
+    assert "test_acc_muted" not in ended["kd"].metrics
+    model = build_student(ARMS["scl"], tiny, 0)
+    model.load_state_dict(ended["scl"].weights)
+    model.eval().muted = True
+    mean, std = tiny.mean.view(1, -1, 1, 1), tiny.std.view(1, -1, 1, 1)
+    logits = model((tiny.test.images / 255 - mean) / std)
+    accuracy = (logits.argmax(1) == tiny.test.labels).double().mean().item()
+    assert ended["scl"].metrics["test_acc_muted"] == pytest.approx(accuracy, abs=2 / 797)
+
+
+def test_cohorts_share_where_the_teacher_is_tapped(tiny: Data, teacher: Teacher) -> None:
+    other = BASE.replace(losses={"at": 10}, tap="bn")
+    with pytest.raises(ValueError, match="tap"):
+        list(train_cohort([Trial("a", ARMS["at"], 0), Trial("b", other, 0)], tiny, teacher, CPU))
+    (ended,) = [e for e in train_cohort([Trial("b", other, 0)], tiny, teacher, CPU) if isinstance(e, TrialEnded)]
+    assert ended.epochs != train(["at"], tiny, teacher)["at"].epochs

@@ -1,0 +1,99 @@
+"""The two correlations of student-centric learning: between channels, and between spatial locations."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from scl.losses.shared import full_precision, gram_gap, living, need, need_maps, need_same_channels, to_smaller, unit
+
+NORMS = ("pearson", "cosine", "gram")
+POOLS = ("sample", "batch")
+
+
+def _correlation(student: Tensor, teacher: Tensor, norm: str) -> Tensor:
+    """Mean squared difference of the correlations between rows: (G, n, p) and (G, n, q)."""
+    if norm == "gram":
+        s, t = (x / math.sqrt(x.shape[-1]) for x in (student, teacher))
+        return gram_gap(s, t) / (len(s) * s.shape[1] ** 2)
+    s, s_alive = living(student, centre=norm == "pearson")
+    t, t_alive = living(teacher, centre=norm == "pearson")
+    alive = (s_alive | t_alive).sum((1, 2))
+    pairs = (alive * (alive - 1)).sum().clamp(min=1)
+    return gram_gap(unit(s), unit(t), diagonal=False) / pairs
+
+
+def _need_correlations(student: Tensor, teacher: Tensor, norm: str, pool: str) -> None:
+    need(norm in NORMS, f"unknown norm {norm!r}; valid: {', '.join(NORMS)}")
+    need(pool in POOLS, f"unknown pool {pool!r}; valid: {', '.join(POOLS)}")
+    for who, x in (("student", student), ("teacher", teacher)):
+        locations = x.shape[2] * x.shape[3]
+        need(x.shape[1] > 1, f"the {who}'s map has one channel (C = 1), which has no correlations")
+        need(locations > 1, f"the {who}'s map has one location (N = 1), which has no correlations")
+
+
+@full_precision
+def channel_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson", pool: str = "sample") -> Tensor:
+    """How channels go together over the locations of a map: mean over i ≠ j of (R_s − R_t)², R of size C × C.
+
+    This project's definition: of the paper (Wang et al., J. Inf. Sci. Eng. 36(6), 2020) only the abstract is
+    public, which names guidance by correlations between channels and gives no formula.
+
+    Args:
+        student, teacher: feature maps (B, C, H, W) of equal B and C; their sizes may differ.
+        norm: `pearson` centres each channel and scales it to unit norm, R = X̂X̂ᵀ; `cosine` does not centre;
+            `gram` does neither, divides by the number of positions, and averages over all i, j.
+        pool: `sample` correlates over the N locations of each image and averages over the batch; `batch`
+            correlates over all B·N positions at once.
+
+    Dead channels (centred energy ≤ 1e-10 × raw energy + 1e-12): a zero row of R, with zero gradient; pairs
+    with a channel dead in both networks leave the mean, which is one mean over the remaining pairs of all
+    images.
+
+    With `pearson` and `sample`, unchanged by any permutation of the locations of either map and by any
+    positive rescaling and shift of a channel.
+
+    Raises:
+        ValueError: unequal C (a connector is needed) or B, one channel, one location, an unknown option.
+    """
+    need_maps(student, teacher)
+    _need_correlations(student, teacher, norm, pool)
+    need_same_channels(student, teacher)
+    s, t = student.flatten(2), teacher.flatten(2)
+    if pool == "batch":
+        s, t = (x.transpose(0, 1).flatten(1)[None] for x in (s, t))
+    return _correlation(s, t, norm)
+
+
+@full_precision
+def spatial_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson", pool: str = "sample") -> Tensor:
+    """How locations go together over the channels of a map: mean over i ≠ j of (R_s − R_t)², R of size N × N.
+
+    This project's definition: of the paper (Wang et al., J. Inf. Sci. Eng. 36(6), 2020) only the abstract is
+    public, which names guidance by correlations between spatial locations and gives no formula.
+
+    Args:
+        student, teacher: feature maps (B, C, H, W) of equal B; their channels may differ, and the larger map
+            is average-pooled to the height and width of the smaller.
+        norm: `pearson` centres each location over its channels and scales it to unit norm, R = X̂X̂ᵀ;
+            `cosine` does not centre; `gram` does neither, divides by the number of channels, and averages
+            over all i, j.
+        pool: `sample` correlates over the C channels of each image and averages over the batch; `batch`
+            correlates over all B·C at once, also where B·C differs.
+
+    Dead locations are treated as dead channels are in `channel_correlation`.
+
+    With `pearson` and `sample` and equal sizes, unchanged by any permutation of the channels of either map
+    and by any positive rescaling and shift of a location.
+
+    Raises:
+        ValueError: unequal B, one channel, one location (after pooling), an unknown option.
+    """
+    need_maps(student, teacher)
+    student, teacher = to_smaller(student, teacher)
+    _need_correlations(student, teacher, norm, pool)
+    s, t = student.flatten(2).mT, teacher.flatten(2).mT
+    if pool == "batch":
+        s, t = (x.transpose(0, 1).flatten(1)[None] for x in (s, t))
+    return _correlation(s, t, norm)

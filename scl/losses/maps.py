@@ -1,0 +1,159 @@
+"""Losses of one feature map (B, C, H, W), location by location or channel by channel."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scl.losses.shared import (
+    Pair,
+    full_precision,
+    gram_gap,
+    need_maps,
+    need_same_channels,
+    need_same_shape,
+    to_smaller,
+    unit,
+)
+
+
+@full_precision
+def hint(student: Tensor, teacher: Tensor) -> Tensor:
+    """FitNets hints (Romero et al., ICLR 2015, Eq. 3): mean squared difference.
+
+    Tensors of one shape. The paper halves and sums; RepDistiller, which this follows, averages over
+    everything. The regressor on the student is the caller's (a 1×1 convolution with batch norm where channels
+    differ).
+
+    Raises:
+        ValueError: unequal shapes.
+    """
+    need_same_shape(student, teacher)
+    return F.mse_loss(student, teacher)
+
+
+@full_precision
+def at(student: Tensor, teacher: Tensor) -> Tensor:
+    """Attention transfer (Zagoruyko & Komodakis, ICLR 2017, Eq. 2) on squared activations.
+
+    Attention map: mean over channels of x², flattened and L2-normalised. Maps (B, C, H, W) of any channels;
+    the larger is average-pooled. Mean over locations and batch of the squared difference, as in the authors'
+    code and RepDistiller; the paper has the norm of the difference, not squared and not averaged over
+    locations.
+
+    Raises:
+        ValueError: not maps, unequal B.
+    """
+    need_maps(student, teacher)
+    s, t = (unit(x.square().mean(1).flatten(1)) for x in to_smaller(student, teacher))
+    return F.mse_loss(s, t)
+
+
+@full_precision
+def nst(student: Tensor, teacher: Tensor) -> Tensor:
+    """Neuron selectivity transfer (Huang & Wang, 2017): MMD² between channels, kernel (aᵀb)².
+
+    Mean over the batch. Channels are L2-normalised over locations. Maps (B, C, H, W) of any channels; the
+    larger is average-pooled. The means of the kernel over C_s × C_s, C_t × C_t and C_s × C_t pairs, the
+    teacher's constant one included, as in RepDistiller (some code leaves it out, and then the loss is
+    negative).
+
+    Raises:
+        ValueError: not maps, unequal B.
+    """
+    need_maps(student, teacher)
+    # The three means are ‖FᵀF/C_s − GᵀG/C_t‖², a difference of Gram matrices between locations.
+    s, t = (unit(x.flatten(2)).mT / math.sqrt(x.shape[1]) for x in to_smaller(student, teacher))
+    return gram_gap(s, t) / len(s)
+
+
+class vid(nn.Module):
+    """Variational information distillation (Ahn et al., CVPR 2019) between feature maps.
+
+    A Gaussian of the teacher's map given the student's: mean over everything of
+    ½ ((t − μ(s))² / σ² + log σ²), without the constant. μ: three 1×1 convolutions without bias and two ReLUs,
+    C_s → C_t → C_t → C_t. σ²_c = softplus(α_c) + 1e-5, one a channel, 5 at first. All as in RepDistiller; the
+    paper sums over locations. May be negative.
+
+    Called with maps (B, C_s, H, W) and (B, C_t, H, W); the larger is average-pooled. The module trains with
+    the student.
+
+    Raises:
+        ValueError: not maps, unequal B.
+    """
+
+    least = 1e-5
+
+    def __init__(self, student_channels: int, teacher_channels: int) -> None:
+        super().__init__()
+        s, t = student_channels, teacher_channels
+        self.regressor = nn.Sequential(
+            nn.Conv2d(s, t, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(t, t, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(t, t, 1, bias=False),
+        )
+        # softplus of this, with `least`, is a variance of 5.
+        self.alpha = nn.Parameter(torch.full((t, 1, 1), math.log(math.expm1(5.0 - self.least))))
+
+    @full_precision
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        need_maps(student, teacher)
+        student, teacher = to_smaller(student, teacher)
+        variance = F.softplus(self.alpha) + self.least
+        error: Tensor = self.regressor(student) - teacher
+        return (error.square() / variance + variance.log()).mean() / 2
+
+
+@full_precision
+def fsp(student: Pair, teacher: Pair) -> Tensor:
+    """Flow of solution procedure (Yim et al., CVPR 2017, Eq. 1 and 2): from one map to the next.
+
+    Of each network a pair of maps (bottom, top); the larger of a pair is average-pooled to the other. Gram
+    matrix (C_bottom × C_top) over locations, divided by N. Mean over its entries and the batch of the squared
+    difference, as in RepDistiller; the paper sums over the entries.
+
+    Raises:
+        ValueError: not maps, unequal B or channels (a connector is needed).
+    """
+
+    def flow(bottom: Tensor, top: Tensor) -> Tensor:
+        b, t = (x.flatten(2) for x in to_smaller(bottom, top))
+        return b @ t.mT / b.shape[2]
+
+    for s, t in zip(student, teacher, strict=True):
+        need_maps(s, t)
+        need_same_channels(s, t)
+    return F.mse_loss(flow(*student), flow(*teacher))
+
+
+class ickd(nn.Module):
+    """Inter-channel correlation (Liu et al., ICCV 2021), ICKD-C: Gram matrices between channels.
+
+    G = FFᵀ (C_t × C_t) per image, each row L2-normalised; sum of squared differences divided by B·C_t, as in
+    the authors' code; the paper neither normalises rows nor divides by C alone. The student's map first goes
+    through a 1×1 convolution and batch norm, C_s → C_t, also where the widths are equal.
+
+    Called with maps (B, C_s, H, W) and (B, C_t, H, W); their sizes may differ. The module trains with the
+    student. Its companion KL term is `kd`.
+
+    Raises:
+        ValueError: not maps, unequal B.
+    """
+
+    def __init__(self, student_channels: int, teacher_channels: int) -> None:
+        super().__init__()
+        self.embed = nn.Sequential(
+            nn.Conv2d(student_channels, teacher_channels, 1, bias=False), nn.BatchNorm2d(teacher_channels)
+        )
+
+    @full_precision
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        need_maps(student, teacher)
+        s, t = self.embed(student).flatten(2), teacher.flatten(2)
+        gap = unit(s @ s.mT) - unit(t @ t.mT)
+        return gap.square().sum() / (len(gap) * gap.shape[1])

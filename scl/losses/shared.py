@@ -1,0 +1,113 @@
+"""What the losses share: their arithmetic, their checks, and products of rows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+P = ParamSpec("P")
+Pair = tuple[Tensor, Tensor]
+
+
+def leaves(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    return [leaf for item in value for leaf in leaves(item)] if isinstance(value, tuple | list) else []
+
+
+def raised(value: Any) -> Any:
+    """Floating-point tensors below float64 as float32, also inside pairs; anything else as it is."""
+    if isinstance(value, Tensor):
+        return value.float() if value.is_floating_point() and value.dtype != torch.float64 else value
+    return tuple(map(raised, value)) if isinstance(value, tuple | list) else value
+
+
+def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """`loss` in float32 with autocast off."""
+
+    @functools.wraps(loss)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        device = leaves([*args, *kwargs.values()])[0].device.type
+        with torch.autocast(device, enabled=False):
+            return loss(*raised(args), **{name: raised(value) for name, value in kwargs.items()})
+
+    return run
+
+
+def need(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ValueError(problem)
+
+
+def need_maps(student: Tensor, teacher: Tensor) -> None:
+    for who, x in (("student", student), ("teacher", teacher)):
+        need(x.ndim == 4, f"feature maps are (B, C, H, W), the {who}'s is {tuple(x.shape)}")
+    need_same_batch(student, teacher)
+
+
+def need_same_batch(student: Tensor, teacher: Tensor, least: int = 1) -> None:
+    s, t = len(student), len(teacher)
+    need(s == t, f"student and teacher saw different batches: {s} and {t} images")
+    need(s >= least, f"relations between images need a batch of at least {least}, got {s}")
+
+
+def need_same_shape(student: Tensor, teacher: Tensor) -> None:
+    s, t = tuple(student.shape), tuple(teacher.shape)
+    need(s == t, f"student {s} and teacher {t} must have one shape; use a connector, or pool")
+
+
+def need_same_channels(student: Tensor, teacher: Tensor) -> None:
+    s, t = student.shape[1], teacher.shape[1]
+    need(s == t, f"student has {s} channels and teacher {t}: a connector on the student is needed")
+
+
+def to_smaller(a: Tensor, b: Tensor) -> Pair:
+    """Both maps average-pooled to the smaller height and width of the two."""
+    if a.shape[2:] == b.shape[2:]:
+        return a, b
+    size = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]))
+    return F.adaptive_avg_pool2d(a, size), F.adaptive_avg_pool2d(b, size)
+
+
+def unit(x: Tensor) -> Tensor:
+    """Rows (last dimension) at unit length; rows of length 1e-12 or less are zero and pass no gradient."""
+    energy = x.square().sum(-1, keepdim=True)
+    alive = energy > 1e-24
+    return torch.where(alive, x * torch.where(alive, energy, 1).rsqrt(), 0)
+
+
+def living(x: Tensor, centre: bool) -> Pair:
+    """Rows (last dimension), centred if asked for, and which of them are alive (…, 1).
+
+    A row whose energy after centring is no more than rounding is dead: a zero that passes no gradient.
+    """
+    raw = x.square().sum(-1, keepdim=True)
+    if centre:
+        x = x - x.mean(-1, keepdim=True)
+    alive = x.square().sum(-1, keepdim=True) > 1e-10 * raw + 1e-12
+    return torch.where(alive, x, 0), alive
+
+
+def gram_gap(x: Tensor, y: Tensor, diagonal: bool = True) -> Tensor:
+    """Σ (XXᵀ − YYᵀ)² over all matrices of a stack, X (G, n, p), Y (G, n, q), with or without the diagonals.
+
+    With far more rows than columns it is taken on the cheaper side, ‖XᵀX‖² + ‖YᵀY‖² − 2‖XᵀY‖², which never
+    holds an n × n matrix. That difference loses every digit in float32 (and far more in TF32) when X is close
+    to Y or to a permutation of it, so it is formed in float64: its rounding then lies below that of the rows.
+    """
+    rows = x.shape[1]
+    if rows <= 3 * max(x.shape[2], y.shape[2]):
+        gap = x @ x.mT - y @ y.mT
+        if not diagonal:
+            gap = gap.masked_fill(torch.eye(rows, dtype=torch.bool, device=gap.device), 0)
+        return gap.square().sum()
+    u, v = x.double(), y.double()
+    total = (u.mT @ u).square().sum() + (v.mT @ v).square().sum() - 2 * (u.mT @ v).square().sum()
+    if not diagonal:
+        total = total - (u.square().sum(-1) - v.square().sum(-1)).square().sum()
+    return total.clamp(min=0).to(x.dtype)

@@ -1,0 +1,71 @@
+"""Students and teachers by name, their guided layers and their self-taught neurons.
+
+Every model answers `model(x)` with logits, `model.forward_features(x)` with the guided feature maps, shallow to
+deep, and the logits, and `model.features(x, tap)` with all that a loss may compare. Self-taught channels are cut
+off the maps: transfer losses cannot see them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from scl.config import GUIDED, MODELS, SELF_TAUGHT_PLACES, SELF_TAUGHT_SOURCES, TORCHVISION, UserError, unknown
+from scl.models import families, torchvision
+from scl.models.staged import Features, SelfTaught, Staged
+
+__all__ = ["Features", "SelfTaught", "Staged", "build_model", "macs"]
+
+
+def build_model(
+    name: str,
+    num_classes: int,
+    in_channels: int = 3,
+    width: float = 1.0,
+    self_taught: int | Sequence[int] = 0,
+    self_taught_at: str = "layers",
+    self_taught_from: str = "added",
+    guided: str = "first",
+    image_size: int = 32,
+    layers: Sequence[str] = (),
+) -> nn.Module:
+    """A fresh model by name, initialised from torch's global random stream.
+
+    Args:
+        name: one of MODELS, or `torchvision:NAME`.
+        width: factor on every stage's channels, rounded, at least 1.
+        self_taught, self_taught_at, self_taught_from, guided: see `Config`.
+        image_size, layers: of torchvision's models alone: the side of the images, and module paths of the guided
+            layers; none finds them by stage.
+
+    Raises:
+        UserError: a name that does not exist, a count of self-taught neurons that does not fit.
+    """
+    for kind, value, valid in (
+        ("self_taught_at", self_taught_at, SELF_TAUGHT_PLACES),
+        ("self_taught_from", self_taught_from, SELF_TAUGHT_SOURCES),
+        ("guided", guided, GUIDED),
+    ):
+        if value not in valid:
+            raise UserError(unknown(kind, value, valid))
+    if name.startswith(TORCHVISION):
+        return torchvision.build(name, num_classes, in_channels, image_size, layers)
+    if name not in MODELS:
+        raise UserError(unknown("model", name, (*MODELS, f"{TORCHVISION}NAME")))
+    if layers:
+        raise UserError(f"teacher layers are named for models of torchvision; {name} has guided layers of its own")
+    taught = SelfTaught(self_taught, self_taught_at, self_taught_from, guided)
+    return families.build(name, num_classes, in_channels, width, taught)
+
+
+def macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Multiply-accumulates of one image (C, H, W), by torch's own counter."""
+    counter = FlopCounterMode(display=False)
+    training = model.training
+    with counter, torch.no_grad():
+        model.eval()(torch.zeros(1, *image_shape))
+    model.train(training)
+    return int(counter.get_total_flops() // 2)

@@ -1,0 +1,206 @@
+"""The skeleton that all families of students share: stem → stages → pooled → linear layer.
+
+A stage is called `stage(x, tap)` and returns the guided map at that tap and what the next stage is given. The
+skeleton knows which channels are guided, cuts the self-taught ones off the maps, and runs the branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scl.config import UserError
+
+
+class Features(NamedTuple):
+    """What transfer losses compare: guided maps [(B, C_i, H_i, W_i), …] shallow to deep, the pooled last map
+    after its ReLU (B, C), and logits (B, K)."""
+
+    maps: list[Tensor]
+    embedding: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class SelfTaught:
+    """How many extra channels, and where; the fields of `Config` with the same meaning.
+
+    count: k for every guided layer, or one a layer. place: `layers`, `penultimate` or `branch`.
+    source: `added` to C or `taken` from it. guided: transfer losses see the `first` C channels or `all`.
+    """
+
+    count: int | Sequence[int] = 0
+    place: str = "layers"
+    source: str = "added"
+    guided: str = "first"
+
+    def channels(self, widths: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Guided and self-taught channels of each guided layer, given the plain student's.
+
+        Raises:
+            UserError: a count for layers that are not there, or as many taken as a layer has.
+        """
+        if isinstance(self.count, int):
+            counts = [self.count] * len(widths)
+            if self.place == "penultimate":
+                counts[:-1] = [0] * (len(widths) - 1)
+        else:
+            counts = list(self.count)
+            if len(counts) != len(widths):
+                raise UserError(
+                    f"self_taught {tuple(counts)}: this student has {len(widths)} guided layers, give one each"
+                )
+        if self.source == "added":
+            return list(widths), counts
+        for i, (width, count) in enumerate(zip(widths, counts, strict=True)):
+            if count >= width:
+                raise UserError(f"self_taught: {count} cannot be taken of the {width} channels of guided layer {i}")
+        return [width - count for width, count in zip(widths, counts, strict=True)], counts
+
+
+class Staged(nn.Module):
+    """A network of stages with its guided layers.
+
+    Args:
+        stem: image → input of the first stage.
+        stages: the last `len(guided)` of them end in a guided layer.
+        guided, self_taught: channels of each guided layer that losses see, and those beside them.
+        branch: where given, one stage beside each guided one. It makes the self-taught channels from all
+            channels of the stage before; the guided stages hear none of it, the classifier hears both.
+        all_guided: a control: losses see the self-taught channels too.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: Sequence[nn.Module],
+        guided: Sequence[int],
+        self_taught: Sequence[int],
+        classifier: nn.Linear,
+        branch: Sequence[nn.Module | None] | None = None,
+        all_guided: bool = False,
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.stages = nn.ModuleList(stages)
+        self.classifier = classifier
+        self.unguided_stages = len(stages) - len(guided)
+        self.guided_channels = tuple(guided)
+        self.self_taught_channels = tuple(self_taught)
+        self.all_guided = all_guided
+        self.branch = None if branch is None else nn.ModuleList([b or nn.Identity() for b in branch])
+        # At test time alone: self-taught channels at zero, to see what the network has made of them.
+        self.muted = False
+
+    def features(self, x: Tensor, tap: str = "relu") -> Features:
+        """x (B, C, H, W) → what losses compare, with the maps taken at `tap` (see `Config`)."""
+        x = self.stem(x)
+        maps: list[Tensor] = []
+        beside: Tensor | None = None
+        seen = x
+        for i, stage in enumerate(self.stages, start=-self.unguided_stages):
+            heard = x if beside is None else torch.cat([x, beside], 1)
+            taken, x = stage(x, tap)
+            if i < 0:
+                continue
+            guided, extra = self.guided_channels[i], self.self_taught_channels[i]
+            if self.branch is None:
+                if self.muted and extra:
+                    x = torch.cat([x[:, :guided], torch.zeros_like(x[:, guided:])], 1)
+                seen = x
+            else:
+                beside = None
+                if extra:
+                    beside_taken, beside = self.branch[i](heard, tap)
+                    if self.muted:
+                        beside = torch.zeros_like(beside)
+                    if self.all_guided:
+                        taken = torch.cat([taken, beside_taken], 1)
+                seen = x if beside is None else torch.cat([x, beside], 1)
+            maps.append(taken if self.all_guided else taken[:, :guided])
+        pooled = seen.mean((2, 3))
+        embedding = pooled if self.all_guided else pooled[:, : self.guided_channels[-1]]
+        return Features(maps, embedding, self.classifier(pooled))
+
+    def forward_features(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """x (B, C, H, W) → the guided maps after their ReLU, shallow to deep, and logits (B, K)."""
+        features = self.features(x)
+        return features.maps, features.logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(x).logits
+
+
+class Block(nn.Module):
+    """Convolutions with BN, a ReLU between them and after the last.
+
+    2×2 max-pooling comes first, `halvings` times while a side is longer than 4, so that 8×8 images keep
+    locations to correlate; `stride` is of the first convolution.
+    """
+
+    def __init__(
+        self, channels: int, widths: Sequence[int], halvings: int = 0, stride: int = 1, bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.halvings = halvings
+        layers: list[nn.Module] = []
+        for i, width in enumerate(widths):
+            layers += [
+                nn.Conv2d(channels, width, 3, padding=1, stride=1 if i else stride, bias=bias),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
+            channels = width
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, x: Tensor, tap: str) -> tuple[Tensor, Tensor]:
+        for _ in range(self.halvings):
+            if min(x.shape[2:]) > 4:
+                x = F.max_pool2d(x, 2)
+        before = self.layers(x)
+        out = F.relu(before, inplace=tap != "bn")
+        return (before if tap == "bn" else out), out
+
+
+def assemble(
+    stem: nn.Module,
+    make_stage: Callable[[int, int, int, int], nn.Module],
+    make_branch: Callable[[int, int, int], nn.Module],
+    channels: int,
+    widths: Sequence[int],
+    unguided: int,
+    num_classes: int,
+    taught: SelfTaught,
+    bias: bool = True,
+) -> Staged:
+    """A network from its stages' widths.
+
+    make_stage(i, channels in, guided, all): stage i with all = C + k channels, the guided ones first.
+    make_branch(i, channels in, k): the stage of the branch beside it.
+    """
+    guided, extra = taught.channels(widths[unguided:])
+    branching = taught.place == "branch" and any(extra)
+    stages: list[nn.Module] = []
+    branch: list[nn.Module | None] = []
+    beside = 0
+    for i, width in enumerate(widths):
+        first, added = (width, 0) if i < unguided else (guided[i - unguided], extra[i - unguided])
+        if branching and i >= unguided:
+            branch.append(make_branch(i, channels + beside, added) if added else None)
+        inside = first if branching else first + added
+        stages.append(make_stage(i, channels, first, inside))
+        channels, beside = inside, added if branching else 0
+    return Staged(
+        stem,
+        stages,
+        guided,
+        extra,
+        nn.Linear(channels + beside, num_classes),
+        branch if branching else None,
+        all_guided=taught.guided == "all",
+    )

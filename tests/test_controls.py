@@ -1,0 +1,70 @@
+"""Controls of self-taught neurons: what is held equal, and what differs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import CPU, RECIPE
+
+from scl.config import Config, UserError, requested, sha256
+from scl.controls import self_taught_controls
+from scl.models import build_model
+from scl.objective import Objective
+from scl.trainer import Data, Teacher, Trial, TrialEnded, train_cohort
+
+BASE = Config(width=0.25, **RECIPE)
+ARM = {"losses": {"channel": 0.3, "spatial": 0.3, "kd": 0.5}, "ce": 0.5}
+
+
+def configs(k: int = 4) -> dict[str, Config]:
+    return {name: BASE.replace(**arm) for name, arm in self_taught_controls("scl", ARM, k).items()}
+
+
+def built(config: Config) -> torch.nn.Module:
+    return build_model(
+        config.student, 10, 1, config.width, config.self_taught, guided=config.guided,
+        self_taught_from=config.self_taught_from,
+    )  # fmt: skip
+
+
+def test_controls_hold_the_width_and_move_one_thing() -> None:
+    arms = configs()
+    params = {name: sum(p.numel() for p in built(config).parameters()) for name, config in arms.items()}
+    plain = sum(p.numel() for p in build_model("plain5", 10, 1, 0.25).parameters())
+    taken = params.pop("scl k=4 taken")
+    assert taken == plain
+    assert len(set(params.values())) == 1
+    assert params["scl k=4"] > plain
+    assert len({sha256(requested(config)) for config in arms.values()}) == len(arms) == 5
+    assert (arms["scl k=4 unguided"].losses, arms["scl k=4 unguided"].ce) == ({}, 1.0)
+
+
+def test_controls_guide_what_their_names_say() -> None:
+    teacher = build_model("plain11", 10, 1, 0.25)
+    x = torch.randn(2, 1, 8, 8)
+    seen = {}
+    for name, config in configs().items():
+        features = built(config).features(x)
+        connectors = Objective(config, features, teacher.features(x)).connectors
+        seen[name.removeprefix("scl k=4").strip()] = ([m.shape[1] for m in features.maps], len(connectors))
+    assert seen == {
+        "": ([16, 32, 64, 128], 0),
+        "all guided": ([20, 36, 68, 132], 4),
+        "connector": ([16, 32, 64, 128], 4),
+        "unguided": ([16, 32, 64, 128], 0),
+        "taken": ([12, 28, 60, 124], 4),
+    }
+
+
+def test_every_control_trains(tiny: Data, teacher: Teacher) -> None:
+    trials = [Trial(name, config.replace(epochs=1, width=0.125), 0) for name, config in configs().items()]
+    ended = [e for e in train_cohort(trials, tiny, teacher, CPU) if isinstance(e, TrialEnded)]
+    assert {e.metrics["state"] for e in ended} == {"completed"}
+    assert len({tuple(e.test_logits.flatten().tolist()) for e in ended}) == 5
+
+
+def test_controls_need_neurons_and_guidance() -> None:
+    with pytest.raises(UserError, match="k must be 1 or more"):
+        self_taught_controls("scl", ARM, 0)
+    with pytest.raises(UserError, match="no transfer loss"):
+        self_taught_controls("baseline", {}, 4)
