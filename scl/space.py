@@ -152,7 +152,10 @@ def _parse(name: str, text: str, range_: Range) -> Any:
 
 
 def _ends(range_: Range) -> list[Any]:
-    return list(range_.choices) if isinstance(range_, Choice) else [range_.low, range_.high]
+    if isinstance(range_, Choice):
+        return list(range_.choices)
+    kind = float if isinstance(range_, Float) else int
+    return [kind(range_.low), kind(range_.high)]
 
 
 def _range_problems(range_: Range) -> list[str]:
