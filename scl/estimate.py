@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 
@@ -11,11 +13,13 @@ import torch
 from scl import results, stats, trainer
 from scl.cohort import data_of, load_teacher
 from scl.config import Config
+from scl.data import training_batches
+from scl.objective import Objective
 from scl.plan import Plan, missing, plan_cohorts
 from scl.progress import clock
 from scl.study import Cell, makespan
 
-PROBE_SECONDS = 4.0  # after so long no further arm is timed
+PROBE_SECONDS = 2.0  # after so long no further arm is timed
 
 
 def show_plan(plan: Plan, to_search: int = 0) -> int:
@@ -145,12 +149,11 @@ def _timed(plan: Plan, configs: Mapping[str, Config]) -> tuple[float, dict[str, 
     for keys in alike.values():
         if step and time.monotonic() - began > PROBE_SECONDS:
             break
-        forward, own = trainer.probe(plan.teacher, {keys[0]: configs[keys[0]]}, tensors)
+        forward, own = _probe(plan.teacher, configs[keys[0]], tensors)
         forwards.append(forward)
-        step |= dict.fromkeys(keys, own[keys[0]])
+        step |= dict.fromkeys(keys, own)
     if not configs:
-        forward, _ = trainer.probe(plan.teacher, {"teacher": plan.teacher}, tensors)
-        forwards.append(forward)
+        forwards.append(_probe(plan.teacher, plan.teacher, tensors)[0])
     if step:
         rate = sum(s / plan.bench.macs(configs[k]) / configs[k].batch_size for k, s in step.items()) / len(step)
         step |= {k: rate * plan.bench.macs(c) * c.batch_size for k, c in configs.items() if k not in step}
@@ -161,3 +164,41 @@ def _timed(plan: Plan, configs: Mapping[str, Config]) -> tuple[float, dict[str, 
         for k, s in step.items()
     }
     return sorted(forwards)[len(forwards) // 2], whole
+
+
+def _probe(teacher: Config, config: Config, tensors: trainer.Data, steps: int = 3) -> tuple[float, float]:
+    """Seconds of a teacher's forward, and of a configuration's own step: the medians of a few on this CPU.
+
+    The optimizer's own share is small and left out: its first use would cost more seconds than all of this.
+    """
+
+    def network(of: Config, layers: Sequence[str] = ()) -> torch.nn.Module:
+        return trainer.build_student(of, tensors, 0, layers).to(memory_format=torch.channels_last)
+
+    guide = network(teacher, config.teacher_layers).eval().requires_grad_(False)
+    model = network(config)
+    examples = [trainer.example_features(m, tensors, config.tap) for m in (model, guide)]
+    objective = Objective(config, *examples)
+    forwards, own = [], []
+    batches = training_batches(
+        tensors.train,
+        batch_size=config.batch_size,
+        seed=0,
+        epoch=1,
+        augment="crop",
+        mean=tensors.mean,
+        std=tensors.std,
+    )
+    model.train()
+    for images, target in itertools.islice(batches, steps + 1):
+        began = time.perf_counter()
+        with torch.no_grad():
+            guidance = trainer.in_float32(guide.features(images, config.tap))  # type: ignore[operator]
+        between = time.perf_counter()
+        features = trainer.in_float32(model.features(images, config.tap))  # type: ignore[operator]
+        terms = objective(features, guidance, target, config.total_epochs)
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        forwards.append(between - began)
+        own.append(time.perf_counter() - between)
+    # The first step pays for set-up.
+    return statistics.median(forwards[1:] or forwards), statistics.median(own[1:] or own)

@@ -529,33 +529,3 @@ def _guidance(teacher: nn.Module | None, images: Tensor, tap: str, bf16: bool) -
     with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
         features = teacher.features(images, tap)  # type: ignore[operator]
     return in_float32(features), time.perf_counter() - began
-
-
-def probe(teacher: Config, configs: Mapping[str, Config], data: Data, steps: int = 3) -> tuple[float, dict[str, float]]:
-    """Seconds of a teacher's forward and of each configuration's own step on this CPU, from a few steps."""
-    device = torch.device("cpu")
-    guide = build_student(teacher, data, 0).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    forwards: list[float] = []
-    own = {}
-    for key, config in configs.items():
-        student = Student(Trial(key, config, 0), data, guide, device)
-        student.start_epoch(steps + 1, device)
-        batches = training_batches(
-            data.train,
-            batch_size=config.batch_size,
-            seed=0,
-            epoch=1,
-            augment="crop",
-            mean=data.mean,
-            std=data.std,
-        )
-        times = []
-        for i, (images, target) in zip(range(steps + 1), batches, strict=False):
-            guidance, seconds = _guidance(guide, images, config.tap, False)
-            before = student.seconds
-            student.step(images, target, guidance, i, steps + 1)
-            if i:  # the first step pays for set-up
-                forwards.append(seconds)
-                times.append(student.seconds - before)
-        own[key] = sorted(times)[len(times) // 2] if times else student.seconds
-    return (sorted(forwards)[len(forwards) // 2] if forwards else 0.0), own
