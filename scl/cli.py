@@ -87,7 +87,7 @@ class Options:
             "precision": self.precision,
             "teacher_layers": self.teacher_layers,
         }
-        return changes | {k: v for k, v in named.items() if v is not None}
+        return changes | _plain_width(self.student) | {k: v for k, v in named.items() if v is not None}
 
     def teacher_changes(self) -> dict[str, Any]:
         recipe = dict(RECIPES[self.recipe].fields) if self.recipe else {}
@@ -101,7 +101,12 @@ class Options:
             "epochs": self.teacher_epochs,
             "precision": self.precision,
         }
-        return recipe | {k: v for k, v in named.items() if v is not None}
+        return recipe | _plain_width(hub or self.teacher_model) | {k: v for k, v in named.items() if v is not None}
+
+
+def _plain_width(model: str | None) -> dict[str, float]:
+    """torchvision's models have no width factor: one that a study sets for its own networks does not reach them."""
+    return {"width": 1.0} if model is not None and model.startswith(TORCHVISION) else {}
 
 
 def _whole(low: int) -> Callable[[str], int]:
@@ -364,6 +369,10 @@ def _run(study: Study, options: Options) -> int:
         options = replace(options, seeds=max(PILOT_SEEDS, options.seeds or study.seeds))
     if options.inline and options.address:
         raise UserError("--inline runs in this process and --address on a cluster; give one of them")
+    if options.teacher and options.teacher_model and options.teacher_file is None:
+        raise UserError(
+            f"--teacher {options.teacher} names the network, so --teacher-model says nothing; give one of them"
+        )
     if options.plan and options.report_only:
         raise UserError("--plan and --report-only exclude each other; give one of them")
     from scl.runner import run

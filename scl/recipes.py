@@ -47,7 +47,6 @@ RECIPES: dict[str, Recipe] = {
             "milestones": (150, 180, 210),
             "lr_decay": 0.1,
             "warmup_epochs": 0,
-            "augment": "crop+flip",
             "tap": "block",
         },
         val=0.0,

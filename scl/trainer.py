@@ -169,11 +169,10 @@ def learning_rate(config: Config, epochs: float) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (epochs - config.warmup_epochs) / length)))
 
 
-def generator_of(device: torch.device) -> torch.Generator:
-    """The random stream that layers and losses draw from on a device."""
-    if device.type == "cuda":
-        return torch.cuda.default_generators[device.index or 0]
-    return torch.default_generator
+def generators(device: torch.device) -> list[torch.Generator]:
+    """The random streams that layers and losses draw from."""
+    cuda = [torch.cuda.default_generators[device.index or 0]] if device.type == "cuda" else []
+    return [torch.default_generator, *cuda]
 
 
 class Student:
@@ -248,7 +247,8 @@ class Student:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         # Dropout, or a user's loss that draws: a function of seed, epoch and step, and of no neighbour.
-        generator_of(images.device).manual_seed(self.draws + (self.epoch * steps + step))
+        for generator in generators(images.device):
+            generator.manual_seed(self.draws + self.epoch * steps + step)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             features = self.model.features(images, self.config.tap)  # type: ignore[operator]
         features = in_float32(features)

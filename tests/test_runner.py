@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -314,3 +319,132 @@ def test_a_teacher_for_each_seed(tmp_path: Path) -> None:
     assert trials.groupby("seed")["teacher_id"].nunique().tolist() == [1, 1]
     assert trials["teacher_id"].nunique() == 2
     assert trials["val_acc"].isna().all()
+
+
+def test_families_and_a_torchvision_teacher_from_the_command_line(tmp_path: Path) -> None:
+    flags = ["--student", "resnet8", "--teacher-model", "torchvision:resnet18", "--teacher-layers", "layer1,layer2"]
+    run = ablation(
+        tmp_path, "--inline", *flags, "--width", "0.25", "--epochs", "1",
+        "--teacher-epochs", "1", "--limit", "60", "--seeds", "1", "--arms", "kd,at,sp", "--batch-size", "30",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    trials = rows(tmp_path)
+    assert set(trials["param.student"]) == {"resnet8"}
+    assert set(trials["param.teacher_layers"]) == {"layer1/layer2"}
+    study = json.loads((tmp_path / "ablation" / "study.json").read_text())
+    assert study["teacher"]["model"] == "torchvision:resnet18"
+
+
+def test_a_checkpoint_of_public_code_fits_by_order(tmp_path: Path) -> None:
+    """Other names, the same layers in the same order, as RepDistiller saves them."""
+    state = build_model("resnet14", 10, 1).state_dict()
+    renamed = {f"layer{i}.{name.rpartition('.')[2]}": tensor for i, (name, tensor) in enumerate(state.items())}
+    torch.save({"epoch": 240, "model": renamed}, tmp_path / "teacher.pth")
+    run = ablation(
+        tmp_path / "out", "--inline", "--teacher", str(tmp_path / "teacher.pth"), "--teacher-model", "resnet14",
+        "--teacher-width", "1", "--epochs", "1", "--limit", "60", "--seeds", "1", "--arms", "kd",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "matched by their order and shapes" in run.stderr
+
+
+def test_the_published_recipe_takes_all_images_and_the_published_weights(tmp_path: Path) -> None:
+    run = inline(tmp_path, "--recipe", "crd", "--seeds", "1", "--arms", "kd,hint,fsp", "--epochs", "1")
+    assert run.returncode == 0, run.stderr
+    trials = rows(tmp_path).set_index("arm")
+    assert (trials["param.batch_size"] == 64).all()
+    assert not trials["param.nesterov"].any()
+    assert (trials.loc["kd", "param.ce"], trials.loc["kd", "param.weight.kd"]) == (0.1, 0.9)
+    assert trials.loc["hint", "param.weight.hint"] == 100
+    assert trials.loc["fsp", "epochs"] == 31
+    study = json.loads((tmp_path / "ablation" / "study.json").read_text())
+    assert study["data"]["val"] == 0
+
+
+OWN_STUDY = """
+from own_losses import gap
+from scl.cli import main
+from scl.config import Config, Term
+from scl.study import Study
+
+def here(student, teacher):
+    return gap(student, teacher).square()
+
+main(Study(
+    name="own", question="Does a loss of one's own travel?", seeds=1,
+    base=Config(width=0.125, epochs=2, batch_size=32, lr=0.05), teacher=Config(student="plain11", width=0.125),
+    arms={"baseline": {}, "imported": {"losses": {"mine": Term(0.5, loss=gap)}},
+          "defined": {"losses": {"mine": Term(0.5, loss=here)}}},
+))
+"""
+OWN_LOSSES = """
+import os
+import shifts
+assert "ON_THE_DRIVER" in os.environ, "a worker read this file"
+
+def gap(student, teacher):
+    return (student.mean((1, 2, 3)) - shifts.shifted(teacher).mean((1, 2, 3))).square().mean()
+"""
+SHIFTS = """
+import os
+assert "ON_THE_DRIVER" in os.environ, "a worker read this file"
+
+def shifted(x):
+    return x + 0.1
+"""
+
+
+@pytest.mark.slow
+def test_losses_of_ones_own_run_on_workers_that_have_never_seen_their_files(tmp_path: Path) -> None:
+    """On a cluster that was started elsewhere, with an environment of its own."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    for name, text in (("own.py", OWN_STUDY), ("own_losses.py", OWN_LOSSES), ("shifts.py", SHIFTS)):
+        (folder / name).write_text(text)
+    flags = ["--out", str(tmp_path / "out"), "--limit", "60"]
+    with head() as address:
+        run = subprocess.run(
+            [sys.executable, str(folder / "own.py"), "--address", address, *flags],
+            cwd=tmp_path, env={**os.environ, "ON_THE_DRIVER": "1"}, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    trials = results.load(str(tmp_path / "out" / "own")).trials
+    assert set(trials["state"]) == {"completed"}
+    epochs = results.load(str(tmp_path / "out" / "own")).epochs
+    assert epochs.groupby("trial_id")["term.mine"].last().notna().sum() == 2
+
+
+@contextmanager
+def head() -> Iterator[str]:
+    """A Ray head of its own on the loopback interface, started in a folder of its own; its address."""
+    folder = tempfile.mkdtemp(prefix="scl")  # short: Ray keeps sockets in it, whose paths have a limit
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        port, client_port = one.getsockname()[1], two.getsockname()[1]
+    ray = [str(Path(sys.executable).parent / "ray")]
+    environment = {**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    start = [
+        *ray, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2",
+        "--include-dashboard=false", f"--ray-client-server-port={client_port}",
+        f"--temp-dir={folder}",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        start, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        for _ in range(60):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(1)
+        time.sleep(3)  # it answers before its raylet is there
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()  # it ends what it started
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=60)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
