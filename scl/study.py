@@ -25,10 +25,14 @@ from scl.space import Search
 
 @dataclass(frozen=True)
 class Setting:
-    """What a data set changes: fields of the students' base configuration and of the teacher's."""
+    """What a data set changes: fields of the students' base configuration and of the teacher's.
+
+    without: arms that cannot be there, such as more channels taken from a layer than its width there has.
+    """
 
     student: Mapping[str, Any] = field(default_factory=dict)
     teacher: Mapping[str, Any] = field(default_factory=dict)
+    without: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,10 @@ class Study:
             if wrong:
                 raise UserError("; ".join(wrong))
         base = self.base_on(data, student)
+        absent = {*self.asked_for, *self.settings.get(data, Setting()).without}
         arms, wrong = {}, []
         for name, changes in {**self.arms, **{k: v for k, v in (published or {}).items() if k in self.arms}}.items():
-            if name == self.baseline or (name in only if only is not None else name not in self.asked_for):
+            if name == self.baseline or (name in only if only is not None else name not in absent):
                 try:
                     arms[name] = with_params(base, changes)
                 except UserError as error:
