@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Any
 
 from scl.config import MODELS, PRECISIONS, TORCHVISION, UserError, unknown
@@ -322,6 +323,18 @@ def parser(study: Study) -> argparse.ArgumentParser:
     )
     g.add_argument("--report-only", action="store_true", help="rebuild the page from the store; train nothing")
     return p
+
+
+def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A mistake in a study file, which is met before `main` is reached: a message and code 2, no traceback."""
+    if isinstance(error, UserError):
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.__excepthook__(kind, error, trace)
+
+
+if sys.excepthook is sys.__excepthook__:
+    sys.excepthook = _explain
 
 
 def main(study: Study) -> None:
