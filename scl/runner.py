@@ -24,7 +24,7 @@ from scl.looks import after_stein, differences, extended, tell_looks, tell_winne
 from scl.plan import Plan, make_plan, missing, plan_cohorts, student_jobs
 from scl.progress import Progress
 from scl.provenance import study_record
-from scl.search import Dialogue, architectures, left_to_search, with_winners
+from scl.search import ARM, Dialogue, architectures, left_to_search, with_winners
 from scl.storage import Folder, check_writable, explain, locked, open_folder
 from scl.study import Study
 from scl.trainer import EpochDone, Event
@@ -178,6 +178,8 @@ def print_summary(table: Any, verdict: str) -> None:
     console = Console()
     shown = Table("arm", "n", "test acc ± sd, %", "difference [95 % interval]", "p")
     for row in table.to_dict("records"):
+        if row["arm"] == ARM:
+            continue  # many configurations under one name
         sd = "" if isnan(row["test_acc_sd"]) else f" ± {100 * row['test_acc_sd']:.2f}"
         mean = "—" if isnan(row["test_acc_mean"]) else f"{100 * row['test_acc_mean']:.2f}{sd}"
         low, high = 100 * row["difference_low"], 100 * row["difference_high"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scl.config import Config, UserError
+from scl.config import Config, UserError, requested, sha256
 from scl.designs import (
     Design,
     add_one_in,
@@ -195,3 +195,22 @@ def test_a_factor_that_changes_nothing_is_named() -> None:
 def test_arms_that_come_to_the_same_are_twins(arms: dict[str, object]) -> None:
     with pytest.raises(UserError, match="are one configuration"):
         Study("s", "?", {"baseline": {}} | arms).resolve("digits", None, {}, {})  # type: ignore[operator]
+
+
+def test_golden_ids_of_a_design() -> None:
+    """Ids come from what an arm is: any Python, any machine, any order of arms, levels and flags."""
+    design = {"baseline": {}} | grid({"weight.kd": [0.5, 2.0], "kd.temperature": [1.0, 4.0]})
+    arms, _ = Study("s", "?", design).resolve("digits", None, {"lr": 0.05, "epochs": 10}, {})
+    other, _ = Study("t", "!", dict(reversed(design.items()))).resolve("digits", None, {"epochs": 10, "lr": 0.05}, {})
+    ids = {arm: sha256(requested(config)) for arm, config in arms.items()}
+    assert ids == {arm: sha256(requested(config)) for arm, config in other.items()}
+    assert {arm: identity[:16] for arm, identity in ids.items()} == GOLDEN
+
+
+GOLDEN = {
+    "baseline": "cf1155fbbee1eaf5",
+    "weight.kd=0.5/kd.temperature=1": "50139d523688b186",
+    "weight.kd=0.5/kd.temperature=4": "e7e51930305e3316",
+    "weight.kd=2/kd.temperature=1": "26ab71e8b6480ce1",
+    "weight.kd=2/kd.temperature=4": "a86927962984ad57",
+}

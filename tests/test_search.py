@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,14 +13,17 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import optuna
 import pandas as pd
 import pytest
+from pyarrow import fs
 
 from scl import cli, results
 from scl.config import Config, UserError
 from scl.search import masked, mend
 from scl.space import Choice, Float, Search
+from scl.storage import Folder
 from scl.study import Study
 
 ROOT = Path(__file__).parents[1]
@@ -311,3 +315,66 @@ def test_a_search_needs_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match="pip install optuna"):
         _optuna()
+
+
+def test_in_an_object_store_the_journal_is_kept_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is not of this machine: no file can be appended to, so the journal is put back whole."""
+    there = fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem("file", auto_mkdir=True)))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("scl.runner.open_folder", lambda place: Folder(there, str(tmp_path / "store" / "out")))
+    assert search(tmp_path, "--trials", "3") == 0
+    kept = tmp_path / "store" / "out" / "tiny" / "optuna.journal"
+    assert kept.exists()
+    shutil.rmtree(tmp_path / "home")  # another machine goes on
+    assert search(tmp_path, "--trials", "5") == 0
+    assert len(known(tmp_path / "store" / "out")) == 5
+
+
+@pytest.mark.slow
+def test_a_search_survives_its_workers(tmp_path: Path) -> None:
+    """Workers that are killed start again where they were, and no trial is lost or doubled."""
+    flags = [f for f in TINY if f != "--inline"] + ["--trials", "9", "--epochs", "30"]
+    script = tmp_path / "study.py"
+    script.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, str(script), "--out", str(tmp_path), *flags],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while told(tmp_path) < 2 and process.poll() is None:
+        time.sleep(0.02)
+    killed = [pid for pid in descendants(process.pid) if "ImplicitFunc.train" in title(pid)]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    _, errors = process.communicate(timeout=400)
+    assert killed
+    assert process.returncode == 0, errors
+    rows = stored(tmp_path)
+    mine = rows[rows["arm"] == "search"]
+    assert sorted(mine["number"]) == list(range(9))
+    assert rows["trial_id"].is_unique
+    assert set(mine["state"]) <= {"completed", "pruned"}
+    assert mine["restarts"].max() >= 1
+    assert len(known(tmp_path)) == 9
+
+
+def title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that this one started, and those that they started."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            parents.setdefault(parent, []).append(int(entry.name))
+    found = [pid]
+    for one in found:
+        found += parents.get(one, [])
+    return found[1:]
