@@ -201,7 +201,7 @@ def test_golden_ids_of_a_design() -> None:
     """Ids come from what an arm is: any Python, any machine, any order of arms, levels and flags."""
     design = {"baseline": {}} | grid({"weight.kd": [0.5, 2.0], "kd.temperature": [1.0, 4.0]})
     arms, _ = Study("s", "?", design).resolve("digits", None, {"lr": 0.05, "epochs": 10}, {})
-    other, _ = Study("t", "!", dict(reversed(design.items()))).resolve("digits", None, {"epochs": 10, "lr": 0.05}, {})
+    other, _ = Study("t", "!", dict(list(design.items())[::-1])).resolve("digits", None, {"epochs": 10, "lr": 0.05}, {})
     ids = {arm: sha256(requested(config)) for arm, config in arms.items()}
     assert ids == {arm: sha256(requested(config)) for arm, config in other.items()}
     assert {arm: identity[:16] for arm, identity in ids.items()} == GOLDEN
