@@ -14,8 +14,8 @@ import torch
 
 from scl import results
 from scl.config import UserError, requested, sha256
+from scl.optuna_storage import masked
 from scl.plan import Plan
-from scl.search import masked
 
 PACKAGES = ("scl-studies", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
 SELECTION = "validation alone selects; test accuracy is that of the last epoch"

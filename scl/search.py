@@ -11,8 +11,7 @@ search that was killed goes on with all it had learnt:
 
 from __future__ import annotations
 
-import os
-import re
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -23,6 +22,7 @@ import pandas as pd
 
 from scl import results
 from scl.config import Config, UserError, requested, sha256, with_params
+from scl.optuna_storage import database, load_optuna, masked, mend
 from scl.plan import SEARCH_SEED, Bench, Plan, with_arms
 from scl.space import OBJECTIVES, Choice, Float, Range, Search, describe, point_of
 from scl.study import Cell, cells
@@ -44,10 +44,10 @@ class Dialogue:
         base = plan.study.base_on(plan.options.data, plan.options.student_changes())
         self.template = plan.study.searched(base)
         self.study_name = name_in_optuna(plan)
-        self.optuna = _optuna()
+        self.optuna = load_optuna()
         self.study = self._open()
-        self.rows = results.read_trials(self.store)
-        self.rows = self.rows.set_index("trial_id", drop=False)
+        # trial_id → how it ended; failed ones of an earlier run are left out: they are tried again.
+        self.states: dict[str, str] = {}
         self.curves: dict[str, dict[int, float]] = {}  # trial_id → epoch → validation accuracy
         self.handles: dict[str, list[Any]] = {}  # trial_id → Optuna's trials that wait for its end
         self.waiting: list[Cell] = []  # cut off by an earlier end of the search
@@ -66,7 +66,7 @@ class Dialogue:
         try:
             study = self.optuna.create_study(
                 study_name=self.study_name,
-                storage=_database(self.optuna, url) if url else self._journal(),
+                storage=database(self.optuna, url) if url else self._journal(),
                 load_if_exists=True,
                 directions=[OBJECTIVES[o] for o in self.search.objectives],
                 pruner=pruners.SuccessiveHalvingPruner(**halving) if self.pruning else pruners.NopPruner(),
@@ -136,8 +136,13 @@ class Dialogue:
 
     def _resume(self) -> None:
         states = self.optuna.trial.TrialState
-        epochs = results.read(self.store).epochs if self.store.exists("study.json") else pd.DataFrame()
-        if len(epochs):
+        if self.store.exists("study.json"):
+            read = results.read(self.store)
+            mine = read.trials[
+                (read.trials["seed"] == SEARCH_SEED) & read.trials["state"].isin(["completed", "pruned"])
+            ]
+            self.states = dict(zip(mine["trial_id"], mine["state"], strict=True))
+            epochs = read.epochs[read.epochs["trial_id"].isin(self.states)]
             for trial_id, epoch, value in zip(epochs["trial_id"], epochs["epoch"], epochs["val_acc"], strict=True):
                 self.curves.setdefault(trial_id, {})[int(epoch)] = float(value)
         for frozen in self.study.get_trials(deepcopy=False):
@@ -149,29 +154,27 @@ class Dialogue:
                 handle = self.optuna.trial.Trial(self.study, frozen._trial_id)
                 if missing:
                     self._suggest(handle)  # cut off between the question and its answer
-            cell = self._cell({**frozen.params, **(handle.params if handle else {})})
+            cell = self._cell({**frozen.params, **(handle.params if handle else {})}, handle)
+            if cell is None:
+                continue
             self._know(cell, frozen.number)
             if handle is not None:
                 self._await(cell, handle)
-            elif cell.trial_id not in self.rows.index or self.rows.loc[cell.trial_id, "state"] == "failed":
+            elif cell.trial_id not in self.states and cell not in self.waiting:
                 # Failed, or its row was lost: tried again, while Optuna keeps what it was told.
                 self.waiting.append(cell)
 
-    def _await(self, cell: Cell, handle: Any) -> bool:
-        """Tell what the store knows of this cell, or wait for it; true where it has to be trained."""
-        row = self.rows.loc[cell.trial_id] if cell.trial_id in self.rows.index else None
-        if row is not None and row["state"] != "failed":
+    def _await(self, cell: Cell, handle: Any) -> None:
+        """Tell how this configuration ended if it has been trained, or wait for its end."""
+        if cell.trial_id in self.states:
             for epoch, value in sorted(self.curves.get(cell.trial_id, {}).items()):
                 self._report(handle, epoch, value)
-            self._tell(handle, cell, str(row["state"]))
-            return False
+            self._tell(handle, cell, self.states[cell.trial_id])
+            return
         waits = self.handles.setdefault(cell.trial_id, [])
         waits.append(handle)
-        if len(waits) > 1:
-            return False
-        if cell not in self.waiting:
+        if len(waits) == 1 and cell not in self.waiting:
             self.waiting.append(cell)
-        return True
 
     # --- asking -----------------------------------------------------------------------------------------------
 
@@ -199,10 +202,11 @@ class Dialogue:
         while len(self.waiting) < size and self.asked < self.total:
             handle = self.study.ask()
             self._suggest(handle)
-            cell = self._cell(handle.params)
-            self._know(cell, handle.number)
-            handle.set_user_attr("trial_id", cell.trial_id)
-            self._await(cell, handle)
+            cell = self._cell(handle.params, handle)
+            if cell is not None:
+                self._know(cell, handle.number)
+                handle.set_user_attr("trial_id", cell.trial_id)
+                self._await(cell, handle)
         first = self.waiting[0] if self.waiting else None
         # Side by side goes what sees the same batches.
         batch = [c for c in self.waiting if first is not None and _stream(c.config) == _stream(first.config)][:size]
@@ -219,8 +223,17 @@ class Dialogue:
             else:
                 handle.suggest_int(name, range_.low, range_.high, step=range_.step, log=range_.log)
 
-    def _cell(self, values: Mapping[str, Any]) -> Cell:
-        return searched_cell(self.plan, self.template, values)
+    def _cell(self, values: Mapping[str, Any], handle: Any) -> Cell | None:
+        """The cell of some values; None where they do not go together, which Optuna is told as a failure."""
+        try:
+            cell = searched_cell(self.plan, self.template, values)
+            self.plan.bench.comes_to(cell.config)
+        except UserError as error:
+            if handle is not None:
+                self.study.tell(handle, state=self.optuna.trial.TrialState.FAIL)
+                print(f"search: trial {handle.number} cannot be: {error}", file=sys.stderr)
+            return None
+        return cell
 
     def _know(self, cell: Cell, number: int) -> None:
         self.cells.setdefault(cell.trial_id, cell)
@@ -240,6 +253,7 @@ class Dialogue:
 
     def ended(self, trial_id: str, state: str) -> None:
         """Hear of an end: completed, pruned or failed. Its row is in the store by now."""
+        self.states[trial_id] = state
         for handle in self.handles.pop(trial_id, []):
             self._tell(handle, self.cells[trial_id], state)
         self.keep()
@@ -428,43 +442,3 @@ def _plain(value: Any) -> Any:
     """A value from a frame as Python's own type."""
     value = value.item() if hasattr(value, "item") else value
     return None if value is None or value != value else value
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ModuleNotFoundError:
-        raise UserError("a search needs Optuna, which is not installed: pip install optuna") from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    return optuna
-
-
-def _database(optuna: Any, url: str) -> Any:
-    if not re.match(r"[a-z][a-z0-9+]*://", url):
-        raise UserError(
-            f"--storage {url!r}: not a database URL; valid: sqlite:///PATH, postgresql+psycopg://USER:PASSWORD@HOST/DB"
-        )
-    return optuna.storages.RDBStorage(url)
-
-
-def masked(text: str) -> str:
-    """The text with passwords of URLs hidden."""
-    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
-
-
-def mend(journal: Path) -> None:
-    """Make a journal whole whose writer was killed: drop a half-written last line, and the lock it held.
-
-    Only for who holds the study's folder: nobody else writes to it then.
-    """
-    for lock in journal.parent.glob(f"{journal.name}.lock*"):
-        lock.unlink(missing_ok=True)
-    if not journal.exists():
-        return
-    content = journal.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        partial = journal.with_suffix(".mended")
-        partial.write_bytes(whole)
-        os.replace(partial, journal)

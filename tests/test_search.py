@@ -21,7 +21,7 @@ from pyarrow import fs
 
 from scl import cli, results
 from scl.config import Config, UserError
-from scl.search import masked, mend
+from scl.optuna_storage import load_optuna, masked, mend
 from scl.space import Choice, Float, Search
 from scl.storage import Folder
 from scl.study import Study
@@ -154,6 +154,7 @@ def test_a_repeated_suggestion_is_answered_from_the_store(tmp_path: Path, capsys
     assert all(t.value == values[t.params["self_taught"]] for t in trials)
     assert values == dict(zip(mine["param.self_taught"], mine["val_acc"], strict=True))
     assert results.load(str(tmp_path / "tiny")).study["search"]["repeated"] == 4
+    assert capsys.readouterr().err.count("] search · trial") == 2
 
 
 def test_what_diverges_is_told_as_failed(tmp_path: Path) -> None:
@@ -163,6 +164,20 @@ def test_what_diverges_is_told_as_failed(tmp_path: Path) -> None:
     rows = stored(tmp_path)
     assert set(rows[rows["arm"] == "search"]["state"]) == {"failed"}
     assert (rows["arm"] == "baseline").sum() == 2
+
+
+def test_values_that_do_not_go_together_are_told_as_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nesterov needs a momentum: each value is fine, one pair is not."""
+    space = {"nesterov": Choice((True, False)), "momentum": Choice((0.0, 0.9)), "lr": Float(0.01, 0.1)}
+    odd = replace(SEARCH, space=space, start=({"nesterov": True, "momentum": 0.0, "lr": 0.05},),
+                  template={"losses": {"kd": 1.0}, "nesterov": False})  # fmt: skip
+    assert search(tmp_path, study=replace(STUDY, search=odd)) == 0
+    assert "search: trial 0 cannot be: nesterov needs a momentum" in capsys.readouterr().err
+    trials = known(tmp_path)
+    assert len(trials) == 6
+    assert trials[0].state.name == "FAIL"
+    assert search(tmp_path, study=replace(STUDY, search=odd)) == 0
+    assert len(known(tmp_path)) == 6
 
 
 def test_two_objectives_give_a_front(tmp_path: Path) -> None:
@@ -310,11 +325,9 @@ def told(out: Path) -> int:
 
 
 def test_a_search_needs_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
-    from scl.search import _optuna
-
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match="pip install optuna"):
-        _optuna()
+        load_optuna()
 
 
 def test_in_an_object_store_the_journal_is_kept_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
