@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -40,6 +41,7 @@ def ray_session(options: Options) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if options.address is None:
         ray.init(
@@ -52,6 +54,8 @@ def ray_session(options: Options) -> Iterator[None]:
     else:
         package = str(Path(__file__).parent)
         ray.init(address=options.address, runtime_env={"py_modules": [package]}, **quiet)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)  # Ray's own would end the driver on SIGTERM before it has put anything away
     for module in modules_of_the_study():
         ray.cloudpickle.register_pickle_by_value(module)
     try:
