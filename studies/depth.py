@@ -9,8 +9,8 @@ from scl.designs import grid
 from scl.study import Setting, Study
 
 # By depth, the weights that `weights.py` found on digits: of KD beside cross-entropy, and of both correlations.
-KD = {3: 1.0, 5: 1.0, 7: 1.0, 9: 1.0, 11: 1.0}
-SCL = {3: 0.3, 5: 0.3, 7: 0.3, 9: 0.3, 11: 0.3}
+KD = {3: 1.0, 5: 1.0, 7: 3.0, 9: 1.0, 11: 1.0}
+SCL = {3: 0.3, 5: 0.1, 7: 0.03, 9: 0.03, 11: 0.1}
 
 
 def student(depth: int, loss: str) -> dict:

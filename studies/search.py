@@ -1,7 +1,20 @@
 """Which loss weights, temperature, self-taught neurons and learning rate are best, and is the winner real?
 
-uv run studies/search.py
-uv run studies/search.py --trials 200 --storage postgresql+psycopg://USER:PASSWORD@HOST/DB
+    uv run studies/search.py
+    uv run studies/search.py --trials 200 --storage postgresql+psycopg://USER:PASSWORD@HOST/DB
+
+TIME
+
+On digits, 40 trials (6 completed, 34 pruned; the search was killed at its 15th and its 28th trial and went on), and
+5 fresh seeds, test accuracy ± sd over seeds, and the difference to the baseline with its simultaneous 95 % interval:
+
+    baseline    94.71 ± 1.71
+    winner-1    97.34 ± 0.70    +2.63 [+0.75, +4.52]    validation in the search 98.0 %
+    winner-2    96.61 ± 0.94    +1.91 [+0.02, +3.79]                             98.0 %
+    winner-3    97.39 ± 0.19    +2.69 [+0.80, +4.57]                             98.0 %
+
+All three have 16 self-taught neurons. Winner-1: KD at weight 0.62 and temperature 2.6, channel correlation at 0.029,
+spatial at 1.5, learning rate 0.023.
 """
 
 from scl.cli import main
@@ -9,7 +22,7 @@ from scl.config import Config, Term
 from scl.space import Choice, Float, Search
 from scl.study import Setting, Study
 
-DEEP = (1, 2, 3)
+DEEP = (-3, -2, -1)  # guided layers that correlations compare
 
 STUDY = Study(
     name="search",

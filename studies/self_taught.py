@@ -10,7 +10,7 @@ from scl.designs import Design
 from scl.study import Setting, Study
 
 # By count, the weight of both correlations that `weights.py` found on digits.
-SCL = {0: 0.3, 4: 0.3, 8: 0.3, 16: 0.3, 32: 0.3, 64: 0.3}
+SCL = {0: 0.1, 4: 0.1, 8: 0.03, 16: 0.3, 32: 1.0, 64: 0.1}
 
 
 def correlated(weight: float) -> dict:

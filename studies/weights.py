@@ -1,9 +1,22 @@
 """Which loss weights suit a student's depth, and its number of self-taught neurons?
 
-uv run studies/weights.py --val 0.3
+    uv run studies/weights.py --val 0.3
 
 `depth.py` and `self_taught.py` take their weights from here: one that was tuned at a depth or a width is not carried
 over to another. What counts is validation accuracy, so 0.3 of the training images are held out.
+
+On digits, mean validation accuracy of 2 seeds on 300 images, in %; of equals the smaller weight is taken:
+
+    depth           3      5      7      9     11        self-taught     4      8     16     32     64
+    kd 0.3       93.8   96.3   97.8   96.8   96.0        scl 0.03     95.5   97.8   98.0   97.7   97.5
+    kd 1         97.0   97.8   97.8   97.0   96.7        scl 0.1      95.8   97.5   97.8   97.5   97.8
+    kd 3         96.8   97.0   98.0   95.5   94.0        scl 0.3      95.7   96.3   98.2   97.7   97.3
+    scl 0.03     88.3   94.3   97.2   94.8   94.8        scl 1        94.8   95.5   96.3   98.0   97.2
+    scl 0.1      88.3   95.3   95.7   94.8   95.5
+    scl 0.3      89.0   93.8   95.3   93.0   94.2
+    scl 1        85.7   92.5   94.8   93.3   92.7
+
+Two seeds tell weights apart that are far from right, and no more.
 """
 
 from scl.cli import main
