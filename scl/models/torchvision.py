@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scl.config import TORCHVISION, UserError, unknown
+from scl.errors import first_line
 from scl.models.staged import Features
 
 MOST_GUIDED = 4  # guided layers that are found; more can be named
@@ -33,7 +34,8 @@ class Torchvision(nn.Module):
         self._embedding: Tensor | None = None
         for module in net.modules():
             if hasattr(module, "inplace"):
-                module.inplace = False  # type: ignore[assignment]  # an in-place ReLU would change the map that was kept before it
+                # An in-place ReLU would change the map that was kept before it.
+                module.inplace = False  # type: ignore[assignment]
         last = [m for m in net.modules() if isinstance(m, nn.Linear)]
         if last:
             last[-1].register_forward_pre_hook(self._keep_embedding)
@@ -56,13 +58,16 @@ class Torchvision(nn.Module):
         found = as_map(output, self.channels_last)
         if found is None:
             raise UserError(f"teacher layer {path!r} puts out no feature map, tokens or tensor of four dimensions")
-        self._outputs[path] = found
+        self._outputs[path] = found.clone()  # a residual network adds to its last map in place
 
     def features(self, x: Tensor, tap: str = "relu") -> Features:
         self._outputs = {}
         logits = self.net(x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x)
         outputs, self._outputs = self._outputs, {}
         embedding, self._embedding = self._embedding, None
+        silent = [path for path in self.layers if path not in outputs]
+        if silent:
+            raise UserError(f"teacher layer {silent[0]!r}: no forward pass runs this module; name the one around it")
         maps = [outputs[path] for path in self.layers]
         return Features(maps, maps[-1].mean((2, 3)) if embedding is None else embedding.flatten(1), logits)
 
@@ -112,7 +117,7 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, layers
         found = _layers_by_stage(model, torch.zeros(2, 3, image_size, image_size))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(
-            f"{TORCHVISION}{name} takes no images of {image_size}×{image_size} pixels ({str(error).splitlines()[0]}); "
+            f"{TORCHVISION}{name} takes no images of {image_size}×{image_size} pixels ({first_line(error)}); "
             "choose another teacher, or larger images"
         ) from None
     if not layers and not found:
@@ -120,6 +125,8 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, layers
             f"{TORCHVISION}{name}: no guided layer of more than one location was found; name teacher layers"
         )
     model.guide_at(layers or found)
+    with torch.no_grad():
+        model.features(torch.zeros(2, 3, image_size, image_size))  # refuses a layer that no forward reaches
     return model
 
 
