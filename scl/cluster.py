@@ -183,26 +183,29 @@ def _fit(
 
     began = results.now()
     with tempfile.TemporaryDirectory(prefix="scl-tune-") as scratch, progress:
-        tuner = tune.Tuner(
+        # Not tune.Tuner: under `ray://` it would run this driver's part on the cluster, away from the terminal, the
+        # signals and Optuna's dialogue.
+        analysis = tune.run(
             tune.with_resources(
                 tune.with_parameters(trainable.train, world=world, desk=desk),
                 {"cpu": plan.options.cpus_per_trial, "gpu": gpus_of_cohort(plan)},
             ),
-            param_space=space,
-            tune_config=tune.TuneConfig(reuse_actors=True, **how),
-            run_config=tune.RunConfig(
-                name=title,
-                storage_path=scratch,
-                stop=trainable.Stopper(stop),
-                callbacks=[trainable.Draw(progress)],
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-                verbose=0,
-            ),
+            name=title,
+            config=space,
+            storage_path=scratch,
+            stop=trainable.Stopper(stop),
+            callbacks=[trainable.Draw(progress)],
+            max_failures=MAX_FAILURES,
+            raise_on_failed_trial=False,
+            reuse_actors=True,
+            verbose=0,
+            _remote=False,
+            **how,
         )
-        grid = tuner.fit()
-    for result in grid:
-        if result.error is not None and not stop():
-            _mark_failed(world.store, jobs, result.config["cohort"], str(result.error), began, progress)
+        errors = {tuple(t.config["cohort"]): str(t.get_error()) for t in analysis.trials if t.status == "ERROR"}
+    if not stop():
+        for cohort, error in errors.items():
+            _mark_failed(world.store, jobs, cohort, error, began, progress)
 
 
 def _mark_failed(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import statistics
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +15,13 @@ import torch
 
 from scl import checkpoint, data, datasets, models, results, trainer
 from scl.cli import Options
-from scl.cohort import Job, World, data_of, load_teacher, save_teacher
+from scl.cohort import Job, World, data_of, load_teacher
 from scl.config import Config, UserError, canonical_json, params, requested, sha256
 from scl.models import Features
 from scl.objective import Objective
 from scl.storage import Folder
 from scl.study import Cell, Study, cells, cohorts, effective, teacher_id
-from scl.trainer import Teacher
+from scl.teachers import adopt, start_from_pretrained
 
 SEARCH_SEED = 0  # all configurations that a search tries are trained at this seed
 FRESH_SEED = 1000  # the first of the seeds at which its winners run again
@@ -113,7 +112,7 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
     )
     tensors = data_of(world)
     if weights is not None:
-        adopt_teacher(world, weights, guide, guide_id(0), options.teacher_file or "")
+        adopt(world, weights, guide, guide_id(0), options.teacher_file or "")
     elif guide.pretrained:
         world = start_from_pretrained(world, guide)
     bench = Bench(guide, tensors, world)
@@ -268,71 +267,6 @@ def device(options: Options) -> str:
     if options.device == "auto":
         return "cuda" if torch.cuda.is_available() or (options.gpus_per_trial or 0) > 0 else "cpu"
     return options.device
-
-
-def adopt_teacher(world: World, weights: Mapping[str, torch.Tensor], config: Config, identity: str, path: str) -> None:
-    """Check a user's checkpoint against the teacher's architecture and keep it with its test logits."""
-    if load_teacher(world.out, identity, config) is not None:
-        return
-    tensors = data_of(world)
-    model = trainer.build_student(config, tensors, 0)
-    wanted = model.state_dict()
-    kept = fitted(weights, wanted)
-    if kept is None:
-        given = {k: tuple(v.shape) for k, v in weights.items()}
-        shapes = {k: tuple(v.shape) for k, v in wanted.items()}
-        wrong = [f"{k} is {given.get(k, 'absent')}, wanted {s}" for k, s in shapes.items() if given.get(k) != s]
-        raise UserError(
-            f"--teacher {path!r} does not fit {config.student} at width {config.width:g} with {world.classes} classes "
-            f"({len(wrong)} of {len(wanted)} tensors, the first: {wrong[0]}); "
-            "name its architecture with --teacher-model and --teacher-width, and give data with its classes"
-        )
-    accuracy = keep_untrained(world, config, kept, identity)
-    how = "" if wanted.keys() <= weights.keys() else ", tensors matched by their order and shapes, their names differ"
-    print(f"teacher {path}: test accuracy {accuracy:.2%}{how}", file=sys.stderr)
-
-
-def fitted(weights: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
-    """A checkpoint's tensors under the names of a model, or None where it does not fit.
-
-    By name; or, where names differ, by order and shape: published code registers the layers of these
-    architectures in the order in which they stand here, under names of its own.
-    """
-    by_name = {k: weights.get(k, weights.get(k.removeprefix("net."))) for k in wanted}
-    by_order = dict(zip(wanted, weights.values(), strict=False)) if len(weights) == len(wanted) else {}
-    for found in (by_name, by_order):
-        if all((given := found.get(k)) is not None and given.shape == old.shape for k, old in wanted.items()):
-            return {k: found[k].to(old.dtype) for k, old in wanted.items()}  # type: ignore[union-attr]
-    return None
-
-
-def keep_untrained(world: World, config: Config, weights: dict[str, torch.Tensor], identity: str) -> float:
-    """Store a teacher that is used as it comes; returns its test accuracy."""
-    tensors = data_of(world)
-    built = trainer.build_teacher(Teacher(config, weights, torch.empty(0)), tensors, torch.device("cpu"))
-    (logits,) = trainer.evaluate([built], tensors.test, tensors)
-    accuracy = (logits.argmax(1) == tensors.test.labels).double().mean().item()
-    save_teacher(world.out / "teachers" / identity, weights, logits, {"metrics": {"test_acc": accuracy}})
-    return accuracy
-
-
-def start_from_pretrained(world: World, config: Config) -> World:
-    """The world with torchvision's weights in the jobs of teachers that are not there yet.
-
-    Where the weights know as many classes as the data have, they are the teacher; else the teacher's recipe tunes
-    them, with a fresh last layer.
-    """
-    tensors = data_of(world)
-    jobs = dict(world.jobs)
-    for identity, job in world.jobs.items():
-        if load_teacher(world.out, identity, config) is None:
-            model = trainer.build_student(config, tensors, job.seed)
-            weights, whole = models.torchvision.pretrained(config.student, model)
-            if whole:
-                keep_untrained(world, config, weights, identity)
-            else:
-                jobs[identity] = replace(job, weights=weights)
-    return replace(world, jobs=jobs)
 
 
 def _latency_ms(model: torch.nn.Module, shape: tuple[int, int, int]) -> float:

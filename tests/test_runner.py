@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -448,3 +449,37 @@ def head() -> Iterator[str]:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_teacher_file_is_looked_at_anew_for_another_network_or_other_data(tmp_path: Path) -> None:
+    save_file(build_model("plain11", 10, 1, 0.25).state_dict(), tmp_path / "teacher.safetensors")
+    flags = ["--teacher", str(tmp_path / "teacher.safetensors"), "--arms", "kd", "--seeds", "1", "--epochs", "1"]
+    first = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60")
+    assert first.returncode == 0, first.stderr
+    again = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60")
+    assert "test accuracy" in first.stderr
+    assert "test accuracy" not in again.stderr
+    other_data = ablation(tmp_path / "out", "--inline", *flags, "--limit", "70")
+    assert "test accuracy" in other_data.stderr
+    other_network = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60", "--teacher-model", "plain9")
+    assert other_network.returncode == 2
+    assert "does not fit plain9" in other_network.stderr
+
+
+@pytest.mark.parametrize("kind", ["nan", "empty", "objects"])
+def test_a_teacher_file_that_cannot_guide_says_why(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "teacher.pth"
+    state = build_model("plain11", 10, 1, 0.25).state_dict()
+    if kind == "nan":
+        state["classifier.weight"][0, 0] = float("nan")
+        torch.save(state, path)
+    elif kind == "empty":
+        path.touch()
+    else:
+        torch.save({"model": state, "best_acc": np.float64(0.7)}, path)
+    run = ablation(tmp_path / "out", "--inline", "--teacher", str(path))
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+    reason = {"nan": "not finite", "empty": "can be read safely (EOFError)", "objects": "it holds Python objects"}[kind]
+    assert reason in run.stderr
+    assert "weights_only" not in run.stderr
