@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scl.config import MODELS, PRECISIONS, TORCHVISION, UserError, unknown
+from scl.config import HUBS, MODEL_NAMES, MODELS, PRECISIONS, TIMM, TORCHVISION, UserError, unknown
 from scl.recipes import RECIPES
 from scl.study import Study
 
@@ -65,8 +65,8 @@ class Options:
 
     @property
     def teacher_file(self) -> str | None:
-        """The checkpoint to use, where --teacher names one and not a model of torchvision."""
-        return None if self.teacher is None or self.teacher.startswith(TORCHVISION) else self.teacher
+        """The checkpoint to use, where --teacher names one and not a model of torchvision or timm."""
+        return None if self.teacher is None or self.teacher.startswith(HUBS) else self.teacher
 
     def student_changes(self) -> dict[str, Any]:
         changes: dict[str, Any] = dict(RECIPES[self.recipe].fields) if self.recipe else {}
@@ -97,8 +97,8 @@ class Options:
 
 
 def _plain_width(model: str | None) -> dict[str, float]:
-    """torchvision's models have no width factor: one that a study sets for its own networks does not reach them."""
-    return {"width": 1.0} if model is not None and model.startswith(TORCHVISION) else {}
+    """Other libraries' models have no width factor: one that a study sets for its own networks does not reach them."""
+    return {"width": 1.0} if model is not None and model.startswith(HUBS) else {}
 
 
 def _whole(low: int) -> Callable[[str], int]:
@@ -148,9 +148,9 @@ def _cohort_size(text: str) -> int | None:
 
 
 def _model(text: str) -> str:
-    # Which models torchvision has is asked when one is built: importing it here would slow every start.
-    if not text.startswith(TORCHVISION) and text not in MODELS:
-        raise argparse.ArgumentTypeError(unknown("model", text, (*MODELS, f"{TORCHVISION}NAME")))
+    # Which models torchvision and timm have is asked when one is built: importing them would slow every start.
+    if not text.startswith(HUBS) and text not in MODELS:
+        raise argparse.ArgumentTypeError(unknown("model", text, MODEL_NAMES))
     return text
 
 
@@ -187,20 +187,21 @@ def parser(study: Study) -> argparse.ArgumentParser:
         "--teacher-model",
         type=_model,
         metavar="NAME",
-        help=f"a student's name or {TORCHVISION}NAME (default: {study.teacher.student})",
+        help=f"a student's name, {TORCHVISION}NAME or {TIMM}NAME (default: {study.teacher.student})",
     )
     g.add_argument("--teacher-width", type=_number(0), metavar="F", help="factor on the teacher's channels")
     g.add_argument(
         "--teacher",
         metavar="PATH",
-        help=f"use this checkpoint (safetensors or a state dict), train none; or {TORCHVISION}NAME: torchvision's "
+        help=f"use this checkpoint (safetensors or a state dict), train none; or {TORCHVISION}NAME, {TIMM}NAME: their "
         "weights, fine-tuned by the teacher's recipe unless their classes are those of the data",
     )
     g.add_argument(
         "--teacher-layers",
         type=_paths,
         metavar="A,B",
-        help="module paths of a torchvision teacher's guided layers, as in layer2,layer3 (default: found by stage)",
+        help="module paths of the guided layers of a teacher from torchvision or timm, as in layer2,layer3 "
+        "(default: found by stage)",
     )
     g.add_argument("--teacher-per-seed", action="store_true", help="a teacher for each seed, not one for the study")
 

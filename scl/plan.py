@@ -189,7 +189,7 @@ def keep_untrained(world: World, config: Config, weights: dict[str, torch.Tensor
 
 
 def start_from_pretrained(world: World, config: Config) -> World:
-    """The world with torchvision's weights in the jobs of teachers that are not there yet.
+    """The world with published weights in the jobs of teachers that are not there yet.
 
     Where the weights know as many classes as the data have, they are the teacher; else the teacher's recipe tunes
     them, with a fresh last layer.
@@ -199,7 +199,7 @@ def start_from_pretrained(world: World, config: Config) -> World:
     for identity, job in world.jobs.items():
         if load_teacher(world.out, identity, config) is None:
             model = trainer.build_student(config, tensors, job.seed)
-            weights, whole = models.torchvision.pretrained(config.student, model)
+            weights, whole = models.pretrained(config.student, model)
             if whole:
                 keep_untrained(world, config, weights, identity)
             else:
