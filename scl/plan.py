@@ -94,6 +94,7 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
         mean=mean,
         std=std,
         classes=classes,
+        class_names=dataset.classes,
         flip=dataset.flip,
         fingerprint=fingerprint,
         jobs={i: Job(guide, s if options.teacher_per_seed else 0) for s, i in reversed(teacher_ids.items())},

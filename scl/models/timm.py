@@ -40,10 +40,11 @@ def pretrained(name: str, model: nn.Module) -> tuple[dict[str, Tensor], bool]:
         UserError: the weights cannot be downloaded, or there are none.
     """
     net: Any = model.net
+    size: Any = model.image_size
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            filled = _create(name, net.num_classes, model.image_size, pretrained=True)
+            filled = _create(name, net.num_classes, size, pretrained=True)
     except Exception as error:  # no weights, no network, a wrong file: all end here, with the reason
         raise UserError(
             f"weights of {name} cannot be had ({type(error).__name__}: {str(error).strip().splitlines()[0]}); "

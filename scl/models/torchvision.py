@@ -133,8 +133,9 @@ def with_guided_layers(
         model = make()
         found = _layers_by_stage(model, torch.zeros(2, 3, image_size, image_size))
     except (RuntimeError, ValueError, AssertionError) as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
         raise UserError(
-            f"{name} takes no images of {image_size}×{image_size} pixels ({(str(error) or repr(error)).splitlines()[0]}); "
+            f"{name} takes no images of {image_size}×{image_size} pixels ({reason}); "
             "choose another teacher, or larger images"
         ) from None
     if not layers and not found:
