@@ -13,6 +13,7 @@ from scl.config import HUBS, MODEL_NAMES, MODELS, PRECISIONS, TIMM, TORCHVISION,
 from scl.recipes import RECIPES
 from scl.study import Study
 
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 DATA = ("digits", "cifar10", "cifar100", "fashion_mnist")
 
 
@@ -52,6 +53,7 @@ class Options:
     inline: bool
     plan: bool
     report_only: bool
+    track: str | None = None
 
     @property
     def val(self) -> float:
@@ -275,6 +277,12 @@ def parser(study: Study) -> argparse.ArgumentParser:
 
     g = p.add_argument_group("results")
     g.add_argument("--out", default="results", metavar="DIR", help="a folder, s3://… or gs://… (default: results)")
+    g.add_argument(
+        "--track",
+        type=_one_of("tracker", TRACKERS),
+        metavar="NAME",
+        help=f"show trials in {', '.join(TRACKERS)} as well, as runs (an extra of the same name; default: none)",
+    )
     g.add_argument(
         "--plan",
         action="store_true",

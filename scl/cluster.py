@@ -21,6 +21,7 @@ from scl.cohort import Job, World
 from scl.config import UserError
 from scl.plan import Plan, plan_cohorts
 from scl.progress import Progress
+from scl.track import Tracker
 
 INSTALLED = {"site-packages", "dist-packages"}  # folders whose modules workers have too
 MAX_FAILURES = 3  # of a worker, before its cohort's unfinished trials count as failed
@@ -145,7 +146,7 @@ def train_on_ray(
                 name=title,
                 storage_path=scratch,
                 stop=trainable.Stopper(stop),
-                callbacks=[trainable.Draw(progress)],
+                callbacks=[trainable.Draw(progress, plan.tracker)],
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 verbose=0,
             ),
@@ -153,10 +154,12 @@ def train_on_ray(
         grid = tuner.fit()
     for result in grid:
         if result.error is not None and not stop():
-            _mark_failed(world, result.config["cohort"], str(result.error), began, progress)
+            _mark_failed(world, result.config["cohort"], str(result.error), began, progress, plan.tracker)
 
 
-def _mark_failed(world: World, cohort: Sequence[str], error: str, began: datetime, progress: Progress) -> None:
+def _mark_failed(
+    world: World, cohort: Sequence[str], error: str, began: datetime, progress: Progress, tracker: Tracker
+) -> None:
     """A cohort whose worker died too often: what has not ended in this run is failed, with the reason."""
     rows = results.read_trials(world.store)
     ended = set(rows.loc[(rows["state"] == "completed") | (rows["ended"] >= began), "trial_id"])
@@ -167,4 +170,5 @@ def _mark_failed(world: World, cohort: Sequence[str], error: str, began: datetim
         columns = world.jobs[job_id].columns
         if columns is not None:
             row = {**columns, "state": "failed", "error": error, "started": began, "ended": results.now()}
+            tracker.ended(columns, {"state": "failed", "error": error})
             results.write_part(world.store, row, [], None)

@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from scl.objective import Objective
 from scl.progress import clock
 from scl.storage import Folder
 from scl.study import Cell, Study, cells, cohorts, makespan, teacher_id
+from scl.track import Tracker
 from scl.trainer import Teacher
 
 # The fields of a configuration that make its network.
@@ -43,6 +44,7 @@ class Plan:
     teacher_macs: int
     about_data: dict[str, Any]  # for study.json
     slots: int
+    tracker: Tracker = field(default_factory=Tracker)
 
 
 @dataclass(frozen=True)

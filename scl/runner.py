@@ -24,6 +24,7 @@ from scl.progress import Progress
 from scl.provenance import study_record
 from scl.storage import Folder, check_writable, explain, locked, open_folder
 from scl.study import Study
+from scl.track import tracking
 from scl.trainer import EpochDone
 
 
@@ -58,9 +59,9 @@ def run(study: Study, options: Options) -> int:
         check_answers(options.address)
     if options.plan:
         return show_plan(make_plan(study, options, out))
-    with locked(store), stopping(options.time_budget) as stop:
+    with locked(store), tracking(options.track, store) as tracker, stopping(options.time_budget) as stop:
         try:
-            return _run(make_plan(study, options, out), stop)
+            return _run(replace(make_plan(study, options, out), tracker=tracker), stop)
         except OSError as error:
             print(f"error: {store}: {explain(error)}", file=sys.stderr)
             return 1
@@ -193,7 +194,10 @@ def _inline(
             if stop():
                 return
             for event in execute(world, cohort, stop):
+                columns = world.jobs[event.trial_id].columns
                 if isinstance(event, EpochDone):
+                    plan.tracker.epoch(columns, event.row)
                     progress.epoch(event.trial_id, event.row["epoch"], event.row.get("val_acc", -1.0))
                 else:
+                    plan.tracker.ended(columns, event.metrics)
                     progress.ended(event.trial_id, event.metrics["state"], event.metrics["error"] or "")
