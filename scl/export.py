@@ -24,11 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from scl import checkpoint, results
+from scl.command import FORMATS, INPUTS, export_arguments
 from scl.config import UserError, unknown
 from scl.models import build_model
 from scl.storage import open_folder
 
-SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
+SUFFIXES = dict(zip(FORMATS, (".safetensors", ".onnx", ".pt"), strict=True))
 TOLERANCE = 1e-4  # largest difference of a logit between an exported model and the network
 # The fields of a configuration that make its network.
 NETWORK = ("student", "width", "self_taught", "self_taught_at", "self_taught_from", "guided")
@@ -251,22 +252,9 @@ def _quiet() -> Iterator[None]:
 # ---------------------------------------------------------------------------------------------- the command line
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("results", metavar="RESULTS", help="a study's folder, as in results/ablation")
-    parser.add_argument("trial", metavar="TRIAL", help="ARM/SEED, as in scl/0, or the beginning of a trial's id")
-    parser.add_argument("--format", default="safetensors", metavar="NAME", help=f"one of {', '.join(SUFFIXES)}")
-    parser.add_argument("--out", metavar="FILE", help="the file to write (default: STUDY-ARM-seedN, here)")
-    parser.add_argument(
-        "--input",
-        default="pixels",
-        metavar="KIND",
-        help="what the model takes: pixels in [0, 1] (default; the normalisation is in the model), or normalised",
-    )
-
-
 def export(results_path: str, trial: str, form: str, out: str | None, kind: str) -> int:
     """Write one student; prints the file, what it takes and how near it is to the network."""
-    for name, value, valid in (("format", form, tuple(SUFFIXES)), ("input", kind, ("pixels", "normalised"))):
+    for name, value, valid in (("format", form, FORMATS), ("input", kind, INPUTS)):
         if value not in valid:
             raise UserError(f"--{name}: {unknown(name, value, valid)}")
     student = load_student(results_path, trial, normalise=kind == "pixels")
@@ -285,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from scl.cli import guarded
 
     parser = argparse.ArgumentParser(prog="python -m scl.export", description=(__doc__ or "").partition("\n")[0])
-    add_arguments(parser)
+    export_arguments(parser)
     given = parser.parse_args(arguments)
     return guarded(lambda: export(given.results, given.trial, given.format, given.out, given.input))
 
