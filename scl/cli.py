@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scl.config import HUBS, MODEL_NAMES, MODELS, PRECISIONS, TIMM, TORCHVISION, UserError, unknown
@@ -167,12 +169,28 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _examples(script: str, study: Study) -> str:
+    other = next((arm for arm in study.arms if arm != study.baseline), study.baseline)
+    lines = (
+        (f"{script} --plan", "what would run, and its cost"),
+        (f"{script} --arms {other} --seeds 5", "that arm beside the baseline, five seeds"),
+        (f"{script} --data path/to/images", "train/CLASS/*.png, test/CLASS/*.png"),
+        (f"{script} --teacher mine.pt --teacher-model resnet32x4", "a teacher of your own"),
+        (f"{script} --address auto --out s3://bucket/results", "a running Ray cluster"),
+    )
+    width = max(len(line) for line, _ in lines) + 2
+    return "examples:\n" + "\n".join(f"  {line:{width}}{what}" for line, what in lines)
+
+
 def parser(study: Study) -> argparse.ArgumentParser:
     asked_for = f" Only when asked for: {', '.join(study.asked_for)}." if study.asked_for else ""
+    arms = f"Arms: {', '.join(a for a in study.arms if a not in study.asked_for)}.{asked_for}"
+    codes = "Exit codes: 0 all trials done, 1 some failed, 2 bad arguments, 3 time budget reached, 130 interrupted."
+    script = Path(sys.argv[0]).name
     p = argparse.ArgumentParser(
-        description=study.question,
-        epilog=f"Arms: {', '.join(a for a in study.arms if a not in study.asked_for)}.{asked_for} Exit codes: 0 all "
-        "trials done, 1 some failed, 2 bad arguments, 3 time budget reached, 130 interrupted.",
+        description=textwrap.fill(study.question, 100),
+        epilog="\n\n".join([textwrap.fill(arms, 100), _examples(script, study), codes]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     g = p.add_argument_group("what to study")

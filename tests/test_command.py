@@ -131,3 +131,16 @@ def test_the_console_command_and_the_module_are_one() -> None:
     run = subprocess.run([sys.executable, "-m", "scl", "--help"], capture_output=True, text=True, timeout=60)
     assert run.returncode == 0
     assert "results" in run.stdout
+
+
+def test_the_help_of_a_study_has_examples_that_parse() -> None:
+    """Every example of the help is a command line that the study takes."""
+    from conftest import SMALL
+
+    from scl import cli
+
+    text = cli.parser(SMALL).format_help()
+    examples = text.partition("examples:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(examples) == 5
+    for line in examples:
+        cli.parser(SMALL).parse_args(line.strip().split("  ")[0].split()[1:])
