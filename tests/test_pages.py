@@ -44,6 +44,7 @@ def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert end.value.code == 0, line
 
 
+@pytest.mark.slow
 def test_the_tutorial_step_by_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
