@@ -108,6 +108,8 @@ def find_trial(read: results.Results, trial: str) -> Mapping[str, Any]:
         return dict(rows.iloc[0])
     if len(rows) > 1:
         raise UserError(f"trial {trial!r}: {len(rows)} ids begin so; give more of it, or ARM/SEED")
+    if not len(read.trials):
+        raise UserError(f"trial {trial!r}: no trial of this study has ended yet; run it first")
     names = [f"{arm}/{seed}" for arm, seed in zip(planned["arm"], planned["seed"], strict=True)]
     raise UserError(f"{unknown('trial', trial, names)}; or the beginning of a trial's id")
 

@@ -125,6 +125,12 @@ def test_trials_go_by_arm_and_seed_or_by_their_id(small: Path) -> None:
             load_student(str(small), wrong)
 
 
+def test_a_study_without_an_ended_trial_says_so(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_bytes((small / "study.json").read_bytes())
+    with pytest.raises(UserError, match="no trial of this study has ended yet"):
+        load_student(str(tmp_path), "scl/0")
+
+
 def test_a_damaged_file_is_refused(small: Path, tmp_path: Path) -> None:
     export.save(load_student(str(small), "scl/0"), tmp_path / "s.safetensors", "safetensors")
     content = bytearray((tmp_path / "s.safetensors").read_bytes())
