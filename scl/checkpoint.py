@@ -19,6 +19,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from scl.config import UserError
+from scl.errors import first_line
 
 
 class Files(Protocol):
@@ -100,13 +101,15 @@ def load_weights(path: str) -> dict[str, Tensor]:
     way_out = "give a .safetensors file, or torch.save(model.state_dict(), PATH)"
     content = file.read_bytes()
     try:
-        return dict(load_tensors(content))
+        return _without_wrapper(load_tensors(content))
     except (SafetensorError, ValueError):
         pass
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a hostile or broken file provokes: it is refused, not executed
-        reason = str(error).strip().splitlines()[0][:200]
+        # torch's own text advises to unpickle; nobody should follow that for a file from elsewhere.
+        objects = "weights_only" in str(error) or "Unsupported" in str(error)
+        reason = "it holds Python objects beside tensors" if objects else first_line(error)[:200]
         raise UserError(
             f"--teacher {path!r} is not a checkpoint that can be read safely ({reason}); {way_out}"
         ) from None
@@ -115,4 +118,9 @@ def load_weights(path: str) -> dict[str, Tensor]:
             state = state[key]
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"--teacher {path!r} holds no state dict of tensors; {way_out}")
+    return _without_wrapper(state)
+
+
+def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the `module.` that DataParallel puts before every name."""
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}

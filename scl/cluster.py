@@ -19,11 +19,11 @@ from scl import results
 from scl.cli import Options
 from scl.cohort import Job, World
 from scl.config import UserError
+from scl.own import is_users
 from scl.plan import Plan, plan_cohorts
 from scl.progress import Progress
 from scl.track import Tracker
 
-INSTALLED = {"site-packages", "dist-packages"}  # folders whose modules workers have too
 MAX_FAILURES = 3  # of a worker, before its cohort's unfinished trials count as failed
 
 
@@ -51,7 +51,7 @@ def ray_session(options: Options) -> Iterator[None]:
     else:
         package = str(Path(__file__).parent)
         ray.init(address=options.address, runtime_env={"py_modules": [package]}, **quiet)
-    for module in modules_of_the_study():
+    for module in users_modules():
         ray.cloudpickle.register_pickle_by_value(module)
     try:
         yield
@@ -59,19 +59,10 @@ def ray_session(options: Options) -> Iterator[None]:
         ray.shutdown()
 
 
-def modules_of_the_study() -> list[ModuleType]:
-    """Modules that were imported from the study's own folder: workers have never seen them, so what a study file
-    uses of them, such as a loss, travels by value, as what the study file itself defines does."""
-    package, folder = Path(__file__).parent, Path(sys.argv[0]).resolve().parent
-    found = []
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if not file or name == "__main__" or name.partition(".")[0] in sys.stdlib_module_names:
-            continue
-        path = Path(file).resolve()
-        if folder in path.parents and package not in path.parents and not INSTALLED & set(path.parts):
-            found.append(module)
-    return found
+def users_modules() -> list[ModuleType]:
+    """Modules that are the user's own files: workers have never seen them, so what a study file uses of them, such
+    as a loss, travels by value, as what the study file itself defines does."""
+    return [m for name, m in list(sys.modules.items()) if name == m.__name__ != "__main__" and is_users(m)]
 
 
 def _no_cluster(address: str, reason: str) -> str:

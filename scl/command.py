@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from scl.cli import guarded
-from scl.config import UserError, unknown
+from scl.errors import UserError, unknown
 
 FORMATS = ("safetensors", "onnx", "torchscript")
 INPUTS = ("pixels", "normalised")

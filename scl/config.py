@@ -1,43 +1,40 @@
 """What a trial is: its network, its objective and its recipe, as frozen dataclasses that refuse bad values.
 
-Nothing heavy is imported here, so that `--help` and a mistyped flag are answered at once. The tables of
-names (models, losses and their options) live here for that reason; tests hold them against the code.
+Nothing heavy is imported here, so that `--help` and a mistyped flag are answered at once. The tables of names
+(models here, losses and their options in `terms`) stand apart from the code for that reason; tests hold them together.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
-import inspect
 import json
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from scl.errors import UserError, unknown
+from scl.terms import LOSSES, SAME_CHANNELS, Term, checked_terms, requested_options, requested_term
+
+__all__ = [
+    "LOSSES",
+    "MODELS",
+    "RESULTS_VERSION",
+    "SAME_CHANNELS",
+    "TORCHVISION",
+    "Config",
+    "Term",
+    "UserError",
+    "canonical_json",
+    "params",
+    "requested",
+    "sha256",
+    "unknown",
+]
+
 # Raised by hand when a change of code changes numbers: it is part of every trial's id.
 RESULTS_VERSION = 2
-
-# Every transfer loss by name, with its options and their defaults.
-LOSSES: dict[str, dict[str, Any]] = {
-    "channel": {"norm": "pearson", "pool": "sample"},
-    "spatial": {"norm": "pearson", "pool": "sample"},
-    "kd": {"temperature": 4.0},
-    "hint": {},
-    "at": {},
-    "sp": {},
-    "cc": {},
-    "rkd": {"distance_weight": 25.0, "angle_weight": 50.0},
-    "pkt": {},
-    "vid": {},
-    "nst": {},
-    "fsp": {},
-    "ickd": {},
-    "dkd": {"alpha": 1.0, "beta": 8.0, "temperature": 4.0},
-    "dist": {"temperature": 1.0, "beta": 1.0, "gamma": 1.0},
-}
 
 MODELS = (
     *(f"plain{layers}" for layers in (3, 5, 7, 9, 11, 13, 15, 17)),
@@ -64,74 +61,8 @@ SELF_TAUGHT_SOURCES = ("added", "taken")
 GUIDED = ("first", "all")
 CONNECTORS = ("auto", "always")
 TAPS = ("relu", "bn", "block")
-STAGES = ("train", "pretrain")
 # What trials of a cohort share, beside their seed: one stream of batches and one teacher forward.
 SHARED_IN_COHORT = ("batch_size", "augment", "precision", "tap", "teacher_layers")
-# What a loss compares: logits, the pooled last guided map, guided maps one by one, or neighbouring pairs of them.
-FEEDS = ("maps", "pairs", "embedding", "logits")
-
-
-class UserError(Exception):
-    """A mistake the user can mend. The message states the rule, the value given and the way out."""
-
-
-def unknown(kind: str, value: object, valid: Iterable[str]) -> str:
-    """The sentence for a name that does not exist: the value, the nearest valid name, all valid names."""
-    names = list(valid)
-    near = difflib.get_close_matches(str(value), names, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"unknown {kind} {value!r}{hint}; valid: {', '.join(names)}"
-
-
-@dataclass(frozen=True)
-class Term:
-    """One weighted transfer loss of an objective.
-
-    weight: factor of the term. layers: guided layers it compares, 0 the shallowest, negative from the deepest
-    (None: the published choice of that loss). warmup: epochs over which the weight ramps up linearly.
-    end: last epoch of the term (None: never ends). stage: `train`, or `pretrain`: the epochs before it, in which
-    only such terms train (Config.pretrain_epochs); warmup and end count from the first epoch of the stage.
-    loss: a name of LOSSES, or a function ``(student, teacher) -> scalar``; None: the name under which the term
-    stands. compares: what an own function is given, one of FEEDS: feature maps (B, C, H, W) of each layer, pairs
-    of neighbouring maps, embeddings (B, D) or logits (B, K). options: keyword options of the loss.
-    """
-
-    weight: float
-    layers: tuple[int, ...] | None = None
-    warmup: int = 0
-    end: int | None = None
-    stage: str = "train"
-    loss: str | Callable[..., Any] | None = None
-    compares: str = "maps"
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-def _term_problems(name: str, term: Term) -> list[str]:
-    problems = []
-    where = f"loss {name!r}"
-    if not re.fullmatch(r"[A-Za-z0-9_+-]{1,40}", name):
-        problems.append(f"{where}: a term's name is 1-40 letters, digits, '_', '+' or '-'")
-    if not callable(term.loss) and term.loss not in LOSSES:
-        problems.append(unknown("loss", term.loss, LOSSES))
-    elif isinstance(term.loss, str):
-        valid = LOSSES[term.loss]
-        problems += [f"{where}: {unknown('option', o, valid or ['(none)'])}" for o in term.options if o not in valid]
-    if term.stage not in STAGES:
-        problems.append(f"{where}: {unknown('stage', term.stage, STAGES)}")
-    if term.compares not in FEEDS:
-        problems.append(f"{where}: {unknown('compares', term.compares, FEEDS)}")
-    elif term.compares != "maps" and not callable(term.loss):
-        problems.append(f"{where}: compares is for a loss of your own, the losses of scl know what they compare")
-    for label, number in (("weight", term.weight), *term.options.items()):
-        if isinstance(number, float) and not math.isfinite(number):
-            problems.append(f"{where}: {label} must be finite, got {number}")
-    if not isinstance(term.weight, (int, float)) or isinstance(term.weight, bool) or term.weight < 0:
-        problems.append(f"{where}: weight must be a number of 0 or more, got {term.weight!r}")
-    if term.warmup < 0:
-        problems.append(f"{where}: warmup must be 0 or more epochs, got {term.warmup}")
-    if term.end is not None and term.end < 1:
-        problems.append(f"{where}: end must be an epoch from 1, got {term.end}")
-    return problems
 
 
 @dataclass(frozen=True)
@@ -182,27 +113,14 @@ class Config:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        losses = {
-            name: value if isinstance(value, Term) else Term(value) for name, value in sorted(self.losses.items())
-        }
-        losses = {
-            name: dataclasses.replace(
-                term,
-                weight=float(term.weight) if isinstance(term.weight, int) else term.weight,
-                loss=name if term.loss is None else term.loss,
-                layers=None if term.layers is None else tuple(term.layers),
-            )
-            for name, term in losses.items()
-        }
+        losses, wrong = checked_terms(self.losses)
         object.__setattr__(self, "losses", losses)
         for name in ("milestones", "teacher_layers", "self_taught"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        problems = self._coerce_scalars()
+        problems = wrong + self._coerce_scalars()
         if not problems:
             problems = self._problems()
-        for name, term in losses.items():
-            problems += _term_problems(name, term)
         if problems:
             raise UserError("; ".join(problems))
 
@@ -291,7 +209,7 @@ class Config:
         """Every epoch needs something to train on."""
         problems = []
         for stage, epochs in (("train", self.epochs), ("pretrain", self.pretrain_epochs)):
-            terms = [t for t in self.losses.values() if isinstance(t.weight, float) and t.weight > 0]
+            terms = [t for t in self.losses.values() if t.weight > 0]
             ends = [epochs if t.end is None else t.end for t in terms if t.stage == stage]
             if (stage == "pretrain" or self.ce == 0) and max(ends, default=0) < epochs:
                 ce = "ce is 0 and " if stage == "train" else ""
@@ -325,50 +243,8 @@ def requested(config: Config) -> dict[str, Any]:
         for f in dataclasses.fields(config)
         if f.name != "losses" and getattr(config, f.name) != f.default
     }
-    losses = {name: _requested_term(name, term) for name, term in config.losses.items()}
+    losses = {name: requested_term(name, term) for name, term in config.losses.items()}
     return {**plain, **({"losses": losses} if losses else {})}
-
-
-def _requested_term(name: str, term: Term) -> dict[str, Any]:
-    out: dict[str, Any] = {"weight": term.weight}
-    for f in ("layers", "warmup", "end", "stage", "compares"):
-        value = getattr(term, f)
-        if value != getattr(Term, f):
-            out[f] = value
-    if callable(term.loss):
-        out["loss"] = _identity(name, term.loss)
-        defaults: Mapping[str, Any] = {}
-    else:
-        if term.loss != name:
-            out["loss"] = term.loss
-        defaults = LOSSES[str(term.loss)]
-    options = {
-        key: float(value) if isinstance(defaults.get(key), float) else value
-        for key, value in term.options.items()
-        if value != defaults.get(key)
-    }
-    if options:
-        out["options"] = options
-    return out
-
-
-def _identity(name: str, function: Callable[..., Any]) -> dict[str, str]:
-    """A user's own loss is its source: a changed function is another trial.
-
-    What the source does not show would make two losses one trial, so it is refused: no source (an interactive
-    session), and values caught from an enclosing function, which belong in the term's options.
-    """
-    caught = getattr(function, "__closure__", None)
-    if caught and any(not callable(cell.cell_contents) for cell in caught):
-        names = ", ".join(function.__code__.co_freevars)
-        raise UserError(f"loss {name!r} reads {names} of an enclosing function; pass such values as options={{…}}")
-    try:
-        source = inspect.getsource(function)
-    except (OSError, TypeError):
-        raise UserError(
-            f"loss {name!r}: the source of {function!r} cannot be read; define it with `def` or `class` in a file"
-        ) from None
-    return {"function": function.__qualname__, "sha256": hashlib.sha256(source.encode()).hexdigest()}
 
 
 def params(config: Config) -> dict[str, int | float | str | bool]:
@@ -383,8 +259,8 @@ def params(config: Config) -> dict[str, int | float | str | bool]:
     for name, term in config.losses.items():
         flat[f"weight.{name}"] = term.weight
         defaults = LOSSES[term.loss] if isinstance(term.loss, str) else {}
-        for option, value in {**defaults, **term.options}.items():
-            flat[f"{name}.{option}"] = value
+        for option, value in {**defaults, **requested_options(name, term)}.items():
+            flat[f"{name}.{option}"] = value if isinstance(value, (int, float, str)) else canonical_json(value)
     return flat
 
 

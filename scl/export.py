@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from scl import checkpoint, results
 from scl.command import FORMATS, INPUTS, export_arguments
-from scl.config import UserError, unknown
+from scl.config import Config
+from scl.errors import UserError, first_line, unknown
 from scl.models import build_model
 from scl.storage import open_folder
 
@@ -115,8 +116,6 @@ def find_trial(read: results.Results, trial: str) -> Mapping[str, Any]:
 
 
 def _student(content: bytes, where: str, normalise: bool) -> Student:
-    from scl.config import Config
-
     try:
         weights, record = checkpoint.unpack(content)
     except checkpoint.Damaged as damage:
@@ -140,8 +139,7 @@ def _student(content: bytes, where: str, normalise: bool) -> Student:
         network.load_state_dict(weights)
         return Student(network, record, normalise)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{where} does not describe a student of this version of scl ({reason})") from None
+        raise UserError(f"{where} does not describe a student of this version of scl ({first_line(error)})") from None
 
 
 # ------------------------------------------------------------------------------------------------------ as a file

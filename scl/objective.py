@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scl import losses
-from scl.config import Config, Term, UserError
+from scl.config import SAME_CHANNELS, Config, Term, UserError
+from scl.errors import first_line
 from scl.models import Features
 
-# What each loss compares, one of config.FEEDS.
+# What each loss compares, one of terms.FEEDS.
 FEEDS: dict[str, str] = {
     "kd": "logits",
     "dkd": "logits",
@@ -46,10 +47,12 @@ FUNCTIONS: dict[str, Any] = {
 LEARNED = ("cc", "vid", "ickd")
 # The published choice of guided layers; a loss that is not named here compares all.
 LAYERS: dict[str, tuple[int, ...]] = {"hint": (1,), "sp": (-1,), "ickd": (-1,)}
-# Compared channel by channel, hence through a connector where the widths differ (or with connector = always).
-SAME_CHANNELS = ("channel", "hint", "fsp")
 # Compared location by location, hence the larger map is average-pooled to the size of the smaller.
 SAME_SIZE = ("hint", "at", "vid", "nst")
+
+
+class TrialFailure(Exception):
+    """What ends one trial and leaves its cohort alone; the message is for the person who wrote its configuration."""
 
 
 class Objective(nn.Module):
@@ -92,7 +95,11 @@ class Objective(nn.Module):
         return term.weight * min(1.0, epoch / term.warmup) if term.warmup else term.weight
 
     def forward(self, student: Features, teacher: Features | None, target: Tensor, epoch: int) -> dict[str, Tensor]:
-        """The unweighted value of each term that has a weight in this epoch: {name: scalar, float32}."""
+        """The unweighted value of each term that has a weight in this epoch: {name: scalar, float32}.
+
+        Raises:
+            TrialFailure: a loss of the user's own does not return a scalar that depends on the student.
+        """
         values = {}
         for name in self.term_names:
             if self.weight(name, epoch) == 0:
@@ -109,21 +116,21 @@ class Objective(nn.Module):
         feed = _feed(term)
         if feed == "logits":
             extra = (target,) if term.loss == "dkd" else ()
-            return loss(student.logits, teacher.logits, *extra)
+            return _scalar(name, term, loss(student.logits, teacher.logits, *extra))
         if feed == "embedding":
-            return loss(student.embedding, teacher.embedding)
+            return _scalar(name, term, loss(student.embedding, teacher.embedding))
         matched = [self._match(name, term, i, student.maps[i], teacher.maps[j]) for i, j in self.pairs[name]]
         if feed == "pairs":
             values = [loss((s, s_next), (t, t_next)) for (s, t), (s_next, t_next) in pairwise(matched)]
-        elif name in self.learned:
-            values = [part(s, t) for part, (s, t) in zip(self.learned[name], matched, strict=True)]  # type: ignore[call-overload]
+        elif _key(name) in self.learned:
+            values = [part(s, t) for part, (s, t) in zip(self.learned[_key(name)], matched, strict=True)]  # type: ignore[call-overload]
         else:
             values = [loss(s, t) for s, t in matched]
-        return torch.stack(values).sum()
+        return torch.stack([_scalar(name, term, value) for value in values]).sum()
 
     def _function(self, name: str, term: Term) -> Any:
-        if name in self.learned and _feed(term) in ("embedding", "logits"):
-            return self.learned[name]
+        if _key(name) in self.learned and _feed(term) in ("embedding", "logits"):
+            return self.learned[_key(name)]
         return partial(self._callable(term), **term.options)
 
     @staticmethod
@@ -151,22 +158,56 @@ class Objective(nn.Module):
                     )
 
     def _add_parts(self, name: str, term: Term, student: Features, teacher: Features) -> None:
+        """The term's connectors, or its learned losses, one a layer."""
         if term.loss in LEARNED or inspect.isclass(term.loss):
-            build = partial(self._callable(term), **term.options)
-            if _feed(term) == "pairs":
+            feed = _feed(term)
+            if feed == "pairs":
                 raise UserError(f"loss {name!r}: a class compares maps, embeddings or logits; pairs take a function")
-            if _feed(term) == "embedding":
-                self.learned[name] = build(student.embedding.shape[1], teacher.embedding.shape[1])
-            elif _feed(term) == "logits":
-                self.learned[name] = build(student.logits.shape[1], teacher.logits.shape[1])
+            if feed == "maps":
+                widths = [(student.maps[i].shape[1], teacher.maps[j].shape[1]) for i, j in self.pairs[name]]
+                self.learned[_key(name)] = nn.ModuleList([self._build(name, term, *pair) for pair in widths])
             else:
-                shapes = [(student.maps[i].shape[1], teacher.maps[j].shape[1]) for i, j in self.pairs[name]]
-                self.learned[name] = nn.ModuleList([build(*channels) for channels in shapes])
+                s, t = (getattr(of, feed).shape[1] for of in (student, teacher))
+                self.learned[_key(name)] = self._build(name, term, s, t)
         elif term.loss in SAME_CHANNELS:
             for i, j in self.pairs[name]:
                 c, d = student.maps[i].shape[1], teacher.maps[j].shape[1]
                 if c != d or self.config.connector == "always":
                     self.connectors[f"{name}-{i}"] = nn.Sequential(nn.Conv2d(c, d, 1, bias=False), nn.BatchNorm2d(d))
+
+    def _build(self, name: str, term: Term, student_channels: int, teacher_channels: int) -> nn.Module:
+        """A loss with learned parts. Raises UserError where a user's class cannot be built."""
+        build = self._callable(term)
+        if not issubclass(build, nn.Module):
+            raise UserError(f"loss {name!r}: a class of your own is a torch.nn.Module, {build.__qualname__} is not")
+        try:
+            module: nn.Module = build(student_channels, teacher_channels, **term.options)
+        except Exception as error:  # whatever the user's code raises
+            arguments = ", ".join([f"{student_channels}, {teacher_channels}", *(f"{k}=…" for k in term.options)])
+            raise UserError(
+                f"loss {name!r}: {build.__qualname__}({arguments}) raised {type(error).__name__}: {first_line(error)}"
+            ) from error
+        return module
+
+
+def _key(name: str) -> str:
+    """A term's key among modules: as it stands it may be the name of a method, such as `type`."""
+    return f"{name}-loss"
+
+
+def _scalar(name: str, term: Term, value: Any) -> Tensor:
+    """The value of a loss; of a user's own what would train something else than it seems is refused."""
+    if not callable(term.loss):
+        return value
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{type(value).__name__}"
+        raise TrialFailure(f"loss {name!r} must return one number as a tensor, such as a mean; it returned {got}")
+    if torch.is_grad_enabled() and not value.requires_grad:
+        raise TrialFailure(
+            f"loss {name!r} does not depend on the student (its value has no gradient), so it would train nothing; "
+            "look for .detach(), .item(), argmax or torch.no_grad() on the student's side"
+        )
+    return value.reshape(())
 
 
 def _feed(term: Term) -> str:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from scl.config import UserError, unknown
+from scl.errors import UserError, first_line, unknown
 from scl.storage import Folder
 
 STATES = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "stopped": "KILLED"}  # → MLflow's
@@ -104,9 +104,8 @@ class Tracker:
             yield self.tool
         except Exception as error:  # whatever a tool, its server or the network comes up with
             self.tool = None
-            reason = (str(error).strip().splitlines() or [""])[0]
             print(
-                f"warning: --track {self.name} stopped ({type(error).__name__}: {reason}); training goes on, "
+                f"warning: --track {self.name} stopped ({type(error).__name__}: {first_line(error)}); training goes on, "
                 "and the store has every number",
                 file=sys.stderr,
             )
@@ -196,9 +195,8 @@ class MLflow:
             self.experiment = found.experiment_id if found else self.client.create_experiment(name)
         except Exception as error:
             where = re.sub(r"//[^/@]*@", "//…@", mlflow.get_tracking_uri())
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise UserError(
-                f"--track mlflow: {where} cannot be used ({reason}); set MLFLOW_TRACKING_URI to a server that runs"
+                f"--track mlflow: {where} cannot be used ({first_line(error)[:200]}); set MLFLOW_TRACKING_URI to a server that runs"
             ) from None
 
     def start(self, run: Run) -> str:

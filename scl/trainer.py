@@ -26,7 +26,7 @@ from scl.checkpoint import Files
 from scl.config import SHARED_IN_COHORT, Config, canonical_json
 from scl.data import Images, evaluation_batches, training_batches
 from scl.models import Features, build_model
-from scl.objective import Objective
+from scl.objective import Objective, TrialFailure
 
 EVALUATION_BATCH = 256
 
@@ -104,10 +104,6 @@ class TrialEnded:
 
 
 Event = EpochDone | TrialEnded
-
-
-class TrialFailure(Exception):
-    """What ends one trial and leaves its cohort alone."""
 
 
 def stream_seed(*names: object) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import CPU, RECIPE
 
-from scl.config import Config, UserError, requested, sha256
+from scl.config import Config, Term, UserError, requested, sha256
 from scl.controls import self_taught_controls
 from scl.models import build_model
 from scl.objective import Objective
@@ -68,3 +68,22 @@ def test_controls_need_neurons_and_guidance() -> None:
         self_taught_controls("scl", ARM, 0)
     with pytest.raises(UserError, match="no transfer loss"):
         self_taught_controls("baseline", {}, 4)
+
+
+def test_controls_say_nothing_twice_and_override_a_guided_base() -> None:
+    base = Config(losses={"at": 5.0}, ce=0.5)
+    unguided = base.replace(**self_taught_controls("sp", {"losses": {"sp": 3.0}}, 2)["sp k=2 unguided"])
+    assert (unguided.losses, unguided.ce) == ({}, 1.0)
+
+    def names(arm: dict[str, object]) -> list[str]:
+        return [name.removeprefix("x k=2").strip() for name in self_taught_controls("x", arm, 2)]
+
+    assert names({"losses": {"sp": 3.0}}) == ["", "all guided", "unguided", "taken"]
+    assert names({"losses": {"mine": Term(3.0, loss="hint")}}) == ["", "all guided", "unguided", "connector", "taken"]
+    assert names({"losses": {"hint": 3.0}, "connector": "always"}) == ["", "all guided", "unguided", "taken"]
+    assert names({"losses": {"channel": 3.0}, "self_taught_at": "branch"}) == [
+        "",
+        "all guided",
+        "unguided",
+        "connector",
+    ]

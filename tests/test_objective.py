@@ -9,7 +9,7 @@ import torch
 
 from scl.config import LOSSES, Config, Term, UserError
 from scl.models import Features, build_model
-from scl.objective import Objective
+from scl.objective import Objective, TrialFailure
 
 IMAGES = (1, 16, 16)
 
@@ -186,3 +186,41 @@ def test_a_class_of_ones_own_is_built_from_the_widths_and_trains() -> None:
         assert built[0].linear.bias is None
         objective(s, t, y, 1)["mine"].backward(retain_graph=True)
         assert all(m.linear.weight.grad is not None for m in built)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda s, t: (s.detach().mean() - t.mean()) ** 2, "does not depend on the student"),
+        (lambda s, t: (s.mean((1, 2, 3)) - t.mean((1, 2, 3))) ** 2, r"one number.* returned a tensor of shape \(4,\)"),
+        (lambda s, t: 1.0, "returned float"),
+        (lambda s, t: None, "returned NoneType"),
+    ],
+)
+def test_a_loss_of_ones_own_that_trains_something_else_than_it_seems_is_refused(loss: object, message: str) -> None:
+    student, teacher = pair("plain5", "plain11")
+    x, y = torch.randn(4, *IMAGES), torch.arange(4)
+    s, t = student.features(x), teacher.features(x)
+    objective = Objective(Config(losses={"mine": Term(1.0, loss=loss)}), s, t)  # type: ignore[arg-type]
+    with pytest.raises(TrialFailure, match=message):
+        objective(s, t, y, 1)
+
+
+class NotAModule:
+    def __init__(self, student: int, teacher: int) -> None: ...
+
+
+class Unbuildable(torch.nn.Module):
+    def __init__(self, student: int, teacher: int) -> None:
+        raise RuntimeError("no such width")
+
+
+def test_classes_that_cannot_be_built_are_refused_before_training_and_any_name_will_do() -> None:
+    student, teacher = pair("plain5", "plain11")
+    x, y = torch.randn(4, *IMAGES), torch.arange(4)
+    s, t = student.features(x), teacher.features(x)
+    for loss, message in ((NotAModule, "is a torch.nn.Module"), (Unbuildable, r"\(8, 16\) raised .*no such width")):
+        with pytest.raises(UserError, match=message):
+            Objective(Config(losses={"mine": Term(1.0, loss=loss)}), s, t)
+    objective = Objective(Config(losses={"type": Term(1.0, loss="vid"), "keys": Term(1.0, loss="cc")}), s, t)
+    assert set(objective(s, t, y, 1)) == {"ce", "type", "keys"}

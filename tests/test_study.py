@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from scl.config import LOSSES, MODELS, Config, Term, UserError, canonical_json, params, requested
@@ -206,3 +207,43 @@ def test_a_recipe_gives_arms_that_are_named_after_a_loss_their_published_setting
     base = Config().replace(**crd.fields)
     assert all(base.replace(**arm) for arm in crd.arms.values())
     assert set(crd.arms) == set(LOSSES) - {"channel", "spatial"}
+
+
+WRONG_LOSSES = [
+    ({"kd": "x"}, "weight must be a finite number of 0 or more, got 'x'"),
+    ({"kd": None}, "weight must be"),
+    ({"kd": True}, "weight must be"),
+    ({"kd": 10**400}, "weight must be"),
+    ({"kd": float("nan")}, "weight must be"),
+    (["kd"], "losses is a dict"),
+    (None, "losses is a dict"),
+    ({1: 2.0}, "losses is a dict"),
+    ({"ce": Term(5.0, loss="kd")}, "not 'ce'"),
+    ({"at": Term(1.0, layers=2)}, "layers are whole numbers"),  # type: ignore[arg-type]
+    ({"at": Term(1.0, layers=())}, "layers are whole numbers"),
+    ({"at": Term(1.0, layers=("a",))}, "layers are whole numbers"),  # type: ignore[arg-type]
+    ({"at": Term(1.0, layers=(1.5,))}, "layers are whole numbers"),  # type: ignore[arg-type]
+    ({"at": Term(1.0, layers=(True,))}, "layers are whole numbers"),
+    ({"at": Term(1.0, warmup="3")}, "warmup must be a whole number"),  # type: ignore[arg-type]
+    ({"at": Term(1.0, end=2.5)}, "end must be a whole number"),  # type: ignore[arg-type]
+    ({"at": Term(1.0, loss=["kd"])}, "loss is a name, a function or a class"),  # type: ignore[arg-type]
+    ({"kd": Term(1.0, options={"temperature": "hot"})}, "temperature must be a finite number, got 'hot'"),
+    ({"kd": Term(1.0, options={"temperature": 0})}, "temperature must be above 0"),
+    ({"kd": Term(1.0, options={"temprature": 2})}, "did you mean 'temperature'"),
+    ({"kd": Term(1.0, options=["hot"])}, "options is a dict"),  # type: ignore[arg-type]
+    ({"channel": Term(1.0, options={"norm": "cos"})}, "unknown norm 'cos'"),
+    ({"mine": Term(1.0, loss=lambda s, t, q=1: 0, options={"r": 1})}, "unknown option 'r'; valid: q"),
+]
+
+
+@pytest.mark.parametrize(("losses", "message"), WRONG_LOSSES)
+def test_losses_of_a_wrong_kind_are_refused_by_name(losses: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Config(losses=losses)  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    swept = Config(losses={"kd": Term(np.float64(0.5), layers=[np.int64(1)], options={"temperature": np.float32(2)})})
+    plain = Config(losses={"kd": Term(0.5, layers=(1,), options={"temperature": 2.0})})
+    assert requested(swept) == requested(plain)
+    assert params(swept) == params(plain)

@@ -59,8 +59,8 @@ def pkt(student: Tensor, teacher: Tensor) -> Tensor:
 
     Similarity (cos + 1) / 2 of all pairs, each row divided by its sum; mean over B² of
     p_t · log((p_t + 1e-7) / (p_s + 1e-7)). The diagonal is included and the divergence is averaged, as in the
-    authors' code and RepDistiller; the paper leaves out an image's similarity to itself and sums. Embeddings
-    (B, D) of any widths.
+    authors' code and RepDistiller (which divide by the norm + 1e-7, noticeable for embeddings shorter than about
+    1e-3); the paper leaves out an image's similarity to itself and sums. Embeddings (B, D) of any widths.
 
     Raises:
         ValueError: unequal B, a batch of one.

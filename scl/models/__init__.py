@@ -61,6 +61,13 @@ def build_model(
     ):
         if value not in valid:
             raise UserError(unknown(kind, value, valid))
+    if isinstance(width, bool) or not width > 0:
+        raise UserError(f"width must be above 0, got {width!r}")
+    counts = [self_taught] if isinstance(self_taught, int) else list(self_taught)
+    if any(isinstance(k, bool) or not isinstance(k, int) or k < 0 for k in counts):
+        raise UserError(f"self_taught must be whole numbers of 0 or more, got {self_taught!r}")
+    if name.startswith(TORCHVISION) and (width != 1 or any(counts)):
+        raise UserError(f"{name}: a model of torchvision has no width factor and no self-taught neurons")
     if name.startswith(TORCHVISION):
         return torchvision.build(name, num_classes, in_channels, image_size, layers)
     if name.startswith(TIMM):

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from scl.config import TIMM, UserError
+from scl.errors import first_line
 from scl.models.torchvision import Guided, with_guided_layers
 
 
@@ -47,7 +48,7 @@ def pretrained(name: str, model: nn.Module) -> tuple[dict[str, Tensor], bool]:
             filled = _create(name, net.num_classes, size, pretrained=True)
     except Exception as error:  # no weights, no network, a wrong file: all end here, with the reason
         raise UserError(
-            f"weights of {name} cannot be had ({type(error).__name__}: {str(error).strip().splitlines()[0]}); "
+            f"weights of {name} cannot be had ({type(error).__name__}: {first_line(error)}); "
             f"give a file: --teacher-model {name} --teacher PATH"
         ) from None
     whole = filled.pretrained_cfg.get("num_classes") == net.num_classes

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from scl.config import TORCHVISION, UserError, unknown
+from scl.errors import first_line
 from scl.models.staged import Features
 
 MOST_GUIDED = 4  # guided layers that are found; more can be named
@@ -36,7 +37,8 @@ class Guided(nn.Module):
         self._embedding: Tensor | None = None
         for module in net.modules():
             if hasattr(module, "inplace"):
-                module.inplace = False  # type: ignore[assignment]  # an in-place ReLU would change the map that was kept before it
+                # An in-place ReLU would change the map that was kept before it.
+                module.inplace = False  # type: ignore[assignment]
         last = [m for m in net.modules() if isinstance(m, nn.Linear)]
         if last:
             last[-1].register_forward_pre_hook(self._keep_embedding)
@@ -59,7 +61,7 @@ class Guided(nn.Module):
         found = self.as_map(module, output)
         if found is None:
             raise UserError(f"teacher layer {path!r} puts out no feature map, tokens or tensor of four dimensions")
-        self._outputs[path] = found
+        self._outputs[path] = found.clone()  # a residual network adds to its last map in place
 
     def as_map(self, module: nn.Module, output: Any) -> Tensor | None:
         """A module's output as a map; a convolution's channels come first in any network."""
@@ -70,6 +72,9 @@ class Guided(nn.Module):
         logits = self.net(x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x)
         outputs, self._outputs = self._outputs, {}
         embedding, self._embedding = self._embedding, None
+        silent = [path for path in self.layers if path not in outputs]
+        if silent:
+            raise UserError(f"teacher layer {silent[0]!r}: no forward pass runs this module; name the one around it")
         maps = [outputs[path] for path in self.layers]
         return Features(maps, maps[-1].mean((2, 3)) if embedding is None else embedding.flatten(1), logits)
 
@@ -133,15 +138,17 @@ def with_guided_layers(
         model = make()
         found = _layers_by_stage(model, torch.zeros(2, 3, image_size, image_size))
     except (RuntimeError, ValueError, AssertionError) as error:
-        reason = (str(error) or repr(error)).splitlines()[0]
         raise UserError(
-            f"{name} takes no images of {image_size}×{image_size} pixels ({reason}); "
+            f"{name} takes no images of {image_size}×{image_size} pixels ({first_line(error)}); "
             "choose another teacher, or larger images"
         ) from None
     if not layers and not found:
         raise UserError(f"{name}: no guided layer of more than one location was found; name teacher layers")
     model.guide_at(layers or found)
-    return model
+    training = model.training
+    with torch.no_grad():  # in evaluation mode, for batch norm must not count blank images
+        model.eval().features(torch.zeros(2, 3, image_size, image_size))  # refuses a layer that no forward reaches
+    return model.train(training)
 
 
 def _layers_by_stage(model: Guided, images: Tensor) -> list[str]:
