@@ -105,8 +105,8 @@ class Tracker:
         except Exception as error:  # whatever a tool, its server or the network comes up with
             self.tool = None
             print(
-                f"warning: --track {self.name} stopped ({type(error).__name__}: {first_line(error)}); training goes on, "
-                "and the store has every number",
+                f"warning: --track {self.name} stopped ({type(error).__name__}: {first_line(error)}); "
+                "training goes on, and the store has every number",
                 file=sys.stderr,
             )
 
@@ -196,7 +196,8 @@ class MLflow:
         except Exception as error:
             where = re.sub(r"//[^/@]*@", "//…@", mlflow.get_tracking_uri())
             raise UserError(
-                f"--track mlflow: {where} cannot be used ({first_line(error)[:200]}); set MLFLOW_TRACKING_URI to a server that runs"
+                f"--track mlflow: {where} cannot be used ({first_line(error)[:200]}); "
+                "set MLFLOW_TRACKING_URI to a server that runs"
             ) from None
 
     def start(self, run: Run) -> str:
