@@ -192,6 +192,8 @@ class MLflow:
         name = store.path.rpartition("/")[2]
         try:
             found = self.client.get_experiment_by_name(name)
+            if found is not None and found.lifecycle_stage == "deleted":
+                raise RuntimeError(f"the experiment {name!r} was deleted there; restore it, or remove it for good")
             self.experiment = found.experiment_id if found else self.client.create_experiment(name)
         except Exception as error:
             where = re.sub(r"//[^/@]*@", "//…@", mlflow.get_tracking_uri())
