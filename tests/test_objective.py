@@ -200,7 +200,9 @@ def test_a_class_of_ones_own_is_built_from_the_widths_and_trains() -> None:
 def test_a_loss_of_ones_own_that_trains_something_else_than_it_seems_is_refused(loss: object, message: str) -> None:
     student, teacher = pair("plain5", "plain11")
     x, y = torch.randn(4, *IMAGES), torch.arange(4)
-    s, t = student.features(x), teacher.features(x)
+    s = student.features(x)
+    with torch.no_grad():
+        t = teacher.features(x)
     objective = Objective(Config(losses={"mine": Term(1.0, loss=loss)}), s, t)  # type: ignore[arg-type]
     with pytest.raises(TrialFailure, match=message):
         objective(s, t, y, 1)
