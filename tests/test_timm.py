@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import SMALL, run_study
 
 from scl import results
 from scl.config import UserError
@@ -103,10 +103,8 @@ def test_no_download_names_the_way_out(timm: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_timm_teacher_from_the_command_line(timm: Any, tmp_path: Path) -> None:
-    flags = ["--inline", "--out", str(tmp_path), "--arms", "kd", "--seeds", "1", "--epochs", "1", "--limit", "100"]
-    command = [sys.executable, "studies/ablation.py", *flags, "--teacher-model", "timm:mobilenetv3_small_100"]
-    run = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stderr
-    loaded = results.load(str(tmp_path / "ablation"))
+    flags = ["--out", str(tmp_path), "--arms", "scl", "--seeds", "1", "--epochs", "1", "--limit", "100"]
+    assert run_study(SMALL, *flags, "--teacher-model", "timm:mobilenetv3_small_100") == 0
+    loaded = results.load(str(tmp_path / "small"))
     assert loaded.study["teacher"]["model"] == "timm:mobilenetv3_small_100"
     assert list(loaded.trials["state"]) == ["completed", "completed"]
