@@ -6,9 +6,10 @@ import argparse
 import math
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from scl.config import HUBS, MODEL_NAMES, MODELS, PRECISIONS, TIMM, TORCHVISION, UserError, unknown
@@ -16,6 +17,7 @@ from scl.recipes import RECIPES
 from scl.study import Study
 
 TRACKERS = ("tensorboard", "mlflow", "wandb")
+PILOT_SEEDS = 5  # the fewest from which a spread can be told
 DATA = ("digits", "cifar10", "cifar100", "fashion_mnist")
 
 
@@ -56,6 +58,13 @@ class Options:
     plan: bool
     report_only: bool
     track: str | None = None
+    interval: float | None = None
+    between: tuple[str, ...] | None = None
+    max_seeds: int = 50
+    trials: int | None = None
+    storage: str | None = None
+    start_from: str | None = None
+    fix: Mapping[str, str] | None = None
 
     @property
     def val(self) -> float:
@@ -182,6 +191,13 @@ def _examples(script: str, study: Study) -> str:
     return "examples:\n" + "\n".join(f"  {line:{width}}{what}" for line, what in lines)
 
 
+def _assignments(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and sign and value.strip() for name, sign, value in pairs):
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE or several with commas, got {text!r}")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 def parser(study: Study) -> argparse.ArgumentParser:
     asked_for = f" Only when asked for: {', '.join(study.asked_for)}." if study.asked_for else ""
     arms = f"Arms: {', '.join(a for a in study.arms if a not in study.asked_for)}.{asked_for}"
@@ -224,6 +240,32 @@ def parser(study: Study) -> argparse.ArgumentParser:
         "(default: found by stage)",
     )
     g.add_argument("--teacher-per-seed", action="store_true", help="a teacher for each seed, not one for the study")
+
+    g.add_argument(
+        "--interval",
+        type=_number(0, 1),
+        metavar="F",
+        help="after a pilot, add seeds once so that the 95 %% interval of --between is F wide (0.01: one point)",
+    )
+    g.add_argument("--between", type=_names, metavar="A,B", help="the two arms whose difference --interval is of")
+    g.add_argument("--max-seeds", type=_whole(2), default=50, metavar="N", help="cap of --interval (default: 50)")
+
+    if study.search is not None:
+        g = p.add_argument_group("search")
+        g.add_argument(
+            "--trials", type=_whole(1), metavar="N", help=f"configurations to try (default: {study.search.trials})"
+        )
+        g.add_argument(
+            "--storage",
+            metavar="URL",
+            help="database for Optuna's trials, as postgresql+psycopg://… or sqlite:///… (default: a file in --out)",
+        )
+        g.add_argument(
+            "--start-from",
+            metavar="DIR",
+            help="try the best configurations of these results first, as in results/ablation",
+        )
+        g.add_argument("--fix", type=_assignments, metavar="P=V", help="hold parameters of the search at a value")
 
     g = p.add_argument_group("data")
     g.add_argument(
@@ -310,6 +352,18 @@ def parser(study: Study) -> argparse.ArgumentParser:
     return p
 
 
+def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A mistake in a study file, which is met before `main` is reached: a message and code 2, no traceback."""
+    if isinstance(error, UserError):
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.__excepthook__(kind, error, trace)
+
+
+if sys.excepthook is sys.__excepthook__:
+    sys.excepthook = _explain
+
+
 def main(study: Study) -> None:
     """Run a study as a script: parse, run, exit with the contract's code."""
     options = Options(**vars(parser(study).parse_args()))
@@ -328,9 +382,31 @@ def guarded(work: Callable[[], int]) -> int:
         return 130
 
 
+def check_interval(arms: Sequence[str], between: tuple[str, ...] | None, interval: float | None, search: bool) -> None:
+    """Raises UserError for an interval that names no two arms."""
+    if (interval is None) != (between is None):
+        raise UserError("--interval F and --between A,B go together: a width, and the two arms that differ")
+    if between is None:
+        return
+    if search:
+        raise UserError("--interval is for studies of arms; a search's winners run on --seeds N fresh seeds")
+    if len(between) != 2 or between[0] == between[1]:
+        raise UserError(f"--between takes two different arms, as in kd,baseline; got {','.join(between)}")
+    wrong = [unknown("arm of this run", arm, arms) for arm in between if arm not in arms]
+    if wrong:
+        raise UserError(f"--between: {wrong[0]}")
+
+
 def _run(study: Study, options: Options) -> int:
+    if options.fix and study.search is not None:
+        study = replace(study, search=study.search.without(options.fix))
     # Names first: a mistyped arm is answered before torch and Ray are imported.
-    study.resolve(options.data, options.arms, options.student_changes(), options.teacher_changes(), options.published)
+    arms, _ = study.resolve(
+        options.data, options.arms, options.student_changes(), options.teacher_changes(), options.published
+    )
+    check_interval(list(arms), options.between, options.interval, study.search is not None)
+    if options.interval is not None:
+        options = replace(options, seeds=max(PILOT_SEEDS, options.seeds or study.seeds))
     if options.inline and options.address:
         raise UserError("--inline runs in this process and --address on a cluster; give one of them")
     if options.teacher and options.teacher_model and options.teacher_file is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,8 +21,10 @@ from scl.cli import Options
 from scl.cohort import Job, World
 from scl.config import UserError
 from scl.own import is_users
-from scl.plan import Plan, plan_cohorts
+from scl.plan import Plan, plan_cohorts, student_jobs
 from scl.progress import Progress
+from scl.search import Dialogue
+from scl.storage import Folder
 from scl.track import Tracker
 
 MAX_FAILURES = 3  # of a worker, before its cohort's unfinished trials count as failed
@@ -39,6 +42,7 @@ def ray_session(options: Options) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if options.address is None:
         ray.init(
@@ -51,6 +55,8 @@ def ray_session(options: Options) -> Iterator[None]:
     else:
         package = str(Path(__file__).parent)
         ray.init(address=options.address, runtime_env={"py_modules": [package]}, **quiet)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)  # Ray's own would end the driver on SIGTERM before it has put anything away
     for module in users_modules():
         ray.cloudpickle.register_pickle_by_value(module)
     try:
@@ -100,16 +106,50 @@ def train_on_ray(
     labels: Mapping[str, str],
     jobs: Mapping[str, Job],
 ) -> None:
-    import ray
+    """One Tune run over cohorts that are known."""
     from ray import tune
-
-    from scl import trainable
 
     world = replace(plan.world, jobs={**plan.world.jobs, **jobs})
     progress = Progress(title, labels, {i: world.jobs[i].config.total_epochs for i in labels})
-    options = plan.options
-    gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(world.device == "cuda")
-    available = ray.cluster_resources()
+    slots = slots_of_cluster(plan)
+    if jobs and plan.options.cohort_size is None and slots != plan.slots:
+        # On a cluster the slots are known only now.
+        todo = [c for c in plan.cells if c.trial_id in labels]
+        chosen = [[c.trial_id for c in cohort] for cohort in plan_cohorts(replace(plan, slots=slots), todo)]
+
+    space = {"cohort": tune.grid_search(chosen)}
+    _fit(plan, world, stop, title, progress, space, world.jobs, max_concurrent_trials=slots)
+
+
+def search_on_ray(plan: Plan, stop: Callable[[], bool], title: str, dialogue: Dialogue) -> None:
+    """One Tune run whose searcher is a dialogue with Optuna: a Tune trial is a batch of its suggestions."""
+    import ray
+
+    from scl import trainable
+
+    progress = Progress(title, {}, {}, expected=dialogue.to_go)
+    desk = ray.remote(num_cpus=0)(trainable.Desk).remote()
+    jobs: dict[str, Job] = {}
+
+    def ask(size: int) -> list[str]:
+        batch = [] if stop() else dialogue.ask(size)
+        if batch:
+            new = student_jobs(plan, batch, dialogue.numbers)
+            jobs.update(new)
+            ray.get(desk.put.remote(new))
+            for cell in batch:
+                progress.add(cell.trial_id, dialogue.label(cell), cell.config.total_epochs)
+        return [cell.trial_id for cell in batch]
+
+    how = {"search_alg": trainable.Suggest(dialogue, ask, desk, stop), "num_samples": -1}
+    _fit(plan, plan.world, stop, title, progress, {}, jobs, desk, max_concurrent_trials=slots_of_cluster(plan), **how)
+
+
+def slots_of_cluster(plan: Plan) -> int:
+    """Cohorts that run at once on the cluster this driver is connected to. Raises UserError where none fits."""
+    import ray
+
+    options, available, gpus = plan.options, ray.cluster_resources(), gpus_of_cohort(plan)
     slots = int(available.get("CPU", 1) // options.cpus_per_trial)
     if gpus:
         slots = min(slots, int(available.get("GPU", 0) / gpus))
@@ -118,21 +158,39 @@ def train_on_ray(
             f"a cohort wants {options.cpus_per_trial} CPUs and {gpus:g} GPUs, the cluster has "
             f"{available.get('CPU', 0):g} and {available.get('GPU', 0):g}; lower --cpus-per-trial or --gpus-per-trial"
         )
-    slots = min(slots, options.max_concurrent or slots)
-    if jobs and options.cohort_size is None and slots != plan.slots:
-        # On a cluster the slots are known only now.
-        todo = [c for c in plan.cells if c.trial_id in labels]
-        chosen = [[c.trial_id for c in cohort] for cohort in plan_cohorts(replace(plan, slots=slots), todo)]
+    return min(slots, options.max_concurrent or slots)
+
+
+def gpus_of_cohort(plan: Plan) -> float:
+    wanted = plan.options.gpus_per_trial
+    return wanted if wanted is not None else float(plan.world.device == "cuda")
+
+
+def _fit(
+    plan: Plan,
+    world: World,
+    stop: Callable[[], bool],
+    title: str,
+    progress: Progress,
+    space: dict[str, Any],
+    jobs: Mapping[str, Job],
+    desk: Any = None,
+    **how: Any,
+) -> None:
+    """Run Tune to its end. `jobs`: every job that a cohort may name; those of a search join while it runs."""
+    from ray import tune
+
+    from scl import trainable
 
     began = results.now()
     with tempfile.TemporaryDirectory(prefix="scl-tune-") as scratch, progress:
         tuner = tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(trainable.train, world=world),
-                {"cpu": options.cpus_per_trial, "gpu": gpus},
+                tune.with_parameters(trainable.train, world=world, desk=desk),
+                {"cpu": plan.options.cpus_per_trial, "gpu": gpus_of_cohort(plan)},
             ),
-            param_space={"cohort": tune.grid_search(chosen)},
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=slots),
+            param_space=space,
+            tune_config=tune.TuneConfig(reuse_actors=True, **how),
             run_config=tune.RunConfig(
                 name=title,
                 storage_path=scratch,
@@ -145,21 +203,27 @@ def train_on_ray(
         grid = tuner.fit()
     for result in grid:
         if result.error is not None and not stop():
-            _mark_failed(world, result.config["cohort"], str(result.error), began, progress, plan.tracker)
+            _mark_failed(world.store, jobs, result.config["cohort"], str(result.error), began, progress, plan.tracker)
 
 
 def _mark_failed(
-    world: World, cohort: Sequence[str], error: str, began: datetime, progress: Progress, tracker: Tracker
+    store: Folder,
+    jobs: Mapping[str, Job],
+    cohort: Sequence[str],
+    error: str,
+    began: datetime,
+    progress: Progress,
+    tracker: Tracker,
 ) -> None:
     """A cohort whose worker died too often: what has not ended in this run is failed, with the reason."""
-    rows = results.read_trials(world.store)
-    ended = set(rows.loc[(rows["state"] == "completed") | (rows["ended"] >= began), "trial_id"])
+    rows = results.read_trials(store)
+    ended = set(rows.loc[rows["state"].isin(["completed", "pruned"]) | (rows["ended"] >= began), "trial_id"])
     for job_id in cohort:
         if job_id in ended:
             continue
         progress.ended(job_id, "failed", error)
-        columns = world.jobs[job_id].columns
+        columns = jobs[job_id].columns
         if columns is not None:
             row = {**columns, "state": "failed", "error": error, "started": began, "ended": results.now()}
             tracker.ended(columns, {"state": "failed", "error": error})
-            results.write_part(world.store, row, [], None)
+            results.write_part(store, row, [], None)

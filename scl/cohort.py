@@ -128,10 +128,21 @@ def save_teacher(
     files.write(TEACHER_FILE, checkpoint.pack({**weights, "test_logits": logits}, record))
 
 
-def execute(world: World, job_ids: Sequence[str], stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-    """Train a cohort and put what ends into the store; yields the trainer's events."""
+def execute(
+    world: World,
+    job_ids: Sequence[str],
+    stop: Callable[[], bool] = lambda: False,
+    prune: Callable[[str, int, Mapping[str, Any]], bool] = lambda trial_id, epoch, row: False,
+) -> Iterator[Event]:
+    """Train a cohort and put what ends into the store; yields the trainer's events.
+
+    A cohort whose worker died comes here again: what had ended by then is left as it is.
+    """
     torch.set_num_threads(world.threads)
-    jobs = {i: world.jobs[i] for i in job_ids}
+    ended = results.ended_in_parts(world.store, job_ids)
+    jobs = {i: world.jobs[i] for i in job_ids if i not in ended}
+    if not jobs:
+        return
     teacher_ids = {job.teacher_id for job in jobs.values()}
     if len(teacher_ids) != 1:
         raise ValueError("trials of a cohort share their teacher")
@@ -146,7 +157,7 @@ def execute(world: World, job_ids: Sequence[str], stop: Callable[[], bool] = lam
         Trial(i, job.config, job.seed, world.files(i), job.columns is not None, job.weights) for i, job in jobs.items()
     ]
     for event in trainer.train_cohort(
-        trials, data_of(world), teacher, torch.device(world.device), world.deterministic, stop
+        trials, data_of(world), teacher, torch.device(world.device), world.deterministic, stop, prune
     ):
         if isinstance(event, TrialEnded):
             _keep(world, event)

@@ -264,6 +264,35 @@ def params(config: Config) -> dict[str, int | float | str | bool]:
     return flat
 
 
+def with_params(config: Config, changes: Mapping[str, Any]) -> Config:
+    """A copy with some values changed, each under its name in `params`: `lr`, `weight.kd`, `kd.temperature`.
+
+    `weight.NAME` adds the loss NAME where the configuration lacks it.
+
+    Raises:
+        UserError: there is no such name, or the value is refused.
+    """
+    config = config.replace(**{name: value for name, value in changes.items() if "." not in name})
+    if not any("." in name for name in changes):
+        return config
+    losses = dict(config.losses)
+    problems = []
+    for name in sorted((n for n in changes if "." in n), key=lambda n: not n.startswith("weight.")):
+        first, _, last = name.partition(".")
+        term = last if first == "weight" else first
+        valid = {**losses, **LOSSES} if first == "weight" else losses
+        if term not in valid:
+            problems.append(f"{name!r}: {unknown('loss', term, valid or ['(none in this objective)'])}")
+        elif first == "weight":
+            losses[term] = dataclasses.replace(losses.get(term, Term(0.0)), weight=changes[name])
+        else:
+            options = {**losses[term].options, last: changes[name]}
+            losses[term] = dataclasses.replace(losses[term], options=options)
+    if problems:
+        raise UserError("; ".join(problems))
+    return dataclasses.replace(config, losses=losses)
+
+
 def canonical_json(value: Any) -> str:
     """One text for one value: sorted keys, no spaces, no NaN. What ids are the SHA-256 of."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)

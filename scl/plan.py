@@ -17,14 +17,16 @@ import torch
 from scl import checkpoint, data, datasets, models, results, trainer
 from scl.cli import Options
 from scl.cohort import Job, World, data_of, load_teacher, save_teacher
-from scl.config import Config, UserError, canonical_json, params, requested
+from scl.config import Config, UserError, canonical_json, params, requested, sha256
+from scl.models import Features
 from scl.objective import Objective
-from scl.progress import clock
 from scl.storage import Folder
-from scl.study import Cell, Study, cells, cohorts, makespan, teacher_id
+from scl.study import Cell, Study, cells, cohorts, effective, teacher_id
 from scl.track import Tracker
 from scl.trainer import Teacher
 
+SEARCH_SEED = 0  # all configurations that a search tries are trained at this seed
+FRESH_SEED = 1000  # the first of the seeds at which its winners run again
 # The fields of a configuration that make its network.
 ARCHITECTURE = ("student", "width", "self_taught", "self_taught_at", "self_taught_from")
 
@@ -40,8 +42,8 @@ class Plan:
     arms: Mapping[str, Config]
     teacher: Config
     teacher_ids: Mapping[int, str]  # by seed
-    costs: Mapping[str, Cost]  # by config_id
-    teacher_macs: int
+    seeds: list[int]  # of the arms; a search has a seed of its own besides
+    bench: Bench
     about_data: dict[str, Any]  # for study.json
     slots: int
     tracker: Tracker = field(default_factory=Tracker)
@@ -53,7 +55,7 @@ class Cost:
 
     params: int
     macs: int
-    latency_ms: float
+    latency_ms: float | None
 
 
 def make_plan(study: Study, options: Options, out: Folder) -> Plan:
@@ -64,6 +66,8 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
     arms, guide = study.resolve(
         options.data, options.arms, options.student_changes(), options.teacher_changes(), options.published
     )
+    if study.search is not None and options.val == 0:
+        raise UserError("--val 0: a search selects on validation images; hold some out, as in --val 0.1")
     cache = Path(out.path) / "cache" if out.is_local else Path.home() / ".cache" / "scl"
     dataset = datasets.load(options.data, cache, options.label)
     classes = len(dataset.classes)
@@ -72,7 +76,8 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
     )
     fingerprint = data.split_fingerprint(dataset, train, val)
     mean, std = data.normalisation(dataset)
-    seeds = list(range(options.seeds or study.seeds))
+    first = FRESH_SEED if study.search else 0
+    seeds = list(range(first, first + (options.seeds or study.seeds)))
     weights = checkpoint.load_weights(options.teacher_file) if options.teacher_file else None
 
     def guide_id(seed: int) -> str:
@@ -80,8 +85,11 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
             return hashlib.sha256(Path(options.teacher_file).read_bytes()).hexdigest()
         return teacher_id(guide, seed if options.teacher_per_seed else 0, fingerprint)
 
-    teacher_ids = {seed: guide_id(seed) for seed in seeds}
-    every = cells(arms, seeds, fingerprint, teacher_ids.__getitem__)
+    own = [*seeds, SEARCH_SEED] if study.search else seeds
+    if options.teacher_file or not options.teacher_per_seed:
+        teacher_ids = dict.fromkeys(own, guide_id(0))
+    else:
+        teacher_ids = {seed: guide_id(seed) for seed in own}
     world = World(
         images={
             "train": dataset.train_images[train],
@@ -108,19 +116,21 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
     )
     tensors = data_of(world)
     if weights is not None:
-        adopt_teacher(world, weights, guide, teacher_ids[0], options.teacher_file or "")
+        adopt_teacher(world, weights, guide, guide_id(0), options.teacher_file or "")
     elif guide.pretrained:
         world = start_from_pretrained(world, guide)
+    bench = Bench(guide, tensors, world)
+    bench.check(study, arms)
     return Plan(
         study=study,
         options=options,
         world=world,
-        cells=every,
+        cells=cells(arms, seeds, fingerprint, teacher_ids.__getitem__),
         arms=arms,
         teacher=guide,
         teacher_ids=teacher_ids,
-        costs=measure({c.config_id: c.config for c in every}, guide, tensors, world.store),
-        teacher_macs=models.macs(trainer.build_student(guide, tensors, 0), tensors.image_shape),
+        seeds=seeds,
+        bench=bench,
         about_data={
             "name": dataset.name,
             "fingerprint": fingerprint,
@@ -134,6 +144,124 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
         },
         slots=1 if options.inline or options.address else local_slots(options),
     )
+
+
+def with_arms(plan: Plan, arms: Mapping[str, Config], seeds: Sequence[int] | None = None) -> Plan:
+    """The plan with more cells: these arms at these seeds (None: the plan's). Raises UserError for what cannot be."""
+    plan.bench.check(plan.study, {**plan.arms, **arms})
+    chosen = plan.seeds if seeds is None else seeds
+    teacher_ids = dict(plan.teacher_ids)
+    jobs = dict(plan.world.jobs)
+    for seed in chosen:
+        if seed not in teacher_ids:
+            per_seed = plan.options.teacher_per_seed and not plan.options.teacher_file
+            known = next(iter(teacher_ids.values()))
+            teacher_ids[seed] = teacher_id(plan.teacher, seed, plan.world.fingerprint) if per_seed else known
+            jobs.setdefault(teacher_ids[seed], Job(plan.teacher, seed if plan.options.teacher_per_seed else 0))
+    have = {c.trial_id for c in plan.cells}
+    more = [c for c in cells(arms, chosen, plan.world.fingerprint, teacher_ids.__getitem__) if c.trial_id not in have]
+    return replace(
+        plan,
+        arms={**plan.arms, **arms},
+        cells=[*plan.cells, *more],
+        teacher_ids=teacher_ids,
+        seeds=sorted({*plan.seeds, *chosen}),
+        world=replace(plan.world, jobs=jobs),
+    )
+
+
+class Bench:
+    """Builds each architecture, and each objective on it, once: what cannot be built is refused here, before
+    anything trains, and so are arms that come to the same. 10,000 arms of a few architectures cost a few builds.
+    """
+
+    def __init__(self, teacher: Config, tensors: trainer.Data, world: World) -> None:
+        self.teacher, self.tensors, self.device, self.store = teacher, tensors, world.device, world.store
+        self.teacher_macs = models.macs(trainer.build_student(teacher, tensors, 0), tensors.image_shape)
+        self.guides: dict[tuple[Any, ...], Features] = {}  # by where maps are taken
+        self.models: dict[tuple[Any, ...], tuple[Features, list[Any]]] = {}
+        self.built: dict[str, str] = {}
+        self.costs: dict[tuple[Any, ...], Cost] = {}
+        self._latencies: dict[str, float] | None = None
+
+    def check(self, study: Study, arms: Mapping[str, Config]) -> None:
+        """Raises UserError, with all reasons, where an arm cannot be built, or two arms come to the same."""
+        same, wrong = {}, []
+        for arm, config in arms.items():
+            try:
+                same[arm] = self.comes_to(config)
+            except UserError as error:
+                wrong.append(f"arm {arm!r}: {error}")
+        if wrong:
+            raise UserError("\n".join(wrong))
+        study.refuse_twins(same)
+
+    def comes_to(self, config: Config) -> str:
+        """A hash of what a configuration trains on this data: shapes of the network, terms where they compare,
+        recipe. Equal ones differ in words alone, such as widths that round to the same channels."""
+        features, shapes = self._model(config)
+        built = self._objective(config, features)
+        plain = effective(config)
+        plain.pop("connector", None)  # what it came to is in `built`
+        terms = {
+            name: {k: v for k, v in term.items() if k != "layers"} for name, term in plain.get("losses", {}).items()
+        }
+        recipe = {k: v for k, v in plain.items() if k not in ("losses", "width", "self_taught", "guided")}
+        flip, cuda = self.tensors.flip, self.device != "cpu"
+        if config.augment == "auto":
+            recipe["augment"] = "crop+flip" if flip else "crop"
+        if config.precision == "auto":
+            recipe["precision"] = "bf16" if cuda else "fp32"
+        return sha256({"recipe": recipe, "student": config.student, "shapes": shapes, "terms": terms, "built": built})
+
+    def _model(self, config: Config) -> tuple[Features, list[Any]]:
+        key = tuple(getattr(config, name) for name in (*ARCHITECTURE, "guided", "tap"))
+        if key not in self.models:
+            model = trainer.build_student(config, self.tensors, 0)
+            features = trainer.example_features(model, self.tensors, config.tap)
+            shapes = [[name, list(p.shape)] for name, p in model.named_parameters()]
+            self.models[key] = features, [*shapes, [list(m.shape[1:]) for m in features.maps]]
+        return self.models[key]
+
+    def _guide(self, config: Config) -> Features:
+        look = (config.tap, config.teacher_layers)
+        if look not in self.guides:
+            model = trainer.build_student(self.teacher, self.tensors, 0, config.teacher_layers)
+            self.guides[look] = trainer.example_features(model, self.tensors, config.tap)
+        return self.guides[look]
+
+    def _objective(self, config: Config, features: Features) -> str:
+        structure = {name: {**term, "weight": 0} for name, term in effective(config).get("losses", {}).items()}
+        look = (*ARCHITECTURE, "guided", "tap", "teacher_layers", "connector")
+        key = sha256([[getattr(config, name) for name in look], structure])
+        if key not in self.built:
+            objective = Objective(config, features, self._guide(config))
+            parts = [[name, list(p.shape)] for name, p in objective.named_parameters()]
+            self.built[key] = sha256([objective.pairs, parts])
+        return self.built[key]
+
+    def cost(self, config: Config, idle: bool = True) -> Cost:
+        """What a student is in inference. Latency is taken only on an idle machine, before anything trains, once an
+        architecture: the median of 30 forwards of one image on one thread; an earlier figure is kept."""
+        key = tuple(getattr(config, name) for name in ARCHITECTURE)
+        cost = self.costs.get(key)
+        if cost is None or (idle and cost.latency_ms is None):
+            model = trainer.build_student(config, self.tensors, 0)
+            shape = self.tensors.image_shape
+            parameters = sum(p.numel() for p in model.parameters())
+            latency = self._latency(config, model) if idle else None
+            self.costs[key] = cost = Cost(parameters, models.macs(model, shape), latency)
+        return cost
+
+    def _latency(self, config: Config, model: torch.nn.Module) -> float:
+        if self._latencies is None:
+            rows = results.read_trials(self.store).dropna(subset=["latency_ms"])
+            self._latencies = dict(zip(rows["config_id"], rows["latency_ms"], strict=True))
+        known = self._latencies.get(sha256(requested(config)))
+        return known if known is not None else _latency_ms(model, self.tensors.image_shape)
+
+    def macs(self, config: Config) -> int:
+        return self.cost(config, idle=False).macs
 
 
 def device(options: Options) -> str:
@@ -210,36 +338,8 @@ def start_from_pretrained(world: World, config: Config) -> World:
     return replace(world, jobs=jobs)
 
 
-def measure(configs: Mapping[str, Config], teacher: Config, tensors: trainer.Data, store: Folder) -> dict[str, Cost]:
-    """Build every arm once: what cannot be built is refused here, before anything trains.
-
-    Latency is the median of 30 forwards of one image on one thread of the driver's CPU, taken before anything
-    trains, once an architecture; earlier figures in the store are kept.
-    """
-    known = results.read_trials(store).dropna(subset=["latency_ms"]).groupby("config_id")["latency_ms"].last()
-    by_architecture: dict[tuple[Any, ...], Cost] = {}
-    costs = {}
-    guides: dict[tuple[Any, ...], models.Features] = {}
-    threads = torch.get_num_threads()
-    for config_id, config in configs.items():
-        model = trainer.build_student(config, tensors, 0)
-        look = (config.tap, config.teacher_layers)
-        if look not in guides:
-            guide = trainer.build_student(teacher, tensors, 0, config.teacher_layers)
-            guides[look] = trainer.example_features(guide, tensors, config.tap)
-        Objective(config, trainer.example_features(model, tensors, config.tap), guides[look])
-        architecture = tuple(getattr(config, name) for name in ARCHITECTURE)
-        if architecture not in by_architecture:
-            latency = float(known[config_id]) if config_id in known.index else _latency_ms(model, tensors.image_shape)
-            by_architecture[architecture] = Cost(
-                sum(p.numel() for p in model.parameters()), models.macs(model, tensors.image_shape), latency
-            )
-        costs[config_id] = by_architecture[architecture]
-    torch.set_num_threads(threads)
-    return costs
-
-
 def _latency_ms(model: torch.nn.Module, shape: tuple[int, int, int]) -> float:
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     model.eval().to(memory_format=torch.channels_last)
     image = torch.zeros(1, *shape)
@@ -249,6 +349,7 @@ def _latency_ms(model: torch.nn.Module, shape: tuple[int, int, int]) -> float:
             began = time.perf_counter()
             model(image)
             times.append(time.perf_counter() - began)
+    torch.set_num_threads(threads)
     return statistics.median(times[5:]) * 1e3
 
 
@@ -263,21 +364,27 @@ def plan_cohorts(plan: Plan, todo: Sequence[Cell]) -> list[list[Cell]]:
     """Cohorts balanced by multiply-accumulates: a student's step is three forwards, the teacher's is one."""
 
     def cost(cell: Cell) -> float:
-        return 3.0 * plan.costs[cell.config_id].macs * cell.config.total_epochs
+        return 3.0 * plan.bench.macs(cell.config) * cell.config.total_epochs
 
     epochs = max(c.config.total_epochs for c in todo)
-    return cohorts(todo, plan.slots, plan.options.cohort_size, float(plan.teacher_macs * epochs), cost)
+    return cohorts(todo, plan.slots, plan.options.cohort_size, float(plan.bench.teacher_macs * epochs), cost)
 
 
-def student_jobs(plan: Plan, todo: Sequence[Cell]) -> dict[str, Job]:
+def student_jobs(plan: Plan, todo: Sequence[Cell], numbers: Mapping[str, int] | None = None) -> dict[str, Job]:
+    """The jobs of cells, with the columns that are known beforehand.
+
+    Args:
+        numbers: trial_id → the order in which a search suggested it. Given while a search runs, so that no latency is
+            taken on a busy machine.
+    """
     accuracy = {}
-    for identity in set(plan.teacher_ids.values()):
+    for identity in {cell.teacher_id for cell in todo}:
         found = load_teacher(plan.world.out, identity, plan.teacher)
         assert found is not None
         accuracy[identity] = found[1]["metrics"]["test_acc"]
     jobs = {}
     for cell in todo:
-        cost = plan.costs[cell.config_id]
+        cost = plan.bench.cost(cell.config, idle=numbers is None)
         columns = {
             "trial_id": cell.trial_id,
             "study": plan.study.name,
@@ -290,60 +397,11 @@ def student_jobs(plan: Plan, todo: Sequence[Cell]) -> dict[str, Job]:
             "params": cost.params,
             "macs": cost.macs,
             "latency_ms": cost.latency_ms,
+            "number": None if numbers is None else numbers[cell.trial_id],
             **{f"param.{name}": value for name, value in params(cell.config).items()},
         }
         jobs[cell.trial_id] = Job(cell.config, cell.seed, cell.teacher_id, columns)
     return jobs
-
-
-def show_plan(plan: Plan) -> int:
-    """Print what would run and what it would cost, from a short timing of each arm on this machine."""
-    todo = missing(plan)
-    chosen = plan_cohorts(plan, todo) if todo else []
-    sizes = ", ".join(str(len(cohort)) for cohort in chosen)
-    guide, images = plan.teacher, plan.world.labels
-    ready = all(load_teacher(plan.world.out, i, guide) for i in plan.teacher_ids.values())
-    print(f"study {plan.study.name}: {plan.study.question}")
-    print(f"  data       {plan.options.data}: " + ", ".join(f"{len(images[k])} {k}" for k in images))
-    print(f"  cells      {len(plan.cells)} = {len(plan.arms)} arms × {len(plan.teacher_ids)} seeds")
-    print(f"  done       {len(plan.cells) - len(todo)}")
-    print(
-        f"  to train   {len(todo)}" + (f", in {len(chosen)} cohorts of {sizes}, on {plan.slots} slots" if todo else "")
-    )
-    print(f"  teacher    {guide.student} × {guide.width:g}, {guide.epochs} epochs: {'done' if ready else 'to train'}")
-    if todo:
-        wall, device_seconds = estimate(plan, chosen, ready)
-        print(
-            f"  estimate   {clock(wall)} of wall time, {device_seconds / 3600:.2f} device hours, evaluation not counted"
-        )
-        print("             (from a few steps of each arm, timed on this machine's CPU just now)")
-    from scl.stats import smallest_effect
-
-    arms, seeds = len(plan.arms), len(plan.teacher_ids)
-    if arms > 1 and seeds > 1:
-        effect = smallest_effect(arms, seeds)
-        print(f"  can show   differences of {effect:.2f} sd of a paired difference, with 80 % power at {seeds} seeds")
-    else:
-        print("  can show   values and differences, no interval: that needs a second seed and a second arm")
-    return 0
-
-
-def estimate(plan: Plan, chosen: Sequence[Sequence[Cell]], teacher_ready: bool) -> tuple[float, float]:
-    """Seconds of wall time and of device time that training the cohorts takes, from a few timed steps."""
-    tensors = data_of(plan.world)
-    torch.set_num_threads(plan.options.cpus_per_trial)
-    forward, own = trainer.probe(plan.teacher, {c.config_id: c.config for cohort in chosen for c in cohort}, tensors)
-
-    def seconds(cohort: Sequence[Cell]) -> float:
-        steps = -(-len(tensors.train.labels) // cohort[0].config.batch_size)
-        shared = forward * max(c.config.total_epochs for c in cohort)
-        return steps * (shared + sum(own[c.config_id] * c.config.total_epochs for c in cohort))
-
-    spent = [seconds(cohort) for cohort in chosen]
-    guide = plan.teacher
-    steps = -(-len(tensors.train.labels) // guide.batch_size) * guide.epochs
-    teachers = 0.0 if teacher_ready else 3.0 * forward * steps * len(set(plan.teacher_ids.values()))
-    return makespan(spent, plan.slots) + teachers, sum(spent) + teachers
 
 
 def local_slots(options: Options) -> int:

@@ -14,6 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+ENDED = ("failed", "completed", "pruned")
+
 
 def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
@@ -27,10 +29,16 @@ def in_a_log() -> bool:
 
 
 class Progress:
-    """Counts epochs of the jobs it was given; `labels`: job id → what people call it, `epochs`: job id → planned."""
+    """Counts epochs of jobs; `labels`: job id → what people call it, `epochs`: job id → planned.
 
-    def __init__(self, title: str, labels: Mapping[str, str], epochs: Mapping[str, int]) -> None:
-        self.title, self.labels, self.epochs = title, labels, epochs
+    `expected`: how many jobs there will be, where `add` names some of them later.
+    """
+
+    def __init__(
+        self, title: str, labels: Mapping[str, str], epochs: Mapping[str, int], expected: int | None = None
+    ) -> None:
+        self.title, self.labels, self.epochs = title, dict(labels), dict(epochs)
+        self.expected = len(labels) if expected is None else expected
         self.done = dict.fromkeys(labels, 0)
         self.accuracy: dict[str, float] = {}
         self.state = dict.fromkeys(labels, "waiting")
@@ -42,7 +50,7 @@ class Progress:
         if self.console.is_terminal:
             self.live.start()
         else:
-            print(f"{self.title}: {len(self.labels)} to train", file=sys.stderr, flush=True)
+            print(f"{self.title}: {self.expected} to train", file=sys.stderr, flush=True)
         return self
 
     def __exit__(
@@ -50,35 +58,43 @@ class Progress:
     ) -> None:
         self.live.stop()
 
+    def add(self, job: str, label: str, epochs: int) -> None:
+        """Name a job that was not known at the start."""
+        self.labels[job], self.epochs[job] = label, epochs
+        self.state.setdefault(job, "waiting")
+        self.done.setdefault(job, 0)
+
     def epoch(self, job: str, epoch: int, accuracy: float) -> None:
         self.state[job], self.done[job], self.accuracy[job] = "running", epoch, accuracy
 
     def ended(self, job: str, state: str, error: str) -> None:
         self.state[job] = state
         if not self.console.is_terminal:
-            ended = sum(s in ("completed", "failed") for s in self.state.values())
+            ended = sum(s in ENDED for s in self.state.values())
             accuracy = self.accuracy.get(job, -1.0)
             value = f"val {accuracy:.1%}" if accuracy >= 0 else ""
-            line = f"[{ended}/{len(self.labels)}] {self.labels[job]}: {state} {value} {self.remaining()}".rstrip()
+            line = f"[{ended}/{self.expected}] {self.labels[job]}: {state} {value} {self.remaining()}".rstrip()
             print(line, file=sys.stderr, flush=True)
         if error:
             self.console.print(Text(f"{self.labels[job]} failed: {error.strip().splitlines()[-1]}"), style="red")
 
     def remaining(self) -> str:
-        total = sum(self.epochs.values())
-        done = sum(self.epochs[j] if self.state[j] in ("completed", "failed") else n for j, n in self.done.items())
+        if not self.labels:
+            return ""
+        total = sum(self.epochs.values()) * max(1.0, self.expected / len(self.labels))
+        done = sum(self.epochs[j] if self.state[j] in ENDED else n for j, n in self.done.items())
         if not done or done >= total:
             return ""
         elapsed = time.monotonic() - self.began
         return f"about {clock(elapsed / done * (total - done))} left"
 
     def table(self) -> Table:
-        ended = sum(s in ("completed", "failed") for s in self.state.values())
+        ended = sum(s in ENDED for s in self.state.values())
         elapsed = clock(time.monotonic() - self.began)
-        title = f"{self.title}: {ended} of {len(self.labels)} · {elapsed} {self.remaining()}"
+        title = f"{self.title}: {ended} of {self.expected} · {elapsed} {self.remaining()}"
         table = Table("trial", "state", "epoch", "val acc", title=Text(title), title_justify="left")
         # What is running first, and no more than fits a screen.
-        order = sorted(self.labels, key=lambda j: ("running", "waiting", "failed", "completed").index(self.state[j]))
+        order = sorted(self.labels, key=lambda j: ("running", "waiting", *ENDED).index(self.state[j]))
         for job in order[: max(4, self.console.height - 6)]:
             accuracy = self.accuracy.get(job, -1.0)
             value = f"{accuracy:.1%}" if accuracy >= 0 else ""

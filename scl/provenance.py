@@ -14,8 +14,10 @@ import torch
 
 from scl import results
 from scl.config import UserError, requested, sha256
+from scl.optuna_storage import masked
 from scl.plan import Plan
 
+PACKAGES = ("scl-studies", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
 SELECTION = "validation alone selects; test accuracy is that of the last epoch"
 
 
@@ -24,13 +26,13 @@ def study_record(plan: Plan) -> dict[str, Any]:
     ids = (
         {str(seed): i for seed, i in plan.teacher_ids.items()}
         if options.teacher_per_seed and not options.teacher_file
-        else {"all": plan.teacher_ids[0]}
+        else {"all": plan.teacher_ids[plan.seeds[0]]}
     )
     try:
         looks = results.read_study(world.store).get("looks", [])
     except UserError:
         looks = []
-    seeds = list(plan.teacher_ids)
+    seeds = plan.seeds
     if not looks or looks[-1]["seeds"] != seeds:
         looks = [*looks, {"when": results.now().isoformat(), "seeds": seeds}]
     return {
@@ -39,17 +41,21 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "question": plan.study.question,
         "baseline": plan.study.baseline,
         "arms": {name: requested(config) for name, config in plan.arms.items()},
-        "factors": None,
+        "design": plan.study.design.kind,
+        "factors": plan.study.design.factors or None,
+        "arm_levels": {a: dict(at) for a, at in plan.study.design.levels.items() if a in plan.arms} or None,
         "search_space": None,
+        "objectives": None,
+        "winners": None,
         "seeds": seeds,
         "metric": "test_acc",
         "direction": "max",
         "selection": SELECTION,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": masked(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "git": git_state(),
         "versions": {
             "python": platform.python_version(),
-            **{p: _version(p) for p in ("scl-studies", "torch", "torchvision", "ray", "numpy", "pandas", "pyarrow")},
+            **{package: _version(package) for package in PACKAGES},
         },
         "hardware": hardware(),
         "data": plan.about_data,

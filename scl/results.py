@@ -69,6 +69,7 @@ TRIALS = pa.schema(
         pa.field("device", pa.string()),
         pa.field("cohort_size", pa.int64()),
         pa.field("restarts", pa.int64()),
+        pa.field("number", pa.int64()),  # the order in which a search suggested it; null for other trials
         pa.field("started", _TIME),
         pa.field("ended", _TIME),
     ]
@@ -219,6 +220,18 @@ def read(store: Folder) -> Results:
 def read_trials(store: Folder) -> pd.DataFrame:
     """The rows of all ended trials alone, parts included; empty where there are none."""
     return _tables(store, (store / "parts").names())[0].to_pandas()
+
+
+def ended_in_parts(store: Folder, trial_ids: Iterable[str]) -> set[str]:
+    """Which of these trials were completed or pruned by a run that has not compacted its parts yet."""
+    wanted = set(trial_ids)
+    ended = set()
+    for name in (store / "parts").names():
+        if name.rpartition("-")[0] in wanted:
+            part = _read_part(store, name)
+            if part is not None and part["state"][0].as_py() in ("completed", "pruned"):
+                ended.add(name.rpartition("-")[0])
+    return ended
 
 
 def read_predictions(store: Folder) -> pd.DataFrame:

@@ -6,11 +6,11 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from math import isnan
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.table import Table
@@ -18,14 +18,17 @@ from rich.text import Text
 
 from scl import results
 from scl.cli import Options
-from scl.cohort import Job, execute, load_teacher
-from scl.plan import Plan, make_plan, missing, plan_cohorts, show_plan, student_jobs
+from scl.cohort import Job, World, execute, load_teacher
+from scl.config import Config
+from scl.looks import after_stein, differences, extended, tell_looks, tell_winners
+from scl.plan import Plan, make_plan, missing, plan_cohorts, student_jobs
 from scl.progress import Progress
 from scl.provenance import study_record
+from scl.search import ARM, Dialogue, architectures, left_to_search, with_winners
 from scl.storage import Folder, check_writable, explain, locked, open_folder
 from scl.study import Study
-from scl.track import tracking
-from scl.trainer import EpochDone
+from scl.track import Tracker, tracking
+from scl.trainer import EpochDone, Event
 
 
 @dataclass
@@ -58,59 +61,96 @@ def run(study: Study, options: Options) -> int:
 
         check_answers(options.address)
     if options.plan:
-        return show_plan(make_plan(study, options, out))
+        from scl.estimate import show_plan
+
+        plan = make_plan(study, options, out)
+        return show_plan(plan, left_to_search(plan))
     with locked(store), tracking(options.track, store) as tracker, stopping(options.time_budget) as stop:
+        plan = replace(make_plan(study, options, out), tracker=tracker)
+        dialogue = Dialogue(plan) if study.search else None
         try:
-            return _run(replace(make_plan(study, options, out), tracker=tracker), stop)
+            return _run(plan, stop, dialogue)
         except OSError as error:
             print(f"error: {store}: {explain(error)}", file=sys.stderr)
             return 1
 
 
-def _run(plan: Plan, stop: Stop) -> int:
+def _run(plan: Plan, stop: Stop, dialogue: Dialogue | None) -> int:
     world, began = plan.world, time.time()
     store = world.store
     todo = missing(plan)
+    to_search = dialogue.to_go if dialogue else 0
+    if dialogue:
+        print(f"{plan.study.name}: {to_search} of {dialogue.total} trials to search", file=sys.stderr)
     print(
         f"{plan.study.name}: {len(plan.cells)} trials, {len(plan.cells) - len(todo)} done, {len(todo)} to train",
         file=sys.stderr,
     )
     record = study_record(plan)
+    started = record["started"]
     results.write_study(store, record)
+    if dialogue:
+        search, arms_alone = dialogue, plan
+
+        def keep_plan() -> None:
+            """The page can be built of a search that was killed."""
+            every = replace(arms_alone, cells=[*search.searched_cells(), *arms_alone.cells])
+            results.write_study(store, {**study_record(every), **search.record({})})
+
+        dialogue.asked_more = keep_plan
     results.write_reference_predictions(store, {"labels": world.labels["test"]})
-    if todo:
-        with executor(plan, stop) as train:
-            teachers = dict.fromkeys(set(plan.teacher_ids.values()), plan.teacher)
-            untrained = [i for i in teachers if load_teacher(world.out, i, plan.teacher) is None]
-            if untrained:
-                train("teacher", [[i] for i in sorted(untrained)], dict.fromkeys(untrained, "teacher"))
-            absent = [i for i in untrained if load_teacher(world.out, i, plan.teacher) is None]
-            if absent and not stop():
-                print("error: the teacher could not be trained; see the message above", file=sys.stderr)
-                return 1
-            if not absent:
-                # Only now are the teachers' accuracies known, which every row carries.
-                jobs = student_jobs(plan, todo)
-                labels = {c.trial_id: f"{c.arm} · seed {c.seed}" for c in todo}
-                chosen = plan_cohorts(plan, todo)
-                train("students", [[c.trial_id for c in cohort] for cohort in chosen], labels, jobs)
+    trained = False
+    stein: dict[str, Any] | None = None
+    winners: dict[str, Config] = {}
+    with Executor(stop) as executor:
+        if todo or to_search:
+            trained = True
+            if not executor.teachers(plan):
+                if not stop():
+                    print("error: the teacher could not be trained; see the message above", file=sys.stderr)
+                    return 1
+            elif dialogue:
+                executor.search(plan, dialogue)
+        if dialogue and not stop():
+            plan, winners = with_winners(plan, dialogue)
+            results.write_study(store, study_record(plan))
+        elif dialogue:
+            plan = replace(plan, cells=[*dialogue.searched_cells(), *plan.cells])
+        if not stop():
+            trained |= executor.students(plan)
+        if plan.options.interval and not stop():
+            plan, stein = extended(plan)
+            if stein and not stop():
+                results.write_study(store, study_record(plan))
+                trained |= executor.teachers(plan) and executor.students(plan)
+    record = {**study_record(plan), "started": started}
+    if dialogue:
+        record |= dialogue.record(winners)
+        dialogue.keep()
+    if stein:
+        record["stein"] = stein | after_stein(plan, stein)
     teachers_done = {i: load_teacher(world.out, i, plan.teacher) for i in set(plan.teacher_ids.values())}
     accuracies = {i: found[1]["metrics"]["test_acc"] for i, found in teachers_done.items() if found}
     record["teacher"]["test_acc"] = {seed: accuracies.get(i) for seed, i in record["teacher"]["ids"].items()}
     record["wall_seconds"] = round(time.time() - began, 1)
     record["ended"] = results.now().isoformat()
+    record["looks"][-1]["differences"] = differences(plan)
     results.write_study(store, record)
     results.compact(store, record)
     results.write_reference_predictions(
         store, {i: found[0].test_logits.argmax(1).numpy() for i, found in teachers_done.items() if found}
     )
-    if not todo:
+    if not trained:
         print("nothing to train: every trial of this plan is done", file=sys.stderr)
     code = report(store)
+    tell_looks(record)
+    if winners:
+        tell_winners(record)
     if stop.signalled:
         print("interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
         return 130
-    return 3 if stop.over_budget and code != 1 and missing(plan) else code
+    left = bool(missing(plan)) or (dialogue is not None and dialogue.to_go > 0)
+    return 3 if stop.over_budget and code != 1 and left else code
 
 
 def report(store: Folder) -> int:
@@ -139,6 +179,8 @@ def print_summary(table: Any, verdict: str) -> None:
     console = Console()
     shown = Table("arm", "n", "test acc ± sd, %", "difference [95 % interval]", "p")
     for row in table.to_dict("records"):
+        if row["arm"] == ARM:
+            continue  # many configurations under one name
         sd = "" if isnan(row["test_acc_sd"]) else f" ± {100 * row['test_acc_sd']:.2f}"
         mean = "—" if isnan(row["test_acc_mean"]) else f"{100 * row['test_acc_mean']:.2f}{sd}"
         low, high = 100 * row["difference_low"], 100 * row["difference_high"]
@@ -168,16 +210,66 @@ def stopping(budget: float | None) -> Iterator[Stop]:
             signal.signal(s, handler)
 
 
-@contextmanager
-def executor(plan: Plan, stop: Stop) -> Iterator[Any]:
-    """A function that trains lists of job ids: in this process, or on Ray, which lives as long as the context."""
-    if plan.options.inline:
-        yield lambda title, chosen, labels, jobs=None: _inline(plan, stop, title, chosen, labels, jobs or {})
-        return
-    from scl.cluster import ray_session, train_on_ray
+class Executor:
+    """Trains what a plan lacks: in this process, or on Ray, which starts when it is first needed."""
 
-    with ray_session(plan.options):
-        yield lambda title, chosen, labels, jobs=None: train_on_ray(plan, stop, title, chosen, labels, jobs or {})
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+        self.ray = ExitStack()
+        self.on_ray = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.ray.close()
+
+    def teachers(self, plan: Plan) -> bool:
+        """Train the teachers that are not there yet; true when all are."""
+        wanted = sorted(set(plan.teacher_ids.values()))
+        untrained = [i for i in wanted if load_teacher(plan.world.out, i, plan.teacher) is None]
+        if untrained:
+            self._train(plan, "teacher", [[i] for i in untrained], dict.fromkeys(untrained, "teacher"), {})
+        return all(load_teacher(plan.world.out, i, plan.teacher) is not None for i in untrained)
+
+    def students(self, plan: Plan) -> bool:
+        """Train the plan's missing cells; true where there were some. The teachers are there."""
+        todo = missing(plan)
+        if todo:
+            chosen = [[c.trial_id for c in cohort] for cohort in plan_cohorts(plan, todo)]
+            labels = {c.trial_id: f"{c.arm} · seed {c.seed}" for c in todo}
+            self._train(plan, "students", chosen, labels, student_jobs(plan, todo))
+        return bool(todo)
+
+    def search(self, plan: Plan, dialogue: Dialogue) -> None:
+        if not dialogue.to_go:
+            return
+        architectures(dialogue.search, dialogue.template, plan.bench)
+        if plan.options.inline:
+            _search_inline(plan, self.stop, dialogue)
+        else:
+            self._start_ray(plan)
+            from scl.cluster import search_on_ray
+
+            search_on_ray(plan, self.stop, "search", dialogue)
+
+    def _train(
+        self, plan: Plan, title: str, chosen: list[list[str]], labels: Mapping[str, str], jobs: Mapping[str, Job]
+    ) -> None:
+        if plan.options.inline:
+            _inline(plan, self.stop, title, chosen, labels, jobs)
+        else:
+            self._start_ray(plan)
+            from scl.cluster import train_on_ray
+
+            train_on_ray(plan, self.stop, title, chosen, labels, jobs)
+
+    def _start_ray(self, plan: Plan) -> None:
+        if not self.on_ray:
+            from scl.cluster import ray_session
+
+            self.ray.enter_context(ray_session(plan.options))
+            self.on_ray = True
 
 
 def _inline(
@@ -194,10 +286,33 @@ def _inline(
             if stop():
                 return
             for event in execute(world, cohort, stop):
-                columns = world.jobs[event.trial_id].columns
+                draw(progress, plan.tracker, world, event)
+
+
+def _search_inline(plan: Plan, stop: Stop, dialogue: Dialogue) -> None:
+    stopped: set[str] = set()
+    with Progress("search", {}, {}, expected=dialogue.to_go) as progress:
+        while not stop() and (batch := dialogue.ask(dialogue.batch)):
+            jobs = student_jobs(plan, batch, dialogue.numbers)
+            world = replace(plan.world, jobs={**plan.world.jobs, **jobs})
+            for cell in batch:
+                progress.add(cell.trial_id, dialogue.label(cell), cell.config.total_epochs)
+            for event in execute(world, list(jobs), stop, lambda trial_id, epoch, row: trial_id in stopped):
+                draw(progress, plan.tracker, world, event)
                 if isinstance(event, EpochDone):
-                    plan.tracker.epoch(columns, event.row)
-                    progress.epoch(event.trial_id, event.row["epoch"], event.row.get("val_acc", -1.0))
+                    if dialogue.epoch(event.trial_id, event.row["epoch"], event.row["val_acc"]):
+                        stopped.add(event.trial_id)
                 else:
-                    plan.tracker.ended(columns, event.metrics)
-                    progress.ended(event.trial_id, event.metrics["state"], event.metrics["error"] or "")
+                    dialogue.ended(event.trial_id, event.metrics["state"])
+            if not stop():
+                dialogue.lost(list(jobs))
+
+
+def draw(progress: Progress, tracker: Tracker, world: World, event: Event) -> None:
+    columns = world.jobs[event.trial_id].columns
+    if isinstance(event, EpochDone):
+        tracker.epoch(columns, event.row)
+        progress.epoch(event.trial_id, event.row["epoch"], event.row.get("val_acc", -1.0))
+    else:
+        tracker.ended(columns, event.metrics)
+        progress.ended(event.trial_id, event.metrics["state"], event.metrics["error"] or "")

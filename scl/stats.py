@@ -374,6 +374,20 @@ def seeds_needed(effect: float, arms: int, most: int = 1000) -> int | None:
     return high
 
 
+def stein_seeds(differences: Sequence[float] | Array, width: float, level: float = LEVEL) -> tuple[int, float]:
+    """How many seeds give a paired difference an interval no wider than `width`, by Stein's two stages.
+
+    From the pilot's n₀ differences alone: n = max(n₀, ⌈(2·t·s₀/W)²⌉) with t at n₀−1 degrees of freedom. The interval
+    mean ± t·s₀/√n over all n, with the pilot's s₀, keeps its level (Stein, Ann. Math. Stat. 16, 1945).
+
+    Returns n, and the interval's half width at n.
+    """
+    pilot = np.asarray(differences, dtype=float)
+    half = t_critical(len(pilot) - 1, level) * float(pilot.std(ddof=1))
+    n = max(len(pilot), math.ceil((2 * half / width) ** 2))
+    return n, half / math.sqrt(n)
+
+
 def ranks_without_a_seed(scores: pd.DataFrame) -> pd.DataFrame:
     """Rank of each arm by its mean (1 the best): over all seeds, then with each seed left out.
 

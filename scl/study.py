@@ -9,24 +9,39 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scl.config import RESULTS_VERSION, SHARED_IN_COHORT, Config, UserError, requested, sha256, unknown
+from scl.config import (
+    RESULTS_VERSION,
+    SHARED_IN_COHORT,
+    Config,
+    UserError,
+    requested,
+    sha256,
+    unknown,
+    with_params,
+)
+from scl.designs import Design, as_design
+from scl.space import Search
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a data set changes: fields of the students' base configuration and of the teacher's."""
+    """What a data set changes: fields of the students' base configuration and of the teacher's.
+
+    without: arms that cannot be there, such as more channels taken from a layer than its width there has.
+    """
 
     student: Mapping[str, Any] = field(default_factory=dict)
     teacher: Mapping[str, Any] = field(default_factory=dict)
+    without: Collection[str] = ()
 
 
 @dataclass(frozen=True)
 class Study:
     """A question and the trials that answer it.
 
-    arms: name → the fields that it changes in `base`. baseline: the arm that all are compared with.
-    asked_for: arms that run only when --arms names them.
-    settings: data set name → what changes there.
+    arms: name → what it changes in `base`: fields, or parameters such as `weight.kd`; written out or by
+    `scl.designs`. baseline: the arm that all are compared with. asked_for: arms that run only when --arms names them.
+    settings: data set name → what changes there. search: a search whose winners run beside the arms, on fresh seeds.
     """
 
     name: str
@@ -38,6 +53,7 @@ class Study:
     asked_for: Collection[str] = ()
     seeds: int = 3
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    search: Search | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name):
@@ -76,22 +92,74 @@ class Study:
             wrong = [unknown("arm", name, self.arms) for name in only if name not in self.arms]
             if wrong:
                 raise UserError("; ".join(wrong))
-        setting = self.settings.get(data, Setting())
-        base = self.base.replace(**{**setting.student, **student})
-        arms = {}
+        base = self.base_on(data, student)
+        absent = {*self.asked_for, *self.settings.get(data, Setting()).without}
+        arms, wrong = {}, []
         for name, changes in {**self.arms, **{k: v for k, v in (published or {}).items() if k in self.arms}}.items():
-            if name == self.baseline or (name in only if only is not None else name not in self.asked_for):
+            if name == self.baseline or (name in only if only is not None else name not in absent):
                 try:
-                    arms[name] = base.replace(**changes)
+                    arms[name] = with_params(base, changes)
                 except UserError as error:
-                    raise UserError(f"arm {name!r}: {error}") from None
-        seen: dict[str, str] = {}
-        for name, config in arms.items():
-            twin = seen.setdefault(sha256(requested(config)), name)
-            if twin != name:
-                raise UserError(f"arms {twin!r} and {name!r} are one configuration: {requested(config)}; remove one")
-        guide = self.teacher.replace(**{"epochs": base.epochs, **setting.teacher, **teacher})
+                    wrong.append(f"arm {name!r}: {error}")
+        if wrong:
+            raise UserError("\n".join(wrong))
+        self.refuse_twins({name: sha256(effective(config)) for name, config in arms.items()})
+        if self.search is not None:
+            self.search.check(self.searched(base))
+        guide = self.teacher.replace(**{"epochs": base.epochs, **self.settings.get(data, Setting()).teacher, **teacher})
         return arms, guide
+
+    @property
+    def design(self) -> Design:
+        return as_design(self.arms)
+
+    def searched(self, base: Config) -> Config:
+        """What a search starts from: the base with the search's template on it."""
+        assert self.search is not None
+        try:
+            return with_params(base, self.search.template)
+        except UserError as error:
+            raise UserError(f"the search's template: {error}") from None
+
+    def base_on(self, data: str, student: Mapping[str, Any]) -> Config:
+        """The base configuration for a data set, with flags applied on top."""
+        return self.base.replace(**{**self.settings.get(data, Setting()).student, **student})
+
+    def refuse_twins(self, identity: Mapping[str, str]) -> None:
+        """Raises UserError where two arms come to the same; `identity`: arm → what it comes to.
+
+        Where the two differ in one factor alone, that factor changes nothing, and is named.
+        """
+        seen: dict[str, str] = {}
+        for arm, same in identity.items():
+            twin = seen.setdefault(same, arm)
+            if twin == arm:
+                continue
+            one, two = (self.design.levels.get(a, {}) for a in (twin, arm))
+            apart = [f for f in one if f in two and one[f] != two[f]]
+            factor = f"; factor {apart[0]!r} changes nothing between them" if len(apart) == 1 else ""
+            raise UserError(f"arms {twin!r} and {arm!r} are one configuration{factor}; change or remove one")
+
+
+def effective(config: Config) -> dict[str, Any]:
+    """`requested` without what has no effect: configurations that agree in this train the same network."""
+    plain = requested(config)
+    if not config.has_self_taught:
+        for name in ("self_taught", "self_taught_at", "self_taught_from", "guided"):
+            plain.pop(name, None)
+    if config.schedule != "multistep":
+        plain.pop("milestones", None)
+        plain.pop("lr_decay", None)
+    if config.ce == 0:
+        plain.pop("label_smoothing", None)
+    terms = {name: term for name, term in plain.pop("losses", {}).items() if term["weight"] > 0}
+    for term in terms.values():
+        if term.get("warmup", 0) <= 1:
+            term.pop("warmup", None)
+        stage = config.pretrain_epochs if term.get("stage") == "pretrain" else config.epochs
+        if term.get("end", 0) >= stage:
+            term.pop("end", None)
+    return {**plain, **({"losses": terms} if terms else {})}
 
 
 @dataclass(frozen=True)
@@ -113,15 +181,17 @@ def teacher_id(config: Config, seed: int, data: str) -> str:
 
 def cells(arms: Mapping[str, Config], seeds: Sequence[int], data: str, teacher: Callable[[int], str]) -> list[Cell]:
     """Every arm at every seed, seeds as paired blocks. `data` is a fingerprint, `teacher` gives a seed's teacher id."""
+    asked = {arm: requested(config) for arm, config in arms.items()}
+    config_ids = {arm: sha256(plain) for arm, plain in asked.items()}
     return [
         Cell(
             arm=arm,
             seed=seed,
             config=config,
-            config_id=sha256(requested(config)),
+            config_id=config_ids[arm],
             trial_id=sha256(
                 {
-                    "config": requested(config),
+                    "config": asked[arm],
                     "seed": seed,
                     "data": data,
                     "teacher": teacher(seed),
@@ -135,6 +205,9 @@ def cells(arms: Mapping[str, Config], seeds: Sequence[int], data: str, teacher: 
     ]
 
 
+MOST = 32  # trials of a cohort, unless a number is asked for
+
+
 def cohorts(
     todo: Sequence[Cell], slots: int, size: int | None, teacher_cost: float, cost: Callable[[Cell], float]
 ) -> list[list[Cell]]:
@@ -143,7 +216,8 @@ def cohorts(
     Args:
         slots: cohorts that run at once.
         size: largest cohort; None chooses so that the slots end at about the same time. A cohort pays for the
-            teacher once, so as few are cut as that allows.
+            teacher once, so as few are cut as that allows; none holds more than MOST, beyond which the teacher's
+            share is small and a cohort only takes memory.
         teacher_cost, cost: work of the teacher for one cohort, and of one cell's own steps, in one unit.
     """
     groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
@@ -169,6 +243,7 @@ def cohorts(
         return sorted(plan, key=total, reverse=True)
 
     # As many whole groups as fill all slots evenly; the rest is cut into so many pieces that all end together.
+    whole = [piece for group in whole for piece in cut(group, -(-len(group) // MOST))]
     even = len(whole) // slots * slots
     candidates = [
         whole[:even] + [piece for group in whole[even:] for piece in cut(group, pieces)]

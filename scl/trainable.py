@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+import ray
 from ray import tune
 
-from scl.cohort import World, execute
+from scl.cohort import Job, World, execute
 from scl.progress import Progress
 from scl.track import Tracker
 from scl.trainer import EpochDone
 
 
-def train(config: dict[str, Any], world: World) -> None:
-    """Train the cohort `config["cohort"]`, a list of job ids. What ends is in the store before it is reported."""
-    for event in execute(world, config["cohort"]):
+def train(config: dict[str, Any], world: World, desk: Any = None) -> None:
+    """Train the cohort `config["cohort"]`, a list of job ids. What ends is in the store before it is reported.
+
+    desk: where a search's driver leaves jobs that it did not know at the start, and which trials should stop. Tune
+    lets a worker go on from a report only when the driver has dealt with it, so an answer is there when asked for.
+    """
+    cohort = config["cohort"]
+    prune: Callable[[str, int, Mapping[str, Any]], bool] = lambda trial_id, epoch, row: False  # noqa: E731
+    if desk is not None:
+        world = replace(world, jobs={**world.jobs, **ray.get(desk.take.remote(cohort))})
+
+        def prune(trial_id: str, epoch: int, row: Mapping[str, Any]) -> bool:
+            return bool(ray.get(desk.stopped.remote(trial_id)))
+
+    for event in execute(world, cohort, prune=prune):
         columns = world.jobs[event.trial_id].columns  # the driver's trackers want them, in a tuple: no metrics to Tune
         if isinstance(event, EpochDone):
             tune.report(
@@ -35,6 +49,61 @@ def train(config: dict[str, Any], world: World) -> None:
                     "seen": (columns, event.metrics),
                 }
             )
+
+
+class Desk:
+    """An actor between a search's driver and its workers."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.stops: set[str] = set()
+
+    def put(self, jobs: Mapping[str, Job]) -> None:
+        self.jobs.update(jobs)
+
+    def take(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        return {i: self.jobs[i] for i in job_ids}
+
+    def stop(self, job_id: str) -> None:
+        self.stops.add(job_id)
+
+    def stopped(self, job_id: str) -> bool:
+        return job_id in self.stops
+
+
+class Suggest(tune.search.Searcher):  # type: ignore[misc]
+    """Tune's side of a search: each Tune trial is a batch of suggestions, and reports go to the dialogue."""
+
+    def __init__(self, dialogue: Any, ask: Callable[[int], list[str]], desk: Any, stop: Callable[[], bool]) -> None:
+        super().__init__()
+        self.dialogue, self.ask, self.desk, self.stop = dialogue, ask, desk, stop
+        self.cohorts: dict[str, list[str]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher into snapshots; what a search knows is in Optuna's storage
+
+    def suggest(self, trial_id: str) -> Any:
+        cohort = self.ask(self.dialogue.batch)
+        if not cohort:
+            return tune.search.Searcher.FINISHED
+        self.cohorts[trial_id] = cohort
+        return {"cohort": cohort}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if "state" in result:
+            self.dialogue.ended(result["job"], result["state"])
+        elif "job" in result and self.dialogue.epoch(result["job"], result["epoch"], result["val_acc"]):
+            ray.get(self.desk.stop.remote(result["job"]))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if not self.stop():
+            self.dialogue.lost(self.cohorts[trial_id])
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
 
 
 class Draw(tune.Callback):  # type: ignore[misc]

@@ -94,7 +94,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class TrialEnded:
-    """A trial completed or failed. `metrics` are its columns of trials.parquet, as far as training knows them."""
+    """A trial completed, was pruned or failed. `metrics`: its columns of trials.parquet, as far as training knows."""
 
     trial_id: str
     metrics: dict[str, Any]
@@ -203,6 +203,7 @@ class Student:
         self.restarts = 0
         self.started = datetime.now(UTC).isoformat()
         self.failure: str | None = None
+        self.pruned = False
 
     @property
     def to_evaluate(self) -> bool:
@@ -211,7 +212,7 @@ class Student:
 
     @property
     def finished(self) -> bool:
-        return self.failure is not None or self.epoch >= self.config.total_epochs
+        return self.failure is not None or self.pruned or self.epoch >= self.config.total_epochs
 
     def guarded(self, work: Callable[[], None], where: str) -> None:
         """Run a part of this student's work; what it raises ends this trial alone."""
@@ -354,7 +355,7 @@ class Student:
         last = self.history[-1] if self.history else {}
         images = self.epoch * len(data.train.labels)
         metrics: dict[str, Any] = {
-            "state": "completed" if self.failure is None else "failed",
+            "state": "failed" if self.failure is not None else "pruned" if self.pruned else "completed",
             "error": self.failure,
             "val_acc": last.get("val_acc"),
             "test_acc": last.get("test_acc"),
@@ -376,6 +377,8 @@ class Student:
         if self.failure is not None or logits is None:
             return TrialEnded(self.trial.id, metrics, self.history)
         metrics |= final_metrics(logits, data.test.labels, teacher.test_logits if teacher else None)
+        if self.pruned:
+            return TrialEnded(self.trial.id, metrics, self.history)
         if self.config.has_self_taught:
             metrics["test_acc_muted"] = self.muted_accuracy(data)
         weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
@@ -432,6 +435,7 @@ def train_cohort(
     device: torch.device,
     deterministic: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    prune: Callable[[str, int, Mapping[str, Any]], bool] = lambda trial_id, epoch, row: False,
 ) -> Iterator[Event]:
     """Train trials of one seed and one batch size side by side; yields what happens, as it happens.
 
@@ -441,6 +445,8 @@ def train_cohort(
     Args:
         data: on the CPU or the device. teacher: None where no trial has a transfer loss (agreement with the
             teacher is then left out).
+        prune: asked for each trial after each epoch but its last, once that epoch's event has been taken, with the
+            trial's id, the epoch and its row; true ends this trial there, and the others go on.
     """
     if len({(t.seed, *(getattr(t.config, name) for name in SHARED_IN_COHORT)) for t in trials}) != 1:
         raise ValueError(f"trials of a cohort share their seed and {', '.join(SHARED_IN_COHORT)}")
@@ -500,6 +506,8 @@ def train_cohort(
             student.guarded(partial(student.end_epoch, sizes, parts), f"epoch {epoch}")
             if student.epoch == epoch:
                 yield EpochDone(student.trial.id, student.history[-1])
+                if not student.finished:
+                    student.pruned = prune(student.trial.id, epoch, student.history[-1])
                 if student.finished:
                     yield student.ended(data, logits["test"][student], teacher, len(trials))
                 else:
@@ -517,33 +525,3 @@ def _guidance(teacher: nn.Module | None, images: Tensor, tap: str, bf16: bool) -
     with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
         features = teacher.features(images, tap)  # type: ignore[operator]
     return in_float32(features), time.perf_counter() - began
-
-
-def probe(teacher: Config, configs: Mapping[str, Config], data: Data, steps: int = 3) -> tuple[float, dict[str, float]]:
-    """Seconds of a teacher's forward and of each configuration's own step on this CPU, from a few steps."""
-    device = torch.device("cpu")
-    guide = build_student(teacher, data, 0).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    forwards: list[float] = []
-    own = {}
-    for key, config in configs.items():
-        student = Student(Trial(key, config, 0), data, guide, device)
-        student.start_epoch(steps + 1, device)
-        batches = training_batches(
-            data.train,
-            batch_size=config.batch_size,
-            seed=0,
-            epoch=1,
-            augment="crop",
-            mean=data.mean,
-            std=data.std,
-        )
-        times = []
-        for i, (images, target) in zip(range(steps + 1), batches, strict=False):
-            guidance, seconds = _guidance(guide, images, config.tap, False)
-            before = student.seconds
-            student.step(images, target, guidance, i, steps + 1)
-            if i:  # the first step pays for set-up
-                forwards.append(seconds)
-                times.append(student.seconds - before)
-        own[key] = sorted(times)[len(times) // 2] if times else student.seconds
-    return (sorted(forwards)[len(forwards) // 2] if forwards else 0.0), own

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from scl.config import MODELS, UserError
 from scl.losses import channel_correlation, spatial_correlation
@@ -330,3 +331,25 @@ def test_models_of_scl_do_without_torchvision(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "torchvision", None)
     names: Sequence[str] = FAMILIES
     assert all(build_model(name, 10, width=0.1) for name in names)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain5",
+        "plain11",
+        "vgg8",
+        "resnet8",
+        "resnet8x4",
+        "wrn_16_2",
+        "torchvision:mobilenet_v2",
+        "torchvision:vit_b_16",
+    ],
+)
+def test_macs_are_those_of_torchs_counter(name: str) -> None:
+    """Models of torchvision with attention are counted by it outright; the others by their layers."""
+    size = 224 if "vit" in name else 32
+    model = build_model(name, 10, 3, image_size=size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(torch.zeros(1, 3, size, size))
+    assert macs(model, (3, size, size)) == counter.get_total_flops() // 2 > 0

@@ -134,7 +134,7 @@ def test_plan_trains_nothing(tmp_path: Path) -> None:
     plan = inline(tmp_path, "--plan", "--seeds", "2")
     assert plan.returncode == 0, plan.stderr
     assert "16 = 8 arms × 2 seeds" in plan.stdout
-    assert "to train   16" in plan.stdout
+    assert "missing    16" in plan.stdout
     assert not (tmp_path / "ablation" / "trials.parquet").exists()
 
 

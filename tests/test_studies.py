@@ -1,0 +1,65 @@
+"""The studies that come with the project: every arm can be built, no two are the same, controls are complete."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from scl import cli
+from scl.plan import Plan, make_plan
+from scl.storage import open_folder
+from scl.study import Study
+
+STUDIES = Path(__file__).parents[1] / "studies"
+NAMES = sorted(path.stem for path in STUDIES.glob("*.py"))
+
+
+def load(name: str) -> Study:
+    spec = importlib.util.spec_from_file_location(f"studies_{name}", STUDIES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    study = module.STUDY
+    assert isinstance(study, Study)
+    return study
+
+
+def plan(name: str, out: Path, *flags: str) -> Plan:
+    study = load(name)
+    options = cli.Options(**vars(cli.parser(study).parse_args(["--out", str(out), *flags])))
+    return make_plan(study, options, open_folder(str(out)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_arm_can_be_built_on_digits(name: str, tmp_path: Path) -> None:
+    made = plan(name, tmp_path)
+    assert made.study.name == name
+    assert made.study.baseline in made.arms
+    assert made.study.question.endswith("?")
+    assert (STUDIES / f"{name}.py").read_text().startswith(f'"""{made.study.question[:30]}')
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_arm_resolves_on_other_data(name: str) -> None:
+    load(name).resolve("cifar100", None, {}, {})
+
+
+def test_each_count_of_self_taught_neurons_has_its_controls(tmp_path: Path) -> None:
+    made = plan("self_taught", tmp_path)
+    for k in (4, 8, 16, 32, 64):
+        arms = {arm for arm in made.arms if arm.startswith(f"scl k={k}") and made.arms[arm].self_taught == k}
+        wanted = {f"scl k={k}", f"scl k={k} all guided", f"scl k={k} connector", f"scl k={k} unguided"}
+        assert arms - {f"scl k={k} taken"} == wanted
+    assert "scl k=4 taken" in made.arms
+    elsewhere, _ = made.study.resolve("cifar100", None, {}, {})
+    assert {f"scl k={k} taken" for k in (4, 8, 16, 32)} <= set(elsewhere)
+    assert made.study.design.factors["self_taught"] == {"levels": [0, 4, 8, 16, 32, 64]}
+
+
+def test_depth_is_a_full_factorial_with_a_weight_for_each_depth() -> None:
+    arms, _ = load("depth").resolve("digits", None, {}, {})
+    assert len(arms) == 15
+    assert {c.student for c in arms.values()} == {f"plain{d}" for d in (3, 5, 7, 9, 11)}
