@@ -18,7 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import optimize, sparse, special
+from scipy.sparse import csgraph
+
+from scl.dunnett import Box, error_scale, incomplete, t_critical, t_p
 
 LEVEL = 0.95
 POWER = 0.8
@@ -98,16 +101,6 @@ def mean_interval(values: Sequence[float] | Array, level: float = LEVEL) -> Mean
     return Mean(n, mean, sd, mean - half, mean + half)
 
 
-def t_critical(df: float, level: float = LEVEL) -> float:
-    """The two-sided critical value of Student's t."""
-    return float(special.stdtrit(df, (1 + level) / 2))
-
-
-def t_p(t: float, df: float) -> float:
-    """The two-sided p of Student's t."""
-    return float(2 * special.stdtr(df, -abs(t)))
-
-
 def holm(p: Sequence[float] | Array) -> Array:
     """Holm's step-down adjustment; NaN stays NaN and does not count as a test."""
     raw = np.asarray(p, dtype=float)
@@ -166,46 +159,53 @@ def correlation(scores: pd.DataFrame) -> float:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Least squares of accuracy ~ arm + seed, by the pseudo-inverse of the normal equations.
+    """Least squares of accuracy ~ arm + seed, by a generalised inverse of the normal equations.
 
-    Arms without a chain of shared seeds between them have no estimable difference; `estimable` tells.
+    component: arms of one number are linked by a chain of shared seeds: only their differences can be estimated.
     """
 
     arms: tuple[str, ...]
     coefficients: Array  # (arms + seeds,)
-    inverse: Array  # (arms + seeds, arms + seeds), of the Gram matrix
-    projection: Array  # Gram · inverse: a contrast is estimable when this leaves it as it is
+    inverse: Array  # (arms, arms): the arms' block of the generalised inverse
+    component: Array  # (arms,)
     df: int
     sigma: float
     complete: bool
 
-    def contrast(self, arm: str, other: str) -> Array:
-        c = np.zeros(len(self.coefficients))
-        c[self.arms.index(arm)] = 1.0
-        c[self.arms.index(other)] = -1.0
-        return c
-
-    def estimable(self, c: Array) -> bool:
-        return bool(np.allclose(self.projection @ c, c, atol=1e-8))
+    def contrasts(self, arms: Sequence[str], other: str) -> tuple[Array, Array]:
+        """Of arm − other: the estimates, and their covariance in units of sigma²."""
+        index = {arm: i for i, arm in enumerate(self.arms)}
+        i, j = np.array([index[arm] for arm in arms]), index[other]
+        to_other = self.inverse[i, j]
+        covariance = self.inverse[np.ix_(i, i)] - to_other[:, None] - to_other[None, :] + self.inverse[j, j]
+        return self.coefficients[i] - self.coefficients[j], covariance
 
 
 def _fit(scores: pd.DataFrame) -> _Fit:
+    """The arms are eliminated first, so that thousands of them cost no more than a matrix of seeds × seeds."""
     y_all = scores.to_numpy(dtype=float)
-    seeds, arms = y_all.shape
-    row, column = np.nonzero(np.isfinite(y_all))
-    y = y_all[row, column]
-    centre = y.mean() if len(y) else 0.0
-    design = np.zeros((len(y), arms + seeds))
-    design[np.arange(len(y)), column] = 1.0
-    design[np.arange(len(y)), arms + row] = 1.0
-    gram = design.T @ design
-    inverse = np.linalg.pinv(gram, rcond=1e-10, hermitian=True)
-    coefficients = inverse @ (design.T @ (y - centre))
-    df = len(y) - int(np.linalg.matrix_rank(gram, tol=1e-8, hermitian=True))
-    residual = y - centre - design @ coefficients
-    sigma = math.sqrt(float(residual @ residual) / df) if df > 0 else math.nan
+    there = np.isfinite(y_all).astype(float)  # (seeds, arms)
+    arms = there.shape[1]
+    centre = float(np.nanmean(y_all)) if there.any() else 0.0
+    y = np.where(there > 0, y_all - centre, 0.0)
+    per_arm = there.sum(axis=0)
+    share = there / np.maximum(per_arm, 1)  # each arm's observations, as weights that sum to 1
+    schur = np.diag(there.sum(axis=1)) - share @ there.T
+    by_seed = np.linalg.pinv(schur, rcond=1e-10, hermitian=True)
+    seed_effect = by_seed @ (y.sum(axis=1) - share @ y.sum(axis=0))
+    arm_effect = (y.sum(axis=0) - there.T @ seed_effect) / np.maximum(per_arm, 1)
+    inverse = np.diag(1 / np.maximum(per_arm, 1)) + share.T @ by_seed @ share
+    linked = csgraph.connected_components(
+        sparse.bmat([[None, sparse.csr_matrix(there.T)], [sparse.csr_matrix(there), None]]), directed=False
+    )
+    used = np.concatenate([per_arm > 0, there.any(axis=1)])
+    components = len(set(linked[1][used]))
+    df = int(there.sum()) - (int(used.sum()) - components)
+    residual = np.where(there > 0, y - seed_effect[:, None] - arm_effect[None, :], 0.0)
+    sigma = math.sqrt(float((residual**2).sum()) / df) if df > 0 else math.nan
+    coefficients = np.concatenate([arm_effect, seed_effect])
     names = tuple(str(arm) for arm in scores.columns)
-    return _Fit(names, coefficients, inverse, gram @ inverse, df, sigma, len(y) == seeds * arms)
+    return _Fit(names, coefficients, inverse, linked[1][:arms], df, sigma, bool(there.all()))
 
 
 def against_baseline(scores: pd.DataFrame, baseline: str, level: float = LEVEL) -> Comparison:
@@ -215,23 +215,22 @@ def against_baseline(scores: pd.DataFrame, baseline: str, level: float = LEVEL) 
     """
     fit = _fit(scores)
     others = [arm for arm in fit.arms if arm != baseline]
-    estimable = [arm for arm in others if fit.estimable(fit.contrast(arm, baseline))]
+    component = dict(zip(fit.arms, fit.component, strict=True))
+    estimable = [arm for arm in others if component[arm] == component[baseline]]
     left_out = {arm: "shares no seed with the baseline" for arm in others if arm not in estimable}
     shared = [int((scores[arm].notna() & scores[baseline].notna()).sum()) for arm in estimable]
     seeds = sorted(shared)[len(shared) // 2] if shared else 0
     if not estimable:
         return Comparison(baseline, (), seeds, fit.df, fit.sigma, math.nan, left_out)
 
-    c = np.array([fit.contrast(arm, baseline) for arm in estimable])
-    shape = c @ fit.inverse @ c.T  # covariance of the contrasts in units of sigma²
+    estimates, shape = fit.contrasts(estimable, baseline)
     se = fit.sigma * np.sqrt(np.diag(shape))
-    estimates = c @ fit.coefficients
     spread = fit.df > 0 and fit.sigma > NO_SPREAD
     critical = math.nan
     p = np.full(len(estimable), math.nan)
     if spread:
         scale = np.sqrt(np.diag(shape))
-        box = _Box(fit.df, len(c)) if fit.complete else _box(fit.df, shape / np.outer(scale, scale))
+        box = Box(fit.df, len(estimable)) if fit.complete else incomplete(fit.df, shape / np.outer(scale, scale))
         critical = box.critical(level)
         p = np.array([box.p(t) for t in estimates / se])
     half = critical * se
@@ -242,103 +241,38 @@ def against_baseline(scores: pd.DataFrame, baseline: str, level: float = LEVEL) 
     return Comparison(baseline, contrasts, seeds, fit.df, fit.sigma, critical, left_out)
 
 
-def all_pairs(scores: pd.DataFrame, level: float = LEVEL) -> tuple[Contrast, ...]:
-    """Every pair of arms in the arm + seed model: single t intervals, p with Holm over all pairs."""
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of arms in the arm + seed model, an entry a pair: first − second (indices into arms), and Holm's p."""
+
+    arms: tuple[str, ...]
+    first: Array
+    second: Array
+    estimate: Array
+    se: Array
+    p: Array
+
+    def of(self, arm: str) -> list[tuple[str, float]]:
+        """The other arm and Holm's p of each pair that holds this one."""
+        i = self.arms.index(arm)
+        mine = np.flatnonzero((self.first == i) | (self.second == i))
+        others = np.where(self.first[mine] == i, self.second[mine], self.first[mine])
+        return [(self.arms[j], float(p)) for j, p in zip(others, self.p[mine], strict=True)]
+
+
+def all_pairs(scores: pd.DataFrame) -> Pairs:
+    """Every pair of arms that shares seeds, or a chain of them, in the arm + seed model; p with Holm over all."""
     fit = _fit(scores)
-    arms = len(fit.arms)
-    first, second = np.triu_indices(arms, 1)
-    # A contrast is estimable when the projection leaves it: then the two columns move by the same vector.
-    moved = np.round(fit.projection - np.eye(len(fit.projection)), 6)[:, :arms].T
-    linked = (moved[first] == moved[second]).all(axis=1)
+    first, second = np.triu_indices(len(fit.arms), 1)
+    linked = fit.component[first] == fit.component[second]
     first, second = first[linked], second[linked]
     estimate = fit.coefficients[first] - fit.coefficients[second]
     own = np.diag(fit.inverse)
     se = fit.sigma * np.sqrt(own[first] + own[second] - 2 * fit.inverse[first, second])
-    half, raw = np.full(len(se), math.nan), np.full(len(se), math.nan)
+    raw = np.full(len(se), math.nan)
     if fit.df > 0 and fit.sigma > NO_SPREAD:
-        half = t_critical(fit.df, level) * se
         raw = 2 * special.stdtr(fit.df, -np.abs(estimate / se))
-    return tuple(
-        Contrast(fit.arms[i], fit.arms[j], float(e), float(s), float(e - h), float(e + h), float(p))
-        for i, j, e, s, h, p in zip(first, second, estimate, se, half, holm(raw), strict=True)
-    )
-
-
-DRAWS = 20_000
-
-
-@dataclass(frozen=True)
-class _Box:
-    """max|T| of a central multivariate t: the distribution behind simultaneous intervals.
-
-    largest: of DRAWS normal vectors the largest |component|, with this design's correlations and, from the same
-    draws, with 1/2 everywhere; None for a complete design, whose correlations are all 1/2.
-    """
-
-    df: int
-    contrasts: int
-    largest: tuple[Array, Array] | None = None
-
-    def within(self, t: float) -> float:
-        """P(max|T| ≤ t). Given the normal vector, that is P(σ̂/σ ≥ max|Z|/t).
-
-        With missing cells the exact value of the complete design is corrected by the mean difference between the
-        two over the draws. They differ little, so that the error is near 1e-4, and draws are always the same.
-        """
-        exact = _equicorrelated(t, self.contrasts, self.df)
-        if self.largest is None:
-            return exact
-        here, complete = (special.chdtrc(self.df, self.df * (m / t) ** 2) for m in self.largest)
-        return exact + float(np.mean(here - complete))
-
-    def critical(self, level: float) -> float:
-        # Between the critical value of one test and Bonferroni's of all.
-        low = t_critical(self.df, level)
-        if self.contrasts == 1:
-            return low
-        high = t_critical(self.df, 1 - (1 - level) / self.contrasts)
-        return float(optimize.brentq(lambda t: self.within(t) - level, 0.99 * low, 1.01 * high, xtol=1e-6))
-
-    def p(self, t: float) -> float:
-        """P(max|T| ≥ |t|), between the p of the single test and Bonferroni's."""
-        single = t_p(t, self.df)
-        return min(max(1 - self.within(abs(t)), single), self.contrasts * single, 1.0)
-
-
-def _box(df: int, correlation: Array) -> _Box:
-    """The box of an incomplete design; correlation: of its contrasts, (contrasts, contrasts)."""
-    k = len(correlation)
-    normal = np.random.default_rng(0).standard_normal((DRAWS, k))
-    halves = np.full((k, k), 0.5) + 0.5 * np.eye(k)
-    here, complete = (
-        np.abs(normal @ np.linalg.cholesky(r + 1e-12 * np.eye(k)).T).max(axis=1) for r in (correlation, halves)
-    )
-    return _Box(df, k, (here, complete))
-
-
-def _equicorrelated(t: float, contrasts: int, df: int) -> float:
-    """P(max|T| ≤ t) with all correlations 1/2, by quadrature over the shared normal and the shared scale.
-
-    Given the baseline's error z and the scale s = σ̂/σ, the contrasts are independent (Dunnett 1955, eq. 7):
-    each lies in the box with probability Φ(z + √2·t·s) − Φ(z − √2·t·s).
-    """
-    z = np.linspace(-8.5, 8.5, 171)
-    z_weight = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
-    s, s_weight = _scale(df)
-    reach = math.sqrt(2) * t * s[:, None]
-    inside = special.ndtr(z + reach) - special.ndtr(z - reach)
-    return float(min(s_weight @ (inside**contrasts) @ z_weight, 1.0))
-
-
-@functools.lru_cache(maxsize=256)
-def _scale(df: int) -> tuple[Array, Array]:
-    """Gauss–Legendre nodes and probabilities of σ̂/σ, the square root of χ²(df)/df."""
-    node, weight = np.polynomial.legendre.leggauss(160)
-    low = math.sqrt(2 * special.gammaincinv(df / 2, 1e-16) / df)
-    high = math.sqrt(special.chdtri(df, 1e-16) / df)
-    s = low + (high - low) * (node + 1) / 2
-    log_density = math.log(2) + df / 2 * math.log(df / 2) - special.gammaln(df / 2) + (df - 1) * np.log(s)
-    return s, np.exp(log_density - df * s**2 / 2) * weight * (high - low) / 2
+    return Pairs(fit.arms, first, second, estimate, se, holm(raw))
 
 
 @functools.cache
@@ -351,9 +285,9 @@ def smallest_effect(arms: int, seeds: int, level: float = LEVEL, power: float = 
     if arms < 2 or seeds < 2:
         return math.nan
     df = (arms - 1) * (seeds - 1)
-    critical = _Box(df, arms - 1).critical(level)
+    critical = Box(df, arms - 1).critical(level)
 
-    s, probability = _scale(df)
+    s, probability = error_scale(df)
 
     def missed(shift: float) -> float:
         # An effect this large is never seen with the wrong sign: that tail (under 1e-5) is left out.
@@ -405,3 +339,52 @@ def pareto(cost: Array, value: Array) -> NDArray[np.bool_]:
         if value[i] > best:
             best, on_front[i] = value[i], True
     return on_front
+
+
+@dataclass(frozen=True)
+class Anova:
+    """Type-II analysis of variance. table: index of terms (a factor, `a × b`, `seed`, `residual`), columns
+    `sum_sq, df, F, p, eta_sq` (partial η²). why_not: why there is no table, or no interactions in it; else "".
+    """
+
+    table: pd.DataFrame
+    why_not: str = ""
+
+
+def anova(long: pd.DataFrame, factors: Sequence[str]) -> Anova:
+    """Type-II ANOVA of `y` on the factors and their interactions two by two, the seed as a block (statsmodels).
+
+    long: a row an observation, with the columns `y`, `seed` and one a factor. A pair of factors of which a
+    combination has no observation has no interaction that could be told from its main effects: it is left out.
+    """
+    from statsmodels.formula.api import ols  # over a second to import, and few studies are factorial
+    from statsmodels.stats.anova import anova_lm
+
+    empty = pd.DataFrame(columns=["sum_sq", "df", "F", "p", "eta_sq"])
+    usable = [f for f in factors if long[f].nunique() > 1]
+    if not usable or long["seed"].nunique() < 2:
+        return Anova(empty, "an analysis of variance needs a factor with two levels and two seeds")
+    # The formula sees names of its own: a factor's may hold anything.
+    data = pd.DataFrame({"y": long["y"].to_numpy(dtype=float), "seed": long["seed"].astype(str).to_numpy()})
+    named = {f"f{i}": factor for i, factor in enumerate(usable)}
+    for short, factor in named.items():
+        data[short] = long[factor].astype(str).to_numpy()
+    terms, names, gaps = [f"C({s})" for s in named], list(named.values()), []
+    for i, (a, one) in enumerate(named.items()):
+        for b, other in list(named.items())[i + 1 :]:
+            if len(data[[a, b]].drop_duplicates()) < data[a].nunique() * data[b].nunique():
+                gaps.append(f"{one} × {other}")
+            else:
+                terms.append(f"C({a}):C({b})")
+                names.append(f"{one} × {other}")
+    fit = ols("y ~ " + " + ".join([*terms, "C(seed)"]), data).fit()
+    if fit.df_resid < 1 or fit.mse_resid < NO_SPREAD:
+        return Anova(empty, "nothing is left over to estimate the error from")
+    # statsmodels lists interactions last, whatever the formula's order: the terms are found by their names.
+    raw = anova_lm(fit, typ=2)
+    table = raw.loc[[*terms, "C(seed)", "Residual"]].rename(columns={"PR(>F)": "p"})
+    table.index = pd.Index([*names, "seed", "residual"])
+    table["eta_sq"] = table["sum_sq"] / (table["sum_sq"] + table.loc["residual", "sum_sq"])
+    table.loc["residual", "eta_sq"] = math.nan
+    missing = f"no interaction of {', '.join(gaps)}: some combinations have no result" if gaps else ""
+    return Anova(table[["sum_sq", "df", "F", "p", "eta_sq"]], missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from scl import results
 from scl.config import sha256
@@ -161,3 +163,134 @@ def _document(arms: Sequence[str], seeds: Sequence[int], plan: list[dict[str, An
         "slots": 1,
         "cpus_per_trial": 1,
     }
+
+
+def rewrite_trials(store: Folder, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Folder:
+    """Change trials.parquet as a frame: for columns that a store may have or not."""
+    trials = results.read_trials(store)
+    buffer = io.BytesIO()
+    change(trials).to_parquet(buffer, index=False)
+    store.write("trials.parquet", buffer.getvalue())
+    return store
+
+
+def with_params(store: Folder, params: Mapping[str, Mapping[str, Any]], **columns: Any) -> Folder:
+    """Give each arm its `param.*`; columns: name → function of a trial's row."""
+
+    def change(trials: pd.DataFrame) -> pd.DataFrame:
+        names = sorted({name for of_arm in params.values() for name in of_arm})
+        for name in names:
+            trials[f"param.{name}"] = [params.get(arm, {}).get(name) for arm in trials["arm"]]
+        for name, value in columns.items():
+            trials[name] = [value(row) for row in trials.to_dict("records")]
+        return trials
+
+    return rewrite_trials(store, change)
+
+
+def make_self_taught_store(
+    folder: Path, counts: Sequence[int] = (0, 4, 8, 16), seeds: Sequence[int] = range(4), gain: float = 0.01
+) -> Folder:
+    """A response to k with both controls of equal width, muted accuracy and the share of the gap closed.
+
+    Self-taught arms gain `gain` per doubling of k up to 8; the controls gain a fifth of it.
+    """
+    params: dict[str, dict[str, Any]] = {}
+    effects: dict[str, float] = {}
+    guided = {"weight.channel": 0.3, "connector": "auto", "self_taught_from": "added"}
+    for k in counts:
+        step = gain * math.log2(1 + min(k, 8))
+        name = "baseline" if k == 0 else f"unguided k={k}"
+        params[name] = {"self_taught": k, "guided": "first", "connector": "auto", "self_taught_from": "added"}
+        effects[name] = step / 5
+        params[f"channel k={k}"] = {"self_taught": k, "guided": "first", **guided}
+        effects[f"channel k={k}"] = 0.01 + step
+        if k:
+            params[f"channel all k={k}"] = {"self_taught": k, "guided": "all", **guided}
+            effects[f"channel all k={k}"] = 0.01 + step / 5
+    store = make_store(folder, list(params), seeds, accuracy(effects), study="self_taught")
+    base = {(r["seed"]): r["test_acc"] for r in results.read_trials(store).to_dict("records") if r["arm"] == "baseline"}
+    return with_params(
+        store,
+        params,
+        test_acc_muted=lambda r: r["test_acc"] - 0.03 if params[r["arm"]]["self_taught"] else None,
+        gap_closed=lambda r: (
+            None if r["arm"] == "baseline" else (r["test_acc"] - base[r["seed"]]) / (0.8 - base[r["seed"]])
+        ),
+        ece=lambda r: 0.03 + 0.1 * (r["test_acc"] - 0.7),
+        teacher_kl=lambda r: 0.4 - r["test_acc"] / 4,
+    )
+
+
+def make_depth_store(
+    folder: Path,
+    depths: Sequence[int] = (3, 5, 7, 9),
+    losses: Sequence[str] = ("none", "kd", "channel"),
+    seeds: Sequence[int] = range(4),
+    interaction: float = 0.004,
+    **study: Any,
+) -> Folder:
+    """depth × loss; kd gains less with depth. The baseline is the first depth without a loss."""
+    levels = {f"{loss}, {depth} layers": {"depth": depth, "loss": loss} for depth in depths for loss in losses}
+    effects = {
+        arm: 0.01 * (at["depth"] - 3) / 2
+        + {"none": 0.0, "kd": 0.02, "channel": 0.01}.get(at["loss"], 0.0)
+        - (interaction * (at["depth"] - 3) if at["loss"] == "kd" else 0)
+        for arm, at in levels.items()
+    }
+    factors = {"depth": {"levels": list(depths)}, "loss": {"levels": list(losses)}}
+    document = {"study": "depth", "factors": factors, "arm_levels": levels, "design": "factorial"}
+    return make_store(folder, list(levels), seeds, accuracy(effects), **{**document, **study})
+
+
+SPACE: dict[str, dict[str, Any]] = {
+    "weight.kd": {"low": 0.01, "high": 10.0, "log": True},
+    "kd.temperature": {"low": 1.0, "high": 16.0, "log": False},
+    "lr": {"low": 0.001, "high": 0.3, "log": True},
+    "self_taught": {"choices": [0, 4, 8, 16]},
+}
+
+
+def make_search_store(
+    folder: Path,
+    trials: int = 40,
+    winners: int = 3,
+    seeds: Sequence[int] = range(1000, 1005),
+    multi: bool = False,
+    noise: float = 0.002,
+) -> Folder:
+    """A search whose validation accuracy is 2·log10(weight.kd) + log10(lr) in units, and its winners re-run.
+
+    Every seventh trial is pruned and every twenty-third failed. The winners gain 0.01 over the baseline.
+    """
+    arms = ["baseline", *[f"winner-{i + 1}" for i in range(winners)]]
+    aims = {"val_acc": "maximize"} | ({"macs": "minimize"} if multi else {})
+    document: dict[str, Any] = {"study": "search", "search_space": SPACE, "objectives": aims}
+    effects = {arm: 0.01 if arm != "baseline" else 0.0 for arm in arms}
+    store = make_store(folder, arms, seeds, accuracy(effects), **document)
+    rng = np.random.default_rng(3)
+    template = results.read_trials(store).iloc[0].to_dict()
+    rows = []
+    for number in range(trials):
+        kd, lr = 10 ** rng.uniform(-2, 1), 10 ** rng.uniform(-3, math.log10(0.3))
+        k = int(rng.choice([0, 4, 8, 16]))
+        state = "pruned" if number % 7 == 6 else "failed" if number % 23 == 22 else "completed"
+        value = 0.7 + 0.01 * (2 * math.log10(kd) / 3 + math.log10(lr) / 2.5) + rng.normal(0, noise)
+        row = {**template, "arm": "search", "seed": 0, "number": number, "state": state}
+        row |= {"trial_id": sha256(["search", number]), "config_id": sha256(["config", number])}
+        row |= {"param.weight.kd": kd, "param.lr": lr, "param.kd.temperature": rng.uniform(1, 16)}
+        row |= {"param.self_taught": k, "macs": 2_000_000 + 10_000 * k}
+        row |= {"val_acc": value - 0.05 * (state == "pruned"), "test_acc": value - 0.005}
+        if state == "failed":
+            row |= {"val_acc": None, "test_acc": None, "error": "TrialFailure: train_loss became nan at epoch 1"}
+        rows.append(row)
+    done = [r for r in rows if r["state"] == "completed"]
+    best = sorted(done, key=lambda r: -r["val_acc"])[:winners]
+    chosen = {f"winner-{i + 1}": r["config_id"] for i, r in enumerate(best)}
+
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame["config_id"] = [chosen.get(arm, c) for arm, c in zip(frame["arm"], frame["config_id"], strict=True)]
+        both = pd.concat([pd.DataFrame(rows).astype({"number": "Int64"}), frame], ignore_index=True)
+        return both.astype({"number": "Int64"})
+
+    return rewrite_trials(store, change)

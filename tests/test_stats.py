@@ -12,7 +12,7 @@ from scipy import stats as reference
 from statsmodels.formula.api import ols
 from statsmodels.stats.multitest import multipletests
 
-from scl import stats
+from scl import dunnett, stats
 
 
 def scores(arms: int, seeds: int, effect: float = 0.004, spread: float = 0.003, draw: int = 0) -> pd.DataFrame:
@@ -76,11 +76,11 @@ def test_box_probability_agrees_with_scipys_multivariate_t(contrasts: int, df: i
         theirs = reference.multivariate_t.cdf(
             edge, shape=shape, df=df, lower_limit=-edge, maxpts=200_000, random_state=1
         )
-        assert stats._Box(df, contrasts).within(t) == pytest.approx(theirs, abs=3e-4)
+        assert dunnett.Box(df, contrasts).within(t) == pytest.approx(theirs, abs=3e-4)
 
 
 def test_critical_value_holds_its_level_to_six_digits() -> None:
-    critical = stats._Box(12, 3).critical(0.95)
+    critical = dunnett.Box(12, 3).critical(0.95)
     edge, shape = np.full(3, critical), np.full((3, 3), 0.5) + 0.5 * np.eye(3)
     inside = reference.multivariate_t.cdf(edge, shape=shape, df=12, lower_limit=-edge, maxpts=2_000_000, random_state=0)
     assert inside == pytest.approx(0.95, abs=1e-6)
@@ -90,7 +90,7 @@ def test_adjusted_p_is_scipys_dunnett_in_the_one_way_analogue() -> None:
     """scipy.stats.dunnett has df = A(n − 1); our distribution with that df must give its p."""
     x = scores(4, 6, draw=3).to_numpy()
     theirs = reference.dunnett(*x[:, 1:].T, control=x[:, 0], random_state=np.random.default_rng(0))
-    box = stats._Box(4 * 5, 3)
+    box = dunnett.Box(4 * 5, 3)
     assert [box.p(t) for t in theirs.statistic] == pytest.approx(list(theirs.pvalue), abs=2e-3)
 
 
@@ -192,10 +192,13 @@ def test_pairs_are_the_models_contrasts_with_holm() -> None:
     frame = scores(4, 5, draw=4)
     ours = stats.all_pairs(frame)
     fit = ols("y ~ C(arm) + C(seed)", long(frame)).fit()
-    assert len(ours) == 6
-    named = [f"C(arm)[T.{c.arm}] - C(arm)[T.{c.other}]" if c.arm != "a0" else f"-C(arm)[T.{c.other}]" for c in ours]
+    assert len(ours.p) == 6
+    named = [
+        (f"C(arm)[T.a{i}] - " if i else "-") + f"C(arm)[T.a{j}]" for i, j in zip(ours.first, ours.second, strict=True)
+    ]
     raw = [float(fit.t_test(f"{name} = 0").pvalue) for name in named]
-    assert [c.p for c in ours] == pytest.approx(list(multipletests(raw, method="holm")[1]), rel=1e-6)
+    assert list(ours.p) == pytest.approx(list(multipletests(raw, method="holm")[1]), rel=1e-6)
+    assert dict(ours.of("a2"))["a0"] == ours.p[list(zip(ours.first, ours.second, strict=True)).index((0, 2))]
 
 
 def test_correlation_is_the_intraclass_correlation_of_the_anova() -> None:
@@ -214,7 +217,7 @@ def test_smallest_effect_of_two_arms_is_the_paired_t_tests(seeds: int, units: fl
 @pytest.mark.parametrize(("arms", "seeds"), [(2, 2), (3, 2), (8, 3), (8, 10)])
 def test_smallest_effect_has_its_power_by_the_noncentral_t(arms: int, seeds: int) -> None:
     df = (arms - 1) * (seeds - 1)
-    critical = stats._Box(df, arms - 1).critical(0.95)
+    critical = dunnett.Box(df, arms - 1).critical(0.95)
     shift = stats.smallest_effect(arms, seeds) * math.sqrt(seeds)
     assert reference.nct.sf(critical, df, shift) == pytest.approx(0.8, abs=1e-4)
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pandas as pd
+
 from scl.report.theme import Figure, plain, shorten
 
 
@@ -47,6 +49,7 @@ class Table:
     rows: Sequence[Row]
     id: str = ""
     sortable: bool = False
+    label: str = "Table"  # what those hear who cannot see which heading it stands under
 
     @property
     def groups(self) -> list[tuple[str, int]]:
@@ -61,14 +64,51 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """One entry of a key: a name, its colour (a token) and its symbol."""
+
+    name: str
+    colour: str
+    symbol: str = "square"
+
+    @property
+    def token(self) -> str:
+        return self.colour.lstrip("@")
+
+
+@dataclass(frozen=True)
 class Plot:
-    """One or more figures under one caption, and their numbers. titles: heads of small multiples."""
+    """One or more figures under one caption, and their numbers.
+
+    titles: heads of small multiples. key: what colours and symbols mean in all of them. wide: as wide as the page.
+    """
 
     id: str
     caption: str
     figures: Sequence[Figure]
     table: Table
     titles: Sequence[str] = ()
+    key: Sequence[Mark] = ()
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Texts that a button each copies: (what, text)."""
+
+    texts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Rows of a table that are built when asked for: too many to stand in the page as HTML.
+
+    table: its id. formats: of each column with numbers, what a value is multiplied by, and its decimals.
+    """
+
+    table: str
+    rows: Sequence[Row]
+    formats: Sequence[tuple[float, int] | None]
 
 
 @dataclass(frozen=True)
@@ -91,11 +131,16 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Heading:
+    text: str
+
+
+@dataclass(frozen=True)
 class Cards:
     cards: Sequence[Card]
 
 
-Block = Table | Plot | Pairs | Note | Cards
+Block = Table | Plot | Pairs | Note | Cards | Copy | Rest | Heading
 
 
 @dataclass(frozen=True)
@@ -117,9 +162,23 @@ def arm_cell(arm: object) -> Cell:
     return Cell(shorten(plain(arm), 60))
 
 
-def number_table(columns: Sequence[Column], rows: Sequence[tuple[str, Sequence[Cell]]]) -> Table:
-    """The numbers of a figure: a row an arm, its name in the first column."""
+def frame_table(frame: pd.DataFrame, decimals: int = 2, label: str = "Numbers") -> Table:
+    """The numbers of a figure from a frame: its index first, then its columns; numbers to so many decimals."""
+    columns = [Column("arm", str(frame.index.name or ""), number=False)]
+    columns += [Column(f"c{i}", plain(name)) for i, name in enumerate(frame.columns)]
+    rows = []
+    for name, values in zip(frame.index, frame.itertuples(index=False), strict=True):
+        cells = [Cell(f"{v:.{decimals}f}" if math.isfinite(v) else "–", float(v)) for v in values]
+        rows.append(Row([arm_cell(name), *cells], arm=plain(name)))
+    return Table(columns, rows, label=label)
+
+
+def number_table(
+    columns: Sequence[Column], rows: Sequence[tuple[str, Sequence[Cell]]], head: str = "Arm", label: str = "Numbers"
+) -> Table:
+    """The numbers of a figure: a row an arm (or what `head` says), its name in the first column."""
     return Table(
-        (Column("arm", "Arm", number=False), *columns),
+        (Column("arm", head, number=False), *columns),
         [Row((arm_cell(arm), *cells), arm=arm) for arm, cells in rows],
+        label=label,
     )

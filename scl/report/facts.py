@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -12,21 +13,26 @@ import pandas as pd
 from scl import stats
 from scl.results import Results
 
+SEARCH = "search"  # the arm under which a search stores its trials
+
 
 @dataclass(frozen=True)
 class Facts:
     """A study's numbers.
 
-    trials: rows of the present plan. completed: those that are completed and have the metric; nothing else is ever
-    averaged. arms: in the plan's order, the baseline first. scores: (seeds, arms) of the metric, as a fraction.
-    compared: the columns of scores that enter the model. left_out: arm → why it does not; collapsed: those that
-    did not learn. drawn: arms that figures scale their axes to.
-    decimals: of an accuracy in %, so that the last digit shown is worth about one test image.
+    trials: rows of the present plan, a search's among them. searched: the trials of a search, which are no arm: they
+    are many configurations, and their best was picked. completed: rows of arms that are completed and have the
+    metric; nothing else is ever averaged. arms: in the plan's order, the baseline first. scores: (seeds, arms) of
+    the metric, as a fraction. compared: the columns of scores that enter the model. left_out: arm → why it does not;
+    collapsed: those that did not learn. drawn: arms that figures scale their axes to.
+    decimals: of an accuracy in %: the last digit shown is worth about one test image or more, and the interval's
+    half-width has no more than two digits.
     """
 
     results: Results
     trials: pd.DataFrame
     cells: pd.DataFrame
+    searched: pd.DataFrame
     completed: pd.DataFrame
     metric: str
     baseline: str
@@ -55,14 +61,20 @@ class Facts:
         """The teacher's test accuracy, the mean over its seeds; NaN where unknown."""
         return float(np.mean(list(self.teachers.values()))) if self.teachers else math.nan
 
-    @property
+    @functools.cached_property
     def drawn(self) -> list[str]:
-        learnt = [str(arm) for arm in self.scores.columns if arm not in self.collapsed]
+        gone = set(self.collapsed)
+        learnt = [str(arm) for arm in self.scores.columns if arm not in gone]
         return learnt or [str(arm) for arm in self.scores.columns]
 
-    @property
+    @functools.cached_property
     def contrasts(self) -> dict[str, stats.Contrast]:
         return {c.arm: c for c in self.comparison.contrasts} if self.comparison else {}
+
+    @functools.cached_property
+    def pairs(self) -> stats.Pairs:
+        """All pairs of compared arms."""
+        return stats.all_pairs(self.compared)
 
     def detectable(self) -> float:
         """The smallest true difference (a fraction) that this design sees with 80 % power."""
@@ -77,15 +89,23 @@ def gather(results: Results) -> Facts:
     has_plan = bool(study.get("plan"))
     trials = results.planned() if has_plan else results.trials.reset_index(drop=True)
     cells = results.cells() if has_plan else trials[["arm", "seed", "trial_id", "state"]]
+    searched = _searched(results)
+    beside = searched[~searched["trial_id"].isin(cells["trial_id"])]
+    trials = pd.concat([trials, beside[trials.columns]], ignore_index=True) if len(beside) else trials
+    cells = pd.concat([cells, beside[cells.columns]], ignore_index=True) if len(beside) else cells
     metric = str(study.get("metric", "test_acc"))
     metric = metric if metric in trials.columns else "test_acc"
-    completed = trials[(trials["state"] == "completed") & trials[metric].notna()]
+    in_arms = trials[~trials["trial_id"].isin(searched["trial_id"])]
+    completed = in_arms[(in_arms["state"] == "completed") & in_arms[metric].notna()]
 
-    baseline = str(study.get("baseline", ""))
-    names = [*study.get("arms", {}), *cells["arm"].unique()]
+    baseline = str(study.get("baseline") or "")
+    names = [*(study.get("arms") or {}), *cells["arm"].unique()]
     arms = tuple(dict.fromkeys(([baseline] if baseline in names else []) + [str(n) for n in names]))
-    left_out = {arm: "has no completed trial" for arm in arms if not (completed["arm"] == arm).any()}
-    # Several configurations under one name (a search's trials) are no sample of one thing.
+    if len(searched):
+        arms = tuple(arm for arm in arms if arm != SEARCH)
+    there = set(completed["arm"])
+    left_out = {arm: "has no completed trial" for arm in arms if arm not in there}
+    # Several configurations under one name are no sample of one thing.
     twice = completed[completed.duplicated(["arm", "seed"], keep=False)]
     left_out |= {str(arm): "stands for several configurations" for arm in twice["arm"].unique()}
 
@@ -105,11 +125,11 @@ def gather(results: Results) -> Facts:
         left_out |= comparison.left_out
         compared = compared.drop(columns=list(comparison.left_out))
     paired = {p.arm: p for p in stats.paired(compared, baseline)} if comparison else {}
-    test_images = (study.get("data") or {}).get("test")
     return Facts(
         results=results,
         trials=trials,
         cells=cells,
+        searched=searched,
         completed=completed,
         metric=metric,
         baseline=baseline,
@@ -122,8 +142,40 @@ def gather(results: Results) -> Facts:
         comparison=comparison,
         paired=paired,
         teachers=_teachers(study, trials),
-        decimals=max(0, math.ceil(math.log10(test_images / 100))) if test_images else 2,
+        decimals=_decimals((study.get("data") or {}).get("test"), compared, comparison),
     )
+
+
+def _searched(results: Results) -> pd.DataFrame:
+    """The trials of a search, in the order of suggestion; empty where the study was none.
+
+    Where study.json lists any, those are the search's; else all of its arm, as they were not planned one by one.
+    """
+    trials = results.trials
+    if "number" not in trials.columns and not results.study.get("search_space"):
+        return trials.iloc[:0]
+    rows = trials[trials["arm"] == SEARCH]
+    planned = {cell["trial_id"] for cell in results.study.get("plan") or [] if cell["arm"] == SEARCH}
+    if planned:
+        rows = rows[rows["trial_id"].isin(planned)]
+    if "number" not in rows.columns:
+        return rows.assign(number=range(len(rows))).reset_index(drop=True)
+    rows = rows[rows["number"].notna()]
+    return rows.sort_values("number", kind="stable").reset_index(drop=True)
+
+
+def _decimals(test_images: int | None, compared: pd.DataFrame, comparison: stats.Comparison | None) -> int:
+    by_images = max(0, math.ceil(math.log10(test_images / 100))) if test_images else 2
+    halves = [c.high - c.estimate for c in comparison.contrasts] if comparison else []
+    if not any(map(math.isfinite, halves)):
+        means = [stats.mean_interval(compared[arm].to_numpy()) for arm in compared.columns]
+        halves = [m.high - m.mean for m in means]
+    known = [h for h in halves if math.isfinite(h) and h > 0]
+    if not known:
+        return by_images
+    # Two digits of the interval's half-width: 1.7 points allow one decimal, 0.17 two, 17 none.
+    by_interval = max(0, 1 - math.floor(math.log10(100 * float(np.median(known)))))
+    return min(by_images, by_interval)
 
 
 def _teachers(study: dict[str, Any], trials: pd.DataFrame) -> dict[str, float]:
@@ -143,11 +195,13 @@ def summary(facts: Facts) -> pd.DataFrame:
     `p` is adjusted (Dunnett); `p_holm` is the check by paired t tests; `low` and `high` of the mean are Student's
     95 % interval, of the difference simultaneous ones.
     """
+    contrasts = facts.contrasts
+    costs = facts.completed.groupby("arm")[["agreement", "params", "macs", "latency_ms"]].mean().astype(float)
+    costs = costs.reindex(list(facts.arms))
     rows = []
     for arm in facts.arms:
         mean = stats.mean_interval(facts.scores[arm].to_numpy() if arm in facts.scores else [])
-        contrast, pair = facts.contrasts.get(arm), facts.paired.get(arm)
-        mine = facts.completed[facts.completed["arm"] == arm]
+        contrast, pair = contrasts.get(arm), facts.paired.get(arm)
         rows.append(
             {
                 "arm": arm,
@@ -162,7 +216,6 @@ def summary(facts: Facts) -> pd.DataFrame:
                 "p": contrast.p if contrast else math.nan,
                 "p_holm": pair.p_holm if pair else math.nan,
                 "d_z": pair.d_z if pair else math.nan,
-                **{name: float(mine[name].mean()) for name in ("agreement", "params", "macs", "latency_ms")},
             }
         )
-    return pd.DataFrame(rows)
+    return pd.concat([pd.DataFrame(rows), costs.reset_index(drop=True)], axis=1)

@@ -1,17 +1,36 @@
 "use strict";
-// Figures stand in the page as JSON whose colours are tokens ("@ink", "@c1/0.14"); they are drawn again whenever
-// the theme changes, the page is printed, or the screen becomes narrow or wide.
+// Figures stand in the page as JSON whose colours are tokens ("@ink", "@c1/0.14"); they are drawn when they come near
+// the screen or the browser is idle, and again when the theme changes, the page is printed, or its width asks for it.
+const root = document.documentElement;
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const narrowBelow = 560;
+const paperWidth = 680;
 const config = {
   responsive: true, displaylogo: false, showSendToCloud: false,
   modeBarButtons: [["toImage", "resetScale2d"]],
   toImageButtonOptions: { format: "svg" },
 };
 
+// The theme: the system's, until the button says otherwise.
+const systemDark = matchMedia("(prefers-color-scheme: dark)");
+const themeButton = document.getElementById("theme");
+let chosen = null;
+function setTheme() {
+  root.dataset.theme = chosen ?? (systemDark.matches ? "dark" : "light");
+  themeButton.textContent = root.dataset.theme === "dark" ? "Light" : "Dark";
+}
+setTheme();
+themeButton.hidden = false;
+themeButton.addEventListener("click", () => {
+  chosen = root.dataset.theme === "dark" ? "light" : "dark";
+  setTheme();
+  redraw();
+});
+systemDark.addEventListener("change", () => { setTheme(); redraw(); });
+
 function colour(token) {
   const [name, alpha] = token.slice(1).split("/");
-  const value = getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+  const value = getComputedStyle(root).getPropertyValue("--" + name).trim();
   if (!alpha) return value;
   const [r, g, b] = [1, 3, 5].map((i) => parseInt(value.slice(i, i + 2), 16));
   return `rgba(${r},${g},${b},${alpha})`;
@@ -33,25 +52,48 @@ function set(object, path, value) {
   keys.reduce((inner, key) => (inner[key] ??= {}), object)[last] = value;
 }
 
-const drawnNarrow = new Map();
-function draw(div) {
+const drawn = new Map(); // figure's element → whether it is drawn narrow
+function draw(div, width) {
   const figure = themed(figures[div.dataset.figure]);
-  const narrow = div.clientWidth < narrowBelow;
+  const narrow = (width ?? div.clientWidth) < narrowBelow;
   if (narrow) for (const [path, value] of Object.entries(figure.narrow)) set(figure.layout, path, value);
-  drawnNarrow.set(div, narrow);
-  return Plotly.react(div, figure.data, figure.layout, config).then(() => { div.dataset.drawn = "yes"; });
+  if (width) figure.layout.width = width;
+  drawn.set(div, narrow);
+  return Plotly.react(div, figure.data, figure.layout, config).then(() => {
+    // Screen readers hear the figure's name and its buttons; its marks are read from the table below it.
+    for (const svg of div.querySelectorAll(".main-svg")) svg.setAttribute("aria-hidden", "true");
+    div.dataset.drawn = "yes";
+  });
 }
 const plots = [...document.querySelectorAll(".plot")];
-function drawAll() {
-  for (const div of plots) draw(div);
+function redraw() {
+  for (const div of drawn.keys()) draw(div);
 }
-
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+if (plots.length) {
+  const near = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (isIntersecting && !drawn.has(target)) draw(target);
+    }
+  }, { rootMargin: "300px" });
+  for (const div of plots) near.observe(div);
+  const idle = window.requestIdleCallback ?? ((f) => setTimeout(f, 50));
+  const next = () => {
+    const div = plots.find((d) => !drawn.has(d));
+    if (div) draw(div).then(() => idle(next, { timeout: 500 }));
+  };
+  idle(next, { timeout: 500 });
+}
 addEventListener("resize", () => {
-  for (const div of plots) if (drawnNarrow.get(div) !== div.clientWidth < narrowBelow) draw(div);
+  for (const [div, narrow] of drawn) if (narrow !== div.clientWidth < narrowBelow) draw(div);
 });
-addEventListener("beforeprint", () => { document.documentElement.dataset.theme = "light"; drawAll(); });
-addEventListener("afterprint", () => { delete document.documentElement.dataset.theme; drawAll(); });
+addEventListener("beforeprint", () => {
+  root.dataset.theme = "light";
+  for (const div of plots) {
+    const columns = getComputedStyle(div.parentElement.parentElement).gridTemplateColumns.split(" ").length;
+    draw(div, columns > 1 ? paperWidth / 2 - 12 : paperWidth);
+  }
+});
+addEventListener("afterprint", () => { setTheme(); redraw(); });
 
 // A head sorts by the exact values; cells without one (text, or no number) go by their text, numbers first.
 for (const table of document.querySelectorAll("table[data-sortable]")) {
@@ -74,18 +116,82 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   }));
 }
 
-// The anchor copies the panel's address; where the browser forbids that, the address bar holds it.
-const toast = document.getElementById("toast");
-for (const anchor of document.querySelectorAll("a.anchor")) {
-  anchor.addEventListener("click", () => {
-    navigator.clipboard?.writeText(anchor.href).then(() => {
-      toast.textContent = "Link copied";
-      setTimeout(() => { toast.textContent = ""; }, 1500);
-    }, () => {});
+// The rows of a long table that are not in the page's HTML.
+for (const button of document.querySelectorAll("button[data-rest]")) {
+  button.addEventListener("click", () => {
+    const rest = JSON.parse(document.getElementById("rest").textContent)[button.dataset.rest];
+    const table = document.getElementById(button.dataset.rest);
+    const pattern = [...table.tBodies[0].rows[0].cells];
+    const text = (coded, i) => coded.texts[coded.at ? coded.at[i] : i];
+    const count = (rest.arms.at ?? rest.arms.texts).length;
+    const rows = document.createDocumentFragment();
+    for (let i = 0; i < count; i++) {
+      const row = document.createElement("tr");
+      row.dataset.arm = text(rest.arms, i);
+      row.className = text(rest.kinds, i);
+      rest.columns.forEach((column, j) => {
+        const td = row.insertCell();
+        td.dataset.col = pattern[j].dataset.col;
+        td.className = pattern[j].className;
+        if (!column.numbers) {
+          (td.className ? td : td.appendChild(document.createElement("bdi"))).textContent = text(column, i);
+        } else if (column.numbers[i] === null) {
+          td.textContent = "–";
+        } else {
+          td.dataset.value = column.numbers[i];
+          td.textContent = (column.scale * column.numbers[i]).toFixed(column.digits);
+        }
+      });
+      rows.append(row);
+    }
+    table.tBodies[0].append(rows);
+    button.parentElement.remove();
   });
 }
 
-// On a narrow screen the contents start folded, so that the verdict is what is seen first.
-if (innerWidth < 1240) document.querySelector("nav details").open = false;
+// Copying; where the browser forbids it, the text is shown and selected, and the address bar holds the link.
+const toast = document.getElementById("toast");
+function say(text) {
+  toast.textContent = text;
+  setTimeout(() => { toast.textContent = ""; }, 1800);
+}
+function copy(text) {
+  return navigator.clipboard ? navigator.clipboard.writeText(text) : Promise.reject(new Error("no clipboard"));
+}
+for (const anchor of document.querySelectorAll("a.anchor")) {
+  anchor.addEventListener("click", () => { copy(anchor.href).then(() => say("Link copied"), () => {}); });
+}
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  button.addEventListener("click", () => {
+    const source = document.getElementById(button.dataset.copy);
+    copy(source.textContent).then(() => say("Copied"), () => {
+      source.hidden = false;
+      getSelection().selectAllChildren(source);
+      say("Press Ctrl+C to copy");
+    });
+  });
+}
 
-if (plots.length) drawAll();
+// The contents follow: the panel that is read is marked. On a narrow screen they start folded and fold again when used.
+const contents = document.querySelector("nav details");
+const links = new Map([...contents.querySelectorAll("a")].map((a) => [a.hash.slice(1), a]));
+const sections = [...document.querySelectorAll("main > section")];
+function follow() {
+  const reached = sections.filter((s) => s.getBoundingClientRect().top < innerHeight / 3);
+  const current = reached.length ? reached[reached.length - 1] : sections[0];
+  for (const [id, link] of links) {
+    if (current && id === current.id) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+  }
+}
+let waiting = false;
+addEventListener("scroll", () => {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => { waiting = false; follow(); });
+}, { passive: true });
+follow();
+if (innerWidth < 1240) contents.open = false;
+contents.addEventListener("click", (event) => {
+  if (event.target.closest("a") && innerWidth < 1240) contents.open = false;
+});

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 Figure = dict[str, Any]
@@ -34,10 +36,15 @@ def shorten(text: str, most: int = WIDE) -> str:
     return f"{text[: most - 1 - tail]}…{text[-tail:]}"
 
 
+def isolated(text: str) -> str:
+    """The text with its direction kept to itself: right-to-left names do not turn the sentence around them."""
+    turns = any(unicodedata.bidirectional(c) in ("R", "AL", "AN", "RLE", "RLO", "RLI") for c in text)
+    return f"\u2068{text}\u2069" if turns else text
+
+
 def literal(text: str) -> str:
     """The text as Plotly shows it letter by letter: its pseudo-HTML escaped, its direction kept to itself."""
-    isolate = any(unicodedata.bidirectional(c) in ("R", "AL", "AN", "RLE", "RLO", "RLI") for c in text)
-    return f"\u2068{html.escape(text)}\u2069" if isolate else html.escape(text)
+    return isolated(html.escape(text))
 
 
 def labels(names: Iterable[str], most: int = WIDE) -> dict[str, str]:
@@ -68,16 +75,18 @@ def figure(
     height: int,
     narrow: Mapping[str, Any] | None = None,
     legend: int = 0,
+    top: int = 44,
     **layout: Any,
 ) -> Figure:
     """A figure with this page's layout, `height` pixels high without its legend.
 
     narrow: dotted paths of the layout → values on a narrow screen. legend: how many names it holds, 0 for none.
+    top: pixels above the drawing.
     """
     rows, narrow_rows = math.ceil(legend / 3), legend
     base: dict[str, Any] = {
         "height": height + 22 * rows,
-        "margin": {"l": 8, "r": 16, "t": 44, "b": 44},
+        "margin": {"l": 8, "r": 16, "t": top, "b": 44},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "@soft", "activecolor": "@ink"},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -93,6 +102,7 @@ def figure(
             "y": -56 / (height - 88),
             "yanchor": "top",
             "maxheight": 24 * narrow_rows + 10,
+            "itemwidth": 44,
             "font": {"size": 12},
         },
     }
@@ -131,9 +141,12 @@ def arm_axis(arms: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     return y, {"yaxis.ticktext": [narrow[arm] for arm in arms]}
 
 
-def span(values: Iterable[float]) -> list[float] | None:
-    """A range of an axis that holds the finite values and some air; None where there are none."""
-    finite = [v for v in values if math.isfinite(v)]
+def span(values: Iterable[float], share: bool = False) -> list[float] | None:
+    """A range of an axis that holds the finite values and some air; None where there are none.
+
+    share: the values are shares in %, so that what an interval claims beyond 0 or 100 is not shown.
+    """
+    finite = [min(max(v, 0.0), 100.0) if share else v for v in values if math.isfinite(v)]
     if not finite:
         return None
     air = 0.05 * (max(finite) - min(finite)) or 0.5
@@ -163,6 +176,35 @@ def line_at(value: float, text: str, vertical: bool) -> tuple[list[dict[str, Any
         place = {"x": 1, "xref": "paper", "y": value, "xanchor": "right", "yanchor": "bottom"}
     note = {**place, "text": text, "showarrow": False, "font": {"color": "@teacher", "size": 12}}
     return [shape], [note]
+
+
+def plotly_figure(drawn: Figure, theme: str = "light") -> Any:
+    """A `plotly.graph_objects.Figure` of a figure as this package draws it: for notebooks and pages of one's own.
+
+    theme: `light` or `dark`, the colours of page.css.
+    """
+    import plotly.graph_objects as go
+
+    css = (Path(__file__).parent / "page.css").read_text()
+    blocks = re.findall(r":root[^{]*\{([^}]*)\}", css)
+    colours = dict(re.findall(r"--(\w+): ([^;]+);", blocks[0] if theme == "light" else blocks[0] + blocks[1]))
+
+    def coloured(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {k: coloured(v, k) for k, v in value.items()}
+        if isinstance(value, list):
+            return [coloured(v, key) for v in value]
+        if not key.endswith(("color", "colorscale")) or not str(value).startswith("@"):
+            return value
+        name, _, alpha = str(value)[1:].partition("/")
+        colour = colours[name]
+        if not alpha:
+            return colour
+        r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        return f"rgba({r},{g},{b},{alpha})"
+
+    page = {"paper_bgcolor": colours["page"], "plot_bgcolor": colours["page"]}
+    return go.Figure(coloured(drawn["data"]), {**coloured(drawn["layout"]), **page})
 
 
 def numbers(values: Iterable[float], digits: int = 5) -> list[float | None]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 from scl import stats
 from scl.report.facts import Facts
-from scl.report.theme import plain, shorten
+from scl.report.theme import isolated, plain, shorten
 
 ALPHA = 1 - stats.LEVEL
 DASH = "–"
@@ -24,20 +26,21 @@ def bare(value: float, decimals: int) -> str:
 
 def points(value: float, decimals: int) -> str:
     """A difference of fractions in percentage points, signed with a true minus."""
-    if not math.isfinite(value):
-        return DASH
-    text = f"{100 * value:+.{decimals}f}"
-    return (text[1:] if float(text) == 0 else text).replace("-", "−")
+    return signed(100 * value, decimals)
 
 
 def signed(value: float, decimals: int) -> str:
-    return f"{value:+.{decimals}f}".replace("-", "−") if math.isfinite(value) else DASH
+    """A number with its sign, a true minus; none on a zero."""
+    if not math.isfinite(value):
+        return DASH
+    text = f"{value:+.{decimals}f}"
+    return (text[1:] if float(text) == 0 else text).replace("-", "−")
 
 
 def p_value(p: float) -> str:
     if not math.isfinite(p):
         return DASH
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else "> 0.999" if p > 0.9995 else f"{p:.3f}"
 
 
 def p_clause(p: float) -> str:
@@ -62,6 +65,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
 
 
+def moment(iso: object) -> str:
+    """An ISO time to the minute: 2026-01-02 10:30 UTC; text that is none stays as it is."""
+    try:
+        return datetime.fromisoformat(str(iso)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return "" if iso is None else str(iso)
+
+
 def plural(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
@@ -80,11 +91,26 @@ def listing(names: Sequence[str], most: int = 6) -> str:
 
 
 def name_of(arm: str) -> str:
-    return f"“{shorten(plain(arm), 60)}”"
+    return f"“{isolated(shorten(plain(arm), 60))}”"
 
 
 def base_of(facts: Facts) -> str:
     return "the baseline" if facts.baseline == "baseline" else f"the baseline {name_of(facts.baseline)}"
+
+
+def leading(facts: Facts) -> str:
+    """The arm that the verdict speaks of: the winner, else the best of those compared, else the highest mean."""
+    compared = list(facts.contrasts.values())
+    won = [c for c in compared if c.low > 0]
+    if compared:
+        return max(won or compared, key=lambda c: c.estimate).arm
+    return str(facts.scores.mean().idxmax())
+
+
+def seeds_of(look: Mapping[str, Any]) -> str:
+    """How many seeds a look at the results had, in words; study.json lists them, or only counts them."""
+    seeds = look.get("seeds", 0)
+    return plural(len(seeds) if isinstance(seeds, list) else int(seeds), "seed")
 
 
 def verdict(facts: Facts) -> str:
@@ -95,6 +121,8 @@ def verdict(facts: Facts) -> str:
         return "No trial has completed, so there is nothing to say yet."
     best = str(means.idxmax())
     top = f"{name_of(best)} at {percent(means[best], d)}"
+    if not facts.baseline:
+        return f"No baseline is named, so there is nothing to compare arms with; the highest mean is {top}."
     if facts.baseline not in facts.scores:
         return (
             f"{_capital(base_of(facts))} has no completed trial, so no arm can be compared with it; "
@@ -196,27 +224,38 @@ def qualifications(facts: Facts) -> list[str]:
         out.append("One seed cannot tell an effect from luck: run with --seeds 3 or more.")
     if comparison is not None and math.isfinite(comparison.critical):
         lead = max(comparison.contrasts, key=lambda c: c.estimate)
-        rivals = [
-            c.other if c.arm == lead.arm else c.arm
-            for c in stats.all_pairs(facts.compared)
-            if lead.arm in (c.arm, c.other) and facts.baseline not in (c.arm, c.other) and not c.p < ALPHA
-        ]
+        rivals = [other for other, p in facts.pairs.of(lead.arm) if other != facts.baseline and not p < ALPHA]
         if lead.low > 0 and rivals:
             out.append(f"It cannot be told from {listing(rivals)} (all pairs, Holm).")
     if facts.left_out:
         reasons = "; ".join(f"{name_of(arm)} {reason}" for arm, reason in list(facts.left_out.items())[:6])
         more = f"; and {len(facts.left_out) - 6} more" if len(facts.left_out) > 6 else ""
         out.append(f"Left out of the comparison: {reasons}{more}.")
-    if len(facts.teachers) == 1:
+    if len(facts.teachers) == 1 and facts.seeds > 1:
         out.append("All seeds share one teacher: the intervals speak of students of this teacher, not of another.")
+    if error := _test_set_error(facts):
+        out.append(error)
     looks = facts.study.get("looks") or []
     if len(looks) > 1:
-        steps = ", ".join(str(look.get("seeds", "?")) for look in looks)
+        steps = ", ".join(map(seeds_of, looks))
         out.append(
             f"The results were looked at {len(looks)} times as seeds were added ({steps}): "
             "each look makes a chance winner likelier than the intervals say."
         )
     return out
+
+
+def _test_set_error(facts: Facts) -> str:
+    """Drawing test images is an error of its own, which seeds do not show."""
+    images = (facts.study.get("data") or {}).get("test")
+    if not images or facts.scores.empty:
+        return ""
+    p = float(facts.scores[leading(facts)].mean())
+    error = 100 * math.sqrt(max(p * (1 - p), 0) / images)
+    return (
+        f"All numbers hold for these {images:,} test images: another draw of as many would move an accuracy by a "
+        f"standard error of about {error:.2g} points of its own, and arms mostly together."
+    )
 
 
 def _more_seeds(facts: Facts) -> str:

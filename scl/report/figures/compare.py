@@ -12,6 +12,7 @@ import pandas as pd
 
 from scl import stats
 from scl.report.facts import Facts
+from scl.report.figures.rows import MOST_SEEDS_DRAWN, ArmRow, ArmRows, draw_rows, zero_line
 from scl.report.theme import (
     COLOURS,
     DASHES,
@@ -24,42 +25,9 @@ from scl.report.theme import (
     line_at,
     numbers,
     rows_height,
-    span,
 )
 
-MOST_SEEDS_DRAWN = 30
 MOST_ARMS_DRAWN = 50
-
-
-@dataclass(frozen=True)
-class ArmRow:
-    """One arm of a figure: a mark, its interval, and the seeds behind it (seed → value), all in one unit.
-
-    faint: left out of the comparison. off_scale: the axis does not stretch to it.
-    """
-
-    arm: str
-    value: float
-    low: float
-    high: float
-    seeds: dict[int, float]
-    faint: bool = False
-    off_scale: bool = False
-
-
-@dataclass(frozen=True)
-class ArmRows:
-    """rows: the best on top. beyond: how many lower arms are not among them.
-
-    line: the teacher's accuracy. band: the smallest effect seen, or NaN.
-    """
-
-    rows: tuple[ArmRow, ...]
-    baseline: str
-    decimals: int
-    beyond: int
-    line: float = math.nan
-    band: float = math.nan
 
 
 def highest(facts: Facts, arms: Sequence[str]) -> list[str]:
@@ -100,86 +68,16 @@ def differences(facts: Facts) -> ArmRows:
 def draw_accuracies(shown: ArmRows) -> Figure:
     shapes, notes = line_at(shown.line, "teacher", vertical=True)
     x = axis("test accuracy, %")
-    return _draw_rows(shown, x, shapes, notes, f"%{{x:.{shown.decimals}f}} %", [shown.line])
+    return draw_rows(shown, x, shapes, notes, f"%{{x:.{shown.decimals}f}} %", [shown.line], share=True)
 
 
 def draw_differences(shown: ArmRows) -> Figure:
-    zero = {"type": "line", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "yref": "paper", "line": {"color": "@ink", "width": 1}}
-    shapes = [zero]
+    shapes, notes = zero_line("baseline")
     if math.isfinite(shown.band):
         ends = {"x0": -shown.band, "x1": shown.band, "y0": 0, "y1": 1, "yref": "paper"}
         shapes.insert(0, {"type": "rect", **ends, "fillcolor": "@band", "line": {"width": 0}, "layer": "below"})
-    place = {"x": 0, "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
-    notes = [{**place, "text": "baseline", "font": {"color": "@soft", "size": 12}}]
     x = axis("points above the baseline")
-    return _draw_rows(shown, x, shapes, notes, f"%{{x:+.{shown.decimals}f}} points", [0.0, shown.band, -shown.band])
-
-
-def _draw_rows(
-    shown: ArmRows,
-    x: dict[str, Any],
-    shapes: list[dict[str, Any]],
-    notes: list[dict[str, Any]],
-    unit: str,
-    also: list[float],
-) -> Figure:
-    """unit: a hover template of x. also: values that the axis must hold beside the arms'."""
-    rows = shown.rows
-    held = [v for r in rows if not r.off_scale for v in (r.value, r.low, r.high, *r.seeds.values())]
-    x["range"] = span([*also, *held])
-    aside = {"x": 0, "xref": "paper", "xanchor": "left", "showarrow": False}
-    aside["font"] = {"color": "@soft", "size": 12}
-    notes = notes + [
-        {**aside, "y": i, "text": f"◂ {row.value:.{shown.decimals}f} %, off the scale"}
-        for i, row in enumerate(rows)
-        if row.off_scale
-    ]
-    arms = [row.arm for row in rows]
-    names = labels(arms)
-    y, narrow = arm_axis(arms)
-    colours = ["@soft" if r.faint else "@ink" if r.arm == shown.baseline else "@c1" for r in rows]
-    drawn = {row.arm: list(row.seeds.items())[:MOST_SEEDS_DRAWN] for row in rows}
-    # Seeds stand a little under their arm's interval, so that neither hides the other.
-    dots = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": numbers(value for row in rows for _, value in drawn[row.arm]),
-        "y": [i + 0.24 for i, row in enumerate(rows) for _ in drawn[row.arm]],
-        "customdata": [[names[row.arm], seed] for row in rows for seed, _ in drawn[row.arm]],
-        "hovertemplate": f"%{{customdata[0]}}<br>seed %{{customdata[1]}}: {unit}<extra></extra>",
-        "marker": {
-            "size": 6,
-            "symbol": "circle-open",
-            "color": [c for row, c in zip(rows, colours, strict=True) for _ in drawn[row.arm]],
-        },
-    }
-    bars = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": numbers([row.low, row.high]),
-            "y": [i, i],
-            "hoverinfo": "skip",
-            "line": {"color": colour, "width": 2},
-        }
-        for i, (row, colour) in enumerate(zip(rows, colours, strict=True))
-        if math.isfinite(row.low)
-    ]
-    marks = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": numbers(row.value for row in rows),
-        "y": list(range(len(rows))),
-        "customdata": [[names[row.arm], _interval(row, shown.decimals)] for row in rows],
-        "hovertemplate": f"%{{customdata[0]}}<br>{unit} %{{customdata[1]}}<extra></extra>",
-        "marker": {"size": 10, "symbol": "diamond", "color": colours},
-    }
-    height = rows_height(len(rows))
-    return figure([dots, *bars, marks], height, narrow, xaxis=x, yaxis=y, shapes=shapes, annotations=notes)
-
-
-def _interval(row: ArmRow, decimals: int) -> str:
-    return f"[{row.low:.{decimals}f}, {row.high:.{decimals}f}]" if math.isfinite(row.low) else ""
+    return draw_rows(shown, x, shapes, notes, f"%{{x:+.{shown.decimals}f}} points", [0.0, shown.band, -shown.band])
 
 
 @dataclass(frozen=True)
@@ -234,6 +132,35 @@ def draw_seed_lines(shown: SeedLines) -> Figure:
     )
 
 
+def draw_ranks(shown: SeedLines) -> Figure:
+    """Each arm's rank over all seeds, and the bar from its best to its worst with one seed left out."""
+    arms = [str(arm) for arm in shown.ranks.index]
+    names = labels(arms)
+    y, narrow = arm_axis(arms)
+    others = shown.ranks.drop(columns="all")
+    best, worst = others.min(axis=1), others.max(axis=1)
+    bars = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [v for arm in arms for v in (float(best[arm]), float(worst[arm]), None)],
+        "y": [v for i in range(len(arms)) for v in (i, i, None)],
+        "hoverinfo": "skip",
+        "line": {"color": "@c1", "width": 4},
+    }
+    marks = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": numbers(shown.ranks["all"]),
+        "y": list(range(len(arms))),
+        "customdata": [[names[arm], f"{best[arm]:.0f} to {worst[arm]:.0f}"] for arm in arms],
+        "hovertemplate": "%{customdata[0]}<br>rank %{x}, with one seed left out %{customdata[1]}<extra></extra>",
+        "marker": {"size": 10, "symbol": "diamond", "color": "@ink"},
+    }
+    last = float(worst.max())
+    x = axis("rank by mean, 1 is best", range=[0.5, last + 0.5], dtick=max(1, round(last / 12)), tick0=1)
+    return figure([bars, marks], rows_height(len(arms)), narrow, xaxis=x, yaxis=y)
+
+
 @dataclass(frozen=True)
 class PairMatrix:
     """difference: (arms, arms), row minus column, in points. p: Holm's over all pairs, undrawn ones too."""
@@ -248,16 +175,17 @@ class PairMatrix:
 
 def pair_matrix(facts: Facts) -> PairMatrix:
     arms = tuple(highest(facts, list(facts.compared.columns)))
-    at = {arm: i for i, arm in enumerate(arms)}
+    tested = facts.pairs
+    at = np.array([arms.index(arm) if arm in arms else -1 for arm in tested.arms])
     difference = np.full((len(arms), len(arms)), math.nan)
     p = difference.copy()
-    tested = stats.all_pairs(facts.compared)
-    for c in (c for c in tested if c.arm in at and c.other in at):
-        i, j = at[c.arm], at[c.other]
-        difference[i, j], difference[j, i] = 100 * c.estimate, -100 * c.estimate
-        p[i, j] = p[j, i] = c.p
-    told = sum(1 for c in tested if c.p < 1 - stats.LEVEL)
-    return PairMatrix(arms, difference, p, facts.decimals, len(tested), told)
+    i, j = at[tested.first], at[tested.second]
+    shown = (i >= 0) & (j >= 0)
+    i, j, estimate = i[shown], j[shown], 100 * tested.estimate[shown]
+    difference[i, j], difference[j, i] = estimate, -estimate
+    p[i, j] = p[j, i] = tested.p[shown]
+    told = int((tested.p < 1 - stats.LEVEL).sum())
+    return PairMatrix(arms, difference, p, facts.decimals, len(tested.p), told)
 
 
 def draw_pair_matrix(shown: PairMatrix) -> Figure:
@@ -306,4 +234,5 @@ def _pair_text(shown: PairMatrix, i: int, j: int) -> tuple[str, str]:
     if not math.isfinite(d):
         return "", "–"
     text = f"{d:+.{shown.decimals}f}".replace("-", "−")
+    text = text[1:] if float(text[1:]) == 0 else text
     return text, "–" if not math.isfinite(p) else "below 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,195 @@
+"""How long the page takes: written, and until it is interactive in Chromium; and how large it is.
+
+    uv run benchmarks/report.py            # 10,000 trials × 100 epochs in three shapes, 3 rounds
+    uv run benchmarks/report.py --trials 24 --epochs 30
+
+Shapes: few arms with many seeds, many arms with few seeds, and one search. Written: from Parquet on disk to
+report.html on disk, in a process that has imported the package. Interactive: from the start of the navigation to the
+end of the load event, all of the page's script with it; drawn: until every figure is.
+What was measured stands in docs/page.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.server
+import io
+import json
+import shutil
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scl import report, results
+from scl.storage import Folder, open_folder
+
+# Put at the end of a copy of the page: tells this script when the page was ready. The copy has no CSP, so that it may.
+PROBE = """<script>
+addEventListener("load", () => {
+  const start = setInterval(() => {
+    if ([...document.querySelectorAll(".plot")].some((d) => d.dataset.drawn !== "yes")) return;
+    clearInterval(start);
+    const n = performance.getEntriesByType("navigation")[0];
+    fetch("/done", { method: "POST", body: JSON.stringify([n.loadEventEnd || n.domComplete, performance.now()]) });
+  }, 20);
+});
+</script></body>"""
+
+
+def made_up(folder: Path, arms: int, seeds: int, epochs: int, search: bool) -> Folder:
+    """A store of arms × seeds, or of a search of that many trials with 5 winners × 5 seeds beside the baseline."""
+    rng = np.random.default_rng(0)
+    store = open_folder(str(folder))
+    if search:
+        n = arms * seeds
+        confirm = [(arm, 1000 + s) for arm in ["baseline", *[f"winner-{i}" for i in range(1, 6)]] for s in range(5)]
+        cells = [("search", 0)] * n + confirm
+        names = ["baseline", *[f"winner-{i}" for i in range(1, 6)]]
+    else:
+        names = ["baseline", *[f"arm-{i}" for i in range(1, arms)]]
+        cells = [(arm, seed) for seed in range(seeds) for arm in names]
+    effect = {arm: 0.0005 * i / max(len(names), 1) * 40 for i, arm in enumerate(names)} | {"search": 0.0}
+    size = len(cells)
+    luck = rng.normal(0, 0.004, max(seed for _, seed in cells) + 1)
+    final = np.array([0.7 + effect[arm] + luck[seed] for arm, seed in cells]) + rng.normal(0, 0.002, size)
+    ids = [f"{i:064x}" for i in range(size)]
+    frame = pd.DataFrame({"trial_id": ids, "study": "made-up", "arm": [a for a, _ in cells]})
+    frame["seed"] = [s for _, s in cells]
+    frame["config_id"], frame["state"], frame["teacher_id"] = frame["arm"], "completed", "t"
+    frame["test_acc"], frame["val_acc"], frame["teacher_test_acc"] = final, final + 0.003, 0.76
+    frame["test_acc_at_best_val"], frame["test_acc_best"] = final - 0.001, final + 0.002
+    frame["agreement"], frame["ece"], frame["teacher_kl"] = final + 0.03, 0.05 * final, 0.2 * final
+    frame["params"], frame["macs"] = rng.integers(1, 9, size) * 10_000, rng.integers(1, 9, size) * 1_000_000
+    frame["latency_ms"], frame["epochs"], frame["train_seconds"], frame["device"] = 1.2, epochs, 30.0, "cuda"
+    if search:
+        searched = frame["arm"] == "search"
+        frame["number"] = pd.Series(np.where(searched, np.arange(size), np.nan)).astype("Int64")
+        for name in ("weight.kd", "weight.channel", "lr"):
+            frame[f"param.{name}"] = 10 ** rng.uniform(-2, 1, size)
+        frame.loc[searched, "val_acc"] += 0.01 * np.log10(frame.loc[searched, "param.weight.kd"])
+        frame.loc[searched & (np.arange(size) % 2 == 0), "state"] = "pruned"
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    missing = [field for field in results.TRIALS if field.name not in table.schema.names]
+    for field in missing:
+        table = table.append_column(field, pa.nulls(size, field.type))
+    store.write("trials.parquet", _bytes(table))
+
+    epoch = np.tile(np.arange(1, epochs + 1, dtype=np.int32), size)
+    reached = np.repeat(final, epochs) * (1 - 0.7 * np.exp(-5 * epoch / epochs))
+    columns = {"trial_id": np.repeat(ids, epochs), "epoch": epoch, "test_acc": reached, "val_acc": reached}
+    columns |= {"weighted.ce": 2 * (1 - reached), "weighted.kd": 0.3 + 0 * reached}
+    floats = {k: v.astype(np.float32) for k, v in columns.items() if k not in ("trial_id", "epoch")}
+    store.write("epochs.parquet", _bytes(pa.table({"trial_id": columns["trial_id"], "epoch": epoch, **floats})))
+    document = {
+        "schema_version": results.SCHEMA_VERSION,
+        "study": "made-up",
+        "baseline": "baseline",
+        "arms": {name: {} for name in names},
+        "data": {"name": "made-up", "test": 10_000, "classes": 100},
+        "plan": [{"arm": a, "seed": s, "trial_id": i} for (a, s), i in zip(cells, ids, strict=True)],
+    }
+    if search:
+        log = {"low": 0.01, "high": 10.0, "log": True}
+        document["search_space"] = dict.fromkeys(("weight.kd", "weight.channel", "lr"), log)
+    results.write_study(store, document)
+    return store
+
+
+def _bytes(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def interactive(page: str, chromium: str) -> tuple[float, float]:
+    """Seconds until the load event has ended, and until every figure is drawn, in a fresh headless Chromium."""
+    told: list[list[float]] = []
+    arrived = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(probed if self.path == "/" else b"")
+
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+            arrived.set()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    start = page.index('<meta http-equiv="Content-Security-Policy"')
+    probed = (page[:start] + page[page.index(">", start) + 1 :]).replace("</body>", PROBE).encode()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --window-size=1280,900 --remote-debugging-port=0"
+    )
+    with tempfile.TemporaryDirectory() as profile:
+        browser = subprocess.Popen(
+            [chromium, *flags.split(), f"--user-data-dir={profile}", f"http://127.0.0.1:{server.server_port}/"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            if not arrived.wait(180):
+                raise TimeoutError("the page was not drawn within 180 s")
+        finally:
+            browser.terminate()
+            browser.wait(30)
+            server.shutdown()
+    return told[0][0] / 1000, told[0][1] / 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    chromium = next((p for p in ("chromium", "chromium-browser", "google-chrome") if shutil.which(p)), "")
+    few = max(round(options.trials**0.5), 2)
+    shapes = {
+        "arms × seeds, square": (few, options.trials // few, False),
+        "many arms × 5 seeds": (max(options.trials // 5, 2), 5, False),
+        "one search": (options.trials, 1, True),
+    }
+    print(f"{options.trials:,} trials × {options.epochs} epochs, {options.rounds} rounds: median (all)")
+    for name, (arms, seeds, search) in shapes.items():
+        with tempfile.TemporaryDirectory() as folder:
+            store = made_up(Path(folder) / "s", arms, seeds, options.epochs, search)
+            written, ready, drawn, size = [], [], [], 0
+            for _ in range(options.rounds):
+                started = time.perf_counter()
+                report.write(store)
+                written.append(time.perf_counter() - started)
+                page = store.read("report.html")
+                size = len(page)
+                if chromium:
+                    times = interactive(page.decode(), chromium)
+                    ready.append(times[0])
+                    drawn.append(times[1])
+        parts = [f"written {_told(written)}", f"{size / 1e6:.2f} MB"]
+        parts += [f"interactive {_told(ready)}", f"all figures drawn {_told(drawn)}"] if chromium else ["no Chromium"]
+        print(f"{name} ({arms:,} × {seeds}): " + ", ".join(parts), flush=True)
+
+
+def _told(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} s ({', '.join(f'{v:.2f}' for v in sorted(values))})"
+
+
+if __name__ == "__main__":
+    main()
