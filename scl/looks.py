@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scl import results, stats
+from scl.dunnett import t_critical
 from scl.plan import Plan, with_arms
 from scl.search import ARM
 
@@ -107,7 +108,7 @@ def after_stein(plan: Plan, said: dict[str, Any]) -> dict[str, float | None]:
     one, two = said["between"]
     seen = scores(plan)
     apart = (seen[one] - seen[two]).dropna()
-    half = stats.t_critical(said["pilot"] - 1) * said["pilot_sd"] / len(apart) ** 0.5
+    half = t_critical(said["pilot"] - 1) * said["pilot_sd"] / len(apart) ** 0.5
     mean = float(apart.mean())
     after: dict[str, float | None] = {"n": len(apart), "estimate": mean, "low": mean - half, "high": mean + half}
     print(f"{one} − {two}: {_points(after)} points, 95 % by Stein's two stages, n = {len(apart)}")
