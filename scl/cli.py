@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from scl.config import MODELS, PRECISIONS, TORCHVISION, UserError, unknown
+from scl.config import HUBS, MODEL_NAMES, MODELS, PRECISIONS, TIMM, TORCHVISION, UserError, unknown
 from scl.recipes import RECIPES
 from scl.study import Study
 
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 PILOT_SEEDS = 5  # the fewest from which a spread can be told
 DATA = ("digits", "cifar10", "cifar100", "fashion_mnist")
 
@@ -54,6 +57,7 @@ class Options:
     inline: bool
     plan: bool
     report_only: bool
+    track: str | None = None
     interval: float | None = None
     between: tuple[str, ...] | None = None
     max_seeds: int = 50
@@ -74,8 +78,8 @@ class Options:
 
     @property
     def teacher_file(self) -> str | None:
-        """The checkpoint to use, where --teacher names one and not a model of torchvision."""
-        return None if self.teacher is None or self.teacher.startswith(TORCHVISION) else self.teacher
+        """The checkpoint to use, where --teacher names one and not a model of torchvision or timm."""
+        return None if self.teacher is None or self.teacher.startswith(HUBS) else self.teacher
 
     def student_changes(self) -> dict[str, Any]:
         changes: dict[str, Any] = dict(RECIPES[self.recipe].fields) if self.recipe else {}
@@ -106,8 +110,8 @@ class Options:
 
 
 def _plain_width(model: str | None) -> dict[str, float]:
-    """torchvision's models have no width factor: one that a study sets for its own networks does not reach them."""
-    return {"width": 1.0} if model is not None and model.startswith(TORCHVISION) else {}
+    """Other libraries' models have no width factor: one that a study sets for its own networks does not reach them."""
+    return {"width": 1.0} if model is not None and model.startswith(HUBS) else {}
 
 
 def _whole(low: int) -> Callable[[str], int]:
@@ -157,9 +161,9 @@ def _cohort_size(text: str) -> int | None:
 
 
 def _model(text: str) -> str:
-    # Which models torchvision has is asked when one is built: importing it here would slow every start.
-    if not text.startswith(TORCHVISION) and text not in MODELS:
-        raise argparse.ArgumentTypeError(unknown("model", text, (*MODELS, f"{TORCHVISION}NAME")))
+    # Which models torchvision and timm have is asked when one is built: importing them would slow every start.
+    if not text.startswith(HUBS) and text not in MODELS:
+        raise argparse.ArgumentTypeError(unknown("model", text, MODEL_NAMES))
     return text
 
 
@@ -174,6 +178,19 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _examples(script: str, study: Study) -> str:
+    other = next((arm for arm in study.arms if arm != study.baseline), study.baseline)
+    lines = (
+        (f"{script} --plan", "what would run, and its cost"),
+        (f"{script} --arms {other} --seeds 5", "that arm beside the baseline, five seeds"),
+        (f"{script} --data path/to/images", "train/CLASS/*.png, test/CLASS/*.png"),
+        (f"{script} --teacher mine.pt --teacher-model resnet32x4", "a teacher of your own"),
+        (f"{script} --address auto --out s3://bucket/results", "a running Ray cluster"),
+    )
+    width = max(len(line) for line, _ in lines) + 2
+    return "examples:\n" + "\n".join(f"  {line:{width}}{what}" for line, what in lines)
+
+
 def _assignments(text: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.split(",")]
     if not all(name.strip() and sign and value.strip() for name, sign, value in pairs):
@@ -183,10 +200,13 @@ def _assignments(text: str) -> dict[str, str]:
 
 def parser(study: Study) -> argparse.ArgumentParser:
     asked_for = f" Only when asked for: {', '.join(study.asked_for)}." if study.asked_for else ""
+    arms = f"Arms: {', '.join(a for a in study.arms if a not in study.asked_for)}.{asked_for}"
+    codes = "Exit codes: 0 all trials done, 1 some failed, 2 bad arguments, 3 time budget reached, 130 interrupted."
+    script = Path(sys.argv[0]).name
     p = argparse.ArgumentParser(
-        description=study.question,
-        epilog=f"Arms: {', '.join(a for a in study.arms if a not in study.asked_for)}.{asked_for} Exit codes: 0 all "
-        "trials done, 1 some failed, 2 bad arguments, 3 time budget reached, 130 interrupted.",
+        description=textwrap.fill(study.question, 100),
+        epilog="\n\n".join([textwrap.fill(arms, 100), _examples(script, study), codes]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     g = p.add_argument_group("what to study")
@@ -203,20 +223,21 @@ def parser(study: Study) -> argparse.ArgumentParser:
         "--teacher-model",
         type=_model,
         metavar="NAME",
-        help=f"a student's name or {TORCHVISION}NAME (default: {study.teacher.student})",
+        help=f"a student's name, {TORCHVISION}NAME or {TIMM}NAME (default: {study.teacher.student})",
     )
     g.add_argument("--teacher-width", type=_number(0), metavar="F", help="factor on the teacher's channels")
     g.add_argument(
         "--teacher",
         metavar="PATH",
-        help=f"use this checkpoint (safetensors or a state dict), train none; or {TORCHVISION}NAME: torchvision's "
+        help=f"use this checkpoint (safetensors or a state dict), train none; or {TORCHVISION}NAME, {TIMM}NAME: their "
         "weights, fine-tuned by the teacher's recipe unless their classes are those of the data",
     )
     g.add_argument(
         "--teacher-layers",
         type=_paths,
         metavar="A,B",
-        help="module paths of a torchvision teacher's guided layers, as in layer2,layer3 (default: found by stage)",
+        help="module paths of the guided layers of a teacher from torchvision or timm, as in layer2,layer3 "
+        "(default: found by stage)",
     )
     g.add_argument("--teacher-per-seed", action="store_true", help="a teacher for each seed, not one for the study")
 
@@ -316,6 +337,12 @@ def parser(study: Study) -> argparse.ArgumentParser:
 
     g = p.add_argument_group("results")
     g.add_argument("--out", default="results", metavar="DIR", help="a folder, s3://… or gs://… (default: results)")
+    g.add_argument(
+        "--track",
+        type=_one_of("tracker", TRACKERS),
+        metavar="NAME",
+        help=f"show trials in {', '.join(TRACKERS)} as well, as runs (an extra of the same name; default: none)",
+    )
     g.add_argument(
         "--plan",
         action="store_true",

@@ -25,6 +25,7 @@ from scl.plan import Plan, plan_cohorts, student_jobs
 from scl.progress import Progress
 from scl.search import Dialogue
 from scl.storage import Folder
+from scl.track import Tracker
 
 MAX_FAILURES = 3  # of a worker, before its cohort's unfinished trials count as failed
 
@@ -194,7 +195,7 @@ def _fit(
             config=space,
             storage_path=scratch,
             stop=trainable.Stopper(stop),
-            callbacks=[trainable.Draw(progress)],
+            callbacks=[trainable.Draw(progress, plan.tracker)],
             max_failures=MAX_FAILURES,
             raise_on_failed_trial=False,
             reuse_actors=True,
@@ -205,11 +206,17 @@ def _fit(
         errors = {tuple(t.config["cohort"]): str(t.get_error()) for t in analysis.trials if t.status == "ERROR"}
     if not stop():
         for cohort, error in errors.items():
-            _mark_failed(world.store, jobs, cohort, error, began, progress)
+            _mark_failed(world.store, jobs, cohort, error, began, progress, plan.tracker)
 
 
 def _mark_failed(
-    store: Folder, jobs: Mapping[str, Job], cohort: Sequence[str], error: str, began: datetime, progress: Progress
+    store: Folder,
+    jobs: Mapping[str, Job],
+    cohort: Sequence[str],
+    error: str,
+    began: datetime,
+    progress: Progress,
+    tracker: Tracker,
 ) -> None:
     """A cohort whose worker died too often: what has not ended in this run is failed, with the reason."""
     rows = results.read_trials(store)
@@ -221,4 +228,5 @@ def _mark_failed(
         columns = jobs[job_id].columns
         if columns is not None:
             row = {**columns, "state": "failed", "error": error, "started": began, "ended": results.now()}
+            tracker.ended(columns, {"state": "failed", "error": error})
             results.write_part(store, row, [], None)

@@ -46,6 +46,7 @@ class World:
     mean: np.ndarray
     std: np.ndarray
     classes: int
+    class_names: tuple[str, ...]
     flip: bool
     fingerprint: str
     jobs: Mapping[str, Job]
@@ -179,7 +180,16 @@ def _keep(world: World, ended: TrialEnded) -> None:
     if completed:
         assert ended.test_logits is not None
         predicted = ended.test_logits.argmax(1).numpy()
-        record = {"config": json.loads(job.columns["config_json"]), "seed": job.seed}
+        record = {
+            **{name: job.columns[name] for name in ("trial_id", "study", "arm", "seed")},
+            "config": json.loads(job.columns["config_json"]),
+            "test_acc": plain["test_acc"],
+            # All that is needed to build the network again and to give it what it was trained on.
+            "classes": list(world.class_names),
+            "image_shape": list(world.images["train"].shape[1:]),
+            "mean": world.mean.tolist(),
+            "std": world.std.tolist(),
+        }
         files.write("student.safetensors", checkpoint.pack(ended.weights, record))
     results.write_part(world.store, {**job.columns, **ended.metrics}, ended.epochs, predicted)
     checkpoint.drop_epochs(files)

@@ -47,8 +47,11 @@ MODELS = (
     "wrn_40_1",
     "wrn_40_2",
 )
-# Before the name of any classification model of torchvision. Which names exist is asked when one is built.
+# Before the name of any classification model of these libraries. Which names exist is asked when one is built.
 TORCHVISION = "torchvision:"
+TIMM = "timm:"
+HUBS = (TORCHVISION, TIMM)
+MODEL_NAMES = (*MODELS, *(f"{hub}NAME" for hub in HUBS))
 
 SCHEDULES = ("cosine", "multistep")
 AUGMENTATIONS = ("auto", "crop+flip", "crop", "none")
@@ -66,7 +69,7 @@ SHARED_IN_COHORT = ("batch_size", "augment", "precision", "tap", "teacher_layers
 class Config:
     """One resolved configuration: everything but the seed, the data and the teacher that moves numbers.
 
-    student: a name of MODELS, or `torchvision:NAME`. pretrained: start from torchvision's default weights.
+    student: a name of MODELS, `torchvision:NAME` or `timm:NAME`. pretrained: start from that library's weights.
     self_taught: k for every guided layer, or one k a guided layer. self_taught_at: every guided layer (`layers`),
     the deepest (`penultimate`), or a narrow network beside the student that only its classifier hears (`branch`).
     self_taught_from: channels `added` to a layer's C, or `taken` from them, so that C − k are guided.
@@ -75,7 +78,7 @@ class Config:
     which differs in the wrn family alone (nothing normalised there; common public code takes it so).
     connector: 1×1 convolution and BN on the student where a loss needs equal channels and they differ (`auto`), or
     wherever a loss needs equal channels (`always`).
-    teacher_layers: module paths of a torchvision teacher's guided layers; empty finds them by stage.
+    teacher_layers: module paths of the guided layers of a teacher from torchvision or timm; empty finds them by stage.
     pretrain_epochs: epochs at a constant rate before `epochs`, in which terms of the stage `pretrain` alone train.
     """
 
@@ -147,8 +150,8 @@ class Config:
 
     def _problems(self) -> list[str]:
         problems = []
-        if not self.student.startswith(TORCHVISION) and self.student not in MODELS:
-            problems.append(unknown("student", self.student, (*MODELS, f"{TORCHVISION}NAME")))
+        if not self.student.startswith(HUBS) and self.student not in MODELS:
+            problems.append(unknown("student", self.student, MODEL_NAMES))
         for name, valid in (
             ("self_taught_at", SELF_TAUGHT_PLACES),
             ("self_taught_from", SELF_TAUGHT_SOURCES),
@@ -186,10 +189,10 @@ class Config:
                 "a loss with stage='pretrain' needs pretrain_epochs of 1 or more, and those need such a loss; "
                 f"got {self.pretrain_epochs} epochs and {'one' if 'pretrain' in stages else 'none'}"
             )
-        if self.pretrained and not self.student.startswith(TORCHVISION):
-            problems.append(f"pretrained is for {TORCHVISION}NAME, got {self.student!r}")
-        if self.student.startswith(TORCHVISION) and (self.self_taught != 0 or self.width != 1):
-            problems.append(f"{self.student}: a model of torchvision has no width factor and no self-taught neurons")
+        if self.pretrained and not self.student.startswith(HUBS):
+            problems.append(f"pretrained is for {TORCHVISION}NAME and {TIMM}NAME, got {self.student!r}")
+        if self.student.startswith(HUBS) and (self.self_taught != 0 or self.width != 1):
+            problems.append(f"{self.student}: another library's model has no width factor and no self-taught neurons")
         if self.self_taught_at == "penultimate" and isinstance(self.self_taught, tuple):
             problems.append(f"self_taught_at 'penultimate' is one layer: one whole number, got {self.self_taught}")
         if self.self_taught_from == "taken" and self.self_taught_at == "branch":

@@ -26,6 +26,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 SMALLEST_SIDE = 4
 PARTS = ("train", "test")
+VALIDATION = ("validation", "valid", "val")  # how the hub calls what some data sets have in place of a test part
 
 # Raised by hand when decoding changes pixels, labels or descriptions: caches of older versions are not read.
 DECODER_VERSION = 1
@@ -76,7 +77,7 @@ def find(folder: Path, label: str | None) -> Found:
             label column given for image files. What is wrong inside the files, `read` raises.
         OSError: the folder cannot be read.
     """
-    shards = {part: _shards(folder, part) for part in PARTS}
+    shards = _parquet_parts(folder)
     if any(shards.values()):
         _both_parts(folder, shards, "{}-*.parquet")
         files = [file for part in PARTS for file in shards[part]]
@@ -123,11 +124,31 @@ def _same_labels(folder: Path, train: set[Any], test: set[Any]) -> None:
 # ------------------------------------------------------------------------------------------- a folder of Parquet
 
 
+def _parquet_parts(folder: Path) -> dict[str, list[Path]]:
+    """The Parquet files of both parts: in the folder, or in the one folder in it that has some.
+
+    Data sets on Hugging Face's hub lie in `data/`, or in a folder for each of their configurations. Some have no
+    test part but a validation part, which then is the test part.
+    """
+    places = [folder]
+    if not _shards(folder, "train") and not (folder / "train").is_dir():
+        inside = [Path(entry.path) for entry in _entries(folder) if entry.is_dir() and not entry.is_symlink()]
+        places = [place for place in inside if _shards(place, "train")] or [folder]
+    if len(places) > 1:
+        names = ", ".join(str(place) for place in places)
+        raise UserError(f"--data {folder}: several data sets are in this folder; give one of them: {names}")
+    parts = {part: _shards(places[0], part) for part in PARTS}
+    if parts["train"] and not parts["test"]:
+        parts["test"] = next((found for name in VALIDATION if (found := _shards(places[0], name))), [])
+    return parts
+
+
 def _shards(folder: Path, part: str) -> list[Path]:
+    """Files of a part: `train-*.parquet`, `train.parquet`, or `train/*.parquet`."""
     shards, single = sorted(folder.glob(f"{part}-*.parquet")), folder / f"{part}.parquet"
     if shards and single.exists():
         raise UserError(f"--data {folder}: both {single.name} and {shards[0].name} are there; keep one of the two")
-    return [single] if single.exists() else shards
+    return [single] if single.exists() else shards or sorted((folder / part).glob("*.parquet"))
 
 
 def _missing_shards(shards: list[Path]) -> str:
@@ -158,8 +179,14 @@ def _from_parquet(folder: Path, shards: Mapping[str, list[Path]], label: str | N
         test,
         _class_names(schema, label, values),
         what=f"A folder of Parquet files, label column {label}",
-        caveat="The test part is the folder's own." + "".join(_missing_shards(shards[part]) for part in PARTS),
+        caveat=_test_is(shards["test"][0]) + "".join(_missing_shards(shards[part]) for part in PARTS),
     )
+
+
+def _test_is(shard: Path) -> str:
+    if shard.name.startswith("test") or shard.parent.name == "test":
+        return "The test part is the folder's own."
+    return f"The folder has no test part: its validation part ({shard.name}) is used as one, for testing alone."
 
 
 def _with_parquet(path: Path, use: Callable[[Any], Any]) -> Any:
@@ -189,10 +216,11 @@ def _image_column(path: Path, schema: Any) -> str:
         return bool(pa.types.is_binary(content) or pa.types.is_large_binary(content))
 
     found = [column for column in IMAGE_COLUMNS if holds_images(column)]
+    found = found or [column for column in schema.names if holds_images(column)]
     if len(found) != 1:
         raise UserError(
-            f"{path}: {'two image columns' if found else 'no image column'}; exactly one must be named "
-            f"'img' or 'image', a struct with a field 'bytes'; the columns are: {', '.join(schema.names)}"
+            f"{path}: {'several image columns' if found else 'no image column'}; there must be exactly one, a struct "
+            f"with a field 'bytes', or one of them named 'img' or 'image'; the columns are: {', '.join(schema.names)}"
         )
     return found[0]
 
@@ -237,7 +265,8 @@ def _parquet_sources(shards: list[Path], image: str) -> Iterator[Source]:
         row = 0
         try:
             with pq.ParquetFile(path) as file:
-                _image_column(path, file.schema_arrow)
+                if _image_column(path, file.schema_arrow) != image:
+                    raise UserError(f"{path}: no image column {image!r}, which the first training file has")
                 for batch in file.iter_batches(batch_size=1024, columns=[f"{image}.bytes"]):
                     for content in pc.struct_field(batch.column(0), "bytes").to_pylist():
                         if content is None:

@@ -7,7 +7,7 @@ import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from scl.objective import Objective
 from scl.storage import Folder
 from scl.study import Cell, Study, cells, cohorts, effective, teacher_id
 from scl.teachers import adopt, start_from_pretrained
+from scl.track import Tracker
 
 SEARCH_SEED = 0  # all configurations that a search tries are trained at this seed
 FRESH_SEED = 1000  # the first of the seeds at which its winners run again
@@ -44,6 +45,7 @@ class Plan:
     bench: Bench
     about_data: dict[str, Any]  # for study.json
     slots: int
+    tracker: Tracker = field(default_factory=Tracker)
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
         mean=mean,
         std=std,
         classes=classes,
+        class_names=dataset.classes,
         flip=dataset.flip,
         fingerprint=fingerprint,
         jobs={i: Job(guide, s if options.teacher_per_seed else 0) for s, i in reversed(teacher_ids.items())},

@@ -65,7 +65,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
             "epochs": plan.teacher.epochs,
             "config": requested(plan.teacher),
             "per_seed": options.teacher_per_seed,
-            "source": "file" if options.teacher_file else "torchvision" if plan.teacher.pretrained else "trained here",
+            "source": source(plan),
             "ids": ids,
             "test_acc": {},
         },
@@ -76,6 +76,13 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "cpus_per_trial": options.cpus_per_trial,
         "plan_id": sha256([c.trial_id for c in plan.cells]),
     }
+
+
+def source(plan: Plan) -> str:
+    """Where the teacher's weights came from."""
+    if plan.options.teacher_file:
+        return "file"
+    return plan.teacher.student.partition(":")[0] if plan.teacher.pretrained else "trained here"
 
 
 def _version(package: str) -> str | None:

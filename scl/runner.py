@@ -18,7 +18,7 @@ from rich.text import Text
 
 from scl import results
 from scl.cli import Options
-from scl.cohort import Job, execute, load_teacher
+from scl.cohort import Job, World, execute, load_teacher
 from scl.config import Config
 from scl.looks import after_stein, differences, extended, tell_looks, tell_winners
 from scl.plan import Plan, make_plan, missing, plan_cohorts, student_jobs
@@ -27,6 +27,7 @@ from scl.provenance import study_record
 from scl.search import ARM, Dialogue, architectures, left_to_search, with_winners
 from scl.storage import Folder, check_writable, explain, locked, open_folder
 from scl.study import Study
+from scl.track import Tracker, tracking
 from scl.trainer import EpochDone, Event
 
 
@@ -64,8 +65,8 @@ def run(study: Study, options: Options) -> int:
 
         plan = make_plan(study, options, out)
         return show_plan(plan, left_to_search(plan))
-    with locked(store), stopping(options.time_budget) as stop:
-        plan = make_plan(study, options, out)
+    with locked(store), tracking(options.track, store) as tracker, stopping(options.time_budget) as stop:
+        plan = replace(make_plan(study, options, out), tracker=tracker)
         dialogue = Dialogue(plan) if study.search else None
         try:
             return _run(plan, stop, dialogue)
@@ -285,7 +286,7 @@ def _inline(
             if stop():
                 return
             for event in execute(world, cohort, stop):
-                draw(progress, event)
+                draw(progress, plan.tracker, world, event)
 
 
 def _search_inline(plan: Plan, stop: Stop, dialogue: Dialogue) -> None:
@@ -297,7 +298,7 @@ def _search_inline(plan: Plan, stop: Stop, dialogue: Dialogue) -> None:
             for cell in batch:
                 progress.add(cell.trial_id, dialogue.label(cell), cell.config.total_epochs)
             for event in execute(world, list(jobs), stop, lambda trial_id, epoch, row: trial_id in stopped):
-                draw(progress, event)
+                draw(progress, plan.tracker, world, event)
                 if isinstance(event, EpochDone):
                     if dialogue.epoch(event.trial_id, event.row["epoch"], event.row["val_acc"]):
                         stopped.add(event.trial_id)
@@ -307,8 +308,11 @@ def _search_inline(plan: Plan, stop: Stop, dialogue: Dialogue) -> None:
                 dialogue.lost(list(jobs))
 
 
-def draw(progress: Progress, event: Event) -> None:
+def draw(progress: Progress, tracker: Tracker, world: World, event: Event) -> None:
+    columns = world.jobs[event.trial_id].columns
     if isinstance(event, EpochDone):
+        tracker.epoch(columns, event.row)
         progress.epoch(event.trial_id, event.row["epoch"], event.row.get("val_acc", -1.0))
     else:
+        tracker.ended(columns, event.metrics)
         progress.ended(event.trial_id, event.metrics["state"], event.metrics["error"] or "")

@@ -1,4 +1,4 @@
-"""Teachers that are not trained from scratch: a user's checkpoint, torchvision's weights."""
+"""Teachers that are not trained from scratch: a user's checkpoint, the public weights of torchvision and timm."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fitted(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[
 
     By name; or, where names differ, by order and shape: published code registers the layers of these
     architectures in the order in which they stand here, under names of its own. A deeper network's checkpoint has
-    tensors left over and does not fit; a torchvision network's may, of auxiliary heads that are not built here.
+    tensors left over and does not fit; another library's may, of auxiliary heads that are not built here.
     """
     by_name = {k: weights.get(k, weights.get(k.removeprefix("net."))) for k in wanted}
     by_order = dict(zip(wanted, weights.values(), strict=False)) if len(weights) == len(wanted) else {}
@@ -100,7 +100,7 @@ def start_from_pretrained(world: World, config: Config) -> World:
     for identity, job in world.jobs.items():
         if load_teacher(world.out, identity, config) is None:
             model = trainer.build_student(config, tensors, job.seed)
-            weights, whole = models.torchvision.pretrained(config.student, model)
+            weights, whole = models.pretrained(config.student, model)
             if whole:
                 keep(world, config, weights, identity)
             else:

@@ -11,6 +11,7 @@ from ray import tune
 
 from scl.cohort import Job, World, execute
 from scl.progress import Progress
+from scl.track import Tracker
 from scl.trainer import EpochDone
 
 
@@ -29,12 +30,14 @@ def train(config: dict[str, Any], world: World, desk: Any = None) -> None:
             return bool(ray.get(desk.stopped.remote(trial_id)))
 
     for event in execute(world, cohort, prune=prune):
+        columns = world.jobs[event.trial_id].columns  # the driver's trackers want them, in a tuple: no metrics to Tune
         if isinstance(event, EpochDone):
             tune.report(
                 {
                     "job": event.trial_id,
                     "epoch": event.row["epoch"],
                     "val_acc": event.row.get("val_acc", -1.0),
+                    "seen": (columns, event.row),
                 }
             )
         else:
@@ -43,6 +46,7 @@ def train(config: dict[str, Any], world: World, desk: Any = None) -> None:
                     "job": event.trial_id,
                     "state": event.metrics["state"],
                     "error": event.metrics["error"] or "",
+                    "seen": (columns, event.metrics),
                 }
             )
 
@@ -103,18 +107,20 @@ class Suggest(tune.search.Searcher):  # type: ignore[misc]
 
 
 class Draw(tune.Callback):  # type: ignore[misc]
-    """Passes reports on to the terminal. Tune pickles its callbacks into snapshots; the terminal stays out."""
+    """Passes reports on to terminal and tracker. Tune pickles its callbacks into snapshots; those stay out."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+    def __init__(self, progress: Progress, tracker: Tracker) -> None:
+        self.progress, self.tracker = progress, tracker
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         if "state" in result:
+            self.tracker.ended(*result["seen"])
             self.progress.ended(result["job"], result["state"], result["error"])
         elif "job" in result:
+            self.tracker.epoch(*result["seen"])
             self.progress.epoch(result["job"], result["epoch"], result["val_acc"])
 
 

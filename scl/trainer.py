@@ -112,7 +112,7 @@ def stream_seed(*names: object) -> int:
 
 
 def build_student(config: Config, data: Data, seed: int, layers: Sequence[str] = ()) -> nn.Module:
-    """A fresh network. `layers`: guided layers by module path, for a teacher from torchvision."""
+    """A fresh network. `layers`: guided layers by module path, for a teacher of another library."""
     channels, height, _ = data.image_shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed("initialisation", seed))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from scl import data, datasets, trainer
+from scl import cli, data, datasets, runner, trainer
 from scl.config import Config
 from scl.data import Images
+from scl.study import Study
 from scl.trainer import Data, Teacher, Trial, TrialEnded
 
 CIFAR = Path(__file__).parents[2] / "shared" / "data" / "cifar100"
@@ -49,3 +52,45 @@ def teacher(tiny: Data) -> Teacher:
     ended = [e for e in trainer.train_cohort([Trial("t", config, 0)], tiny, None, CPU) if isinstance(e, TrialEnded)]
     assert ended[0].test_logits is not None
     return Teacher(config, ended[0].weights, ended[0].test_logits)
+
+
+def write_images(folder: Path, classes: int, size: int, grey: bool, train: int = 20, test: int = 10) -> Path:
+    """train/CLASS/*.png and test/CLASS/*.png in a folder: noise and a bright bar, whose place is the class."""
+    random = np.random.default_rng(0)
+    for part, count in (("train", train), ("test", test)):
+        for c in range(classes):
+            place = folder / part / f"class-{c}"
+            place.mkdir(parents=True)
+            for i in range(count):
+                pixels = random.integers(0, 60, (size, size) if grey else (size, size, 3), dtype=np.uint8)
+                pixels[c * size // classes : (c + 1) * size // classes] += 150
+                Image.fromarray(pixels).save(place / f"{i}.png")
+    return folder
+
+
+def run_study(study: Study, *flags: str) -> int:
+    """A study's command line, in this process."""
+    return runner.run(study, cli.Options(**vars(cli.parser(study).parse_args(["--inline", *flags]))))
+
+
+SMALL = Study(
+    name="small",
+    question="Does it run?",
+    base=Config(student="plain5", width=0.125, epochs=2, batch_size=16, lr=0.02),
+    teacher=Config(student="plain7", width=0.125, epochs=2, batch_size=16, lr=0.02),
+    arms={
+        "baseline": {},
+        "scl": {"losses": {"channel": 0.3, "kd": 0.5}, "self_taught": 3},
+        "a/branch": {"losses": {"kd": 0.5}, "self_taught": (0, 2, 0, 1), "self_taught_at": "branch"},
+    },
+    seeds=2,
+)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of SMALL on an own data set: a folder of 12×12 grey images in 3 classes."""
+    out = tmp_path_factory.mktemp("small")
+    data = write_images(out / "images", classes=3, size=12, grey=True)
+    assert run_study(SMALL, "--out", str(out / "results"), "--data", str(data)) == 0
+    return out / "results" / "small"

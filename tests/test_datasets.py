@@ -300,6 +300,37 @@ def test_two_ways_of_naming_the_shards_at_once_are_refused(parquet: Path, cache:
     refuses("both test.parquet and test-00000-of-00001.parquet", parquet, cache)
 
 
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"train": "data/train-00000-of-00001.parquet", "test": "data/test-00000-of-00001.parquet"},
+        {"train": "cifar100/train-00000-of-00001.parquet", "test": "cifar100/test-00000-of-00001.parquet"},
+        {"train": "default/train/0000.parquet", "test": "default/test/0000.parquet"},
+        {"train": "train/0000.parquet", "test": "test/0000.parquet"},
+        {"train": "data/train-00000-of-00001.parquet", "test": "data/valid-00000-of-00001.parquet"},
+        {"train": "validation-test/train.parquet", "test": "validation-test/validation.parquet"},
+    ],
+)
+def test_folders_of_the_hub_are_found_as_they_are_downloaded(
+    tmp_path: Path, cache: Path, layout: dict[str, str]
+) -> None:
+    folder = tmp_path / "hub"
+    write_parquet(folder / layout["train"], list(PIXELS[:4]), "image", label=[0, 1, 0, 1])
+    write_parquet(folder / layout["test"], list(PIXELS[4:]), "image", label=[0, 1])
+    (folder / "README.md").write_text("a card")
+    (folder / ".git").mkdir()
+    found = load(str(folder), cache)
+    assert (len(found.train_images), len(found.test_images)) == (4, 2)
+    assert ("validation part" in found.note) == ("val" in Path(layout["test"]).name)
+
+
+def test_two_data_sets_in_a_folder_are_asked_about(tmp_path: Path, cache: Path) -> None:
+    for name in ("fine", "coarse"):
+        for part in ("train", "test"):
+            write_parquet(tmp_path / "hub" / name / f"{part}.parquet", list(PIXELS[:2]), label=[0, 1])
+    refuses(r"several data sets.*give one of them: .*/coarse, .*/fine", tmp_path / "hub", cache)
+
+
 def cut_off(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
@@ -417,9 +448,10 @@ def test_the_columns_are_checked(tmp_path: Path, cache: Path) -> None:
 
     image = pa.array([{"bytes": encoded(PIXELS[0])}] * 2)
     text = pa.array([{"path": "x"}] * 2)
-    refuses("no image column; .*the columns are: text, label", table(text=image, label=[0, 1]), cache)
+    assert len(load(str(table(photo=image, label=[0, 1])), cache).test_images) == 2  # any name, where there is one
+    refuses("several image columns; .*: left, right, label", table(left=image, right=image, label=[0, 1]), cache)
     refuses("no image column; .*the columns are: img, label", table(img=text, label=[0, 1]), cache)
-    refuses("two image columns; exactly one", table(img=image, image=image, label=[0, 1]), cache)
+    refuses("several image columns; there must be exactly one", table(img=image, image=image, label=[0, 1]), cache)
     refuses("no label column, which holds integers; .*: img, kind", table(img=image, kind=["a", "b"]), cache)
 
 

@@ -14,8 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scl.config import MODELS, UserError
 from scl.losses import channel_correlation, spatial_correlation
-from scl.models import Features, build_model, macs
-from scl.models.torchvision import pretrained
+from scl.models import Features, build_model, macs, pretrained
 
 FAMILIES = ("plain5", "vgg8", "resnet14", "wrn_16_2")
 PLACES = ("layers", "penultimate", "branch")

@@ -12,11 +12,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from scl.config import GUIDED, MODELS, SELF_TAUGHT_PLACES, SELF_TAUGHT_SOURCES, TORCHVISION, UserError, unknown
-from scl.models import families, torchvision
+from scl.config import (
+    GUIDED,
+    MODEL_NAMES,
+    MODELS,
+    SELF_TAUGHT_PLACES,
+    SELF_TAUGHT_SOURCES,
+    TIMM,
+    TORCHVISION,
+    UserError,
+    unknown,
+)
+from scl.models import families, timm, torchvision
 from scl.models.staged import Features, SelfTaught, Staged
 
-__all__ = ["Features", "SelfTaught", "Staged", "build_model", "macs"]
+__all__ = ["Features", "SelfTaught", "Staged", "build_model", "macs", "pretrained"]
 
 
 def build_model(
@@ -34,10 +44,10 @@ def build_model(
     """A fresh model by name, initialised from torch's global random stream.
 
     Args:
-        name: one of MODELS, or `torchvision:NAME`.
+        name: one of MODELS, `torchvision:NAME` or `timm:NAME`.
         width: factor on every stage's channels, rounded, at least 1.
         self_taught, self_taught_at, self_taught_from, guided: see `Config`.
-        image_size, layers: of torchvision's models alone: the side of the images, and module paths of the guided
+        image_size, layers: of other libraries' models alone: the side of the images, and module paths of the guided
             layers; none finds them by stage.
 
     Raises:
@@ -59,12 +69,22 @@ def build_model(
         raise UserError(f"{name}: a model of torchvision has no width factor and no self-taught neurons")
     if name.startswith(TORCHVISION):
         return torchvision.build(name, num_classes, in_channels, image_size, layers)
+    if name.startswith(TIMM):
+        return timm.build(name, num_classes, in_channels, image_size, layers)
     if name not in MODELS:
-        raise UserError(unknown("model", name, (*MODELS, f"{TORCHVISION}NAME")))
+        raise UserError(unknown("model", name, MODEL_NAMES))
     if layers:
-        raise UserError(f"teacher layers are named for models of torchvision; {name} has guided layers of its own")
+        raise UserError(
+            f"teacher layers are named for models of torchvision and timm; {name} has guided layers of its own"
+        )
     taught = SelfTaught(self_taught, self_taught_at, self_taught_from, guided)
     return families.build(name, num_classes, in_channels, width, taught)
+
+
+def pretrained(name: str, model: nn.Module) -> tuple[dict[str, Tensor], bool]:
+    """Published weights of `torchvision:NAME` or `timm:NAME` for this model, and whether its head has them too."""
+    library = torchvision if name.startswith(TORCHVISION) else timm
+    return library.pretrained(name, model)
 
 
 def macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:

@@ -1,8 +1,11 @@
-"""Any classification model of torchvision, with guided layers found by stage or named by module path."""
+"""Any classification model of torchvision, with guided layers found by stage or named by module path.
+
+The wrapper serves models of timm too (`scl.models.timm`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import isqrt
 from typing import Any
@@ -17,8 +20,8 @@ from scl.models.staged import Features
 MOST_GUIDED = 4  # guided layers that are found; more can be named
 
 
-class Torchvision(nn.Module):
-    """A torchvision network whose guided maps are what the modules at `layers` put out.
+class Guided(nn.Module):
+    """A network of another library whose guided maps are what the modules at `layers` put out.
 
     One-channel images are repeated to three. Tokens (B, T, D) are laid out as the square map that they came
     from, without the class token; Swin's (B, H, W, C) maps are turned to (B, C, H, W). The embedding is the input
@@ -55,10 +58,14 @@ class Torchvision(nn.Module):
             self.net.get_submodule(path).register_forward_hook(partial(self._keep_output, path))
 
     def _keep_output(self, path: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        found = as_map(output, self.channels_last)
+        found = self.as_map(module, output)
         if found is None:
             raise UserError(f"teacher layer {path!r} puts out no feature map, tokens or tensor of four dimensions")
         self._outputs[path] = found.clone()  # a residual network adds to its last map in place
+
+    def as_map(self, module: nn.Module, output: Any) -> Tensor | None:
+        """A module's output as a map; a convolution's channels come first in any network."""
+        return as_map(output, self.channels_last and not isinstance(module, nn.Conv2d))
 
     def features(self, x: Tensor, tap: str = "relu") -> Features:
         self._outputs = {}
@@ -92,7 +99,7 @@ def as_map(output: Any, channels_last: bool) -> Tensor | None:
     return None
 
 
-def build(name: str, num_classes: int, in_channels: int, image_size: int, layers: Sequence[str]) -> Torchvision:
+def build(name: str, num_classes: int, in_channels: int, image_size: int, layers: Sequence[str]) -> Guided:
     """A fresh network by its torchvision name, with or without `torchvision:` before it.
 
     Raises:
@@ -109,35 +116,49 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, layers
         options["image_size"] = image_size
     if name in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": True}
-    if in_channels not in (1, 3):
-        raise UserError(f"{TORCHVISION}{name} takes images of 1 or 3 channels, these have {in_channels}")
-    try:
+
+    def make() -> Guided:
         net = models.get_model(name, weights=None, **options)
-        model = Torchvision(net, channels_last=isinstance(net, models.SwinTransformer))
+        return Guided(net, channels_last=isinstance(net, models.SwinTransformer))
+
+    return with_guided_layers(f"{TORCHVISION}{name}", make, in_channels, image_size, layers)
+
+
+def with_guided_layers(
+    name: str, make: Callable[[], Guided], in_channels: int, image_size: int, layers: Sequence[str]
+) -> Guided:
+    """What `make` builds, with its guided layers: `layers`, or those found by stage.
+
+    Raises:
+        UserError: it takes no such images, no layer is found, or a named one is not there.
+    """
+    if in_channels not in (1, 3):
+        raise UserError(f"{name} takes images of 1 or 3 channels, these have {in_channels}")
+    try:
+        model = make()
         found = _layers_by_stage(model, torch.zeros(2, 3, image_size, image_size))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(
-            f"{TORCHVISION}{name} takes no images of {image_size}×{image_size} pixels ({first_line(error)}); "
+            f"{name} takes no images of {image_size}×{image_size} pixels ({first_line(error)}); "
             "choose another teacher, or larger images"
         ) from None
     if not layers and not found:
-        raise UserError(
-            f"{TORCHVISION}{name}: no guided layer of more than one location was found; name teacher layers"
-        )
+        raise UserError(f"{name}: no guided layer of more than one location was found; name teacher layers")
     model.guide_at(layers or found)
-    with torch.no_grad():
-        model.features(torch.zeros(2, 3, image_size, image_size))  # refuses a layer that no forward reaches
-    return model
+    training = model.training
+    with torch.no_grad():  # in evaluation mode, for batch norm must not count blank images
+        model.eval().features(torch.zeros(2, 3, image_size, image_size))  # refuses a layer that no forward reaches
+    return model.train(training)
 
 
-def _layers_by_stage(model: Torchvision, images: Tensor) -> list[str]:
+def _layers_by_stage(model: Guided, images: Tensor) -> list[str]:
     """Of each resolution of more than one location the last module of the trunk that puts out a map, pooling left
     out; the deepest four. The trunk: modules no more than two names deep, such as `layer1` and `features.3`."""
     last: dict[tuple[int, int], str] = {}
     pooled: list[Tensor] = []  # kept alive, so that no other tensor gets their memory
 
     def look(path: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        found = as_map(output, model.channels_last)
+        found = model.as_map(module, output)
         if found is None or min(found.shape[2:]) < 2:
             return
         if "Pool" in type(module).__name__:

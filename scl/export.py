@@ -1,0 +1,282 @@
+"""Students out of a store: as an object in Python, or as a file for other programs.
+
+    python -m scl.export results/ablation scl/0 --format onnx
+
+What comes out is the network alone: connectors and other parts that served training are not in it. By default it
+takes pixels in [0, 1] and normalises them itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scl import checkpoint, results
+from scl.command import FORMATS, INPUTS, export_arguments
+from scl.config import Config
+from scl.errors import UserError, first_line, unknown
+from scl.models import build_model
+from scl.storage import open_folder
+
+SUFFIXES = dict(zip(FORMATS, (".safetensors", ".onnx", ".pt"), strict=True))
+TOLERANCE = 1e-4  # largest difference of a logit between an exported model and the network
+# The fields of a configuration that make its network.
+NETWORK = ("student", "width", "self_taught", "self_taught_at", "self_taught_from", "guided")
+
+
+class Student(nn.Module):
+    """A trained network, ready for use, in evaluation mode.
+
+    Takes float32 images (B, C, H, W), gives logits (B, K). With `normalise` (the default) the images are pixels in
+    [0, 1], and are normalised here; without, they are to be normalised as (pixel − mean) / std.
+
+    record: `classes` (K names), `image_shape` (C, H, W), `mean`, `std` (a number a channel), `config`, `test_acc`,
+    `trial_id`, `study`, `arm`, `seed`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, record: Mapping[str, Any], normalise: bool = True) -> None:
+        super().__init__()
+        self.network = network
+        self.record = dict(record)
+        self.normalise = normalise
+        self.register_buffer("mean", torch.tensor(record["mean"], dtype=torch.float32).view(1, -1, 1, 1), False)
+        self.register_buffer("std", torch.tensor(record["std"], dtype=torch.float32).view(1, -1, 1, 1), False)
+        self.eval().requires_grad_(False)
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.record["classes"])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network((images - self.mean) / self.std if self.normalise else images)
+
+
+def load_student(place: str, trial: str | None = None, normalise: bool = True) -> Student:
+    """A trained student, its weights checked against the checksum that was stored with them.
+
+    Args:
+        place: a store (`results/ablation`, `s3://…`), with `trial`; or a .safetensors file of a student, without.
+        trial: ARM/SEED, as in `scl/0`, or a trial's id or the beginning of it.
+        normalise: take pixels in [0, 1]; see `Student`.
+
+    Raises:
+        UserError: no such store, trial or file; the trial did not complete; the file is damaged or no student.
+    """
+    if trial is None:
+        path = Path(place).expanduser()
+        if not path.is_file():
+            raise UserError(f"{place!r}: no such file; of a folder of results name a trial too, as in ARM/SEED")
+        return _student(path.read_bytes(), str(path), normalise)
+    store = open_folder(place)
+    row = find_trial(results.read(store), trial)
+    if row["state"] != "completed":
+        raise UserError(f"trial {trial} is {row['state']}, so no student of it was kept; choose a completed one")
+    files = store / "checkpoints" / row["trial_id"]
+    if not files.exists("student.safetensors"):
+        raise UserError(f"{files}/student.safetensors is not there; was the folder copied without its checkpoints?")
+    return _student(files.read("student.safetensors"), f"{files}/student.safetensors", normalise)
+
+
+def find_trial(read: results.Results, trial: str) -> Mapping[str, Any]:
+    """The row of a trial by ARM/SEED of the present plan, by its id, or by the beginning of its id.
+
+    Raises:
+        UserError: none, or several.
+    """
+    planned = read.planned()
+    arm, _, seed = trial.rpartition("/")
+    if arm and seed.isdigit():
+        rows = planned[(planned["arm"] == arm) & (planned["seed"] == int(seed))]
+        if len(rows):
+            return dict(rows.iloc[-1])
+    rows = read.trials[read.trials["trial_id"].str.startswith(trial)] if trial else read.trials[:0]
+    if len(rows) == 1:
+        return dict(rows.iloc[0])
+    if len(rows) > 1:
+        raise UserError(f"trial {trial!r}: {len(rows)} ids begin so; give more of it, or ARM/SEED")
+    if not len(read.trials):
+        raise UserError(f"trial {trial!r}: no trial of this study has ended yet; run it first")
+    names = [f"{arm}/{seed}" for arm, seed in zip(planned["arm"], planned["seed"], strict=True)]
+    raise UserError(f"{unknown('trial', trial, names)}; or the beginning of a trial's id")
+
+
+def _student(content: bytes, where: str, normalise: bool) -> Student:
+    try:
+        weights, record = checkpoint.unpack(content)
+    except checkpoint.Damaged as damage:
+        raise UserError(f"{where} is damaged, or no student of scl ({damage}); use another copy of it") from None
+    try:
+        # Losses and the recipe served training. What is left is checked as any configuration is.
+        config = Config(**{k: v for k, v in record["config"].items() if k in NETWORK})
+        channels, height, _ = (int(n) for n in record["image_shape"])
+        with torch.random.fork_rng(devices=[]):
+            network = build_model(
+                config.student,
+                len(record["classes"]),
+                channels,
+                config.width,
+                config.self_taught,
+                config.self_taught_at,
+                config.self_taught_from,
+                config.guided,
+                image_size=height,
+            )
+        network.load_state_dict(weights)
+        return Student(network, record, normalise)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{where} does not describe a student of this version of scl ({first_line(error)})") from None
+
+
+# ------------------------------------------------------------------------------------------------------ as a file
+
+
+def save(student: Student, path: Path, form: str) -> float:
+    """Write a student as a file and check what was written; returns the largest difference of a logit.
+
+    Raises:
+        UserError: an extra is not installed, the file cannot be written, or it would differ by more than TOLERANCE:
+            then nothing is written.
+    """
+    if form not in SUFFIXES:
+        raise UserError(unknown("format", form, SUFFIXES))
+    content, run = {"safetensors": _safetensors, "onnx": _onnx, "torchscript": _torchscript}[form](student)
+    difference = max(
+        (run(images) - student(images)).abs().max().item() for images in (_examples(student, n) for n in (1, 5))
+    )
+    if not difference <= TOLERANCE:
+        raise UserError(
+            f"the {form} model's logits differ from the network's by {difference:.2g}, more than {TOLERANCE:g}; "
+            "nothing was written: choose another --format"
+        )
+    try:
+        open_folder(str(path.parent)).write(path.name, content)
+    except OSError as error:
+        raise UserError(f"--out {path}: {error.strerror or error}; name a file you can write") from None
+    return difference
+
+
+Made = tuple[bytes, Callable[[Tensor], Tensor]]
+"""The bytes of a file, and the model that they are, as a function of images."""
+
+
+def _examples(student: Student, count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(count)
+    pixels = torch.randint(0, 256, (count, *student.record["image_shape"]), generator=generator).float() / 255
+    return pixels if student.normalise else (pixels - student.mean) / student.std
+
+
+def _safetensors(student: Student) -> Made:
+    content = checkpoint.pack(student.network.state_dict(), student.record)
+    return content, _student(content, "the exported file", student.normalise)
+
+
+def _torchscript(student: Student) -> Made:
+    with _quiet():
+        traced = torch.jit.trace(student, _examples(student, 2))  # type: ignore[no-untyped-call]
+        buffer = io.BytesIO()
+        torch.jit.save(traced, buffer, _extra_files={"record.json": json.dumps(_described(student))})
+        loaded = torch.jit.load(io.BytesIO(buffer.getvalue()))  # type: ignore[no-untyped-call]
+    return buffer.getvalue(), loaded
+
+
+def _onnx(student: Student) -> Made:
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401  # what torch exports with
+    except ModuleNotFoundError as error:
+        raise UserError(f"--format onnx: {error.name} is not installed; pip install 'scl-studies[onnx]'") from None
+    buffer = io.BytesIO()
+    batch = torch.export.Dim("batch")
+    with _quiet():
+        torch.onnx.export(
+            student,
+            (_examples(student, 2),),
+            buffer,  # type: ignore[arg-type]
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: batch},),
+            dynamo=True,
+            verbose=False,
+        )
+    model = onnx.load_model_from_string(buffer.getvalue())
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in _described(student).items()})
+    content = model.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return content, lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def _described(student: Student) -> dict[str, Any]:
+    return {**student.record, "input": takes(student)}
+
+
+def takes(student: Student) -> str:
+    """What images the model takes, in one line."""
+    channels, height, width = student.record["image_shape"]
+    shape = f"float32 (B, {channels}, {height}, {width})"
+    if student.normalise:
+        return f"{shape}, pixels in [0, 1]; the model normalises them"
+    mean, std = ([round(v, 4) for v in student.record[k]] for k in ("mean", "std"))
+    return f"{shape}, normalised: (pixel in [0, 1] − {mean}) / {std}, a number a channel"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters warn of what is meant so: shapes read while tracing, a deprecated format that was asked for."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+# ---------------------------------------------------------------------------------------------- the command line
+
+
+def export(results_path: str, trial: str, form: str, out: str | None, kind: str) -> int:
+    """Write one student; prints the file, what it takes and how near it is to the network."""
+    for name, value, valid in (("format", form, FORMATS), ("input", kind, INPUTS)):
+        if value not in valid:
+            raise UserError(f"--{name}: {unknown(name, value, valid)}")
+    student = load_student(results_path, trial, normalise=kind == "pixels")
+    record = student.record
+    stem = re.sub(r"[^A-Za-z0-9._+=-]+", "_", f"{record['study']}-{record['arm']}-seed{record['seed']}")
+    path = Path(out).expanduser() if out else Path(stem + SUFFIXES[form])
+    difference = save(student, path, form)
+    print(f"{path}: {record['config'].get('student', 'plain5')}, test accuracy {record['test_acc']:.2%}")
+    print(f"  takes   {takes(student)}")
+    print(f"  gives   float32 logits (B, {len(record['classes'])}): {', '.join(student.classes[:10])}")
+    print(f"  checked on random images: logits differ from the network's by at most {difference:.1g}")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    from scl.cli import guarded
+
+    parser = argparse.ArgumentParser(prog="python -m scl.export", description=(__doc__ or "").partition("\n")[0])
+    export_arguments(parser)
+    given = parser.parse_args(arguments)
+    return guarded(lambda: export(given.results, given.trial, given.format, given.out, given.input))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Any image classification model of timm, an optional dependency, with guided layers as for torchvision's."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+
+from scl.config import TIMM, UserError
+from scl.errors import first_line
+from scl.models.torchvision import Guided, with_guided_layers
+
+
+def build(name: str, num_classes: int, in_channels: int, image_size: int, layers: Sequence[str]) -> Guided:
+    """A fresh network by its timm name (`timm:resnet18`, a tag of its weights may follow: `timm:resnet18.a1_in1k`).
+
+    Raises:
+        UserError: timm is not installed, no such model, one that takes no images of this size, no such layer.
+    """
+
+    def make() -> Guided:
+        net = _create(name, num_classes, image_size, pretrained=False)
+        model = Guided(net, channels_last=getattr(net, "output_fmt", "NCHW") == "NHWC")
+        model.image_size = image_size  # type: ignore[assignment]  # for `pretrained`, which builds it once more
+        return model
+
+    _check(name)
+    return with_guided_layers(name, make, in_channels, image_size, layers)
+
+
+def pretrained(name: str, model: nn.Module) -> tuple[dict[str, Tensor], bool]:
+    """timm's weights for this model, and whether all are: a head for other classes stays fresh.
+
+    timm downloads them on first use from Hugging Face's hub, and fits positions to the size of the images.
+
+    Raises:
+        UserError: the weights cannot be downloaded, or there are none.
+    """
+    net: Any = model.net
+    size: Any = model.image_size
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            filled = _create(name, net.num_classes, size, pretrained=True)
+    except Exception as error:  # no weights, no network, a wrong file: all end here, with the reason
+        raise UserError(
+            f"weights of {name} cannot be had ({type(error).__name__}: {first_line(error)}); "
+            f"give a file: --teacher-model {name} --teacher PATH"
+        ) from None
+    whole = filled.pretrained_cfg.get("num_classes") == net.num_classes
+    return {f"net.{key}": value for key, value in filled.state_dict().items()}, whole
+
+
+def _timm() -> ModuleType:
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise UserError("timm is not installed; pip install 'scl-studies[timm]', or choose another model") from None
+    return timm
+
+
+def _check(name: str) -> None:
+    """Only names that timm itself knows: it would also take `hf-hub:` and `local-dir:`, which say what to build."""
+    timm = _timm()
+    plain = name.removeprefix(TIMM)
+    if ":" in plain or not timm.is_model(plain):
+        near = difflib.get_close_matches(plain, timm.list_models(), n=3)
+        hint = f" (did you mean {', '.join(near)}?)" if near else ""
+        raise UserError(
+            f"unknown timm model {plain!r}{hint}; valid: the {len(timm.list_models())} names of timm.list_models()"
+        )
+
+
+def _create(name: str, num_classes: int, image_size: int, pretrained: bool) -> Any:
+    timm = _timm()
+    plain = name.removeprefix(TIMM)
+    options: dict[str, Any] = {"num_classes": num_classes, "in_chans": 3, "pretrained": pretrained}
+    try:
+        return timm.create_model(plain, img_size=image_size, **options)
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+    return timm.create_model(plain, **options)  # a network of convolutions takes any size
