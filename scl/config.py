@@ -69,7 +69,8 @@ SHARED_IN_COHORT = ("batch_size", "augment", "precision", "tap", "teacher_layers
 class Config:
     """One resolved configuration: everything but the seed, the data and the teacher that moves numbers.
 
-    student: a name of MODELS, `torchvision:NAME` or `timm:NAME`. pretrained: start from that library's weights.
+    student: a name of MODELS, `torchvision:NAME` or `timm:NAME`. pretrained: a teacher
+    that starts from that library's weights.
     self_taught: k for every guided layer, or one k a guided layer. self_taught_at: every guided layer (`layers`),
     the deepest (`penultimate`), or a narrow network beside the student that only its classifier hears (`branch`).
     self_taught_from: channels `added` to a layer's C, or `taken` from them, so that C − k are guided.

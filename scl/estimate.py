@@ -12,8 +12,9 @@ import torch
 
 from scl import results, stats, trainer
 from scl.cohort import data_of, load_teacher
-from scl.config import Config
+from scl.config import Config, UserError
 from scl.data import training_batches
+from scl.errors import first_line
 from scl.objective import Objective
 from scl.plan import Plan, missing, plan_cohorts
 from scl.progress import clock
@@ -149,7 +150,14 @@ def _timed(plan: Plan, configs: Mapping[str, Config]) -> tuple[float, dict[str, 
     for keys in alike.values():
         if step and time.monotonic() - began > PROBE_SECONDS:
             break
-        forward, own = _probe(plan.teacher, configs[keys[0]], tensors)
+        try:
+            forward, own = _probe(plan.teacher, configs[keys[0]], tensors)
+        except Exception as error:  # most likely a loss of the user's own, whose trials would fail one by one
+            names = ", ".join(configs[keys[0]].losses) or "cross-entropy alone"
+            raise UserError(
+                f"a step with {names} cannot be taken: {type(error).__name__}: {first_line(error)}; mend it, or its "
+                "trials will fail"
+            ) from error
         forwards.append(forward)
         step |= dict.fromkeys(keys, own)
     if not configs:

@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from scl import results
-from scl.config import Config, UserError, requested, sha256, with_params
+from scl.config import SHARED_IN_COHORT, Config, UserError, requested, sha256, with_params
 from scl.optuna_storage import database, load_optuna, masked, mend
 from scl.plan import SEARCH_SEED, Bench, Plan, with_arms
 from scl.space import OBJECTIVES, Choice, Float, Range, Search, describe, point_of
@@ -435,7 +435,7 @@ def _on_front(rows: pd.DataFrame, objectives: tuple[str, ...]) -> list[bool]:
 
 
 def _stream(config: Config) -> tuple[Any, ...]:
-    return config.batch_size, config.augment, config.precision
+    return tuple(getattr(config, name) for name in SHARED_IN_COHORT)
 
 
 def _plain(value: Any) -> Any:

@@ -101,6 +101,9 @@ class Study:
                     arms[name] = with_params(base, changes)
                 except UserError as error:
                     wrong.append(f"arm {name!r}: {error}")
+                    continue
+                if arms[name].pretrained:
+                    wrong.append(f"arm {name!r}: pretrained is for teachers; students start from the seed's weights")
         if wrong:
             raise UserError("\n".join(wrong))
         self.refuse_twins({name: sha256(effective(config)) for name, config in arms.items()})
