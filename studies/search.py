@@ -3,8 +3,8 @@
     uv run studies/search.py
     uv run studies/search.py --trials 200 --storage postgresql+psycopg://USER:PASSWORD@HOST/DB
 
-On digits, 2 cores: 3 min 3 s in all, of which 78 s the 40 trials (11 completed, 29 pruned); the rest is the teacher, the
-winners on 5 fresh seeds and the page. Test accuracy ± sd over seeds, and the difference to the baseline with its
+On digits, 2 cores: 3 min 3 s in all, of which 78 s the 40 trials (11 completed, 29 pruned); the rest is the teacher,
+the winners on 5 fresh seeds and the page. Test accuracy ± sd over seeds, and the difference to the baseline with its
 simultaneous 95 % interval:
 
     baseline    94.71 ± 1.71
