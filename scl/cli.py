@@ -315,7 +315,7 @@ def parser(study: Study) -> argparse.ArgumentParser:
     g.add_argument(
         "--address",
         metavar="A",
-        help="auto, HOST:PORT or ray://HOST:PORT: a running Ray cluster (default: local)",
+        help="auto or HOST:PORT: a running Ray cluster that this machine is part of (default: local)",
     )
     g.add_argument("--inline", action="store_true", help="in this process, without Ray; the same numbers")
     g.add_argument(

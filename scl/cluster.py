@@ -78,10 +78,16 @@ def _no_cluster(address: str, reason: str) -> str:
 
 def check_answers(address: str) -> None:
     """Refuse an address behind which no cluster answers. A child asks, for Ray's own call cannot be interrupted."""
+    if address.startswith("ray://"):
+        # Through Ray's client Tune would run its part, and with it the callbacks and a search's dialogue, over there.
+        raise UserError(
+            f"--address {address!r}: Ray's client does not carry studies yet; run it on a machine of the cluster "
+            "with --address auto or HOST:PORT, or send it there with `ray job submit`"
+        )
     if address != "auto":
-        host, _, port = address.removeprefix("ray://").rpartition(":")
+        host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
-            raise UserError(f"--address {address!r}; valid: auto, HOST:PORT, ray://HOST:PORT")
+            raise UserError(f"--address {address!r}; valid: auto, HOST:PORT")
         try:
             socket.create_connection((host, int(port)), timeout=5).close()
         except OSError as error:
@@ -184,29 +190,26 @@ def _fit(
 
     began = results.now()
     with tempfile.TemporaryDirectory(prefix="scl-tune-") as scratch, progress:
-        # Not tune.Tuner: under `ray://` it would run this driver's part on the cluster, away from the terminal, the
-        # signals and Optuna's dialogue.
-        analysis = tune.run(
+        tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(trainable.train, world=world, desk=desk),
                 {"cpu": plan.options.cpus_per_trial, "gpu": gpus_of_cohort(plan)},
             ),
-            name=title,
-            config=space,
-            storage_path=scratch,
-            stop=trainable.Stopper(stop),
-            callbacks=[trainable.Draw(progress, plan.tracker)],
-            max_failures=MAX_FAILURES,
-            raise_on_failed_trial=False,
-            reuse_actors=True,
-            verbose=0,
-            _remote=False,
-            **how,
+            param_space=space,
+            tune_config=tune.TuneConfig(reuse_actors=True, **how),
+            run_config=tune.RunConfig(
+                name=title,
+                storage_path=scratch,
+                stop=trainable.Stopper(stop),
+                callbacks=[trainable.Draw(progress, plan.tracker)],
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                verbose=0,
+            ),
         )
-        errors = {tuple(t.config["cohort"]): str(t.get_error()) for t in analysis.trials if t.status == "ERROR"}
-    if not stop():
-        for cohort, error in errors.items():
-            _mark_failed(world.store, jobs, cohort, error, began, progress, plan.tracker)
+        grid = tuner.fit()
+    for result in grid:
+        if result.error is not None and not stop():
+            _mark_failed(world.store, jobs, result.config["cohort"], str(result.error), began, progress, plan.tracker)
 
 
 def _mark_failed(

@@ -236,6 +236,7 @@ class Evil:
         (["--out", "/proc/nowhere"], "cannot be written"),
         (["--address", "127.0.0.1:1"], "no Ray cluster answers"),
         (["--address", "nonsense"], "HOST:PORT"),
+        (["--address", "ray://127.0.0.1:1"], "Ray's client does not carry studies yet"),
         (["--teacher", "absent.pt"], "no such file"),
         (["--inline", "--address", "auto"], "one of them"),
         (["--cohort-size", "many"], "auto"),
