@@ -355,7 +355,9 @@ def test_a_search_survives_its_workers(tmp_path: Path) -> None:
     )  # fmt: skip
     while told(tmp_path) < 2 and process.poll() is None:
         time.sleep(0.02)
-    killed = [pid for pid in descendants(process.pid) if "ImplicitFunc.train" in title(pid)]
+    killed: list[int] = []
+    while not killed and process.poll() is None:  # between two reports a worker goes by the name of its actor alone
+        killed = [pid for pid in descendants(process.pid) if "ImplicitFunc" in title(pid)]
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=400)
