@@ -109,7 +109,9 @@ class Study:
         self.refuse_twins({name: sha256(effective(config)) for name, config in arms.items()})
         if self.search is not None:
             self.search.check(self.searched(base))
-        guide = self.teacher.replace(**{"epochs": base.epochs, **self.settings.get(data, Setting()).teacher, **teacher})
+        # Only a teacher whose epochs nobody has chosen trains for the students'.
+        chosen = {} if self.teacher.epochs != Config.epochs else {"epochs": base.epochs}
+        guide = self.teacher.replace(**{**chosen, **self.settings.get(data, Setting()).teacher, **teacher})
         return arms, guide
 
     @property

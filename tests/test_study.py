@@ -247,3 +247,14 @@ def test_numbers_of_numpy_are_numbers() -> None:
     plain = Config(losses={"kd": Term(0.5, layers=(1,), options={"temperature": 2.0})})
     assert requested(swept) == requested(plain)
     assert params(swept) == params(plain)
+
+
+def test_a_teacher_trains_for_its_own_epochs_else_for_the_students() -> None:
+    base = Config(epochs=5)
+    for teacher, flags, epochs in (
+        (Config(student="plain11"), {}, 5),
+        (Config(student="plain11", epochs=7), {}, 7),
+        (Config(student="plain11", epochs=7), {"epochs": 9}, 9),
+    ):
+        study = Study(name="s", question="?", arms={"baseline": {}}, base=base, teacher=teacher)
+        assert study.resolve("digits", None, {}, flags)[1].epochs == epochs
