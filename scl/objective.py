@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from scl import losses
 from scl.config import SAME_CHANNELS, Config, Term, UserError
 from scl.errors import first_line
+from scl.losses.shared import to_smaller
 from scl.models import Features
 
 # What each loss compares, one of terms.FEEDS.
@@ -142,10 +143,7 @@ class Objective(nn.Module):
         key = f"{name}-{layer}"
         if key in self.connectors:
             s = self.connectors[key](s)
-        if term.loss in SAME_SIZE and s.shape[2:] != t.shape[2:]:
-            size = (min(s.shape[2], t.shape[2]), min(s.shape[3], t.shape[3]))
-            s, t = F.adaptive_avg_pool2d(s, size), F.adaptive_avg_pool2d(t, size)
-        return s, t
+        return to_smaller(s, t) if term.loss in SAME_SIZE else (s, t)
 
     def _check(self, name: str, term: Term, student: Features, teacher: Features) -> None:
         for i, j in self.pairs[name]:

@@ -7,9 +7,9 @@ import math
 from torch import Tensor
 
 from scl.losses.shared import full_precision, gram_gap, living, need, need_maps, need_same_channels, to_smaller, unit
+from scl.terms import WORDS
 
-NORMS = ("pearson", "cosine", "gram")
-POOLS = ("sample", "batch")
+NORMS, POOLS = WORDS["norm"], WORDS["pool"]
 
 
 def _correlation(student: Tensor, teacher: Tensor, norm: str) -> Tensor:
