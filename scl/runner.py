@@ -70,6 +70,8 @@ def run(study: Study, options: Options) -> int:
         dialogue = Dialogue(plan) if study.search else None
         try:
             return _run(plan, stop, dialogue)
+        except BrokenPipeError:
+            raise  # of stdout
         except OSError as error:
             print(f"error: {store}: {explain(error)}", file=sys.stderr)
             return 1
@@ -80,12 +82,14 @@ def _run(plan: Plan, stop: Stop, dialogue: Dialogue | None) -> int:
     store = world.store
     todo = missing(plan)
     to_search = dialogue.to_go if dialogue else 0
-    if dialogue:
-        print(f"{plan.study.name}: {to_search} of {dialogue.total} trials to search", file=sys.stderr)
-    print(
-        f"{plan.study.name}: {len(plan.cells)} trials, {len(plan.cells) - len(todo)} done, {len(todo)} to train",
-        file=sys.stderr,
-    )
+    trials, done = f"{len(plan.cells)} trials", f"{len(plan.cells) - len(todo)} done, {len(todo)} to train"
+    if dialogue and plan.study.search:
+        told = (
+            f"a search of {dialogue.total} configurations, {to_search} to go; then {plan.study.search.winners} winners"
+        )
+        print(f"{plan.study.name}: {told} beside {trials} of the arms, {done}", file=sys.stderr)
+    else:
+        print(f"{plan.study.name}: {trials}, {done}", file=sys.stderr)
     record = study_record(plan)
     started = record["started"]
     results.write_study(store, record)
