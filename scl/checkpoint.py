@@ -1,7 +1,7 @@
 """Training states and models as safetensors: no pickle is ever read, and a damaged file is noticed.
 
 A training state is `epoch-0007.safetensors`: the tensors, and as metadata the JSON of the rest with a SHA-256 of
-the tensors. A trial keeps its last two, so that the one before serves when the last is damaged.
+each. A trial keeps its last two, so that the one before serves when the last is damaged.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Files(Protocol):
     def read(self, name: str) -> bytes: ...
     def write(self, name: str, content: bytes) -> None: ...
     def remove(self, name: str) -> None: ...
+    def set_aside(self, name: str, reason: str) -> None: ...
 
 
 class Damaged(Exception):
@@ -38,7 +39,8 @@ class Damaged(Exception):
 def pack(tensors: dict[str, Tensor], record: dict[str, Any]) -> bytes:
     """Tensors and a JSON-able record as the bytes of one safetensors file."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save_tensors(tensors, {"record": json.dumps(record), "sha256": _digest(tensors)})
+    text = json.dumps(record)
+    return save_tensors(tensors, {"record": text, "record_sha256": _sha256(text), "sha256": _digest(tensors)})
 
 
 def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -49,9 +51,16 @@ def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
         if metadata["sha256"] != _digest(tensors):
             raise Damaged("its checksum does not match")
-        return tensors, json.loads(metadata["record"])
+        text = metadata["record"]
+        if metadata.get("record_sha256", _sha256(text)) != _sha256(text):
+            raise Damaged("the checksum of its record does not match")
+        return tensors, json.loads(text)
     except (SafetensorError, ValueError, KeyError, struct.error) as error:
         raise Damaged(str(error)) from None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
@@ -71,12 +80,14 @@ def save_epoch(files: Files, epoch: int, tensors: dict[str, Tensor], record: dic
 
 
 def load_last_epoch(files: Files) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The last state that is whole, or None. A damaged one is removed, and the one before it taken."""
+    """The last state that is whole, or None. A damaged one is set aside, and the one before it taken."""
     for name in reversed(_epochs(files)):
         try:
             return unpack(files.read(name))
-        except Damaged:
-            files.remove(name)
+        except FileNotFoundError:
+            continue  # dropped since it was listed, by a worker that has not noticed yet that it was given up
+        except Damaged as damage:
+            files.set_aside(name, str(damage))
     return None
 
 

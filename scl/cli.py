@@ -384,6 +384,7 @@ if sys.excepthook is sys.__excepthook__:
 def main(study: Study) -> None:
     """Run a study as a script: parse, run, exit with the contract's code."""
     options = Options(**vars(parser(study).parse_args()))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # while torch and others are still being imported
     sys.exit(guarded(lambda: _run(study, options)))
 
 

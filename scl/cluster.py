@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -24,6 +24,7 @@ from scl.own import is_users
 from scl.plan import Plan, plan_cohorts, student_jobs
 from scl.progress import Progress
 from scl.search import Dialogue
+from scl.stopping import Stop
 from scl.storage import Folder
 from scl.track import Tracker
 
@@ -106,7 +107,7 @@ def check_answers(address: str) -> None:
 
 def train_on_ray(
     plan: Plan,
-    stop: Callable[[], bool],
+    stop: Stop,
     title: str,
     chosen: list[list[str]],
     labels: Mapping[str, str],
@@ -127,7 +128,7 @@ def train_on_ray(
     _fit(plan, world, stop, title, progress, space, world.jobs, max_concurrent_trials=slots)
 
 
-def search_on_ray(plan: Plan, stop: Callable[[], bool], title: str, dialogue: Dialogue) -> None:
+def search_on_ray(plan: Plan, stop: Stop, title: str, dialogue: Dialogue) -> None:
     """One Tune run whose searcher is a dialogue with Optuna: a Tune trial is a batch of its suggestions."""
     import ray
 
@@ -175,7 +176,7 @@ def gpus_of_cohort(plan: Plan) -> float:
 def _fit(
     plan: Plan,
     world: World,
-    stop: Callable[[], bool],
+    stop: Stop,
     title: str,
     progress: Progress,
     space: dict[str, Any],

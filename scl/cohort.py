@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from scl import checkpoint, results, trainer
-from scl.config import Config, UserError
+from scl.config import Config, UserError, requested, sha256
 from scl.data import Images
 from scl.storage import Folder
 from scl.trainer import Data, Event, Teacher, Trial, TrialEnded
@@ -61,9 +61,15 @@ class World:
         return self.out / self.study
 
     def files(self, job_id: str) -> Folder:
-        """Where a job keeps its checkpoints and what remains of it."""
+        """Where a job keeps its checkpoints and what remains of it. What is damaged there goes to the study's own."""
         teacher = self.jobs[job_id].columns is None
-        return self.out / "teachers" / job_id if teacher else self.store / "checkpoints" / job_id
+        return self.teacher_files(job_id) if teacher else self._noting(self.store / "checkpoints" / job_id)
+
+    def teacher_files(self, teacher_id: str) -> Folder:
+        return self._noting(self.out / "teachers" / teacher_id)
+
+    def _noting(self, folder: Folder) -> Folder:
+        return replace(folder, aside=f"{self.store.path}/damaged")
 
 
 def data_of(world: World) -> Data:
@@ -108,24 +114,40 @@ def _writable(array: np.ndarray) -> np.ndarray:
     return array if array.flags.writeable else array.copy()
 
 
-def load_teacher(out: Folder, teacher_id: str, config: Config) -> tuple[Teacher, dict[str, Any]] | None:
-    """A teacher trained before, with its record, or None where it is not there or damaged."""
-    files = out / "teachers" / teacher_id
-    if not files.exists(TEACHER_FILE):
-        return None
-    try:
-        tensors, record = checkpoint.unpack(files.read(TEACHER_FILE))
-    except checkpoint.Damaged:
-        files.remove(TEACHER_FILE)
-        return None
-    logits = tensors.pop("test_logits")
-    return Teacher(config, tensors, logits), record
+def load_teacher(world: World, teacher_id: str, config: Config) -> tuple[Teacher, dict[str, Any]] | None:
+    """A teacher that is ready, with its record, or None where it is not there or damaged."""
+    files = world.teacher_files(teacher_id)
+    for name in (adopted_file(world, config), TEACHER_FILE):
+        try:
+            tensors, record = checkpoint.unpack(files.read(name))
+        except FileNotFoundError:
+            continue
+        except checkpoint.Damaged as damage:
+            files.set_aside(name, str(damage))
+            continue
+        if record.get("use") in (None, use_of(world, config)):
+            return Teacher(config, tensors, tensors.pop("test_logits")), record
+    return None
+
+
+def use_of(world: World, config: Config) -> dict[str, Any]:
+    """What a checkpoint of the user's is used for: a network and data. Its id is that of the file alone."""
+    return {"config": requested(config), "data": world.fingerprint}
+
+
+def adopted_file(world: World, config: Config) -> str:
+    """A file for each use: studies of other data beside this one keep theirs."""
+    return f"teacher-{sha256(use_of(world, config))[:16]}.safetensors"
 
 
 def save_teacher(
-    files: Folder, weights: Mapping[str, torch.Tensor], logits: torch.Tensor, record: dict[str, Any]
+    files: Folder,
+    weights: Mapping[str, torch.Tensor],
+    logits: torch.Tensor,
+    record: dict[str, Any],
+    name: str = TEACHER_FILE,
 ) -> None:
-    files.write(TEACHER_FILE, checkpoint.pack({**weights, "test_logits": logits}, record))
+    files.write(name, checkpoint.pack({**weights, "test_logits": logits}, record))
 
 
 def execute(
@@ -149,7 +171,7 @@ def execute(
     (teacher_id,) = teacher_ids
     teacher = None
     if teacher_id is not None:
-        found = load_teacher(world.out, teacher_id, world.jobs[teacher_id].config)
+        found = load_teacher(world, teacher_id, world.jobs[teacher_id].config)
         if found is None:
             raise UserError(f"teacher {teacher_id[:12]} is missing from {world.out / 'teachers'}; run the study again")
         teacher = found[0]

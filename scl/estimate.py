@@ -28,7 +28,7 @@ def show_plan(plan: Plan, to_search: int = 0) -> int:
     todo = missing(plan)
     chosen = plan_cohorts(plan, todo) if todo else []
     guide, images = plan.teacher, plan.world.labels
-    ready = all(load_teacher(plan.world.out, i, guide) for i in set(plan.teacher_ids.values()))
+    ready = all(load_teacher(plan.world, i, guide) for i in set(plan.teacher_ids.values()))
     print(f"study {plan.study.name}: {plan.study.question}")
     print(f"  design     {plan.study.design.kind}")
     print(f"  data       {plan.options.data}: " + ", ".join(f"{len(images[k])} {k}" for k in images))

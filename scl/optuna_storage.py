@@ -29,6 +29,13 @@ def database(optuna: Any, url: str) -> Any:
     return optuna.storages.RDBStorage(url)
 
 
+def storage_errors(optuna: Any) -> tuple[type[Exception], ...]:
+    """What is raised where the storage itself is at fault."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return optuna.exceptions.StorageInternalError, SQLAlchemyError
+
+
 def masked(text: str) -> str:
     """The text with passwords of URLs hidden."""
     return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)

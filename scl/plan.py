@@ -313,7 +313,7 @@ def student_jobs(plan: Plan, todo: Sequence[Cell], numbers: Mapping[str, int] | 
     """
     accuracy = {}
     for identity in {cell.teacher_id for cell in todo}:
-        found = load_teacher(plan.world.out, identity, plan.teacher)
+        found = load_teacher(plan.world, identity, plan.teacher)
         assert found is not None
         accuracy[identity] = found[1]["metrics"]["test_acc"]
     jobs = {}

@@ -5,18 +5,24 @@
               epochs.parquet        a row a trial × epoch
               predictions.parquet   a row a trial: the predicted class of each test image
               parts/                finished trials not yet folded into the three files above
+              copies/               the three files once more, for the day on which one is damaged
+              damaged/              files that were not what was once written: set aside, and said on the page
 
 A worker writes one part file when a trial ends: one row with its epochs and predictions nested, so that a trial
 is there whole or not at all. `compact` folds parts in. Reading never needs it: `load` reads parts as well.
+
+Every file carries a checksum of all its bytes, which is looked at whenever it is read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import secrets
+import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,11 +98,15 @@ PREDICTIONS = pa.schema([pa.field("trial_id", pa.string()), pa.field("predicted"
 
 @dataclass(frozen=True)
 class Results:
-    """A store as read: `trials` and `epochs` as frames, `study` as the dict of study.json."""
+    """A store as read: `trials` and `epochs` as frames, `study` as the dict of study.json.
+
+    damaged: names of files that were found damaged and set aside.
+    """
 
     trials: pd.DataFrame
     epochs: pd.DataFrame
     study: dict[str, Any]
+    damaged: tuple[str, ...] = ()
 
     def cells(self) -> pd.DataFrame:
         """The present plan, a row a cell: arm, seed, trial_id and state, which may be `missing`."""
@@ -156,7 +166,7 @@ def compact(store: Folder, study: Mapping[str, Any]) -> None:
         trials = _with_gap_closed(trials, study)
     # Trials last: it says what is finished, so nothing it names may still be missing beside it.
     for file, table in (("predictions", predictions), ("epochs", epochs), ("trials", trials)):
-        store.write(f"{file}.parquet", _parquet(table))
+        _write_table(store, file, table)
     for name in names:
         (store / "parts").remove(name)
 
@@ -184,22 +194,42 @@ def _with_gap_closed(trials: pa.Table, study: Mapping[str, Any]) -> pa.Table:
 
 
 def write_study(store: Folder, study: Mapping[str, Any]) -> None:
-    store.write("study.json", json.dumps(study, indent=1, allow_nan=False).encode())
+    store.write("study.json", json.dumps({**study, "sha256": _study_digest(study)}, indent=1, allow_nan=False).encode())
 
 
 def read_study(store: Folder) -> dict[str, Any]:
     """The dict of study.json; raises UserError where there is none, or none that can be read."""
+    again = "; the same command as before writes it again, the trials are kept"
     try:
-        study = json.loads(store.read("study.json"))
+        study = dict(json.loads(store.read("study.json")))
     except FileNotFoundError:
         raise UserError(f"no results in {store}: study.json is not there; run the study first") from None
-    except ValueError as error:
-        raise UserError(f"{store}/study.json is not JSON: {error}; delete it and run the study again") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{store}/study.json is damaged, it is not JSON: {error}{again}") from None
+    digest = study.pop("sha256", None)
+    if digest is not None and digest != _study_digest(study):
+        raise UserError(f"{store}/study.json is damaged, its checksum does not match{again}")
     if study.get("schema_version", 0) > SCHEMA_VERSION:
         raise UserError(
             f"{store} was written by a newer scl (schema {study['schema_version']}, this one reads {SCHEMA_VERSION})"
         )
-    return dict(study)
+    return study
+
+
+def _study_digest(study: Mapping[str, Any]) -> str:
+    plain = json.loads(json.dumps({k: v for k, v in study.items() if k != "sha256"}))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def check_study(store: Folder) -> None:
+    """Set a damaged study.json aside before a run writes a new one."""
+    if store.exists("study.json"):
+        try:
+            read_study(store)
+        except UserError as error:
+            if "is damaged" not in str(error):
+                raise
+            store.set_aside("study.json", "not as it was written")
 
 
 def load(path: str) -> Results:
@@ -214,7 +244,7 @@ def load(path: str) -> Results:
 def read(store: Folder) -> Results:
     study = read_study(store)
     trials, epochs, _ = _tables(store, (store / "parts").names())
-    return Results(trials.to_pandas(), epochs.to_pandas(), study)
+    return Results(trials.to_pandas(), epochs.to_pandas(), study, tuple((store / "damaged").names()))
 
 
 def read_trials(store: Folder) -> pd.DataFrame:
@@ -250,7 +280,7 @@ def write_reference_predictions(store: Folder, rows: Mapping[str, np.ndarray]) -
         schema=PREDICTIONS,
     )
     keep = pa.array([i not in rows for i in old["trial_id"].to_pylist()], pa.bool_())
-    store.write("predictions.parquet", _parquet(pa.concat_tables([old.filter(keep), new])))
+    _write_table(store, "predictions", pa.concat_tables([old.filter(keep), new]))
 
 
 def _widened(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Schema:
@@ -266,28 +296,86 @@ def _widened(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Schema:
     return pa.schema([*schema, *[pa.field(name, kind) for name, kind in extra.items()]])
 
 
+CHECKED = {b"checksum": b"sha256 before the footer"}  # in the footer: says that there must be one
+MARK = b"scl-sha256"
+
+
+class Damaged(Exception):
+    """A file that is not what was once written."""
+
+
 def _parquet(table: pa.Table) -> bytes:
+    """A table as Parquet with the SHA-256 of all other bytes of the file.
+
+    It stands between the last column and the footer, where readers, who go by offsets, never look: any reader of
+    Parquet reads the file.
+    """
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
+    pq.write_table(table.replace_schema_metadata(CHECKED), buffer, compression="zstd")
+    content = buffer.getvalue()
+    at = _footer(content)
+    digest = hashlib.sha256(content).digest()
+    return b"".join((content[:at], MARK, digest, content[at:]))
+
+
+def _from_parquet(content: bytes) -> pa.Table:
+    """The table; raises Damaged where the bytes are not those that were written."""
+    try:
+        at = _footer(content)
+        start = at - len(MARK) - hashlib.sha256().digest_size
+        marked = start > 0 and content[start:].startswith(MARK)
+        plain = content[:start] + content[at:] if marked else content
+        if marked and hashlib.sha256(plain).digest() != content[start + len(MARK) : at]:
+            raise Damaged("its checksum does not match")
+        table = pq.read_table(pa.BufferReader(plain))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise Damaged(str(error).splitlines()[0][:200]) from None
+    if not marked and (table.schema.metadata or {}).get(b"checksum"):
+        raise Damaged("its checksum is gone")
+    return table.replace_schema_metadata(None)
+
+
+def _footer(content: bytes) -> int:
+    """Where the footer of a Parquet file begins. Raises ValueError."""
+    if len(content) < 12 or content[-4:] != b"PAR1":
+        raise ValueError("it is cut off")
+    return len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+
+
+def _write_table(store: Folder, file: str, table: pa.Table) -> None:
+    content = _parquet(table)
+    for folder in (store / "copies", store):
+        folder.write(f"{file}.parquet", content, durable=True)
 
 
 def _read_table(store: Folder, file: str, schema: pa.Schema) -> pa.Table:
-    if not store.exists(f"{file}.parquet"):
-        return schema.empty_table()
-    return pq.read_table(pa.BufferReader(store.read(f"{file}.parquet")))
+    """One of the three files. A damaged one is set aside, and its copy serves and takes its place."""
+    name = f"{file}.parquet"
+    for folder in (store, replace(store / "copies", aside=f"{store.path}/damaged")):
+        try:
+            content = folder.read(name)
+            table = _from_parquet(content)
+        except FileNotFoundError:
+            continue
+        except Damaged as damage:
+            folder.set_aside(name, str(damage))
+        else:
+            if folder != store:
+                store.write(name, content)
+                print(f"{store}/{name}: its copy serves", file=sys.stderr)
+            return table
+    return schema.empty_table()
 
 
 def _read_part(store: Folder, name: str) -> pa.Table | None:
     """A part as a table; one that cannot be read (a disk's fault) is set aside and its trial runs again."""
-    parts = store / "parts"
+    parts = replace(store / "parts", aside=f"{store.path}/damaged")
     try:
-        return pq.read_table(pa.BufferReader(parts.read(name)))
+        return _from_parquet(parts.read(name))
     except FileNotFoundError:
         return None  # folded in by a live run since it was listed
-    except (pa.ArrowException, OSError):
-        (store / "damaged").write(name, parts.read(name))
-        parts.remove(name)
+    except Damaged as damage:
+        parts.set_aside(name, str(damage))
         return None
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import isnan
-from types import FrameType
 from typing import Any, Self
 
 from rich.console import Console
@@ -19,38 +17,36 @@ from rich.text import Text
 from scl import results
 from scl.cli import Options
 from scl.cohort import Job, World, execute, load_teacher
-from scl.config import Config
+from scl.config import Config, UserError
 from scl.looks import after_stein, differences, extended, tell_looks, tell_winners
 from scl.plan import Plan, make_plan, missing, plan_cohorts, student_jobs
 from scl.progress import Progress
 from scl.provenance import study_record
 from scl.search import ARM, Dialogue, architectures, left_to_search, with_winners
-from scl.storage import Folder, check_writable, explain, locked, open_folder
+from scl.stopping import Stop, stopping
+from scl.storage import Folder, check_writable, explain, locked, not_writable, open_folder
 from scl.study import Study
 from scl.track import Tracker, tracking
 from scl.trainer import EpochDone, Event
-
-
-@dataclass
-class Stop:
-    """Why a run should end early: a signal, or its time budget."""
-
-    budget: float | None
-    began: float = field(default_factory=time.monotonic)
-    signalled: bool = False
-
-    @property
-    def over_budget(self) -> bool:
-        return self.budget is not None and time.monotonic() - self.began > self.budget
-
-    def __call__(self) -> bool:
-        return self.signalled or self.over_budget
 
 
 def run(study: Study, options: Options) -> int:
     """Run a study; returns the exit code of the contract. Raises UserError before anything has started."""
     out = open_folder(options.out)
     store = out / study.name
+    try:
+        return _started(study, options, out, store)
+    except BrokenPipeError:
+        raise  # of stdout, and nothing of the store
+    except OSError as error:
+        print(f"error: {error.filename or store}: {explain(error)}; {AGAIN}", file=sys.stderr)
+        return 1
+
+
+AGAIN = "mend that and run the same command again, finished trials are kept"
+
+
+def _started(study: Study, options: Options, out: Folder, store: Folder) -> int:
     if options.report_only:
         results.read_study(store)
         with locked(store):
@@ -65,16 +61,25 @@ def run(study: Study, options: Options) -> int:
 
         plan = make_plan(study, options, out)
         return show_plan(plan, left_to_search(plan))
-    with locked(store), tracking(options.track, store) as tracker, stopping(options.time_budget) as stop:
+    with (
+        stopping(options.time_budget) as stop,
+        locked(store) as held,
+        tracking(options.track, store) as tracker,
+    ):
+        stop.held = held
+        store.sweep()
+        results.check_study(store)
+        known = set((store / "damaged").names())
         plan = replace(make_plan(study, options, out), tracker=tracker)
         dialogue = Dialogue(plan) if study.search else None
-        try:
-            return _run(plan, stop, dialogue)
-        except BrokenPipeError:
-            raise  # of stdout
-        except OSError as error:
-            print(f"error: {store}: {explain(error)}", file=sys.stderr)
-            return 1
+        if dialogue:
+            dialogue.on_lost = stop.halt
+        stop.gentle = True
+        code = _run(plan, stop, dialogue)
+        damaged = set((store / "damaged").names()) - known
+        if damaged:
+            print(f"{len(damaged)} damaged files are in {store}/damaged; the page says which", file=sys.stderr)
+        return code
 
 
 def _run(plan: Plan, stop: Stop, dialogue: Dialogue | None) -> int:
@@ -84,10 +89,9 @@ def _run(plan: Plan, stop: Stop, dialogue: Dialogue | None) -> int:
     to_search = dialogue.to_go if dialogue else 0
     trials, done = f"{len(plan.cells)} trials", f"{len(plan.cells) - len(todo)} done, {len(todo)} to train"
     if dialogue and plan.study.search:
-        told = (
-            f"a search of {dialogue.total} configurations, {to_search} to go; then {plan.study.search.winners} winners"
-        )
-        print(f"{plan.study.name}: {told} beside {trials} of the arms, {done}", file=sys.stderr)
+        to_try = f"a search of {dialogue.total} configurations, {to_search} to go"
+        after = f"then {plan.study.search.winners} winners beside {trials} of the arms, {done}"
+        print(f"{plan.study.name}: {to_try}; {after}", file=sys.stderr)
     else:
         print(f"{plan.study.name}: {trials}, {done}", file=sys.stderr)
     record = study_record(plan)
@@ -133,11 +137,14 @@ def _run(plan: Plan, stop: Stop, dialogue: Dialogue | None) -> int:
         dialogue.keep()
     if stein:
         record["stein"] = stein | after_stein(plan, stein)
-    teachers_done = {i: load_teacher(world.out, i, plan.teacher) for i in set(plan.teacher_ids.values())}
+    teachers_done = {i: load_teacher(world, i, plan.teacher) for i in set(plan.teacher_ids.values())}
     accuracies = {i: found[1]["metrics"]["test_acc"] for i, found in teachers_done.items() if found}
     record["teacher"]["test_acc"] = {seed: accuracies.get(i) for seed, i in record["teacher"]["ids"].items()}
     record["wall_seconds"] = round(time.time() - began, 1)
     record["ended"] = results.now().isoformat()
+    if not stop.held():
+        print(f"error: {store}: {stop.halted}; its page is not built here", file=sys.stderr)
+        return 1
     record["looks"][-1]["differences"] = differences(plan)
     results.write_study(store, record)
     results.compact(store, record)
@@ -153,8 +160,16 @@ def _run(plan: Plan, stop: Stop, dialogue: Dialogue | None) -> int:
     if stop.signalled:
         print("interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
         return 130
-    left = bool(missing(plan)) or (dialogue is not None and dialogue.to_go > 0)
-    return 3 if stop.over_budget and code != 1 and left else code
+    if stop.halted:
+        print(f"error: {store}: {stop.halted}; {AGAIN}", file=sys.stderr)
+        return 1
+    gaps = missing(plan)
+    if not stop.over_budget or not (gaps or (dialogue is not None and dialogue.to_go > 0)):
+        return code
+    names = [f"{c.arm} seed {c.seed}" for c in gaps if c.arm != ARM]
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    print(f"out of time; missing: {', '.join(names[:8])}{more}. The same command goes on", file=sys.stderr)
+    return 1 if code == 1 else 3
 
 
 def report(store: Folder) -> int:
@@ -196,22 +211,14 @@ def print_summary(table: Any, verdict: str) -> None:
 
 
 @contextmanager
-def stopping(budget: float | None) -> Iterator[Stop]:
-    """Ctrl-C and SIGTERM ask the run to stop; a second Ctrl-C ends it at once."""
-    stop = Stop(budget)
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if stop.signalled:
-            raise KeyboardInterrupt
-        stop.signalled = True
-        print("stopping: finished trials are kept", file=sys.stderr)
-
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+def halting(stop: Stop) -> Iterator[None]:
+    """A place that refuses to be written to ends the run, and no trial."""
     try:
-        yield stop
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
+        yield
+    except OSError as error:
+        if not not_writable(error):
+            raise
+        stop.halt(explain(error))
 
 
 class Executor:
@@ -229,12 +236,28 @@ class Executor:
         self.ray.close()
 
     def teachers(self, plan: Plan) -> bool:
-        """Train the teachers that are not there yet; true when all are."""
+        """Train the teachers that are not there yet; true when all are.
+
+        Studies share their teachers: where another run trains one, this one waits for it.
+        """
+        world = plan.world
         wanted = sorted(set(plan.teacher_ids.values()))
-        untrained = [i for i in wanted if load_teacher(plan.world.out, i, plan.teacher) is None]
-        if untrained:
-            self._train(plan, "teacher", [[i] for i in untrained], dict.fromkeys(untrained, "teacher"), {})
-        return all(load_teacher(plan.world.out, i, plan.teacher) is not None for i in untrained)
+
+        def untrained() -> list[str]:
+            return [i for i in wanted if load_teacher(world, i, plan.teacher) is None]
+
+        with ExitStack() as locks:
+            for identity in untrained():
+                files = world.teacher_files(identity)
+                try:
+                    locks.enter_context(locked(files, self.stop))
+                except UserError:
+                    return False  # asked to stop while waiting
+                files.sweep()
+            if left := untrained():
+                self._train(plan, "teacher", [[i] for i in left], dict.fromkeys(left, "teacher"), {})
+                return not untrained()
+        return True
 
     def students(self, plan: Plan) -> bool:
         """Train the plan's missing cells; true where there were some. The teachers are there."""
@@ -250,23 +273,27 @@ class Executor:
             return
         architectures(dialogue.search, dialogue.template, plan.bench)
         if plan.options.inline:
-            _search_inline(plan, self.stop, dialogue)
+            with self.stop.overdue_raises(), halting(self.stop):
+                _search_inline(plan, self.stop, dialogue)
         else:
             self._start_ray(plan)
             from scl.cluster import search_on_ray
 
-            search_on_ray(plan, self.stop, "search", dialogue)
+            with self.stop.overdue_raises():
+                search_on_ray(plan, self.stop, "search", dialogue)
 
     def _train(
         self, plan: Plan, title: str, chosen: list[list[str]], labels: Mapping[str, str], jobs: Mapping[str, Job]
     ) -> None:
         if plan.options.inline:
-            _inline(plan, self.stop, title, chosen, labels, jobs)
+            with self.stop.overdue_raises(), halting(self.stop):
+                _inline(plan, self.stop, title, chosen, labels, jobs)
         else:
             self._start_ray(plan)
             from scl.cluster import train_on_ray
 
-            train_on_ray(plan, self.stop, title, chosen, labels, jobs)
+            with self.stop.overdue_raises():
+                train_on_ray(plan, self.stop, title, chosen, labels, jobs)
 
     def _start_ray(self, plan: Plan) -> None:
         if not self.on_ray:

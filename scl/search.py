@@ -11,6 +11,7 @@ search that was killed goes on with all it had learnt:
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,15 +23,41 @@ import pandas as pd
 
 from scl import results
 from scl.config import SHARED_IN_COHORT, Config, UserError, requested, sha256, with_params
-from scl.optuna_storage import database, load_optuna, masked, mend
+from scl.errors import first_line
+from scl.optuna_storage import database, load_optuna, masked, mend, storage_errors
 from scl.plan import SEARCH_SEED, Bench, Plan, with_arms
 from scl.space import OBJECTIVES, Choice, Float, Range, Search, describe, point_of
+from scl.storage import explain
 from scl.study import Cell, cells
 from scl.trainer import stream_seed
 
 ARM = "search"
 JOURNAL = "optuna.journal"
 SHARED_START = 5  # configurations taken over from another study's results
+
+
+def while_stored(otherwise: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A method that talks to Optuna's storage. When the storage goes away in the midst, the search ends: what has
+    been searched is in the store, and the next run tells Optuna what it has not heard."""
+
+    def decorated(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def guarded(self: Dialogue, *arguments: Any) -> Any:
+            if self.lost_storage:
+                return otherwise
+            faults: tuple[type[Exception], ...] = (*storage_errors(self.optuna), OSError)
+            try:
+                return method(self, *arguments)
+            except faults as error:
+                self.lost_storage = True
+                where = masked(self.plan.options.storage or JOURNAL)
+                why = explain(error) if isinstance(error, OSError) else masked(first_line(error))[:300]
+                self.on_lost(f"the search's storage {where} was lost ({why}); what was searched is kept")
+                return otherwise
+
+        return guarded
+
+    return decorated
 
 
 class Dialogue:
@@ -54,6 +81,8 @@ class Dialogue:
         self.numbers: dict[str, int] = {}  # trial_id → the order of suggestion
         self.cells: dict[str, Cell] = {}
         self.asked_more: Callable[[], None] = lambda: None  # called when the search knows more cells
+        self.on_lost: Callable[[str], None] = lambda reason: None  # called when Optuna's storage is gone
+        self.lost_storage = False
         self._resume()
 
     # --- opening and going on ---------------------------------------------------------------------------------
@@ -179,6 +208,7 @@ class Dialogue:
     # --- asking -----------------------------------------------------------------------------------------------
 
     @property
+    @while_stored(0)
     def asked(self) -> int:
         """Suggestions made so far, repeated ones included."""
         states = self.optuna.trial.TrialState
@@ -197,6 +227,7 @@ class Dialogue:
         """Suggestions that are trained side by side."""
         return self.plan.options.cohort_size or self.search.batch
 
+    @while_stored([])
     def ask(self, size: int) -> list[Cell]:
         """Up to `size` configurations to train side by side: cut-off ones first. Empty when there are no more."""
         while len(self.waiting) < size and self.asked < self.total:
@@ -241,6 +272,7 @@ class Dialogue:
 
     # --- hearing ----------------------------------------------------------------------------------------------
 
+    @while_stored(False)
     def epoch(self, trial_id: str, epoch: int, val_acc: float) -> bool:
         """Hear of an epoch; true where this trial should stop there."""
         curve = self.curves.setdefault(trial_id, {})
@@ -251,6 +283,7 @@ class Dialogue:
         last = self.cells[trial_id].config.total_epochs
         return self.pruning and bool(handles) and epoch < last and bool(handles[0].should_prune())
 
+    @while_stored(None)
     def ended(self, trial_id: str, state: str) -> None:
         """Hear of an end: completed, pruned or failed. Its row is in the store by now."""
         self.states[trial_id] = state
@@ -332,7 +365,8 @@ class Dialogue:
 
     def record(self, winners: Mapping[str, Config]) -> dict[str, Any]:
         """What study.json keeps of the search."""
-        states = [t.state.name for t in self.study.get_trials(deepcopy=False) if t.state.name != "WAITING"]
+        trials = [] if self.lost_storage else self.study.get_trials(deepcopy=False)
+        states = [t.state.name for t in trials if t.state.name != "WAITING"]
         by_config = {sha256(requested(c.config)): c.trial_id for c in self.cells.values()}
         return {
             "search_space": {name: describe(range_) for name, range_ in self.search.space.items()},
@@ -345,7 +379,7 @@ class Dialogue:
                 "template": requested(self.template),
                 "pruner": self.search.pruner(self.template.total_epochs) if self.pruning else None,
                 "states": {state: states.count(state) for state in sorted(set(states))},
-                "repeated": len(states) - len(self.cells),
+                "repeated": max(0, len(states) - len(self.cells)),
                 "tried": [c.trial_id for c in self.searched_cells()],
             },
             "winners": {

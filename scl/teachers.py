@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from scl import models, trainer
-from scl.cohort import World, data_of, load_teacher, save_teacher
-from scl.config import Config, UserError, requested
+from scl.cohort import TEACHER_FILE, World, adopted_file, data_of, load_teacher, save_teacher, use_of
+from scl.config import Config, UserError
 from scl.trainer import Teacher
 
 
@@ -20,9 +20,7 @@ def adopt(world: World, weights: Mapping[str, Tensor], config: Config, identity:
 
     Its id is the hash of the file alone, so what is kept from before serves only for the same network and data.
     """
-    found = load_teacher(world.out, identity, config)
-    use = {"config": requested(config), "data": world.fingerprint}
-    if found is not None and found[1].get("use") == use:
+    if load_teacher(world, identity, config) is not None:
         return
     wanted = trainer.build_student(config, data_of(world), 0).state_dict()
     kept = fitted(weights, wanted)
@@ -37,7 +35,7 @@ def adopt(world: World, weights: Mapping[str, Tensor], config: Config, identity:
         raise UserError(
             f"--teacher {path!r}: {broken[0]} has numbers that are not finite; give a checkpoint that trained"
         )
-    accuracy = keep(world, config, kept, identity, use)
+    accuracy = keep(world, config, kept, identity, adopted=True)
     how = "" if wanted.keys() <= weights.keys() else ", tensors matched by their order and shapes, their names differ"
     print(f"teacher {path}: test accuracy {accuracy:.2%}{how}", file=sys.stderr)
 
@@ -76,16 +74,15 @@ def misfit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     return f"{name} is {tuple(weights[name].shape)}, wanted {tuple(wanted[name].shape)}"
 
 
-def keep(
-    world: World, config: Config, weights: dict[str, Tensor], identity: str, use: Mapping[str, object] | None = None
-) -> float:
-    """Store a teacher that is used as it comes; returns its test accuracy."""
+def keep(world: World, config: Config, weights: dict[str, Tensor], identity: str, adopted: bool = False) -> float:
+    """Store a teacher that is used as it comes; returns its test accuracy. adopted: from a file of the user's."""
     tensors = data_of(world)
     built = trainer.build_teacher(Teacher(config, weights, torch.empty(0)), tensors, torch.device("cpu"))
     (logits,) = trainer.evaluate([built], tensors.test, tensors)
     accuracy = (logits.argmax(1) == tensors.test.labels).double().mean().item()
-    record = {"metrics": {"test_acc": accuracy}, "use": use}
-    save_teacher(world.out / "teachers" / identity, weights, logits, record)
+    record = {"metrics": {"test_acc": accuracy}, "use": use_of(world, config) if adopted else None}
+    name = adopted_file(world, config) if adopted else TEACHER_FILE
+    save_teacher(world.teacher_files(identity), weights, logits, record, name)
     return accuracy
 
 
@@ -98,7 +95,7 @@ def start_from_pretrained(world: World, config: Config) -> World:
     tensors = data_of(world)
     jobs = dict(world.jobs)
     for identity, job in world.jobs.items():
-        if load_teacher(world.out, identity, config) is None:
+        if load_teacher(world, identity, config) is None:
             model = trainer.build_student(config, tensors, job.seed)
             weights, whole = models.pretrained(config.student, model)
             if whole:

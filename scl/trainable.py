@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,12 +12,16 @@ from ray import tune
 
 from scl.cohort import Job, World, execute
 from scl.progress import Progress
+from scl.stopping import Stop
+from scl.storage import explain, not_writable
 from scl.track import Tracker
-from scl.trainer import EpochDone
+from scl.trainer import EpochDone, Event
 
 
 def train(config: dict[str, Any], world: World, desk: Any = None) -> None:
     """Train the cohort `config["cohort"]`, a list of job ids. What ends is in the store before it is reported.
+
+    A store that refuses to be written to is reported as the reason to halt: another worker would fare no better.
 
     desk: where a search's driver leaves jobs that it did not know at the start, and which trials should stop. Tune
     lets a worker go on from a report only when the driver has dealt with it, so an answer is there when asked for.
@@ -29,26 +34,30 @@ def train(config: dict[str, Any], world: World, desk: Any = None) -> None:
         def prune(trial_id: str, epoch: int, row: Mapping[str, Any]) -> bool:
             return bool(ray.get(desk.stopped.remote(trial_id)))
 
-    for event in execute(world, cohort, prune=prune):
-        columns = world.jobs[event.trial_id].columns  # the driver's trackers want them, in a tuple: no metrics to Tune
-        if isinstance(event, EpochDone):
-            tune.report(
-                {
-                    "job": event.trial_id,
-                    "epoch": event.row["epoch"],
-                    "val_acc": event.row.get("val_acc", -1.0),
-                    "seen": (columns, event.row),
-                }
-            )
-        else:
-            tune.report(
-                {
-                    "job": event.trial_id,
-                    "state": event.metrics["state"],
-                    "error": event.metrics["error"] or "",
-                    "seen": (columns, event.metrics),
-                }
-            )
+    try:
+        for event in execute(world, cohort, prune=prune):
+            tune.report(_told(world, event))
+    except OSError as error:
+        if not not_writable(error):
+            raise
+        tune.report({"halt": f"{explain(error)} (seen by a worker on {socket.gethostname()})"})
+
+
+def _told(world: World, event: Event) -> dict[str, Any]:
+    columns = world.jobs[event.trial_id].columns  # the driver's trackers want them, in a tuple: no metrics to Tune
+    if isinstance(event, EpochDone):
+        return {
+            "job": event.trial_id,
+            "epoch": event.row["epoch"],
+            "val_acc": event.row.get("val_acc", -1.0),
+            "seen": (columns, event.row),
+        }
+    return {
+        "job": event.trial_id,
+        "state": event.metrics["state"],
+        "error": event.metrics["error"] or "",
+        "seen": (columns, event.metrics),
+    }
 
 
 class Desk:
@@ -125,15 +134,17 @@ class Draw(tune.Callback):  # type: ignore[misc]
 
 
 class Stopper(tune.Stopper):  # type: ignore[misc]
-    """Ends the whole run where `stop()` turns true."""
+    """Ends the whole run where `stop()` turns true, and makes it so where a worker says that it cannot go on."""
 
-    def __init__(self, stop: Callable[[], bool]) -> None:
+    def __init__(self, stop: Stop) -> None:
         self.stop = stop
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        if "halt" in result:
+            self.stop.halt(result["halt"])
         return self.stop()
 
     def stop_all(self) -> bool:

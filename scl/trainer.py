@@ -458,8 +458,8 @@ def train_cohort(
     for trial in trials:
         student = Student(trial, data, guide, device)
         student.resume()
-        if student.epoch == 0 and student.restarts == 0:
-            student.save()  # so that even a stop within the first epoch is counted as one
+        if not student.finished:
+            student.save()  # so that every stop is counted, even one within the first epoch or two within one
         students.append(student)
 
     seed, recipe = trials[0].seed, trials[0].config

@@ -91,20 +91,7 @@ def test_plan_is_that_of_the_script(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_run_is_the_script(tmp_path: Path) -> None:
-    flags = [
-        "--inline",
-        "--arms",
-        "kd",
-        "--seeds",
-        "1",
-        "--epochs",
-        "1",
-        "--teacher-epochs",
-        "1",
-        "--limit",
-        "60",
-        "--out",
-    ]
+    flags = ["--inline", "--arms", "kd", "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1", "--limit", "60"]
     assert scl("run", str(ROOT / "studies" / "ablation.py"), *flags, "--out", str(tmp_path)) == 0
     assert set(results.load(str(tmp_path / "ablation")).trials["state"]) == {"completed"}
 

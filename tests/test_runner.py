@@ -203,7 +203,7 @@ def test_a_live_run_holds_its_folder(tmp_path: Path) -> None:
         cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        while not (tmp_path / "ablation" / ".holder").exists() and process.poll() is None:
+        while not (tmp_path / "ablation" / "study.json").exists() and process.poll() is None:
             time.sleep(0.01)
         second = ablation(tmp_path, "--inline", "--seeds", "1")
         assert second.returncode == 2

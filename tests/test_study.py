@@ -111,7 +111,7 @@ def test_equal_arms_and_unknown_arms_are_refused() -> None:
         )
     with pytest.raises(UserError, match=r"unknown arm 'kdd'.*valid: baseline, kd"):
         study().resolve("digits", ["kdd"], {}, {})
-    with pytest.raises(UserError, match="arm 'x': unknown field"):
+    with pytest.raises(UserError, match="arm 'x': Config: unknown field"):
         study(arms={"baseline": {}, "x": {"lrr": 1}}).resolve("digits", None, {}, {})
 
 
