@@ -45,19 +45,21 @@ def ray_session(options: Options) -> Iterator[None]:
 
     handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if options.address is None:
-        ray.init(
-            address="local",
-            num_cpus=max(len(os.sched_getaffinity(0)), options.cpus_per_trial),
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            **quiet,
-        )
-    else:
-        package = str(Path(__file__).parent)
-        ray.init(address=options.address, runtime_env={"py_modules": [package]}, **quiet)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)  # Ray's own would end the driver on SIGTERM before it has put anything away
+    try:
+        if options.address is None:
+            ray.init(
+                address="local",
+                num_cpus=max(len(os.sched_getaffinity(0)), options.cpus_per_trial),
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                **quiet,
+            )
+        else:
+            package = str(Path(__file__).parent)
+            ray.init(address=options.address, runtime_env={"py_modules": [package]}, **quiet)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)  # Ray's own would end the driver on SIGTERM before it has put anything away
     for module in users_modules():
         ray.cloudpickle.register_pickle_by_value(module)
     try:
