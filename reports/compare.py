@@ -9,9 +9,9 @@ split and recipe.
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from scl import results
+from scl.cli import guarded, write_out
 from scl.config import UserError
 from scl.report import between
 
@@ -21,19 +21,16 @@ def main() -> None:
     parser.add_argument("studies", nargs="+", metavar="STORE", help="folder or URI of a study's results, two or more")
     parser.add_argument("--out", default="compare.html", metavar="FILE", help="the page (default: compare.html)")
     options = parser.parse_args()
-    try:
-        if len(options.studies) < 2:
-            raise UserError("name two studies or more, as in: compare.py results/ablation other/ablation")
-        studies = {name: results.load(path) for name, path in zip(names(options.studies), options.studies, strict=True)}
-        page = between.render(studies)
-        try:
-            Path(options.out).write_text(page, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"--out {options.out}: {error.strerror}") from None
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    print(f"page: {options.out}", file=sys.stderr)
+    sys.exit(guarded(lambda: compare(options.studies, options.out)))
+
+
+def compare(paths: list[str], out: str) -> int:
+    if len(paths) < 2:
+        raise UserError("name two studies or more, as in: compare.py results/ablation other/ablation")
+    page = between.render({name: results.load(path) for name, path in zip(names(paths), paths, strict=True)})
+    write_out(out, page)
+    print(f"page: {out}", file=sys.stderr)
+    return 0
 
 
 def names(paths: list[str]) -> list[str]:

@@ -6,18 +6,30 @@ Each figure in scl/report/figures/ is two functions: facts in, numbers out; numb
 yours to change in between. `report.plotly_figure(figure)` is the same for a notebook, as a Plotly figure.
 """
 
+import argparse
 import sys
-from pathlib import Path
 
 from scl import report, results
+from scl.cli import guarded, write_out
 from scl.report.figures import compare
 from scl.report.panels import curves
 
-study = results.load(sys.argv[1])
-facts = report.gather(study)
-lines = compare.seed_lines(facts)
-figure = compare.draw_seed_lines(lines)
-table = report.frame_table(lines.accuracy.T)
-plot = report.Plot("seeds", "A line a seed; arms by falling mean.", [figure], table)
-mine = report.Panel("mine", "Do seeds agree on the order?", report.verdict(study), [plot])
-Path(sys.argv[2]).write_text(report.page("my page", [mine, curves(facts)]), encoding="utf-8")
+
+def own_page(place: str, out: str) -> int:
+    study = results.load(place)
+    facts = report.gather(study)
+    lines = compare.seed_lines(facts)
+    figure = compare.draw_seed_lines(lines)
+    table = report.frame_table(lines.accuracy.T)
+    plot = report.Plot("seeds", "A line a seed; arms by falling mean.", [figure], table)
+    mine = report.Panel("mine", "Do seeds agree on the order?", report.verdict(study), [plot])
+    write_out(out, report.page("my page", [mine, curves(facts)]))
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", metavar="STORE", help="folder or URI of a study's results")
+    parser.add_argument("out", metavar="FILE", help="the page to write")
+    options = parser.parse_args()
+    sys.exit(guarded(lambda: own_page(options.study, options.out)))

@@ -6,10 +6,9 @@ uv run reports/table.py results/ablation --format csv --out table.csv
 
 import argparse
 import sys
-from pathlib import Path
 
 from scl import report, results
-from scl.config import UserError
+from scl.cli import guarded, write_out
 from scl.report import export
 
 FORMATS = {"latex": export.latex, "markdown": export.markdown, "csv": export.comma_separated}
@@ -21,18 +20,16 @@ def main() -> None:
     parser.add_argument("--format", choices=list(FORMATS), default="latex", help="default: latex")
     parser.add_argument("--out", metavar="FILE", help="write here (default: the terminal)")
     options = parser.parse_args()
-    try:
-        text = FORMATS[options.format](report.gather(results.load(options.study)))
-        if options.out:
-            try:
-                Path(options.out).write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise UserError(f"--out {options.out}: {error.strerror}") from None
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    if not options.out:
+    sys.exit(guarded(lambda: table(options.study, options.format, options.out)))
+
+
+def table(place: str, form: str, out: str | None) -> int:
+    text = FORMATS[form](report.gather(results.load(place)))
+    if out:
+        write_out(out, text)
+    else:
         print(text, end="")
+    return 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 import sys
 import textwrap
@@ -13,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from scl.config import HUBS, MODEL_NAMES, MODELS, PRECISIONS, TIMM, TORCHVISION, UserError, unknown
-from scl.recipes import RECIPES
+from scl.config import HUBS, MODEL_NAMES, MODELS, PRECISIONS, TIMM, TORCHVISION, Config, UserError, unknown
+from scl.recipes import RECIPES, at_length
 from scl.study import Study
 
 TRACKERS = ("tensorboard", "mlflow", "wandb")
@@ -83,7 +84,7 @@ class Options:
         return None if self.teacher is None or self.teacher.startswith(HUBS) else self.teacher
 
     def student_changes(self) -> dict[str, Any]:
-        changes: dict[str, Any] = dict(RECIPES[self.recipe].fields) if self.recipe else {}
+        changes = at_length(RECIPES[self.recipe], self.epochs) if self.recipe else {}
         named = {
             "student": self.student,
             "width": self.width,
@@ -96,8 +97,8 @@ class Options:
         return changes | _plain_width(self.student) | {k: v for k, v in named.items() if v is not None}
 
     def teacher_changes(self) -> dict[str, Any]:
-        recipe = dict(RECIPES[self.recipe].fields) if self.recipe else {}
-        recipe.pop("epochs", None)  # as many as the students, unless --teacher-epochs says otherwise
+        # As many epochs as the students, unless --teacher-epochs says otherwise.
+        recipe = at_length(RECIPES[self.recipe], self.teacher_epochs or self.epochs) if self.recipe else {}
         recipe.pop("tap", None)  # where maps are taken is the students' affair: it changes no teacher
         hub = self.teacher if self.teacher and self.teacher_file is None else None
         named = {
@@ -199,6 +200,13 @@ def _assignments(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+def _teacher_epochs(study: Study) -> str:
+    """The default of --teacher-epochs, in words."""
+    own = "the students'" if study.teacher.epochs == Config.epochs else str(study.teacher.epochs)
+    on = {name: s.teacher["epochs"] for name, s in study.settings.items() if "epochs" in s.teacher}
+    return ", ".join([own, *(f"on {name} {epochs}" for name, epochs in on.items())]) + "; a recipe's: the students'"
+
+
 def parser(study: Study) -> argparse.ArgumentParser:
     asked_for = f" Only when asked for: {', '.join(study.asked_for)}." if study.asked_for else ""
     arms = f"Arms: {', '.join(a for a in study.arms if a not in study.asked_for)}.{asked_for}"
@@ -210,6 +218,12 @@ def parser(study: Study) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_flags(p, study)
+    return p
+
+
+def add_flags(p: argparse.ArgumentParser, study: Study) -> None:
+    """The flags of a study, in groups; their help knows its defaults."""
     g = p.add_argument_group("what to study")
     g.add_argument(
         "--arms",
@@ -296,7 +310,10 @@ def parser(study: Study) -> argparse.ArgumentParser:
     )
     g.add_argument("--epochs", type=_whole(1), metavar="N", help="epochs of the students")
     g.add_argument(
-        "--teacher-epochs", type=_whole(1), metavar="N", help="epochs of the teacher (default: the students')"
+        "--teacher-epochs",
+        type=_whole(1),
+        metavar="N",
+        help=f"epochs of the teacher (default: {_teacher_epochs(study)})",
     )
     g.add_argument("--batch-size", type=_whole(2), metavar="N", help="images a step")
     g.add_argument("--lr", type=_number(0), metavar="F", help="peak learning rate of the students")
@@ -350,7 +367,6 @@ def parser(study: Study) -> argparse.ArgumentParser:
         help="say what would run, what is done, what it would cost; train nothing",
     )
     g.add_argument("--report-only", action="store_true", help="rebuild the page from the store; train nothing")
-    return p
 
 
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -375,13 +391,27 @@ def main(study: Study) -> None:
 def guarded(work: Callable[[], int]) -> int:
     """Exit code of `work`; a user's mistake becomes one message on stderr and code 2."""
     try:
-        return work()
+        code = work()
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Nobody reads on, as in `| head`. Python's own flush at the end must not find that out once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)
         return 130
+
+
+def write_out(out: str, text: str) -> None:
+    """Write a text to the file of a flag --out; raises UserError where that cannot be."""
+    try:
+        Path(out).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{out}: {error.strerror}; name a file that can be written") from None
 
 
 def check_interval(arms: Sequence[str], between: tuple[str, ...] | None, interval: float | None, search: bool) -> None:
@@ -399,6 +429,25 @@ def check_interval(arms: Sequence[str], between: tuple[str, ...] | None, interva
         raise UserError(f"--between: {wrong[0]}")
 
 
+def moved_milestones(options: Options) -> str:
+    """What is said where a recipe is run at another length than its own."""
+    assert options.recipe is not None
+    recipe = RECIPES[options.recipe]
+    if "milestones" not in recipe.fields:
+        return ""
+    moved = {
+        who: changes["milestones"]
+        for who, changes in (("students", options.student_changes()), ("teacher", options.teacher_changes()))
+        if changes["epochs"] != recipe.fields["epochs"]
+    }
+    each = "; ".join(f"{who} {', '.join(map(str, at))}" for who, at in moved.items())
+    return (
+        f"recipe {options.recipe} is of {recipe.fields['epochs']} epochs: milestones in proportion, {each}"
+        if each
+        else ""
+    )
+
+
 def _run(study: Study, options: Options) -> int:
     if options.fix and study.search is not None:
         study = replace(study, search=study.search.without(options.fix))
@@ -406,6 +455,8 @@ def _run(study: Study, options: Options) -> int:
     arms, _ = study.resolve(
         options.data, options.arms, options.student_changes(), options.teacher_changes(), options.published
     )
+    if options.recipe and (told := moved_milestones(options)):
+        print(told, file=sys.stderr)
     check_interval(list(arms), options.between, options.interval, study.search is not None)
     if options.interval is not None:
         options = replace(options, seeds=max(PILOT_SEEDS, options.seeds or study.seeds))

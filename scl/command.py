@@ -2,11 +2,12 @@
 
     scl results                      every study in results/
     scl show ablation/scl/0          one trial: what it was, what it reached
-    scl plan studies/ablation.py     what a study would run, and its cost
-    scl export results/ablation scl/0 --format onnx
+    scl run studies/ablation.py      a study: the same as python studies/ablation.py
+    scl plan studies/ablation.py     what it would run, and its cost
+    scl export ablation/scl/0 --format onnx
     scl report results/ablation      build the page anew
 
-Nothing here trains. `--help` and a mistyped command are answered without importing torch.
+`--help` and a mistyped command are answered without importing torch.
 """
 
 from __future__ import annotations
@@ -16,23 +17,30 @@ import json
 import runpy
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any
 
-from scl.cli import guarded
+from scl.cli import add_flags, guarded
 from scl.errors import UserError, unknown
+from scl.space import Search
+from scl.study import Study
 
 FORMATS = ("safetensors", "onnx", "torchscript")
 INPUTS = ("pixels", "normalised")
 SHELLS = ("bash", "zsh", "tcsh")
+STUDIES = {
+    "run": "run a study: the same as its script",
+    "plan": "what a study would run, what is done already and what the rest would cost; trains nothing",
+}
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(for_completion: bool = False) -> argparse.ArgumentParser:
+    """The command line. for_completion: with the flags of studies, which studies read themselves otherwise."""
     p = argparse.ArgumentParser(
         prog="scl",
-        description="Look at the results of studies. A study itself is a script: python studies/ablation.py --help",
+        description="Run studies and look at their results. What a study takes: python studies/ablation.py --help",
         epilog='Completion of these commands in your shell: eval "$(scl completion bash)", or zsh.',
         allow_abbrev=False,
     )
@@ -44,11 +52,16 @@ def parser() -> argparse.ArgumentParser:
     c = command("results", "every study in a folder of results: what is done, what it says, where its page is")
     c.add_argument("place", nargs="?", default="results", metavar="DIR", help="as given to --out (default: results)")
     c = command("show", "one trial: its configuration and what it reached")
-    c.add_argument("trial", metavar="TRIAL", help="STUDY/ARM/SEED, as in ablation/scl/0, or the beginning of an id")
-    c.add_argument("--results", default="results", metavar="DIR", help="as given to --out (default: results)")
-    c = command("plan", "what a study would run, what is done already and what the rest would cost; trains nothing")
-    c.add_argument("script", metavar="STUDY.py", help="a study's script; its own flags may follow")
-    c.add_argument("flags", nargs=argparse.REMAINDER, metavar="FLAGS", help="flags of the study, as in --seeds 5")
+    trial_arguments(c)
+    for name, summary in STUDIES.items():
+        c = command(name, summary)
+        c.add_argument("script", metavar="STUDY.py", help="a study's script; its own flags may follow")
+        if for_completion:
+            add_flags(c, Study(name="any", question="", arms={"baseline": {}}, search=Search({})))
+        else:
+            c.add_argument(
+                "flags", nargs=argparse.REMAINDER, metavar="FLAGS", help="flags of the study, as in --seeds 5"
+            )
     export_arguments(command("export", "write a student as a file: safetensors, ONNX or TorchScript"))
     c = command("report", "build a study's page anew from its store")
     c.add_argument("place", metavar="RESULTS", help="a study's folder, as in results/ablation")
@@ -57,9 +70,22 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def trial_arguments(parser: argparse.ArgumentParser) -> None:
+    """How every command takes a trial: [RESULTS] TRIAL."""
+    parser.add_argument(
+        "results",
+        nargs="?",
+        default="results",
+        metavar="RESULTS",
+        help="what was given to --out, or one study's folder in it (default: results)",
+    )
+    parser.add_argument(
+        "trial", metavar="TRIAL", help="STUDY/ARM/SEED, as in ablation/scl/0; ARM/SEED; or the beginning of an id"
+    )
+
+
 def export_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("results", metavar="RESULTS", help="a study's folder, as in results/ablation")
-    parser.add_argument("trial", metavar="TRIAL", help="ARM/SEED, as in scl/0, or the beginning of a trial's id")
+    trial_arguments(parser)
     parser.add_argument("--format", default="safetensors", metavar="NAME", help=f"one of {', '.join(FORMATS)}")
     parser.add_argument("--out", metavar="FILE", help="the file to write (default: STUDY-ARM-seedN, here)")
     parser.add_argument(
@@ -75,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work = {
         "results": lambda: show_results(given.place),
         "show": lambda: show_trial(given.results, given.trial),
-        "plan": lambda: plan(given.script, given.flags),
+        "run": lambda: run(given.script, given.flags),
+        "plan": lambda: run(given.script, [*given.flags, "--plan"]),
         "export": lambda: _export(given),
         "report": lambda: report(given.place),
         "completion": lambda: completion(given.shell),
@@ -89,34 +116,18 @@ def _export(given: argparse.Namespace) -> int:
     return export(given.results, given.trial, given.format, given.out, given.input)
 
 
-def studies(place: str) -> dict[str, Any]:
-    """The stores in a folder of results by name; the folder may be one store itself. Raises UserError for none."""
-    from pyarrow import fs
-
-    from scl.storage import open_folder
-
-    folder = open_folder(place)
-    if folder.exists("study.json"):
-        return {folder.path.rpartition("/")[2]: folder}
-    infos = folder.filesystem.get_file_info(fs.FileSelector(folder.path, allow_not_found=True))
-    names = sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
-    found = {name: folder / name for name in names if (folder / name).exists("study.json")}
-    if not found:
-        raise UserError(f"no results in {folder}; run a study first, or name the folder that was its --out")
-    return found
-
-
 def show_results(place: str) -> int:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from scl import results
+    from scl.lookup import stores
 
     console = Console()
     table = Table("study", "data", "done", "failed", "missing", "best arm", "test acc, %")
     pages = []
-    for name, store in studies(place).items():
+    for name, store in stores(place).items():
         read = results.read(store)
         states = read.cells()["state"]
         rows = read.planned()
@@ -144,6 +155,8 @@ def show_trial(place: str, trial: str) -> int:
     from rich.table import Table
     from rich.text import Text
 
+    from scl.lookup import find
+
     name, store, row = find(place, trial)
     console = Console()
     console.print(Text(f"{name}: {row['arm']}, seed {row['seed']}, {row['state']}", style="bold"))
@@ -166,43 +179,16 @@ def show_trial(place: str, trial: str) -> int:
     return 0
 
 
-def find(place: str, trial: str) -> tuple[str, Any, Mapping[str, Any]]:
-    """A trial by STUDY/ARM/SEED, or in any study by ARM/SEED or the beginning of its id; UserError where not one."""
-    from scl import results
-    from scl.export import find_trial
-
-    stores = studies(place)
-    named, _, rest = trial.partition("/")
-    asked = {named: stores[named]} if named in stores and rest else stores
-    found, reasons = [], []
-    for name, store in asked.items():
-        for text in dict.fromkeys((rest, trial) if name == named and rest else (trial,)):
-            try:
-                found.append((name, store, find_trial(results.read(store), text)))
-                break
-            except UserError as error:
-                reasons.append(str(error))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(f"{name}/{row['arm']}/{row['seed']}" for name, _, row in found)
-        raise UserError(f"trial {trial!r} is in several studies; say which: {names}")
-    if len(asked) == 1:
-        raise UserError(reasons[0])
-    raise UserError(
-        f"unknown trial {trial!r}; give STUDY/ARM/SEED or the beginning of an id; studies: {', '.join(asked)}"
-    )
-
-
 def missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and isnan(value))
 
 
-def plan(script: str, flags: list[str]) -> int:
+def run(script: str, flags: list[str]) -> int:
+    """A study's script in this process, as `python STUDY.py FLAGS` runs it."""
     path = Path(script)
     if not path.is_file():
         raise UserError(f"{script!r}: no such file; name a study's script, as in studies/ablation.py")
-    before, sys.argv = sys.argv, [script, *flags, "--plan"]
+    before, sys.argv = sys.argv, [script, *flags]
     sys.path.insert(0, str(path.resolve().parent))  # as Python does for a script
     try:
         runpy.run_path(script, run_name="__main__")
@@ -229,7 +215,7 @@ def completion(shell: str) -> int:
         raise UserError(unknown("shell", shell, SHELLS))
     import shtab
 
-    print(shtab.complete(parser(), shell=shell))
+    print(shtab.complete(parser(for_completion=True), shell=shell))
     return 0
 
 

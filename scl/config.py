@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scl.errors import UserError, unknown
+from scl.errors import UserError, names_checked, unknown
 from scl.terms import LOSSES, SAME_CHANNELS, Term, checked_terms, requested_options, requested_term
 
 __all__ = [
@@ -65,6 +65,7 @@ TAPS = ("relu", "bn", "block")
 SHARED_IN_COHORT = ("batch_size", "augment", "precision", "tap", "teacher_layers")
 
 
+@names_checked
 @dataclass(frozen=True)
 class Config:
     """One resolved configuration: everything but the seed, the data and the teacher that moves numbers.
@@ -222,10 +223,6 @@ class Config:
 
     def replace(self, **changes: Any) -> Config:
         """A copy with some fields changed; raises UserError for a field that does not exist."""
-        names = [f.name for f in dataclasses.fields(self)]
-        wrong = [unknown("field", name, names) for name in changes if name not in names]
-        if wrong:
-            raise UserError("; ".join(wrong))
         return dataclasses.replace(self, **changes)
 
     @property

@@ -66,7 +66,8 @@ def can_show(plan: Plan) -> str:
     """The smallest effect that this many seeds can show: in sds, and in points where earlier results give the sd."""
     arms, seeds = len(plan.arms) + (plan.study.search.winners if plan.study.search else 0), len(plan.seeds)
     if arms < 2 or seeds < 2:
-        return "values and differences, no interval: that needs a second seed and a second arm"
+        lacking = ["a second seed"] * (seeds < 2) + ["a second arm"] * (arms < 2)
+        return f"values and differences, no interval: that needs {' and '.join(lacking)}"
     effect = stats.smallest_effect(arms, seeds)
     text = f"differences of {effect:.2f} sd of a paired difference, with 80 % power at {seeds} seeds"
     rows = results.read_trials(plan.world.store)

@@ -23,10 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scl import checkpoint, results
+from scl import checkpoint
 from scl.command import FORMATS, INPUTS, export_arguments
 from scl.config import Config
 from scl.errors import UserError, first_line, unknown
+from scl.lookup import find
 from scl.models import build_model
 from scl.storage import open_folder
 
@@ -70,8 +71,9 @@ def load_student(place: str, trial: str | None = None, normalise: bool = True) -
     """A trained student, its weights checked against the checksum that was stored with them.
 
     Args:
-        place: a store (`results/ablation`, `s3://…`), with `trial`; or a .safetensors file of a student, without.
-        trial: ARM/SEED, as in `scl/0`, or a trial's id or the beginning of it.
+        place: a folder of results or of one study (`results`, `s3://bucket/results/ablation`), with `trial`; or a
+            .safetensors file of a student, without.
+        trial: STUDY/ARM/SEED, ARM/SEED, as in `scl/0`, or a trial's id or the beginning of it.
         normalise: take pixels in [0, 1]; see `Student`.
 
     Raises:
@@ -82,37 +84,13 @@ def load_student(place: str, trial: str | None = None, normalise: bool = True) -
         if not path.is_file():
             raise UserError(f"{place!r}: no such file; of a folder of results name a trial too, as in ARM/SEED")
         return _student(path.read_bytes(), str(path), normalise)
-    store = open_folder(place)
-    row = find_trial(results.read(store), trial)
+    _, store, row = find(place, trial)
     if row["state"] != "completed":
         raise UserError(f"trial {trial} is {row['state']}, so no student of it was kept; choose a completed one")
     files = store / "checkpoints" / row["trial_id"]
     if not files.exists("student.safetensors"):
         raise UserError(f"{files}/student.safetensors is not there; was the folder copied without its checkpoints?")
     return _student(files.read("student.safetensors"), f"{files}/student.safetensors", normalise)
-
-
-def find_trial(read: results.Results, trial: str) -> Mapping[str, Any]:
-    """The row of a trial by ARM/SEED of the present plan, by its id, or by the beginning of its id.
-
-    Raises:
-        UserError: none, or several.
-    """
-    planned = read.planned()
-    arm, _, seed = trial.rpartition("/")
-    if arm and seed.isdigit():
-        rows = planned[(planned["arm"] == arm) & (planned["seed"] == int(seed))]
-        if len(rows):
-            return dict(rows.iloc[-1])
-    rows = read.trials[read.trials["trial_id"].str.startswith(trial)] if trial else read.trials[:0]
-    if len(rows) == 1:
-        return dict(rows.iloc[0])
-    if len(rows) > 1:
-        raise UserError(f"trial {trial!r}: {len(rows)} ids begin so; give more of it, or ARM/SEED")
-    if not len(read.trials):
-        raise UserError(f"trial {trial!r}: no trial of this study has ended yet; run it first")
-    names = [f"{arm}/{seed}" for arm, seed in zip(planned["arm"], planned["seed"], strict=True)]
-    raise UserError(f"{unknown('trial', trial, names)}; or the beginning of a trial's id")
 
 
 def _student(content: bytes, where: str, normalise: bool) -> Student:

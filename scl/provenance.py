@@ -93,14 +93,16 @@ def _version(package: str) -> str | None:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the checkout that the study script lies in, and whether files differ from it."""
+    """Commit of the checkout that the study script lies in, and whether code differs from it: a tracked file that was
+    changed, or a Python file that git does not know."""
     where = Path(sys.argv[0]).resolve().parent
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=where, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+        changed = git("status", "--porcelain", "-uno") or git("ls-files", "--others", "--exclude-standard", ":/*.py")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -25,6 +25,15 @@ class Recipe:
     arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
+def at_length(recipe: Recipe, epochs: int | None) -> dict[str, Any]:
+    """The recipe's fields for so many epochs (None: its own), its milestones in proportion."""
+    fields = dict(recipe.fields)
+    if epochs is None or epochs == fields["epochs"]:
+        return fields
+    moved = (max(1, round(m * epochs / fields["epochs"])) for m in fields.get("milestones", ()))
+    return fields | {"epochs": epochs} | ({"milestones": tuple(dict.fromkeys(moved))} if "milestones" in fields else {})
+
+
 def _beside_ce(name: str, term: Term | float, **changes: Any) -> dict[str, Any]:
     return {"losses": {name: term}, **changes}
 

@@ -36,6 +36,8 @@ def run(study: Study, options: Options) -> int:
     store = out / study.name
     try:
         return _started(study, options, out, store)
+    except BrokenPipeError:
+        raise  # of stdout, and nothing of the store
     except OSError as error:
         print(f"error: {error.filename or store}: {explain(error)}; {AGAIN}", file=sys.stderr)
         return 1
@@ -85,12 +87,13 @@ def _run(plan: Plan, stop: Stop, dialogue: Dialogue | None) -> int:
     store = world.store
     todo = missing(plan)
     to_search = dialogue.to_go if dialogue else 0
-    if dialogue:
-        print(f"{plan.study.name}: {to_search} of {dialogue.total} trials to search", file=sys.stderr)
-    print(
-        f"{plan.study.name}: {len(plan.cells)} trials, {len(plan.cells) - len(todo)} done, {len(todo)} to train",
-        file=sys.stderr,
-    )
+    trials, done = f"{len(plan.cells)} trials", f"{len(plan.cells) - len(todo)} done, {len(todo)} to train"
+    if dialogue and plan.study.search:
+        to_try = f"a search of {dialogue.total} configurations, {to_search} to go"
+        after = f"then {plan.study.search.winners} winners beside {trials} of the arms, {done}"
+        print(f"{plan.study.name}: {to_try}; {after}", file=sys.stderr)
+    else:
+        print(f"{plan.study.name}: {trials}, {done}", file=sys.stderr)
     record = study_record(plan)
     started = record["started"]
     results.write_study(store, record)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scl.config import Config, UserError, params, unknown, with_params
+from scl.errors import names_checked
 
 OBJECTIVES = {"val_acc": "maximize", "val_loss": "minimize", "macs": "minimize", "params": "minimize"}
 
 
+@names_checked
 @dataclass(frozen=True)
 class Float:
     """A number between low and high, both included; log: uniform in its logarithm."""
@@ -21,6 +23,7 @@ class Float:
     log: bool = False
 
 
+@names_checked
 @dataclass(frozen=True)
 class Int:
     """A whole number between low and high, both included, in steps; log: uniform in its logarithm."""
@@ -31,6 +34,7 @@ class Int:
     step: int = 1
 
 
+@names_checked
 @dataclass(frozen=True)
 class Choice:
     """One of some values."""
@@ -41,6 +45,7 @@ class Choice:
 Range = Float | Int | Choice
 
 
+@names_checked
 @dataclass(frozen=True)
 class Search:
     """A search over one arm's parameters.

@@ -20,9 +20,11 @@ from scl.config import (
     with_params,
 )
 from scl.designs import Design, as_design
+from scl.errors import names_checked
 from scl.space import Search
 
 
+@names_checked
 @dataclass(frozen=True)
 class Setting:
     """What a data set changes: fields of the students' base configuration and of the teacher's.
@@ -35,6 +37,7 @@ class Setting:
     without: Collection[str] = ()
 
 
+@names_checked
 @dataclass(frozen=True)
 class Study:
     """A question and the trials that answer it.
@@ -94,24 +97,29 @@ class Study:
                 raise UserError("; ".join(wrong))
         base = self.base_on(data, student)
         absent = {*self.asked_for, *self.settings.get(data, Setting()).without}
-        arms, wrong = {}, []
+        arms: dict[str, Config] = {}
+        mistakes: dict[str, list[str]] = defaultdict(list)  # a mistake → the arms that make it
         for name, changes in {**self.arms, **{k: v for k, v in (published or {}).items() if k in self.arms}}.items():
             if name == self.baseline or (name in only if only is not None else name not in absent):
                 try:
                     arms[name] = with_params(base, changes)
                 except UserError as error:
-                    wrong.append(f"arm {name!r}: {error}")
+                    mistakes[str(error)].append(name)
                     continue
                 if arms[name].pretrained:
-                    wrong.append(f"arm {name!r}: pretrained is for teachers; students start from the seed's weights")
-        if wrong:
-            raise UserError("\n".join(wrong))
+                    mistakes["pretrained is for teachers; students start from the seed's weights"].append(name)
+                if mistake := unreached_milestones(arms[name]):
+                    mistakes[mistake].append(name)
+        if mistakes:
+            raise UserError("\n".join(f"{_arms(names)}: {mistake}" for mistake, names in mistakes.items()))
         self.refuse_twins({name: sha256(effective(config)) for name, config in arms.items()})
         if self.search is not None:
             self.search.check(self.searched(base))
         # Only a teacher whose epochs nobody has chosen trains for the students'.
         chosen = {} if self.teacher.epochs != Config.epochs else {"epochs": base.epochs}
         guide = self.teacher.replace(**{**chosen, **self.settings.get(data, Setting()).teacher, **teacher})
+        if mistake := unreached_milestones(guide):
+            raise UserError(f"the teacher: {mistake}")
         return arms, guide
 
     @property
@@ -144,6 +152,23 @@ class Study:
             apart = [f for f in one if f in two and one[f] != two[f]]
             factor = f"; factor {apart[0]!r} changes nothing between them" if len(apart) == 1 else ""
             raise UserError(f"arms {twin!r} and {arm!r} are one configuration{factor}; change or remove one")
+
+
+def unreached_milestones(config: Config) -> str:
+    """What is wrong with a schedule whose milestones lie beyond its epochs; empty where nothing is."""
+    late = [m for m in config.milestones if m > config.epochs] if config.schedule == "multistep" else []
+    if not late:
+        return ""
+    return (
+        f"milestones {', '.join(map(str, late))} lie after the last of {config.epochs} epochs, so lr never "
+        "decays there; give more epochs, or milestones before the last"
+    )
+
+
+def _arms(names: Sequence[str], most: int = 6) -> str:
+    """Arms as the beginning of a sentence."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"arm{'s' * (len(names) > 1)} {', '.join(map(repr, names[:most]))}{more}"
 
 
 def effective(config: Config) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from scl.errors import UserError, unknown
+from scl.errors import UserError, names_checked, unknown
 from scl.own import identity
 
 # Every transfer loss by name, with its options and their defaults.
@@ -41,6 +41,7 @@ STAGES = ("train", "pretrain")
 FEEDS = ("maps", "pairs", "embedding", "logits")
 
 
+@names_checked
 @dataclass(frozen=True)
 class Term:
     """One weighted transfer loss of an objective.

@@ -11,6 +11,8 @@ import pytest
 
 from scl import command, results
 
+ROOT = Path(__file__).parents[1]
+
 
 def scl(*arguments: str) -> int:
     return command.main(arguments)
@@ -30,12 +32,14 @@ def test_show_finds_a_trial_by_name_or_id(small: Path, capsys: pytest.CaptureFix
     planned = results.load(str(small)).planned().set_index(["arm", "seed"])
     identity = planned.loc[("a/branch", 1), "trial_id"]
     for name in ("small/a/branch/1", "a/branch/1", identity[:12]):
-        assert scl("show", name, "--results", str(small.parent)) == 0
+        assert scl("show", str(small.parent), name) == 0
         out = capsys.readouterr().out
         assert identity in out.replace("\n", "").replace(" ", "")
         assert f"{planned.loc[('a/branch', 1), 'test_acc']:.4f}" in out
         assert "scl export" in out
-    assert scl("show", "small/a/branch/9", "--results", str(small.parent)) == 2
+    assert scl("show", str(small), "small/a/branch/1") == 0
+    capsys.readouterr()
+    assert scl("show", str(small.parent), "small/a/branch/9") == 2
     assert "valid: baseline/0" in capsys.readouterr().err
 
 
@@ -44,9 +48,9 @@ def test_a_trial_that_two_studies_have_is_asked_about(
 ) -> None:
     for name in ("one", "two"):
         shutil.copytree(small, tmp_path / name)
-    assert scl("show", "scl/0", "--results", str(tmp_path)) == 2
+    assert scl("show", str(tmp_path), "scl/0") == 2
     assert "say which: one/scl/0, two/scl/0" in capsys.readouterr().err
-    assert scl("show", "two/scl/0", "--results", str(tmp_path)) == 0
+    assert scl("show", str(tmp_path), "two/scl/0") == 0
     assert capsys.readouterr().out.startswith("two: scl, seed 0, completed")
 
 
@@ -86,9 +90,26 @@ def test_plan_is_that_of_the_script(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert scl("plan", str(tmp_path / "empty.py")) == 2
 
 
+def test_run_is_the_script(tmp_path: Path) -> None:
+    flags = ["--inline", "--arms", "kd", "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1", "--limit", "60"]
+    assert scl("run", str(ROOT / "studies" / "ablation.py"), *flags, "--out", str(tmp_path)) == 0
+    assert set(results.load(str(tmp_path / "ablation")).trials["state"]) == {"completed"}
+
+
+def test_a_reader_that_leaves_is_no_error_of_ours() -> None:
+    command = f"{sys.executable} -m scl --help | true; exit ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in run.stderr
+    plan = f"{sys.executable} {ROOT / 'studies' / 'ablation.py'} --plan --inline | true; exit ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", plan], capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stderr) == (141, "")
+
+
 def test_export_is_a_command_too(small: Path, tmp_path: Path) -> None:
     assert scl("export", str(small), "scl/0", "--out", str(tmp_path / "s.safetensors")) == 0
     assert (tmp_path / "s.safetensors").exists()
+    assert scl("export", str(small.parent), "small/scl/0", "--out", str(tmp_path / "t.safetensors")) == 0
+    assert (tmp_path / "t.safetensors").exists()
 
 
 @pytest.mark.parametrize("shell", command.SHELLS)
@@ -106,6 +127,9 @@ def test_bash_completes(capsys: pytest.CaptureFixture[str]) -> None:
     ask = 'COMP_WORDS=(scl re); COMP_CWORD=1; _shtab_scl; echo "${COMPREPLY[@]}"'
     run = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, timeout=30)
     assert {"results", "report"} <= set(run.stdout.split()), run.stderr
+    ask = 'COMP_WORDS=(scl run studies/ablation.py --teacher-); COMP_CWORD=3; _shtab_scl; echo "${COMPREPLY[@]}"'
+    run = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, timeout=30)
+    assert {"--teacher-model", "--teacher-epochs"} <= set(run.stdout.split()), run.stderr
 
 
 @pytest.mark.parametrize("no_color", [True, False])
@@ -122,7 +146,7 @@ def test_no_color_is_heard(
     read = results.load(str(small))
     read.trials.loc[0, ["state", "error"]] = ["failed", "it broke"]
     monkeypatch.setattr(results, "read", lambda store: read)
-    assert scl("show", read.trials["trial_id"][0], "--results", str(small)) == 0
+    assert scl("show", str(small), read.trials["trial_id"][0]) == 0
     assert ("\x1b[31m" in capsys.readouterr().out) == (not no_color)
     assert runner.Console().no_color == no_color
 

@@ -11,6 +11,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from conftest import write_images
 from PIL import Image
 
 from scl import cli, command, results
+from scl.space import Search
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -81,6 +83,34 @@ def test_python_of_the_page_runs(page: str, small: Path, tmp_path: Path, monkeyp
         runpy.run_path(str(file), init_globals={"images": torch.rand(2, 1, 12, 12)})
 
 
+def test_the_search_of_the_how_to_page_runs(tmp_path: Path) -> None:
+    (text,) = [text for kind, text in blocks(DOCS / "how-to.md") if kind == "python" and "Search(" in text]
+    script = tmp_path / "tuned.py"
+    script.write_text(f"{text}\nfrom scl.cli import main\n\nmain(tuned)\n")
+    small = [
+        "--inline",
+        "--trials",
+        "2",
+        "--seeds",
+        "1",
+        "--epochs",
+        "1",
+        "--teacher-epochs",
+        "1",
+        "--limit",
+        "60",
+        "--fix",
+        "lr=0.05",
+        "--out",
+    ]
+    run = subprocess.run([sys.executable, str(script), *flags], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    trials = results.load(str(tmp_path / "tuned")).trials
+    assert (trials["arm"] == "search").sum() == 2
+    assert {"winner-1", "winner-2", "kd", "baseline"} <= set(trials["arm"])
+    assert "a search of 2 configurations, 2 to go; then 2 winners beside 2 trials of the arms" in run.stderr
+
+
 def test_the_readme_s_three_lines_for_data_and_for_a_student(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,13 +133,14 @@ def test_flags_that_pages_name_exist() -> None:
     """Commands that are not run: their flags are at least real ones."""
     from conftest import SMALL
 
-    known = {flag for action in cli.parser(SMALL)._actions for flag in action.option_strings}
+    searching = replace(SMALL, search=Search({}))
+    known = {flag for action in cli.parser(searching)._actions for flag in action.option_strings}
     wrong = []
     for page in [*DOCS.glob("*.md"), ROOT / "README.md"]:
         for kind, text in blocks(page):
             if kind in ("sh", "console", ""):
                 for line in text.replace("\\\n", " ").splitlines():
-                    if re.search(r"(studies/\w+|my_study)\.py", line):
+                    if re.search(r"(studies/\w+|my_study|tuned)\.py", line):
                         flags = re.findall(r"(?<=\s)--[a-z-]+", line.partition("#")[0].partition(".py")[2])
                         wrong += [f"{page.name}: {flag}" for flag in flags if flag not in known]
     assert not wrong

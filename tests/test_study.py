@@ -6,13 +6,17 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scl.config import LOSSES, MODELS, Config, Term, UserError, canonical_json, params, requested
+from scl.designs import grid
 from scl.objective import FEEDS
-from scl.recipes import RECIPES
+from scl.recipes import RECIPES, at_length
+from scl.space import Float, Search
 from scl.study import Setting, Study, cells, cohorts, makespan, teacher_id
 
 ARMS = {"baseline": Config(), "kd": Config(ce=0.1, losses={"kd": 0.9}), "at": Config(losses={"at": 10})}
@@ -107,7 +111,7 @@ def test_equal_arms_and_unknown_arms_are_refused() -> None:
         )
     with pytest.raises(UserError, match=r"unknown arm 'kdd'.*valid: baseline, kd"):
         study().resolve("digits", ["kdd"], {}, {})
-    with pytest.raises(UserError, match="arm 'x': unknown field"):
+    with pytest.raises(UserError, match="arm 'x': Config: unknown field"):
         study(arms={"baseline": {}, "x": {"lrr": 1}}).resolve("digits", None, {}, {})
 
 
@@ -258,3 +262,110 @@ def test_a_teacher_trains_for_its_own_epochs_else_for_the_students() -> None:
     ):
         study = Study(name="s", question="?", arms={"baseline": {}}, base=base, teacher=teacher)
         assert study.resolve("digits", None, {}, flags)[1].epochs == epochs
+
+
+# --- what users write by hand ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: Config(self_tought=3), "did you mean 'self_taught'"),
+        (lambda: Term(1.0, layer=(1,)), "did you mean 'layers'"),
+        (lambda: Term(), "'weight' must be given"),
+        (lambda: Study(name="x", question="?", arm={}), "did you mean 'arms'"),
+        (lambda: Setting(studnet={}), "did you mean 'student'"),
+        (lambda: Search({}, trial=3), "did you mean 'trials'"),
+        (lambda: Float(0.0), "'high' must be given"),
+    ],
+)
+def test_a_misspelt_or_absent_field_is_a_users_error(build: Callable[[], object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        build()
+
+
+def test_a_study_file_with_a_misspelt_field_ends_with_code_2(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("from scl.config import Config\nConfig(self_tought=3)\n")
+    code = f"import scl.cli, runpy; runpy.run_path({str(file)!r})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: Config: unknown field 'self_tought'")
+
+
+def test_a_mistake_of_every_arm_is_told_once() -> None:
+    study = Study(name="x", question="?", arms={"baseline": {}} | grid({"lrr": [1.0, 2.0], "width": [1.0, 2.0]}))
+    with pytest.raises(UserError) as error:
+        study.resolve("digits", None, {}, {})
+    assert str(error.value).count("unknown field 'lrr'") == 1
+    assert "'lrr=1/width=1', 'lrr=1/width=2'" in str(error.value)
+
+
+def test_milestones_that_are_never_reached_are_refused() -> None:
+    late = {"schedule": "multistep", "milestones": (10, 40), "epochs": 30}
+    with pytest.raises(UserError, match="'late': milestones 40 lie after the last of 30 epochs"):
+        Study(name="x", question="?", arms={"baseline": {}, "late": late}).resolve("digits", None, {}, {})
+    with pytest.raises(UserError, match="the teacher: milestones 40"):
+        Study(name="x", question="?", arms={"baseline": {}}, teacher=Config(**late)).resolve("digits", None, {}, {})
+
+
+def test_a_recipe_of_another_length_keeps_its_shape() -> None:
+    crd = RECIPES["crd"]
+    assert at_length(crd, None) == at_length(crd, 240) == crd.fields
+    assert at_length(crd, 60) == {**crd.fields, "epochs": 60, "milestones": (38, 45, 52)}
+    assert at_length(crd, 1)["milestones"] == (1,)
+    assert at_length(RECIPES["short"], 5) == {**RECIPES["short"].fields, "epochs": 5}
+
+
+@pytest.mark.parametrize(
+    ("flags", "epochs", "said"),
+    [
+        ((), (240, 240), ""),
+        (("--epochs", "60"), (60, 60), "students 38, 45, 52; teacher 38, 45, 52"),
+        (("--epochs", "60", "--teacher-epochs", "24"), (60, 24), "students 38, 45, 52; teacher 15, 18, 21"),
+    ],
+)
+def test_a_recipe_is_for_the_teacher_too(flags: tuple[str, ...], epochs: tuple[int, int], said: str) -> None:
+    """Also where the study sets the teacher's epochs for a data set; and milestones that move are said."""
+    from scl.cli import Options, moved_milestones, parser
+
+    setting = Setting(teacher={"epochs": 40, "width": 0.25})
+    study = Study(name="x", question="?", arms={"baseline": {}}, settings={"digits": setting})
+    options = Options(**vars(parser(study).parse_args(["--recipe", "crd", *flags])))
+    arms, guide = study.resolve("digits", None, options.student_changes(), options.teacher_changes())
+    assert (arms["baseline"].epochs, guide.epochs) == epochs
+    assert guide.milestones == at_length(RECIPES["crd"], guide.epochs)["milestones"]
+    assert guide.width == 0.25
+    assert moved_milestones(options).rpartition("in proportion, ")[2] == said
+
+
+def test_code_that_git_does_not_know_is_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scl.provenance import git_state
+
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    def dirty() -> bool:
+        state = git_state()
+        assert state is not None
+        return bool(state["dirty"])
+
+    study = tmp_path / "studies" / "mine.py"
+    study.parent.mkdir()
+    monkeypatch.setattr(sys, "argv", [str(study)])
+    git("init")
+    (tmp_path / ".gitignore").write_text("results/\n")
+    git("add", ".")
+    git("commit", "-m", "a")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "x.py").write_text("")
+    (tmp_path / "notes.txt").write_text("")
+    assert not dirty()
+    study.write_text("x = 1\n")
+    assert dirty()
+    git("add", ".")
+    git("commit", "-m", "b")
+    assert not dirty()
+    study.write_text("x = 2\n")
+    assert dirty()
