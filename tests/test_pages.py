@@ -87,22 +87,8 @@ def test_the_search_of_the_how_to_page_runs(tmp_path: Path) -> None:
     (text,) = [text for kind, text in blocks(DOCS / "how-to.md") if kind == "python" and "Search(" in text]
     script = tmp_path / "tuned.py"
     script.write_text(f"{text}\nfrom scl.cli import main\n\nmain(tuned)\n")
-    small = [
-        "--inline",
-        "--trials",
-        "2",
-        "--seeds",
-        "1",
-        "--epochs",
-        "1",
-        "--teacher-epochs",
-        "1",
-        "--limit",
-        "60",
-        "--fix",
-        "lr=0.05",
-        "--out",
-    ]
+    flags = ["--inline", "--trials", "2", "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1", "--limit", "60"]
+    flags += ["--fix", "lr=0.05", "--out", str(tmp_path)]
     run = subprocess.run([sys.executable, str(script), *flags], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     trials = results.load(str(tmp_path / "tuned")).trials
