@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
@@ -39,6 +40,8 @@ KINDS = ("worker", "node", "driver")
 ENVIRONMENT = {
     **os.environ,
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),  # nobody else on this machine may join
     # A node that is gone is told from one that is slow by this many missed answers, half a second apart.
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_failure_threshold": "4",

@@ -49,20 +49,22 @@ def ray_session(options: Options) -> Iterator[None]:
 
     handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if options.address is None:
-        ray.init(
-            address="local",
-            num_cpus=max(len(os.sched_getaffinity(0)), options.cpus_per_trial),
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            **quiet,
-        )
-    else:
-        # The code travels with the job: the package, what a node lacks of small things, and by value the study's file.
-        sent = nodes.to_send(nodes.survey(options.address))
-        ray.init(address=options.address, runtime_env={"py_modules": sent, "env_vars": dict(QUIET)}, **quiet)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)  # Ray's own would end the driver on SIGTERM before it has put anything away
+    try:
+        if options.address is None:
+            ray.init(
+                address="local",
+                num_cpus=max(len(os.sched_getaffinity(0)), options.cpus_per_trial),
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                **quiet,
+            )
+        else:
+            # The code travels with the job: the package, what a node lacks of small things, the study's file by value.
+            sent = nodes.to_send(nodes.survey(options.address))
+            ray.init(address=options.address, runtime_env={"py_modules": sent, "env_vars": dict(QUIET)}, **quiet)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)  # Ray's own would end the driver on SIGTERM before it has put anything away
     for module in users_modules():
         ray.cloudpickle.register_pickle_by_value(module)
     try:

@@ -28,7 +28,7 @@ from scl.errors import UserError
 NEEDED = {"torch": 2, "torchvision": 0, "numpy": 1, "pandas": 0, "pyarrow": 0}
 # Small, and on no cluster by itself: sent along where a node lacks it.
 SENT = "safetensors"
-PATIENCE = 30.0  # seconds, for a cluster that wakes up
+PATIENCE = 90.0  # seconds, for a cluster that wakes up
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from scl.plan import Plan, make_plan, missing, plan_cohorts, student_jobs
 from scl.progress import Progress
 from scl.provenance import study_record
 from scl.search import ARM, Dialogue, architectures, left_to_search, with_winners
-from scl.stopping import Stop, stopping
+from scl.stopping import GRACE_ON_RAY, Stop, stopping
 from scl.storage import Folder, check_writable, explain, locked, not_writable, open_folder
 from scl.study import Study
 from scl.track import Tracker, tracking
@@ -276,11 +276,12 @@ class Executor:
             with self.stop.overdue_raises(), halting(self.stop):
                 _search_inline(plan, self.stop, dialogue)
         else:
-            self._start_ray(plan)
             from scl.cluster import search_on_ray
 
-            with self.stop.overdue_raises():
-                search_on_ray(plan, self.stop, "search", dialogue)
+            with self.stop.overdue_raises(GRACE_ON_RAY):
+                self._start_ray(plan)
+                if not self.stop():
+                    search_on_ray(plan, self.stop, "search", dialogue)
 
     def _train(
         self, plan: Plan, title: str, chosen: list[list[str]], labels: Mapping[str, str], jobs: Mapping[str, Job]
@@ -289,17 +290,23 @@ class Executor:
             with self.stop.overdue_raises(), halting(self.stop):
                 _inline(plan, self.stop, title, chosen, labels, jobs)
         else:
-            self._start_ray(plan)
             from scl.cluster import train_on_ray
 
-            with self.stop.overdue_raises():
-                train_on_ray(plan, self.stop, title, chosen, labels, jobs)
+            with self.stop.overdue_raises(GRACE_ON_RAY):
+                self._start_ray(plan)
+                if not self.stop():
+                    train_on_ray(plan, self.stop, title, chosen, labels, jobs)
 
     def _start_ray(self, plan: Plan) -> None:
         if not self.on_ray:
             from scl.cluster import ray_session
 
-            self.ray.enter_context(ray_session(plan.options))
+            try:
+                self.ray.enter_context(ray_session(plan.options))
+            except SystemExit:  # while it starts, Ray answers SIGTERM itself
+                self.stop.ask()
+                self.stop.overdue = True
+                raise
             self.on_ray = True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
@@ -10,7 +11,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
-GRACE_SECONDS = 5.0  # from the wish to stop to where training is left in the midst; a checkpoint has the epoch before
+# From the wish to stop to where training is left in the midst; a checkpoint has the epoch before.
+GRACE_SECONDS = 5.0
+GRACE_ON_RAY = 10.0  # Tune itself waits no longer than 5 s for its workers, and Ray's code is better not left
 SAME_SECONDS = 1.0  # a terminal and a launcher both pass a Ctrl-C on: signals so near each other are one
 
 
@@ -23,7 +26,8 @@ class Stop:
     asked_at: float | None = None
     halted: str | None = None
     held: Callable[[], bool] = lambda: True  # whether the store is still this run's own
-    training: bool = False
+    grace: float = math.inf  # while training: how long the wish to stop may go unmet
+    overdue: bool = False
     gentle: bool = False  # from the first training to the end: a signal is a wish. Before, there is nothing to keep.
 
     @property
@@ -46,14 +50,26 @@ class Stop:
             print(f"stopping: {reason}", file=sys.stderr)
 
     @contextmanager
-    def overdue_raises(self) -> Iterator[None]:
-        """Around training: where a wish to stop is not met in time, training is left in the midst."""
-        self.training = True
+    def overdue_raises(self, grace: float = GRACE_SECONDS) -> Iterator[None]:
+        """Around training: where a wish to stop is not met within `grace` seconds, training is left in the midst."""
+        self.grace = grace
         try:
-            with suppress(_Overdue):
-                yield
+            yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            if not self.overdue:  # compiled code turns what is raised in it into errors of its own
+                raise
         finally:
-            self.training = False
+            self.grace = math.inf
+
+    def ask(self) -> None:
+        """Wish to stop, as a signal does."""
+        if self.asked_at is None:
+            self.asked_at = time.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
+            with suppress(OSError):  # the terminal may be gone
+                print("stopping: finished trials are kept", file=sys.stderr)
 
 
 class _Overdue(BaseException):
@@ -66,17 +82,14 @@ def stopping(budget: float | None) -> Iterator[Stop]:
     stop = Stop(budget)
 
     def ask(number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if not stop.gentle or (stop.asked_at is not None and now - stop.asked_at > SAME_SECONDS):
+        again = stop.asked_at is not None and time.monotonic() - stop.asked_at > SAME_SECONDS
+        if again or not stop.gentle:
             raise KeyboardInterrupt
-        if stop.asked_at is None:
-            stop.asked_at = now
-            signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS, 1.0)
-            with suppress(OSError):  # the terminal may be gone
-                print("stopping: finished trials are kept", file=sys.stderr)
+        stop.ask()
 
     def overdue(number: int, frame: FrameType | None) -> None:
-        if stop.training:
+        if stop.asked_at is not None and time.monotonic() - stop.asked_at > stop.grace:
+            stop.overdue = True
             raise _Overdue
 
     handlers = {signal.SIGINT: ask, signal.SIGTERM: ask, signal.SIGALRM: overdue}
