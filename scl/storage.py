@@ -137,8 +137,9 @@ def check_writable(folder: Folder) -> None:
         folder.write(name, bytes(65536))
         folder.remove(name)
     except OSError as error:
-        way_out = "make space in it" if no_room(error) else "name a folder you can write to"
-        raise UserError(f"--out {folder} cannot be written: {explain(error)}; {way_out}") from error
+        raise UserError(
+            f"--out {folder} cannot be written: {explain(error)}, or name a folder you can write to"
+        ) from error
 
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -157,9 +158,9 @@ def not_writable(error: BaseException) -> bool:
 def explain(error: OSError) -> str:
     """What an OSError means to the person whose run it stopped."""
     if no_room(error):
-        return "the disk is full"
+        return "the disk is full, so make space on it"
     if error.errno == errno.EROFS:
-        return "it is mounted read-only"
+        return "it is mounted read-only, so make it writable"
     return error.strerror or str(error)
 
 
