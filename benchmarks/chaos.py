@@ -44,7 +44,7 @@ ENVIRONMENT = {
     "RAY_AUTH_TOKEN": secrets.token_hex(32),  # nobody else on this machine may join
     # A node that is gone is told from one that is slow by this many missed answers, half a second apart.
     "RAY_health_check_period_ms": "500",
-    "RAY_health_check_failure_threshold": "4",
+    "RAY_health_check_failure_threshold": "10",
     "RAY_health_check_initial_delay_ms": "1000",
 }
 
@@ -67,6 +67,7 @@ class Cluster:
         self._wait(lambda: socket.socket().connect_ex(("127.0.0.1", self.port)) == 0)
         time.sleep(3)  # it answers before its raylet is there
         self.nodes = [self._node() for _ in range(nodes)]
+        self.since = [time.monotonic()] * nodes
         time.sleep(4)
 
     @property
@@ -105,11 +106,19 @@ class Cluster:
         """The raylet first, as a machine that loses its power; then what it leaves; and another node comes."""
         node = self.nodes[which]
         below = descendants(node.pid)
-        for pid in sorted(below, key=lambda p: "raylet" not in read(f"/proc/{p}/cmdline").split("\0")[0]):
+        for pid in sorted(below, key=lambda p: not is_raylet(p)):
             kill(pid)
         kill(node.pid)
         node.wait()
         self.nodes[which] = self._node()
+        self.since[which] = time.monotonic()
+
+    def replace_lost(self) -> int:
+        """Another node for each that Ray has given up by itself, as it does on a machine that is too busy."""
+        lost = [i for i, node in enumerate(self.nodes) if time.monotonic() - self.since[i] > 20 and not raylets(node)]
+        for i in lost:
+            self.kill_node(i)
+        return len(lost)
 
     def stop(self) -> None:
         for process in [*self.nodes, self.head]:
@@ -124,6 +133,14 @@ def read(path: str) -> str:
         return Path(path).read_text()
     except OSError:
         return ""
+
+
+def is_raylet(pid: int) -> bool:
+    return read(f"/proc/{pid}/cmdline").partition("\0")[0].endswith("/raylet")
+
+
+def raylets(node: subprocess.Popen[bytes]) -> list[int]:
+    return [pid for pid in descendants(node.pid) if is_raylet(pid)]
 
 
 def kill(pid: int) -> None:
@@ -175,6 +192,8 @@ def disturbed(out: Path, given: argparse.Namespace) -> tuple[Counter[str], list[
                 started = time.monotonic()
                 first = None
             time.sleep(0.1 if first is None else dice.uniform(*given.every))
+            if lost := cluster.replace_lost():
+                print(f"{time.monotonic() - began:6.1f} s  {lost} nodes given up by Ray itself", flush=True)
             if first is None:
                 if cluster.workers() and changed_since(epochs, started):
                     first = time.monotonic() - started
@@ -192,7 +211,7 @@ def disturbed(out: Path, given: argparse.Namespace) -> tuple[Counter[str], list[
                 driver = None
                 continue
             if peace:
-                driver.wait(timeout=given.bound)
+                time.sleep(1)
                 continue
             kind = dice.choice(KINDS)
             if kind == "worker":

@@ -43,7 +43,7 @@ def run(study: Study, options: Options) -> int:
         return 1
 
 
-AGAIN = "mend that and run the same command again, finished trials are kept"
+AGAIN = "then run the same command again, finished trials are kept"
 
 
 def _started(study: Study, options: Options, out: Folder, store: Folder) -> int:

@@ -137,8 +137,9 @@ def check_writable(folder: Folder) -> None:
         folder.write(name, bytes(65536))
         folder.remove(name)
     except OSError as error:
-        way_out = "make space in it" if no_room(error) else "name a folder you can write to"
-        raise UserError(f"--out {folder} cannot be written: {explain(error)}; {way_out}") from error
+        raise UserError(
+            f"--out {folder} cannot be written: {explain(error)}, or name a folder you can write to"
+        ) from error
 
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -157,9 +158,9 @@ def not_writable(error: BaseException) -> bool:
 def explain(error: OSError) -> str:
     """What an OSError means to the person whose run it stopped."""
     if no_room(error):
-        return "the disk is full"
+        return "the disk is full, so make space on it"
     if error.errno == errno.EROFS:
-        return "it is mounted read-only"
+        return "it is mounted read-only, so make it writable"
     return error.strerror or str(error)
 
 
@@ -172,7 +173,7 @@ def locked(folder: Folder, stop: Callable[[], bool] | None = None) -> Iterator[C
     """Hold the folder for one live run; yields what tells whether it is still held.
 
     On a disk a file lock, which the system drops with its process. An object store has no locks: there a lease,
-    renewed by a thread, that runs out by itself within a minute when its holder dies.
+    renewed by a thread, that runs out by itself a minute after its holder died.
 
     Args:
         stop: wait for the folder while another holds it, until this turns true; without, do not wait.
@@ -232,7 +233,7 @@ def _lease(folder: Folder, holder: dict[str, object]) -> Iterator[Callable[[], b
         folder.write(".holder", json.dumps(holder).encode())
 
     other = _holder(folder)
-    if other and _age(folder) < LEASE_SECONDS:
+    if other and not _dead_here(other) and _age(folder) < LEASE_SECONDS:
         raise _HeldByAnother(_held(folder, other))
     claim()
     time.sleep(SETTLE_SECONDS)
@@ -259,6 +260,19 @@ def _lease(folder: Folder, holder: dict[str, object]) -> Iterator[Callable[[], b
         with suppress(OSError):
             if not lost.is_set():
                 folder.remove(".holder")
+
+
+def _dead_here(other: dict[str, object]) -> bool:
+    """Whether the holder was a process of this host that is no more: then nobody need wait for its lease to run out."""
+    if other.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(int(str(other["pid"])), 0)
+    except (ProcessLookupError, ValueError, KeyError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _age(folder: Folder) -> float:

@@ -10,6 +10,7 @@ from scl.report.panels.glossary import GLOSSARY
 from scl.report.theme import plain, shorten
 from scl.report.words import DASH, bare, plural
 
+MOST_OF_A_TRACE = 2000  # characters
 MOST_ROWS = 200  # that stand in the page as HTML; the others are built when asked for
 
 
@@ -65,7 +66,7 @@ def _rows(facts: Facts) -> list[Row]:
     cells = cells.iloc[cells["state"].map(order).fillna(4).argsort(kind="stable")]
     rows = []
     for r in cells.to_dict("records"):
-        reason = "" if pd.isna(r["error"]) else shorten(plain(r["error"]), 400)
+        reason = "" if pd.isna(r["error"]) else shorten(plain(r["error"]), MOST_OF_A_TRACE)
         arm = arm_cell(r["arm"] if pd.isna(r.get("number")) else f"{r['arm']} {r['number']:.0f}")
         numbers = [
             Cell(DASH) if pd.isna(r["epochs"]) else Cell(f"{r['epochs']:.0f}", int(r["epochs"])),

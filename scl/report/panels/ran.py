@@ -36,6 +36,8 @@ def ran(facts: Facts) -> Panel:
         names = [f"{name_of(arm)} seed {seed}" for arm, seed in zip(gaps["arm"], gaps["seed"], strict=True)]
         more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
         blocks.append(Note(f"Missing: {', '.join(names[:8])}{more}. The same command runs them."))
+    if facts.results.damaged:
+        blocks.append(Note(_damaged(facts.results.damaged)))
     if study.get("arms"):
         blocks.append(_settings(study["arms"]))
     if "limit" in (study.get("data") or {}) and study["data"]["limit"]:
@@ -43,6 +45,16 @@ def ran(facts: Facts) -> Panel:
     note = str((study.get("data") or {}).get("note") or "")
     answer = ", ".join(parts) + "." + (f" {plain(note)}" if note else "")
     return Panel("ran", "What ran?", answer, blocks)
+
+
+def _damaged(names: tuple[str, ...]) -> str:
+    """Files that were not as they had been written, and what became of their trials."""
+    shown = ", ".join(map(plain, names[:8])) + (f" and {len(names) - 8:,} more" if len(names) > 8 else "")
+    return (
+        f"{plural(len(names), 'file')} of this study did not match the checksum and went to the folder damaged: "
+        f"{shown}. A trial whose checkpoint it was went on from the one before, one whose result it was trained again, "
+        "and of tables the copy serves: no number of this page comes from a damaged file."
+    )
 
 
 def _teacher(facts: Facts) -> str:
