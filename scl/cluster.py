@@ -44,6 +44,10 @@ def ray_session(options: Options) -> Iterator[None]:
     # Set before Ray is imported: a driver under `uv run` would start each worker through uv, in a copy of the folder.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ |= QUIET
+    if options.address is None:
+        # Ray takes 127.0.0.1 for a mistake on Linux and listens on all addresses instead, unless told that there will
+        # be no cluster: what it does by itself on the systems that the name speaks of.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 

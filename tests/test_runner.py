@@ -7,10 +7,8 @@ import json
 import os
 import pickle
 import runpy
-import signal
 import subprocess
 import sys
-import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
