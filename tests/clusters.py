@@ -38,6 +38,14 @@ class Cluster:
         self.processes[which].wait()
 
 
+def started(log: Path, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while "Ray runtime started" not in log.read_text():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise TimeoutError(f"a node did not start: {log.read_text()[-2000:]}")
+        time.sleep(0.2)
+
+
 @contextmanager
 def cluster(
     *options: str,
@@ -79,13 +87,7 @@ def cluster(
     made = Cluster(f"127.0.0.1:{port}", f"ray://127.0.0.1:{client_port}")
     try:
         made.processes.append(start(head, "head"))
-        for wanted in (port, client_port):
-            for _ in range(120):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", wanted)) == 0:
-                        break
-                time.sleep(0.5)
-        time.sleep(3)  # it answers before its raylet is there
+        started(folder / "head.log", made.processes[0])
         for number in range(workers):
             join = [*python, *common, f"--address={made.address}", f"--node-ip-address=127.0.0.{number + 2}"]
             command = [*join, "--num-cpus=1"]
@@ -93,7 +95,7 @@ def cluster(
                 hide = 'mount -t tmpfs none "$0" && exec "$@"'
                 command = ["unshare", "-m", "sh", "-c", hide, str(hidden), *command]
             made.processes.append(start(command, f"worker-{number}"))
-        time.sleep(5 if workers else 0)
+            started(folder / f"worker-{number}.log", made.processes[-1])
         yield made
     finally:
         for process in reversed(made.processes):
