@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -131,6 +132,10 @@ class Draw(tune.Callback):  # type: ignore[misc]
         elif "job" in result:
             self.tracker.epoch(*result["seen"])
             self.progress.epoch(result["job"], result["epoch"], result["val_acc"])
+
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        print("a worker was lost; what it trained goes on elsewhere from its last checkpoints", file=sys.stderr)
 
 
 class Stopper(tune.Stopper):  # type: ignore[misc]
