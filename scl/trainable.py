@@ -133,7 +133,6 @@ class Draw(tune.Callback):  # type: ignore[misc]
             self.tracker.epoch(*result["seen"])
             self.progress.epoch(result["job"], result["epoch"], result["val_acc"])
 
-
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         print("a worker was lost; what it trained goes on elsewhere from its last checkpoints", file=sys.stderr)
 
