@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -51,6 +52,7 @@ def ray_session(options: Options) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it prints a trace for each worker that is lost
     handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
@@ -170,7 +172,9 @@ def _fit(
     from scl import relay, trainable
 
     def tell(result: dict[str, Any]) -> None:
-        if "state" in result:
+        if "said" in result:
+            print(result["said"], file=sys.stderr)
+        elif "state" in result:
             plan.tracker.ended(*result["seen"])
             progress.ended(result["job"], result["state"], result["error"])
         else:

@@ -12,7 +12,9 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable
+import pickle
+import types
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,6 +168,34 @@ _TORCHVISION = {
 }
 
 
+class _ArraysAlone(pickle.Unpickler):
+    """Reads arrays, numbers and text out of a pickle, and refuses whatever else it would call."""
+
+    VALID = frozenset(
+        [("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")]
+        + [(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")]
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.VALID:
+            raise pickle.UnpicklingError(f"it wants to call {module}.{name}, which no data set does")
+        return super().find_class(module, name)
+
+
+@contextlib.contextmanager
+def _no_foreign_pickles() -> Iterator[None]:
+    """While torchvision reads CIFAR, which comes as pickles: it looks at a file's checksum and then opens the file
+    again, and between the two whoever may write to the cache could put another in its place."""
+    from torchvision.datasets import cifar
+
+    careful = types.SimpleNamespace(load=lambda file, encoding: _ArraysAlone(file, encoding=encoding).load())
+    before, cifar.pickle = cifar.pickle, careful
+    try:
+        yield
+    finally:
+        cifar.pickle = before
+
+
 def _from_torchvision(name: str, cache: Path) -> Dataset:
     import torchvision
 
@@ -174,7 +204,11 @@ def _from_torchvision(name: str, cache: Path) -> Dataset:
     place = cache / "torchvision"
     try:
         # It draws progress bars, and a failure may be of any type: network, disk, archive, checksum.
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            _no_foreign_pickles(),
+        ):
             place.mkdir(parents=True, exist_ok=True)
             train, test = (reader(root=str(place), train=part, download=True) for part in (True, False))
     except Exception as error:

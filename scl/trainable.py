@@ -86,8 +86,9 @@ REPORTED = ("job", "epoch", "val_acc", "state", "error", "seen")  # Tune adds co
 class Driver:
     """What Tune's part of a run asks of the driver: plain calls, or letters where the driver is outside the cluster.
 
-    tell: a report of a worker. stop: whether to end. halt: end, for this reason. The others are a search's: ask for a
-    batch of so many suggestions; tell an epoch, and hear whether to stop that trial; an end; a cohort that is lost.
+    tell: a report of a worker, or `said`: a line for people. stop: whether to end. halt: end, for this reason. The
+    others are a search's: ask for a batch of so many suggestions; tell an epoch, and hear whether to stop that trial;
+    an end; a cohort that is lost.
     """
 
     tell: Callable[[dict[str, Any]], None]
@@ -200,9 +201,10 @@ class Draw(tune.Callback):  # type: ignore[misc]
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         if "job" in result:
-            self.driver.tell(
-                {k: result[k] for k in ("job", "epoch", "val_acc", "state", "error", "seen") if k in result}
-            )
+            self.driver.tell({name: result[name] for name in REPORTED if name in result})
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self.driver.tell({"said": "a worker was lost; what it trained goes on elsewhere from its last checkpoints"})
 
 
 class Stopper(tune.Stopper):  # type: ignore[misc]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
 import resource
 import shutil
 import warnings
@@ -132,6 +133,35 @@ def test_digits_are_all_there_scaled_and_split(cache: Path) -> None:
 def test_digits_are_the_same_for_ever(cache: Path) -> None:
     """Pinned: another fingerprint gives every digits trial another id."""
     assert load("digits", cache).fingerprint == "fb59a8da8f80da9855343f532e1f145b4f9a443c578aeb737043b76bfb3e4c2d"
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.system, ("touch executed",))
+
+
+def test_cifar_s_pickles_hold_arrays_and_nothing_that_runs(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path
+) -> None:
+    """Files of the real layout; torchvision's own checks are off, as if the file had changed after them."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("download", "_check_integrity"):
+        monkeypatch.setattr(torchvision.datasets.CIFAR100, name, lambda self: True)
+    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda path, md5: True)
+    place = cache / "torchvision" / "cifar-100-python"
+    place.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 3072), dtype=np.uint8)
+    part = {"data": pixels, "fine_labels": [i % 100 for i in range(200)], "filenames": ["a.png"] * 200}
+    for name, content in (
+        ("train", part),
+        ("test", part),
+        ("meta", {"fine_label_names": [f"c{i}" for i in range(100)]}),
+    ):
+        (place / name).write_bytes(pickle.dumps(content, protocol=2))
+    assert (load("cifar100", cache).train_images.reshape(200, -1) == pixels).all()
+    (place / "test").write_bytes(pickle.dumps({**part, "more": Evil()}, protocol=2))
+    refuses("it wants to call .*system", "cifar100", cache)
+    assert not (tmp_path / "executed").exists()
 
 
 class FakeCifar:
