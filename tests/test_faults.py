@@ -179,7 +179,12 @@ def test_a_killed_node_and_then_the_head(script: Path, calm: Path, tmp_path: Pat
     out = tmp_path / "out"
     with cluster(2) as here:
         run = Run(script, out, "--address", here.address, sleeps=0.05)
-        run.until_epoch(2)
+
+        def second_epoch() -> bool:
+            here.replace_lost()  # on a machine that is too busy, Ray gives nodes up by itself
+            return bool(list(run.store.glob("checkpoints/*/epoch-00002*")))
+
+        run.until(second_epoch, seconds=240)
         here.kill_node(0)
         run.ends(0)
         same(calm, out)
@@ -283,7 +288,7 @@ def test_names_of_arms_reach_neither_paths_nor_html(failed: Path) -> None:
 
 @contextmanager
 def small_disk(place: Path, size: str) -> Iterator[Path]:
-    place.mkdir()
+    place.mkdir(parents=True)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"a file system of its own cannot be mounted here: {mounted.stderr.decode().strip()}")
@@ -295,31 +300,38 @@ def small_disk(place: Path, size: str) -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", [["--inline"], []], ids=["inline", "ray"])
-@pytest.mark.parametrize("fault", ["full", "read-only"])
-def test_a_disk_that_is_full_or_turns_read_only(
-    where: list[str], fault: str, script: Path, calm: Path, tmp_path: Path
-) -> None:
+def test_a_disk_that_is_full(where: list[str], script: Path, calm: Path, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "64m") as disk:
         run = Run(script, disk / "out", *where, sleeps=0.05)
         run.until_epoch(2)
-        mend = ["mount", "-o", "remount,rw", str(disk)]
-        if fault == "full":
-            ballast = disk / "ballast"
-            subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=64k"], capture_output=True)
-            mend = ["rm", str(ballast)]
-        else:
-            # Lazily: files are open for writing at any moment.
-            while subprocess.run(["mount", "-o", "remount,ro", str(disk)], capture_output=True).returncode:
-                time.sleep(0.01)
+        subprocess.run(["dd", "if=/dev/zero", f"of={disk}/ballast", "bs=64k"], capture_output=True)
         said = run.ends(1, seconds=120)
-        assert {"full": "the disk is full, so make space", "read-only": "read-only"}[fault] in said
+        assert "the disk is full, so make space" in said
         assert "run the same command again" in said
-        assert "cannot be written" in finish(script, disk / "out", code=2)  # nothing was mended
-        subprocess.run(mend, check=True)
+        assert "cannot be written" in finish(script, disk / "out", code=2)
+        (disk / "ballast").unlink()
         assert list(disk.rglob("*.partial")) == []
         Run(script, disk / "out", *where).ends(0)
         same(calm, disk / "out")
         assert rows(disk / "out")["error"].isna().all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", [["--inline"], []], ids=["inline", "ray"])
+def test_a_place_that_turns_read_only(where: list[str], script: Path, calm: Path, tmp_path: Path) -> None:
+    """The checkpoints' part of it: what holds an open lock cannot be made read-only."""
+    out = tmp_path / "out"
+    with small_disk(out / "faulty" / "checkpoints", "64m") as disk:
+        run = Run(script, out, *where, sleeps=0.1)
+        run.until_epoch(2)
+        while subprocess.run(["mount", "-o", "remount,ro", str(disk)], capture_output=True).returncode:
+            assert run.process.poll() is None, run.said
+        assert "read-only, so make it writable" in run.ends(1, seconds=120)
+        assert "read-only" in finish(script, out, code=1)  # nothing was mended
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        Run(script, out, *where).ends(0)
+        same(calm, out)
+        assert rows(out)["error"].isna().all()
 
 
 # --- files that are damaged -------------------------------------------------------------------------------------
