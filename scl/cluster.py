@@ -29,7 +29,6 @@ from scl.track import Tracker
 if TYPE_CHECKING:
     from scl.trainable import Fit
 
-CLIENT = "ray://"
 QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -67,7 +66,7 @@ def ray_session(options: Options) -> Iterator[None]:
         else:
             # The code travels with the job: the package, what a node lacks of small things, the study's file by value.
             sent = nodes.to_send(nodes.survey(options.address))
-            ray.init(address=options.address, runtime_env={"py_modules": sent, "env_vars": dict(QUIET)}, **quiet)
+            nodes.connect(options.address, runtime_env={"py_modules": sent, "env_vars": dict(QUIET)}, **quiet)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)  # Ray's own would end the driver on SIGTERM before it has put anything away
@@ -183,7 +182,7 @@ def _fit(
 
     began = results.now()
     calls: dict[str, Any] = {"tell": tell, "stop": stop, "halt": stop.halt, **dialogue}
-    client = (plan.options.address or "").startswith(CLIENT)
+    client = (plan.options.address or "").startswith(nodes.CLIENT)
     with ExitStack() as stack:
         stack.enter_context(progress)
         if client or (world.out.is_local and others_hosts()):

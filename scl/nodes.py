@@ -28,7 +28,9 @@ from scl.errors import UserError
 NEEDED = {"torch": 2, "torchvision": 0, "numpy": 1, "pandas": 0, "pyarrow": 0}
 # Small, and on no cluster by itself: sent along where a node lacks it.
 SENT = "safetensors"
-PATIENCE = 90.0  # seconds, for a cluster that wakes up
+CLIENT = "ray://"
+TRIES = 3
+PATIENCE = 180.0  # seconds, for a cluster that wakes up
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,24 @@ def seen_from_there(names: Sequence[str]) -> dict[str, str | None]:
     return found
 
 
+def connect(address: str, **how: Any) -> None:
+    """`ray.init`. A head under load may not start a client's server in time; that is tried again."""
+    import ray
+
+    for attempt in range(TRIES):
+        try:
+            ray.init(address=address, **how)
+            return
+        except (ConnectionError, RuntimeError) as error:
+            if not (address.startswith(CLIENT) and "client server failed" in str(error)) or attempt + 1 == TRIES:
+                raise
+
+
 def ask(address: str) -> list[dict[str, Any]]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    connect(address, log_to_driver=False, logging_level="ERROR")
     nodes = [n for n in ray.nodes() if n["Alive"]]
     task = ray.remote(num_cpus=0)(seen_from_there)
     names = [*NEEDED, SENT]
@@ -110,7 +125,7 @@ def survey(address: str) -> tuple[Node, ...]:
 def _reach(address: str) -> None:
     if address == "auto":
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
     if not host or not port.isdigit():
         raise UserError(f"--address {address!r}; valid: auto, HOST:PORT or ray://HOST:PORT")
     try:
