@@ -5,19 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
+from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scl import results
+from scl import nodes, results
 from scl.cli import Options
 from scl.cohort import Job, World
 from scl.config import UserError
@@ -29,6 +26,16 @@ from scl.stopping import Stop
 from scl.storage import Folder
 from scl.track import Tracker
 
+if TYPE_CHECKING:
+    from scl.trainable import Fit
+
+CLIENT = "ray://"
+QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the store says what is finished, not Tune's state
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
 MAX_FAILURES = 3  # of a worker, before its cohort's unfinished trials count as failed
 
 
@@ -37,10 +44,11 @@ def ray_session(options: Options) -> Iterator[None]:
     """A local Ray that listens on 127.0.0.1 alone, or a connection to a running cluster."""
     # Set before Ray is imported: a driver under `uv run` would start each worker through uv, in a copy of the folder.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"  # the store says what is finished, not Tune's state
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    os.environ |= QUIET
+    if options.address is None:
+        # Ray takes 127.0.0.1 for a mistake on Linux and listens on all addresses instead, unless told that there will
+        # be no cluster: what it does by itself on the systems that the name speaks of.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
@@ -57,8 +65,9 @@ def ray_session(options: Options) -> Iterator[None]:
                 **quiet,
             )
         else:
-            package = str(Path(__file__).parent)
-            ray.init(address=options.address, runtime_env={"py_modules": [package]}, **quiet)
+            # The code travels with the job: the package, what a node lacks of small things, the study's file by value.
+            sent = nodes.to_send(nodes.survey(options.address))
+            ray.init(address=options.address, runtime_env={"py_modules": sent, "env_vars": dict(QUIET)}, **quiet)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)  # Ray's own would end the driver on SIGTERM before it has put anything away
@@ -76,39 +85,6 @@ def users_modules() -> list[ModuleType]:
     return [m for name, m in list(sys.modules.items()) if name == m.__name__ != "__main__" and is_users(m)]
 
 
-def _no_cluster(address: str, reason: str) -> str:
-    way_out = "start one with `ray start --head`, or leave --address out"
-    return f"--address {address!r}: no Ray cluster answers ({reason}); {way_out}"
-
-
-def check_answers(address: str) -> None:
-    """Refuse an address behind which no cluster answers. A child asks, for Ray's own call cannot be interrupted."""
-    if address.startswith("ray://"):
-        # Through Ray's client Tune would run its part, and with it the callbacks and a search's dialogue, over there.
-        raise UserError(
-            f"--address {address!r}: Ray's client does not carry studies yet; run it on a machine of the cluster "
-            "with --address auto or HOST:PORT, or send it there with `ray job submit`"
-        )
-    if address != "auto":
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
-            raise UserError(f"--address {address!r}; valid: auto, HOST:PORT")
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except OSError as error:
-            raise UserError(_no_cluster(address, str(error))) from None
-    if (Path.home() / ".ray" / "auth_token").exists():
-        # A head started here wants this token, and drivers with an explicit address send it only when told to.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-    ask = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
-    try:
-        child = subprocess.run([sys.executable, "-c", ask, address], capture_output=True, text=True, timeout=15)
-    except subprocess.TimeoutExpired:
-        raise UserError(_no_cluster(address, "no answer in 15 s")) from None
-    if child.returncode:
-        raise UserError(_no_cluster(address, (child.stderr.strip().splitlines() or ["?"])[-1]))
-
-
 def train_on_ray(
     plan: Plan,
     stop: Stop,
@@ -118,7 +94,7 @@ def train_on_ray(
     jobs: Mapping[str, Job],
 ) -> None:
     """One Tune run over cohorts that are known."""
-    from ray import tune
+    from scl.trainable import Fit
 
     world = replace(plan.world, jobs={**plan.world.jobs, **jobs})
     progress = Progress(title, labels, {i: world.jobs[i].config.total_epochs for i in labels})
@@ -128,8 +104,7 @@ def train_on_ray(
         todo = [c for c in plan.cells if c.trial_id in labels]
         chosen = [[c.trial_id for c in cohort] for cohort in plan_cohorts(replace(plan, slots=slots), todo)]
 
-    space = {"cohort": tune.grid_search(chosen)}
-    _fit(plan, world, stop, title, progress, space, world.jobs, max_concurrent_trials=slots)
+    _fit(plan, world, stop, progress, world.jobs, Fit(title, chosen, slots, *resources(plan)))
 
 
 def search_on_ray(plan: Plan, stop: Stop, title: str, dialogue: Dialogue) -> None:
@@ -152,24 +127,25 @@ def search_on_ray(plan: Plan, stop: Stop, title: str, dialogue: Dialogue) -> Non
                 progress.add(cell.trial_id, dialogue.label(cell), cell.config.total_epochs)
         return [cell.trial_id for cell in batch]
 
-    how = {"search_alg": trainable.Suggest(dialogue, ask, desk, stop), "num_samples": -1}
-    _fit(plan, plan.world, stop, title, progress, {}, jobs, desk, max_concurrent_trials=slots_of_cluster(plan), **how)
+    how = trainable.Fit(title, [], slots_of_cluster(plan), *resources(plan), batch=dialogue.batch)
+    told: dict[str, Any] = {"ask": ask, "epoch": dialogue.epoch, "ended": dialogue.ended, "lost": dialogue.lost}
+    _fit(plan, plan.world, stop, progress, jobs, how, desk, **told)
 
 
 def slots_of_cluster(plan: Plan) -> int:
     """Cohorts that run at once on the cluster this driver is connected to. Raises UserError where none fits."""
     import ray
 
-    options, available, gpus = plan.options, ray.cluster_resources(), gpus_of_cohort(plan)
-    slots = int(available.get("CPU", 1) // options.cpus_per_trial)
-    if gpus:
-        slots = min(slots, int(available.get("GPU", 0) / gpus))
-    if slots < 1:
+    options, gpus = plan.options, gpus_of_cohort(plan)
+    there = [nodes.Node(n["NodeManagerAddress"], n["Resources"], {}) for n in ray.nodes() if n["Alive"]]
+    room = nodes.slots(there, options.cpus_per_trial, gpus)
+    if room < 1:
+        have = [f"{n.resources.get('CPU', 0):g} and {n.resources.get('GPU', 0):g}" for n in there]
         raise UserError(
-            f"a cohort wants {options.cpus_per_trial} CPUs and {gpus:g} GPUs, the cluster has "
-            f"{available.get('CPU', 0):g} and {available.get('GPU', 0):g}; lower --cpus-per-trial or --gpus-per-trial"
+            f"a cohort wants {options.cpus_per_trial} CPUs and {gpus:g} GPUs of one node, the nodes have "
+            f"{', '.join(have)}; lower --cpus-per-trial or --gpus-per-trial"
         )
-    return min(slots, options.max_concurrent or slots)
+    return min(room, options.max_concurrent or room)
 
 
 def gpus_of_cohort(plan: Plan) -> float:
@@ -177,44 +153,61 @@ def gpus_of_cohort(plan: Plan) -> float:
     return wanted if wanted is not None else float(plan.world.device == "cuda")
 
 
+def resources(plan: Plan) -> tuple[int, float, int]:
+    """CPUs and GPUs of a cohort, and how often its worker may die."""
+    return plan.options.cpus_per_trial, gpus_of_cohort(plan), MAX_FAILURES
+
+
 def _fit(
     plan: Plan,
     world: World,
     stop: Stop,
-    title: str,
     progress: Progress,
-    space: dict[str, Any],
     jobs: Mapping[str, Job],
+    how: Fit,
     desk: Any = None,
-    **how: Any,
+    **dialogue: Callable[..., Any],
 ) -> None:
     """Run Tune to its end. `jobs`: every job that a cohort may name; those of a search join while it runs."""
-    from ray import tune
+    from scl import relay, trainable
 
-    from scl import trainable
+    def tell(result: dict[str, Any]) -> None:
+        if "said" in result:
+            print(result["said"], file=sys.stderr)
+        elif "state" in result:
+            plan.tracker.ended(*result["seen"])
+            progress.ended(result["job"], result["state"], result["error"])
+        else:
+            plan.tracker.epoch(*result["seen"])
+            progress.epoch(result["job"], result["epoch"], result["val_acc"])
 
     began = results.now()
-    with tempfile.TemporaryDirectory(prefix="scl-tune-") as scratch, progress:
-        tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(trainable.train, world=world, desk=desk),
-                {"cpu": plan.options.cpus_per_trial, "gpu": gpus_of_cohort(plan)},
-            ),
-            param_space=space,
-            tune_config=tune.TuneConfig(reuse_actors=True, **how),
-            run_config=tune.RunConfig(
-                name=title,
-                storage_path=scratch,
-                stop=trainable.Stopper(stop),
-                callbacks=[trainable.Draw(progress, plan.tracker)],
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-                verbose=0,
-            ),
-        )
-        grid = tuner.fit()
-    for result in grid:
-        if result.error is not None and not stop():
-            _mark_failed(world.store, jobs, result.config["cohort"], str(result.error), began, progress, plan.tracker)
+    calls: dict[str, Any] = {"tell": tell, "stop": stop, "halt": stop.halt, **dialogue}
+    client = (plan.options.address or "").startswith(CLIENT)
+    with ExitStack() as stack:
+        stack.enter_context(progress)
+        if client or (world.out.is_local and others_hosts()):
+            folder = relay.folder_answer(world.out, f"{world.out.path}/teachers")
+            line = stack.enter_context(relay.line_to_here({**calls, "folder": folder}))
+            if world.out.is_local:
+                world = replace(world, out=relay.at_home(world.out, line))
+        if client:
+            calls = {name: partial(line, name) for name in calls}
+            calls["stop"] = trainable.Seldom(calls["stop"])
+            failed = relay.on_head(trainable.fit, how, world, trainable.Driver(**calls), desk)
+        else:
+            failed = trainable.fit(how, world, trainable.Driver(**calls), desk)
+    for cohort, error in failed:
+        if not stop():
+            _mark_failed(plan.world.store, jobs, cohort, error, began, progress, plan.tracker)
+
+
+def others_hosts() -> bool:
+    """Whether the cluster has a host that is not this one, so that no folder here is surely seen there."""
+    import ray
+
+    here = ray.util.get_node_ip_address()
+    return any(n["NodeManagerAddress"] != here for n in ray.nodes() if n["Alive"])
 
 
 def _mark_failed(

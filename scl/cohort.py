@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -14,9 +16,11 @@ import torch
 from scl import checkpoint, results, trainer
 from scl.config import Config, UserError, requested, sha256
 from scl.data import Images
+from scl.errors import first_line
 from scl.storage import Folder
 from scl.trainer import Data, Event, Teacher, Trial, TrialEnded
 
+NO_MEMORY = "alone it does not fit either: lower batch_size or width, or raise --gpus-per-trial: fewer share a GPU"
 TEACHER_FILE = "teacher.safetensors"
 
 
@@ -158,7 +162,8 @@ def execute(
 ) -> Iterator[Event]:
     """Train a cohort and put what ends into the store; yields the trainer's events.
 
-    A cohort whose worker died comes here again: what had ended by then is left as it is.
+    A cohort whose worker died comes here again: what had ended by then is left as it is. One that does not fit into
+    the GPU's memory goes on in halves, from its checkpoints; a trial that does not fit alone has failed.
     """
     torch.set_num_threads(world.threads)
     ended = results.ended_in_parts(world.store, job_ids)
@@ -178,12 +183,35 @@ def execute(
     trials = [
         Trial(i, job.config, job.seed, world.files(i), job.columns is not None, job.weights) for i, job in jobs.items()
     ]
-    for event in trainer.train_cohort(
-        trials, data_of(world), teacher, torch.device(world.device), world.deterministic, stop, prune
-    ):
-        if isinstance(event, TrialEnded):
-            _keep(world, event)
-        yield event
+    waiting = [trials]
+    while waiting and not stop():
+        cohort = waiting.pop(0)
+        over: set[str] = set()
+        wanted = None
+        try:
+            for event in trainer.train_cohort(
+                cohort, data_of(world), teacher, torch.device(world.device), world.deterministic, stop, prune
+            ):
+                if isinstance(event, TrialEnded):
+                    _keep(world, event)
+                    over.add(event.trial_id)
+                yield event
+        except torch.OutOfMemoryError as error:
+            wanted = first_line(error)
+        if wanted is None:
+            continue
+        # Out of the handler, so that nothing of the cohort is held any more by its traceback.
+        gc.collect()
+        torch.cuda.empty_cache()
+        left = [t for t in cohort if t.id not in over]
+        if len(cohort) > 1:
+            half = -(-len(left) // 2)
+            print(f"a cohort of {len(cohort)} does not fit: {wanted}; it goes on in two", file=sys.stderr)
+            waiting = [part for part in (left[:half], left[half:]) if part] + waiting
+        elif left:
+            failed = TrialEnded(left[0].id, {"state": "failed", "error": f"{wanted}; {NO_MEMORY}"}, [])
+            _keep(world, failed)
+            yield failed
 
 
 def _keep(world: World, ended: TrialEnded) -> None:

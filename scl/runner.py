@@ -53,9 +53,9 @@ def _started(study: Study, options: Options, out: Folder, store: Folder) -> int:
             return report(store)
     check_writable(out)
     if options.address and not options.plan:
-        from scl.cluster import check_answers
+        from scl.nodes import survey
 
-        check_answers(options.address)
+        survey(options.address)
     if options.plan:
         from scl.estimate import show_plan
 

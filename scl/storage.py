@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import filelock
@@ -41,7 +41,7 @@ class Folder:
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def __truediv__(self, name: str) -> Folder:
-        return Folder(self.filesystem, f"{self.path}/{name}", self.aside)
+        return replace(self, path=f"{self.path}/{name}")
 
     def __str__(self) -> str:
         return self.path if self.is_local else f"{self.filesystem.type_name}://{self.path}"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import socket
-import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
 from ray import tune
 
 from scl.cohort import Job, World, execute
-from scl.progress import Progress
-from scl.stopping import Stop
 from scl.storage import explain, not_writable
-from scl.track import Tracker
 from scl.trainer import EpochDone, Event
 
 
@@ -81,33 +79,109 @@ class Desk:
         return job_id in self.stops
 
 
+REPORTED = ("job", "epoch", "val_acc", "state", "error", "seen")  # Tune adds columns of its own
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What Tune's part of a run asks of the driver: plain calls, or letters where the driver is outside the cluster.
+
+    tell: a report of a worker, or `said`: a line for people. stop: whether to end. halt: end, for this reason. The
+    others are a search's: ask for a batch of so many suggestions; tell an epoch, and hear whether to stop that trial;
+    an end; a cohort that is lost.
+    """
+
+    tell: Callable[[dict[str, Any]], None]
+    stop: Callable[[], bool]
+    halt: Callable[[str], None]
+    ask: Callable[[int], list[str]] | None = None
+    epoch: Callable[[str, int, float], bool] | None = None
+    ended: Callable[[str, str], None] | None = None
+    lost: Callable[[list[str]], None] | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One Tune run. cohorts: those known; empty for a search. batch: suggestions of a search side by side."""
+
+    title: str
+    cohorts: list[list[str]]
+    at_once: int
+    cpus: int
+    gpus: float
+    max_failures: int
+    batch: int = 0
+
+
+def fit(how: Fit, world: World, driver: Driver, desk: Any = None) -> list[tuple[list[str], str]]:
+    """Run Tune to its end; returns the cohorts whose workers died too often, with the reason."""
+    searching = {"search_alg": Suggest(driver, how.batch, desk), "num_samples": -1} if how.batch else {}
+    with tempfile.TemporaryDirectory(prefix="scl-tune-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(train, world=world, desk=desk), {"cpu": how.cpus, "gpu": how.gpus}
+            ),
+            param_space={} if how.batch else {"cohort": tune.grid_search(how.cohorts)},
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=how.at_once, **searching),
+            run_config=tune.RunConfig(
+                name=how.title,
+                storage_path=scratch,
+                stop=Stopper(driver),
+                callbacks=[Draw(driver)],
+                failure_config=tune.FailureConfig(max_failures=how.max_failures),
+                verbose=0,
+            ),
+        )
+        grid = tuner.fit()
+    return [(result.config["cohort"], str(result.error)) for result in grid if result.error is not None]
+
+
+@dataclass
+class Seldom:
+    """A question whose answer holds for a while, for one that is asked in a loop and far from who knows."""
+
+    ask: Callable[[], bool]
+    seconds: float = 0.5
+    answer: bool = False
+    asked: float = field(default=-1e9)
+
+    def __call__(self) -> bool:
+        if not self.answer and time.monotonic() - self.asked >= self.seconds:
+            self.answer, self.asked = self.ask(), time.monotonic()
+        return self.answer
+
+
 class Suggest(tune.search.Searcher):  # type: ignore[misc]
     """Tune's side of a search: each Tune trial is a batch of suggestions, and reports go to the dialogue."""
 
-    def __init__(self, dialogue: Any, ask: Callable[[int], list[str]], desk: Any, stop: Callable[[], bool]) -> None:
+    def __init__(self, driver: Driver, batch: int, desk: Any) -> None:
         super().__init__()
-        self.dialogue, self.ask, self.desk, self.stop = dialogue, ask, desk, stop
+        self.driver, self.batch, self.desk = driver, batch, desk
         self.cohorts: dict[str, list[str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher into snapshots; what a search knows is in Optuna's storage
 
     def suggest(self, trial_id: str) -> Any:
-        cohort = self.ask(self.dialogue.batch)
+        assert self.driver.ask is not None
+        cohort = self.driver.ask(self.batch)
         if not cohort:
             return tune.search.Searcher.FINISHED
         self.cohorts[trial_id] = cohort
         return {"cohort": cohort}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        assert self.driver.ended is not None
+        assert self.driver.epoch is not None
         if "state" in result:
-            self.dialogue.ended(result["job"], result["state"])
-        elif "job" in result and self.dialogue.epoch(result["job"], result["epoch"], result["val_acc"]):
+            self.driver.ended(result["job"], result["state"])
+        elif "job" in result and self.driver.epoch(result["job"], result["epoch"], result["val_acc"]):
             ray.get(self.desk.stop.remote(result["job"]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if not self.stop():
-            self.dialogue.lost(self.cohorts[trial_id])
+        assert self.driver.lost is not None
+        if not self.driver.stop():
+            self.driver.lost(self.cohorts[trial_id])
 
     def save(self, checkpoint_path: str) -> None:
         pass
@@ -119,37 +193,33 @@ class Suggest(tune.search.Searcher):  # type: ignore[misc]
 class Draw(tune.Callback):  # type: ignore[misc]
     """Passes reports on to terminal and tracker. Tune pickles its callbacks into snapshots; those stay out."""
 
-    def __init__(self, progress: Progress, tracker: Tracker) -> None:
-        self.progress, self.tracker = progress, tracker
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        if "state" in result:
-            self.tracker.ended(*result["seen"])
-            self.progress.ended(result["job"], result["state"], result["error"])
-        elif "job" in result:
-            self.tracker.epoch(*result["seen"])
-            self.progress.epoch(result["job"], result["epoch"], result["val_acc"])
+        if "job" in result:
+            self.driver.tell({name: result[name] for name in REPORTED if name in result})
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        print("a worker was lost; what it trained goes on elsewhere from its last checkpoints", file=sys.stderr)
+        self.driver.tell({"said": "a worker was lost; what it trained goes on elsewhere from its last checkpoints"})
 
 
 class Stopper(tune.Stopper):  # type: ignore[misc]
-    """Ends the whole run where `stop()` turns true, and makes it so where a worker says that it cannot go on."""
+    """Ends the whole run where the driver wants that, and makes it so where a worker says that it cannot go on."""
 
-    def __init__(self, stop: Stop) -> None:
-        self.stop = stop
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         if "halt" in result:
-            self.stop.halt(result["halt"])
-        return self.stop()
+            self.driver.halt(result["halt"])
+        return self.driver.stop()
 
     def stop_all(self) -> bool:
-        return self.stop()
+        return self.driver.stop()

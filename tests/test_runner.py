@@ -7,21 +7,16 @@ import json
 import os
 import pickle
 import runpy
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from clusters import cluster
 from safetensors.torch import save_file
 
 from scl import results
@@ -198,7 +193,7 @@ class Evil:
         (["--out", "/proc/nowhere"], "cannot be written"),
         (["--address", "127.0.0.1:1"], "no Ray cluster answers"),
         (["--address", "nonsense"], "HOST:PORT"),
-        (["--address", "ray://127.0.0.1:1"], "Ray's client does not carry studies yet"),
+        (["--address", "ray://127.0.0.1:1"], "no Ray cluster answers"),
         (["--teacher", "absent.pt"], "no such file"),
         (["--inline", "--address", "auto"], "one of them"),
         (["--cohort-size", "many"], "auto"),
@@ -383,9 +378,9 @@ def test_losses_of_ones_own_run_on_workers_that_have_never_seen_their_files(tmp_
     for name, text in (("own.py", OWN_STUDY), ("own_losses.py", OWN_LOSSES), ("shifts.py", SHIFTS)):
         (folder / name).write_text(text)
     flags = ["--out", str(tmp_path / "out"), "--limit", "60"]
-    with head() as address:
+    with cluster("--num-cpus=2") as made:
         run = subprocess.run(
-            [sys.executable, str(folder / "own.py"), "--address", address, *flags],
+            [sys.executable, str(folder / "own.py"), "--address", made.address, *flags],
             cwd=tmp_path, env={**os.environ, "ON_THE_DRIVER": "1"}, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
     assert run.returncode == 0, run.stderr
@@ -393,42 +388,6 @@ def test_losses_of_ones_own_run_on_workers_that_have_never_seen_their_files(tmp_
     assert set(trials["state"]) == {"completed"}
     epochs = results.load(str(tmp_path / "out" / "own")).epochs
     assert epochs.groupby("trial_id")["term.mine"].last().notna().sum() == 2
-
-
-@contextmanager
-def head() -> Iterator[str]:
-    """A Ray head of its own on the loopback interface, started in a folder of its own; its address."""
-    folder = tempfile.mkdtemp(prefix="scl")  # short: Ray keeps sockets in it, whose paths have a limit
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        port, client_port = one.getsockname()[1], two.getsockname()[1]
-    ray = [str(Path(sys.executable).parent / "ray")]
-    environment = {**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-    start = [
-        *ray, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2",
-        "--include-dashboard=false", f"--ray-client-server-port={client_port}",
-        f"--temp-dir={folder}",
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        start, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        for _ in range(60):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(1)
-        time.sleep(3)  # it answers before its raylet is there
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()  # it ends what it started
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=60)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_teacher_file_is_looked_at_anew_for_another_network_or_other_data(tmp_path: Path) -> None:
