@@ -393,3 +393,25 @@ def descendants(pid: int) -> list[int]:
     for one in found:
         found += parents.get(one, [])
     return found[1:]
+
+
+def test_a_storage_that_is_lost_in_the_midst(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was searched is kept, the run ends with a message, and the same command goes on."""
+    tell, told = optuna.Study.tell, []
+
+    def lost(self: optuna.Study, *arguments: object, **more: object) -> object:
+        told.append(arguments)
+        if len(told) > 2:
+            raise optuna.exceptions.StorageInternalError("the server closed the connection")
+        return tell(self, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(optuna.Study, "tell", lost)
+    assert search(tmp_path) == 1
+    said = capsys.readouterr().err
+    assert "storage optuna.journal was lost (the server closed the connection)" in said
+    monkeypatch.undo()
+    assert search(tmp_path) == 0
+    assert len(known(tmp_path)) == 6
+    assert stored(tmp_path)["trial_id"].is_unique
