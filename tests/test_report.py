@@ -390,3 +390,12 @@ def test_summary_has_a_row_an_arm(plain: tuple[Page, str, Results]) -> None:
     assert frame.loc[0, "difference"] is not None
     assert math.isnan(frame.loc[0, "difference"])
     assert frame.loc[4, "difference_low"] > 0
+
+
+def test_the_two_blues_differ_in_their_dashes() -> None:
+    """Sky blue is near blue: where both are drawn, something else tells them apart."""
+    from scl.report.theme import styles
+
+    look = styles(["baseline", *map(str, range(12))], "baseline")
+    dashes = {colour: {s["dash"] for s in look.values() if s["color"] == colour} for colour in ("@c1", "@c4")}
+    assert not dashes["@c1"] & dashes["@c4"]
