@@ -19,7 +19,7 @@ from scl.cli import Options
 from scl.cohort import Job, World
 from scl.config import UserError
 from scl.own import is_users
-from scl.plan import Plan, plan_cohorts, student_jobs
+from scl.plan import Plan, gpus_of_cohort, plan_cohorts, student_jobs
 from scl.progress import Progress
 from scl.search import Dialogue
 from scl.stopping import Stop
@@ -135,7 +135,7 @@ def slots_of_cluster(plan: Plan) -> int:
     """Cohorts that run at once on the cluster this driver is connected to. Raises UserError where none fits."""
     import ray
 
-    options, gpus = plan.options, gpus_of_cohort(plan)
+    options, gpus = plan.options, gpus_of_cohort(plan.options, plan.world.device)
     there = [nodes.Node(n["NodeManagerAddress"], n["Resources"], {}) for n in ray.nodes() if n["Alive"]]
     room = nodes.slots(there, options.cpus_per_trial, gpus)
     if room < 1:
@@ -147,14 +147,9 @@ def slots_of_cluster(plan: Plan) -> int:
     return min(room, options.max_concurrent or room)
 
 
-def gpus_of_cohort(plan: Plan) -> float:
-    wanted = plan.options.gpus_per_trial
-    return wanted if wanted is not None else float(plan.world.device == "cuda")
-
-
 def resources(plan: Plan) -> tuple[int, float, int]:
     """CPUs and GPUs of a cohort, and how often its worker may die."""
-    return plan.options.cpus_per_trial, gpus_of_cohort(plan), MAX_FAILURES
+    return plan.options.cpus_per_trial, gpus_of_cohort(plan.options, plan.world.device), MAX_FAILURES
 
 
 def _fit(

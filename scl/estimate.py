@@ -57,8 +57,6 @@ def _span(seeds: Sequence[int]) -> str:
 
 
 def _slots(plan: Plan) -> str:
-    if plan.options.address:
-        return f"{plan.slots} slot (how many the cluster has is known only there)"
     return f"{plan.slots} slots" if plan.slots > 1 else "1 slot"
 
 

@@ -18,6 +18,7 @@ from scl.cli import Options
 from scl.cohort import Job, World, data_of, load_teacher
 from scl.config import Config, UserError, canonical_json, params, requested, sha256
 from scl.models import Features
+from scl.nodes import slots, survey
 from scl.objective import Objective
 from scl.storage import Folder
 from scl.study import Cell, Study, cells, cohorts, effective, teacher_id
@@ -141,7 +142,7 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
             "split_seed": options.split_seed,
             "note": dataset.note,
         },
-        slots=1 if options.inline or options.address else local_slots(options),
+        slots=slots_of(options, world.device),
     )
 
 
@@ -264,9 +265,14 @@ class Bench:
 
 
 def device(options: Options) -> str:
-    """cpu or cuda. On a cluster the workers' devices count, and they are asked for by --gpus-per-trial."""
+    """cpu or cuda. On a cluster its nodes' GPUs count, or what --gpus-per-trial asks for."""
     if options.device == "cuda" and not options.address and not torch.cuda.is_available():
         raise UserError("--device cuda: torch finds no CUDA device on this machine; valid here: auto, cpu")
+    if options.device == "auto" and options.address:
+        wanted = options.gpus_per_trial
+        if wanted is None:
+            wanted = max(node.resources.get("GPU", 0.0) for node in survey(options.address))
+        return "cuda" if wanted > 0 else "cpu"
     if options.device == "auto":
         return "cuda" if torch.cuda.is_available() or (options.gpus_per_trial or 0) > 0 else "cpu"
     return options.device
@@ -338,6 +344,17 @@ def student_jobs(plan: Plan, todo: Sequence[Cell], numbers: Mapping[str, int] | 
     return jobs
 
 
-def local_slots(options: Options) -> int:
-    slots = max(1, len(os.sched_getaffinity(0)) // options.cpus_per_trial)
-    return min(slots, options.max_concurrent or slots)
+def slots_of(options: Options, on: str) -> int:
+    """Cohorts that run at once: on the nodes of a cluster as they are now, else on this machine's cores."""
+    if options.inline:
+        return 1
+    if options.address:
+        gpus = gpus_of_cohort(options, on)
+        room = slots(survey(options.address), options.cpus_per_trial, gpus)
+    else:
+        room = len(os.sched_getaffinity(0)) // options.cpus_per_trial
+    return min(max(1, room), options.max_concurrent or room or 1)
+
+
+def gpus_of_cohort(options: Options, on: str) -> float:
+    return options.gpus_per_trial if options.gpus_per_trial is not None else float(on == "cuda")

@@ -52,7 +52,7 @@ def _started(study: Study, options: Options, out: Folder, store: Folder) -> int:
         with locked(store):
             return report(store)
     check_writable(out)
-    if options.address and not options.plan:
+    if options.address:
         from scl.nodes import survey
 
         survey(options.address)
