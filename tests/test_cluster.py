@@ -326,9 +326,7 @@ def test_a_local_run_listens_on_this_machine_alone(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_submitted_job_runs_on_a_head_without_the_project(tmp_path: Path) -> None:
     """What deploy/README.md tells, with the packages already there."""
-    pytest.importorskip(
-        "aiohttp_cors", reason="jobs are a matter of ray[default]: uv run --with 'ray[default]' pytest …"
-    )
+    pytest.importorskip("aiohttp_cors", reason="jobs need Ray's dashboard: uv pip install 'ray[default]'")
     python, environment = without_the_project(tmp_path / "bare")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
