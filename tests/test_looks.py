@@ -128,7 +128,7 @@ def test_arms_that_come_to_the_same_on_these_data(tmp_path: Path, capsys: pytest
     )
     both = refused(x={"losses": {"at": 1}, "width": 0.0}, y={"lrr": 1})
     assert "arm 'x': width must be" in both
-    assert "arm 'y': unknown field 'lrr'" in both
+    assert "arm 'y': Config: unknown field 'lrr'" in both
 
 
 def test_a_plan_counts_and_estimates_from_what_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
