@@ -1,0 +1,238 @@
+"""What a training step costs here: beside a loop in the usual style, and in a cohort beside alone.
+
+    uv run python benchmarks/step.py                     # on the CPU, one thread: some minutes
+    python benchmarks/step.py --device cuda              # needs torch and torchvision alone, no Ray
+    uv run python benchmarks/step.py --json step.json
+
+1. vgg13 → vgg8 with KD, batch 64, 3×32×32, 100 classes: images a second of this project's trainer, and of a loop as
+   public distillation code has it: a DataLoader with workers, transforms image by image, `.item()` at every step,
+   float32, the teacher under `no_grad`. Both train the same student on as many images.
+2. plain11 → plain5, batch 128: eight arms in one cohort beside each alone. The bound is (n·T + ΣS) / (T + ΣS), T the
+   teacher's forward and S a student's own step, both as measured in the same run: what sharing the teacher can give.
+
+A and B alternate; figures are medians of the rounds. Evaluation is left out of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from scl import trainer
+from scl.config import Config, Term
+from scl.data import Images
+from scl.models import build_model
+from scl.trainer import Data, Teacher, Trial
+
+CLASSES = 100
+MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+DEEP = (-3, -2, -1)
+ARMS: dict[str, dict[str, Any]] = {
+    "kd": {"kd": 0.9},
+    "hint": {"hint": 1.0},
+    "at": {"at": 10.0},
+    "sp": {"sp": 3.0},
+    "cc": {"cc": 0.02},
+    "pkt": {"pkt": 30.0},
+    "channel": {"channel": Term(0.3, layers=DEEP)},
+    "dist": {"dist": 1.0},
+}
+
+
+def random_images(count: int) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return Images(pixels, torch.arange(count) % CLASSES)
+
+
+def data_of(images: Images) -> Data:
+    nothing = Images(images.images[:0], images.labels[:0])
+    return Data(images, nothing, nothing, torch.tensor(MEAN), torch.tensor(STD), CLASSES, True)
+
+
+def teacher_of(name: str) -> Teacher:
+    torch.manual_seed(0)
+    config = Config(student=name)
+    return Teacher(config, build_model(name, CLASSES).state_dict(), torch.zeros(0, CLASSES))
+
+
+def train(configs: list[Config], data: Data, teacher: Teacher, device: torch.device) -> tuple[float, list[float]]:
+    """Seconds of the last epoch of a cohort, and each student's own seconds in all epochs; set-up is the first's."""
+    ends, own = [], []
+    trials = [Trial(str(i), config, 0, every_epoch=False) for i, config in enumerate(configs)]
+    for event in trainer.train_cohort(trials, data, teacher, device):
+        if isinstance(event, trainer.EpochDone):
+            if event.trial_id == trials[-1].id:
+                ends.append(time.perf_counter())
+        else:
+            own.append(event.metrics["train_seconds"])
+    return ends[-1] - ends[-2], own
+
+
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """Images one by one, as public code reads CIFAR."""
+
+    def __init__(self, images: Images) -> None:
+        self.images, self.labels = images.images.permute(0, 2, 3, 1).numpy(), images.labels.tolist()
+        self.transform = transforms.Compose(
+            [
+                transforms.ToPILImage(),
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(MEAN, STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(self.images[index]), self.labels[index]
+
+
+def usual_epochs(config: Config, images: Images, teacher: Teacher, device: torch.device) -> Iterator[float]:
+    """Seconds of each epoch of a loop in the usual style; the first starts the workers and warms up."""
+    torch.manual_seed(0)
+    model = build_model(config.student, CLASSES).to(device)
+    guide = build_model(teacher.config.student, CLASSES)
+    guide.load_state_dict(dict(teacher.weights))
+    guide = guide.to(device).eval()
+    loader = DataLoader(
+        Pictures(images), batch_size=config.batch_size, shuffle=True, num_workers=2, persistent_workers=True
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=config.lr, momentum=0.9, weight_decay=5e-4)
+    while True:
+        began = time.perf_counter()
+        model.train()
+        total, correct = 0.0, 0
+        for pixels, target in loader:
+            pixels, target = pixels.to(device), target.to(device)
+            with torch.no_grad():
+                soft = F.softmax(guide(pixels) / 4, 1)
+            logits = model(pixels)
+            kd = F.kl_div(F.log_softmax(logits / 4, 1), soft, reduction="batchmean") * 16
+            loss = 0.1 * F.cross_entropy(logits, target) + 0.9 * kd
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(target)
+            correct += (logits.argmax(1) == target).sum().item()
+        yield time.perf_counter() - began
+
+
+def spread(values: list[float]) -> dict[str, float | int]:
+    return {"median": median(values), "least": min(values), "most": max(values), "n": len(values)}
+
+
+def against_the_usual(count: int, rounds: int, device: torch.device) -> dict[str, Any]:
+    images, teacher = random_images(count), teacher_of("vgg13")
+    config = Config(
+        student="vgg8", epochs=2, batch_size=64, lr=0.01, ce=0.1, losses={"kd": 0.9}, nesterov=False, precision="auto"
+    )
+    data = data_of(images)
+    usual = usual_epochs(config, images, teacher, device)
+    next(usual)
+    ours, theirs = [], []
+    for _ in range(rounds):
+        ours.append(count / train([config], data, teacher, device)[0])
+        theirs.append(count / next(usual))
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return {"ours_images_per_s": spread(ours), "usual_images_per_s": spread(theirs), "ratio": spread(ratios)}
+
+
+def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[str, Any]:
+    data, teacher = data_of(random_images(count)), teacher_of("plain11")
+    base = Config(student="plain5", epochs=2, batch_size=128, lr=0.01)
+    arms = [base.replace(losses=losses) for losses in ARMS.values()]
+    steps = -(-count // base.batch_size)
+    guide = trainer.build_teacher(teacher, data, device)
+    batch = torch.randn(base.batch_size, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
+    gains, bounds, shares = [], [], []
+    for _ in range(rounds):
+        cohort, _ = train(arms, data, teacher, device)
+        alone = [train([arm], data, teacher, device)[0] for arm in arms]
+        forward = steps * timed(lambda: trainer._guidance(guide, batch, base.tap, device.type == "cuda"), device)
+        own = sum(alone) - len(arms) * forward
+        bounds.append((own + len(arms) * forward) / (forward + own))
+        gains.append(sum(alone) / cohort)
+        shares.append(gains[-1] / bounds[-1])
+    return {
+        "arms": list(ARMS),
+        "gain": spread(gains),
+        "bound": spread(bounds),
+        "share_of_bound": spread(shares),
+        "student_images_per_s": len(arms) * count / cohort,
+    }
+
+
+def timed(work: Callable[[], object], device: torch.device, times: int = 5) -> float:
+    seconds = []
+    for _ in range(times + 1):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - began)
+    return median(seconds[1:])
+
+
+def busy(count: int, device: torch.device) -> float:
+    """Share of the time in which the device computes, over an epoch of a cohort of eight: what the profiler saw."""
+    data, teacher = data_of(random_images(count)), teacher_of("plain11")
+    arms = [Config(student="plain5", epochs=2, batch_size=128, lr=0.01, losses=losses) for losses in ARMS.values()]
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        began = time.perf_counter()
+        train(arms, data, teacher, device)
+        wall = time.perf_counter() - began
+    spans = sorted((e.time_range.start, e.time_range.end) for e in profile.events() if e.device_type.name == "CUDA")
+    covered, end = 0.0, float("-inf")
+    for start, stop in spans:
+        covered += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return covered / 1e6 / wall
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--images", type=int, help="of an epoch (default: 1024 on the CPU, 50000 on cuda)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: 1)")
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    count = options.images or (50_000 if device.type == "cuda" else 1024)
+    found: dict[str, Any] = {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": options.threads,
+        "torch": torch.__version__,
+        "images": count,
+        "vgg13 → vgg8, KD, batch 64": against_the_usual(count, options.rounds, device),
+        "plain11 → plain5, 8 arms, batch 128": together_and_alone(count, options.rounds, device),
+    }
+    if device.type == "cuda":
+        found["busy"] = busy(count, device)
+    text = json.dumps(found, indent=1, ensure_ascii=False)
+    print(text)
+    if options.json:
+        Path(options.json).write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
