@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -55,27 +55,45 @@ def ray_session(options: Options) -> Iterator[None]:
     handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        if options.address is None:
-            ray.init(
-                address="local",
-                num_cpus=max(len(os.sched_getaffinity(0)), options.cpus_per_trial),
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                **quiet,
-            )
-        else:
-            # The code travels with the job: the package, what a node lacks of small things, the study's file by value.
-            sent = nodes.to_send(nodes.survey(options.address))
-            nodes.connect(options.address, runtime_env={"py_modules": sent, "env_vars": dict(QUIET)}, **quiet)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)  # Ray's own would end the driver on SIGTERM before it has put anything away
-    for module in users_modules():
-        ray.cloudpickle.register_pickle_by_value(module)
-    try:
+        try:
+            if options.address is None:
+                ray.init(
+                    address="local",
+                    num_cpus=max(len(os.sched_getaffinity(0)), options.cpus_per_trial),
+                    include_dashboard=False,
+                    _node_ip_address="127.0.0.1",
+                    **quiet,
+                )
+            else:
+                # The code travels with the job: the package, what a node lacks of small things, the study by value.
+                sent = nodes.to_send(nodes.survey(options.address))
+                nodes.connect(options.address, runtime_env={"py_modules": sent, "env_vars": dict(QUIET)}, **quiet)
+        finally:
+            # Ray's own would end the driver on SIGTERM before it has put anything away.
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        for module in users_modules():
+            ray.cloudpickle.register_pickle_by_value(module)
         yield
     finally:
-        ray.shutdown()
+        _shut_down(local=options.address is None)
+
+
+def _shut_down(local: bool) -> None:
+    """End Ray. What a local raylet has started last may not have noticed it yet, and would wait a minute for it."""
+    import psutil  # which Ray brings
+    import ray
+
+    below = [
+        child
+        for process in (psutil.Process().children() if local else [])
+        if process.name() == "raylet"
+        for child in process.children(recursive=True)
+    ]
+    ray.shutdown()
+    for process in psutil.wait_procs(below, timeout=2)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def users_modules() -> list[ModuleType]:
