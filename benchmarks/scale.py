@@ -196,7 +196,7 @@ def main() -> None:
                 rounds.append(apart(1, "stored", copy)[1])
         found["stored"] = m = middle(rounds)
         print(
-            f"{options.stored:,} trials × {options.epochs} epochs: {m['stored_s']:.1f} s (goal {GOALS['stored_s']:g} s), "
+            f"{options.stored:,} trials × {options.epochs} epochs: {m['stored_s']:.1f} s (goal {GOALS['stored_s']:g}), "
             f"of which compaction {m['compact_s']:.1f} s and page {m['page_s']:.1f} s; peak memory "
             f"{m['stored_mb']:,.0f} MB (goal {GOALS['stored_mb']:,.0f} MB); tables of {m['store_mb']:.1f} MB, "
             f"a page of {m['page_mb']:.1f} MB"
