@@ -13,7 +13,7 @@ import torch
 from scl.config import Config, UserError
 from scl.data import training_batches
 from scl.errors import first_line
-from scl.networks import Guide, build_student, example_features, in_bf16, in_float32
+from scl.networks import Guide, build_student, example_features, in_bf16, in_float32, laid_out
 from scl.objective import Objective
 from scl.trial import Data
 
@@ -79,8 +79,8 @@ class Probe:
         The optimizer's own share is small and left out: its first use would cost more seconds than all of this.
         """
         device, bf16 = self.device, in_bf16(config, self.device)
-        model = build_student(config, self.data, 0).to(device).to(memory_format=torch.channels_last)
-        network = build_student(self.teacher, self.data, 0, config.teacher_layers).to(device)
+        model = laid_out(build_student(config, self.data, 0), self.data, device)
+        network = laid_out(build_student(self.teacher, self.data, 0, config.teacher_layers), self.data, device)
         examples = [example_features(m, self.data, config.tap) for m in (model, network)]
         objective = Objective(config, *examples).to(device)
         guide = Guide(network.eval().requires_grad_(False), config.tap, bf16)

@@ -25,7 +25,7 @@ from scl.config import SHARED_IN_COHORT, Config
 from scl.data import training_batches
 from scl.evaluation import evaluate, final_metrics
 from scl.models import Features
-from scl.networks import Guide, build_student, build_teacher, example_features, in_bf16, in_float32
+from scl.networks import Guide, build_student, build_teacher, example_features, in_bf16, in_float32, laid_out
 from scl.objective import Objective, TrialFailure
 from scl.trial import Data, EpochDone, Event, Teacher, Trial, TrialEnded, stream_seed
 
@@ -64,7 +64,7 @@ class Student:
             torch.manual_seed(stream_seed("objective", trial.seed))
             features = example_features(teacher, data, config.tap) if teacher is not None else None
             objective = Objective(config, example_features(model, data, config.tap), features)
-        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.model = laid_out(model, data, device)
         self.objective = objective.to(device).to(memory_format=torch.channels_last)
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.optimizer = torch.optim.SGD(

@@ -10,7 +10,7 @@ from torch import nn
 
 from scl.config import MODELS, Config, Term
 from scl.models import Features, Wanted, build_model
-from scl.networks import Guide, build_student, example_features, folded
+from scl.networks import Guide, build_student, example_features, folded, laid_out
 from scl.objective import Objective
 from scl.trainer import train_cohort
 from scl.trial import Data, Teacher, Trial
@@ -84,6 +84,20 @@ def test_a_network_ends_after_the_last_stage_that_is_wanted(name: str) -> None:
     assert ran == list(range(model.unguided_stages + 1))  # type: ignore[operator]
     assert torch.equal(part.maps[0], whole.maps[0])
     assert part.logits.numel() == part.embedding.numel() == 0
+
+
+def test_memory_is_laid_out_by_shapes_and_moves_rounding_alone(tiny: Data) -> None:
+    config = Config(student="vgg8", self_taught=3)
+    images = torch.rand(4, *tiny.image_shape)
+    plain = build_student(config, tiny, 0)
+    laid = laid_out(build_student(config, tiny, 0), tiny, CPU)
+    first = [block.channels_first for block in laid.stages]  # type: ignore[union-attr]
+    assert first == [False, False, False, True, True]  # 256 and more channels of 4×4
+    for block, channels_first in list(zip(laid.stages, first, strict=True))[1:]:  # type: ignore[arg-type]
+        assert block.layers[0].weight.is_contiguous() == channels_first
+    torch.testing.assert_close(laid(images), plain(images), rtol=1e-3, atol=1e-4)
+    narrow = laid_out(build_student(Config(width=0.125), tiny, 0), tiny, CPU)
+    assert not any(block.channels_first for block in narrow.stages)  # type: ignore[union-attr]
 
 
 def test_what_an_objective_reads(tiny: Data) -> None:

@@ -170,6 +170,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.halvings = halvings
+        self.channels_first = False  # in memory, whatever comes in
         layers: list[nn.Module] = []
         for i, width in enumerate(widths):
             layers += [
@@ -181,7 +182,7 @@ class Block(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, x: Tensor, tap: str, read: bool) -> tuple[Tensor, Tensor]:
-        before = self.layers(x)
+        before = self.layers(x.contiguous() if self.channels_first else x)
         if read and tap != "bn":
             taken = F.relu(before, inplace=True)
             return taken, self.pooled(taken)
