@@ -67,6 +67,7 @@ class Options:
     storage: str | None = None
     start_from: str | None = None
     fix: Mapping[str, str] | None = None
+    scale: str | None = None
 
     @property
     def val(self) -> float:
@@ -231,7 +232,15 @@ def add_flags(p: argparse.ArgumentParser, study: Study) -> None:
         metavar="A,B",
         help="only these arms; the baseline always runs (default: all that need not be asked for)",
     )
-    g.add_argument("--seeds", type=_whole(1), metavar="N", help=f"seeds 0 to N-1 (default: {study.seeds})")
+    if study.scales:
+        g.add_argument(
+            "--scale",
+            default=next(iter(study.scales)),
+            metavar="NAME",
+            help=f"how large: {', '.join(study.scales)} (default: {next(iter(study.scales))}); other flags come on top",
+        )
+    sized = "the scale's" if study.scales else ""  # a default, where there are scales
+    g.add_argument("--seeds", type=_whole(1), metavar="N", help=f"seeds 0 to N-1 (default: {sized or study.seeds})")
     g.add_argument("--student", type=_model, metavar="NAME", help=f"student network (default: {study.base.student})")
     g.add_argument("--width", type=_number(0), metavar="F", help="factor on the student's channels")
     g.add_argument(
@@ -254,7 +263,13 @@ def add_flags(p: argparse.ArgumentParser, study: Study) -> None:
         help="module paths of the guided layers of a teacher from torchvision or timm, as in layer2,layer3 "
         "(default: found by stage)",
     )
-    g.add_argument("--teacher-per-seed", action="store_true", help="a teacher for each seed, not one for the study")
+    always = "; this study always has one" if study.teacher_per_seed else ""
+    g.add_argument(
+        "--teacher-per-seed",
+        action="store_true",
+        default=study.teacher_per_seed,
+        help=f"a teacher for each seed, not one for the study{always}",
+    )
 
     g.add_argument(
         "--interval",
@@ -285,18 +300,21 @@ def add_flags(p: argparse.ArgumentParser, study: Study) -> None:
     g = p.add_argument_group("data")
     g.add_argument(
         "--data",
-        default="digits",
+        default=None if study.scales else "digits",
         metavar="NAME|DIR",
-        help=f"{', '.join(DATA)}, a folder of Hugging Face image Parquet, or train/CLASS/*.png (default: digits)",
+        help=f"{', '.join(DATA)}, a folder of Hugging Face image Parquet, or train/CLASS/*.png "
+        f"(default: {sized or 'digits'})",
     )
     g.add_argument("--label", metavar="COLUMN", help="label column, where a Parquet folder has several")
-    g.add_argument("--limit", type=_whole(1), metavar="N", help="N training images, stratified (default: all)")
+    g.add_argument(
+        "--limit", type=_whole(1), metavar="N", help=f"N training images, stratified (default: {sized or 'all'})"
+    )
     g.add_argument(
         "--val",
         type=_number(0, 1, True),
         dest="val_share",
         metavar="F",
-        help="share held out (default: 0.1, or the recipe's)",
+        help=f"share held out (default: {sized or '0.1'}, or the recipe's)",
     )
     g.add_argument("--split-seed", type=_whole(0), default=0, metavar="N", help="seed of the split (default: 0)")
 
@@ -384,8 +402,31 @@ if sys.excepthook is sys.__excepthook__:
 def main(study: Study) -> None:
     """Run a study as a script: parse, run, exit with the contract's code."""
     options = Options(**vars(parser(study).parse_args()))
+    exit_with(lambda: run(*at_scale(study, options)))
+
+
+def exit_with(work: Callable[[], int]) -> None:
+    """Do a script's work and exit with its code; a signal that comes early ends it like a late one."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # while torch and others are still being imported
-    sys.exit(guarded(lambda: _run(study, options)))
+    sys.exit(guarded(work))
+
+
+def at_scale(study: Study, options: Options) -> tuple[Study, Options]:
+    """The study and the command line at the scale that --scale names; as they are for a study of one size.
+
+    Raises:
+        UserError: the study has no such scale.
+    """
+    if not study.scales:
+        return study, options
+    sized = study.at(options.scale or next(iter(study.scales)))
+    scale = study.scales[options.scale or next(iter(study.scales))]
+    return sized, replace(
+        options,
+        data=options.data or scale.data,
+        limit=options.limit if options.limit is not None else scale.limit,
+        val_share=scale.val if options.val_share is None and options.recipe is None else options.val_share,
+    )
 
 
 def guarded(work: Callable[[], int]) -> int:
@@ -448,7 +489,8 @@ def moved_milestones(options: Options) -> str:
     )
 
 
-def _run(study: Study, options: Options) -> int:
+def run(study: Study, options: Options) -> int:
+    """Check a command line against a study of one size, and run it. Raises UserError before anything has started."""
     if options.fix and study.search is not None:
         study = replace(study, search=study.search.without(options.fix))
     # Names first: a mistyped arm is answered before torch and Ray are imported.
@@ -468,6 +510,6 @@ def _run(study: Study, options: Options) -> int:
         )
     if options.plan and options.report_only:
         raise UserError("--plan and --report-only exclude each other; give one of them")
-    from scl.runner import run
+    from scl import runner
 
-    return run(study, options)
+    return runner.run(study, options)

@@ -28,7 +28,8 @@ def show_plan(plan: Plan, to_search: int = 0) -> int:
     if search is not None:
         print(
             f"  search     {to_search} of {plan.options.trials or search.trials} trials to go, "
-            f"over {', '.join(search.space)}; then {search.winners} winners beside the arms, seeds {_span(plan.seeds)}"
+            f"over {', '.join(search.space)}"
+            + (f"; then {search.winners} winners beside the arms, seeds {_span(plan.seeds)}" if plan.seeds else "")
         )
     print(f"  cells      {len(plan.cells)} = {len(plan.arms)} arms × {len(plan.seeds)} seeds")
     print(f"  done       {len(plan.cells) - len(todo)}")
@@ -40,7 +41,8 @@ def show_plan(plan: Plan, to_search: int = 0) -> int:
     if todo or to_search:
         wall, device_seconds, source = estimate(plan, chosen, ready, to_search)
         print(f"  estimate   {clock(wall)} of wall time, {device_seconds / 3600:.2f} device hours ({source})")
-    print(f"  can show   {can_show(plan)}")
+    if plan.seeds:
+        print(f"  can show   {can_show(plan)}")
     return 0
 
 

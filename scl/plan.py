@@ -22,14 +22,13 @@ from scl.networks import build_student, example_features
 from scl.nodes import slots, survey
 from scl.objective import Objective
 from scl.probe import Probe
+from scl.space import FRESH_SEED
 from scl.storage import Folder
 from scl.study import MOST, Cell, Study, cells, cohorts, effective, teacher_id
 from scl.teachers import adopt, start_from_pretrained
 from scl.track import Tracker
 from scl.trial import Data
 
-SEARCH_SEED = 0  # all configurations that a search tries are trained at this seed
-FRESH_SEED = 1000  # the first of the seeds at which its winners run again
 # The fields of a configuration that make its network.
 ARCHITECTURE = ("student", "width", "self_taught", "self_taught_at", "self_taught_from")
 
@@ -80,7 +79,8 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
     fingerprint = data.split_fingerprint(dataset, train, val)
     mean, std = data.normalisation(dataset)
     first = FRESH_SEED if study.search else 0
-    seeds = list(range(first, first + (options.seeds or study.seeds)))
+    count = 0 if study.search and study.search.winners == 0 else options.seeds or study.seeds
+    seeds = list(range(first, first + count))
     weights = checkpoint.load_weights(options.teacher_file) if options.teacher_file else None
 
     def guide_id(seed: int) -> str:
@@ -88,7 +88,7 @@ def make_plan(study: Study, options: Options, out: Folder) -> Plan:
             return hashlib.sha256(Path(options.teacher_file).read_bytes()).hexdigest()
         return teacher_id(guide, seed if options.teacher_per_seed else 0, fingerprint)
 
-    own = [*seeds, SEARCH_SEED] if study.search else seeds
+    own = [*seeds, study.search.seed] if study.search else seeds
     if options.teacher_file or not options.teacher_per_seed:
         teacher_ids = dict.fromkeys(own, guide_id(0))
     else:

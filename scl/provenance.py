@@ -26,7 +26,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
     ids = (
         {str(seed): i for seed, i in plan.teacher_ids.items()}
         if options.teacher_per_seed and not options.teacher_file
-        else {"all": plan.teacher_ids[plan.seeds[0]]}
+        else {"all": next(iter(plan.teacher_ids.values()))}
     )
     try:
         looks = results.read_study(world.store).get("looks", [])
@@ -51,6 +51,8 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "metric": "test_acc",
         "direction": "max",
         "selection": SELECTION,
+        "scale": options.scale,
+        "declared": {"arm": plan.study.against_teacher, "against": "teacher"} if plan.study.against_teacher else None,
         "command": masked(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "git": git_state(),
         "versions": {

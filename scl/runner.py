@@ -91,7 +91,7 @@ def _run(plan: Plan, stop: Stop, dialogue: Dialogue | None) -> int:
     if dialogue and plan.study.search:
         to_try = f"a search of {dialogue.total} configurations, {to_search} to go"
         after = f"then {plan.study.search.winners} winners beside {trials} of the arms, {done}"
-        print(f"{plan.study.name}: {to_try}; {after}", file=sys.stderr)
+        print(f"{plan.study.name}: {to_try}" + (f"; {after}" if plan.seeds else ""), file=sys.stderr)
     else:
         print(f"{plan.study.name}: {trials}, {done}", file=sys.stderr)
     record = study_record(plan)

@@ -25,7 +25,7 @@ from scl import results
 from scl.config import SHARED_IN_COHORT, Config, UserError, requested, sha256, with_params
 from scl.errors import first_line
 from scl.optuna_storage import database, load_optuna, masked, mend, storage_errors
-from scl.plan import SEARCH_SEED, Bench, Plan, with_arms
+from scl.plan import Bench, Plan, with_arms
 from scl.space import OBJECTIVES, Choice, Float, Range, Search, describe, point_of
 from scl.storage import explain
 from scl.study import Cell, cells
@@ -168,7 +168,7 @@ class Dialogue:
         if self.store.exists("study.json"):
             read = results.read(self.store)
             mine = read.trials[
-                (read.trials["seed"] == SEARCH_SEED) & read.trials["state"].isin(["completed", "pruned"])
+                (read.trials["seed"] == self.search.seed) & read.trials["state"].isin(["completed", "pruned"])
             ]
             self.states = dict(zip(mine["trial_id"], mine["state"], strict=True))
             epochs = read.epochs[read.epochs["trial_id"].isin(self.states)]
@@ -375,7 +375,7 @@ class Dialogue:
                 "optuna_study": self.study_name,
                 "storage": masked(self.plan.options.storage) if self.plan.options.storage else JOURNAL,
                 "trials": self.total,
-                "seed": SEARCH_SEED,
+                "seed": self.search.seed,
                 "template": requested(self.template),
                 "pruner": self.search.pruner(self.template.total_epochs) if self.pruning else None,
                 "states": {state: states.count(state) for state in sorted(set(states))},
@@ -417,8 +417,9 @@ def left_to_search(plan: Plan) -> int:
 
 
 def searched_cell(plan: Plan, template: Config, values: Mapping[str, Any]) -> Cell:
+    assert plan.study.search is not None
     config = with_params(template, values)
-    return cells({ARM: config}, [SEARCH_SEED], plan.world.fingerprint, plan.teacher_ids.__getitem__)[0]
+    return cells({ARM: config}, [plan.study.search.seed], plan.world.fingerprint, plan.teacher_ids.__getitem__)[0]
 
 
 def name_in_optuna(plan: Plan) -> str:
@@ -431,7 +432,7 @@ def name_in_optuna(plan: Plan) -> str:
         "space": {name: describe(range_) for name, range_ in search.space.items()},
         "objectives": search.objectives,
         "data": plan.world.fingerprint,
-        "teacher": plan.teacher_ids[SEARCH_SEED],
+        "teacher": plan.teacher_ids[search.seed],
     }
     return f"{plan.study.name}-{sha256(identity)[:12]}"
 

@@ -10,6 +10,7 @@ from typing import Any
 from scl.config import Config, UserError, params, unknown, with_params
 from scl.errors import names_checked
 
+FRESH_SEED = 1000  # the first of the seeds at which a search's winners run again
 OBJECTIVES = {"val_acc": "maximize", "val_loss": "minimize", "macs": "minimize", "params": "minimize"}
 
 
@@ -56,6 +57,8 @@ class Search:
     seeds. start: parameter values to try first. reduction: of the trials at a rung of successive halving, one in
     so many goes on; first_rung: epochs before the first (None: a fifth of them); prune: whether to stop trials early
     at all (never with several objectives, for which Optuna has no pruners). batch: suggestions trained side by side.
+    seed: at which all that is searched trains; none of those that winners and arms run at again, 1000 and up. With
+    no winners nothing runs again: the search is all that the study does.
     """
 
     space: Mapping[str, Range]
@@ -68,14 +71,21 @@ class Search:
     reduction: int = 3
     first_rung: int | None = None
     batch: int = 4
+    seed: int = 0
 
     def check(self, base: Config) -> None:
         """Raises UserError for a parameter that does not exist or changes nothing, a bad range, a bad start."""
         problems = [unknown("objective", o, OBJECTIVES) for o in self.objectives if o not in OBJECTIVES]
         if not self.objectives or not self.space:
             problems.append("a search needs an objective and a parameter to search")
-        counts = {name: getattr(self, name) for name in ("trials", "winners", "batch")}
-        problems += [f"{name} must be 1 or more, got {value}" for name, value in counts.items() if value < 1]
+        counts = {"trials": 1, "winners": 0, "batch": 1, "seed": 0}
+        problems += [
+            f"{name} must be {least} or more, got {getattr(self, name)}"
+            for name, least in counts.items()
+            if getattr(self, name) < least
+        ]
+        if self.seed >= FRESH_SEED:
+            problems.append(f"seed must be below {FRESH_SEED}, where the seeds of winners begin, got {self.seed}")
         if self.reduction < 2 or (self.first_rung is not None and self.first_rung < 1):
             problems.append(
                 f"successive halving needs a reduction of 2 or more and a first_rung of 1 or more, "

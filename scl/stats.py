@@ -141,6 +141,30 @@ def paired(scores: pd.DataFrame, baseline: str) -> tuple[Paired, ...]:
     )
 
 
+@dataclass(frozen=True)
+class Declared:
+    """One difference that was named before the run, so that nothing is corrected: its mean over pairs with Student's
+    interval, and the two-sided p of the paired t test; NaN where the pairs show no spread."""
+
+    differences: Mean
+    p: float
+
+    @property
+    def answer(self) -> str:
+        """`yes` where the whole interval lies above 0, `no` where it lies below, else `not shown`."""
+        m = self.differences
+        if not (math.isfinite(self.p) and math.isfinite(m.low)):
+            return "not shown"
+        return "yes" if m.low > 0 else "no" if m.high < 0 else "not shown"
+
+
+def declared(differences: Sequence[float] | Array) -> Declared:
+    """The declared difference of paired values; those that are not finite are left out."""
+    m = mean_interval(differences)
+    spread = m.n > 1 and m.sd > NO_SPREAD
+    return Declared(m, t_p(m.mean / m.sd * math.sqrt(m.n), m.n - 1) if spread else math.nan)
+
+
 def correlation(scores: pd.DataFrame) -> float:
     """The correlation between arms across seeds that pairing relies on: mean covariance / mean variance.
 

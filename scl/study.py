@@ -6,7 +6,7 @@ import heapq
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scl.config import (
@@ -39,12 +39,35 @@ class Setting:
 
 @names_checked
 @dataclass(frozen=True)
+class Scale:
+    """How large a study runs: what `--scale NAME` sets. Flags come on top.
+
+    student, teacher: fields of the students' base configuration and of the teacher's. arms: the arms at this scale;
+    None takes the study's. without: arms that run only when --arms names them. data, limit, val, seeds: defaults of
+    the flags of these names.
+    """
+
+    student: Mapping[str, Any] = field(default_factory=dict)
+    teacher: Mapping[str, Any] = field(default_factory=dict)
+    arms: Mapping[str, Mapping[str, Any]] | None = None
+    without: Collection[str] = ()
+    data: str = "cifar100"
+    limit: int | None = None
+    val: float = 0.1
+    seeds: int = 3
+
+
+@names_checked
+@dataclass(frozen=True)
 class Study:
     """A question and the trials that answer it.
 
     arms: name → what it changes in `base`: fields, or parameters such as `weight.kd`; written out or by
     `scl.designs`. baseline: the arm that all are compared with. asked_for: arms that run only when --arms names them.
     settings: data set name → what changes there. search: a search whose winners run beside the arms, on fresh seeds.
+    scales: name → how large the study runs there, the first by default; empty: it has one size, and no flag --scale.
+    teacher_per_seed: each seed has a teacher of its own, as with the flag. against_teacher: the arm whose difference
+    to its teacher is declared before anything trains, and answered first on the page.
     """
 
     name: str
@@ -57,6 +80,9 @@ class Study:
     seeds: int = 3
     settings: Mapping[str, Setting] = field(default_factory=dict)
     search: Search | None = None
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    teacher_per_seed: bool = False
+    against_teacher: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name):
@@ -69,9 +95,27 @@ class Study:
         for name in self.asked_for:
             if name not in self.arms:
                 raise UserError(unknown("arm in asked_for", name, self.arms))
+        if self.against_teacher and self.against_teacher not in self.arms:
+            raise UserError(unknown("arm in against_teacher", self.against_teacher, self.arms))
         for arm in self.arms:
             if not arm.strip() or len(arm) > 300 or any(ord(c) < 32 for c in arm):
                 raise UserError(f"arm name {arm!r}: 1-300 printable characters")
+
+    def at(self, name: str) -> Study:
+        """The study at one of its scales, which then has one size. Raises UserError for a scale that does not exist."""
+        if name not in self.scales:
+            raise UserError(unknown("scale", name, self.scales))
+        scale = self.scales[name]
+        arms = self.arms if scale.arms is None else scale.arms
+        return replace(
+            self,
+            base=self.base.replace(**scale.student),
+            teacher=self.teacher.replace(**scale.teacher),
+            arms=arms,
+            asked_for=tuple(dict.fromkeys([*(a for a in self.asked_for if a in arms), *scale.without])),
+            seeds=scale.seeds,
+            scales={},
+        )
 
     def resolve(
         self,

@@ -34,7 +34,7 @@ STUDY = Study(
 
 def run(out: Path, *flags: str, study: Study = STUDY) -> int:
     options = cli.Options(**vars(cli.parser(study).parse_args(["--out", str(out), *TINY, *flags])))
-    return cli.guarded(lambda: cli._run(study, options))
+    return cli.guarded(lambda: cli.run(study, options))
 
 
 def test_steins_rule_by_hand() -> None:

@@ -16,7 +16,7 @@ from pages import NASTY, Page, built
 from scipy import stats as reference
 from statsmodels.formula.api import ols
 from statsmodels.stats.multitest import multipletests
-from synthetic import accuracy, make_store
+from synthetic import accuracy, make_store, rewrite_trials
 
 from scl import report, results
 from scl.report import assemble, facts, theme
@@ -399,3 +399,31 @@ def test_the_two_blues_differ_in_their_dashes() -> None:
     look = styles(["baseline", *map(str, range(12))], "baseline")
     dashes = {colour: {s["dash"] for s in look.values() if s["color"] == colour} for colour in ("@c1", "@c4")}
     assert not dashes["@c1"] & dashes["@c4"]
+
+
+@pytest.mark.parametrize(("gap", "answer"), [(0.02, "Yes: +2."), (-0.02, "No, it is worse: −2."), (0.0, "Not shown: ")])
+def test_the_declared_comparison_is_answered_first(tmp_path: Path, gap: float, answer: str) -> None:
+    apart = dict(zip(range(4), (-0.002, 0.001, -0.001, 0.002), strict=True))
+    store = make_store(
+        tmp_path,
+        ["baseline", "full"],
+        (0, 1, 2, 3),
+        lambda arm, seed: 0.7 + seed / 100 + (gap + apart[seed] if arm == "full" else -0.05),
+        declared={"arm": "full", "against": "teacher"},
+    )
+    rewrite_trials(store, lambda rows: rows.assign(teacher_test_acc=0.7 + rows["seed"] / 100))
+    page, _, study = built(store)
+    said = report.verdict(study).splitlines()[0]
+    assert said.startswith("Declared before the run: does “full” beat its teacher? " + answer)
+    low, high = reference.ttest_1samp([gap + a for a in apart.values()], 0).confidence_interval(0.95)
+    assert f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}".replace("-", "−") in said
+    assert "over 4 seeds" in said
+    assert said in page.text
+    assert page.text.index("Does it beat its teacher?") < page.text.index("Test accuracy")
+
+
+def test_a_declared_arm_that_did_not_run_is_said(tmp_path: Path) -> None:
+    study = results.read(make_store(tmp_path, ["baseline", "kd"], declared={"arm": "full", "against": "teacher"}))
+    assert "does “full” beat its teacher? Not shown: it is not part of this run." in report.verdict(study)
+    nothing = results.read(make_store(tmp_path / "b", ["baseline", "kd"]))
+    assert "Declared" not in report.verdict(nothing)

@@ -53,7 +53,7 @@ STUDY = Study(
 def search(out: Path, *flags: str, study: Study = STUDY) -> int:
     """Run in this process, as `main` does."""
     options = cli.Options(**vars(cli.parser(study).parse_args(["--out", str(out), *TINY, *flags])))
-    return cli.guarded(lambda: cli._run(study, options))
+    return cli.guarded(lambda: cli.run(study, options))
 
 
 def known(out: Path) -> list[optuna.trial.FrozenTrial]:

@@ -258,3 +258,32 @@ def test_pareto_front_by_brute_force() -> None:
         beaten = any((a <= c and b >= v) and (a < c or b > v) for a, b in points)
         assert not (front[i] and beaten)
         assert beaten or (c, v) in {(cost[j], value[j]) for j in np.flatnonzero(front)}
+
+
+def test_the_declared_difference_is_scipys_paired_t_test() -> None:
+    rng = np.random.default_rng(5)
+    for n in (2, 3, 5, 12):
+        student, teacher = rng.normal(0.75, 0.01, n), rng.normal(0.74, 0.01, n)
+        found = stats.declared(student - teacher)
+        theirs = reference.ttest_rel(student, teacher)
+        interval = theirs.confidence_interval(0.95)
+        m = found.differences
+        assert (m.n, m.mean) == (n, pytest.approx((student - teacher).mean()))
+        assert (found.p, m.low, m.high) == pytest.approx((theirs.pvalue, interval.low, interval.high))
+        assert m.sd == pytest.approx(np.std(student - teacher, ddof=1))
+
+
+@pytest.mark.parametrize(
+    ("differences", "answer"),
+    [
+        ([0.010, 0.012, 0.011], "yes"),
+        ([-0.010, -0.012, -0.011], "no"),
+        ([0.010, -0.012, 0.011], "not shown"),
+        ([0.010], "not shown"),
+        ([0.010, 0.010, 0.010], "not shown"),  # no spread is no evidence of a small one
+        ([0.010, 0.012, 0.011, math.nan], "yes"),
+        ([], "not shown"),
+    ],
+)
+def test_the_declared_answer(differences: list[float], answer: str) -> None:
+    assert stats.declared(differences).answer == answer

@@ -42,8 +42,10 @@ def write(store: Folder) -> None:
 
 
 def verdict(study: results.Results) -> str:
-    """Which arm won, by how much and how surely, in one sentence of plain text."""
-    return words.verdict(gather(study))
+    """Which arm won, by how much and how surely, in one sentence of plain text; before it, in another, the answer to
+    what was declared before the run, where something was."""
+    facts = gather(study)
+    return "\n".join(text for text in (words.goal(facts), words.verdict(facts)) if text)
 
 
 def summary(study: results.Results) -> pd.DataFrame:

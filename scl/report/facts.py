@@ -17,6 +17,17 @@ SEARCH = "search"  # the arm under which a search stores its trials
 
 
 @dataclass(frozen=True)
+class Declared:
+    """An arm against its teacher, as declared before the run. by_seed: accuracies of `student` and `teacher`, a row a
+    seed that is done. planned: how many seeds the present plan gives it."""
+
+    arm: str
+    by_seed: pd.DataFrame
+    planned: int
+    test: stats.Declared
+
+
+@dataclass(frozen=True)
 class Facts:
     """A study's numbers.
 
@@ -75,6 +86,19 @@ class Facts:
     def pairs(self) -> stats.Pairs:
         """All pairs of compared arms."""
         return stats.all_pairs(self.compared)
+
+    @functools.cached_property
+    def declared(self) -> Declared | None:
+        """What was declared before the run: an arm against its teacher. None where nothing was."""
+        about = self.study.get("declared")
+        if not about:
+            return None
+        arm = str(about["arm"])
+        rows = self.completed[(self.completed["arm"] == arm) & self.completed["teacher_test_acc"].notna()]
+        rows = rows.set_index("seed").sort_index()
+        frame = pd.DataFrame({"student": rows[self.metric], "teacher": rows["teacher_test_acc"]}).astype(float)
+        planned = int((self.cells["arm"] == arm).sum())
+        return Declared(arm, frame, planned, stats.declared((frame["student"] - frame["teacher"]).to_numpy()))
 
     def detectable(self) -> float:
         """The smallest true difference (a fraction) that this design sees with 80 % power."""

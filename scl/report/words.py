@@ -117,6 +117,8 @@ def verdict(facts: Facts) -> str:
     """Which arm won, by how much, whether credibly so, and against the teacher: one sentence."""
     d = facts.decimals
     means = facts.scores.mean()
+    if means.empty and len(facts.searched):
+        return "This study is a search alone: what it found is below, and no arm has run again beside it."
     if means.empty:
         return "No trial has completed, so there is nothing to say yet."
     best = str(means.idxmax())
@@ -148,6 +150,27 @@ def verdict(facts: Facts) -> str:
     if not math.isfinite(facts.comparison.critical):
         return _without_intervals(facts)
     return _with_intervals(facts)
+
+
+def goal(facts: Facts) -> str:
+    """The answer to what was declared before the run, in one sentence or two; empty where nothing was."""
+    found = facts.declared
+    if found is None:
+        return ""
+    m, d = found.test.differences, max(facts.decimals, 2)
+    question = f"Declared before the run: does {name_of(found.arm)} beat its teacher?"
+    if m.n == 0:
+        why = "no seed of it is done" if found.planned else "it is not part of this run"
+        return f"{question} Not shown: {why}."
+    size = f"{points(m.mean, d)} points"
+    seeds = plural(m.n, "seed")
+    missing = f" {m.n} of {found.planned} seeds are done." if m.n < found.planned else ""
+    if not math.isfinite(found.test.p):
+        why = "one seed shows no spread" if m.n == 1 else "its seeds show no spread"
+        return f"{question} Not shown: {size} at {seeds}, and {why}, so there is no interval.{missing}"
+    span = f"95 % interval {_span(m.low, m.high, d, signs=True)}, sd {100 * m.sd:.{d}f}, {p_clause(found.test.p)}"
+    answer = {"yes": "Yes", "no": "No, it is worse", "not shown": "Not shown"}[found.test.answer]
+    return f"{question} {answer}: {size} over {seeds} ({span}; student minus teacher, paired by seed).{missing}"
 
 
 def _without_intervals(facts: Facts) -> str:

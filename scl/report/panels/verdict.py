@@ -5,20 +5,46 @@ from __future__ import annotations
 import math
 
 from scl import stats
-from scl.report.blocks import Block, Card, Cards, Note, Panel, Plot
+from scl.report.blocks import Block, Card, Cards, Cell, Column, Heading, Note, Panel, Plot, Row, Table, text_cell
 from scl.report.facts import Facts
 from scl.report.figures import compare
 from scl.report.panels.compare import beyond, rows_table
 from scl.report.theme import plain
-from scl.report.words import DASH, bare, leading, percent, plural, points, qualifications, verdict
+from scl.report.words import DASH, bare, goal, leading, percent, plural, points, qualifications, verdict
 
 
 def lead(facts: Facts) -> Panel:
-    blocks: list[Block] = [Cards(_cards(facts))]
+    blocks: list[Block] = [*_declared(facts), Cards(_cards(facts))]
     if facts.scores.size:
         blocks.append(_accuracy_plot(facts))
     blocks += [Note(text) for text in qualifications(facts)]
     return Panel("verdict", "What won, and is it credible?", verdict(facts), blocks)
+
+
+def _declared(facts: Facts) -> list[Block]:
+    """The comparison that was declared before the run: its answer, and both accuracies by seed."""
+    found = facts.declared
+    if found is None:
+        return []
+    head = Heading("Does it beat its teacher?")
+    if found.by_seed.empty:
+        return [head, Note(goal(facts))]
+    columns = [
+        Column("seed", "Seed", number=False),
+        Column("student", "Student, %"),
+        Column("teacher", "Its teacher, %"),
+        Column("difference", "Difference, points"),
+    ]
+    d = max(facts.decimals, 2)
+
+    def row(name: str, student: float, teacher: float) -> Row:
+        both = [Cell(bare(value, d), value) for value in (student, teacher)]
+        return Row([text_cell(name), *both, Cell(points(student - teacher, d), student - teacher)])
+
+    seeds = found.by_seed
+    rows = [row(str(seed), float(at["student"]), float(at["teacher"])) for seed, at in seeds.iterrows()]
+    rows.append(row("mean", float(seeds["student"].mean()), float(seeds["teacher"].mean())))
+    return [head, Note(goal(facts)), Table(columns, rows, label="The arm and its teacher, by seed")]
 
 
 def _cards(facts: Facts) -> list[Card]:

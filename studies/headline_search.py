@@ -1,0 +1,160 @@
+"""Which weights does each method of `headline.py` want? One search a method, of equally many trials, on validation.
+
+    uv run studies/headline_search.py --scale laptop --data path/to/cifar100 --label fine_label
+    uv run studies/headline_search.py --scale laptop --methods kd,dkd           # only these, also side by side
+
+Searches run one after another, each a study of its own under `--out`; the same command goes on where it was stopped.
+All train at a seed that `headline.py` never reports, under that seed's own teacher, on nine tenths of the images. What
+they choose is printed, and written to `OUT/headline_weights.txt`, as the literal that goes into `headline.WEIGHTS`.
+The first trial of each has the default weights. Trials are shorter than those of the study: EPOCHS.
+"""
+
+import argparse
+import dataclasses
+import pprint
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import headline
+
+from scl import cli, results
+from scl.config import UserError, params, unknown, with_params
+from scl.space import Choice, Float, Range, Search
+from scl.storage import open_folder
+from scl.study import Scale, Study
+
+SEED = 900  # of no reported trial: those have 0 to N − 1
+EPOCHS = {"smoke": 2, "laptop": 6, "full": 40}  # of a trial
+TRIALS = {"smoke": 2, "laptop": 6, "full": 30}  # of each method
+
+RANGES: dict[str, Range] = {
+    "weight.kd": Float(0.3, 6.0, log=True),
+    "kd.temperature": Choice((2.0, 4.0, 8.0)),
+    "weight.channel": Float(0.03, 10.0, log=True),
+    "weight.spatial": Float(0.03, 10.0, log=True),
+    "weight.dkd": Float(0.2, 3.0, log=True),
+    "dkd.beta": Choice((2.0, 6.0, 8.0)),
+    "weight.dist": Float(0.1, 6.0, log=True),
+    "weight.ickd": Float(0.03, 10.0, log=True),
+    "weight.pkt": Float(10.0, 10_000.0, log=True),
+    "label_smoothing": Float(0.02, 0.4, log=True),
+}
+
+
+def space(scale: str, method: str) -> dict[str, Range]:
+    """What of a method is searched: weights, temperatures and the like, and the count of self-taught neurons."""
+    changes = headline.methods(headline.SIZES[scale])[method]
+    losses = changes.get("losses", {})
+    names = [n for n in RANGES if n.removeprefix("weight.") in losses or n.partition(".")[0] in losses or n in changes]
+    counts = headline.SIZES[scale].counts
+    return {name: RANGES[name] for name in names} | (
+        {"self_taught": Choice(counts)} if "self_taught" in changes else {}
+    )
+
+
+def searchable(scale: str) -> list[str]:
+    return [name for name in headline.methods(headline.SIZES[scale]) if space(scale, name)]
+
+
+def sized(scale: str) -> Scale:
+    """The scale of the study itself, with validation images and shorter trials."""
+    of = headline.STUDY.scales[scale]
+    return dataclasses.replace(of, student={**of.student, "epochs": EPOCHS[scale]}, arms=None, without=(), val=0.1)
+
+
+def search(scale: str, method: str) -> Study:
+    size = headline.SIZES[scale]
+    template = headline.methods(size)[method]
+    if "epochs" in template:
+        template = {**template, "epochs": EPOCHS[scale]}
+    if "dkd" in template.get("losses", {}):
+        term = dataclasses.replace(template["losses"]["dkd"], warmup=max(1, EPOCHS[scale] // 12))
+        template = {**template, "losses": {"dkd": term}}
+    ranges = space(scale, method)
+    base = headline.STUDY.base.replace(**sized(scale).student)
+    start = {name: value for name, value in params(with_params(base, template)).items() if name in ranges}
+    return Study(
+        name="headline_search-" + re.sub("[ +]", "-", method),
+        question=f"Which weights does “{method}” want?",
+        base=headline.STUDY.base,
+        teacher=headline.STUDY.teacher,
+        arms={"baseline": {}},
+        scales={scale: sized(scale)},
+        teacher_per_seed=True,
+        search=Search(
+            space=ranges, template=template, trials=TRIALS[scale], winners=0, start=(start,), seed=SEED, batch=2
+        ),
+    )
+
+
+def chosen(out: str, scale: str, method: str) -> dict[str, Any] | None:
+    """The values with the highest validation accuracy, of equals the lower validation loss; None where none is done."""
+    ranges = space(scale, method)
+    folder = open_folder(out) / search(scale, method).name
+    if not folder.exists("study.json"):
+        return None
+    read = results.read(folder)
+    rows = read.trials[read.trials["trial_id"].isin(read.study["search"]["tried"])]
+    rows = rows[(rows["state"] == "completed") & rows["val_acc"].notna()]
+    if rows.empty:
+        return None
+    last = read.epochs.sort_values("epoch").groupby("trial_id")["val_loss"].last()
+    rows = rows.assign(loss=rows["trial_id"].map(last)).sort_values(["val_acc", "loss"], ascending=[False, True])
+    best = rows.iloc[0]
+    return {name: _short(best[f"param.{name}"]) for name in ranges}
+
+
+def _short(value: Any) -> Any:
+    """To three digits: more say nothing that a few trials know."""
+    value = value.item() if hasattr(value, "item") else value
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+# What the flags are made from: which scale and methods are asked for is known once they are read.
+STUDY = dataclasses.replace(search("smoke", "kd"), scales=headline.STUDY.scales)
+
+
+def main() -> None:
+    parser = cli.parser(STUDY)
+    parser.description, parser.epilog = (__doc__ or "").split("\n\n")[0], None
+    parser.add_argument("--methods", type=_names, metavar="A,B", help="only these (default: all with weights)")
+    arguments = parser.parse_args()
+    methods = arguments.methods
+    del arguments.methods
+    cli.exit_with(lambda: search_all(cli.Options(**vars(arguments)), methods))
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError("must name at least one method, as in kd,dkd")
+    return names
+
+
+def search_all(options: cli.Options, methods: Sequence[str] | None) -> int:
+    """Search for each method in turn and print what was chosen; the exit code of the first that was not done."""
+    scale = options.scale or "smoke"
+    if scale not in headline.STUDY.scales:
+        raise UserError(unknown("scale", scale, headline.STUDY.scales))
+    wrong = [unknown("method", m, searchable(scale)) for m in methods or () if m not in searchable(scale)]
+    if wrong:
+        raise UserError("; ".join(wrong))
+    for method in methods or searchable(scale):
+        code = cli.run(*cli.at_scale(search(scale, method), options))
+        if code != 0:
+            return code
+    # What other runs into the same folder have chosen is told as well: methods may be searched side by side.
+    values = {method: chosen(options.out, scale, method) for method in searchable(scale)}
+    found = {method: value for method, value in values.items() if value}
+    if found and not options.plan:
+        text = f"WEIGHTS[{scale!r}] = {pprint.pformat(found, width=110, sort_dicts=False)}\n"
+        print(text)
+        open_folder(options.out).write("headline_weights.txt", text.encode())
+        print(f"weights: {options.out}/headline_weights.txt; put them into studies/headline.py", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    main()
