@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-import torch
 
 from scl import results, stats
 from scl.cohort import load_teacher
@@ -83,7 +82,6 @@ def estimate(
         configs["search"] = plan.study.searched(base)
     earlier = _earlier(plan, configs)
     unknown = {key: config for key, config in configs.items() if key not in earlier}
-    torch.set_num_threads(plan.options.cpus_per_trial)
     # A teacher that is done needs no timing unless an arm does: earlier trials carry their share of it.
     forward, timed = _timed(plan, unknown) if unknown or not teacher_ready else (0.0, {})
 

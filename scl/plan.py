@@ -182,7 +182,7 @@ class Bench:
         self.teacher, self.tensors, self.device, self.store = teacher, tensors, world.device, world.store
         self.teacher_macs = models.macs(build_student(teacher, tensors, 0), tensors.image_shape)
         here = torch.device(world.device if torch.cuda.is_available() else "cpu")
-        self.probe = Probe(teacher, tensors, here, self.macs)
+        self.probe = Probe(teacher, tensors, here, world.threads, self.macs)
         self.guides: dict[tuple[Any, ...], Features] = {}  # by where maps are taken
         self.models: dict[tuple[Any, ...], tuple[Features, list[Any]]] = {}
         self.built: dict[str, str] = {}

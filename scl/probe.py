@@ -25,12 +25,13 @@ class Probe:
     """Times configurations, each kind of network and losses once; it remembers what it has timed.
 
     Args:
-        macs: multiply-accumulates of one image in a student.
+        threads: of the CPU, as a cohort has. macs: multiply-accumulates of one image in a student.
     """
 
     teacher: Config
     data: Data
     device: torch.device
+    threads: int
     macs: Callable[[Config], int]
     steps: dict[str, float] = field(default_factory=dict)  # kind → seconds of its own step
     forwards: list[float] = field(default_factory=list)  # seconds of the teacher's forward of an image
@@ -62,6 +63,8 @@ class Probe:
         return f"{self.macs(config)} {sorted(config.losses)} {config.batch_size} {config.connector} {config.tap}"
 
     def _timed(self, config: Config) -> float:
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
         try:
             forward, own = self._some_steps(config)
         except Exception as error:  # most likely a loss of the user's own, whose trials would fail one by one
@@ -70,6 +73,8 @@ class Probe:
                 f"a step with {names} cannot be taken: {type(error).__name__}: {first_line(error)}; mend it, or its "
                 "trials will fail"
             ) from error
+        finally:
+            torch.set_num_threads(before)
         self.forwards.append(forward / config.batch_size)
         return own
 

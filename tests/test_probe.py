@@ -22,7 +22,7 @@ def macs(config: Config) -> int:
 
 
 def test_each_kind_is_timed_once(tiny: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Probe(Config(student="plain11", width=0.125), tiny, CPU, macs)
+    asked = Probe(Config(student="plain11", width=0.125), tiny, CPU, 1, macs)
     base = Config(width=0.125, batch_size=16)
     configs = {"a": base, "b": base.replace(lr=0.5), "kd": base.replace(losses={"kd": 1.0})}
     seconds = asked.own(configs)
@@ -42,7 +42,7 @@ def test_a_loss_that_raises_is_told(tiny: Data) -> None:
         raise ZeroDivisionError("of no use")
 
     config = Config(width=0.125, batch_size=16, losses={"mine": Term(1.0, loss=broken, compares="logits")})
-    asked = Probe(Config(student="plain11", width=0.125), tiny, CPU, macs)
+    asked = Probe(Config(student="plain11", width=0.125), tiny, CPU, 1, macs)
     with pytest.raises(UserError, match="of no use"):
         asked.own({"mine": config})
 
