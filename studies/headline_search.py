@@ -27,10 +27,11 @@ from scl.study import Scale, Study
 
 SEED = 900  # of no reported trial: those have 0 to N − 1
 EPOCHS = {"smoke": 2, "laptop": 6, "full": 40}  # of a trial
-TRIALS = {"smoke": 2, "laptop": 6, "full": 30}  # of each method
+TRIALS = {"smoke": 2, "laptop": 8, "full": 30}  # of each method
 
 RANGES: dict[str, Range] = {
-    "weight.kd": Float(0.3, 6.0, log=True),
+    "ce": Choice((0.1, 1.0)),
+    "weight.kd": Float(0.1, 3.0, log=True),
     "kd.temperature": Choice((2.0, 4.0, 8.0)),
     "weight.channel": Float(0.03, 10.0, log=True),
     "weight.spatial": Float(0.03, 10.0, log=True),

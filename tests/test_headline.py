@@ -172,7 +172,7 @@ def test_a_search_prints_weights_that_can_be_pasted(
     printed = capsys.readouterr().out
     weights: dict[str, dict[str, dict[str, float]]] = {}
     exec(printed[printed.index("WEIGHTS[") :], {"WEIGHTS": weights})
-    assert set(weights["smoke"]["kd"]) == {"weight.kd", "kd.temperature"}
+    assert set(weights["smoke"]["kd"]) == {"ce", "weight.kd", "kd.temperature"}
     assert set(weights["smoke"]["self-taught"]) == {"self_taught"}
     read = results.load(str(tmp_path / "headline_search-kd"))
     assert set(read.trials["seed"]) == {headline_search.SEED}
