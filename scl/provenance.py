@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import subprocess
@@ -53,6 +54,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "selection": SELECTION,
         "scale": options.scale,
         "declared": {"arm": plan.study.against_teacher, "against": "teacher"} if plan.study.against_teacher else None,
+        "published": dataclasses.asdict(plan.study.published) if plan.study.published else None,
         "command": masked(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "git": git_state(),
         "versions": {

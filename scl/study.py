@@ -59,6 +59,20 @@ class Scale:
 
 @names_checked
 @dataclass(frozen=True)
+class Published:
+    """What the literature reports, to stand beside what comes out here.
+
+    accuracy: an arm, or `teacher` → test accuracy, a fraction. source: whose figures, and how they were taken.
+    otherwise: arm → how its figure was taken where not as the others.
+    """
+
+    accuracy: Mapping[str, float]
+    source: str
+    otherwise: Mapping[str, str] = field(default_factory=dict)
+
+
+@names_checked
+@dataclass(frozen=True)
 class Study:
     """A question and the trials that answer it.
 
@@ -67,7 +81,8 @@ class Study:
     settings: data set name → what changes there. search: a search whose winners run beside the arms, on fresh seeds.
     scales: name → how large the study runs there, the first by default; empty: it has one size, and no flag --scale.
     teacher_per_seed: each seed has a teacher of its own, as with the flag. against_teacher: the arm whose difference
-    to its teacher is declared before anything trains, and answered first on the page.
+    to its teacher is declared before anything trains, and answered first on the page. published: figures from the
+    literature for arms of this study.
     """
 
     name: str
@@ -83,6 +98,7 @@ class Study:
     scales: Mapping[str, Scale] = field(default_factory=dict)
     teacher_per_seed: bool = False
     against_teacher: str = ""
+    published: Published | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name):

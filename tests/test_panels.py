@@ -28,6 +28,7 @@ from scl.report import facts as about
 from scl.report import panels
 from scl.report.figures import cost, distilling, factors, importance, search, self_taught
 from scl.report.panels.everything import everything
+from scl.report.panels.table import table as table_panel
 from scl.results import Results
 
 ARMS = ["baseline", "kd", "channel", "spatial", "channel+spatial"]
@@ -54,6 +55,34 @@ def test_fifteen_panels_in_order_and_those_without_data_are_a_sentence(tmp_path:
         assert p.lead.endswith((".", "!")), p.id
     drawn = {a["data-figure"].rsplit("-", 1)[0] for _, a in page.tags if "data-figure" in a}
     assert drawn == {"accuracy", "learning", "agreement"}
+
+
+# Beside published figures
+
+
+def test_published_figures_stand_beside_what_came_out(tmp_path: Path) -> None:
+    published = {
+        "accuracy": {"teacher": 0.75, "kd": 0.71, "at": 0.6},
+        "source": "Of a <paper>.",
+        "otherwise": {"at": "best"},
+    }
+    _, html, study = built(make_store(tmp_path, ARMS[:2], range(3), accuracy(EFFECTS), published=published))
+    scores = study.trials.query("arm == 'kd'").sort_values("seed")["test_acc"].to_numpy()
+    (table,) = [
+        b for b in table_panel(about.gather(study)).blocks if getattr(b, "label", "") == "Beside published figures"
+    ]
+    teacher, kd, absent = (
+        {c.key: cell for c, cell in zip(table.columns, row.cells, strict=True)} for row in table.rows
+    )
+    assert kd["mean"].value == pytest.approx(scores.mean())
+    assert kd["difference"].value == pytest.approx(scores.mean() - 0.71)
+    low, high = reference.t.interval(0.95, 2, loc=scores.mean(), scale=reference.sem(scores))
+    assert (kd["low"].value, kd["high"].value) == pytest.approx((low - 0.71, high - 0.71))
+    assert teacher["difference"].value == pytest.approx(0.74 - 0.75)
+    assert absent["n"].value == 0
+    assert absent["how"].shown == "best"
+    assert "Of a &lt;paper&gt;." in html
+    assert "Beside published figures" not in built(make_store(tmp_path / "none", ARMS[:2], range(3)))[1]
 
 
 # Self-taught neurons

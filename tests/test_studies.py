@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -17,13 +18,17 @@ STUDIES = Path(__file__).parents[1] / "studies"
 NAMES = sorted(path.stem for path in STUDIES.glob("*.py") if path.stem != "headline_search")
 
 
-def load(name: str) -> Study:
+def module(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"studies_{name}", STUDIES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    study = module.STUDY
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def load(name: str) -> Study:
+    study = module(name).STUDY
     assert isinstance(study, Study)
     return study
 
@@ -37,7 +42,7 @@ def plan(name: str, out: Path, *flags: str) -> Plan:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_arm_can_be_built_on_digits(name: str, tmp_path: Path) -> None:
     made = plan(name, tmp_path)
-    assert made.study.name == name
+    assert made.study.name.partition("-")[0] == name
     assert made.study.baseline in made.arms
     assert made.study.question.endswith("?")
     assert (STUDIES / f"{name}.py").read_text().startswith(f'"""{made.study.question[:30]}')
@@ -64,3 +69,21 @@ def test_depth_is_a_full_factorial_with_a_weight_for_each_depth() -> None:
     arms, _ = load("depth").resolve("digits", None, {}, {})
     assert len(arms) == 15
     assert {c.student for c in arms.values()} == {f"plain{d}" for d in (3, 5, 7, 9, 11)}
+
+
+@pytest.mark.parametrize("pair", ["vgg13-vgg8", "resnet32x4-resnet8x4", "wrn_40_2-wrn_16_2"])
+def test_published_pairs_have_an_arm_for_each_figure(pair: str) -> None:
+    study = vars(module("benchmark"))["study"](pair)
+    full, options = cli.at_scale(study, cli.Options(**vars(cli.parser(study).parse_args(["--scale", "full"]))))
+    arms, teacher = full.resolve("cifar100", None, {}, {})
+    assert set(study.published.accuracy) == {"teacher", *arms} - {"channel", "spatial", "scl", "scl+kd"}
+    assert all(0.7 < figure < 0.8 for figure in study.published.accuracy.values())
+    assert f"{teacher.student}-{arms['baseline'].student}" == pair
+    for config in (teacher, *arms.values()):
+        assert (config.epochs, config.batch_size, config.milestones) == (240, 64, (150, 180, 210))
+    assert arms["baseline"].tap == "block"
+    assert arms["dkd"].losses["dkd"].options["beta"] == (8.0 if pair.startswith("resnet") else 6.0)
+    assert (options.data, options.val, full.seeds) == ("cifar100", 0.0, 3)
+    short, _ = study.at("short").resolve("cifar100", None, {}, {})
+    assert short["kd"].milestones == (38, 45, 52)
+    assert short["dkd"].losses["dkd"].warmup == 5

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from scl import stats
 from scl.report import export
-from scl.report.blocks import Block, Cell, Column, Copy, Note, Panel, Row, Table, arm_cell
+from scl.report.blocks import Block, Cell, Column, Copy, Heading, Note, Panel, Row, Table, arm_cell, text_cell
 from scl.report.facts import Facts, summary
 from scl.report.words import DASH, bare, count, name_of, p_value, points, signed
 
@@ -55,7 +56,38 @@ def table(facts: Facts) -> Panel:
                 "Left out of the comparison: " + "; ".join(f"{name_of(a)} {r}" for a, r in facts.left_out.items()) + "."
             )
         )
-    return Panel("table", "The main table", answer, blocks)
+    return Panel("table", "The main table", answer, [*blocks, *_beside_published(facts)])
+
+
+def _beside_published(facts: Facts) -> list[Block]:
+    """Each arm, and the teacher, beside what the literature reports of it; nothing where the study names no such."""
+    published = facts.study.get("published")
+    if not published:
+        return []
+    d = max(facts.decimals, 2)
+    columns = [
+        Column("arm", "Arm", number=False),
+        Column("n", "n", "seeds completed"),
+        Column("mean", "here", "test accuracy after the last epoch, %, mean over seeds"),
+        Column("sd", "± sd", "standard deviation over seeds, not of the mean"),
+        Column("published", "published", "%"),
+        Column("difference", "points", "here − published", "Difference"),
+        Column(
+            "low", "from", "Student's t interval of the mean here; the published figure is taken as it is", "Difference"
+        ),
+        Column("high", "to", "Student's t interval of the mean here", "Difference"),
+        Column("how", "How the published figure was taken", number=False),
+    ]
+    rows = []
+    for arm, figure in published["accuracy"].items():
+        scores = list(facts.teachers.values()) if arm == "teacher" else list(facts.scores.get(arm, []))
+        here = stats.mean_interval(scores)
+        apart = [value - figure for value in (here.mean, here.low, here.high)]
+        numbers = [Cell(bare(v, d), v) for v in (here.mean, here.sd, figure)] + [Cell(points(v, d), v) for v in apart]
+        how = text_cell(published["otherwise"].get(arm, ""))
+        rows.append(Row([arm_cell(arm), Cell(str(here.n), here.n), *numbers, how], arm=arm))
+    table = Table(columns, rows, sortable=True, label="Beside published figures")
+    return [Heading("Beside published figures"), Note(published["source"]), table]
 
 
 def _cell(key: str, value: float, decimals: int, n: int) -> Cell:
