@@ -171,7 +171,7 @@ def command(out: Path, given: argparse.Namespace, *where: str) -> list[str]:
 
 def ended(store: Path) -> int:
     """Trials that have a row, by the number of files: nothing is opened beside the run."""
-    return len(list(store.glob("parts/*.parquet")))
+    return len(list(store.glob("parts/*.arrows.zst")))
 
 
 def disturbed(out: Path, given: argparse.Namespace) -> tuple[Counter[str], list[float]]:

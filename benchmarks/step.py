@@ -31,11 +31,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from scl import trainer
+from scl import memory, trainer
 from scl.config import Config, Term
 from scl.data import Images
 from scl.models import build_model
-from scl.trainer import Data, Teacher, Trial
+from scl.networks import Guide, build_teacher
+from scl.trial import Data, EpochDone, Teacher, Trial
 
 CLASSES = 100
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
@@ -74,7 +75,7 @@ def train(configs: list[Config], data: Data, teacher: Teacher, device: torch.dev
     ends, own = [], []
     trials = [Trial(str(i), config, 0, every_epoch=False) for i, config in enumerate(configs)]
     for event in trainer.train_cohort(trials, data, teacher, device):
-        if isinstance(event, trainer.EpochDone):
+        if isinstance(event, EpochDone):
             if event.trial_id == trials[-1].id:
                 ends.append(time.perf_counter())
         else:
@@ -138,10 +139,17 @@ def spread(values: list[float]) -> dict[str, float | int]:
     return {"median": median(values), "least": min(values), "most": max(values), "n": len(values)}
 
 
-def against_the_usual(count: int, rounds: int, device: torch.device) -> dict[str, Any]:
+def against_the_usual(count: int, rounds: int, device: torch.device, precision: str) -> dict[str, Any]:
     images, teacher = random_images(count), teacher_of("vgg13")
     config = Config(
-        student="vgg8", epochs=2, batch_size=64, lr=0.01, ce=0.1, losses={"kd": 0.9}, nesterov=False, precision="auto"
+        student="vgg8",
+        epochs=2,
+        batch_size=64,
+        lr=0.01,
+        ce=0.1,
+        losses={"kd": 0.9},
+        nesterov=False,
+        precision=precision,
     )
     data = data_of(images)
     usual = usual_epochs(config, images, teacher, device)
@@ -159,13 +167,13 @@ def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[st
     base = Config(student="plain5", epochs=2, batch_size=128, lr=0.01)
     arms = [base.replace(losses=losses) for losses in ARMS.values()]
     steps = -(-count // base.batch_size)
-    guide = trainer.build_teacher(teacher, data, device)
+    guide = Guide(build_teacher(teacher, data, device), base.tap, device.type == "cuda")
     batch = torch.randn(base.batch_size, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     gains, bounds, shares = [], [], []
     for _ in range(rounds):
         cohort, _ = train(arms, data, teacher, device)
         alone = [train([arm], data, teacher, device)[0] for arm in arms]
-        forward = steps * timed(lambda: trainer._guidance(guide, batch, base.tap, device.type == "cuda"), device)
+        forward = steps * timed(lambda: guide(batch, None), device)
         own = sum(alone) - len(arms) * forward
         bounds.append((own + len(arms) * forward) / (forward + own))
         gains.append(sum(alone) / cohort)
@@ -211,10 +219,12 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--images", type=int, help="of an epoch (default: 1024 on the CPU, 50000 on cuda)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="of this project's step")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: 1)")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    memory.keep_freed()  # as a worker does
     device = torch.device(options.device)
     count = options.images or (50_000 if device.type == "cuda" else 1024)
     found: dict[str, Any] = {
@@ -222,8 +232,9 @@ def main() -> None:
         "cores": len(os.sched_getaffinity(0)),
         "threads": options.threads,
         "torch": torch.__version__,
+        "precision": options.precision,
         "images": count,
-        "vgg13 → vgg8, KD, batch 64": against_the_usual(count, options.rounds, device),
+        "vgg13 → vgg8, KD, batch 64": against_the_usual(count, options.rounds, device, options.precision),
         "plain11 → plain5, 8 arms, batch 128": together_and_alone(count, options.rounds, device),
     }
     if device.type == "cuda":

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from scl import checkpoint, results, trainer
+from scl import checkpoint, memory, results, trainer
 from scl.config import Config, UserError, requested, sha256
 from scl.data import Images
 from scl.errors import first_line
 from scl.storage import Folder
-from scl.trainer import Data, Event, Teacher, Trial, TrialEnded
+from scl.trial import Data, Event, Teacher, Trial, TrialEnded
 
 NO_MEMORY = "alone it does not fit either: lower batch_size or width, or raise --gpus-per-trial: fewer share a GPU"
 TEACHER_FILE = "teacher.safetensors"
@@ -166,6 +166,7 @@ def execute(
     the GPU's memory goes on in halves, from its checkpoints; a trial that does not fit alone has failed.
     """
     torch.set_num_threads(world.threads)
+    memory.keep_freed()
     ended = results.ended_in_parts(world.store, job_ids)
     jobs = {i: world.jobs[i] for i in job_ids if i not in ended}
     if not jobs:

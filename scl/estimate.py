@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-import torch
 
-from scl import results, stats, trainer
-from scl.cohort import data_of, load_teacher
-from scl.config import Config, UserError
-from scl.data import training_batches
-from scl.errors import first_line
-from scl.objective import Objective
+from scl import results, stats
+from scl.cohort import load_teacher
+from scl.config import Config
 from scl.plan import Plan, missing, plan_cohorts
 from scl.progress import clock
 from scl.study import Cell, makespan
-
-PROBE_SECONDS = 2.0  # after so long no further arm is timed
 
 
 def show_plan(plan: Plan, to_search: int = 0) -> int:
@@ -91,7 +82,6 @@ def estimate(
         configs["search"] = plan.study.searched(base)
     earlier = _earlier(plan, configs)
     unknown = {key: config for key, config in configs.items() if key not in earlier}
-    torch.set_num_threads(plan.options.cpus_per_trial)
     # A teacher that is done needs no timing unless an arm does: earlier trials carry their share of it.
     forward, timed = _timed(plan, unknown) if unknown or not teacher_ready else (0.0, {})
 
@@ -112,7 +102,7 @@ def estimate(
         teachers = 3.0 * forward * _steps(plan, guide) * guide.total_epochs * len(set(plan.teacher_ids.values()))
     source = " and ".join(
         [f"earlier trials of {len(earlier)} configurations"] * bool(earlier)
-        + [f"a few steps of {min(len(unknown), len(timed))} configurations, timed here just now"] * bool(unknown)
+        + ["a few steps of each kind, timed here just now"] * bool(unknown)
     )
     if to_search and plan.study.search and plan.study.search.prune:
         source += "; early stopping makes a search shorter"
@@ -136,78 +126,12 @@ def _earlier(plan: Plan, configs: Mapping[str, Config]) -> dict[str, float]:
 
 
 def _timed(plan: Plan, configs: Mapping[str, Config]) -> tuple[float, dict[str, float]]:
-    """Seconds of a teacher's forward, and of all own steps and evaluations of each configuration.
-
-    One configuration a network and set of losses is timed while time lasts; the others by their multiply-accumulates.
-    """
-    began = time.monotonic()
-    tensors = data_of(plan.world)
-    alike: dict[str, list[str]] = {}
-    for key, config in configs.items():
-        kind = f"{plan.bench.macs(config)} {sorted(config.losses)} {config.batch_size}"
-        alike.setdefault(kind, []).append(key)
-    step: dict[str, float] = {}
-    forwards = []
-    for keys in alike.values():
-        if step and time.monotonic() - began > PROBE_SECONDS:
-            break
-        try:
-            forward, own = _probe(plan.teacher, configs[keys[0]], tensors)
-        except Exception as error:  # most likely a loss of the user's own, whose trials would fail one by one
-            names = ", ".join(configs[keys[0]].losses) or "cross-entropy alone"
-            raise UserError(
-                f"a step with {names} cannot be taken: {type(error).__name__}: {first_line(error)}; mend it, or its "
-                "trials will fail"
-            ) from error
-        forwards.append(forward)
-        step |= dict.fromkeys(keys, own)
-    if not configs:
-        forwards.append(_probe(plan.teacher, plan.teacher, tensors)[0])
-    if step:
-        rate = sum(s / plan.bench.macs(configs[k]) / configs[k].batch_size for k, s in step.items()) / len(step)
-        step |= {k: rate * plan.bench.macs(c) * c.batch_size for k, c in configs.items() if k not in step}
+    """Seconds of a teacher's forward, and of all own steps and evaluations of each configuration."""
+    step = plan.bench.probe.own(configs)
     judged = len(plan.world.labels["val"]) + len(plan.world.labels["test"])
     # An image costs a third of its training step in evaluation: a forward without a backward.
     whole = {
         k: s * configs[k].total_epochs * (_steps(plan, configs[k]) + judged / configs[k].batch_size / 3)
         for k, s in step.items()
     }
-    return sorted(forwards)[len(forwards) // 2], whole
-
-
-def _probe(teacher: Config, config: Config, tensors: trainer.Data, steps: int = 3) -> tuple[float, float]:
-    """Seconds of a teacher's forward, and of a configuration's own step: the medians of a few on this CPU.
-
-    The optimizer's own share is small and left out: its first use would cost more seconds than all of this.
-    """
-
-    def network(of: Config, layers: Sequence[str] = ()) -> torch.nn.Module:
-        return trainer.build_student(of, tensors, 0, layers).to(memory_format=torch.channels_last)
-
-    guide = network(teacher, config.teacher_layers).eval().requires_grad_(False)
-    model = network(config)
-    examples = [trainer.example_features(m, tensors, config.tap) for m in (model, guide)]
-    objective = Objective(config, *examples)
-    forwards, own = [], []
-    batches = training_batches(
-        tensors.train,
-        batch_size=config.batch_size,
-        seed=0,
-        epoch=1,
-        augment="crop",
-        mean=tensors.mean,
-        std=tensors.std,
-    )
-    model.train()
-    for images, target in itertools.islice(batches, steps + 1):
-        began = time.perf_counter()
-        with torch.no_grad():
-            guidance = trainer.in_float32(guide.features(images, config.tap))  # type: ignore[operator]
-        between = time.perf_counter()
-        features = trainer.in_float32(model.features(images, config.tap))  # type: ignore[operator]
-        terms = objective(features, guidance, target, config.total_epochs)
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-        forwards.append(between - began)
-        own.append(time.perf_counter() - between)
-    # The first step pays for set-up.
-    return statistics.median(forwards[1:] or forwards), statistics.median(own[1:] or own)
+    return plan.bench.probe.forward(plan.teacher.batch_size), whole

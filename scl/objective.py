@@ -20,7 +20,7 @@ from scl import losses
 from scl.config import SAME_CHANNELS, Config, Term, UserError
 from scl.errors import first_line
 from scl.losses.shared import to_smaller
-from scl.models import Features
+from scl.models import Features, Wanted
 
 # What each loss compares, one of terms.FEEDS.
 FEEDS: dict[str, str] = {
@@ -94,6 +94,16 @@ class Objective(nn.Module):
         if pretraining != (term.stage == "pretrain") or (term.end is not None and epoch > term.end):
             return 0.0
         return term.weight * min(1.0, epoch / term.warmup) if term.warmup else term.weight
+
+    def wanted(self, epoch: int) -> tuple[Wanted, Wanted | None]:
+        """What an epoch reads of the student's features and of the teacher's; None of a teacher that it needs not."""
+        active = [name for name in self.terms if self.weight(name, epoch) > 0]
+        compared = {name: _feed(self.terms[name]) for name in active}
+        pairs = [pair for name in active if compared[name] in ("maps", "pairs") for pair in self.pairs[name]]
+        head = any(feed in ("logits", "embedding") for feed in compared.values())
+        # The student's logits are read in any epoch, for its training accuracy.
+        student = Wanted(frozenset(i for i, _ in pairs), head=True)
+        return student, Wanted(frozenset(j for _, j in pairs), head) if active else None
 
     def forward(self, student: Features, teacher: Features | None, target: Tensor, epoch: int) -> dict[str, Tensor]:
         """The unweighted value of each term that has a weight in this epoch: {name: scalar, float32}.

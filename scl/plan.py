@@ -13,18 +13,21 @@ from typing import Any
 
 import torch
 
-from scl import checkpoint, data, datasets, models, results, trainer
+from scl import checkpoint, data, datasets, memory, models, results
 from scl.cli import Options
 from scl.cohort import Job, World, data_of, load_teacher
 from scl.config import Config, UserError, canonical_json, params, requested, sha256
 from scl.models import Features
+from scl.networks import build_student, example_features
 from scl.nodes import slots, survey
 from scl.objective import Objective
+from scl.probe import Probe
 from scl.space import FRESH_SEED
 from scl.storage import Folder
-from scl.study import Cell, Study, cells, cohorts, effective, teacher_id
+from scl.study import MOST, Cell, Study, cells, cohorts, effective, teacher_id
 from scl.teachers import adopt, start_from_pretrained
 from scl.track import Tracker
+from scl.trial import Data
 
 # The fields of a configuration that make its network.
 ARCHITECTURE = ("student", "width", "self_taught", "self_taught_at", "self_taught_from")
@@ -175,9 +178,11 @@ class Bench:
     anything trains, and so are arms that come to the same. 10,000 arms of a few architectures cost a few builds.
     """
 
-    def __init__(self, teacher: Config, tensors: trainer.Data, world: World) -> None:
+    def __init__(self, teacher: Config, tensors: Data, world: World) -> None:
         self.teacher, self.tensors, self.device, self.store = teacher, tensors, world.device, world.store
-        self.teacher_macs = models.macs(trainer.build_student(teacher, tensors, 0), tensors.image_shape)
+        self.teacher_macs = models.macs(build_student(teacher, tensors, 0), tensors.image_shape)
+        here = torch.device(world.device if torch.cuda.is_available() else "cpu")
+        self.probe = Probe(teacher, tensors, here, world.threads, self.macs)
         self.guides: dict[tuple[Any, ...], Features] = {}  # by where maps are taken
         self.models: dict[tuple[Any, ...], tuple[Features, list[Any]]] = {}
         self.built: dict[str, str] = {}
@@ -217,8 +222,8 @@ class Bench:
     def _model(self, config: Config) -> tuple[Features, list[Any]]:
         key = tuple(getattr(config, name) for name in (*ARCHITECTURE, "guided", "tap"))
         if key not in self.models:
-            model = trainer.build_student(config, self.tensors, 0)
-            features = trainer.example_features(model, self.tensors, config.tap)
+            model = build_student(config, self.tensors, 0)
+            features = example_features(model, self.tensors, config.tap)
             shapes = [[name, list(p.shape)] for name, p in model.named_parameters()]
             self.models[key] = features, [*shapes, [list(m.shape[1:]) for m in features.maps]]
         return self.models[key]
@@ -226,8 +231,8 @@ class Bench:
     def _guide(self, config: Config) -> Features:
         look = (config.tap, config.teacher_layers)
         if look not in self.guides:
-            model = trainer.build_student(self.teacher, self.tensors, 0, config.teacher_layers)
-            self.guides[look] = trainer.example_features(model, self.tensors, config.tap)
+            model = build_student(self.teacher, self.tensors, 0, config.teacher_layers)
+            self.guides[look] = example_features(model, self.tensors, config.tap)
         return self.guides[look]
 
     def _objective(self, config: Config, features: Features) -> str:
@@ -246,7 +251,7 @@ class Bench:
         key = tuple(getattr(config, name) for name in ARCHITECTURE)
         cost = self.costs.get(key)
         if cost is None or (idle and cost.latency_ms is None):
-            model = trainer.build_student(config, self.tensors, 0)
+            model = build_student(config, self.tensors, 0)
             shape = self.tensors.image_shape
             parameters = sum(p.numel() for p in model.parameters())
             latency = self._latency(config, model) if idle else None
@@ -301,13 +306,45 @@ def missing(plan: Plan) -> list[Cell]:
 
 
 def plan_cohorts(plan: Plan, todo: Sequence[Cell]) -> list[list[Cell]]:
-    """Cohorts balanced by multiply-accumulates: a student's step is three forwards, the teacher's is one."""
+    """Cohorts that end together, by what a step of each configuration and the teacher's forward cost here.
 
-    def cost(cell: Cell) -> float:
-        return 3.0 * plan.bench.macs(cell.config) * cell.config.total_epochs
-
+    With one slot, or a size that is asked for, nothing depends on it but an order: multiply-accumulates tell that, a
+    student's step being three forwards and the teacher's one.
+    """
+    configs = {c.config_id: c.config for c in todo}
     epochs = max(c.config.total_epochs for c in todo)
-    return cohorts(todo, plan.slots, plan.options.cohort_size, float(plan.bench.teacher_macs * epochs), cost)
+    if plan.slots == 1 or plan.options.cohort_size is not None:
+        own = {key: 3.0 * plan.bench.macs(config) for key, config in configs.items()}
+        forward = float(plan.bench.teacher_macs)
+    else:
+        own = {key: s / configs[key].batch_size for key, s in plan.bench.probe.own(configs).items()}
+        forward = plan.bench.probe.forward(1)
+    size = plan.options.cohort_size
+    return cohorts(
+        todo,
+        plan.slots,
+        size,
+        forward * epochs,
+        lambda cell: own[cell.config_id] * cell.config.total_epochs,
+        most=min(MOST, room(plan, todo)),
+    )
+
+
+# Bytes a parameter that a student of a cohort keeps between its steps: weight, gradient, momentum.
+KEPT = 12
+
+
+def room(plan: Plan, todo: Sequence[Cell]) -> int:
+    """Students of a cohort whose weights fit into half of this machine's memory, or of its GPU's; the other half is
+    for the step of one of them. Of a cluster's nodes nothing is known here: a cohort that does not fit is halved."""
+    if plan.options.address:
+        return MOST
+    if plan.bench.probe.device.type == "cuda":
+        total, cohorts_at_once = torch.cuda.mem_get_info()[1], max(1.0, 1 / (plan.options.gpus_per_trial or 1.0))
+    else:
+        total, cohorts_at_once = memory.physical(), plan.slots
+    largest = max(plan.bench.cost(c.config, idle=False).params for c in todo)
+    return max(1, int(total / 2 / cohorts_at_once / (KEPT * largest)))
 
 
 def student_jobs(plan: Plan, todo: Sequence[Cell], numbers: Mapping[str, int] | None = None) -> dict[str, Job]:

@@ -17,11 +17,10 @@ Every file carries a checksum of all its bytes, which is looked at whenever it i
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import secrets
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -29,10 +28,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from scl.config import UserError
 from scl.storage import Folder, open_folder
+from scl.tables import Damaged, from_parquet, from_part, to_parquet, to_part
 
 SCHEMA_VERSION = 1
 
@@ -95,6 +95,8 @@ EPOCHS = pa.schema(
 
 PREDICTIONS = pa.schema([pa.field("trial_id", pa.string()), pa.field("predicted", pa.list_(pa.uint16()))])
 
+SCHEMAS = {"trials": TRIALS, "epochs": EPOCHS, "predictions": PREDICTIONS}
+
 
 @dataclass(frozen=True)
 class Results:
@@ -148,7 +150,7 @@ def write_part(
         pa.field("nested_predicted", pa.list_(pa.uint16())),
     ]
     table = pa.Table.from_pydict(row, schema=pa.schema([*schema, *nested]))
-    (store / "parts").write(f"{trial['trial_id']}-{secrets.token_hex(4)}.parquet", _parquet(table))
+    (store / "parts").write(f"{trial['trial_id']}-{secrets.token_hex(4)}.arrows.zst", to_part(table))
 
 
 def compact(store: Folder, study: Mapping[str, Any]) -> None:
@@ -158,7 +160,7 @@ def compact(store: Folder, study: Mapping[str, Any]) -> None:
     present plan names take its arm names, so that renaming an arm retrains nothing.
     """
     names = (store / "parts").names()
-    trials, epochs, predictions = _tables(store, names)
+    trials, epochs, predictions = _tables(store, names, *SCHEMAS)
     plan = {cell["trial_id"]: cell["arm"] for cell in study.get("plan", [])}
     if plan and len(trials):
         arms = [plan.get(i, a) for i, a in zip(trials["trial_id"].to_pylist(), trials["arm"].to_pylist(), strict=True)]
@@ -243,13 +245,13 @@ def load(path: str) -> Results:
 
 def read(store: Folder) -> Results:
     study = read_study(store)
-    trials, epochs, _ = _tables(store, (store / "parts").names())
+    trials, epochs = _tables(store, (store / "parts").names(), "trials", "epochs")
     return Results(trials.to_pandas(), epochs.to_pandas(), study, tuple((store / "damaged").names()))
 
 
 def read_trials(store: Folder) -> pd.DataFrame:
     """The rows of all ended trials alone, parts included; empty where there are none."""
-    return _tables(store, (store / "parts").names())[0].to_pandas()
+    return _tables(store, (store / "parts").names(), "trials")[0].to_pandas()
 
 
 def ended_in_parts(store: Folder, trial_ids: Iterable[str]) -> set[str]:
@@ -269,7 +271,7 @@ def read_predictions(store: Folder) -> pd.DataFrame:
 
     The row `labels` holds the true classes, and a teacher stands under its own id.
     """
-    return _tables(store, (store / "parts").names())[2].to_pandas()
+    return _tables(store, (store / "parts").names(), "predictions")[0].to_pandas()
 
 
 def write_reference_predictions(store: Folder, rows: Mapping[str, np.ndarray]) -> None:
@@ -296,54 +298,8 @@ def _widened(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Schema:
     return pa.schema([*schema, *[pa.field(name, kind) for name, kind in extra.items()]])
 
 
-CHECKED = {b"checksum": b"sha256 before the footer"}  # in the footer: says that there must be one
-MARK = b"scl-sha256"
-
-
-class Damaged(Exception):
-    """A file that is not what was once written."""
-
-
-def _parquet(table: pa.Table) -> bytes:
-    """A table as Parquet with the SHA-256 of all other bytes of the file.
-
-    It stands between the last column and the footer, where readers, who go by offsets, never look: any reader of
-    Parquet reads the file.
-    """
-    buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(CHECKED), buffer, compression="zstd")
-    content = buffer.getvalue()
-    at = _footer(content)
-    digest = hashlib.sha256(content).digest()
-    return b"".join((content[:at], MARK, digest, content[at:]))
-
-
-def _from_parquet(content: bytes) -> pa.Table:
-    """The table; raises Damaged where the bytes are not those that were written."""
-    try:
-        at = _footer(content)
-        start = at - len(MARK) - hashlib.sha256().digest_size
-        marked = start > 0 and content[start:].startswith(MARK)
-        plain = content[:start] + content[at:] if marked else content
-        if marked and hashlib.sha256(plain).digest() != content[start + len(MARK) : at]:
-            raise Damaged("its checksum does not match")
-        table = pq.read_table(pa.BufferReader(plain))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise Damaged(str(error).splitlines()[0][:200]) from None
-    if not marked and (table.schema.metadata or {}).get(b"checksum"):
-        raise Damaged("its checksum is gone")
-    return table.replace_schema_metadata(None)
-
-
-def _footer(content: bytes) -> int:
-    """Where the footer of a Parquet file begins. Raises ValueError."""
-    if len(content) < 12 or content[-4:] != b"PAR1":
-        raise ValueError("it is cut off")
-    return len(content) - 8 - int.from_bytes(content[-8:-4], "little")
-
-
 def _write_table(store: Folder, file: str, table: pa.Table) -> None:
-    content = _parquet(table)
+    content = to_parquet(table)
     for folder in (store / "copies", store):
         folder.write(f"{file}.parquet", content, durable=True)
 
@@ -354,7 +310,7 @@ def _read_table(store: Folder, file: str, schema: pa.Schema) -> pa.Table:
     for folder in (store, replace(store / "copies", aside=f"{store.path}/damaged")):
         try:
             content = folder.read(name)
-            table = _from_parquet(content)
+            table = from_parquet(content)
         except FileNotFoundError:
             continue
         except Damaged as damage:
@@ -371,7 +327,8 @@ def _read_part(store: Folder, name: str) -> pa.Table | None:
     """A part as a table; one that cannot be read (a disk's fault) is set aside and its trial runs again."""
     parts = replace(store / "parts", aside=f"{store.path}/damaged")
     try:
-        return _from_parquet(parts.read(name))
+        content = parts.read(name)
+        return from_parquet(content) if name.endswith(".parquet") else from_part(content)  # as they once were
     except FileNotFoundError:
         return None  # folded in by a live run since it was listed
     except Damaged as damage:
@@ -379,49 +336,78 @@ def _read_part(store: Folder, name: str) -> pa.Table | None:
         return None
 
 
-def _tables(store: Folder, part_names: list[str]) -> tuple[pa.Table, pa.Table, pa.Table]:
-    """trials, epochs and predictions with the parts folded in, one row a trial (× epoch)."""
-    trials = _read_table(store, "trials", TRIALS)
-    epochs = _read_table(store, "epochs", EPOCHS)
-    predictions = _read_table(store, "predictions", PREDICTIONS)
+def _tables(store: Folder, part_names: Sequence[str], *files: str) -> list[pa.Table]:
+    """These of trials, epochs and predictions, with the parts folded in, one row a trial (× epoch)."""
+    tables = {file: _read_table(store, file, SCHEMAS[file]) for file in dict.fromkeys(["trials", *files])}
     parts = [part for part in (_read_part(store, name) for name in part_names) if part is not None]
     if not parts:
-        return trials, epochs, predictions
-
-    rows = pa.concat_tables(
-        [p.drop_columns(["nested_epochs", "nested_predicted"]) for p in parts], promote_options="permissive"
-    )
-    every = pa.concat_tables([trials, rows], promote_options="permissive")
+        return [tables[file] for file in files]
+    alike = _alike(parts)
+    rows = _in_order([(at, group.drop_columns(["nested_epochs", "nested_predicted"])) for at, group in alike])
+    every = pa.concat_tables([tables["trials"], rows], promote_options="permissive")
     # Of a trial's rows a completed one stays, else the latest; `source` says where the kept row came from.
     frame = pd.DataFrame(
         {
             "trial_id": every["trial_id"].to_pylist(),
             "done": np.array(every["state"].to_pylist(), dtype=object) == "completed",
             "ended": every["ended"].to_pandas(),
-            "source": [-1] * len(trials) + list(range(len(parts))),
+            "source": [-1] * len(tables["trials"]) + list(range(len(parts))),
             "row": range(len(every)),
         }
     )
     kept = frame.sort_values(["done", "ended", "source"], kind="stable").drop_duplicates("trial_id", keep="last")
     kept = kept.sort_values("row")
     fresh = kept[kept["source"] >= 0]
-    replaced = set(fresh["trial_id"])
+    replaced = pa.array(fresh["trial_id"].tolist(), pa.string())
+    nested = {"epochs": _epochs_of, "predictions": _predictions_of}
+    for file in files:
+        if file == "trials":
+            tables[file] = every.take(pa.array(kept["row"].to_numpy()))
+            continue
+        old = tables[file].filter(pc.invert(pc.is_in(tables[file]["trial_id"], value_set=replaced)))
+        new = [nested[file](at, group) for at, group in _only(alike, fresh["source"])]
+        if new:
+            tables[file] = pa.concat_tables([old, _in_order(new)], promote_options="permissive")
+    return [tables[file] for file in files]
 
-    def without_replaced(table: pa.Table) -> pa.Table:
-        keep = ~pd.Series(table["trial_id"].to_pylist(), dtype=object).isin(replaced).to_numpy(dtype=bool)
-        return table.filter(pa.array(keep, pa.bool_()))
 
-    new_epochs, new_predictions = [], []
-    for source, trial_id in zip(fresh["source"], fresh["trial_id"], strict=True):
-        part = parts[source]
-        nested = part["nested_epochs"].combine_chunks().flatten()
-        if len(nested):
-            new_epochs.append(pa.Table.from_struct_array(nested))
-        predicted = part["nested_predicted"]
-        if predicted.null_count == 0:
-            new_predictions.append(
-                pa.Table.from_arrays([pa.array([trial_id]), predicted.combine_chunks()], schema=PREDICTIONS)
-            )
-    epochs = pa.concat_tables([without_replaced(epochs), *new_epochs], promote_options="permissive")
-    predictions = pa.concat_tables([without_replaced(predictions), *new_predictions], promote_options="permissive")
-    return every.take(pa.array(kept["row"].to_numpy())), epochs, predictions
+def _alike(parts: Sequence[pa.Table]) -> list[tuple[np.ndarray, pa.Table]]:
+    """The parts as few tables, each of those with the same columns, and which parts they are.
+
+    Thousands of tables cost less so than one by one.
+    """
+    groups: list[tuple[pa.Schema, list[int]]] = []
+    for i, part in enumerate(parts):
+        group = next((at for schema, at in reversed(groups) if schema.equals(part.schema)), None)
+        if group is None:
+            groups.append((part.schema, [i]))
+        else:
+            group.append(i)
+    return [(np.array(at), pa.concat_tables([parts[i] for i in at]).combine_chunks()) for _, at in groups]
+
+
+def _only(groups: Sequence[tuple[np.ndarray, pa.Table]], wanted: pd.Series) -> Iterator[tuple[np.ndarray, pa.Table]]:
+    """What the groups have of the wanted parts."""
+    for at, group in groups:
+        keep = np.isin(at, wanted)
+        if keep.any():
+            yield at[keep], group.filter(pa.array(keep))
+
+
+def _in_order(groups: Sequence[tuple[np.ndarray, pa.Table]]) -> pa.Table:
+    """Tables as one, by the number that stands beside each row."""
+    table = pa.concat_tables([group for _, group in groups], promote_options="permissive")
+    if len(groups) == 1:
+        return table
+    return table.take(pa.array(np.argsort(np.concatenate([at for at, _ in groups]), kind="stable")))
+
+
+def _epochs_of(at: np.ndarray, group: pa.Table) -> tuple[np.ndarray, pa.Table]:
+    nested = group["nested_epochs"].combine_chunks()
+    return np.repeat(at, nested.value_lengths().to_numpy()), pa.Table.from_struct_array(nested.flatten())
+
+
+def _predictions_of(at: np.ndarray, group: pa.Table) -> tuple[np.ndarray, pa.Table]:
+    there = group["nested_predicted"].is_valid().to_numpy()
+    group = group.filter(pa.array(there))
+    return at[there], pa.Table.from_arrays([group["trial_id"], group["nested_predicted"]], schema=PREDICTIONS)

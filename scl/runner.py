@@ -27,7 +27,7 @@ from scl.stopping import GRACE_ON_RAY, Stop, stopping
 from scl.storage import Folder, check_writable, explain, locked, not_writable, open_folder
 from scl.study import Study
 from scl.track import Tracker, tracking
-from scl.trainer import EpochDone, Event
+from scl.trial import EpochDone, Event
 
 
 def run(study: Study, options: Options) -> int:

@@ -29,7 +29,7 @@ from scl.plan import Bench, Plan, with_arms
 from scl.space import OBJECTIVES, Choice, Float, Range, Search, describe, point_of
 from scl.storage import explain
 from scl.study import Cell, cells
-from scl.trainer import stream_seed
+from scl.trial import stream_seed
 
 ARM = "search"
 JOURNAL = "optuna.journal"

@@ -77,7 +77,7 @@ class Folder:
                 Path(partial).unlink(missing_ok=True)
                 raise
         else:
-            with self.filesystem.open_output_stream(target) as stream:
+            with self.filesystem.open_output_stream(target, compression=None) as stream:  # or it goes by the name
                 stream.write(content)
 
     def remove(self, name: str) -> None:

@@ -283,15 +283,21 @@ MOST = 32  # trials of a cohort, unless a number is asked for
 
 
 def cohorts(
-    todo: Sequence[Cell], slots: int, size: int | None, teacher_cost: float, cost: Callable[[Cell], float]
+    todo: Sequence[Cell],
+    slots: int,
+    size: int | None,
+    teacher_cost: float,
+    cost: Callable[[Cell], float],
+    most: int = MOST,
 ) -> list[list[Cell]]:
     """Cells that see the same batches, side by side, longest cohorts first.
 
     Args:
         slots: cohorts that run at once.
         size: largest cohort; None chooses so that the slots end at about the same time. A cohort pays for the
-            teacher once, so as few are cut as that allows; none holds more than MOST, beyond which the teacher's
-            share is small and a cohort only takes memory.
+            teacher once, so as few are cut as that allows.
+        most: what a cohort holds at most where it is chosen: by memory, and MOST, beyond which the teacher's share is
+            small.
         teacher_cost, cost: work of the teacher for one cohort, and of one cell's own steps, in one unit.
     """
     groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
@@ -317,7 +323,7 @@ def cohorts(
         return sorted(plan, key=total, reverse=True)
 
     # As many whole groups as fill all slots evenly; the rest is cut into so many pieces that all end together.
-    whole = [piece for group in whole for piece in cut(group, -(-len(group) // MOST))]
+    whole = [piece for group in whole for piece in cut(group, -(-len(group) // most))]
     even = len(whole) // slots * slots
     candidates = [
         whole[:even] + [piece for group in whole[even:] for piece in cut(group, pieces)]

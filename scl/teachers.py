@@ -9,10 +9,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from scl import models, trainer
+from scl import models
 from scl.cohort import TEACHER_FILE, World, adopted_file, data_of, load_teacher, save_teacher, use_of
 from scl.config import Config, UserError
-from scl.trainer import Teacher
+from scl.evaluation import evaluate
+from scl.networks import build_student, build_teacher
+from scl.trial import Teacher
 
 
 def adopt(world: World, weights: Mapping[str, Tensor], config: Config, identity: str, path: str) -> None:
@@ -22,7 +24,7 @@ def adopt(world: World, weights: Mapping[str, Tensor], config: Config, identity:
     """
     if load_teacher(world, identity, config) is not None:
         return
-    wanted = trainer.build_student(config, data_of(world), 0).state_dict()
+    wanted = build_student(config, data_of(world), 0).state_dict()
     kept = fitted(weights, wanted)
     if kept is None:
         raise UserError(
@@ -77,8 +79,8 @@ def misfit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
 def keep(world: World, config: Config, weights: dict[str, Tensor], identity: str, adopted: bool = False) -> float:
     """Store a teacher that is used as it comes; returns its test accuracy. adopted: from a file of the user's."""
     tensors = data_of(world)
-    built = trainer.build_teacher(Teacher(config, weights, torch.empty(0)), tensors, torch.device("cpu"))
-    (logits,) = trainer.evaluate([built], tensors.test, tensors)
+    built = build_teacher(Teacher(config, weights, torch.empty(0)), tensors, torch.device("cpu"))
+    (logits,) = evaluate([built], tensors.test, tensors)
     accuracy = (logits.argmax(1) == tensors.test.labels).double().mean().item()
     record = {"metrics": {"test_acc": accuracy}, "use": use_of(world, config) if adopted else None}
     name = adopted_file(world, config) if adopted else TEACHER_FILE
@@ -96,7 +98,7 @@ def start_from_pretrained(world: World, config: Config) -> World:
     jobs = dict(world.jobs)
     for identity, job in world.jobs.items():
         if load_teacher(world, identity, config) is None:
-            model = trainer.build_student(config, tensors, job.seed)
+            model = build_student(config, tensors, job.seed)
             weights, whole = models.pretrained(config.student, model)
             if whole:
                 keep(world, config, weights, identity)

@@ -14,7 +14,7 @@ from ray import tune
 
 from scl.cohort import Job, World, execute
 from scl.storage import explain, not_writable
-from scl.trainer import EpochDone, Event
+from scl.trial import EpochDone, Event
 
 
 def train(config: dict[str, Any], world: World, desk: Any = None) -> None:

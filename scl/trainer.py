@@ -7,14 +7,13 @@ after any epoch, moved to another cohort, or run alone. Needs torch and safetens
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import Any
 
 import torch
@@ -22,132 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scl import checkpoint
-from scl.checkpoint import Files
-from scl.config import SHARED_IN_COHORT, Config, canonical_json
-from scl.data import Images, evaluation_batches, training_batches
-from scl.models import Features, build_model
+from scl.config import SHARED_IN_COHORT, Config
+from scl.data import training_batches
+from scl.evaluation import evaluate, final_metrics
+from scl.models import Features
+from scl.networks import Guide, build_student, build_teacher, example_features, in_bf16, in_float32, laid_out
 from scl.objective import Objective, TrialFailure
-
-EVALUATION_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Data:
-    """A split data set as uint8 tensors, with what its batches are normalised by."""
-
-    train: Images
-    val: Images
-    test: Images
-    mean: Tensor
-    std: Tensor
-    classes: int
-    flip: bool
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
-
-    def to(self, device: torch.device) -> Data:
-        return replace(
-            self,
-            train=self.train.to(device),
-            val=self.val.to(device),
-            test=self.test.to(device),
-            mean=self.mean.to(device),
-            std=self.std.to(device),
-        )
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A trained network that guides: its configuration, its weights, its logits (N, K) on the test images."""
-
-    config: Config
-    weights: Mapping[str, Tensor]
-    test_logits: Tensor
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What the trainer needs of a trial.
-
-    files: where its checkpoints are; without, nothing is kept. every_epoch: evaluate after each epoch and not
-    only after the last, which is all that is asked of a teacher. weights: to start from, where not from random ones.
-    """
-
-    id: str
-    config: Config
-    seed: int
-    files: Files | None = None
-    every_epoch: bool = True
-    weights: Mapping[str, Tensor] | None = None
-
-
-@dataclass(frozen=True)
-class EpochDone:
-    """A trial finished an epoch: its row for epochs.parquet."""
-
-    trial_id: str
-    row: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class TrialEnded:
-    """A trial completed, was pruned or failed. `metrics`: its columns of trials.parquet, as far as training knows."""
-
-    trial_id: str
-    metrics: dict[str, Any]
-    epochs: list[dict[str, Any]]
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    test_logits: Tensor | None = None
-
-
-Event = EpochDone | TrialEnded
-
-
-def stream_seed(*names: object) -> int:
-    """A seed of its own for each random stream, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(canonical_json(names).encode()).digest()[:8], "big") >> 1
-
-
-def build_student(config: Config, data: Data, seed: int, layers: Sequence[str] = ()) -> nn.Module:
-    """A fresh network. `layers`: guided layers by module path, for a teacher of another library."""
-    channels, height, _ = data.image_shape
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed("initialisation", seed))
-        return build_model(
-            config.student,
-            data.classes,
-            channels,
-            config.width,
-            config.self_taught,
-            config.self_taught_at,
-            config.self_taught_from,
-            config.guided,
-            image_size=height,
-            layers=layers,
-        )
-
-
-def build_teacher(teacher: Teacher, data: Data, device: torch.device, layers: Sequence[str] = ()) -> nn.Module:
-    model = build_student(teacher.config, data, 0, layers)
-    model.load_state_dict(teacher.weights)
-    return model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-
-
-def example_features(model: nn.Module, data: Data, tap: str) -> Features:
-    """Features of two blank images: what an Objective reads shapes from."""
-    training = model.training
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        features: Features = model.eval().features(torch.zeros(2, *data.image_shape, device=device), tap)  # type: ignore[operator]
-    model.train(training)
-    return features
-
-
-def in_float32(features: Features) -> Features:
-    return Features([m.float() for m in features.maps], features.embedding.float(), features.logits.float())
+from scl.trial import Data, EpochDone, Event, Teacher, Trial, TrialEnded, stream_seed
 
 
 def learning_rate(config: Config, epochs: float) -> float:
@@ -184,7 +64,7 @@ class Student:
             torch.manual_seed(stream_seed("objective", trial.seed))
             features = example_features(teacher, data, config.tap) if teacher is not None else None
             objective = Objective(config, example_features(model, data, config.tap), features)
-        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.model = laid_out(model, data, device)
         self.objective = objective.to(device).to(memory_format=torch.channels_last)
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.optimizer = torch.optim.SGD(
@@ -196,7 +76,7 @@ class Student:
             fused=True,
         )
         self.draws = stream_seed("draws", trial.seed) >> 1  # room for a step's number
-        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+        self.bf16 = in_bf16(config, device)
         self.epoch = 0  # epochs done
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
@@ -230,6 +110,7 @@ class Student:
     def start_epoch(self, steps: int, device: torch.device) -> None:
         self.model.train()
         self.objective.train()
+        self.wanted, self.wants = self.objective.wanted(self.epoch + 1)  # of its own features, of the teacher's
         if self.epoch == self.config.pretrain_epochs:
             self.optimizer.state.clear()  # pre-training leaves weights behind, and no momentum
         # Every term of every step, kept on the device: read once an epoch, so that no step waits for the host.
@@ -246,7 +127,7 @@ class Student:
         for generator in generators(images.device):
             generator.manual_seed(self.draws + self.epoch * steps + step)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
-            features = self.model.features(images, self.config.tap)  # type: ignore[operator]
+            features = self.model.features(images, self.config.tap, self.wanted)  # type: ignore[operator]
         features = in_float32(features)
         terms = self.objective(features, teacher, target, epoch)
         total = torch.stack([self.objective.weight(name, epoch) * value for name, value in terms.items()]).sum()
@@ -392,42 +273,6 @@ class Student:
         return (logits.argmax(1) == data.test.labels).double().mean().item()
 
 
-def final_metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict[str, float]:
-    """Test metrics of the last epoch from logits (N, K): top-5, loss, calibration, likeness to the teacher.
-
-    ece: Guo et al., ICML 2017, eq. 3, with 15 equal-width bins of the top probability.
-    """
-    logits = logits.double()
-    probability, predicted = logits.softmax(1).max(1)
-    bins = (probability * 15).long().clamp(max=14)
-    gap = (predicted == labels).double() - probability
-    ece = torch.zeros(15, dtype=torch.float64, device=logits.device).index_add(0, bins, gap).abs().sum() / len(labels)
-    top5 = logits.topk(min(5, logits.shape[1])).indices
-    metrics = {
-        "test_acc5": (top5 == labels[:, None]).any(1).double().mean().item(),
-        "test_loss": F.cross_entropy(logits, labels).item(),
-        "ece": ece.item(),
-    }
-    if teacher_logits is not None:
-        guide = teacher_logits.to(logits).log_softmax(1)
-        metrics["agreement"] = (predicted == guide.argmax(1)).double().mean().item()
-        metrics["teacher_kl"] = F.kl_div(logits.log_softmax(1), guide, log_target=True, reduction="batchmean").item()
-    return metrics
-
-
-@torch.inference_mode()
-def evaluate(models: Sequence[nn.Module], images: Images, data: Data) -> list[Tensor]:
-    """Logits (N, K), float32, of each model in eval mode; the models share the batches."""
-    for model in models:
-        model.eval()
-    outputs: list[list[Tensor]] = [[] for _ in models]
-    for batch, _ in evaluation_batches(images, batch_size=EVALUATION_BATCH, mean=data.mean, std=data.std):
-        for model, output in zip(models, outputs, strict=True):
-            output.append(model(batch).float())
-    empty = torch.empty(0, data.classes, device=images.labels.device)
-    return [torch.cat(output) if output else empty for output in outputs]
-
-
 def train_cohort(
     trials: Sequence[Trial],
     data: Data,
@@ -453,16 +298,17 @@ def train_cohort(
     torch.use_deterministic_algorithms(deterministic)
     data = data.to(device)
     layers = trials[0].config.teacher_layers
-    guide = build_teacher(teacher, data, device, layers) if teacher is not None else None
+    seed, recipe = trials[0].seed, trials[0].config
+    network = build_teacher(teacher, data, device, layers) if teacher is not None else None
+    guide = Guide(network, recipe.tap, in_bf16(recipe, device)) if network is not None else None
     students: list[Student] = []
     for trial in trials:
-        student = Student(trial, data, guide, device)
+        student = Student(trial, data, network, device)
         student.resume()
         if not student.finished:
             student.save()  # so that every stop is counted, even one within the first epoch or two within one
         students.append(student)
 
-    seed, recipe = trials[0].seed, trials[0].config
     augment = recipe.augment if recipe.augment != "auto" else "crop+flip" if data.flip else "crop"
     for epoch in range(1, max(t.config.total_epochs for t in trials) + 1):
         active = [s for s in students if not s.finished and s.epoch == epoch - 1]
@@ -472,7 +318,7 @@ def train_cohort(
         steps = math.ceil(len(data.train.labels) / size) - (len(data.train.labels) % size == 1)
         for student in active:
             student.start_epoch(steps, device)
-        guided = [s for s in active if any(s.objective.weight(n, epoch) for n in s.objective.terms)]
+        wanted = [s.wants for s in active if s.wants is not None]
         sizes: list[int] = []
         batches = training_batches(
             data.train, batch_size=size, seed=seed, epoch=epoch, augment=augment, mean=data.mean, std=data.std
@@ -481,10 +327,12 @@ def train_cohort(
         for step, (images, target) in enumerate(batches):
             if stop():
                 return
-            guidance, teacher_seconds = _guidance(guide if guided else None, images, recipe.tap, active[0].bf16)
+            asked = time.perf_counter()
+            guidance = guide(images, reduce(or_, wanted)) if guide is not None and wanted else None
+            share = (time.perf_counter() - asked) / max(1, len(wanted))
             for student in active:
-                if student in guided:
-                    student.seconds += teacher_seconds / len(guided)
+                if student.wants is not None:
+                    student.seconds += share
                 if student.failure is None:
                     work = partial(student.step, images, target, guidance, step, steps)
                     student.guarded(work, f"epoch {epoch}, step {step + 1}")
@@ -515,13 +363,3 @@ def train_cohort(
         for student in active:
             if student.failure is not None:
                 yield student.ended(data, None, teacher, len(trials))
-
-
-def _guidance(teacher: nn.Module | None, images: Tensor, tap: str, bf16: bool) -> tuple[Features | None, float]:
-    """The teacher's features of a batch, and the seconds they took."""
-    if teacher is None:
-        return None, 0.0
-    began = time.perf_counter()
-    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-        features = teacher.features(images, tap)  # type: ignore[operator]
-    return in_float32(features), time.perf_counter() - began

@@ -13,7 +13,7 @@ from scl import cli, data, datasets, runner, trainer
 from scl.config import Config
 from scl.data import Images
 from scl.study import Study
-from scl.trainer import Data, Teacher, Trial, TrialEnded
+from scl.trial import Data, Teacher, Trial, TrialEnded
 
 CIFAR = Path(__file__).parents[2] / "shared" / "data" / "cifar100"
 RECIPE = {"batch_size": 32, "lr": 0.05, "epochs": 3}

@@ -10,7 +10,8 @@ from scl.config import Config, Term, UserError, requested, sha256
 from scl.controls import self_taught_controls
 from scl.models import build_model
 from scl.objective import Objective
-from scl.trainer import Data, Teacher, Trial, TrialEnded, train_cohort
+from scl.trainer import train_cohort
+from scl.trial import Data, Teacher, Trial, TrialEnded
 
 BASE = Config(width=0.25, **RECIPE)
 ARM = {"losses": {"channel": 0.3, "spatial": 0.3, "kd": 0.5}, "ce": 0.5}

@@ -397,9 +397,9 @@ def test_a_damaged_table_is_replaced_by_its_copy(
 def test_a_part_with_one_bit_changed_trains_again(script: Path, calm: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run = Run(script, out, "--inline", sleeps=0.02)
-    run.until(lambda: list(run.store.glob("parts/*.parquet")))
+    run.until(lambda: list(run.store.glob("parts/*.arrows.zst")))
     run.kill()
-    flip(next(run.store.glob("parts/*.parquet")))
+    flip(next(run.store.glob("parts/*.arrows.zst")))
     assert "its checksum does not match" in finish(script, out)
     same(calm, out)
 

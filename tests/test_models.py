@@ -128,12 +128,12 @@ def test_no_self_taught_neurons_is_the_plain_student_to_the_bit(name: str, place
 
 
 def whole_maps(model: nn.Module) -> list[Tensor]:
-    """Filled by the next forward: what each stage hands on, self-taught channels included, with its gradient kept."""
+    """Filled by the next forward: each stage's map, self-taught channels included, with its gradient kept."""
     seen: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: object, outputs: tuple[Tensor, Tensor]) -> None:
-        outputs[1].retain_grad()
-        seen.append(outputs[1])
+        outputs[0].retain_grad()
+        seen.append(outputs[0])
 
     for stage in model.stages:
         stage.register_forward_hook(keep)

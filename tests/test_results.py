@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scl import results
+from scl import results, tables
 from scl.config import UserError
 from scl.storage import Folder, check_writable, locked, open_folder
 
@@ -87,6 +88,43 @@ def test_a_truncated_part_is_set_aside_and_the_others_are_read(store: Folder) ->
     assert list(results.read(store).trials["trial_id"]) == ["t1"]
     (kept,) = results.read(store).damaged
     assert kept.endswith(name)
+
+
+@pytest.mark.parametrize("at", [0, 40, -60, -45, -20, -1])
+def test_a_part_with_one_byte_changed_is_set_aside(store: Folder, at: int, capsys: pytest.CaptureFixture[str]) -> None:
+    part(store, "t0")
+    (name,) = (store / "parts").names()
+    content = bytearray((store / "parts").read(name))
+    content[at] ^= 0x10
+    (store / "parts").write(name, bytes(content))
+    assert len(results.read(store).trials) == 0
+    assert "damaged: " in capsys.readouterr().err
+
+
+def test_parts_of_several_kinds_keep_their_order(store: Folder) -> None:
+    """Rows come as the parts are named, whatever columns they have; Parquet, as parts once were, joins them."""
+    for i, term in enumerate(["kd", "at", "kd", "at", "kd"]):
+        row = {"trial_id": f"t{i}", "state": "completed", "ended": results.now(), f"param.{term}": 1.0}
+        rows = [{"trial_id": f"t{i}", "epoch": e, f"term.{term}": float(i)} for e in (1, 2)]
+        results.write_part(store, row, rows, np.array([i]) if i != 1 else None)
+    parts = store / "parts"
+    name = parts.names()[2]
+    parts.write(name.replace(".arrows.zst", ".parquet"), tables.to_parquet(tables.from_part(parts.read(name))))
+    parts.remove(name)
+    for _ in range(2):
+        read = results.read(store)
+        assert list(read.trials["trial_id"]) == [f"t{i}" for i in range(5)]
+        assert list(read.epochs["trial_id"]) == [f"t{i}" for i in range(5) for _ in (1, 2)]
+        assert read.epochs["term.kd"].dropna().tolist() == [0, 0, 2, 2, 4, 4]
+        assert [p.tolist() for p in results.read_predictions(store)["predicted"]] == [[0], [2], [3], [4]]
+        results.compact(store, {})
+
+
+def test_other_programs_read_a_part(store: Folder) -> None:
+    part(store, "t0", accuracy=0.25)
+    (name,) = (store / "parts").names()
+    with pa.input_stream(f"{store.path}/parts/{name}") as stream:
+        assert pa.ipc.open_stream(stream).read_all()["test_acc"].to_pylist() == [0.25]
 
 
 def test_other_columns_of_later_code_join_as_nulls(store: Folder) -> None:

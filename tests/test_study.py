@@ -27,10 +27,10 @@ def test_golden_ids() -> None:
     kd = cells(ARMS, [7], "data", lambda seed: "teacher")[1]
     assert canonical_json(requested(kd.config)) == '{"ce":0.1,"losses":{"kd":{"weight":0.9}}}'
     assert kd.config_id == "ea4e63d226957bb6293a4d2d33bbe0ba48e8f0fa528ff93137a71e3d0618f16b"
-    assert kd.trial_id == "ea7d92fbf639bfb104e7595479d37286ce01bb6c9d916605990be40c931633da"
+    assert kd.trial_id == "2f4a48152744e289c6d626b1d160239d0da90e9c795821774cbd4c3a9d2e4d40"
     assert (
         teacher_id(Config(student="plain11"), 0, "data")
-        == "cd67614f6d82e2e2ebb67639b05efcef1a3ca667b72962b480ac835a55c2b306"
+        == "ce336b5a73497f85d7e802cae8a216e71fbd107366a05c7e6fa827e08cd89f43"
     )
 
 

@@ -11,8 +11,11 @@ from conftest import CPU, RECIPE
 
 from scl import checkpoint
 from scl.config import Config, Term
+from scl.evaluation import final_metrics
+from scl.networks import build_student
 from scl.storage import open_folder
-from scl.trainer import Data, Teacher, Trial, TrialEnded, build_student, final_metrics, learning_rate, train_cohort
+from scl.trainer import learning_rate, train_cohort
+from scl.trial import Data, Teacher, Trial, TrialEnded
 
 BASE = Config(width=0.125, **RECIPE)
 ARMS = {

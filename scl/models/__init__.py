@@ -1,8 +1,8 @@
 """Students and teachers by name, their guided layers and their self-taught neurons.
 
 Every model answers `model(x)` with logits, `model.forward_features(x)` with the guided feature maps, shallow to
-deep, and the logits, and `model.features(x, tap)` with all that a loss may compare. Self-taught channels are cut
-off the maps: transfer losses cannot see them.
+deep, and the logits, and `model.features(x, tap, wanted)` with what a loss may compare. Self-taught channels are
+cut off the maps: transfer losses cannot see them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from scl.config import (
     unknown,
 )
 from scl.models import families, timm, torchvision
-from scl.models.staged import Features, SelfTaught, Staged
+from scl.models.staged import Features, SelfTaught, Staged, Wanted
 
-__all__ = ["Features", "SelfTaught", "Staged", "build_model", "macs", "pretrained"]
+__all__ = ["Features", "SelfTaught", "Staged", "Wanted", "build_model", "macs", "pretrained"]
 
 
 def build_model(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ def _plain(layers: int, num_classes: int, in_channels: int, width: float, taught
     count = min(len(PLAIN_WIDTHS), convolutions)
     # Stages by their number in the full family, so that a shallow student meets the teacher's right layers.
     numbers = [(i + 1) * len(PLAIN_WIDTHS) // count - 1 for i in range(count)]
-    halvings = [b - a for a, b in zip(numbers[:1] + numbers, numbers, strict=False)]
+    halvings = [b - a for a, b in pairwise([*numbers, numbers[-1]])]  # after a stage, for the next
     depths = [convolutions // count + (i >= count - convolutions % count) for i in range(count)]
     return assemble(
         nn.Identity(),
@@ -92,9 +93,9 @@ def _vgg(layers: int, num_classes: int, in_channels: int, width: float, taught: 
     return assemble(
         nn.Identity(),
         lambda i, channels, guided, all_: Block(
-            channels, [guided] * (VGG_DEPTHS[layers][i] - 1) + [all_], halvings=int(i > 0), bias=True
+            channels, [guided] * (VGG_DEPTHS[layers][i] - 1) + [all_], halvings=int(i + 1 < len(VGG_WIDTHS)), bias=True
         ),
-        lambda i, channels, k: Block(channels, [k], halvings=1),
+        lambda i, channels, k: Block(channels, [k], halvings=int(i + 1 < len(VGG_WIDTHS))),
         in_channels,
         [scaled(c, width) for c in VGG_WIDTHS],
         unguided=1,
@@ -141,7 +142,7 @@ class ResidualStage(nn.Module):
             ResidualBlock(out if i else channels, out, 1 if i else stride) for i in range(blocks)
         )
 
-    def forward(self, x: Tensor, tap: str) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, tap: str, read: bool) -> tuple[Tensor, Tensor]:
         before = x
         for block in self.blocks:
             before = block(x)
@@ -183,7 +184,7 @@ class PreactStage(nn.Module):
         )
         self.norm = nn.BatchNorm2d(out)
 
-    def forward(self, x: Tensor, tap: str) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, tap: str, read: bool) -> tuple[Tensor, Tensor]:
         for block in self.blocks:
             x = block(x)
         before = self.norm(x)

@@ -1,7 +1,8 @@
 """The skeleton that all families of students share: stem → stages → pooled → linear layer.
 
-A stage is called `stage(x, tap)` and returns the guided map at that tap and what the next stage is given. The
-skeleton knows which channels are guided, cuts the self-taught ones off the maps, and runs the branch.
+A stage is called `stage(x, tap, read)` and returns the guided map at that tap, where it is read, and what the next
+stage is given. The skeleton knows which channels are guided, cuts the self-taught ones off the maps, and runs the
+branch.
 """
 
 from __future__ import annotations
@@ -24,6 +25,16 @@ class Features(NamedTuple):
     maps: list[Tensor]
     embedding: Tensor
     logits: Tensor
+
+
+class Wanted(NamedTuple):
+    """What of a network's features is read: maps of these guided layers (from 0), and embedding and logits or not."""
+
+    maps: frozenset[int]
+    head: bool
+
+    def __or__(self, other: Wanted) -> Wanted:
+        return Wanted(self.maps | other.maps, self.head or other.head)
 
 
 @dataclass(frozen=True)
@@ -97,15 +108,23 @@ class Staged(nn.Module):
         # At test time alone: self-taught channels at zero, to see what the network has made of them.
         self.muted = False
 
-    def features(self, x: Tensor, tap: str = "relu") -> Features:
-        """x (B, C, H, W) → what losses compare, with the maps taken at `tap` (see `Config`)."""
+    def features(self, x: Tensor, tap: str = "relu", wanted: Wanted | None = None) -> Features:
+        """x (B, C, H, W) → what losses compare, with the maps taken at `tap` (see `Config`).
+
+        wanted: None is all. What is not wanted is an empty tensor, and the network ends after the last stage that is
+        needed; the rest has the same values and gradients, bit by bit.
+        """
+        nothing = x.new_empty(0)
+        guided_stages = len(self.guided_channels)
+        needed = guided_stages if wanted is None or wanted.head else max(wanted.maps, default=-1) + 1
         x = self.stem(x)
-        maps: list[Tensor] = []
+        maps = [nothing] * guided_stages
         beside: Tensor | None = None
         seen = x
-        for i, stage in enumerate(self.stages, start=-self.unguided_stages):
+        for i, stage in zip(range(-self.unguided_stages, needed), self.stages, strict=False):
             heard = x if beside is None else torch.cat([x, beside], 1)
-            taken, x = stage(x, tap)
+            read = i >= 0 and (wanted is None or i in wanted.maps)
+            taken, x = stage(x, tap, read)
             if i < 0:
                 continue
             guided, extra = self.guided_channels[i], self.self_taught_channels[i]
@@ -116,13 +135,16 @@ class Staged(nn.Module):
             else:
                 beside = None
                 if extra:
-                    beside_taken, beside = self.branch[i](heard, tap)
+                    beside_taken, beside = self.branch[i](heard, tap, read)
                     if self.muted:
                         beside = torch.zeros_like(beside)
                     if self.all_guided:
                         taken = torch.cat([taken, beside_taken], 1)
                 seen = x if beside is None else torch.cat([x, beside], 1)
-            maps.append(taken if self.all_guided else taken[:, :guided])
+            if read:
+                maps[i] = taken if self.all_guided else taken[:, :guided]
+        if needed < guided_stages:
+            return Features(maps, nothing, nothing)
         pooled = seen.mean((2, 3))
         embedding = pooled if self.all_guided else pooled[:, : self.guided_channels[-1]]
         return Features(maps, embedding, self.classifier(pooled))
@@ -133,14 +155,14 @@ class Staged(nn.Module):
         return features.maps, features.logits
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.features(x).logits
+        return self.features(x, wanted=Wanted(frozenset(), head=True)).logits
 
 
 class Block(nn.Module):
-    """Convolutions with BN, a ReLU between them and after the last.
+    """Convolutions with BN, a ReLU between them and after the last, then 2×2 max-pooling for the next stage.
 
-    2×2 max-pooling comes first, `halvings` times while a side is longer than 4, so that 8×8 images keep
-    locations to correlate; `stride` is of the first convolution.
+    It pools `halvings` times while a side is longer than 4, so that 8×8 images keep locations to correlate; `stride`
+    is of the first convolution.
     """
 
     def __init__(
@@ -148,6 +170,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.halvings = halvings
+        self.channels_first = False  # in memory, whatever comes in
         layers: list[nn.Module] = []
         for i, width in enumerate(widths):
             layers += [
@@ -158,13 +181,20 @@ class Block(nn.Module):
             channels = width
         self.layers = nn.Sequential(*layers[:-1])
 
-    def forward(self, x: Tensor, tap: str) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, tap: str, read: bool) -> tuple[Tensor, Tensor]:
+        before = self.layers(x.contiguous() if self.channels_first else x)
+        if read and tap != "bn":
+            taken = F.relu(before, inplace=True)
+            return taken, self.pooled(taken)
+        # The largest of four, then ReLU: the same values and gradients as the other way round, on a quarter of them.
+        out = self.pooled(before)
+        return before, F.relu(out, inplace=not read or out is not before)
+
+    def pooled(self, x: Tensor) -> Tensor:
         for _ in range(self.halvings):
             if min(x.shape[2:]) > 4:
                 x = F.max_pool2d(x, 2)
-        before = self.layers(x)
-        out = F.relu(before, inplace=tap != "bn")
-        return (before if tap == "bn" else out), out
+        return x
 
 
 def assemble(

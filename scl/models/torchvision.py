@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from scl.config import TORCHVISION, UserError, unknown
 from scl.errors import first_line
-from scl.models.staged import Features
+from scl.models.staged import Features, Wanted
 
 MOST_GUIDED = 4  # guided layers that are found; more can be named
 
@@ -67,7 +67,8 @@ class Guided(nn.Module):
         """A module's output as a map; a convolution's channels come first in any network."""
         return as_map(output, self.channels_last and not isinstance(module, nn.Conv2d))
 
-    def features(self, x: Tensor, tap: str = "relu") -> Features:
+    def features(self, x: Tensor, tap: str = "relu", wanted: Wanted | None = None) -> Features:
+        """All features, whatever is wanted: where another library's network may end is not known."""
         self._outputs = {}
         logits = self.net(x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x)
         outputs, self._outputs = self._outputs, {}

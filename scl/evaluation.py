@@ -1,0 +1,52 @@
+"""What a trained network is worth on images that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scl.data import Images, evaluation_batches
+from scl.trial import Data
+
+# Images of a batch: what stays in a CPU's cache, and what keeps a GPU busy.
+BATCH = {"cpu": 256, "cuda": 2048}
+
+
+@torch.inference_mode()
+def evaluate(models: Sequence[nn.Module], images: Images, data: Data) -> list[Tensor]:
+    """Logits (N, K), float32, of each model in eval mode; the models share the batches."""
+    for model in models:
+        model.eval()
+    outputs: list[list[Tensor]] = [[] for _ in models]
+    size = BATCH[images.labels.device.type]
+    for batch, _ in evaluation_batches(images, batch_size=size, mean=data.mean, std=data.std):
+        for model, output in zip(models, outputs, strict=True):
+            output.append(model(batch).float())
+    empty = torch.empty(0, data.classes, device=images.labels.device)
+    return [torch.cat(output) if output else empty for output in outputs]
+
+
+def final_metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict[str, float]:
+    """Test metrics of the last epoch from logits (N, K): top-5, loss, calibration, likeness to the teacher.
+
+    ece: Guo et al., ICML 2017, eq. 3, with 15 equal-width bins of the top probability.
+    """
+    logits = logits.double()
+    probability, predicted = logits.softmax(1).max(1)
+    bins = (probability * 15).long().clamp(max=14)
+    gap = (predicted == labels).double() - probability
+    ece = torch.zeros(15, dtype=torch.float64, device=logits.device).index_add(0, bins, gap).abs().sum() / len(labels)
+    top5 = logits.topk(min(5, logits.shape[1])).indices
+    metrics = {
+        "test_acc5": (top5 == labels[:, None]).any(1).double().mean().item(),
+        "test_loss": F.cross_entropy(logits, labels).item(),
+        "ece": ece.item(),
+    }
+    if teacher_logits is not None:
+        guide = teacher_logits.to(logits).log_softmax(1)
+        metrics["agreement"] = (predicted == guide.argmax(1)).double().mean().item()
+        metrics["teacher_kl"] = F.kl_div(logits.log_softmax(1), guide, log_target=True, reduction="batchmean").item()
+    return metrics
