@@ -51,7 +51,7 @@ def test_a_scale_resolves_with_all_its_arms(scale: str) -> None:
         assert {f"{headline.FULL} all guided", f"{headline.FULL} taken", "x1 baseline", f"x3 {headline.FULL}"} <= set(
             arms
         )
-    assert len(arms) == {"smoke": len(headline.CORE), "laptop": 39, "full": 60}[scale]
+    assert len(arms) == {"smoke": len(headline.CORE), "laptop": 29, "full": 60}[scale]
     assert study.seeds == {"smoke": 2, "laptop": 3, "full": 5}[scale]
 
 
@@ -81,7 +81,8 @@ def test_every_method_with_weights_is_searched_equally_long_and_off_the_reported
         assert alone.search.winners == 0
         assert dict(alone.teacher.__dict__) == dict(study.teacher.__dict__)
     assert len({search.trials for search in searched.values()}) == 1
-    assert set(searched) == set(headline.methods(headline.SIZES[scale])) - {"baseline"}
+    arms, _ = study.resolve("cifar100", None, {}, {})
+    assert set(searched) == (set(headline.methods(headline.SIZES[scale])) & set(arms)) - {"baseline"}
     for method, weights in headline.WEIGHTS[scale].items():
         assert set(weights) == set(searched[method].space), method
 
@@ -176,8 +177,8 @@ def test_a_search_prints_weights_that_can_be_pasted(
     assert set(weights["smoke"]["self-taught"]) == {"self_taught"}
     read = results.load(str(tmp_path / "headline_search-kd"))
     assert set(read.trials["seed"]) == {headline_search.SEED}
-    best = read.trials.sort_values("val_acc").iloc[-1]
-    assert weights["smoke"]["kd"]["weight.kd"] == pytest.approx(best["param.weight.kd"], rel=0.01)
+    best = read.trials[read.trials["val_acc"] == read.trials["val_acc"].max()]  # of equals the lower loss decides
+    assert any(weights["smoke"]["kd"]["weight.kd"] == pytest.approx(w, rel=0.01) for w in best["param.weight.kd"])
     assert headline_search.search_all(options, ["kd"]) == 0  # goes on: nothing is trained again
     assert len(results.load(str(tmp_path / "headline_search-kd")).trials) == len(read.trials)
     with pytest.raises(UserError, match="unknown method 'kdd'"):
