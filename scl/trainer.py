@@ -8,6 +8,7 @@ after any epoch, moved to another cohort, or run alone. Needs torch and safetens
 from __future__ import annotations
 
 import math
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,8 @@ from scl import checkpoint
 from scl.config import SHARED_IN_COHORT, Config
 from scl.data import training_batches
 from scl.evaluation import evaluate, final_metrics
-from scl.models import Features
+from scl.graphs import InPlace, Lane, Replayed, can_replay, lanes
+from scl.models import Features, Wanted
 from scl.networks import Guide, build_student, build_teacher, example_features, in_bf16, in_float32, laid_out
 from scl.objective import Objective, TrialFailure
 from scl.trial import Data, EpochDone, Event, Teacher, Trial, TrialEnded, stream_seed
@@ -54,7 +56,7 @@ def generators(device: torch.device) -> list[torch.Generator]:
 class Student:
     """One trial in training: network, objective, optimiser, and what it has recorded so far."""
 
-    def __init__(self, trial: Trial, data: Data, teacher: nn.Module | None, device: torch.device) -> None:
+    def __init__(self, trial: Trial, data: Data, teacher: nn.Module | None, device: torch.device, lane: Lane) -> None:
         self.trial = trial
         self.config = config = trial.config
         model = build_student(config, data, trial.seed)
@@ -77,6 +79,11 @@ class Student:
         )
         self.draws = stream_seed("draws", trial.seed) >> 1  # room for a step's number
         self.bf16 = in_bf16(config, device)
+        self.lane, self.replayed = lane, Replayed(lane)
+        if lane.graphs:
+            # A replay reads it anew: it stands on the device.
+            self.optimizer.param_groups[0]["lr"] = torch.tensor(config.lr, device=device)
+        self.weights: dict[str, float] = {}
         self.epoch = 0  # epochs done
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
@@ -110,35 +117,50 @@ class Student:
     def start_epoch(self, steps: int, device: torch.device) -> None:
         self.model.train()
         self.objective.train()
-        self.wanted, self.wants = self.objective.wanted(self.epoch + 1)  # of its own features, of the teacher's
+        epoch = self.epoch + 1
+        self.wanted, self.wants = self.objective.wanted(epoch)  # of its own features, of the teacher's
+        before, names = self.weights, self.objective.term_names
+        self.weights = {name: w for name in names if (w := self.objective.weight(name, epoch)) > 0}
         if self.epoch == self.config.pretrain_epochs:
             self.optimizer.state.clear()  # pre-training leaves weights behind, and no momentum
+        if self.weights != before or not self.optimizer.state:
+            self.replayed.forget()
         # Every term of every step, kept on the device: read once an epoch, so that no step waits for the host.
-        self.values = torch.full((steps, len(self.objective.term_names)), math.nan, device=device)
+        self.values = torch.full((steps, len(self.weights)), math.nan, device=device)
         self.correct = torch.zeros((), dtype=torch.int64, device=device)
 
     def step(self, images: Tensor, target: Tensor, teacher: Features | None, step: int, steps: int) -> None:
         began = time.perf_counter()
-        epoch = self.epoch + 1
-        rate = learning_rate(self.config, self.epoch + (step + 1) / steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        # Dropout, or a user's loss that draws: a function of seed, epoch and step, and of no neighbour.
-        for generator in generators(images.device):
-            generator.manual_seed(self.draws + self.epoch * steps + step)
+        with self.lane.entered():
+            self._set_rate(learning_rate(self.config, self.epoch + (step + 1) / steps))
+            # Dropout, or a user's loss that draws: a function of seed, epoch and step, and of no neighbour.
+            for generator in generators(images.device):
+                generator.manual_seed(self.draws + self.epoch * steps + step)
+            values, correct = self.replayed(self.learned, images, target, teacher)
+            self.values[step] = values
+            self.correct += correct
+        self.seconds += time.perf_counter() - began
+
+    def learned(self, images: Tensor, target: Tensor, teacher: Features | None) -> tuple[Tensor, Tensor]:
+        """Learn from a batch; the value of each term that has a weight, and how many predictions were right. The
+        device's part of a step: it waits for nothing, and reads nothing of the host but what an epoch keeps."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             features = self.model.features(images, self.config.tap, self.wanted)  # type: ignore[operator]
         features = in_float32(features)
-        terms = self.objective(features, teacher, target, epoch)
-        total = torch.stack([self.objective.weight(name, epoch) * value for name, value in terms.items()]).sum()
+        terms = self.objective(features, teacher, target, self.epoch + 1)
+        total = torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        for column, name in enumerate(self.objective.term_names):
-            if name in terms:
-                self.values[step, column] = terms[name].detach()
-        self.correct += (features.logits.detach().argmax(1) == target).sum()
-        self.seconds += time.perf_counter() - began
+        values = torch.stack([terms[name].detach() for name in self.weights])
+        return values, (features.logits.detach().argmax(1) == target).sum()
+
+    def _set_rate(self, rate: float) -> None:
+        (group,) = self.optimizer.param_groups
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
     def end_epoch(self, sizes: Sequence[int], evaluated: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Fold the epoch into a row of the history.
@@ -152,21 +174,18 @@ class Student:
         """
         epoch = self.epoch + 1
         values = self.values.double().cpu()
-        names = self.objective.term_names
-        weights = {name: self.objective.weight(name, epoch) for name in names}
-        active = [i for i, name in enumerate(names) if weights[name] > 0]
-        bad = (~torch.isfinite(values[:, active])).nonzero()
+        names = list(self.weights)
+        bad = (~torch.isfinite(values)).nonzero()
         if len(bad):
             step, column = bad[0].tolist()
-            name = names[active[column]]
-            value = values[step, active[column]].item()
+            name, value = names[column], values[step, column].item()
             raise TrialFailure(
                 f"loss term {name!r} became {value} at epoch {epoch}, step {step + 1} of {len(sizes)}; "
-                f"lower lr ({self.config.lr:g}) or the term's weight ({weights[name]:g}), or warm it up"
+                f"lower lr ({self.config.lr:g}) or the term's weight ({self.weights[name]:g}), or warm it up"
             )
         share = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
-        means = {names[i]: float((values[:, i] * share).sum()) for i in active}
-        weighted = {name: weights[name] * mean for name, mean in means.items()}
+        means = {name: float((values[:, i] * share).sum()) for i, name in enumerate(names)}
+        weighted = {name: self.weights[name] * mean for name, mean in means.items()}
         row: dict[str, Any] = {
             "trial_id": self.trial.id,
             "epoch": epoch,
@@ -296,14 +315,20 @@ def train_cohort(
     if len({(t.seed, *(getattr(t.config, name) for name in SHARED_IN_COHORT)) for t in trials}) != 1:
         raise ValueError(f"trials of a cohort share their seed and {', '.join(SHARED_IN_COHORT)}")
     torch.use_deterministic_algorithms(deterministic)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without, cuBLAS has no exact products
     data = data.to(device)
     layers = trials[0].config.teacher_layers
     seed, recipe = trials[0].seed, trials[0].config
     network = build_teacher(teacher, data, device, layers) if teacher is not None else None
     guide = Guide(network, recipe.tap, in_bf16(recipe, device)) if network is not None else None
+    graphs = can_replay(device) and not deterministic
+    replayed = Replayed(Lane(device, graphs))
+    in_place = InPlace(recipe.batch_size if graphs else None)
+    wanted: Wanted | None = None  # of the teacher's features, by all students together
     students: list[Student] = []
-    for trial in trials:
-        student = Student(trial, data, network, device)
+    for trial, lane in zip(trials, lanes(device, len(trials), graphs), strict=True):
+        student = Student(trial, data, network, device, lane)
         student.resume()
         if not student.finished:
             student.save()  # so that every stop is counted, even one within the first epoch or two within one
@@ -318,7 +343,9 @@ def train_cohort(
         steps = math.ceil(len(data.train.labels) / size) - (len(data.train.labels) % size == 1)
         for student in active:
             student.start_epoch(steps, device)
-        wanted = [s.wants for s in active if s.wants is not None]
+        wants = [s.wants for s in active if s.wants is not None]
+        together = reduce(or_, wants) if wants else None
+        wanted = wanted if wanted == together else together  # the same object while it is the same: for replays
         sizes: list[int] = []
         batches = training_batches(
             data.train, batch_size=size, seed=seed, epoch=epoch, augment=augment, mean=data.mean, std=data.std
@@ -327,15 +354,18 @@ def train_cohort(
         for step, (images, target) in enumerate(batches):
             if stop():
                 return
+            images, target = in_place(images, target)
             asked = time.perf_counter()
-            guidance = guide(images, reduce(or_, wanted)) if guide is not None and wanted else None
-            share = (time.perf_counter() - asked) / max(1, len(wanted))
+            guidance = replayed(guide, images, wanted) if guide is not None and wanted else None
+            share = (time.perf_counter() - asked) / max(1, len(wants))
             for student in active:
                 if student.wants is not None:
                     student.seconds += share
                 if student.failure is None:
                     work = partial(student.step, images, target, guidance, step, steps)
                     student.guarded(work, f"epoch {epoch}, step {step + 1}")
+            for student in active:
+                student.lane.joined()
             sizes.append(len(target))
         if device.type == "cuda":
             # Steps were only queued, so their own clocks mean little: share the epoch's time out evenly.

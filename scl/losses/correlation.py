@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from scl.losses.shared import full_precision, gram_gap, living, need, need_maps, need_same_channels, to_smaller, unit
@@ -17,11 +18,25 @@ def _correlation(student: Tensor, teacher: Tensor, norm: str) -> Tensor:
     if norm == "gram":
         s, t = (x / math.sqrt(x.shape[-1]) for x in (student, teacher))
         return gram_gap(s, t) / (len(s) * s.shape[1] ** 2)
-    s, s_alive = living(student, centre=norm == "pearson")
-    t, t_alive = living(teacher, centre=norm == "pearson")
+    (s, s_alive), (t, t_alive) = (_directions(x, centre=norm == "pearson") for x in (student, teacher))
     alive = (s_alive | t_alive).sum((1, 2))
     pairs = (alive * (alive - 1)).sum().clamp(min=1)
-    return gram_gap(unit(s), unit(t), diagonal=False) / pairs
+    return gram_gap(s, t, diagonal=False) / pairs
+
+
+def _directions(x: Tensor, centre: bool) -> tuple[Tensor, Tensor]:
+    """Rows (last dimension), centred if asked for, at unit length, and which of them are alive (…, 1); dead ones are
+    zeros that pass no gradient."""
+    if not centre:
+        rows, alive = living(x, centre=False)
+        return unit(rows), alive
+    # A layer norm without its scale is a centred row of length √n, in one pass each way; its ε, 1e-24, is far below
+    # the variance of a row that is alive, and its statistics tell which rows are.
+    n = x.shape[-1]
+    rows, mean, inverse_sd = torch.native_layer_norm(x, [n], None, None, 1e-24)
+    energy = n * inverse_sd.double().pow(-2)
+    alive = energy > 1e-10 * (energy + n * mean.double().square()) + 1e-12
+    return torch.where(alive, rows / math.sqrt(n), 0), alive
 
 
 def _need_correlations(student: Tensor, teacher: Tensor, norm: str, pool: str) -> None:

@@ -1,0 +1,127 @@
+"""Steps on a GPU as CUDA graphs: launching the small kernels of a small network costs more than computing them.
+
+A student's step is captured once and replayed, on one of a few streams, so that students of a cohort share the device.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from scl.errors import first_line
+
+WARM = 3  # calls before a capture: they allocate what stays, and settle which algorithms are taken
+STREAMS = 8  # students whose steps run at once; each stream holds the activations of one step
+
+T = TypeVar("T")
+
+
+def can_replay(device: torch.device) -> bool:
+    return device.type == "cuda"
+
+
+class Lane:
+    """A stream, and the memory that the graphs replayed on it share: one runs after the other, so their activations
+    may lie in one place. Without graphs there is nothing to it."""
+
+    def __init__(self, device: torch.device, graphs: bool) -> None:
+        self.graphs = graphs
+        on_gpu = graphs and device.type == "cuda"
+        self.stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
+        self.pool = torch.cuda.graph_pool_handle() if on_gpu else None
+
+    def entered(self) -> AbstractContextManager[Any]:
+        """What the context queues runs on this stream, after all that was queued before."""
+        if self.stream is None:
+            return nullcontext()
+        self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
+        return torch.cuda.stream(self.stream)
+
+    def joined(self) -> None:
+        """What is queued from now on waits for this stream."""
+        if self.stream is not None:
+            torch.cuda.current_stream(self.stream.device).wait_stream(self.stream)
+
+
+def lanes(device: torch.device, count: int, graphs: bool) -> list[Lane]:
+    """A lane for each of so many students; more than STREAMS share them in turn."""
+    few = [Lane(device, graphs) for _ in range(min(count, STREAMS))]
+    return [few[i % len(few)] for i in range(count)]
+
+
+def capture(work: Callable[..., T], inputs: Sequence[Any], lane: Lane) -> tuple[Callable[[], None], T]:
+    """A replay of `work` on the content that its inputs then have, and the result that each replay writes anew."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=lane.pool, stream=lane.stream):
+        result = work(*inputs)
+    return graph.replay, result
+
+
+class Replayed:
+    """Work that is replayed from a graph once it was called with the same objects, whose content changes, a few times.
+
+    Called with others (the last, smaller batch of an epoch) it runs as it is, and so it does where it cannot be
+    captured, as with a loss of the user's own that reads a value on the host. Results are overwritten by the next call.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.refused = not lane.graphs
+        self.forget()
+
+    def forget(self) -> None:
+        """The next calls differ in more than their inputs, such as in a weight."""
+        self.inputs: tuple[Any, ...] = ()
+        self.calls = 0
+        self.captured: tuple[Any, ...] | None = None
+        self.replay: Callable[[], None] | None = None
+        self.result: Any = None
+
+    def __call__(self, work: Callable[..., T], *inputs: Any) -> T:
+        """`work(*inputs)`, or the same by a replay. Raises what `work` raises."""
+        if self.refused:
+            return work(*inputs)
+        if self.replay is None or not _same(inputs, self.captured):
+            self.calls = self.calls + 1 if _same(inputs, self.inputs) else 1
+            self.inputs = inputs
+            if self.calls <= WARM:
+                return work(*inputs)
+            try:
+                self.replay, self.result = capture(work, inputs, self.lane)
+            except torch.OutOfMemoryError:
+                raise  # the cohort's affair: the memory is shared
+            except RuntimeError as error:
+                self.forget()
+                self.refused = True
+                print(f"steps run without a CUDA graph, more slowly: {first_line(error)}", file=sys.stderr)
+                return work(*inputs)
+            self.captured = inputs
+        self.replay()
+        return self.result
+
+
+def _same(some: tuple[Any, ...], others: tuple[Any, ...] | None) -> bool:
+    return others is not None and len(some) == len(others) and all(a is b for a, b in zip(some, others, strict=True))
+
+
+class InPlace:
+    """Batches of one size, each copied into the same two tensors; others are handed through, all where it is None."""
+
+    def __init__(self, size: int | None) -> None:
+        self.size = size
+        self.place: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        if len(target) != self.size:
+            return images, target
+        if self.place is None:
+            self.place = images.clone(), target.clone()
+        else:
+            self.place[0].copy_(images)
+            self.place[1].copy_(target)
+        return self.place

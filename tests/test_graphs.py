@@ -1,0 +1,147 @@
+"""Replays: what is captured once must give what a fresh step would. On a CPU a stand-in captures, see in_memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from conftest import CPU, RECIPE
+
+from scl import graphs, trainer
+from scl.config import Config, Term
+from scl.graphs import WARM, InPlace, Lane, Replayed
+from scl.models import Features
+from scl.trainer import train_cohort
+from scl.trial import Data, Teacher, Trial, TrialEnded
+
+BASE = Config(width=0.125, **RECIPE)
+ARMS = {
+    "baseline": BASE,
+    "kd, warmed up, ended": BASE.replace(losses={"kd": Term(1.0, warmup=2), "at": Term(5.0, end=2)}),
+    "scl": BASE.replace(losses={"channel": 0.3, "spatial": 0.3}, self_taught=4),
+    "fsp first": BASE.replace(losses={"fsp": Term(50.0, stage="pretrain")}, pretrain_epochs=1, epochs=2),
+}
+
+
+def in_memory(work: Callable[..., Any], inputs: Sequence[Any], lane: Lane) -> tuple[Callable[[], None], Any]:
+    """In place of `graphs.capture`: like a graph it computes nothing when captured, keeps all that Python knew then,
+    and writes its results into one place."""
+    if isinstance(inputs[-1], tuple) and not isinstance(
+        inputs[-1], Features
+    ):  # the teacher, of whom features are wanted
+        first = work(*inputs)
+
+        def again() -> None:
+            for old, new in zip([*first.maps, *first[1:]], [*(f := work(*inputs)).maps, *f[1:]], strict=True):
+                old.copy_(new)
+
+        return again, first
+    student = work.__self__  # type: ignore[attr-defined]
+    known = {name: getattr(student, name) for name in ("weights", "wanted", "epoch")}
+    result = [torch.full((len(student.weights),), float("nan")), torch.zeros((), dtype=torch.int64)]
+
+    def replay() -> None:
+        now = {name: getattr(student, name) for name in known}
+        vars(student).update(known)
+        for old, new in zip(result, work(*inputs), strict=True):
+            old.copy_(new)
+        vars(student).update(now)
+
+    return replay, result
+
+
+def epochs(data: Data, teacher: Teacher, device: torch.device = CPU, **options: Any) -> dict[str, list[dict[str, Any]]]:
+    trials = [Trial(name, config, 0) for name, config in ARMS.items()]
+    ended = [e for e in train_cohort(trials, data, teacher, device, **options) if isinstance(e, TrialEnded)]
+    assert [e.metrics["state"] for e in ended] == ["completed"] * len(ARMS)
+    return {e.trial_id: e.epochs for e in ended}
+
+
+def test_replayed_steps_learn_what_steps_learn(tiny: Data, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = epochs(tiny, teacher)
+    captures = []
+
+    def counted(*arguments: Any) -> Any:
+        captures.append(arguments)
+        return in_memory(*arguments)
+
+    monkeypatch.setattr(graphs, "capture", counted)
+    monkeypatch.setattr(trainer, "can_replay", lambda device: True)
+    replayed = epochs(tiny, teacher)
+    # The teacher; each student once, and again where a weight has changed or a stage has ended.
+    assert len(captures) > len(ARMS)
+    assert replayed.keys() == plain.keys()
+    for name, rows in plain.items():
+        for row, other in zip(rows, replayed[name], strict=True):
+            # A rate on the device is a float32.
+            assert other.keys() == row.keys()
+            numbers = {column: value for column, value in row.items() if column != "trial_id"}
+            assert [other[column] for column in numbers] == pytest.approx(list(numbers.values()), rel=1e-3, abs=1e-6)
+
+
+def test_others_inputs_run_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "capture", lambda work, inputs, lane: (lambda: None, "replayed"))
+    replayed, same, other = Replayed(Lane(CPU, True)), torch.zeros(2), torch.zeros(2)
+    assert [replayed(lambda x: "fresh", same) for _ in range(WARM + 1)] == ["fresh"] * WARM + ["replayed"]
+    assert replayed(lambda x: "fresh", other) == "fresh"
+    assert replayed(lambda x: "fresh", same) == "replayed"
+    replayed.forget()
+    assert replayed(lambda x: "fresh", same) == "fresh"
+
+
+def test_what_cannot_be_captured_runs_as_it_is_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*arguments: Any) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(graphs, "capture", refuse)
+    replayed, same = Replayed(Lane(CPU, True)), torch.zeros(2)
+    assert [replayed(lambda x: "fresh", same) for _ in range(3 * WARM)] == ["fresh"] * 3 * WARM
+    assert capsys.readouterr().err == (
+        "steps run without a CUDA graph, more slowly: operation not permitted when stream is capturing\n"
+    )
+
+
+def test_no_memory_for_a_graph_is_the_cohorts_affair(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> Any:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(graphs, "capture", full)
+    replayed, same = Replayed(Lane(CPU, True)), torch.zeros(2)
+    for _ in range(WARM):
+        replayed(lambda x: x, same)
+    with pytest.raises(torch.OutOfMemoryError):
+        replayed(lambda x: x, same)
+
+
+def test_whole_batches_are_in_one_place_and_others_are_left_alone() -> None:
+    in_place = InPlace(3)
+    images, target = in_place(torch.ones(3, 1), torch.ones(3))
+    again = in_place(torch.full((3, 1), 2.0), torch.full((3,), 2.0))
+    assert again[0] is images
+    assert again[1] is target
+    assert images.eq(2).all()
+    assert target.eq(2).all()
+    last = torch.ones(2, 1), torch.ones(2)
+    assert in_place(*last) == last
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_graphs_learn_what_steps_learn(tiny: Data, teacher: Teacher) -> None:
+    """Where sums of the device are in another order the numbers part slowly: the first epoch is compared."""
+    device = torch.device("cuda")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "can_replay", lambda device: False)
+        plain = epochs(tiny, teacher, device)
+    for name, rows in epochs(tiny, teacher, device).items():
+        assert rows[0]["train_loss"] == pytest.approx(plain[name][0]["train_loss"], rel=0.05)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_deterministic_runs_are_equal(tiny: Data, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    device = torch.device("cuda")
+    assert epochs(tiny, teacher, device, deterministic=True) == epochs(tiny, teacher, device, deterministic=True)
