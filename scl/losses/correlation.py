@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from scl.losses.shared import full_precision, gram_gap, living, need, need_maps, need_same_channels, to_smaller, unit
+from scl.losses.shared import full_precision, gram_gap, need, need_maps, need_same_channels, to_smaller
 from scl.terms import WORDS
 
 NORMS, POOLS = WORDS["norm"], WORDS["pool"]
@@ -27,16 +27,12 @@ def _correlation(student: Tensor, teacher: Tensor, norm: str) -> Tensor:
 def _directions(x: Tensor, centre: bool) -> tuple[Tensor, Tensor]:
     """Rows (last dimension), centred if asked for, at unit length, and which of them are alive (…, 1); dead ones are
     zeros that pass no gradient."""
-    if not centre:
-        rows, alive = living(x, centre=False)
-        return unit(rows), alive
-    # A layer norm without its scale is a centred row of length √n, in one pass each way; its ε, 1e-24, is far below
-    # the variance of a row that is alive, and its statistics tell which rows are.
-    n = x.shape[-1]
-    rows, mean, inverse_sd = torch.native_layer_norm(x, [n], None, None, 1e-24)
-    energy = n * inverse_sd.double().pow(-2)
-    alive = energy > 1e-10 * (energy + n * mean.double().square()) + 1e-12
-    return torch.where(alive, rows / math.sqrt(n), 0), alive
+    shift = x.mean(-1, keepdim=True) if centre else x.new_zeros(())
+    x = x - shift
+    energy = x.square().sum(-1, keepdim=True)
+    # A sum of squares is that around the mean and the mean's own.
+    alive = energy > 1e-10 * (energy + x.shape[-1] * shift.square()) + 1e-12
+    return x * (torch.where(alive, energy, 1).rsqrt() * alive), alive
 
 
 def _need_correlations(student: Tensor, teacher: Tensor, norm: str, pool: str) -> None:

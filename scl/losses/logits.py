@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scl.losses.shared import Pair, full_precision, living, need, need_same_shape
+from scl.losses.shared import Pair, full_precision, need, need_same_shape
 
 
 def _softened(logits: Tensor, temperature: float) -> Tensor:
@@ -102,8 +102,15 @@ def dist(student: Tensor, teacher: Tensor, temperature: float = 1.0, beta: float
 
 def _pearson(a: Tensor, b: Tensor) -> Tensor:
     """Correlation of each row of a with that row of b."""
-    # No floor: probabilities of a class that nobody predicts are tiny, and correlate all the same.
-    a, b = (living(x, centre=True, floor=0.0)[0] for x in (a, b))
+    a, b = _centred(a), _centred(b)
     lengths = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
     correlation: Tensor = (a * b).sum(-1) / (lengths + 1e-8)
     return correlation
+
+
+def _centred(x: Tensor) -> Tensor:
+    """Rows around their means; one that is no more than rounding is a zero that passes no gradient. Probabilities of a
+    class that nobody predicts are tiny, and correlate all the same."""
+    rows = x - x.mean(-1, keepdim=True)
+    alive = rows.square().sum(-1, keepdim=True) > 1e-10 * x.square().sum(-1, keepdim=True)
+    return torch.where(alive, rows, 0)

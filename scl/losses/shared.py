@@ -81,19 +81,6 @@ def unit(x: Tensor) -> Tensor:
     return torch.where(alive, x * torch.where(alive, energy, 1).rsqrt(), 0)
 
 
-def living(x: Tensor, centre: bool, floor: float = 1e-12) -> Pair:
-    """Rows (last dimension), centred if asked for, and which of them are alive (…, 1).
-
-    A row whose energy after centring is no more than rounding, or than `floor`, is dead: a zero that passes no
-    gradient.
-    """
-    raw = x.square().sum(-1, keepdim=True)
-    if centre:
-        x = x - x.mean(-1, keepdim=True)
-    alive = x.square().sum(-1, keepdim=True) > 1e-10 * raw + floor
-    return torch.where(alive, x, 0), alive
-
-
 def gram_gap(x: Tensor, y: Tensor, diagonal: bool = True) -> Tensor:
     """Σ (XXᵀ − YYᵀ)² over all matrices of a stack, X (G, n, p), Y (G, n, q), with or without the diagonals.
 
