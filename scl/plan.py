@@ -336,7 +336,8 @@ KEPT = 12
 
 def room(plan: Plan, todo: Sequence[Cell]) -> int:
     """Students of a cohort whose weights fit into half of this machine's memory, or of its GPU's; the other half is
-    for the step of one of them, or of a few. Of a cluster's nodes nothing is known here: a cohort that does not fit is halved."""
+    for their steps, of which a few run at once. Of a cluster's nodes nothing is known here: a cohort that does not fit
+    is halved."""
     if plan.options.address:
         return MOST
     if plan.bench.probe.device.type == "cuda":
