@@ -202,6 +202,8 @@ def execute(
         if wanted is None:
             continue
         # Out of the handler, so that nothing of the cohort is held any more by its traceback.
+        if world.device == "cuda" and torch.cuda.is_available():
+            torch.cuda.synchronize()  # streams may still be at work on what is freed now
         gc.collect()
         torch.cuda.empty_cache()
         left = [t for t in cohort if t.id not in over]

@@ -27,10 +27,14 @@ def can_replay(device: torch.device) -> bool:
 
 class Lane:
     """A stream, and the memory that the graphs replayed on it share: one runs after the other, so their activations
-    may lie in one place. Without graphs there is nothing to it."""
+    may lie in one place. Without graphs there is nothing to it.
+
+    kept: every graph captured on it. Some versions of torch free a stream's workspaces with any one graph of it.
+    """
 
     def __init__(self, device: torch.device, graphs: bool) -> None:
         self.graphs = graphs
+        self.kept: list[Any] = []
         on_gpu = graphs and device.type == "cuda"
         self.stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
         self.pool = torch.cuda.graph_pool_handle() if on_gpu else None
@@ -59,19 +63,21 @@ def capture(work: Callable[..., T], inputs: Sequence[Any], lane: Lane) -> tuple[
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, pool=lane.pool, stream=lane.stream):
         result = work(*inputs)
+    lane.kept.append(graph)
     return graph.replay, result
 
 
 class Replayed:
     """Work that is replayed from a graph once it was called with the same objects, whose content changes, a few times.
 
-    Called with others (the last, smaller batch of an epoch) it runs as it is, and so it does where it cannot be
-    captured, as with a loss of the user's own that reads a value on the host. Results are overwritten by the next call.
+    Called with others (the last, smaller batch of an epoch) it runs as it is, and so it does where a capture fails.
+    Results are overwritten by the next call. Nothing that Python does in the work is done again by a replay: only work
+    that draws and keeps its state on the device may be given, which code of a user's own need not.
     """
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, able: bool = True) -> None:
         self.lane = lane
-        self.refused = not lane.graphs
+        self.refused = not (lane.graphs and able)
         self.forget()
 
     def forget(self) -> None:
@@ -84,25 +90,26 @@ class Replayed:
 
     def __call__(self, work: Callable[..., T], *inputs: Any) -> T:
         """`work(*inputs)`, or the same by a replay. Raises what `work` raises."""
-        if self.refused:
-            return work(*inputs)
-        if self.replay is None or not _same(inputs, self.captured):
+        if not self.refused and not _same(inputs, self.captured):
             self.calls = self.calls + 1 if _same(inputs, self.inputs) else 1
             self.inputs = inputs
-            if self.calls <= WARM:
-                return work(*inputs)
-            try:
-                self.replay, self.result = capture(work, inputs, self.lane)
-            except torch.OutOfMemoryError:
-                raise  # the cohort's affair: the memory is shared
-            except RuntimeError as error:
-                self.forget()
-                self.refused = True
-                print(f"steps run without a CUDA graph, more slowly: {first_line(error)}", file=sys.stderr)
-                return work(*inputs)
-            self.captured = inputs
+            if self.calls > WARM:
+                self._capture(work, inputs)
+        if self.replay is None or not _same(inputs, self.captured):
+            return work(*inputs)
         self.replay()
         return self.result
+
+    def _capture(self, work: Callable[..., T], inputs: tuple[Any, ...]) -> None:
+        try:
+            self.replay, self.result = capture(work, inputs, self.lane)
+            self.captured = inputs
+        except torch.OutOfMemoryError:
+            raise  # the cohort's affair: the memory is shared
+        except RuntimeError as error:
+            self.forget()
+            self.refused = True
+            print(f"steps run without a CUDA graph, more slowly: {first_line(error)}", file=sys.stderr)
 
 
 def _same(some: tuple[Any, ...], others: tuple[Any, ...] | None) -> bool:

@@ -26,7 +26,7 @@ from scl.config import SHARED_IN_COHORT, Config
 from scl.data import training_batches
 from scl.evaluation import evaluate, final_metrics
 from scl.graphs import InPlace, Lane, Replayed, can_replay, lanes
-from scl.models import Features, Wanted
+from scl.models import Features, Staged, Wanted
 from scl.networks import Guide, build_student, build_teacher, example_features, in_bf16, in_float32, laid_out
 from scl.objective import Objective, TrialFailure
 from scl.trial import Data, EpochDone, Event, Teacher, Trial, TrialEnded, stream_seed
@@ -79,7 +79,9 @@ class Student:
         )
         self.draws = stream_seed("draws", trial.seed) >> 1  # room for a step's number
         self.bf16 = in_bf16(config, device)
-        self.lane, self.replayed = lane, Replayed(lane)
+        # Code of other libraries and of the user's own may do more on the host than a replay does again.
+        ours = isinstance(model, Staged) and not any(callable(term.loss) for term in config.losses.values())
+        self.lane, self.replayed = lane, Replayed(lane, able=ours)
         if lane.graphs:
             # A replay reads it anew: it stands on the device.
             self.optimizer.param_groups[0]["lr"] = torch.tensor(config.lr, device=device)
@@ -123,7 +125,7 @@ class Student:
         self.weights = {name: w for name in names if (w := self.objective.weight(name, epoch)) > 0}
         if self.epoch == self.config.pretrain_epochs:
             self.optimizer.state.clear()  # pre-training leaves weights behind, and no momentum
-        if self.weights != before or not self.optimizer.state:
+        if self.epoch == self.config.pretrain_epochs or self.weights != before:
             self.replayed.forget()
         # Every term of every step, kept on the device: read once an epoch, so that no step waits for the host.
         self.values = torch.full((steps, len(self.weights)), math.nan, device=device)
@@ -322,7 +324,7 @@ def train_cohort(
     seed, recipe = trials[0].seed, trials[0].config
     network = build_teacher(teacher, data, device, layers) if teacher is not None else None
     guide = Guide(network, recipe.tap, in_bf16(recipe, device)) if network is not None else None
-    graphs = can_replay(device) and not deterministic
+    graphs = can_replay(device) and not deterministic and (network is None or isinstance(network, Staged))
     replayed = Replayed(Lane(device, graphs))
     in_place = InPlace(recipe.batch_size if graphs else None)
     wanted: Wanted | None = None  # of the teacher's features, by all students together

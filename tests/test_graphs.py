@@ -105,6 +105,24 @@ def test_what_cannot_be_captured_runs_as_it_is_and_says_so_once(
     )
 
 
+def test_code_that_is_not_this_projects_is_never_captured(
+    tiny: Data, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss that draws on the host would draw the same at each replay."""
+    captured = []
+    monkeypatch.setattr(graphs, "capture", lambda work, *rest: captured.append(work) or in_memory(work, *rest))
+    monkeypatch.setattr(trainer, "can_replay", lambda device: True)
+    own = BASE.replace(losses={"mine": Term(1.0, loss=drawing_loss)})
+    (ended,) = [e for e in train_cohort([Trial("own", own, 0)], tiny, teacher, CPU) if isinstance(e, TrialEnded)]
+    assert ended.metrics["state"] == "completed"
+    assert captured
+    assert not any(isinstance(getattr(work, "__self__", None), trainer.Student) for work in captured)
+
+
+def drawing_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    return student.mean() * float(torch.rand(())) - teacher.mean()
+
+
 def test_no_memory_for_a_graph_is_the_cohorts_affair(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any) -> Any:
         raise torch.OutOfMemoryError("full")
