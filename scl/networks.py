@@ -19,7 +19,7 @@ def build_student(config: Config, data: Data, seed: int, layers: Sequence[str] =
     """A fresh network. `layers`: guided layers by module path, for a teacher of another library."""
     channels, height, _ = data.image_shape
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed("initialisation", seed))
+        torch.default_generator.manual_seed(stream_seed("initialisation", seed))
         return build_model(
             config.student,
             data.classes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import tempfile
 import time
@@ -15,6 +16,8 @@ from ray import tune
 from scl.cohort import Job, World, execute
 from scl.storage import explain, not_writable
 from scl.trial import EpochDone, Event
+
+SECONDS = 0.25  # between reports at least, as each makes the worker wait for the driver
 
 
 def train(config: dict[str, Any], world: World, desk: Any = None) -> None:
@@ -33,17 +36,35 @@ def train(config: dict[str, Any], world: World, desk: Any = None) -> None:
         def prune(trial_id: str, epoch: int, row: Mapping[str, Any]) -> bool:
             return bool(ray.get(desk.stopped.remote(trial_id)))
 
+    events: list[dict[str, Any]] = []
+    reported = -math.inf
+
+    def report(after: float) -> None:
+        nonlocal reported
+        if events and time.monotonic() - reported >= after:
+            tune.report({"events": tuple(events)})  # in a tuple: no metrics to Tune
+            events.clear()
+            reported = time.monotonic()
+
+    def each_step() -> bool:
+        report(SECONDS)
+        return False
+
     try:
-        for event in execute(world, cohort, prune=prune):
-            tune.report(_told(world, event))
+        for event in execute(world, cohort, each_step, prune):
+            events.append(_told(world, event))
+            # A search decides on each epoch before the next.
+            report(SECONDS if desk is None else 0.0)
+        report(0.0)
     except OSError as error:
         if not not_writable(error):
             raise
+        report(0.0)
         tune.report({"halt": f"{explain(error)} (seen by a worker on {socket.gethostname()})"})
 
 
 def _told(world: World, event: Event) -> dict[str, Any]:
-    columns = world.jobs[event.trial_id].columns  # the driver's trackers want them, in a tuple: no metrics to Tune
+    columns = world.jobs[event.trial_id].columns  # the driver's trackers want them
     if isinstance(event, EpochDone):
         return {
             "job": event.trial_id,
@@ -79,14 +100,11 @@ class Desk:
         return job_id in self.stops
 
 
-REPORTED = ("job", "epoch", "val_acc", "state", "error", "seen")  # Tune adds columns of its own
-
-
 @dataclass(frozen=True)
 class Driver:
     """What Tune's part of a run asks of the driver: plain calls, or letters where the driver is outside the cluster.
 
-    tell: a report of a worker, or `said`: a line for people. stop: whether to end. halt: end, for this reason. The
+    tell: an event of a worker, or `said`: a line for people. stop: whether to end. halt: end, for this reason. The
     others are a search's: ask for a batch of so many suggestions; tell an epoch, and hear whether to stop that trial;
     an end; a cohort that is lost.
     """
@@ -173,10 +191,11 @@ class Suggest(tune.search.Searcher):  # type: ignore[misc]
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         assert self.driver.ended is not None
         assert self.driver.epoch is not None
-        if "state" in result:
-            self.driver.ended(result["job"], result["state"])
-        elif "job" in result and self.driver.epoch(result["job"], result["epoch"], result["val_acc"]):
-            ray.get(self.desk.stop.remote(result["job"]))
+        for event in result.get("events", ()):
+            if "state" in event:
+                self.driver.ended(event["job"], event["state"])
+            elif self.driver.epoch(event["job"], event["epoch"], event["val_acc"]):
+                ray.get(self.desk.stop.remote(event["job"]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         assert self.driver.lost is not None
@@ -200,8 +219,8 @@ class Draw(tune.Callback):  # type: ignore[misc]
         return {}
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        if "job" in result:
-            self.driver.tell({name: result[name] for name in REPORTED if name in result})
+        for event in result.get("events", ()):
+            self.driver.tell(event)
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self.driver.tell({"said": "a worker was lost; what it trained goes on elsewhere from its last checkpoints"})

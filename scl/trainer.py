@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim.sgd import sgd
 
 from scl import checkpoint
 from scl.config import SHARED_IN_COHORT, Config
@@ -56,35 +57,27 @@ def generators(device: torch.device) -> list[torch.Generator]:
 class Student:
     """One trial in training: network, objective, optimiser, and what it has recorded so far."""
 
-    def __init__(self, trial: Trial, data: Data, teacher: nn.Module | None, device: torch.device, lane: Lane) -> None:
+    def __init__(self, trial: Trial, data: Data, teacher: Features | None, device: torch.device, lane: Lane) -> None:
+        """`teacher`: features of an example batch."""
         self.trial = trial
         self.config = config = trial.config
         model = build_student(config, data, trial.seed)
         if trial.weights is not None:
             model.load_state_dict(trial.weights)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream_seed("objective", trial.seed))
-            features = example_features(teacher, data, config.tap) if teacher is not None else None
-            objective = Objective(config, example_features(model, data, config.tap), features)
+            torch.default_generator.manual_seed(stream_seed("objective", trial.seed))
+            objective = Objective(config, example_features(model, data, config.tap), teacher)
         self.model = laid_out(model, data, device)
         self.objective = objective.to(device).to(memory_format=torch.channels_last)
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
-        self.optimizer = torch.optim.SGD(
-            self.parameters,
-            lr=config.lr,
-            momentum=config.momentum,
-            nesterov=config.nesterov,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self.momentum: list[Tensor | None] = [None] * len(self.parameters)
         self.draws = stream_seed("draws", trial.seed) >> 1  # room for a step's number
         self.bf16 = in_bf16(config, device)
         # Code of other libraries and of the user's own may do more on the host than a replay does again.
         ours = isinstance(model, Staged) and not any(callable(term.loss) for term in config.losses.values())
         self.lane, self.replayed = lane, Replayed(lane, able=ours)
-        if lane.graphs:
-            # A replay reads it anew: it stands on the device.
-            self.optimizer.param_groups[0]["lr"] = torch.tensor(config.lr, device=device)
+        # For a replay the rate stands on the device, where each reads it anew.
+        self.rate: float | Tensor = torch.tensor(config.lr, device=device) if lane.graphs else config.lr
         self.weights: dict[str, float] = {}
         self.epoch = 0  # epochs done
         self.history: list[dict[str, Any]] = []
@@ -124,7 +117,7 @@ class Student:
         before, names = self.weights, self.objective.term_names
         self.weights = {name: w for name in names if (w := self.objective.weight(name, epoch)) > 0}
         if self.epoch == self.config.pretrain_epochs:
-            self.optimizer.state.clear()  # pre-training leaves weights behind, and no momentum
+            self.momentum = [None] * len(self.parameters)  # pre-training leaves weights behind, and no momentum
         if self.epoch == self.config.pretrain_epochs or self.weights != before:
             self.replayed.forget()
         # Every term of every step, kept on the device: read once an epoch, so that no step waits for the host.
@@ -134,7 +127,8 @@ class Student:
     def step(self, images: Tensor, target: Tensor, teacher: Features | None, step: int, steps: int) -> None:
         began = time.perf_counter()
         with self.lane.entered():
-            self._set_rate(learning_rate(self.config, self.epoch + (step + 1) / steps))
+            rate = learning_rate(self.config, self.epoch + (step + 1) / steps)
+            self.rate = self.rate.fill_(rate) if isinstance(self.rate, Tensor) else rate
             # Dropout, or a user's loss that draws: a function of seed, epoch and step, and of no neighbour.
             for generator in generators(images.device):
                 generator.manual_seed(self.draws + self.epoch * steps + step)
@@ -151,18 +145,34 @@ class Student:
         features = in_float32(features)
         terms = self.objective(features, teacher, target, self.epoch + 1)
         total = torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         total.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self._descend()
         values = torch.stack([terms[name].detach() for name in self.weights])
         return values, (features.logits.detach().argmax(1) == target).sum()
 
-    def _set_rate(self, rate: float) -> None:
-        (group,) = self.optimizer.param_groups
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
+    @torch.no_grad()
+    def _descend(self) -> None:
+        """A step of SGD by the function under torch's optimizer: the class would import torch's compiler, which takes
+        each process 4 s."""
+        # Connectors of a term that is not of this stage have no gradient.
+        learning = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        momentum = [self.momentum[i] for i in learning]
+        sgd(
+            [self.parameters[i] for i in learning],
+            [self.parameters[i].grad for i in learning],  # type: ignore[misc]
+            momentum,
+            fused=True,
+            lr=self.rate,
+            weight_decay=self.config.weight_decay,
+            momentum=self.config.momentum,
+            nesterov=self.config.nesterov,
+            dampening=0.0,
+            maximize=False,
+        )
+        for i, buffer in zip(learning, momentum, strict=True):
+            self.momentum[i] = buffer
 
     def end_epoch(self, sizes: Sequence[int], evaluated: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Fold the epoch into a row of the history.
@@ -212,11 +222,7 @@ class Student:
     def save(self) -> None:
         if self.trial.files is None:
             return
-        momentum = {
-            f"momentum.{i}": self.optimizer.state[p]["momentum_buffer"]
-            for i, p in enumerate(self.parameters)
-            if self.optimizer.state[p].get("momentum_buffer") is not None
-        }
+        momentum = {f"momentum.{i}": buffer for i, buffer in enumerate(self.momentum) if buffer is not None}
         tensors = {
             **{f"model.{k}": v for k, v in self.model.state_dict().items()},
             **{f"objective.{k}": v for k, v in self.objective.state_dict().items()},
@@ -244,9 +250,8 @@ class Student:
         self.model.load_state_dict(under("model."))
         self.objective.load_state_dict(under("objective."))
         for i, buffer in under("momentum.").items():
-            parameter = self.parameters[int(i)]
             # Into the parameter's own memory layout: the step's arithmetic must not notice the stop.
-            self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+            self.momentum[int(i)] = torch.empty_like(self.parameters[int(i)]).copy_(buffer)
         self.epoch, self.history = record["epoch"], record["history"]
         self.seconds, self.started = record["seconds"], record["started"]
         self.restarts = record["restarts"] + 1
@@ -316,7 +321,8 @@ def train_cohort(
     """
     if len({(t.seed, *(getattr(t.config, name) for name in SHARED_IN_COHORT)) for t in trials}) != 1:
         raise ValueError(f"trials of a cohort share their seed and {', '.join(SHARED_IN_COHORT)}")
-    torch.use_deterministic_algorithms(deterministic)
+    if deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(deterministic)  # asked for in vain it imports torch's compiler: 3 s
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without, cuBLAS has no exact products
     data = data.to(device)
@@ -328,9 +334,10 @@ def train_cohort(
     replayed = Replayed(Lane(device, graphs))
     in_place = InPlace(recipe.batch_size if graphs else None)
     wanted: Wanted | None = None  # of the teacher's features, by all students together
+    example = example_features(network, data, recipe.tap) if network is not None else None
     students: list[Student] = []
     for trial, lane in zip(trials, lanes(device, len(trials), graphs), strict=True):
-        student = Student(trial, data, network, device, lane)
+        student = Student(trial, data, example, device, lane)
         student.resume()
         if not student.finished:
             student.save()  # so that every stop is counted, even one within the first epoch or two within one
