@@ -286,7 +286,9 @@ class Executor:
     def _train(
         self, plan: Plan, title: str, chosen: list[list[str]], labels: Mapping[str, str], jobs: Mapping[str, Job]
     ) -> None:
-        if plan.options.inline:
+        # One teacher of this machine is trained here: a worker would take longer to start than to help.
+        teacher_here = title == "teacher" and len(chosen) == 1 and plan.options.address is None
+        if plan.options.inline or (teacher_here and plan.world.device == "cpu"):
             with self.stop.overdue_raises(), halting(self.stop):
                 _inline(plan, self.stop, title, chosen, labels, jobs)
         else:
