@@ -65,3 +65,14 @@ def test_a_study_whose_numbers_differ_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(study, "asked_about", lambda *_: {"cohorts": [], "guided": [], "teacher": 0.1})
     with pytest.raises(SystemExit, match="A and C differ"):
         study.one_round("ABC", [], 2)
+
+
+def test_the_tables_of_the_results_are_those_of_their_parquet() -> None:
+    from benchmarks.results import KEPT, tables
+
+    text = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    kept = sorted(path.parent for path in KEPT.glob("*/study.json"))
+    assert kept
+    for folder in kept:
+        assert tables(folder) in text, f"RESULTS.md does not show {folder.name} as it is: run benchmarks/results.py"
+        assert sum(file.stat().st_size for file in folder.iterdir()) < 500_000
