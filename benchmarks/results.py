@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from scl import results, stats
 from scl.report import export, gather
 from scl.report.facts import Facts
+from scl.storage import open_folder
 
 KEPT = Path(__file__).with_name("results")
-FILES = ("study.json", "trials.parquet", "epochs.parquet")
 
 
 def tables(folder: Path) -> str:
@@ -75,10 +77,20 @@ def _beside_teachers(facts: Facts) -> str:
 def keep(store: str, name: str) -> int:
     read = results.load(store)
     (KEPT / name).mkdir(parents=True, exist_ok=True)
-    for file in FILES:
+    for file in ("trials.parquet", "epochs.parquet"):
         shutil.copyfile(Path(store) / file, KEPT / name / file)
+    results.write_study(open_folder(str(KEPT / name)), _without_folders(read.study))
     assert pd.DataFrame.equals(results.load(str(KEPT / name)).trials, read.trials)
     return 0
+
+
+def _without_folders(value: Any) -> Any:
+    """A document without the folders of the machine that wrote it: of each absolute path the last name."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return re.sub(r"(?<!\S)/\S*/(\S+)", r"\1", value) if isinstance(value, str) else value
 
 
 def main() -> int:

@@ -394,14 +394,21 @@ def anova(long: pd.DataFrame, factors: Sequence[str]) -> Anova:
     for short, factor in named.items():
         data[short] = long[factor].astype(str).to_numpy()
     terms, names, gaps = [f"C({s})" for s in named], list(named.values()), []
+
+    def model(terms: list[str]) -> Any:
+        return ols("y ~ " + " + ".join([*terms, "C(seed)"]), data)
+
     for i, (a, one) in enumerate(named.items()):
         for b, other in list(named.items())[i + 1 :]:
-            if len(data[[a, b]].drop_duplicates()) < data[a].nunique() * data[b].nunique():
+            term = f"C({a}):C({b})"
+            exog = model([*terms, term]).exog
+            # Combinations without a result leave some of it undetermined, beside the terms that stand before it.
+            if np.linalg.matrix_rank(exog) < exog.shape[1]:
                 gaps.append(f"{one} × {other}")
             else:
-                terms.append(f"C({a}):C({b})")
+                terms.append(term)
                 names.append(f"{one} × {other}")
-    fit = ols("y ~ " + " + ".join([*terms, "C(seed)"]), data).fit()
+    fit = model(terms).fit()
     if fit.df_resid < 1 or fit.mse_resid < NO_SPREAD:
         return Anova(empty, "nothing is left over to estimate the error from")
     # statsmodels lists interactions last, whatever the formula's order: the terms are found by their names.

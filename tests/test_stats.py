@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -287,3 +288,21 @@ def test_the_declared_difference_is_scipys_paired_t_test() -> None:
 )
 def test_the_declared_answer(differences: list[float], answer: str) -> None:
     assert stats.declared(differences).answer == answer
+
+
+def test_an_interaction_that_the_combinations_at_hand_do_not_determine_is_left_out() -> None:
+    """Each pair of factors has all of its combinations, and yet six cells cannot carry seven means."""
+    cells = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1)]
+    rng = np.random.default_rng(0)
+    rows = [
+        {"a": a, "b": b, "c": c, "seed": seed, "y": a + 2 * b + rng.normal(0, 0.1)}
+        for a, b, c in cells
+        for seed in range(3)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = stats.anova(pd.DataFrame(rows), ["a", "b", "c"])
+    assert list(found.table.index) == ["a", "b", "c", "a × b", "a × c", "seed", "residual"]
+    assert "b × c" in found.why_not
+    assert found.table.loc["b", "p"] < 1e-6
+    assert found.table["df"].tolist() == [1, 1, 1, 1, 1, 2, 10]
