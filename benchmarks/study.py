@@ -99,9 +99,9 @@ def about(arguments: list[str]) -> None:
     """Print the cohorts that the command makes, and the seconds of a teacher's forward in a process with one thread."""
     import torch
 
-    from scl import trainer
     from scl.cli import Options, parser
     from scl.data import training_batches
+    from scl.networks import Guide, build_student, laid_out
     from scl.plan import make_plan, plan_cohorts
     from scl.storage import open_folder
 
@@ -110,16 +110,15 @@ def about(arguments: list[str]) -> None:
     plan = make_plan(study, options, open_folder(options.out))
     torch.set_num_threads(1)
     data, config = plan.bench.tensors, plan.cells[0].config
-    guide = trainer.build_student(plan.teacher, data, 0).to(memory_format=torch.channels_last)
-    guide = guide.eval().requires_grad_(False)
+    network = laid_out(build_student(plan.teacher, data, 0), data, torch.device("cpu"))
+    guide = Guide(network.eval().requires_grad_(False), config.tap, bf16=False)
     seconds: list[float] = []
     while len(seconds) < 5 + FORWARDS:
         for images, _ in training_batches(
             data.train, batch_size=config.batch_size, seed=0, epoch=1, augment="crop", mean=data.mean, std=data.std
         ):
             began = time.perf_counter()
-            with torch.no_grad():
-                trainer.in_float32(guide.features(images, config.tap))  # type: ignore[operator]
+            guide(images, None)
             seconds.append(time.perf_counter() - began)
     told = {
         "cohorts": [[cell.trial_id for cell in cohort] for cohort in plan_cohorts(plan, plan.cells)],
@@ -215,7 +214,9 @@ def run(options: argparse.Namespace) -> None:
 def machine() -> str:
     names = re.findall(r"model name\s*:\s*(.+)", read("/proc/cpuinfo")) or [platform.machine()]
     load = os.getloadavg()[0]
-    return f"{names[0]}, {os.cpu_count()} cores, load {load:.1f} at the end"
+    # Python then compiles each module at each start, and starts take two to three times as long.
+    uncached = ", bytecode not cached (PYTHONDONTWRITEBYTECODE)" if sys.dont_write_bytecode else ""
+    return f"{names[0]}, {os.cpu_count()} cores, load {load:.1f} at the end{uncached}"
 
 
 def main() -> None:

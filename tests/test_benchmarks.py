@@ -35,9 +35,9 @@ def test_scale_of_a_store(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_scale_of_a_study(tmp_path: Path) -> None:
-    _, found = told(tmp_path, "scale.py", "--trials", "15", "--stored", "0", "--rounds", "1")
+    _, found = told(tmp_path, "scale.py", "--trials", "20", "--stored", "0", "--rounds", "1")
     for how in ("ray", "inline"):
-        assert found[how]["trials"] == 15
+        assert found[how]["trials"] == 20
         assert 0 < found[how]["in_steps"] < found[how]["students"] < found[how]["wall"]
         assert found[how]["s_a_trial"] > found[how]["s_a_trial_in_training"]
 
