@@ -171,6 +171,16 @@ def controls(full: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+WITH_WEIGHTS_OF_KD = f"{FULL} weights of kd"
+
+
+def after_a_look(scale: str) -> dict[str, dict[str, Any]]:
+    """What a first look at `laptop` made one ask, so that it tells less than what was planned: does the full method
+    lack no more than the weights that KD found for itself, in a search of three where its own has six?"""
+    of_kd = WEIGHTS[scale].get("kd")
+    return {WITH_WEIGHTS_OF_KD: {**tuned(scale)[FULL], **of_kd}} if of_kd else {}
+
+
 def teachers_recipes(size: Size) -> dict[str, dict[str, Any]]:
     """The teacher's network by other recipes than its own, so that nobody need ask whether it was badly trained."""
     own = {"student": "plain11", "width": size.width, "epochs": size.teacher_epochs}
@@ -188,7 +198,7 @@ def arms(scale: str) -> Design:
     """All arms of a scale. At the other widths the parts of the full method; at scale `full` every combination."""
     size, by_name, levels = SIZES[scale], tuned(scale), factorial()
     everywhere = scale == "full"
-    design = {**by_name, **controls(by_name[FULL]), **teachers_recipes(size)}
+    design = {**by_name, **controls(by_name[FULL]), **teachers_recipes(size), **after_a_look(scale)}
     at = {name: dict(level) | ({"width": f"x{PRIMARY}"} if everywhere else {}) for name, level in levels.items()}
     for multiple in OTHERS:
         for name in levels if everywhere else ("baseline", "kd", "channel+spatial", "self-taught", FULL):
@@ -205,6 +215,7 @@ CORE = ("baseline", "kd", "channel+spatial", "self-taught", FULL, "dkd", "plain1
 LATER = (
     *("ickd", "pkt", "plain11 label smoothing", "plain11 twice as long", "plain11 weight decay x2"),
     *("x1 channel+spatial", "x1 self-taught", "x3 kd", "x3 channel+spatial", "x3 self-taught"),
+    WITH_WEIGHTS_OF_KD,
 )
 
 # One recipe for both sides: SGD with Nesterov's momentum, one epoch of warm-up, a cosine to zero, crops and flips.
