@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where the project is not installed
+
 from scl.config import LOSSES
 from scl.models import build_model
 from scl.objective import FEEDS, FUNCTIONS, LEARNED
