@@ -56,10 +56,10 @@ def train(config: dict[str, Any], world: World, desk: Any = None) -> None:
             # A search decides on each epoch before the next.
             report(SECONDS if desk is None else 0.0)
         report(0.0)
-    except OSError as error:
-        if not not_writable(error):
+    except Exception as error:
+        report(0.0)  # what has ended is in the store, and the driver should know
+        if not isinstance(error, OSError) or not not_writable(error):
             raise
-        report(0.0)
         tune.report({"halt": f"{explain(error)} (seen by a worker on {socket.gethostname()})"})
 
 

@@ -172,13 +172,18 @@ def controls(full: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 WITH_WEIGHTS_OF_KD = f"{FULL} weights of kd"
+OTHER_COUNTS = {f"{WITH_WEIGHTS_OF_KD} k={k}": k for k in (0, 1, 4, 8)}
 
 
 def after_a_look(scale: str) -> dict[str, dict[str, Any]]:
     """What a first look at `laptop` made one ask, so that it tells less than what was planned: does the full method
-    lack no more than the weights that KD found for itself, in a search of three where its own has six?"""
+    lack no more than the weights that KD found for itself, in a search of three where its own has six? And how many
+    self-taught neurons would it have then?"""
     of_kd = WEIGHTS[scale].get("kd")
-    return {WITH_WEIGHTS_OF_KD: {**tuned(scale)[FULL], **of_kd}} if of_kd else {}
+    if not of_kd:
+        return {}
+    full = {**tuned(scale)[FULL], **of_kd}
+    return {WITH_WEIGHTS_OF_KD: full} | {name: {**full, "self_taught": k} for name, k in OTHER_COUNTS.items()}
 
 
 def teachers_recipes(size: Size) -> dict[str, dict[str, Any]]:
@@ -215,7 +220,7 @@ CORE = ("baseline", "kd", "channel+spatial", "self-taught", FULL, "dkd", "plain1
 LATER = (
     *("ickd", "pkt", "plain11 label smoothing", "plain11 twice as long", "plain11 weight decay x2"),
     *("x1 channel+spatial", "x1 self-taught", "x3 kd", "x3 channel+spatial", "x3 self-taught"),
-    WITH_WEIGHTS_OF_KD,
+    *(WITH_WEIGHTS_OF_KD, *OTHER_COUNTS),
 )
 
 # One recipe for both sides: SGD with Nesterov's momentum, one epoch of warm-up, a cosine to zero, crops and flips.
