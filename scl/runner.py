@@ -262,10 +262,15 @@ class Executor:
     def students(self, plan: Plan) -> bool:
         """Train the plan's missing cells; true where there were some. The teachers are there."""
         todo = missing(plan)
-        if todo:
-            chosen = [[c.trial_id for c in cohort] for cohort in plan_cohorts(plan, todo)]
+        chosen: list[list[str]] = []
+        jobs: dict[str, Job] = {}
+        with self.stop.overdue_raises():  # a step of each kind is timed, and one of a user's loss may take long
+            if todo:
+                chosen = [[c.trial_id for c in cohort] for cohort in plan_cohorts(plan, todo)]
+                jobs = student_jobs(plan, todo)
+        if jobs and not self.stop():
             labels = {c.trial_id: f"{c.arm} · seed {c.seed}" for c in todo}
-            self._train(plan, "students", chosen, labels, student_jobs(plan, todo))
+            self._train(plan, "students", chosen, labels, jobs)
         return bool(todo)
 
     def search(self, plan: Plan, dialogue: Dialogue) -> None:

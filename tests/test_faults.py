@@ -225,7 +225,7 @@ def test_asked_to_stop_on_ray_leaves_no_process(
     run.until(lambda: f"{at}" in run.said)
     time.sleep(3)
     below = descendants(run.process.pid)
-    assert below
+    assert below or at != "students"  # the teacher trains in the command's own process
     began = time.monotonic()
     run.process.send_signal(signal.SIGTERM)
     run.ends(130, seconds=60)

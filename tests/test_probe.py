@@ -37,6 +37,21 @@ def test_each_kind_is_timed_once(tiny: Data, monkeypatch: pytest.MonkeyPatch) ->
     assert asked.own({"a": base, "wide": wide})["wide"] == pytest.approx(seconds["a"] * macs(wide) / macs(base))
 
 
+def test_steps_that_take_long_are_timed_once(tiny: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+
+    def counted(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        steps.append(1)
+        return (student - teacher).square().mean()
+
+    config = Config(width=0.125, batch_size=16, losses={"mine": Term(1.0, loss=counted, compares="logits")})
+    for seconds, expected in ((1000.0, 4), (0.0, 1)):
+        monkeypatch.setattr(probe, "SECONDS", seconds)
+        steps.clear()
+        Probe(Config(student="plain11", width=0.125), tiny, CPU, 1, macs).own({"mine": config})
+        assert len(steps) == expected
+
+
 def test_a_loss_that_raises_is_told(tiny: Data) -> None:
     def broken(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         raise ZeroDivisionError("of no use")
