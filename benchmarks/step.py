@@ -57,6 +57,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "channel": {"channel": Term(0.3, layers=DEEP)},
     "dist": {"dist": 1.0},
 }
+PAIR = Config(student="vgg8", epochs=2, batch_size=64, lr=0.01, ce=0.1, losses={"kd": 0.9}, nesterov=False)
+EIGHT = [Config(student="plain5", epochs=2, batch_size=128, lr=0.01, losses=losses) for losses in ARMS.values()]
 
 
 def random_images(count: int) -> Images:
@@ -76,10 +78,14 @@ def teacher_of(name: str) -> Teacher:
     return Teacher(config, build_model(name, CLASSES).state_dict(), torch.zeros(0, CLASSES))
 
 
+def trials_of(configs: list[Config]) -> list[Trial]:
+    return [Trial(str(i), config, 0, every_epoch=False) for i, config in enumerate(configs)]
+
+
 def train(configs: list[Config], data: Data, teacher: Teacher, device: torch.device) -> tuple[float, list[float]]:
     """Seconds of the last epoch of a cohort, and each student's own seconds in all epochs; set-up is the first's."""
     ends, own = [], []
-    trials = [Trial(str(i), config, 0, every_epoch=False) for i, config in enumerate(configs)]
+    trials = trials_of(configs)
     for event in trainer.train_cohort(trials, data, teacher, device):
         if isinstance(event, EpochDone):
             if event.trial_id == trials[-1].id:
@@ -145,14 +151,9 @@ def spread(values: list[float]) -> dict[str, float | int]:
     return {"median": median(values), "least": min(values), "most": max(values), "n": len(values)}
 
 
-def usual_pair(precision: str) -> Config:
-    recipe: dict[str, Any] = {"epochs": 2, "batch_size": 64, "lr": 0.01, "nesterov": False}
-    return Config(student="vgg8", ce=0.1, losses={"kd": 0.9}, precision=precision, **recipe)
-
-
 def against_the_usual(count: int, rounds: int, device: torch.device, precision: str) -> dict[str, Any]:
     images, teacher = random_images(count), teacher_of("vgg13")
-    config = usual_pair(precision)
+    config = PAIR.replace(precision=precision)
     data = data_of(images)
     usual = usual_epochs(config, images, teacher, device)
     next(usual)
@@ -166,18 +167,16 @@ def against_the_usual(count: int, rounds: int, device: torch.device, precision: 
 
 def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[str, Any]:
     data, teacher = data_of(random_images(count)), teacher_of("plain11")
-    base = Config(student="plain5", epochs=2, batch_size=128, lr=0.01)
-    arms = [base.replace(losses=losses) for losses in ARMS.values()]
-    steps = -(-count // base.batch_size)
-    guide = Guide(build_teacher(teacher, data, device), base.tap, device.type == "cuda")
-    batch = torch.randn(base.batch_size, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
+    steps = -(-count // EIGHT[0].batch_size)
+    guide = Guide(build_teacher(teacher, data, device), EIGHT[0].tap, device.type == "cuda")
+    batch = torch.randn(EIGHT[0].batch_size, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     gains, bounds, shares = [], [], []
     for _ in range(rounds):
-        cohort, _ = train(arms, data, teacher, device)
-        alone = [train([arm], data, teacher, device)[0] for arm in arms]
+        cohort, _ = train(EIGHT, data, teacher, device)
+        alone = [train([arm], data, teacher, device)[0] for arm in EIGHT]
         forward = steps * timed(lambda: guide(batch, None), device)
-        own = sum(alone) - len(arms) * forward
-        bounds.append((own + len(arms) * forward) / (forward + own))
+        own = sum(alone) - len(EIGHT) * forward
+        bounds.append((own + len(EIGHT) * forward) / (forward + own))
         gains.append(sum(alone) / cohort)
         shares.append(gains[-1] / bounds[-1])
     return {
@@ -185,7 +184,7 @@ def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[st
         "gain": spread(gains),
         "bound": spread(bounds),
         "share_of_bound": spread(shares),
-        "student_images_per_s": len(arms) * count / cohort,
+        "student_images_per_s": len(EIGHT) * count / cohort,
     }
 
 
@@ -204,9 +203,8 @@ def profiled(
     configs: list[Config], data: Data, teacher: Teacher, device: torch.device
 ) -> tuple[torch.profiler.profile, float]:
     """A cohort's second epoch as the profiler sees it, and its seconds."""
-    trials = [Trial(str(i), config, 0, every_epoch=False) for i, config in enumerate(configs)]
-    events = trainer.train_cohort(trials, data, teacher, device)
-    for _ in zip(trials, events, strict=False):
+    events = trainer.train_cohort(trials_of(configs), data, teacher, device)
+    for _ in zip(configs, events, strict=False):
         pass  # the first epoch: set-up, and graphs are captured
     activity = torch.profiler.ProfilerActivity
     with torch.profiler.profile(activities=[activity.CUDA if device.type == "cuda" else activity.CPU]) as profile:
@@ -219,7 +217,7 @@ def profiled(
 def in_convolutions(count: int, precision: str) -> float:
     """Share of an epoch of vgg13 → vgg8 on the CPU that is spent inside convolutions."""
     data, teacher = data_of(random_images(count)), teacher_of("vgg13")
-    profile, wall = profiled([usual_pair(precision)], data, teacher, torch.device("cpu"))
+    profile, wall = profiled([PAIR.replace(precision=precision)], data, teacher, torch.device("cpu"))
     inside = ("aten::mkldnn_convolution", "aten::convolution_backward")
     return sum(e.self_cpu_time_total for e in profile.key_averages() if e.key in inside) / 1e6 / wall
 
@@ -227,8 +225,7 @@ def in_convolutions(count: int, precision: str) -> float:
 def busy(count: int, device: torch.device) -> float:
     """Share of a cohort's second epoch in which the device computes."""
     data, teacher = data_of(random_images(count)), teacher_of("plain11")
-    arms = [Config(student="plain5", epochs=2, batch_size=128, lr=0.01, losses=losses) for losses in ARMS.values()]
-    profile, wall = profiled(arms, data, teacher, device)
+    profile, wall = profiled(EIGHT, data, teacher, device)
     spans = sorted((e.time_range.start, e.time_range.end) for e in profile.events() if e.device_type.name == "CUDA")
     covered, end = 0.0, float("-inf")
     for start, stop in spans:

@@ -262,16 +262,15 @@ class Executor:
     def students(self, plan: Plan) -> bool:
         """Train the plan's missing cells; true where there were some. The teachers are there."""
         todo = missing(plan)
-        chosen: list[list[str]] = []
-        jobs: dict[str, Job] = {}
+        if not todo:
+            return False
         with self.stop.overdue_raises():  # a step of each kind is timed, and one of a user's loss may take long
-            if todo:
-                chosen = [[c.trial_id for c in cohort] for cohort in plan_cohorts(plan, todo)]
-                jobs = student_jobs(plan, todo)
-        if jobs and not self.stop():
+            chosen = [[c.trial_id for c in cohort] for cohort in plan_cohorts(plan, todo)]
+            jobs = student_jobs(plan, todo)
+        if not self.stop():
             labels = {c.trial_id: f"{c.arm} · seed {c.seed}" for c in todo}
             self._train(plan, "students", chosen, labels, jobs)
-        return bool(todo)
+        return True
 
     def search(self, plan: Plan, dialogue: Dialogue) -> None:
         if not dialogue.to_go:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeGuard
 
 import filelock
 from pyarrow import fs
@@ -150,7 +151,7 @@ def no_room(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
-def not_writable(error: BaseException) -> bool:
+def not_writable(error: BaseException) -> TypeGuard[OSError]:
     """Whether the place itself refuses to be written to, so that trying again is of no use."""
     return isinstance(error, OSError) and error.errno in NOT_WRITABLE
 

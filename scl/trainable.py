@@ -58,7 +58,7 @@ def train(config: dict[str, Any], world: World, desk: Any = None) -> None:
         report(0.0)
     except Exception as error:
         report(0.0)  # what has ended is in the store, and the driver should know
-        if not isinstance(error, OSError) or not not_writable(error):
+        if not not_writable(error):
             raise
         tune.report({"halt": f"{explain(error)} (seen by a worker on {socket.gethostname()})"})
 

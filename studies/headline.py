@@ -171,10 +171,6 @@ def controls(full: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-WITH_WEIGHTS_OF_KD = f"{FULL} weights of kd"
-OTHER_COUNTS = {f"{WITH_WEIGHTS_OF_KD} k={k}": k for k in (0, 1, 4, 8)}
-
-
 def after_a_look(scale: str) -> dict[str, dict[str, Any]]:
     """What a first look at `laptop` made one ask, so that it tells less than what was planned: does the full method
     lack no more than the weights that KD found for itself, in a search of three where its own has six? And how many
@@ -182,8 +178,8 @@ def after_a_look(scale: str) -> dict[str, dict[str, Any]]:
     of_kd = WEIGHTS[scale].get("kd")
     if not of_kd:
         return {}
-    full = {**tuned(scale)[FULL], **of_kd}
-    return {WITH_WEIGHTS_OF_KD: full} | {name: {**full, "self_taught": k} for name, k in OTHER_COUNTS.items()}
+    name, full = f"{FULL} weights of kd", {**tuned(scale)[FULL], **of_kd}
+    return {name: full} | {f"{name} k={k}": {**full, "self_taught": k} for k in (0, 1, 4, 8)}
 
 
 def teachers_recipes(size: Size) -> dict[str, dict[str, Any]]:
@@ -220,7 +216,7 @@ CORE = ("baseline", "kd", "channel+spatial", "self-taught", FULL, "dkd", "plain1
 LATER = (
     *("ickd", "pkt", "plain11 label smoothing", "plain11 twice as long", "plain11 weight decay x2"),
     *("x1 channel+spatial", "x1 self-taught", "x3 kd", "x3 channel+spatial", "x3 self-taught"),
-    *(WITH_WEIGHTS_OF_KD, *OTHER_COUNTS),
+    *after_a_look("laptop"),
 )
 
 # One recipe for both sides: SGD with Nesterov's momentum, one epoch of warm-up, a cosine to zero, crops and flips.
