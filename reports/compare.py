@@ -11,8 +11,8 @@ import os
 import sys
 
 from scl import results
-from scl.cli import guarded, write_out
 from scl.config import UserError
+from scl.exits import guarded, write_out
 from scl.report import between
 
 

@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from scl import report, results
-from scl.cli import guarded, write_out
+from scl.exits import guarded, write_out
 from scl.report.figures import compare
 from scl.report.panels import curves
 

@@ -8,7 +8,7 @@ import argparse
 import sys
 
 from scl import report, results
-from scl.cli import guarded, write_out
+from scl.exits import guarded, write_out
 from scl.report import export
 
 FORMATS = {"latex": export.latex, "markdown": export.markdown, "csv": export.comma_separated}

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-import signal
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from scl.config import HUBS, MODEL_NAMES, MODELS, PRECISIONS, TIMM, TORCHVISION, Config, UserError, unknown
+from scl.exits import exit_with
 from scl.recipes import RECIPES, at_length
 from scl.study import Study
 
@@ -387,28 +385,10 @@ def add_flags(p: argparse.ArgumentParser, study: Study) -> None:
     g.add_argument("--report-only", action="store_true", help="rebuild the page from the store; train nothing")
 
 
-def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A mistake in a study file, which is met before `main` is reached: a message and code 2, no traceback."""
-    if isinstance(error, UserError):
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    sys.__excepthook__(kind, error, trace)
-
-
-if sys.excepthook is sys.__excepthook__:
-    sys.excepthook = _explain
-
-
 def main(study: Study) -> None:
     """Run a study as a script: parse, run, exit with the contract's code."""
     options = Options(**vars(parser(study).parse_args()))
     exit_with(lambda: run(*at_scale(study, options)))
-
-
-def exit_with(work: Callable[[], int]) -> None:
-    """Do a script's work and exit with its code; a signal that comes early ends it like a late one."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # while torch and others are still being imported
-    sys.exit(guarded(work))
 
 
 def at_scale(study: Study, options: Options) -> tuple[Study, Options]:
@@ -427,32 +407,6 @@ def at_scale(study: Study, options: Options) -> tuple[Study, Options]:
         limit=options.limit if options.limit is not None else scale.limit,
         val_share=scale.val if options.val_share is None and options.recipe is None else options.val_share,
     )
-
-
-def guarded(work: Callable[[], int]) -> int:
-    """Exit code of `work`; a user's mistake becomes one message on stderr and code 2."""
-    try:
-        code = work()
-        sys.stdout.flush()
-        return code
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        # Nobody reads on, as in `| head`. Python's own flush at the end must not find that out once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except KeyboardInterrupt:
-        print("interrupted; what was finished is kept", file=sys.stderr)
-        return 130
-
-
-def write_out(out: str, text: str) -> None:
-    """Write a text to the file of a flag --out; raises UserError where that cannot be."""
-    try:
-        Path(out).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{out}: {error.strerror}; name a file that can be written") from None
 
 
 def check_interval(arms: Sequence[str], between: tuple[str, ...] | None, interval: float | None, search: bool) -> None:

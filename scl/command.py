@@ -22,8 +22,9 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from scl.cli import add_flags, guarded
+from scl.cli import add_flags
 from scl.errors import UserError, unknown
+from scl.exits import guarded
 from scl.space import Search
 from scl.study import Study
 

@@ -248,7 +248,7 @@ def export(results_path: str, trial: str, form: str, out: str | None, kind: str)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from scl.cli import guarded
+    from scl.exits import guarded
 
     parser = argparse.ArgumentParser(prog="python -m scl.export", description=(__doc__ or "").partition("\n")[0])
     export_arguments(parser)

@@ -16,6 +16,7 @@ from typing import Any
 
 from scl import cli
 from scl.config import Config, Term, UserError, unknown
+from scl.exits import exit_with
 from scl.recipes import RECIPES, at_length
 from scl.study import Published, Scale, Study
 
@@ -106,7 +107,7 @@ def main() -> None:
     parser.add_argument("--pair", default="vgg13-vgg8", metavar="P", help=f"one of {', '.join(PAIRS)}")
     arguments = vars(parser.parse_args())
     pair = arguments.pop("pair")
-    cli.exit_with(lambda: cli.run(*cli.at_scale(pair_study(pair), cli.Options(**arguments))))
+    exit_with(lambda: cli.run(*cli.at_scale(pair_study(pair), cli.Options(**arguments))))
 
 
 if __name__ == "__main__":

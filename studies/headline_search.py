@@ -21,6 +21,7 @@ import headline
 
 from scl import cli, results
 from scl.config import UserError, params, unknown, with_params
+from scl.exits import exit_with
 from scl.space import Choice, Float, Range, Search
 from scl.storage import open_folder
 from scl.study import Scale, Study
@@ -126,7 +127,7 @@ def main() -> None:
     arguments = parser.parse_args()
     methods = arguments.methods
     del arguments.methods
-    cli.exit_with(lambda: search_all(cli.Options(**vars(arguments)), methods))
+    exit_with(lambda: search_all(cli.Options(**vars(arguments)), methods))
 
 
 def _names(text: str) -> list[str]:

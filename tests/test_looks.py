@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from scipy import stats as reference
 
-from scl import cli, results, stats
+from scl import cli, exits, results, stats
 from scl.config import Config
 from scl.designs import grid
 from scl.looks import spelled
@@ -34,7 +34,7 @@ STUDY = Study(
 
 def run(out: Path, *flags: str, study: Study = STUDY) -> int:
     options = cli.Options(**vars(cli.parser(study).parse_args(["--out", str(out), *TINY, *flags])))
-    return cli.guarded(lambda: cli.run(study, options))
+    return exits.guarded(lambda: cli.run(study, options))
 
 
 def test_steins_rule_by_hand() -> None:

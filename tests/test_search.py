@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from pyarrow import fs
 
-from scl import cli, results
+from scl import cli, exits, results
 from scl.config import Config, UserError
 from scl.optuna_storage import load_optuna, masked, mend
 from scl.space import Choice, Float, Search
@@ -53,7 +53,7 @@ STUDY = Study(
 def search(out: Path, *flags: str, study: Study = STUDY) -> int:
     """Run in this process, as `main` does."""
     options = cli.Options(**vars(cli.parser(study).parse_args(["--out", str(out), *TINY, *flags])))
-    return cli.guarded(lambda: cli.run(study, options))
+    return exits.guarded(lambda: cli.run(study, options))
 
 
 def known(out: Path) -> list[optuna.trial.FrozenTrial]:
