@@ -643,19 +643,34 @@ def test_dead_everywhere_costs_nothing() -> None:
         assert student.grad.abs().max() == 0
 
 
-@pytest.mark.parametrize("diagonal", [True, False])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=seeds, rows=st.integers(2, 30), p=st.integers(1, 4), q=st.integers(1, 4))
-def test_cheaper_side_is_the_naive_product(diagonal: bool, seed: int, rows: int, p: int, q: int) -> None:
-    x, y = maps(seed, 2, rows, p).requires_grad_(), maps(seed + 1, 2, rows, q)
-    value = gram_gap(x, y, diagonal=diagonal)
-    (gradient,) = torch.autograd.grad(value, x)
-    gap = torch.einsum("gip,gjp->gij", x, x) - torch.einsum("gip,gjp->gij", y, y)
-    weight = torch.ones(rows, rows, dtype=torch.float64) - (0 if diagonal else 1) * torch.eye(rows)
-    naive = (gap**2 * weight).sum()
-    (expected,) = torch.autograd.grad(naive, x)
+def test_either_side_is_the_naive_product(seed: int, rows: int, p: int, q: int) -> None:
+    """And so are the gradients of both stacks, which are written out."""
+    x, y = maps(seed, 2, rows, p).requires_grad_(), maps(seed + 1, 2, rows, q).requires_grad_()
+    value = gram_gap(x, y)
+    naive = gap_of_products(x, y).square().sum()
     torch.testing.assert_close(value, naive, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-9)
+    for found, expected in zip(*(torch.autograd.grad(3 * v, (x, y)) for v in (value, naive)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=seeds, rows=st.integers(2, 30), p=st.integers(1, 4), q=st.integers(1, 4))
+def test_without_the_diagonal_rows_are_of_length_1_or_0(seed: int, rows: int, p: int, q: int) -> None:
+    """The gradient is right in every direction but a row's own."""
+    alive = [torch.rand(2, rows, 1, generator=torch.Generator().manual_seed(seed + i)) > 0.3 for i in (0, 1)]
+    x, y = (nn.functional.normalize(maps(seed + i, 2, rows, n), dim=-1) * alive[i] for i, n in ((0, p), (1, q)))
+    x.requires_grad_()
+    value = gram_gap(x, y, (alive[0] ^ alive[1]).sum())
+    naive = (gap_of_products(x, y) * (1 - torch.eye(rows))).square().sum()
+    torch.testing.assert_close(value, naive, rtol=1e-9, atol=1e-9)
+    across = [g - x * (g * x).sum(-1, keepdim=True) for g in (torch.autograd.grad(v, x)[0] for v in (value, naive))]
+    torch.testing.assert_close(*across, rtol=1e-9, atol=1e-9)
+
+
+def gap_of_products(x: Tensor, y: Tensor) -> Tensor:
+    return torch.einsum("gip,gjp->gij", x, x) - torch.einsum("gip,gjp->gij", y, y)
 
 
 def test_cheaper_side_keeps_float32_gradients_of_nearly_equal_maps() -> None:

@@ -197,10 +197,13 @@ def test_two_objectives_give_a_front(tmp_path: Path) -> None:
         assert ((better["val_acc"] == w["val_acc"]) & (better["macs"] == w["macs"])).all()
 
 
-def test_earlier_results_start_a_search(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--trials", "3", "--epochs", "3", "--start-from", str(done / "tiny")]
+def test_earlier_results_start_a_search(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = replace(STUDY, search=replace(SEARCH, prune=False))  # so that others than the start have completed
+    earlier = tmp_path / "earlier"
+    assert search(earlier, "--trials", "3", study=whole) == 0
+    flags = ["--trials", "3", "--epochs", "3", "--start-from", str(earlier / "tiny")]
     assert search(tmp_path, *flags) == 0
-    rows = stored(done)
+    rows = stored(earlier)
     best = rows[rows["state"] == "completed"].sort_values("val_acc", ascending=False)
     inside = [{name: row[f"param.{name}"] for name in SEARCH.space} for row in best.to_dict("records")]
     first = known(tmp_path)

@@ -27,10 +27,10 @@ def test_golden_ids() -> None:
     kd = cells(ARMS, [7], "data", lambda seed: "teacher")[1]
     assert canonical_json(requested(kd.config)) == '{"ce":0.1,"losses":{"kd":{"weight":0.9}}}'
     assert kd.config_id == "ea4e63d226957bb6293a4d2d33bbe0ba48e8f0fa528ff93137a71e3d0618f16b"
-    assert kd.trial_id == "2f4a48152744e289c6d626b1d160239d0da90e9c795821774cbd4c3a9d2e4d40"
+    assert kd.trial_id == "ca8672c8745d170a19c22ba3a6e6b7df1734bb6acca2151d85b3c3e89d83dc47"
     assert (
         teacher_id(Config(student="plain11"), 0, "data")
-        == "ce336b5a73497f85d7e802cae8a216e71fbd107366a05c7e6fa827e08cd89f43"
+        == "f59704975c0aedf817a2dabf8fd8bbffd9a32f2fe8a39458db006d92575376fc"
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from scl.losses.shared import full_precision, gram_gap, need, need_maps, need_same_channels, to_smaller
 from scl.terms import WORDS
@@ -18,21 +21,38 @@ def _correlation(student: Tensor, teacher: Tensor, norm: str) -> Tensor:
     if norm == "gram":
         s, t = (x / math.sqrt(x.shape[-1]) for x in (student, teacher))
         return gram_gap(s, t) / (len(s) * s.shape[1] ** 2)
-    (s, s_alive), (t, t_alive) = (_directions(x, centre=norm == "pearson") for x in (student, teacher))
+    (s, s_alive), (t, t_alive) = (_Directions.apply(x, norm == "pearson") for x in (student, teacher))
     alive = (s_alive | t_alive).sum((1, 2))
     pairs = (alive * (alive - 1)).sum().clamp(min=1)
-    return gram_gap(s, t, diagonal=False) / pairs
+    return gram_gap(s, t, (s_alive ^ t_alive).sum()) / pairs
 
 
-def _directions(x: Tensor, centre: bool) -> tuple[Tensor, Tensor]:
+class _Directions(Function):
     """Rows (last dimension), centred if asked for, at unit length, and which of them are alive (…, 1); dead ones are
-    zeros that pass no gradient."""
-    shift = x.mean(-1, keepdim=True) if centre else x.new_zeros(())
-    x = x - shift
-    energy = x.square().sum(-1, keepdim=True)
-    # A sum of squares is that around the mean and the mean's own.
-    alive = energy > 1e-10 * (energy + x.shape[-1] * shift.square()) + 1e-12
-    return x * (torch.where(alive, energy, 1).rsqrt() * alive), alive
+    zeros that pass no gradient. The gradient is written out: what is left of it at right angles to the row, over the
+    row's length, centred."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, centre: bool) -> tuple[Tensor, Tensor]:
+        shift = x.mean(-1, keepdim=True) if centre else x.new_zeros(())
+        x = x - shift
+        energy = x.square().sum(-1, keepdim=True)
+        # A sum of squares is that around the mean and the mean's own.
+        alive = energy > 1e-10 * (energy + x.shape[-1] * shift.square()) + 1e-12
+        scale = torch.where(alive, energy, 1).rsqrt_() * alive
+        rows = x.mul_(scale)
+        ctx.centre = centre
+        ctx.save_for_backward(rows, scale)
+        ctx.mark_non_differentiable(alive)
+        return rows, alive
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        rows, scale = ctx.saved_tensors
+        along = (grad * rows).sum(-1, keepdim=True)
+        slope = torch.addcmul(grad, rows, along, value=-1).mul_(scale)
+        return slope.sub_(slope.mean(-1, keepdim=True)) if ctx.centre else slope, None
 
 
 def _need_correlations(student: Tensor, teacher: Tensor, norm: str, pool: str) -> None:
