@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from scl.losses.shared import full_precision, gram_gap, need, need_maps, need_same_channels, to_smaller
+from scl.losses.grams import first_order, gram_gap
+from scl.losses.shared import full_precision, need, need_maps, need_same_channels, to_smaller
 from scl.terms import WORDS
 
 NORMS, POOLS = WORDS["norm"], WORDS["pool"]
@@ -47,7 +47,7 @@ class _Directions(Function):
         return rows, alive
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
         rows, scale = ctx.saved_tensors
         along = (grad * rows).sum(-1, keepdim=True)
@@ -87,6 +87,7 @@ def channel_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson",
 
     Raises:
         ValueError: unequal C (a connector is needed) or B, one channel, one location, an unknown option.
+        RuntimeError: in backward, where its gradient is to be differentiated (`create_graph`).
     """
     need_maps(student, teacher)
     _need_correlations(student, teacher, norm, pool)
@@ -120,6 +121,7 @@ def spatial_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson",
 
     Raises:
         ValueError: unequal B, one channel, one location (after pooling), an unknown option.
+        RuntimeError: in backward, where its gradient is to be differentiated (`create_graph`).
     """
     need_maps(student, teacher)
     student, teacher = to_smaller(student, teacher)

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scl.losses.grams import gram_gap
 from scl.losses.shared import (
     Pair,
     full_precision,
-    gram_gap,
     need_maps,
     need_same_channels,
     need_same_shape,
@@ -63,6 +63,7 @@ def nst(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         ValueError: not maps, unequal B.
+        RuntimeError: in backward, where its gradient is to be differentiated (`create_graph`).
     """
     need_maps(student, teacher)
     # The three means are ‖FᵀF/C_s − GᵀG/C_t‖², a difference of Gram matrices between locations.
