@@ -26,7 +26,7 @@ from scl import checkpoint
 from scl.config import SHARED_IN_COHORT, Config
 from scl.data import training_batches
 from scl.evaluation import evaluate, final_metrics
-from scl.graphs import InPlace, Lane, Replayed, can_replay, lanes
+from scl.graphs import InPlace, Lane, Replayed, can_replay, generators, lanes
 from scl.models import Features, Staged, Wanted
 from scl.networks import Guide, build_student, build_teacher, example_features, in_bf16, in_float32, laid_out
 from scl.objective import Objective, TrialFailure
@@ -46,12 +46,6 @@ def learning_rate(config: Config, epochs: float) -> float:
         return config.lr * config.lr_decay ** sum(epochs > m for m in config.milestones)
     length = max(config.epochs - config.warmup_epochs, 1)
     return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (epochs - config.warmup_epochs) / length)))
-
-
-def generators(device: torch.device) -> list[torch.Generator]:
-    """The random streams that layers and losses draw from."""
-    cuda = [torch.cuda.default_generators[device.index or 0]] if device.type == "cuda" else []
-    return [torch.default_generator, *cuda]
 
 
 class Student:
@@ -75,7 +69,7 @@ class Student:
         self.bf16 = in_bf16(config, device)
         # Code of other libraries and of the user's own may do more on the host than a replay does again.
         ours = isinstance(model, Staged) and not any(callable(term.loss) for term in config.losses.values())
-        self.lane, self.replayed = lane, Replayed(lane, able=ours)
+        self.lane, self.replayed = lane, Replayed(lane, ours, self.learnt)
         # For a replay the rate stands on the device, where each reads it anew.
         self.rate: float | Tensor = torch.tensor(config.lr, device=device) if lane.graphs else config.lr
         self.weights: dict[str, float] = {}
@@ -151,6 +145,11 @@ class Student:
         self._descend()
         values = torch.stack([terms[name].detach() for name in self.weights])
         return values, (features.logits.detach().argmax(1) == target).sum()
+
+    def learnt(self) -> list[Sequence[Tensor]]:
+        """What a step changes."""
+        momentum = [buffer for buffer in self.momentum if buffer is not None]
+        return [self.parameters, momentum, [*self.model.buffers(), *self.objective.buffers()]]
 
     @torch.no_grad()
     def _descend(self) -> None:

@@ -82,13 +82,47 @@ def test_replayed_steps_learn_what_steps_learn(tiny: Data, teacher: Teacher, mon
 
 
 def test_others_inputs_run_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "capture", lambda work, inputs, lane: (lambda: None, "replayed"))
+    place = torch.ones(2)
+    monkeypatch.setattr(graphs, "capture", lambda work, inputs, lane: (lambda: None, place))
     replayed, same, other = Replayed(Lane(CPU, True)), torch.zeros(2), torch.zeros(2)
-    assert [replayed(lambda x: "fresh", same) for _ in range(WARM + 1)] == ["fresh"] * WARM + ["replayed"]
-    assert replayed(lambda x: "fresh", other) == "fresh"
-    assert replayed(lambda x: "fresh", same) == "replayed"
+    assert [replayed(lambda x: torch.ones(2), same) is place for _ in range(WARM + 2)] == [False] * WARM + [True] * 2
+    assert replayed(lambda x: torch.ones(2), other) is not place
+    assert replayed(lambda x: torch.ones(2), same) is place
     replayed.forget()
-    assert replayed(lambda x: "fresh", same) == "fresh"
+    assert replayed(lambda x: torch.ones(2), same) is not place
+
+
+@pytest.mark.parametrize("wrong", ["does nothing", "leaves the weights alone", "has another value", "goes another way"])
+def test_a_graph_that_does_something_else_is_thrown_away(
+    wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weight, count, result = torch.ones(3), torch.zeros(()), torch.zeros(2)
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        weight.mul_(0.999)
+        count.add_(1)
+        return torch.tensor([2.0, 30.0])
+
+    def replay() -> None:
+        if wrong == "does nothing":
+            return
+        result.copy_(step(result))
+        if wrong == "leaves the weights alone":
+            weight.div_(0.999)
+        elif wrong == "has another value":
+            result.mul_(1.2)
+        else:
+            weight.copy_(1 / weight)
+
+    monkeypatch.setattr(graphs, "capture", lambda work, inputs, lane: (replay, result))
+    replayed, same = Replayed(Lane(CPU, True), state=lambda: [[weight], [count]]), torch.zeros(2)
+    for i in range(1, 2 * WARM):
+        assert replayed(step, same).tolist() == [2.0, 30.0]
+        assert count == i
+        torch.testing.assert_close(weight, torch.full((3,), 0.999**i))
+    assert capsys.readouterr().err == (
+        "steps run without a CUDA graph, more slowly: a replay did something else than the step\n"
+    )
 
 
 def test_what_cannot_be_captured_runs_as_it_is_and_says_so_once(
@@ -99,7 +133,7 @@ def test_what_cannot_be_captured_runs_as_it_is_and_says_so_once(
 
     monkeypatch.setattr(graphs, "capture", refuse)
     replayed, same = Replayed(Lane(CPU, True)), torch.zeros(2)
-    assert [replayed(lambda x: "fresh", same) for _ in range(3 * WARM)] == ["fresh"] * 3 * WARM
+    assert [replayed(lambda x: x + 1, same).sum() for _ in range(3 * WARM)] == [2] * 3 * WARM
     assert capsys.readouterr().err == (
         "steps run without a CUDA graph, more slowly: operation not permitted when stream is capturing\n"
     )
