@@ -147,9 +147,12 @@ class Student:
         return values, (features.logits.detach().argmax(1) == target).sum()
 
     def learnt(self) -> list[Sequence[Tensor]]:
-        """What a step changes."""
+        """What a step changes, each kind for itself: a count of batches outweighs the statistics beside it."""
+        buffers: dict[str, list[Tensor]] = {}
+        for name, buffer in [*self.model.named_buffers(), *self.objective.named_buffers()]:
+            buffers.setdefault(name.rpartition(".")[-1], []).append(buffer)
         momentum = [buffer for buffer in self.momentum if buffer is not None]
-        return [self.parameters, momentum, [*self.model.buffers(), *self.objective.buffers()]]
+        return [[*self.model.parameters()], [*self.objective.parameters()], momentum, *buffers.values()]
 
     @torch.no_grad()
     def _descend(self) -> None:
@@ -370,7 +373,8 @@ def train_cohort(
                 if student.wants is not None:
                     student.seconds += share
                 if student.failure is None:
-                    work = partial(student.step, images, target, guidance, step, steps)
+                    heard = guidance if student.wants is not None else None
+                    work = partial(student.step, images, target, heard, step, steps)
                     student.guarded(work, f"epoch {epoch}, step {step + 1}")
             for student in active:
                 student.lane.joined()

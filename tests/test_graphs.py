@@ -92,37 +92,61 @@ def test_others_inputs_run_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert replayed(lambda x: torch.ones(2), same) is not place
 
 
-@pytest.mark.parametrize("wrong", ["does nothing", "leaves the weights alone", "has another value", "goes another way"])
+WRONG = ["does nothing", "weights stay", "count of batches stays", "another value", "another way", "the first batch"]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_a_graph_that_does_something_else_is_thrown_away(
     wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weight, count, result = torch.ones(3), torch.zeros(()), torch.zeros(2)
+    weight, count, place = torch.ones(3), torch.zeros((), dtype=torch.int64), torch.zeros(2)
+    replayed, x = Replayed(Lane(CPU, True), state=lambda: [[weight], [count]]), torch.zeros(())
 
     def step(x: torch.Tensor) -> torch.Tensor:
-        weight.mul_(0.999)
+        weight.mul_(1 - 1e-3 * x)
         count.add_(1)
-        return torch.tensor([2.0, 30.0])
+        return torch.stack([x, 10 * x])
 
-    def replay() -> None:
-        if wrong == "does nothing":
-            return
-        result.copy_(step(result))
-        if wrong == "leaves the weights alone":
-            weight.div_(0.999)
-        elif wrong == "has another value":
-            result.mul_(1.2)
-        else:
-            weight.copy_(1 / weight)
+    def captured(work: Any, inputs: Any, lane: Lane) -> Any:
+        first = x.clone()
 
-    monkeypatch.setattr(graphs, "capture", lambda work, inputs, lane: (replay, result))
-    replayed, same = Replayed(Lane(CPU, True), state=lambda: [[weight], [count]]), torch.zeros(2)
+        def replay() -> None:
+            old = weight.clone(), count.clone()
+            if wrong != "does nothing":
+                place.copy_(step(first if wrong == "the first batch" else x))
+            if wrong == "weights stay":
+                weight.copy_(old[0])
+            elif wrong == "count of batches stays":
+                count.copy_(old[1])
+            elif wrong == "another value":
+                place.mul_(1.2)
+            elif wrong == "another way":
+                weight.copy_(2 * old[0] - weight)
+
+        return replay, place
+
+    monkeypatch.setattr(graphs, "capture", captured)
+    expected = torch.ones(3)
     for i in range(1, 2 * WARM):
-        assert replayed(step, same).tolist() == [2.0, 30.0]
+        x.fill_(i)
+        expected *= 1 - 1e-3 * x
+        assert replayed(step, x).tolist() == [i, 10 * i]
         assert count == i
-        torch.testing.assert_close(weight, torch.full((3,), 0.999**i))
+        torch.testing.assert_close(weight, expected)
     assert capsys.readouterr().err == (
         "steps run without a CUDA graph, more slowly: a replay did something else than the step\n"
     )
+
+
+def test_a_step_that_is_not_finite_is_no_fault_of_its_graph(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = torch.tensor([float("nan"), 1.0])
+    monkeypatch.setattr(graphs, "capture", lambda work, inputs, lane: (lambda: None, place))
+    replayed, same = Replayed(Lane(CPU, True)), torch.zeros(2)
+    results = [replayed(lambda x: torch.tensor([float("nan"), 1.0]), same) for _ in range(WARM + 1)]
+    assert results[-1] is place
+    assert capsys.readouterr().err == ""
 
 
 def test_what_cannot_be_captured_runs_as_it_is_and_says_so_once(
@@ -163,7 +187,7 @@ def test_no_memory_for_a_graph_is_the_cohorts_affair(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(graphs, "capture", full)
     replayed, same = Replayed(Lane(CPU, True)), torch.zeros(2)
-    for _ in range(WARM):
+    for _ in range(WARM - 1):
         replayed(lambda x: x, same)
     with pytest.raises(torch.OutOfMemoryError):
         replayed(lambda x: x, same)
