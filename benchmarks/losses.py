@@ -97,6 +97,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU here")
     wrong = [name for name in options.losses if name not in LOSSES]
     if wrong:
         parser.error(f"unknown loss {wrong[0]!r}; valid: {', '.join(LOSSES)}")

@@ -1,6 +1,6 @@
 """What a training step costs here: beside a loop in the usual style, and in a cohort beside alone.
 
-    uv run python benchmarks/step.py                     # on the CPU, one thread: some minutes
+    uv run python benchmarks/step.py                     # on the CPU, one thread: about 8 minutes
     python benchmarks/step.py --device cuda              # needs torch and torchvision alone, no Ray
     uv run python benchmarks/step.py --json step.json
 
@@ -237,16 +237,18 @@ def busy(count: int, device: torch.device) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--images", type=int, help="of an epoch (default: 1024 on the CPU, 50000 on cuda)")
+    parser.add_argument("--images", type=int, help="of an epoch (default: 512 on the CPU, 50000 on cuda)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="of this project's step")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: 1)")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU here")
     torch.set_num_threads(options.threads)
     memory.keep_freed()  # as a worker does
     device = torch.device(options.device)
-    count = options.images or (50_000 if device.type == "cuda" else 1024)
+    count = options.images or (50_000 if device.type == "cuda" else 512)
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),

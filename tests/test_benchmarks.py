@@ -1,6 +1,7 @@
 """The benchmarks of whole studies, each at its smallest: they run, and say what they did."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,15 @@ def test_scale_of_a_store(tmp_path: Path) -> None:
     assert stored["page_mb"] > 4  # Plotly is in it, so a page was written
     assert stored["stored_mb"] > 50
     assert "ray" not in found
+
+
+@pytest.mark.parametrize("script", ["step.py", "losses.py"])
+def test_no_gpu_is_said(script: str) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), "--device", "cuda"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 2
+    assert "torch sees no GPU here" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
