@@ -132,8 +132,7 @@ class Replayed:
         before = [_copied(group) for group in groups]
         result = work(*inputs)
         after, expected = [_copied(group) for group in groups], _copied(leaves(result))
-        for group, values in zip(groups, before, strict=True):
-            _put(values, group)
+        _put(before, groups)
         for generator in generators(self.lane.device):
             generator.manual_seed(generator.initial_seed())
         self.replay()
@@ -141,8 +140,7 @@ class Replayed:
         if all(map(_alike, groups, after, before)) and all(_alike([a], [b]) for a, b in pairs):
             self.checked = True
             return self.result
-        for group, now in zip(groups, after, strict=True):
-            _put(now, group)
+        _put(after, groups)
         self._refuse("a replay did something else than the step")
         return result
 
@@ -157,9 +155,10 @@ def _copied(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _put(values: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
-    for tensor, value in zip(tensors, values, strict=True):
-        tensor.copy_(value)
+def _put(values: Groups, groups: Groups) -> None:
+    for group, kept in zip(groups, values, strict=True):
+        for tensor, value in zip(group, kept, strict=True):
+            tensor.copy_(value)
 
 
 @torch.no_grad()
