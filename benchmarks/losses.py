@@ -5,9 +5,10 @@
     python benchmarks/losses.py --device cuda     # needs torch alone, no Ray
 
 Feature maps are 64×32×32 at batch 64 (the shallowest guided layer of plain5 on CIFAR, the dearest), `fsp` compares
-two of them, embeddings have 512 numbers, logits 100 classes. Each loss runs in a process of its own. There its step
-and plain5's alternate; the figures are the median of each, their ratio, and by how much the peak memory of the
-process (of the device, on CUDA) grew over what the inputs take.
+two of them, embeddings have 512 numbers, logits 100 classes. On the CPU each loss runs in a process of its own. There
+its step and plain5's alternate; the figures are the median of each, their ratio, and by how much the peak memory of the
+process (of the device, on CUDA) grew over what the inputs take. On CUDA both are CUDA graphs, as in training, and
+plain5's runs in bfloat16.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -27,6 +29,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where the project is not installed
 
+from scl import graphs
 from scl.config import LOSSES
 from scl.models import build_model
 from scl.objective import FEEDS, FUNCTIONS, LEARNED
@@ -35,10 +38,12 @@ BATCH, CHANNELS, SIDE, WIDTH, CLASSES = 64, 64, 32, 512, 100
 
 
 def inputs(name: str, batch: int, device: str) -> tuple[list[Tensor], Callable[[], Tensor]]:
-    """The student's tensors and the loss as a call."""
+    """The student's tensors and the loss as a call; maps lie in memory as in training, channels last."""
     shape = {"logits": (batch, CLASSES), "embedding": (batch, WIDTH)}.get(FEEDS[name], (batch, CHANNELS, SIDE, SIDE))
-    student = [torch.randn(shape, device=device, requires_grad=True) for _ in range(2)]
-    teacher = [torch.randn(shape, device=device) for _ in range(2)]
+    layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+    student, teacher = ([torch.randn(shape, device=device).to(memory_format=layout) for _ in range(2)] for _ in "st")
+    for tensor in student:
+        tensor.requires_grad_()
     loss = FUNCTIONS[name](shape[1], shape[1]).to(device) if name in LEARNED else FUNCTIONS[name]
     if FEEDS[name] == "pairs":
         return student, lambda: loss(tuple(student), tuple(teacher))
@@ -55,17 +60,22 @@ def peak(device: str) -> float:
 
 
 def seconds(step: Callable[[], object], device: str) -> float:
+    """Of one step; on a GPU of many in a row."""
+    row = 20 if device == "cuda" else 1
     began = time.perf_counter()
-    step()
+    for _ in range(row):
+        step()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return (time.perf_counter() - began) / row
 
 
 def measure(name: str, device: str, repeats: int) -> dict[str, float | str]:
     torch.set_num_threads(1)
     inputs(name, 2, device)[1]().backward()  # what a first call sets up is not the loss's memory
     leaves, loss = inputs(name, BATCH, device)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     before = peak(device)
     loss().backward()
     grown = peak(device) - before
@@ -74,17 +84,25 @@ def measure(name: str, device: str, repeats: int) -> dict[str, float | str]:
     images = torch.randn(BATCH, 3, SIDE, SIDE, device=device).contiguous(memory_format=torch.channels_last)
     target = torch.arange(BATCH, device=device) % CLASSES
 
-    def loss_step() -> None:
+    def loss_step() -> Tensor:
         for leaf in leaves:
             leaf.grad = None
-        loss().backward()
+        value = loss()
+        value.backward()
+        return value.detach()
 
-    def student_step() -> None:
+    def student_step() -> Tensor:
         student.zero_grad(set_to_none=True)
-        F.cross_entropy(student(images), target).backward()
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            logits = student(images)
+        value = F.cross_entropy(logits.float(), target)
+        value.backward()
+        return value.detach()
 
-    student_step()
-    times = [(seconds(loss_step, device), seconds(student_step, device)) for _ in range(repeats)]
+    lane = graphs.Lane(torch.device(device), graphs.can_replay(torch.device(device)))
+    steps = [partial(graphs.Replayed(lane), work) for work in (loss_step, student_step)]
+    # The first is set-up.
+    times = [[seconds(step, device) for step in steps] for _ in range(repeats + 1)][1:]
     own, whole = (median(t) for t in zip(*times, strict=True))
     return {"loss": name, "ms": 1e3 * own, "plain5_ms": 1e3 * whole, "ratio": own / whole, "peak_mb": grown}
 
@@ -108,13 +126,13 @@ def main() -> None:
     figures = []
     print(f"{'loss':8} {'ms':>8} {'of a plain5 step':>17} {'peak MB':>8}")
     for name in options.losses or LOSSES:
-        command = [sys.executable, __file__, name, "--one", "--device", options.device]
-        run = subprocess.run(
-            [*command, "--repeats", str(options.repeats)], check=True, stdout=subprocess.PIPE, text=True
-        )
-        row = json.loads(run.stdout)
+        if options.device == "cuda":
+            row = measure(name, options.device, options.repeats)
+        else:
+            command = [sys.executable, __file__, name, "--one", "--repeats", str(options.repeats)]
+            row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         figures.append(row)
-        print(f"{name:8} {row['ms']:8.1f} {row['ratio']:17.2f} {row['peak_mb']:8.0f}", flush=True)
+        print(f"{name:8} {row['ms']:8.2f} {row['ratio']:17.2f} {row['peak_mb']:8.0f}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1))
 

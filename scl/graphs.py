@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -182,18 +182,39 @@ def _same(some: tuple[Any, ...], others: tuple[Any, ...] | None) -> bool:
 
 
 class InPlace:
-    """Batches of one size, each copied into the same two tensors; others are handed through, all where it is None."""
+    """Batches of one size and what belongs to them, each copied into the same tensors; those of another size are
+    handed through, all where the size is None."""
 
     def __init__(self, size: int | None) -> None:
         self.size = size
-        self.place: tuple[Tensor, Tensor] | None = None
+        self.place: Any = ()
 
-    def __call__(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        if len(target) != self.size:
-            return images, target
-        if self.place is None:
-            self.place = images.clone(), target.clone()
+    def __call__(self, batch: T) -> T:
+        """`batch`: tuples of tensors, images first."""
+        new, old = leaves(batch), leaves(self.place)
+        if len(new[0]) != self.size:
+            return batch
+        if [tensor.shape for tensor in new] == [tensor.shape for tensor in old]:
+            _put([new], [old])
         else:
-            self.place[0].copy_(images)
-            self.place[1].copy_(target)
+            self.place = _cloned(batch)
         return self.place
+
+
+def _cloned(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, tuple | list):
+        items = map(_cloned, value)
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
+
+
+def one_ahead(made: Iterator[T], lane: Lane, place: InPlace) -> Iterator[T]:
+    """Each in its turn, in one place, while the lane is at work on the next."""
+    coming = next(made, None)
+    while coming is not None:
+        lane.joined()
+        current = place(coming)
+        coming = next(made, None)
+        yield current

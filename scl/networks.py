@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,10 @@ class Guide:
 
     def __init__(self, model: nn.Module, tap: str, bf16: bool) -> None:
         self.model, self.tap, self.bf16 = folded(model), tap, bf16
+        if bf16 and isinstance(model, Staged):
+            for part in model.modules():
+                if isinstance(part, nn.Conv2d | nn.Linear):
+                    part.to(torch.bfloat16)  # once, where autocast would at every call
 
     def __call__(self, images: Tensor, wanted: Wanted | None) -> Features:
         """Features of a batch (B, C, H, W), float32: what is wanted of them, None is all."""
@@ -94,14 +99,33 @@ class Guide:
 def folded(model: nn.Module) -> nn.Module:
     """A network in evaluation mode whose batch norms are folded into the convolutions before them, in place, where it
     is one of this project's: other libraries' may use a layer in more than one place."""
-    if not isinstance(model, Staged):
-        return model
-    for parent in list(model.modules()):
-        for (first, convolution), (second, norm) in pairwise(list(parent.named_children())):
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(parent, first, fuse_conv_bn_eval(convolution, norm).requires_grad_(False))
-                setattr(parent, second, nn.Identity())
+    for parent, (first, convolution), (second, norm) in list(normed(model)):
+        setattr(parent, first, fuse_conv_bn_eval(convolution, norm).requires_grad_(False))
+        setattr(parent, second, nn.Identity())
     return model
+
+
+@torch.no_grad()
+def absorb_biases(model: nn.Module) -> None:
+    """Biases of convolutions before batch norms go into the norms' running means, where a trained network's outputs
+    are the same. They are zero then and need not learn: batch norm takes away whatever they add."""
+    for _, (_, convolution), (_, norm) in normed(model):
+        if convolution.bias is not None and norm.running_mean is not None:
+            norm.running_mean -= convolution.bias
+            convolution.bias.zero_().requires_grad_(False)
+
+
+Layer = TypeVar("Layer")
+Named = tuple[str, Layer]
+
+
+def normed(model: nn.Module) -> Iterator[tuple[nn.Module, Named[nn.Conv2d], Named[nn.BatchNorm2d]]]:
+    """Convolutions with a batch norm right behind, in one of this project's networks: where they are, and by name."""
+    if isinstance(model, Staged):
+        for parent in model.modules():
+            for (first, convolution), (second, norm) in pairwise(parent.named_children()):
+                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    yield parent, (first, convolution), (second, norm)
 
 
 def in_bf16(config: Config, device: torch.device) -> bool:

@@ -26,9 +26,18 @@ from scl import checkpoint
 from scl.config import SHARED_IN_COHORT, Config
 from scl.data import training_batches
 from scl.evaluation import evaluate, final_metrics
-from scl.graphs import InPlace, Lane, Replayed, can_replay, generators, lanes
+from scl.graphs import InPlace, Lane, Replayed, can_replay, generators, lanes, one_ahead
 from scl.models import Features, Staged, Wanted
-from scl.networks import Guide, build_student, build_teacher, example_features, in_bf16, in_float32, laid_out
+from scl.networks import (
+    Guide,
+    absorb_biases,
+    build_student,
+    build_teacher,
+    example_features,
+    in_bf16,
+    in_float32,
+    laid_out,
+)
 from scl.objective import Objective, TrialFailure
 from scl.trial import Data, EpochDone, Event, Teacher, Trial, TrialEnded, stream_seed
 
@@ -58,6 +67,7 @@ class Student:
         model = build_student(config, data, trial.seed)
         if trial.weights is not None:
             model.load_state_dict(trial.weights)
+        absorb_biases(model)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(stream_seed("objective", trial.seed))
             objective = Objective(config, example_features(model, data, config.tap), teacher)
@@ -301,6 +311,28 @@ class Student:
         return (logits.argmax(1) == data.test.labels).double().mean().item()
 
 
+def guided(
+    batches: Iterator[tuple[Tensor, Tensor]],
+    ask: Callable[..., Features] | None,
+    wanted: Wanted | None,
+    hearing: Sequence[Student],
+    lane: Lane,
+    place: InPlace,
+) -> Iterator[tuple[Tensor, Tensor, Features | None]]:
+    """Batches and the teacher's features of each, made on a lane; who hears them is charged for the time."""
+    while True:
+        with lane.entered():
+            batch = next(batches, None)
+            if batch is None:
+                return
+            images, target = place(batch)
+            asked = time.perf_counter()
+            guidance = ask(images, wanted) if ask is not None and wanted else None
+            for student in hearing:
+                student.seconds += (time.perf_counter() - asked) / len(hearing)
+        yield images, target, guidance
+
+
 def train_cohort(
     trials: Sequence[Trial],
     data: Data,
@@ -331,12 +363,13 @@ def train_cohort(
     layers = trials[0].config.teacher_layers
     seed, recipe = trials[0].seed, trials[0].config
     network = build_teacher(teacher, data, device, layers) if teacher is not None else None
-    guide = Guide(network, recipe.tap, in_bf16(recipe, device)) if network is not None else None
-    graphs = can_replay(device) and not deterministic and (network is None or isinstance(network, Staged))
-    replayed = Replayed(Lane(device, graphs))
-    in_place = InPlace(recipe.batch_size if graphs else None)
-    wanted: Wanted | None = None  # of the teacher's features, by all students together
     example = example_features(network, data, recipe.tap) if network is not None else None
+    guide = Guide(network, recipe.tap, in_bf16(recipe, device)) if network is not None else None
+    wanted: Wanted | None = None  # of the teacher's features, by all students together
+    graphs = can_replay(device) and (network is None or isinstance(network, Staged))
+    ahead = Lane(device, graphs)
+    ask = partial(Replayed(ahead), guide) if guide is not None else None
+    seen, heard = (InPlace(recipe.batch_size if graphs else None) for _ in range(2))  # by the teacher, by students
     students: list[Student] = []
     for trial, lane in zip(trials, lanes(device, len(trials), graphs), strict=True):
         student = Student(trial, data, example, device, lane)
@@ -362,19 +395,14 @@ def train_cohort(
             data.train, batch_size=size, seed=seed, epoch=epoch, augment=augment, mean=data.mean, std=data.std
         )
         began, before = time.perf_counter(), [s.seconds for s in active]
-        for step, (images, target) in enumerate(batches):
+        made = guided(batches, ask, wanted, [s for s in active if s.wants is not None], ahead, seen)
+        for step, (images, target, guidance) in enumerate(one_ahead(made, ahead, heard) if graphs else made):
             if stop():
                 return
-            images, target = in_place(images, target)
-            asked = time.perf_counter()
-            guidance = replayed(guide, images, wanted) if guide is not None and wanted else None
-            share = (time.perf_counter() - asked) / max(1, len(wants))
             for student in active:
-                if student.wants is not None:
-                    student.seconds += share
                 if student.failure is None:
-                    heard = guidance if student.wants is not None else None
-                    work = partial(student.step, images, target, heard, step, steps)
+                    of_teacher = guidance if student.wants is not None else None
+                    work = partial(student.step, images, target, of_teacher, step, steps)
                     student.guarded(work, f"epoch {epoch}, step {step + 1}")
             for student in active:
                 student.lane.joined()

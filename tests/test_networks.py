@@ -10,7 +10,7 @@ from torch import nn
 
 from scl.config import MODELS, Config, Term
 from scl.models import Features, Wanted, build_model
-from scl.networks import Guide, build_student, example_features, folded, laid_out
+from scl.networks import Guide, absorb_biases, build_student, example_features, folded, laid_out
 from scl.objective import Objective
 from scl.trainer import train_cohort
 from scl.trial import Data, Teacher, Trial
@@ -45,6 +45,35 @@ def test_folding_changes_rounding_alone(name: str) -> None:
     assert norms == 0 or (
         name.startswith("wrn") and norms < sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     )
+
+
+def test_biases_before_batch_norms_are_absorbed_and_nothing_else_learns_otherwise() -> None:
+    """Three steps of SGD in float64, with the biases that batch norm takes away and without."""
+    images, target = torch.rand(8, 3, 32, 32, dtype=torch.float64), torch.arange(8)
+    models = [moved("vgg8").double() for _ in range(2)]
+    for model in models:
+        for name, parameter in model.named_parameters():
+            if name.endswith("layers.0.bias"):
+                nn.init.ones_(parameter)
+    with_biases, without = models
+    absorb_biases(without)
+    torch.testing.assert_close(without.eval()(images), with_biases.eval()(images), rtol=1e-9, atol=1e-9)
+    for model in models:
+        model.train()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        for _ in range(3):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images), target).backward()
+            optimizer.step()
+    idle = 0
+    for (name, parameter), other in zip(without.named_parameters(), with_biases.parameters(), strict=True):
+        if name.endswith("layers.0.bias"):
+            idle += 1
+            assert not parameter.any()
+        else:
+            torch.testing.assert_close(parameter, other, rtol=1e-9, atol=1e-9)
+    assert idle == 5
+    torch.testing.assert_close(without.eval()(images), with_biases.eval()(images), rtol=1e-9, atol=1e-9)
 
 
 def gradients(model: nn.Module, features: Features, maps: frozenset[int]) -> list[torch.Tensor | None]:

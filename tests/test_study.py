@@ -27,10 +27,10 @@ def test_golden_ids() -> None:
     kd = cells(ARMS, [7], "data", lambda seed: "teacher")[1]
     assert canonical_json(requested(kd.config)) == '{"ce":0.1,"losses":{"kd":{"weight":0.9}}}'
     assert kd.config_id == "ea4e63d226957bb6293a4d2d33bbe0ba48e8f0fa528ff93137a71e3d0618f16b"
-    assert kd.trial_id == "ca8672c8745d170a19c22ba3a6e6b7df1734bb6acca2151d85b3c3e89d83dc47"
+    assert kd.trial_id == "aec2cbea55aa1e3d755e226280cdbb54c516343cd05162383f490c22a556ef06"
     assert (
         teacher_id(Config(student="plain11"), 0, "data")
-        == "f59704975c0aedf817a2dabf8fd8bbffd9a32f2fe8a39458db006d92575376fc"
+        == "f4825cc7fed2f672b49882cd983e9ee3acf2ea69575d6f6e9cfe0ed32ec006e1"
     )
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scl.layout import channels_last, over_channels
 from scl.losses.grams import gram_gap
 from scl.losses.shared import (
     Pair,
@@ -32,6 +33,8 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
         ValueError: unequal shapes.
     """
     need_same_shape(student, teacher)
+    if channels_last(student):
+        student, teacher = (x.permute(0, 2, 3, 1) for x in (student, teacher))
     return F.mse_loss(student, teacher)
 
 
@@ -48,7 +51,7 @@ def at(student: Tensor, teacher: Tensor) -> Tensor:
         ValueError: not maps, unequal B.
     """
     need_maps(student, teacher)
-    s, t = (unit(x.square().mean(1).flatten(1)) for x in to_smaller(student, teacher))
+    s, t = (unit(over_channels(x.square()).flatten(1)) for x in to_smaller(student, teacher))
     return F.mse_loss(s, t)
 
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scl.layout import as_it_lies
 from scl.losses.shared import Pair, full_precision, need_same_batch, unit
 
 
@@ -20,7 +21,7 @@ def sp(student: Tensor, teacher: Tensor) -> Tensor:
         ValueError: unequal B.
     """
     need_same_batch(student, teacher)
-    s, t = (unit(x @ x.mT) for x in (student.flatten(1), teacher.flatten(1)))
+    s, t = (unit(x @ x.mT) for x in (as_it_lies(student).flatten(1), as_it_lies(teacher).flatten(1)))
     return F.mse_loss(s, t)
 
 

@@ -71,7 +71,22 @@ def to_smaller(a: Tensor, b: Tensor) -> Pair:
     if a.shape[2:] == b.shape[2:]:
         return a, b
     size = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]))
-    return F.adaptive_avg_pool2d(a, size), F.adaptive_avg_pool2d(b, size)
+    return averaged(a, size), averaged(b, size)
+
+
+def averaged(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (B, C, H, W) average-pooled to a size (height, width)."""
+    if x.is_cuda and torch.are_deterministic_algorithms_enabled():
+        # The gradient of torch's own adds up in any order there.
+        return windows(x.shape[2], size[0], x.device) @ x @ windows(x.shape[3], size[1], x.device).mT
+    return F.adaptive_avg_pool2d(x, size)
+
+
+def windows(length: int, count: int, device: torch.device) -> Tensor:
+    """Averages over `count` windows of `length` places as a matrix (count, length); they overlap where they must."""
+    i, places = torch.arange(count, device=device)[:, None], torch.arange(length, device=device)
+    inside = (places >= i * length // count) & (places < ((i + 1) * length + count - 1) // count)
+    return inside.float() / inside.sum(1, keepdim=True)
 
 
 def unit(x: Tensor) -> Tensor:

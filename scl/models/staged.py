@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scl.config import UserError
+from scl.layout import first_channels, over_locations
 
 
 class Features(NamedTuple):
@@ -72,14 +73,6 @@ class SelfTaught:
             if count >= width:
                 raise UserError(f"self_taught: {count} cannot be taken of the {width} channels of guided layer {i}")
         return [width - count for width, count in zip(widths, counts, strict=True)], counts
-
-
-def over_locations(x: Tensor) -> Tensor:
-    """Means (B, C) of maps (B, C, H, W), whose gradient is laid out in memory as the maps are: autograd's own for
-    channels last is not, and the ReLU before it then takes ten times as long."""
-    if x.is_contiguous(memory_format=torch.channels_last):
-        return x.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
-    return x.mean((2, 3))
 
 
 class Staged(nn.Module):
@@ -150,7 +143,7 @@ class Staged(nn.Module):
                         taken = torch.cat([taken, beside_taken], 1)
                 seen = x if beside is None else torch.cat([x, beside], 1)
             if read:
-                maps[i] = taken if self.all_guided else taken[:, :guided]
+                maps[i] = taken if self.all_guided else first_channels(taken, guided)
         if needed < guided_stages:
             return Features(maps, nothing, nothing)
         pooled = over_locations(seen)
@@ -164,6 +157,15 @@ class Staged(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.features(x, wanted=Wanted(frozenset(), head=True)).logits
+
+
+class Convolution(nn.Conv2d):
+    """A convolution before a batch norm. A bias that does not learn is zero (see `networks.absorb_biases`): adding it
+    would cost a pass over the map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        idle = self.training and self.bias is not None and not self.bias.requires_grad
+        return self._conv_forward(x, self.weight, None if idle else self.bias)
 
 
 class Block(nn.Module):
@@ -182,7 +184,7 @@ class Block(nn.Module):
         layers: list[nn.Module] = []
         for i, width in enumerate(widths):
             layers += [
-                nn.Conv2d(channels, width, 3, padding=1, stride=1 if i else stride, bias=bias),
+                Convolution(channels, width, 3, padding=1, stride=1 if i else stride, bias=bias),
                 nn.BatchNorm2d(width),
                 nn.ReLU(inplace=True),
             ]

@@ -1,0 +1,151 @@
+"""What can be seen on a CUDA device alone: graphs, streams, exact kernels, memory. `pytest -m gpu`, without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import RECIPE, SMALL, run_study, write_images
+from test_graphs import ARMS, epochs
+
+from scl import trainer
+from scl.config import LOSSES, Config
+from scl.results import load
+from scl.storage import open_folder
+from scl.study import Study
+from scl.trainer import train_cohort
+from scl.trial import Data, Teacher, Trial, TrialEnded
+
+pytestmark = pytest.mark.gpu
+
+GPU = torch.device("cuda")
+BASE = Config(width=0.125, **RECIPE)
+# Of an epoch's mean loss: sums in another order, in bfloat16.
+TOLERANCE = 0.02
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def train(configs: dict[str, Config], data: Data, teacher: Teacher, **options: bool) -> dict[str, TrialEnded]:
+    trials = [Trial(name, config, 0) for name, config in configs.items()]
+    ended = {e.trial_id: e for e in train_cohort(trials, data, teacher, GPU, **options) if isinstance(e, TrialEnded)}
+    assert {name: e.metrics["error"] for name, e in ended.items()} == dict.fromkeys(configs)
+    return ended
+
+
+def test_graphs_learn_what_steps_learn(
+    tiny: Data, teacher: Teacher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replayed = epochs(tiny, teacher, GPU)
+    assert capsys.readouterr().err == ""  # no graph was thrown away
+    monkeypatch.setattr(trainer, "can_replay", lambda device: False)
+    for name, rows in epochs(tiny, teacher, GPU).items():
+        for row, other in zip(rows, replayed[name], strict=True):
+            assert other["train_loss"] == pytest.approx(row["train_loss"], rel=TOLERANCE)
+
+
+def test_graphs_are_replayed(tiny: Data, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once captured, a student's step is not run again by Python but for the last, smaller batch."""
+    ran = []
+    learned = trainer.Student.learned
+    monkeypatch.setattr(trainer.Student, "learned", lambda *given: ran.append(len(given[2])) or learned(*given))
+    train({"kd": BASE.replace(losses={"kd": 1.0}, epochs=10)}, tiny, teacher)
+    whole, rest = divmod(len(tiny.train.labels), BASE.batch_size)
+    assert len(ran) < 10 + 10 * (rest > 0) < 10 * whole
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_trial_alone_learns_what_it_learns_beside_others(tiny: Data, teacher: Teacher, deterministic: bool) -> None:
+    together = train(ARMS, tiny, teacher, deterministic=deterministic)
+    for name, config in ARMS.items():
+        alone = train({name: config}, tiny, teacher, deterministic=deterministic)[name]
+        if deterministic:
+            assert alone.epochs == together[name].epochs
+            assert torch.equal(alone.test_logits, together[name].test_logits)
+        for row, other in zip(alone.epochs, together[name].epochs, strict=True):
+            assert other["train_loss"] == pytest.approx(row["train_loss"], rel=TOLERANCE)
+
+
+def test_graphs_change_no_bit_of_a_deterministic_run(
+    tiny: Data, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replayed = epochs(tiny, teacher, GPU, deterministic=True)
+    monkeypatch.setattr(trainer, "can_replay", lambda device: False)
+    assert epochs(tiny, teacher, GPU, deterministic=True) == replayed
+
+
+def test_stopped_and_resumed_is_bitwise_equal(tiny: Data, teacher: Teacher, tmp_path: Path) -> None:
+    config = ARMS["scl"]
+    whole = train({"scl": config}, tiny, teacher, deterministic=True)["scl"]
+    trial = Trial("scl", config, 0, open_folder(str(tmp_path)))
+    next(train_cohort([trial], tiny, teacher, GPU, True))
+    (ended,) = [e for e in train_cohort([trial], tiny, teacher, GPU, True) if isinstance(e, TrialEnded)]
+    assert ended.epochs == whole.epochs
+    assert torch.equal(ended.test_logits, whole.test_logits)
+
+
+def test_every_loss_has_exact_kernels(tiny: Data, teacher: Teacher) -> None:
+    """Between maps of equal sizes and of others: resnet8's are 8, 4 and 2 wide on digits."""
+    arms = {
+        f"{student} {name}": BASE.replace(student=student, losses={name: 0.1}, epochs=1)
+        for name in LOSSES
+        for student in ("plain5", "resnet8")
+    }
+    train(arms, tiny, teacher, deterministic=True)
+
+
+FAMILIES = ["vgg8", "resnet8x4", "wrn_16_1", "torchvision:resnet18", "torchvision:mobilenet_v3_small"]
+
+
+@pytest.mark.parametrize("student", FAMILIES)
+def test_every_family_has_exact_kernels(tiny: Data, teacher: Teacher, student: str) -> None:
+    width = 1.0 if student.startswith("torchvision") else 0.125
+    config = BASE.replace(student=student, width=width, losses={"kd": 1.0}, epochs=1)
+    for deterministic in (False, True):
+        train({"kd": config}, tiny, teacher, deterministic=deterministic)
+
+
+def test_a_cohort_that_does_not_fit_goes_on_in_halves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Four that fit one by one, and one that never does."""
+    base = Config(student="plain3", width=0.25, epochs=2, batch_size=60, lr=0.02)
+    wide = {f"wide{i}": {"width": 8, "losses": {"kd": 1.0 + i}} for i in range(4)}
+    study = Study(
+        name="full",
+        question="Does it fit?",
+        base=base,
+        teacher=base,
+        arms={"baseline": {}, **wide, "giant": {"width": 100, "losses": {"kd": 1.0}}},
+        seeds=1,
+    )
+    data = write_images(tmp_path / "images", classes=3, size=32, grey=True)
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1.2 * 2**30 / torch.cuda.get_device_properties(GPU).total_memory)
+    flags = ["--device", "cuda", "--data", str(data), "--cohort-size", "6"]
+    assert run_study(study, *flags, "--out", str(tmp_path / "out")) == 1
+    trials = load(str(tmp_path / "out" / "full")).trials.set_index("arm")
+    assert trials["state"].to_dict() == {"baseline": "completed", **dict.fromkeys(wide, "completed"), "giant": "failed"}
+    assert "lower batch_size or width" in trials.loc["giant", "error"]
+    assert "it goes on in two" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [(), ("--deterministic",)])
+def test_a_study_from_flags_to_page(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    pytest.importorskip("plotly")
+    data = write_images(tmp_path / "images", classes=3, size=12, grey=True)
+    tables = []
+    for out in ("one", "two"):
+        assert run_study(SMALL, "--device", "cuda", "--data", str(data), "--out", str(tmp_path / out), *flags) == 0
+        tables.append(load(str(tmp_path / out / "small")).trials.sort_values("trial_id"))
+        assert (tmp_path / out / "small" / "report.html").stat().st_size > 100_000
+    assert list(tables[0]["device"].unique()) == [torch.cuda.get_device_name()]
+    if flags:
+        assert tables[0]["test_loss"].tolist() == tables[1]["test_loss"].tolist()
+    assert tables[0]["test_loss"].tolist() == pytest.approx(tables[1]["test_loss"].tolist(), rel=TOLERANCE)
