@@ -5,8 +5,8 @@
     uv run python benchmarks/step.py --json step.json
 
 1. vgg13 → vgg8 with KD, batch 64, 3×32×32, 100 classes: images a second of this project's trainer, and of a loop as
-   public distillation code has it: a DataLoader with workers, transforms image by image, `.item()` at every step,
-   float32, the teacher under `no_grad`. Both train the same student on as many images.
+   public distillation code has it: a DataLoader with workers (8, or the cores there are), transforms image by image,
+   `.item()` at every step, float32, the teacher under `no_grad`. Both train the same student on as many images.
 2. plain11 → plain5, batch 128: eight arms in one cohort beside each alone. The bound is (n·T + ΣS) / (T + ΣS), T the
    teacher's forward and S a student's own step, both as measured in the same run: what sharing the teacher can give.
 
@@ -117,7 +117,9 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def usual_epochs(config: Config, images: Images, teacher: Teacher, device: torch.device) -> Iterator[float]:
+def usual_epochs(
+    config: Config, images: Images, teacher: Teacher, device: torch.device, workers: int
+) -> Iterator[float]:
     """Seconds of each epoch of a loop in the usual style; the first starts the workers and warms up."""
     torch.manual_seed(0)
     model = build_model(config.student, CLASSES).to(device)
@@ -125,7 +127,7 @@ def usual_epochs(config: Config, images: Images, teacher: Teacher, device: torch
     guide.load_state_dict(dict(teacher.weights))
     guide = guide.to(device).eval()
     loader = DataLoader(
-        Pictures(images), batch_size=config.batch_size, shuffle=True, num_workers=2, persistent_workers=True
+        Pictures(images), batch_size=config.batch_size, shuffle=True, num_workers=workers, persistent_workers=True
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=config.lr, momentum=0.9, weight_decay=5e-4)
     while True:
@@ -151,11 +153,11 @@ def spread(values: list[float]) -> dict[str, float | int]:
     return {"median": median(values), "least": min(values), "most": max(values), "n": len(values)}
 
 
-def against_the_usual(count: int, rounds: int, device: torch.device, precision: str) -> dict[str, Any]:
+def against_the_usual(count: int, rounds: int, device: torch.device, precision: str, workers: int) -> dict[str, Any]:
     images, teacher = random_images(count), teacher_of("vgg13")
     config = PAIR.replace(precision=precision)
     data = data_of(images)
-    usual = usual_epochs(config, images, teacher, device)
+    usual = usual_epochs(config, images, teacher, device, workers)
     next(usual)
     ours, theirs = [], []
     for _ in range(rounds):
@@ -245,6 +247,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="of this project's step")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: 1)")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument(
+        "--workers", type=int, default=min(8, cores), help="of the usual loop (default: 8, or the cores)"
+    )
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -255,12 +261,15 @@ def main() -> None:
     count = options.images or (50_000 if device.type == "cuda" else 512)
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores,
+        "workers": options.workers,
         "threads": options.threads,
         "torch": torch.__version__,
         "precision": options.precision,
         "images": count,
-        "vgg13 → vgg8, KD, batch 64": against_the_usual(count, options.rounds, device, options.precision),
+        "vgg13 → vgg8, KD, batch 64": against_the_usual(
+            count, options.rounds, device, options.precision, options.workers
+        ),
         "plain11 → plain5, 8 arms, batch 128": together_and_alone(count, options.rounds, device),
     }
     if device.type == "cuda":
