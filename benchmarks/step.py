@@ -13,7 +13,7 @@
 A and B alternate; figures are medians of the rounds. Evaluation is left out of both.
 
 3. What a profiler sees in one epoch: on the CPU, the share of the first pair's that is spent inside convolutions, which
-   no loop around them can win; on a GPU, the share of the second's in which the device is at work.
+   no loop around them can win; on a GPU, the share of the second's in which the device is at work, and at what.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -169,15 +170,15 @@ def against_the_usual(count: int, rounds: int, device: torch.device, precision: 
 
 def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[str, Any]:
     data, teacher = data_of(random_images(count)), teacher_of("plain11")
-    steps = -(-count // EIGHT[0].batch_size)
     guide = Guide(build_teacher(teacher, data, device), EIGHT[0].tap, device.type == "cuda")
     replayed = graphs.Replayed(graphs.Lane(device, graphs.can_replay(device)))
-    batch = torch.randn(EIGHT[0].batch_size, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
+    size = min(EIGHT[0].batch_size, count)
+    batch = torch.randn(size, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     gains, bounds, shares = [], [], []
     for _ in range(rounds):
         cohort, _ = train(EIGHT, data, teacher, device)
         alone = [train([arm], data, teacher, device)[0] for arm in EIGHT]
-        forward = steps * timed(lambda: replayed(guide, batch, None), device)
+        forward = count / size * timed(lambda: replayed(guide, batch, None), device)
         own = sum(alone) - len(EIGHT) * forward
         bounds.append((own + len(EIGHT) * forward) / (forward + own))
         gains.append(sum(alone) / cohort)
@@ -228,22 +229,39 @@ def in_convolutions(count: int, precision: str) -> float:
     return sum(e.self_cpu_time_total for e in profile.key_averages() if e.key in inside) / 1e6 / wall
 
 
-def busy(count: int, device: torch.device) -> float:
-    """Share of a cohort's second epoch in which the device computes."""
+# Of the GPU's kernels, by name, the first that fits.
+KINDS = {
+    "convolutions": "xmma_(fprop|dgrad|wgrad)|conv|nchwToNhwc|nhwcTo",
+    "batch norm": "batch_norm",
+    "pooling": "pool",
+    "products": "gemm|gemv|cutlass|splitKreduce",
+    "reductions": "reduce_kernel|softmax|norm",
+    "copies and casts": "copy|memcpy|memset",
+    "optimizer": "multi_tensor",
+    "elementwise": "elementwise|clamp|functor",
+}
+
+
+def kernels(count: int, device: torch.device) -> dict[str, Any]:
+    """Share of a cohort's second epoch in which the GPU computes, and of all kernels' time by kind."""
     data, teacher = data_of(random_images(count)), teacher_of("plain11")
     profile, wall = profiled(EIGHT, data, teacher, device)
-    spans = sorted((e.time_range.start, e.time_range.end) for e in profile.events() if e.device_type.name == "CUDA")
+    events = [e for e in profile.events() if e.device_type.name == "CUDA"]
     covered, end = 0.0, float("-inf")
-    for start, stop in spans:
+    for start, stop in sorted((e.time_range.start, e.time_range.end) for e in events):
         covered += max(0.0, stop - max(start, end))
         end = max(end, stop)
-    return covered / 1e6 / wall
+    kinds = dict.fromkeys([*KINDS, "other"], 0.0)
+    for event in events:
+        kind = next((kind for kind, names in KINDS.items() if re.search(names, event.name, re.IGNORECASE)), "other")
+        kinds[kind] += event.time_range.end - event.time_range.start
+    return {"busy": covered / 1e6 / wall, "kinds": {kind: t / sum(kinds.values()) for kind, t in kinds.items()}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--images", type=int, help="of an epoch (default: 512 on the CPU, 50000 on cuda)")
+    parser.add_argument("--images", type=int, help="of an epoch (default: 512 on the CPU, 25600 on cuda)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="of this project's step")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: 1)")
@@ -258,28 +276,32 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     memory.keep_freed()  # as a worker does
     device = torch.device(options.device)
-    count = options.images or (50_000 if device.type == "cuda" else 512)
+    count = options.images or (25_600 if device.type == "cuda" else 512)
+    on_gpu = device.type == "cuda"
     found: dict[str, Any] = {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine(),
         "cores": cores,
         "workers": options.workers,
         "threads": options.threads,
         "torch": torch.__version__,
         "precision": options.precision,
         "images": count,
-        "vgg13 → vgg8, KD, batch 64": against_the_usual(
+    }
+    parts: dict[str, Callable[[], Any]] = {
+        "vgg13 → vgg8, KD, batch 64": lambda: against_the_usual(
             count, options.rounds, device, options.precision, options.workers
         ),
-        "plain11 → plain5, 8 arms, batch 128": together_and_alone(count, options.rounds, device),
+        "plain11 → plain5, 8 arms, batch 128": lambda: together_and_alone(count, options.rounds, device),
+        # A profile of more takes minutes to read.
+        "kernels": lambda: kernels(min(count, 6400), device),
+        "in_convolutions": lambda: in_convolutions(count, options.precision),
     }
-    if device.type == "cuda":
-        found["busy"] = busy(count, device)
-    else:
-        found["in_convolutions"] = in_convolutions(count, options.precision)
-    text = json.dumps(found, indent=1, ensure_ascii=False)
-    print(text)
-    if options.json:
-        Path(options.json).write_text(text + "\n", encoding="utf-8")
+    del parts["in_convolutions" if on_gpu else "kernels"]
+    for name, measure in parts.items():
+        found[name] = measure()
+        print(json.dumps({name: found[name]}, indent=1, ensure_ascii=False), flush=True)
+        if options.json:  # after each: what is cut off is not all lost
+            Path(options.json).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

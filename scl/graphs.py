@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -37,11 +38,12 @@ class Lane:
     kept: every graph captured on it. Some versions of torch free a stream's workspaces with any one graph of it.
     """
 
-    def __init__(self, device: torch.device, graphs: bool) -> None:
+    def __init__(self, device: torch.device, graphs: bool, number: int = 0) -> None:
+        """`number`: of its stream, from 0 to STREAMS."""
         self.device, self.graphs = device, graphs
         self.kept: list[Any] = []
         on_gpu = graphs and device.type == "cuda"
-        self.stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
+        self.stream = _stream(device, number) if on_gpu else None
         self.pool = torch.cuda.graph_pool_handle() if on_gpu else None
 
     def entered(self) -> AbstractContextManager[Any]:
@@ -57,9 +59,15 @@ class Lane:
             torch.cuda.current_stream(self.stream.device).wait_stream(self.stream)
 
 
+@cache
+def _stream(device: torch.device, number: int) -> Any:
+    """The same for all cohorts of a process: cuBLAS keeps 32 MiB for every stream that it has seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 def lanes(device: torch.device, count: int, graphs: bool) -> list[Lane]:
-    """A lane for each of so many students; more than STREAMS share them in turn."""
-    few = [Lane(device, graphs) for _ in range(min(count, STREAMS))]
+    """A lane for each of so many students; more than STREAMS share them in turn. The first stream is the teacher's."""
+    few = [Lane(device, graphs, 1 + i) for i in range(min(count, STREAMS))]
     return [few[i % len(few)] for i in range(count)]
 
 
@@ -87,9 +95,8 @@ class Replayed:
     be given, which code of a user's own need not.
     """
 
-    def __init__(self, lane: Lane, able: bool = True, state: Callable[[], Groups] = lambda: ()) -> None:
-        """`state`: what the work changes, in groups of one kind, always the same tensors."""
-        self.lane, self.state = lane, state
+    def __init__(self, lane: Lane, able: bool = True) -> None:
+        self.lane = lane
         self.refused = not (lane.graphs and able)
         self.forget()
 
@@ -102,11 +109,14 @@ class Replayed:
         self.replay: Callable[[], None] = lambda: None
         self.result: Any = None
 
-    def __call__(self, work: Callable[..., T], *inputs: Any) -> T:
-        """`work(*inputs)`, or the same by a replay. Raises what `work` raises."""
+    def __call__(self, work: Callable[..., T], *inputs: Any, state: Callable[[], Groups] = lambda: ()) -> T:
+        """`work(*inputs)`, or the same by a replay. Raises what `work` raises.
+
+        state: what the work changes, in groups of one kind, always the same tensors.
+        """
         if _same(inputs, self.captured):
             if not self.checked:
-                return self._checked(work, inputs)
+                return self._checked(work, inputs, state())
             self.replay()
             return self.result
         result = work(*inputs)
@@ -126,9 +136,8 @@ class Replayed:
         except RuntimeError as error:
             self._refuse(first_line(error))
 
-    def _checked(self, work: Callable[..., T], inputs: tuple[Any, ...]) -> T:
+    def _checked(self, work: Callable[..., T], inputs: tuple[Any, ...], groups: Groups) -> T:
         """The work as it is, and over again from its graph, which is kept where both do the same."""
-        groups = self.state()
         before = [_copied(group) for group in groups]
         result = work(*inputs)
         after, expected = [_copied(group) for group in groups], _copied(leaves(result))

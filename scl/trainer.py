@@ -79,7 +79,7 @@ class Student:
         self.bf16 = in_bf16(config, device)
         # Code of other libraries and of the user's own may do more on the host than a replay does again.
         ours = isinstance(model, Staged) and not any(callable(term.loss) for term in config.losses.values())
-        self.lane, self.replayed = lane, Replayed(lane, ours, self.learnt)
+        self.lane, self.replayed = lane, Replayed(lane, ours)
         # For a replay the rate stands on the device, where each reads it anew.
         self.rate: float | Tensor = torch.tensor(config.lr, device=device) if lane.graphs else config.lr
         self.weights: dict[str, float] = {}
@@ -136,7 +136,7 @@ class Student:
             # Dropout, or a user's loss that draws: a function of seed, epoch and step, and of no neighbour.
             for generator in generators(images.device):
                 generator.manual_seed(self.draws + self.epoch * steps + step)
-            values, correct = self.replayed(self.learned, images, target, teacher)
+            values, correct = self.replayed(self.learned, images, target, teacher, state=self.learnt)
             self.values[step] = values
             self.correct += correct
         self.seconds += time.perf_counter() - began

@@ -100,7 +100,7 @@ def test_a_graph_that_does_something_else_is_thrown_away(
     wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weight, count, place = torch.ones(3), torch.zeros((), dtype=torch.int64), torch.zeros(2)
-    replayed, x = Replayed(Lane(CPU, True), state=lambda: [[weight], [count]]), torch.zeros(())
+    replayed, x = Replayed(Lane(CPU, True)), torch.zeros(())
 
     def step(x: torch.Tensor) -> torch.Tensor:
         weight.mul_(1 - 1e-3 * x)
@@ -130,7 +130,7 @@ def test_a_graph_that_does_something_else_is_thrown_away(
     for i in range(1, 2 * WARM):
         x.fill_(i)
         expected *= 1 - 1e-3 * x
-        assert replayed(step, x).tolist() == [i, 10 * i]
+        assert replayed(step, x, state=lambda: [[weight], [count]]).tolist() == [i, 10 * i]
         assert count == i
         torch.testing.assert_close(weight, expected)
     assert capsys.readouterr().err == (

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import CPU, RECIPE
 
-from scl import checkpoint
+from scl import checkpoint, graphs, trainer
 from scl.config import Config, Term
 from scl.evaluation import final_metrics
 from scl.networks import build_student
 from scl.storage import open_folder
-from scl.trainer import learning_rate, train_cohort
+from scl.trainer import Student, learning_rate, train_cohort
 from scl.trial import Data, Teacher, Trial, TrialEnded
 
 BASE = Config(width=0.125, **RECIPE)
@@ -249,6 +251,22 @@ def test_accuracy_with_self_taught_channels_at_zero_is_stored_where_there_are_an
     logits = model((tiny.test.images / 255 - mean) / std)
     accuracy = (logits.argmax(1) == tiny.test.labels).double().mean().item()
     assert ended["scl"].metrics["test_acc_muted"] == pytest.approx(accuracy, abs=2 / 797)
+
+
+def test_what_a_cohort_held_goes_with_it(tiny: Data, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, not when Python next looks for circles: on a GPU it is the next cohort's memory."""
+    held: list[weakref.ref[Student]] = []
+    made = Student.__init__
+    monkeypatch.setattr(Student, "__init__", lambda self, *given: held.append(weakref.ref(self)) or made(self, *given))
+    monkeypatch.setattr(trainer, "can_replay", lambda device: True)
+    monkeypatch.setattr(graphs, "WARM", 1000)
+    gc.disable()
+    try:
+        train(["scl", "kd"], tiny, teacher)
+        assert len(held) == 2
+        assert [ref() for ref in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_cohorts_share_where_the_teacher_is_tapped(tiny: Data, teacher: Teacher) -> None:
