@@ -103,6 +103,8 @@ def measure(name: str, device: str, repeats: int) -> dict[str, float | str]:
     steps = [partial(graphs.Replayed(lane), work) for work in (loss_step, student_step)]
     # The first is set-up.
     times = [[seconds(step, device) for step in steps] for _ in range(repeats + 1)][1:]
+    if any(step.func.refused for step in steps if lane.graphs):
+        raise RuntimeError(f"{name}: its step could not be captured")
     own, whole = (median(t) for t in zip(*times, strict=True))
     return {"loss": name, "ms": 1e3 * own, "plain5_ms": 1e3 * whole, "ratio": own / whole, "peak_mb": grown}
 

@@ -74,9 +74,9 @@ def lanes(device: torch.device, count: int, graphs: bool) -> list[Lane]:
 def capture(work: Callable[..., T], inputs: Sequence[Any], lane: Lane) -> tuple[Callable[[], None], T]:
     """A replay of `work` on the content that its inputs then have, and the result that each replay writes anew."""
     graph = torch.cuda.CUDAGraph()
+    lane.kept.append(graph)  # also where the capture fails
     with torch.cuda.graph(graph, pool=lane.pool, stream=lane.stream):
         result = work(*inputs)
-    lane.kept.append(graph)
     return graph.replay, result
 
 
@@ -130,7 +130,7 @@ class Replayed:
     def _capture(self, work: Callable[..., T], inputs: tuple[Any, ...]) -> None:
         try:
             self.replay, self.result = capture(work, inputs, self.lane)
-            self.captured = inputs
+            self.captured, self.checked = inputs, False
         except torch.OutOfMemoryError:
             raise  # the cohort's affair: the memory is shared
         except RuntimeError as error:
@@ -200,23 +200,24 @@ class InPlace:
 
     def __call__(self, batch: T) -> T:
         """`batch`: tuples of tensors, images first."""
-        new, old = leaves(batch), leaves(self.place)
-        if len(new[0]) != self.size:
+        if len(leaves(batch)[0]) != self.size:
             return batch
-        if [tensor.shape for tensor in new] == [tensor.shape for tensor in old]:
-            _put([new], [old])
-        else:
-            self.place = _cloned(batch)
+        self.place = _placed(self.place, batch)
         return self.place
 
 
-def _cloned(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.clone()
-    if isinstance(value, tuple | list):
-        items = map(_cloned, value)
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value
+def _placed(old: Any, new: Any) -> Any:
+    """`new`, its tensors copied into those of `old` that fit; `old` itself where all do."""
+    if isinstance(new, Tensor):
+        return old.copy_(new) if isinstance(old, Tensor) and old.shape == new.shape else new.clone()
+    if not isinstance(new, tuple | list):
+        return new
+    alike = isinstance(old, type(new)) and len(old) == len(new)
+    olds = old if alike else [None] * len(new)
+    items = [_placed(a, b) for a, b in zip(olds, new, strict=True)]
+    if alike and all(a is b for a, b in zip(olds, items, strict=True)):
+        return old
+    return type(new)(*items) if hasattr(new, "_fields") else type(new)(items)
 
 
 def one_ahead(made: Iterator[T], lane: Lane, place: InPlace) -> Iterator[T]:

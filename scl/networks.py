@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from scl.config import Config
 from scl.models import Features, Staged, Wanted, build_model
-from scl.models.staged import Block
+from scl.models.staged import Block, Convolution
 from scl.trial import Data, Teacher, stream_seed
 
 
@@ -110,9 +110,10 @@ def absorb_biases(model: nn.Module) -> None:
     """Biases of convolutions before batch norms go into the norms' running means, where a trained network's outputs
     are the same. They are zero then and need not learn: batch norm takes away whatever they add."""
     for _, (_, convolution), (_, norm) in normed(model):
-        if convolution.bias is not None and norm.running_mean is not None:
+        if isinstance(convolution, Convolution) and convolution.bias is not None and norm.running_mean is not None:
             norm.running_mean -= convolution.bias
             convolution.bias.zero_().requires_grad_(False)
+            convolution.absorbed = True
 
 
 Layer = TypeVar("Layer")

@@ -398,6 +398,7 @@ def train_cohort(
         made = guided(batches, ask, wanted, [s for s in active if s.wants is not None], ahead, seen)
         for step, (images, target, guidance) in enumerate(one_ahead(made, ahead, heard) if graphs else made):
             if stop():
+                ahead.joined()  # it is at work on what is freed now
                 return
             for student in active:
                 if student.failure is None:

@@ -138,6 +138,18 @@ def test_a_graph_that_does_something_else_is_thrown_away(
     )
 
 
+def test_each_graph_of_a_step_is_checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another place for the batch is another graph, which may be wrong where the first was right."""
+    monkeypatch.setattr(graphs, "capture", lambda work, inputs, lane: (lambda: None, torch.zeros(2)))
+    replayed, first, second = Replayed(Lane(CPU, True)), torch.zeros(2), torch.ones(2)
+    for _ in range(WARM + 1):
+        replayed(lambda x: x + 0, first)
+    assert capsys.readouterr().err == ""
+    for _ in range(WARM + 2):
+        assert replayed(lambda x: x + 0, second).tolist() == [1, 1]
+    assert "a replay did something else" in capsys.readouterr().err
+
+
 def test_a_step_that_is_not_finite_is_no_fault_of_its_graph(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,3 +215,24 @@ def test_whole_batches_are_in_one_place_and_others_are_left_alone() -> None:
     assert target.eq(2).all()
     last = torch.ones(2, 1), torch.ones(2)
     assert in_place(last) is last
+
+
+def test_only_what_has_another_shape_takes_another_place() -> None:
+    in_place = InPlace(2)
+
+    def batch(value: float, *maps: int) -> tuple[torch.Tensor, Features | None]:
+        whole = Features(
+            [torch.full((size,), value) for size in maps], torch.full((2,), value), torch.full((2,), value)
+        )
+        return torch.full((2, 1), value), whole if maps else None
+
+    images, features = in_place(batch(1, 3, 4))
+    assert in_place(batch(2, 3, 4)) == (images, features)
+    assert in_place(batch(2, 3, 4))[1] is features
+    other_images, other = in_place(batch(3, 3, 5))
+    assert other_images is images
+    assert isinstance(other, Features)
+    assert other.maps[0] is features.maps[0]  # type: ignore[union-attr]
+    assert [m.tolist() for m in other.maps] == [[3] * 3, [3] * 5]
+    assert in_place(batch(4))[0] is images
+    assert in_place(batch(4))[1] is None

@@ -38,6 +38,15 @@ def train(names: list[str], data: Data, teacher: Teacher | None, **options: obje
     return {e.trial_id: e for e in events if isinstance(e, TrialEnded)}
 
 
+def stopped_after(epochs: int, trial: Trial, data: Data, teacher: Teacher) -> None:
+    """A run that ends when so many epochs are kept, in the midst of the next."""
+    list(zip(range(epochs + 1), train_cohort([trial], data, teacher, CPU), strict=False))
+    assert trial.files is not None
+    kept = checkpoint.load_last_epoch(trial.files)
+    assert kept is not None
+    assert kept[1]["epoch"] == epochs
+
+
 def test_cohort_of_one_three_and_eight_are_bitwise_equal(tiny: Data, teacher: Teacher) -> None:
     whole = train(list(ARMS), tiny, teacher)
     three = train(["at", "scl", "kd"], tiny, teacher)
@@ -91,7 +100,7 @@ def test_flipped_bit_in_a_checkpoint_is_noticed() -> None:
 
 def test_members_at_different_epochs_go_on_together(tiny: Data, teacher: Teacher, tmp_path: Path) -> None:
     ahead = Trial("kd", ARMS["kd"], 0, open_folder(str(tmp_path / "kd")))
-    next(train_cohort([ahead], tiny, teacher, CPU))
+    stopped_after(1, ahead, tiny, teacher)
     late = Trial("at", ARMS["at"], 0, open_folder(str(tmp_path / "at")))
     ended = {e.trial_id: e for e in train_cohort([ahead, late], tiny, teacher, CPU) if isinstance(e, TrialEnded)}
     for name, one in train(["kd", "at"], tiny, teacher).items():
@@ -206,7 +215,7 @@ def test_what_a_loss_draws_depends_on_no_neighbour_and_on_no_stop(tiny: Data, te
     alone = ended([Trial("draws", config, 0)])
     assert ended([Trial("kd", ARMS["kd"], 0), Trial("draws", config, 0)]) == alone
     stopped = Trial("draws", config, 0, open_folder(str(tmp_path)))
-    next(train_cohort([stopped], tiny, teacher, CPU))
+    stopped_after(1, stopped, tiny, teacher)
     torch.rand(7)
     assert ended([stopped]) == alone
 
@@ -219,9 +228,9 @@ def test_pretraining_stopped_anywhere_is_bitwise_equal(tiny: Data, teacher: Teac
     ]  # fmt: skip
     assert whole.metrics["epochs"] == 4
     assert [row["lr"] for row in whole.epochs[:2]] == [config.lr, config.lr]
-    for stop_after in (1, 2, 3):
-        trial = Trial("a", config, 0, open_folder(str(tmp_path / str(stop_after))))
-        list(zip(range(stop_after), train_cohort([trial], tiny, teacher, CPU), strict=False))
+    for epochs in (1, 2, 3):
+        trial = Trial("a", config, 0, open_folder(str(tmp_path / str(epochs))))
+        stopped_after(epochs, trial, tiny, teacher)
         (ended,) = [e for e in train_cohort([trial], tiny, teacher, CPU) if isinstance(e, TrialEnded)]
         assert ended.epochs == whole.epochs
 

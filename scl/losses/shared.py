@@ -78,7 +78,10 @@ def averaged(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (B, C, H, W) average-pooled to a size (height, width)."""
     if x.is_cuda and torch.are_deterministic_algorithms_enabled():
         # The gradient of torch's own adds up in any order there.
-        return windows(x.shape[2], size[0], x.device) @ x @ windows(x.shape[3], size[1], x.device).mT
+        rows, columns = (
+            windows(length, count, x.device).to(x.dtype) for length, count in zip(x.shape[2:], size, strict=True)
+        )
+        return rows @ x @ columns.mT
     return F.adaptive_avg_pool2d(x, size)
 
 

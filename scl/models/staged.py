@@ -160,12 +160,13 @@ class Staged(nn.Module):
 
 
 class Convolution(nn.Conv2d):
-    """A convolution before a batch norm. A bias that does not learn is zero (see `networks.absorb_biases`): adding it
-    would cost a pass over the map."""
+    """A convolution before a batch norm. `absorbed`: its bias is zero and stays so (see `networks.absorb_biases`), and
+    adding it in training would cost a pass over the map."""
+
+    absorbed = False
 
     def forward(self, x: Tensor) -> Tensor:
-        idle = self.training and self.bias is not None and not self.bias.requires_grad
-        return self._conv_forward(x, self.weight, None if idle else self.bias)
+        return self._conv_forward(x, self.weight, None if self.absorbed and self.training else self.bias)
 
 
 class Block(nn.Module):
