@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where the project is not installed
 
-from scl import graphs
+from scl import graphs, memory
 from scl.config import LOSSES
 from scl.models import build_model
 from scl.objective import FEEDS, FUNCTIONS, LEARNED
@@ -72,6 +72,7 @@ def seconds(step: Callable[[], object], device: str) -> float:
 
 def measure(name: str, device: str, repeats: int) -> dict[str, float | str]:
     torch.set_num_threads(1)
+    memory.keep_freed()  # as a worker does
     inputs(name, 2, device)[1]().backward()  # what a first call sets up is not the loss's memory
     leaves, loss = inputs(name, BATCH, device)
     if device == "cuda":
