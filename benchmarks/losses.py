@@ -41,9 +41,10 @@ def inputs(name: str, batch: int, device: str) -> tuple[list[Tensor], Callable[[
     """The student's tensors and the loss as a call; maps lie in memory as in training, channels last."""
     shape = {"logits": (batch, CLASSES), "embedding": (batch, WIDTH)}.get(FEEDS[name], (batch, CHANNELS, SIDE, SIDE))
     layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
-    student, teacher = ([torch.randn(shape, device=device).to(memory_format=layout) for _ in range(2)] for _ in "st")
-    for tensor in student:
-        tensor.requires_grad_()
+    student, teacher = (
+        [torch.randn(shape, device=device).to(memory_format=layout).requires_grad_(learns) for _ in range(2)]
+        for learns in (True, False)
+    )
     loss = FUNCTIONS[name](shape[1], shape[1]).to(device) if name in LEARNED else FUNCTIONS[name]
     if FEEDS[name] == "pairs":
         return student, lambda: loss(tuple(student), tuple(teacher))
@@ -104,7 +105,7 @@ def measure(name: str, device: str, repeats: int) -> dict[str, float | str]:
     steps = [partial(graphs.Replayed(lane), work) for work in (loss_step, student_step)]
     # The first is set-up.
     times = [[seconds(step, device) for step in steps] for _ in range(repeats + 1)][1:]
-    if any(step.func.refused for step in steps if lane.graphs):
+    if lane.graphs and any(step.func.refused for step in steps):
         raise RuntimeError(f"{name}: its step could not be captured")
     own, whole = (median(t) for t in zip(*times, strict=True))
     return {"loss": name, "ms": 1e3 * own, "plain5_ms": 1e3 * whole, "ratio": own / whole, "peak_mb": grown}

@@ -1,6 +1,6 @@
 """What a training step costs here: beside a loop in the usual style, and in a cohort beside alone.
 
-    uv run python benchmarks/step.py                     # on the CPU, one thread: about 8 minutes
+    uv run python benchmarks/step.py                     # on the CPU, one thread: 6 to 8 minutes
     python benchmarks/step.py --device cuda              # needs torch and torchvision alone, no Ray
     uv run python benchmarks/step.py --json step.json
 
@@ -169,8 +169,6 @@ def against_the_usual(count: int, rounds: int, device: torch.device, precision: 
 
 def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[str, Any]:
     data, teacher = data_of(random_images(count)), teacher_of("plain11")
-    guide = Guide(build_teacher(teacher, data, device), EIGHT[0].tap, bf16=False)
-    batch = torch.randn(EIGHT[0].batch_size, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     rates, gains, bounds, shares = [], [], [], []
     for _ in range(rounds):
         cohort = train(EIGHT, data, teacher, device)
@@ -178,7 +176,7 @@ def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[st
         rates.append(len(EIGHT) * count / cohort)
         gains.append(sum(alone) / cohort)
         if device.type == "cpu":  # on a GPU a teacher works beside its students, and they beside each other
-            forward = count / len(batch) * timed(lambda: guide(batch, None))
+            forward = forward_seconds(count, data, teacher)
             own = sum(alone) - len(EIGHT) * forward
             bounds.append((own + len(EIGHT) * forward) / (forward + own))
             shares.append(gains[-1] / bounds[-1])
@@ -186,13 +184,16 @@ def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[st
     return found | ({"bound": spread(bounds), "share_of_bound": spread(shares)} if bounds else {})
 
 
-def timed(work: Callable[[], object], times: int = 5) -> float:
+def forward_seconds(count: int, data: Data, teacher: Teacher, times: int = 5) -> float:
+    """What the teacher's forward takes of an epoch on the CPU, told by the median of a few batches."""
+    guide = Guide(build_teacher(teacher, data, torch.device("cpu")), EIGHT[0].tap, bf16=False)
+    batch = torch.randn(EIGHT[0].batch_size, 3, 32, 32).to(memory_format=torch.channels_last)
     seconds = []
     for _ in range(times + 1):
         began = time.perf_counter()
-        work()
+        guide(batch, None)
         seconds.append(time.perf_counter() - began)
-    return median(seconds[1:])
+    return count / len(batch) * median(seconds[1:])
 
 
 def profiled(
@@ -244,7 +245,8 @@ def kernels(count: int, device: torch.device) -> dict[str, Any]:
     for event in events:
         kind = next((kind for kind, names in KINDS.items() if re.search(names, event.name, re.IGNORECASE)), "other")
         kinds[kind] += event.time_range.end - event.time_range.start
-    return {"busy": covered / 1e6 / wall, "kinds": {kind: t / sum(kinds.values()) for kind, t in kinds.items()}}
+    total = sum(kinds.values())
+    return {"busy": covered / 1e6 / wall, "kinds": {kind: spent / total for kind, spent in kinds.items()}}
 
 
 def main() -> None:
@@ -265,8 +267,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     memory.keep_freed()  # as a worker does
     device = torch.device(options.device)
-    count = options.images or (25_600 if device.type == "cuda" else 512)
     on_gpu = device.type == "cuda"
+    count = options.images or (25_600 if on_gpu else 512)
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine(),
         "cores": cores,
@@ -281,11 +283,11 @@ def main() -> None:
             count, options.rounds, device, options.precision, options.workers
         ),
         "plain11 → plain5, 8 arms, batch 128": lambda: together_and_alone(count, options.rounds, device),
-        # A profile of more takes minutes to read.
-        "kernels": lambda: kernels(min(count, 6400), device),
-        "in_convolutions": lambda: in_convolutions(count, options.precision),
     }
-    del parts["in_convolutions" if on_gpu else "kernels"]
+    if on_gpu:
+        parts["kernels"] = lambda: kernels(min(count, 6400), device)  # a profile of more takes minutes to read
+    else:
+        parts["in_convolutions"] = lambda: in_convolutions(count, options.precision)
     for name, measure in parts.items():
         found[name] = measure()
         print(json.dumps({name: found[name]}, indent=1, ensure_ascii=False), flush=True)

@@ -24,6 +24,7 @@ TOLERANCE = 0.05
 STREAMS = 8  # students whose steps run at once; each stream holds the activations of one step
 
 T = TypeVar("T")
+Batch = TypeVar("Batch", bound=tuple[Any, ...])
 Groups = Sequence[Sequence[Tensor]]
 
 
@@ -198,9 +199,9 @@ class InPlace:
         self.size = size
         self.place: Any = ()
 
-    def __call__(self, batch: T) -> T:
-        """`batch`: tuples of tensors, images first."""
-        if len(leaves(batch)[0]) != self.size:
+    def __call__(self, batch: Batch) -> Batch:
+        """`batch`: images and what belongs to them, tensors or tuples of them."""
+        if len(batch[0]) != self.size:
             return batch
         self.place = _placed(self.place, batch)
         return self.place
@@ -220,7 +221,7 @@ def _placed(old: Any, new: Any) -> Any:
     return type(new)(*items) if hasattr(new, "_fields") else type(new)(items)
 
 
-def one_ahead(made: Iterator[T], lane: Lane, place: InPlace) -> Iterator[T]:
+def one_ahead(made: Iterator[Batch], lane: Lane, place: InPlace) -> Iterator[Batch]:
     """Each in its turn, in one place, while the lane is at work on the next."""
     coming = next(made, None)
     while coming is not None:

@@ -16,21 +16,21 @@ def channels_last(x: Tensor) -> bool:
 
 def as_it_lies(x: Tensor) -> Tensor:
     """Maps as (B, H, W, C) where they lie so; anything else as it is."""
-    return x.permute(0, 2, 3, 1) if channels_last(x) else x
+    return x.movedim(1, -1) if channels_last(x) else x
 
 
 def first_channels(x: Tensor, count: int) -> Tensor:
     """So many channels of maps."""
     if count == x.shape[1]:
         return x
-    return as_it_lies(x)[..., :count].permute(0, 3, 1, 2) if channels_last(x) else x[:, :count]
+    return x.movedim(1, -1)[..., :count].movedim(-1, 1) if channels_last(x) else x[:, :count]
 
 
 def over_channels(x: Tensor) -> Tensor:
     """Means (B, H, W) of maps."""
-    return as_it_lies(x).mean(-1) if channels_last(x) else x.mean(1)
+    return x.movedim(1, -1).mean(-1) if channels_last(x) else x.mean(1)
 
 
 def over_locations(x: Tensor) -> Tensor:
     """Means (B, C) of maps."""
-    return as_it_lies(x).flatten(1, 2).mean(1) if channels_last(x) else x.mean((2, 3))
+    return x.movedim(1, -1).flatten(1, 2).mean(1) if channels_last(x) else x.mean((2, 3))

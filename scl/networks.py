@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -108,19 +107,15 @@ def folded(model: nn.Module) -> nn.Module:
 @torch.no_grad()
 def absorb_biases(model: nn.Module) -> None:
     """Biases of convolutions before batch norms go into the norms' running means, where a trained network's outputs
-    are the same. They are zero then and need not learn: batch norm takes away whatever they add."""
+    are the same. They are zero then and do not learn: batch norm takes away whatever they add."""
     for _, (_, convolution), (_, norm) in normed(model):
         if isinstance(convolution, Convolution) and convolution.bias is not None and norm.running_mean is not None:
             norm.running_mean -= convolution.bias
-            convolution.bias.zero_().requires_grad_(False)
+            convolution.bias.zero_()
             convolution.absorbed = True
 
 
-Layer = TypeVar("Layer")
-Named = tuple[str, Layer]
-
-
-def normed(model: nn.Module) -> Iterator[tuple[nn.Module, Named[nn.Conv2d], Named[nn.BatchNorm2d]]]:
+def normed(model: nn.Module) -> Iterator[tuple[nn.Module, tuple[str, nn.Conv2d], tuple[str, nn.BatchNorm2d]]]:
     """Convolutions with a batch norm right behind, in one of this project's networks: where they are, and by name."""
     if isinstance(model, Staged):
         for parent in model.modules():

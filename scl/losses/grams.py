@@ -51,8 +51,8 @@ def first_order(backward: Callable[P, Any]) -> Callable[P, Any]:
 
 
 def _laid_out_like(x: Tensor, product: Callable[[Tensor], Tensor], transposed: Callable[[Tensor], Tensor]) -> Tensor:
-    """Rows of maps are channels or locations, in memory one way or the other: a gradient like the rows, or the ReLU
-    before them takes ten times as long."""
+    """Rows of maps are channels or locations, in memory one way or the other: a gradient like the rows (see
+    `scl.layout`)."""
     return product(x) if x.stride(-1) == 1 else transposed(x.mT).mT
 
 

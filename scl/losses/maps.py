@@ -34,7 +34,7 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
     """
     need_same_shape(student, teacher)
     if channels_last(student):
-        student, teacher = (x.permute(0, 2, 3, 1) for x in (student, teacher))
+        student, teacher = (x.movedim(1, -1) for x in (student, teacher))
     return F.mse_loss(student, teacher)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from scl.config import TORCHVISION, UserError, unknown
 from scl.errors import first_line
+from scl.layout import over_locations
 from scl.models.staged import Features, Wanted
 
 MOST_GUIDED = 4  # guided layers that are found; more can be named
@@ -77,7 +78,7 @@ class Guided(nn.Module):
         if silent:
             raise UserError(f"teacher layer {silent[0]!r}: no forward pass runs this module; name the one around it")
         maps = [outputs[path] for path in self.layers]
-        return Features(maps, maps[-1].mean((2, 3)) if embedding is None else embedding.flatten(1), logits)
+        return Features(maps, over_locations(maps[-1]) if embedding is None else embedding.flatten(1), logits)
 
     def forward_features(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         features = self.features(x)
