@@ -8,8 +8,8 @@
    public distillation code has it: a DataLoader with workers (8, or the cores there are), transforms image by image,
    `.item()` at every step, float32, the teacher under `no_grad`. Both train the same student on as many images.
 2. plain11 → plain5, batch 128: eight arms in one cohort beside each alone. On the CPU also the bound, what sharing the
-   teacher can give: (n·T + ΣS) / (T + ΣS), T the teacher's forward and S a student's own step, as measured in the same
-   run.
+   teacher can give: (ΣT + ΣS) / (T + ΣS), S a student's own step and T the teacher's forward as far as it is read, by
+   an arm or by any of them, as measured in the same run.
 
 A and B alternate; figures are medians of the rounds. Evaluation is left out of both.
 
@@ -26,14 +26,16 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -42,8 +44,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # where the project is not i
 from scl import memory, trainer
 from scl.config import Config, Term
 from scl.data import Images
-from scl.models import build_model
-from scl.networks import Guide, build_teacher
+from scl.models import Wanted, build_model
+from scl.networks import Guide, build_student, build_teacher, example_features
+from scl.objective import Objective
 from scl.trial import Data, EpochDone, Teacher, Trial
 
 CLASSES = 100
@@ -176,24 +179,46 @@ def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[st
         rates.append(len(EIGHT) * count / cohort)
         gains.append(sum(alone) / cohort)
         if device.type == "cpu":  # on a GPU a teacher works beside its students, and they beside each other
-            forward = forward_seconds(count, data, teacher)
-            own = sum(alone) - len(EIGHT) * forward
-            bounds.append((own + len(EIGHT) * forward) / (forward + own))
+            forwards, forward = forward_seconds(count, data, teacher)
+            bounds.append(sum(alone) / (sum(alone) - sum(forwards) + forward))
             shares.append(gains[-1] / bounds[-1])
     found: dict[str, Any] = {"arms": list(ARMS), "student_images_per_s": spread(rates), "gain": spread(gains)}
     return found | ({"bound": spread(bounds), "share_of_bound": spread(shares)} if bounds else {})
 
 
-def forward_seconds(count: int, data: Data, teacher: Teacher, times: int = 5) -> float:
-    """What the teacher's forward takes of an epoch on the CPU, told by the median of a few batches."""
-    guide = Guide(build_teacher(teacher, data, torch.device("cpu")), EIGHT[0].tap, bf16=False)
-    batch = torch.randn(EIGHT[0].batch_size, 3, 32, 32).to(memory_format=torch.channels_last)
+def forward_seconds(count: int, data: Data, teacher: Teacher) -> tuple[list[float], float]:
+    """What the teacher's forward takes of an epoch on the CPU: for each arm alone, and for all together."""
+    config = EIGHT[0]
+    network = build_teacher(teacher, data, torch.device("cpu"))
+    heard = [read_of_teacher(arm, data, network) for arm in EIGHT]
+    guide = Guide(network, config.tap, bf16=False)
+    batch = torch.randn(config.batch_size, 3, 32, 32).to(memory_format=torch.channels_last)
+
+    @cache
+    def seconds(wanted: Wanted) -> float:
+        return count / len(batch) * forward_of([batch], guide, wanted, 5)
+
+    return [seconds(wanted) for wanted in heard], seconds(reduce(or_, heard))
+
+
+def read_of_teacher(config: Config, data: Data, network: nn.Module) -> Wanted:
+    """What a configuration's losses read of a teacher; nothing where it has none."""
+    if not config.losses:
+        return Wanted(frozenset(), head=False)
+    examples = [example_features(model, data, config.tap) for model in (build_student(config, data, 0), network)]
+    return Objective(config, *examples).wanted(config.total_epochs)[1] or Wanted(frozenset(), head=False)
+
+
+def forward_of(batches: Sequence[Tensor], guide: Guide, wanted: Wanted, times: int) -> float:
+    """Median seconds of a teacher's forward of a batch; 0 where nothing is wanted."""
+    if wanted == Wanted(frozenset(), head=False):
+        return 0.0
     seconds = []
-    for _ in range(times + 1):
+    for i in range(times + 1):  # the first warms up
         began = time.perf_counter()
-        guide(batch, None)
+        guide(batches[i % len(batches)], wanted)
         seconds.append(time.perf_counter() - began)
-    return count / len(batch) * median(seconds[1:])
+    return median(seconds[1:])
 
 
 def profiled(

@@ -13,9 +13,9 @@ turns, in another order each round. Their numbers must be the same, bitwise: exi
 
 Whole wall time is that of the command. Training alone is the time in which slots hold a cohort, from its first student
 to its last row: evaluation, checkpoints and reports with it, and no start of a process. Sharing the teacher can make it
-shorter by (ΣS + gT) / (ΣS + cT) at most, S what each student's own steps took in B, T a teacher's forwards of one
-training, measured after each way in as many processes as there are slots, g the trials that a teacher guides and c
-the cohorts that hold some: the bound. Medians of the rounds.
+shorter by ΣS / (ΣS − ΣT + ΣC) at most: the bound. S is what each student's steps took in B, T and C are the teacher's
+forwards for a trial alone and for a cohort, each as far as it is read, measured after each way in as many processes as
+there are slots. Medians of the rounds.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -96,9 +98,11 @@ def a_process_a_trial(plan: Any, stop: Any, title: str, chosen: Any, labels: Any
 
 
 def about(arguments: list[str]) -> None:
-    """Print the cohorts that the command makes, and the seconds of a teacher's forward in a process with one thread."""
+    """Print the cohorts that the command makes, and the seconds that a teacher's forwards take, one thread a process,
+    in all trials alone and in all cohorts."""
     import torch
 
+    from benchmarks.step import forward_of, read_of_teacher
     from scl.cli import Options, parser
     from scl.data import training_batches
     from scl.networks import Guide, build_student, laid_out
@@ -110,20 +114,24 @@ def about(arguments: list[str]) -> None:
     plan = make_plan(study, options, open_folder(options.out))
     torch.set_num_threads(1)
     data, config = plan.bench.tensors, plan.cells[0].config
-    network = laid_out(build_student(plan.teacher, data, 0), data, torch.device("cpu"))
-    guide = Guide(network.eval().requires_grad_(False), config.tap, bf16=False)
-    seconds: list[float] = []
-    while len(seconds) < 5 + FORWARDS:
-        for images, _ in training_batches(
-            data.train, batch_size=config.batch_size, seed=0, epoch=1, augment="crop", mean=data.mean, std=data.std
-        ):
-            began = time.perf_counter()
-            guide(images, None)
-            seconds.append(time.perf_counter() - began)
+    network = laid_out(build_student(plan.teacher, data, 0), data, torch.device("cpu")).eval().requires_grad_(False)
+    heard = {cell.trial_id: read_of_teacher(cell.config, data, network) for cell in plan.cells}
+    guide = Guide(network, config.tap, bf16=False)
+    batches = training_batches(
+        data.train, batch_size=config.batch_size, seed=0, epoch=1, augment="crop", mean=data.mean, std=data.std
+    )
+    images = [batch for batch, _ in batches]
+    steps = len(images) * config.total_epochs
+
+    @cache
+    def seconds(wanted: Any) -> float:
+        return steps * forward_of(images, guide, wanted, FORWARDS)
+
+    cohorts = [[cell.trial_id for cell in cohort] for cohort in plan_cohorts(plan, plan.cells)]
     told = {
-        "cohorts": [[cell.trial_id for cell in cohort] for cohort in plan_cohorts(plan, plan.cells)],
-        "guided": [cell.trial_id for cell in plan.cells if cell.config.losses],
-        "teacher": median(seconds[5:]) * -(-len(data.train.labels) // config.batch_size) * config.total_epochs,
+        "cohorts": cohorts,
+        "teacher_alone": sum(map(seconds, heard.values())),
+        "teacher_shared": sum(seconds(reduce(or_, [heard[i] for i in cohort])) for cohort in cohorts),
     }
     print(json.dumps(told))
 
@@ -148,11 +156,10 @@ def timed(way: str, out: Path, arguments: list[str], cores: int) -> float:
     return time.perf_counter() - began
 
 
-def asked_about(out: Path, arguments: list[str], cores: int) -> dict[str, Any]:
-    """What `about` tells, T while all slots are at it."""
+def asked_about(out: Path, arguments: list[str], cores: int) -> list[dict[str, Any]]:
+    """What `about` tells while all slots are at it."""
     asked = [here("--about", *arguments, "--out", str(out), cores=cores, stdout=subprocess.PIPE) for _ in range(cores)]
-    told = [json.loads(one.communicate()[0]) for one in asked]
-    return {**told[0], "teacher": median(one["teacher"] for one in told)}
+    return [json.loads(one.communicate()[0]) for one in asked]
 
 
 def occupied(store: results.Results, cohorts: list[list[str]]) -> float:
@@ -165,13 +172,14 @@ def one_round(ways: str, arguments: list[str], cores: int) -> dict[str, float]:
     """Figures of one turn of each way. Ends the program where their numbers are not the same."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        asked = []
+        asked: list[dict[str, Any]] = []
         for way in ways:
             found[f"wall_{way}"] = timed(way, Path(folder) / way, arguments, cores)
-            asked.append(asked_about(Path(folder) / "about", arguments, cores))
+            asked += asked_about(Path(folder) / "about", arguments, cores)
         stores = {way: results.load(f"{folder}/{way}/ablation") for way in ways}
-    first, cohorts, guided = stores[ways[0]], asked[0]["cohorts"], set(asked[0]["guided"])
-    teacher = median(one["teacher"] for one in asked)  # other work on the machine can double a single one
+    first, cohorts = stores[ways[0]], asked[0]["cohorts"]
+    # Other work on the machine can double a single one.
+    teacher, once = (median(one[name] for one in asked) for name in ("teacher_alone", "teacher_shared"))
     for way in ways[1:]:
         differences = compare(first, stores[way])
         if any(differences[what] for what in ("lost", "more", "duplicated", "different")):
@@ -179,8 +187,8 @@ def one_round(ways: str, arguments: list[str], cores: int) -> dict[str, float]:
         found["cells_compared"] = differences["compared"]
     shared = occupied(stores["A"], cohorts)
     alone = occupied(stores["B"], [[i] for cohort in cohorts for i in cohort])
-    own = stores["B"].trials["train_seconds"].sum() - teacher * len(guided)
-    bound = (own + len(guided) * teacher) / (own + sum(bool(guided & set(c)) for c in cohorts) * teacher)
+    steps = stores["B"].trials["train_seconds"].sum()
+    bound = steps / (steps - teacher + once)
     gain = alone / shared
     faster = found["wall_C"] / found["wall_A"]
     return found | {

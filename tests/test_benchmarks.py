@@ -72,7 +72,7 @@ def test_a_study_whose_numbers_differ_is_refused(tmp_path: Path, monkeypatch: py
         return 1.0
 
     monkeypatch.setattr(study, "timed", fake)
-    monkeypatch.setattr(study, "asked_about", lambda *_: {"cohorts": [], "guided": [], "teacher": 0.1})
+    monkeypatch.setattr(study, "asked_about", lambda *_: [{"cohorts": [], "teacher_alone": 0.1, "teacher_shared": 0.1}])
     with pytest.raises(SystemExit, match="A and C differ"):
         study.one_round("ABC", [], 2)
 
