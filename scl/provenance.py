@@ -19,20 +19,19 @@ from scl.optuna_storage import masked
 from scl.plan import Plan
 
 PACKAGES = ("scl-studies", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
+# Of the run that trained: a later one that finds nothing to train has made no number.
+OF_TRAINING = ("git", "versions", "hardware", "slots", "cpus_per_trial", "started", "ended", "wall_seconds")
 SELECTION = "validation alone selects; test accuracy is that of the last epoch"
 
 
 def study_record(plan: Plan) -> dict[str, Any]:
-    options, world = plan.options, plan.world
+    options = plan.options
     ids = (
         {str(seed): i for seed, i in plan.teacher_ids.items()}
         if options.teacher_per_seed and not options.teacher_file
         else {"all": next(iter(plan.teacher_ids.values()))}
     )
-    try:
-        looks = results.read_study(world.store).get("looks", [])
-    except UserError:
-        looks = []
+    looks = earlier_record(plan).get("looks", [])
     seeds = plan.seeds
     if not looks or looks[-1]["seeds"] != seeds:
         looks = [*looks, {"when": results.now().isoformat(), "seeds": seeds}]
@@ -80,6 +79,19 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "cpus_per_trial": options.cpus_per_trial,
         "plan_id": sha256([c.trial_id for c in plan.cells]),
     }
+
+
+def earlier_record(plan: Plan) -> dict[str, Any]:
+    """What the store's study.json says now; empty where there is none that can be read."""
+    try:
+        return results.read_study(plan.world.store)
+    except UserError:
+        return {}
+
+
+def of_training(record: dict[str, Any]) -> dict[str, Any]:
+    """By what code, where and when the trials of a run that ended were trained; empty of one that was cut off."""
+    return {name: record[name] for name in OF_TRAINING if name in record} if "ended" in record else {}
 
 
 def source(plan: Plan) -> str:

@@ -21,7 +21,7 @@ from scl.config import Config, UserError
 from scl.looks import after_stein, differences, extended, tell_looks, tell_winners
 from scl.plan import Plan, make_plan, missing, plan_cohorts, student_jobs
 from scl.progress import Progress
-from scl.provenance import study_record
+from scl.provenance import earlier_record, of_training, study_record
 from scl.search import ARM, Dialogue, architectures, left_to_search, with_winners
 from scl.stopping import GRACE_ON_RAY, Stop, stopping
 from scl.storage import Folder, check_writable, explain, locked, not_writable, open_folder
@@ -94,7 +94,7 @@ def _run(plan: Plan, stop: Stop, dialogue: Dialogue | None) -> int:
         print(f"{plan.study.name}: {to_try}" + (f"; {after}" if plan.seeds else ""), file=sys.stderr)
     else:
         print(f"{plan.study.name}: {trials}, {done}", file=sys.stderr)
-    record = study_record(plan)
+    before, record = of_training(earlier_record(plan)), study_record(plan)
     started = record["started"]
     results.write_study(store, record)
     if dialogue:
@@ -142,6 +142,8 @@ def _run(plan: Plan, stop: Stop, dialogue: Dialogue | None) -> int:
     record["teacher"]["test_acc"] = {seed: accuracies.get(i) for seed, i in record["teacher"]["ids"].items()}
     record["wall_seconds"] = round(time.time() - began, 1)
     record["ended"] = results.now().isoformat()
+    if not trained:
+        record |= before
     if not stop.held():
         print(f"error: {store}: {stop.halted}; its page is not built here", file=sys.stderr)
         return 1

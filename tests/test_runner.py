@@ -11,6 +11,7 @@ import subprocess
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from safetensors.torch import save_file
 
 from scl import results
 from scl.models import build_model
+from scl.provenance import OF_TRAINING, of_training
 
 ROOT = Path(__file__).parents[1]
 SHORT = ["--epochs", "2", "--teacher-epochs", "1", "--limit", "100", "--teacher-width", "0.125"]
@@ -54,6 +56,10 @@ def inline(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 def rows(out: Path) -> pd.DataFrame:
     return results.load(str(out / "ablation")).trials.sort_values("trial_id").reset_index(drop=True)
+
+
+def about(out: Path) -> dict[str, Any]:
+    return results.load(str(out / "ablation")).study
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +136,16 @@ def test_accuracy_is_that_of_the_stored_predictions(done: Path) -> None:
 
 def test_the_same_again_trains_nothing_and_more_trains_only_what_is_new(tmp_path: Path) -> None:
     assert inline(tmp_path, "--seeds", "1", "--arms", "kd").returncode == 0
-    first = rows(tmp_path)
-    again = inline(tmp_path, "--seeds", "1", "--arms", "kd")
+    first, run = rows(tmp_path), of_training(about(tmp_path))
+    assert len(run) == len(OF_TRAINING)
+    again = inline(tmp_path, "--seeds", "1", "--arms", "kd", "--cpus-per-trial", "2")
     assert again.returncode == 0
     assert "nothing to train" in again.stderr
+    assert of_training(about(tmp_path)) == run, "the page tells of a run that trained nothing"
     assert "3 trials, 2 done, 1 to train" in inline(tmp_path, "--seeds", "1", "--arms", "kd,at").stderr
     more = inline(tmp_path, "--seeds", "2", "--arms", "kd,at")
     assert "6 trials, 3 done, 3 to train" in more.stderr
+    assert about(tmp_path)["started"] > run["ended"]
     after = rows(tmp_path)
     assert after["trial_id"].is_unique
     assert len(after) == 6
