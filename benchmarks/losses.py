@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where the project is not installed
 
+from benchmarks.devices import add_device
 from scl import graphs, memory
 from scl.config import LOSSES
 from scl.models import build_model
@@ -114,13 +115,11 @@ def measure(name: str, device: str, repeats: int) -> dict[str, float | str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("losses", nargs="*", default=[], metavar="LOSS", help=f"of {', '.join(LOSSES)} (default: all)")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    add_device(parser)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch sees no GPU here")
     wrong = [name for name in options.losses if name not in LOSSES]
     if wrong:
         parser.error(f"unknown loss {wrong[0]!r}; valid: {', '.join(LOSSES)}")

@@ -41,6 +41,7 @@ from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where the project is not installed
 
+from benchmarks.devices import add_device
 from scl import memory, trainer
 from scl.config import Config, Term
 from scl.data import Images
@@ -276,7 +277,7 @@ def kernels(count: int, device: torch.device) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    add_device(parser)
     parser.add_argument("--images", type=int, help="of an epoch (default: 512 on the CPU, 25600 on cuda)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="of this project's step")
@@ -287,8 +288,6 @@ def main() -> None:
     )
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch sees no GPU here")
     torch.set_num_threads(options.threads)
     memory.keep_freed()  # as a worker does
     device = torch.device(options.device)

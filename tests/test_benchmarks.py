@@ -34,12 +34,20 @@ def test_scale_of_a_store(tmp_path: Path) -> None:
     assert "ray" not in found
 
 
-@pytest.mark.parametrize("script", ["step.py", "losses.py"])
-def test_no_gpu_is_said(script: str) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / script), "--device", "cuda"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["step.py", "--device", "cuda"], "torch sees no GPU here"),
+        (["losses.py", "--device", "cuda"], "torch sees no GPU here"),
+        (["repdistiller.py", "nowhere"], "nowhere: not a clone of RepDistiller, it has no helper/loops.py"),
+    ],
+)
+def test_what_cannot_be_measured_here_is_said(arguments: list[str], said: str) -> None:
+    command = [sys.executable, *arguments]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT / "benchmarks")
     assert done.returncode == 2
-    assert "torch sees no GPU here" in done.stderr
+    assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,0 +1,146 @@
+"""A training step here beside RepDistiller's own: its loop, its networks, its losses.
+
+    git clone https://github.com/HobbitLong/RepDistiller
+    uv run python benchmarks/repdistiller.py RepDistiller                # on the CPU, one thread: 5 minutes
+    uv run python benchmarks/repdistiller.py RepDistiller --threads 2
+    python benchmarks/repdistiller.py RepDistiller --device cuda         # needs torch and torchvision alone
+
+vgg13 → vgg8, batch 64, 3×32×32, 100 classes, with KD, and with KD beside attention transfer and similarity at their
+published weights. Its `train_distill` runs as it comes, fed by a DataLoader with 8 workers and the transforms of its
+scripts; both train on as many random images, in turn. Then all three in one cohort here, beside its three runs. Medians
+of the rounds; evaluation is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where the project is not installed
+
+from benchmarks.devices import add_device
+from benchmarks.step import CLASSES, PAIR, Pictures, data_of, random_images, spread, teacher_of, train
+from scl import memory
+from scl.data import Images
+
+
+@dataclass(frozen=True)
+class Method:
+    """A loss beside KD: its name and weight here and there."""
+
+    ours: dict[str, float]
+    theirs: str
+    criterion: str
+    beta: float
+
+
+METHODS = {
+    "KD": Method({}, "kd", "DistillKL", 0.0),
+    "KD and AT": Method({"at": 1000.0}, "attention", "Attention", 1000.0),
+    "KD and SP": Method({"sp": 3000.0}, "similarity", "Similarity", 3000.0),
+}
+
+
+class Numbered(Pictures):
+    """Images one by one with their numbers, as its loop wants them."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int, int]:  # type: ignore[override]
+        return *super().__getitem__(index), index
+
+
+def accuracy(output: Tensor, target: Tensor, topk: tuple[int, ...]) -> list[Tensor]:
+    """In place of its own, which torch refuses since 1.7 (`view` of a tensor that is not contiguous)."""
+    hits = output.topk(max(topk), 1).indices == target[:, None]
+    return [hits[:, :k].sum().mul(100.0 / len(target))[None] for k in topk]
+
+
+def their_epochs(method: Method, images: Images, device: torch.device, workers: int) -> Iterator[float]:
+    """Seconds of each epoch of RepDistiller's loop."""
+    import distiller_zoo  # type: ignore[import-not-found]
+    from helper import loops  # type: ignore[import-not-found]
+    from models import model_dict  # type: ignore[import-not-found]
+
+    loops.accuracy = accuracy
+    torch.manual_seed(0)
+    networks = nn.ModuleList([model_dict[name](num_classes=CLASSES) for name in ("vgg8", "vgg13")]).to(device)
+    kd = distiller_zoo.DistillKL(4)
+    other = kd if method.criterion == "DistillKL" else getattr(distiller_zoo, method.criterion)()
+    losses = nn.ModuleList([nn.CrossEntropyLoss(), kd, other]).to(device)
+    optimizer = torch.optim.SGD(networks[0].parameters(), lr=PAIR.lr, momentum=0.9, weight_decay=5e-4)
+    options = argparse.Namespace(distill=method.theirs, gamma=0.1, alpha=0.9, beta=method.beta, print_freq=10**9)
+    # Workers that stay: their start, which counts for little in an epoch of 50,000 images, would count for much here.
+    loader = DataLoader(
+        Numbered(images), batch_size=PAIR.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+    )
+    while True:
+        began = time.perf_counter()
+        with redirect_stdout(io.StringIO()):
+            loops.train_distill(1, loader, networks, losses, optimizer, options)
+        yield time.perf_counter() - began
+
+
+def beside(count: int, rounds: int, device: torch.device, workers: int) -> dict[str, Any]:
+    """Each method here and there, and all of them here in one cohort."""
+    images, teacher = random_images(count), teacher_of("vgg13")
+    data = data_of(images)
+    configs = {name: PAIR.replace(losses={"kd": 0.9, **method.ours}) for name, method in METHODS.items()}
+    them = {name: their_epochs(method, images, device, workers) for name, method in METHODS.items()}
+    for epochs in them.values():
+        next(epochs)
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in [*METHODS, "all, here in one cohort"]}
+    for _ in range(rounds):
+        for name, epochs in them.items():
+            seconds[name].append((train([configs[name]], data, teacher, device), next(epochs)))
+        theirs = sum(seconds[name][-1][1] for name in METHODS)
+        seconds["all, here in one cohort"].append((train(list(configs.values()), data, teacher, device), theirs))
+    found = {}
+    for name, pairs in seconds.items():
+        seen = count if name in METHODS else count * len(METHODS)
+        found[name] = {
+            "ours_images_per_s": spread([seen / a for a, _ in pairs]),
+            "theirs_images_per_s": spread([seen / b for _, b in pairs]),
+            "ratio": spread([b / a for a, b in pairs]),
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("repdistiller", type=Path, metavar="CHECKOUT", help="a clone of RepDistiller; its code is run")
+    add_device(parser)
+    parser.add_argument("--images", type=int, help="of an epoch (default: 512 on the CPU, 12800 on cuda)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: 1)")
+    parser.add_argument("--workers", type=int, default=8, help="of its loader (default: 8, as in its scripts)")
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    if not (options.repdistiller / "helper" / "loops.py").is_file():
+        parser.error(f"{options.repdistiller}: not a clone of RepDistiller, it has no helper/loops.py")
+    sys.path.insert(0, str(options.repdistiller))
+    torch.set_num_threads(options.threads)
+    memory.keep_freed()  # as a worker does
+    device = torch.device(options.device)
+    count = options.images or (12_800 if device.type == "cuda" else 512)
+    found = beside(count, options.rounds, device, options.workers)
+    for name, figures in found.items():
+        ours, theirs, ratio = (f"{spread['median']:.4g}" for spread in figures.values())
+        print(f"{name}: {ours} student-images a second here, {theirs} there, ratio {ratio}")
+    if options.json:
+        about = {"threads": options.threads, "workers": options.workers, "images": count}
+        Path(options.json).write_text(json.dumps({**about, **found}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
