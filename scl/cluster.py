@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -115,7 +116,7 @@ def train_on_ray(
 
     world = replace(plan.world, jobs={**plan.world.jobs, **jobs})
     progress = Progress(title, labels, {i: world.jobs[i].config.total_epochs for i in labels})
-    slots = slots_of_cluster(plan)
+    slots = slots_of_cluster(plan, stop)
     if jobs and plan.options.cohort_size is None and slots != plan.slots:
         # On a cluster the slots are known only now.
         todo = [c for c in plan.cells if c.trial_id in labels]
@@ -144,25 +145,40 @@ def search_on_ray(plan: Plan, stop: Stop, title: str, dialogue: Dialogue) -> Non
                 progress.add(cell.trial_id, dialogue.label(cell), cell.config.total_epochs)
         return [cell.trial_id for cell in batch]
 
-    how = trainable.Fit(title, [], slots_of_cluster(plan), *resources(plan), batch=dialogue.batch)
+    how = trainable.Fit(title, [], slots_of_cluster(plan, stop), *resources(plan), batch=dialogue.batch)
     told: dict[str, Any] = {"ask": ask, "epoch": dialogue.epoch, "ended": dialogue.ended, "lost": dialogue.lost}
     _fit(plan, plan.world, stop, progress, jobs, how, desk, **told)
 
 
-def slots_of_cluster(plan: Plan) -> int:
-    """Cohorts that run at once on the cluster this driver is connected to. Raises UserError where none fits."""
-    import ray
-
+def slots_of_cluster(plan: Plan, stop: Stop) -> int:
+    """Cohorts that run at once on the cluster this driver is connected to. Nodes that have gone since the cluster was
+    asked what it has are waited for. Raises UserError where no cohort fits."""
     options, gpus = plan.options, gpus_of_cohort(plan.options, plan.world.device)
-    there = [nodes.Node(n["NodeManagerAddress"], n["Resources"], {}) for n in ray.nodes() if n["Alive"]]
-    room = nodes.slots(there, options.cpus_per_trial, gpus)
-    if room < 1:
+
+    def room(there: Sequence[nodes.Node]) -> int:
+        return nodes.slots(there, options.cpus_per_trial, gpus)
+
+    there = living()
+    if options.address and not room(there) and room(nodes.survey(options.address)):
+        print(f"waiting for nodes: those of {options.address} that had room are gone", file=sys.stderr)
+        until = time.monotonic() + nodes.PATIENCE
+        while not room(there) and not stop() and time.monotonic() < until:
+            time.sleep(1)
+            there = living()
+    if not room(there) and not stop():
         have = [f"{n.resources.get('CPU', 0):g} and {n.resources.get('GPU', 0):g}" for n in there]
         raise UserError(
             f"a cohort wants {options.cpus_per_trial} CPUs and {gpus:g} GPUs of one node, the nodes have "
-            f"{', '.join(have)}; lower --cpus-per-trial or --gpus-per-trial"
+            f"{', '.join(have)}; lower --cpus-per-trial or --gpus-per-trial, or start more nodes"
         )
-    return min(room, options.max_concurrent or room)
+    slots = max(1, room(there))
+    return min(slots, options.max_concurrent or slots)
+
+
+def living() -> list[nodes.Node]:
+    import ray
+
+    return [nodes.Node(n["NodeManagerAddress"], n["Resources"], {}) for n in ray.nodes() if n["Alive"]]
 
 
 def resources(plan: Plan) -> tuple[int, float, int]:

@@ -16,12 +16,15 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from clusters import Cluster, can_hide, cluster
 
+import scl.cluster
 from scl import nodes, results
+from scl.cluster import slots_of_cluster
 from scl.errors import UserError
 from scl.nodes import Node
 from scl.storage import open_folder
@@ -99,6 +102,50 @@ def test_slots(cluster_of: list[Node], cpus: int, gpus: float, room: int) -> Non
 
 
 # --- files that come home -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def leaving(monkeypatch: pytest.MonkeyPatch) -> tuple[SimpleNamespace, list[list[Node]]]:
+    """A plan for a cluster that had two nodes of one CPU when it was asked, and the nodes that live at each look; the
+    last look lasts."""
+    looks: list[list[Node]] = []
+    monkeypatch.setattr(nodes, "survey", lambda address: (Node("a", {"CPU": 1.0}, {}), Node("b", {"CPU": 1.0}, {})))
+    monkeypatch.setattr(scl.cluster, "living", lambda: looks.pop(0) if len(looks) > 1 else looks[0])
+    clock = [0.0]
+    slept = SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda s: clock.__setitem__(0, clock[0] + s))
+    monkeypatch.setattr(scl.cluster, "time", slept)
+    options = SimpleNamespace(address="10.0.0.1:6379", cpus_per_trial=1, gpus_per_trial=None, max_concurrent=None)
+    return SimpleNamespace(options=options, world=SimpleNamespace(device="cpu")), looks
+
+
+HEAD = Node("head", {}, {})
+
+
+def test_nodes_that_have_gone_are_waited_for(
+    leaving: tuple[SimpleNamespace, list[list[Node]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, looks = leaving
+    looks[:] = [[HEAD], [HEAD], [HEAD, Node("c", {"CPU": 3.0}, {})]]
+    assert slots_of_cluster(plan, lambda: False) == 3
+    assert "waiting for nodes" in capsys.readouterr().err
+
+
+def test_nodes_that_stay_away_are_an_error(leaving: tuple[SimpleNamespace, list[list[Node]]]) -> None:
+    plan, looks = leaving
+    looks[:] = [[HEAD]]
+    with pytest.raises(UserError, match=r"the nodes have 0 and 0; .* or start more nodes"):
+        slots_of_cluster(plan, lambda: False)
+    assert scl.cluster.time.monotonic() >= nodes.PATIENCE
+    assert slots_of_cluster(plan, lambda: True) == 1
+
+
+def test_nodes_that_never_had_room_are_not_waited_for(leaving: tuple[SimpleNamespace, list[list[Node]]]) -> None:
+    plan, looks = leaving
+    plan.options.cpus_per_trial = 2
+    looks[:] = [[Node("a", {"CPU": 1.0}, {})]]
+    with pytest.raises(UserError, match="wants 2 CPUs and 0 GPUs of one node, the nodes have 1 and 0"):
+        slots_of_cluster(plan, lambda: False)
+    assert scl.cluster.time.monotonic() == 0
 
 
 def test_workers_reach_nothing_beside_the_results(tmp_path: Path) -> None:
