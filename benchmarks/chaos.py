@@ -63,12 +63,14 @@ class Cluster:
         self.cpus = cpus
         self.port = free_port()
         common = ["--include-dashboard=false", f"--temp-dir={self.folder}", f"--ray-client-server-port={free_port()}"]
+        self.logs: dict[int, Path] = {}
+        self.nodes: list[subprocess.Popen[bytes]] = []
         self.head = self._start(["--head", f"--port={self.port}", "--num-cpus=0", *common])
-        self._wait(lambda: socket.socket().connect_ex(("127.0.0.1", self.port)) == 0)
-        time.sleep(3)  # it answers before its raylet is there
-        self.nodes = [self._node() for _ in range(nodes)]
+        self._wait(self.head)
+        for _ in range(nodes):  # one by one: two that start at a time may time out
+            self.nodes.append(self._node())
+            self._wait(self.nodes[-1])
         self.since = [time.monotonic()] * nodes
-        time.sleep(4)
 
     @property
     def address(self) -> str:
@@ -76,20 +78,24 @@ class Cluster:
 
     def _start(self, arguments: list[str]) -> subprocess.Popen[bytes]:
         command = [RAY, "start", "--block", "--node-ip-address=127.0.0.1", *arguments]
-        with open(self.folder / f"{time.time():.3f}.log", "wb") as log:
-            return subprocess.Popen(
+        path = self.folder / f"{time.time():.3f}.log"
+        with open(path, "wb") as log:
+            process = subprocess.Popen(
                 command, cwd=self.folder, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
             )
+        self.logs[process.pid] = path
+        return process
 
     def _node(self) -> subprocess.Popen[bytes]:
         return self._start([f"--address={self.address}", f"--num-cpus={self.cpus}"])
 
-    @staticmethod
-    def _wait(done: object, seconds: float = 60) -> None:
+    def _wait(self, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+        """Until a node has joined."""
         deadline = time.monotonic() + seconds
-        while not done():  # type: ignore[operator]
-            if time.monotonic() > deadline:
-                raise TimeoutError("the cluster did not start")
+        while "Ray runtime started" not in (said := read(str(self.logs[process.pid]))):
+            if process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise TimeoutError(f"a node did not start: {said[-2000:]}")
             time.sleep(0.2)
 
     def workers(self) -> list[int]:
