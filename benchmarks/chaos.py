@@ -63,40 +63,35 @@ class Cluster:
         self.cpus = cpus
         self.port = free_port()
         common = ["--include-dashboard=false", f"--temp-dir={self.folder}", f"--ray-client-server-port={free_port()}"]
-        self.logs: dict[int, Path] = {}
         self.nodes: list[subprocess.Popen[bytes]] = []
-        self.head = self._start(["--head", f"--port={self.port}", "--num-cpus=0", *common])
-        self._wait(self.head)
-        for _ in range(nodes):  # one by one: two that start at a time may time out
-            self.nodes.append(self._node())
-            self._wait(self.nodes[-1])
+        self.head, log = self._start(["--head", f"--port={self.port}", "--num-cpus=0", *common])
+        try:
+            joined(log, self.head)
+            for _ in range(nodes):  # one by one: two that start at a time may time out
+                node, log = self._node()
+                self.nodes.append(node)
+                joined(log, node)
+        except TimeoutError:
+            self.stop()
+            raise
         self.since = [time.monotonic()] * nodes
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def _start(self, arguments: list[str]) -> subprocess.Popen[bytes]:
+    def _start(self, arguments: list[str]) -> tuple[subprocess.Popen[bytes], Path]:
+        """A node, and what it says."""
         command = [RAY, "start", "--block", "--node-ip-address=127.0.0.1", *arguments]
         path = self.folder / f"{time.time():.3f}.log"
         with open(path, "wb") as log:
             process = subprocess.Popen(
                 command, cwd=self.folder, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
             )
-        self.logs[process.pid] = path
-        return process
+        return process, path
 
-    def _node(self) -> subprocess.Popen[bytes]:
+    def _node(self) -> tuple[subprocess.Popen[bytes], Path]:
         return self._start([f"--address={self.address}", f"--num-cpus={self.cpus}"])
-
-    def _wait(self, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
-        """Until a node has joined."""
-        deadline = time.monotonic() + seconds
-        while "Ray runtime started" not in (said := read(str(self.logs[process.pid]))):
-            if process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise TimeoutError(f"a node did not start: {said[-2000:]}")
-            time.sleep(0.2)
 
     def workers(self) -> list[int]:
         """Processes that hold a cohort."""
@@ -116,7 +111,7 @@ class Cluster:
             kill(pid)
         kill(node.pid)
         node.wait()
-        self.nodes[which] = self._node()
+        self.nodes[which], _ = self._node()
         self.since[which] = time.monotonic()
 
     def replace_lost(self) -> int:
@@ -139,6 +134,15 @@ def read(path: str) -> str:
         return Path(path).read_text()
     except OSError:
         return ""
+
+
+def joined(log: Path, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+    """Wait until a node that `ray start --block` runs says so. Raises TimeoutError where it does not."""
+    deadline = time.monotonic() + seconds
+    while "Ray runtime started" not in log.read_text():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise TimeoutError(f"a node did not start: {log.read_text()[-2000:]}")
+        time.sleep(0.2)
 
 
 def is_raylet(pid: int) -> bool:

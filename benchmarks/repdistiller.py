@@ -60,19 +60,12 @@ class Numbered(Pictures):
         return *super().__getitem__(index), index
 
 
-def accuracy(output: Tensor, target: Tensor, topk: tuple[int, ...]) -> list[Tensor]:
-    """In place of its own, which torch refuses since 1.7 (`view` of a tensor that is not contiguous)."""
-    hits = output.topk(max(topk), 1).indices == target[:, None]
-    return [hits[:, :k].sum().mul(100.0 / len(target))[None] for k in topk]
-
-
 def their_epochs(method: Method, images: Images, device: torch.device, workers: int) -> Iterator[float]:
     """Seconds of each epoch of RepDistiller's loop."""
     import distiller_zoo  # type: ignore[import-not-found]
     from helper import loops  # type: ignore[import-not-found]
     from models import model_dict  # type: ignore[import-not-found]
 
-    loops.accuracy = accuracy
     torch.manual_seed(0)
     networks = nn.ModuleList([model_dict[name](num_classes=CLASSES) for name in ("vgg8", "vgg13")]).to(device)
     kd = distiller_zoo.DistillKL(4)

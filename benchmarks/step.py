@@ -53,6 +53,7 @@ from scl.trial import Data, EpochDone, Teacher, Trial
 CLASSES = 100
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 DEEP = (-3, -2, -1)
+NOTHING = Wanted(frozenset(), head=False)  # of a teacher
 ARMS: dict[str, dict[str, Any]] = {
     "kd": {"kd": 0.9},
     "hint": {"hint": 1.0},
@@ -205,14 +206,14 @@ def forward_seconds(count: int, data: Data, teacher: Teacher) -> tuple[list[floa
 def read_of_teacher(config: Config, data: Data, network: nn.Module) -> Wanted:
     """What a configuration's losses read of a teacher; nothing where it has none."""
     if not config.losses:
-        return Wanted(frozenset(), head=False)
+        return NOTHING
     examples = [example_features(model, data, config.tap) for model in (build_student(config, data, 0), network)]
-    return Objective(config, *examples).wanted(config.total_epochs)[1] or Wanted(frozenset(), head=False)
+    return Objective(config, *examples).wanted(config.total_epochs)[1] or NOTHING
 
 
 def forward_of(batches: Sequence[Tensor], guide: Guide, wanted: Wanted, times: int) -> float:
     """Median seconds of a teacher's forward of a batch; 0 where nothing is wanted."""
-    if wanted == Wanted(frozenset(), head=False):
+    if wanted == NOTHING:
         return 0.0
     seconds = []
     for i in range(times + 1):  # the first warms up

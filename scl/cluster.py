@@ -235,7 +235,7 @@ def others_hosts() -> bool:
     import ray
 
     here = ray.util.get_node_ip_address()
-    return any(n["NodeManagerAddress"] != here for n in ray.nodes() if n["Alive"])
+    return any(node.host != here for node in living())
 
 
 def _mark_failed(

@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from benchmarks.chaos import joined
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 
@@ -36,14 +37,6 @@ class Cluster:
         with suppress(ProcessLookupError):
             os.killpg(self.processes[which].pid, signal.SIGKILL)
         self.processes[which].wait()
-
-
-def started(log: Path, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while "Ray runtime started" not in log.read_text():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise TimeoutError(f"a node did not start: {log.read_text()[-2000:]}")
-        time.sleep(0.2)
 
 
 @contextmanager
@@ -87,7 +80,7 @@ def cluster(
     made = Cluster(f"127.0.0.1:{port}", f"ray://127.0.0.1:{client_port}")
     try:
         made.processes.append(start(head, "head"))
-        started(folder / "head.log", made.processes[0])
+        joined(folder / "head.log", made.processes[0])
         for number in range(workers):
             join = [*python, *common, f"--address={made.address}", f"--node-ip-address=127.0.0.{number + 2}"]
             command = [*join, "--num-cpus=1"]
@@ -95,7 +88,7 @@ def cluster(
                 hide = 'mount -t tmpfs none "$0" && exec "$@"'
                 command = ["unshare", "-m", "sh", "-c", hide, str(hidden), *command]
             made.processes.append(start(command, f"worker-{number}"))
-            started(folder / f"worker-{number}.log", made.processes[-1])
+            joined(folder / f"worker-{number}.log", made.processes[-1])
         yield made
     finally:
         for process in reversed(made.processes):

@@ -101,9 +101,6 @@ def test_slots(cluster_of: list[Node], cpus: int, gpus: float, room: int) -> Non
     assert nodes.slots(cluster_of, cpus, gpus) == room
 
 
-# --- files that come home -------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def leaving(monkeypatch: pytest.MonkeyPatch) -> tuple[SimpleNamespace, list[list[Node]]]:
     """A plan for a cluster that had two nodes of one CPU when it was asked, and the nodes that live at each look; the
@@ -146,6 +143,9 @@ def test_nodes_that_never_had_room_are_not_waited_for(leaving: tuple[SimpleNames
     with pytest.raises(UserError, match="wants 2 CPUs and 0 GPUs of one node, the nodes have 1 and 0"):
         slots_of_cluster(plan, lambda: False)
     assert scl.cluster.time.monotonic() == 0
+
+
+# --- files that come home -------------------------------------------------------------------------------------------
 
 
 def test_workers_reach_nothing_beside_the_results(tmp_path: Path) -> None:
