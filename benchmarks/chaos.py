@@ -31,7 +31,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scl import results
+from scl.store.results import Results, load
 
 ROOT = Path(__file__).parents[1]
 TIMES = ("train_seconds", "images_per_second", "latency_ms", "started", "ended", "cohort_size", "restarts")
@@ -250,7 +250,7 @@ def changed_since(folder: Path, when: float) -> bool:
     return any(p.stat().st_mtime > since for p in folder.glob("*/epoch-*") if p.exists())
 
 
-def compare(calm: results.Results, after: results.Results) -> Counter[str]:
+def compare(calm: Results, after: Results) -> Counter[str]:
     """Cells lost, duplicated, different: of trials and of epochs."""
     found: Counter[str] = Counter(lost=0, duplicated=0, different=0)
     pairs = (
@@ -295,9 +295,9 @@ def main() -> int:
     began = time.monotonic()
     kills, waits = disturbed(out / "chaos", given)
     print(f"run under fire: {time.monotonic() - began:.0f} s")
-    calm, after = (results.load(str(out / name / "ablation")) for name in ("calm", "chaos"))
+    calm, after = (load(str(out / name / "ablation")) for name in ("calm", "chaos"))
     found = compare(calm, after)
-    states = dict(Counter(after.cells()["state"]))
+    states = dict(Counter(after.plan_states()["state"]))
     print(f"kills: {sum(kills.values())} ({', '.join(f'{n} × {kind}' for kind, n in sorted(kills.items()))})")
     print(f"trials: {states}; resumed {int(after.trials['restarts'].sum())} times")
     later = pd.Series(waits[1:], dtype=float)

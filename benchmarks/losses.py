@@ -1,14 +1,14 @@
 """Time and memory of every transfer loss, forward and backward, beside one training step of plain5.
 
     uv run python benchmarks/losses.py            # all losses on the CPU, one thread: about 3 minutes
-    uv run python benchmarks/losses.py kd nst     # some
-    python benchmarks/losses.py --device cuda     # needs torch alone, no Ray
+    uv run python benchmarks/losses.py kd nst     # two losses
+    python benchmarks/losses.py --device cuda     # needs torch, but not Ray
 
-Feature maps are 64×32×32 at batch 64 (the shallowest guided layer of plain5 on CIFAR, the dearest), `fsp` compares
-two of them, embeddings have 512 numbers, logits 100 classes. On the CPU each loss runs in a process of its own. There
-its step and plain5's alternate; the figures are the median of each, their ratio, and by how much the peak memory of the
-process (of the device, on CUDA) grew over what the inputs take. On CUDA both are CUDA graphs, as in training, and
-plain5's runs in bfloat16.
+Feature maps are 64×32×32 at batch 64 (the shallowest guided layer of plain5 on CIFAR, and the most expensive); `fsp`
+compares two of them. Embeddings have 512 numbers, logits 100 classes. On the CPU each loss runs in a separate process,
+where its steps alternate with those of plain5. The figures are the median times, their ratio, and the growth of the
+peak memory of the process (on CUDA: of the device) beyond the inputs. On CUDA both steps are CUDA graphs, as in
+training, and plain5 runs in bfloat16.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from statistics import median
 
@@ -27,29 +28,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # where the project is not installed
+from scl import losses
+from scl.models.build import build_model
+from scl.study.loss_table import LOSSES
+from scl.train.cuda_graphs import GraphRunner, StreamSlot, supports_graphs
+from scl.train.process import freed_memory_kept, threads
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
 
 from benchmarks.devices import add_device
-from scl import graphs, memory
-from scl.config import LOSSES
-from scl.models import build_model
-from scl.objective import FEEDS, FUNCTIONS, LEARNED
 
 BATCH, CHANNELS, SIDE, WIDTH, CLASSES = 64, 64, 32, 512, 100
 
 
 def inputs(name: str, batch: int, device: str) -> tuple[list[Tensor], Callable[[], Tensor]]:
-    """The student's tensors and the loss as a call; maps lie in memory as in training, channels last."""
-    shape = {"logits": (batch, CLASSES), "embedding": (batch, WIDTH)}.get(FEEDS[name], (batch, CHANNELS, SIDE, SIDE))
+    """The student's tensors, and the loss as a call; maps are channels last in memory, as in training."""
+    row = LOSSES[name]
+    shape = {"logits": (batch, CLASSES), "embedding": (batch, WIDTH)}.get(row.compares, (batch, CHANNELS, SIDE, SIDE))
     layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
     student, teacher = (
         [torch.randn(shape, device=device).to(memory_format=layout).requires_grad_(learns) for _ in range(2)]
         for learns in (True, False)
     )
-    loss = FUNCTIONS[name](shape[1], shape[1]).to(device) if name in LEARNED else FUNCTIONS[name]
-    if FEEDS[name] == "pairs":
+    loss = attrgetter(row.function)(losses)
+    if row.learned:
+        loss = loss(shape[1], shape[1]).to(device)
+    if row.compares == "pairs":
         return student, lambda: loss(tuple(student), tuple(teacher))
-    target = (torch.arange(batch, device=device) % CLASSES,) if name == "dkd" else ()
+    target = (torch.arange(batch, device=device) % CLASSES,) if row.needs_target else ()
     return student[:1], lambda: loss(student[0], teacher[0], *target)
 
 
@@ -57,25 +63,25 @@ def peak(device: str) -> float:
     """Peak memory so far, MB."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    # Not ru_maxrss: a child inherits that of the process that started it.
+    # Not ru_maxrss: a child process inherits that of its parent.
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 
 def seconds(step: Callable[[], object], device: str) -> float:
-    """Of one step; on a GPU of many in a row."""
-    row = 20 if device == "cuda" else 1
+    """Seconds of one step; on a GPU the mean of many steps in a row."""
+    count = 20 if device == "cuda" else 1
     began = time.perf_counter()
-    for _ in range(row):
+    for _ in range(count):
         step()
     if device == "cuda":
         torch.cuda.synchronize()
-    return (time.perf_counter() - began) / row
+    return (time.perf_counter() - began) / count
 
 
+@threads(1)
+@freed_memory_kept()  # as in a worker
 def measure(name: str, device: str, repeats: int) -> dict[str, float | str]:
-    torch.set_num_threads(1)
-    memory.keep_freed()  # as a worker does
-    inputs(name, 2, device)[1]().backward()  # what a first call sets up is not the loss's memory
+    inputs(name, 2, device)[1]().backward()  # the set-up of a first call is not memory of the loss
     leaves, loss = inputs(name, BATCH, device)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -102,12 +108,12 @@ def measure(name: str, device: str, repeats: int) -> dict[str, float | str]:
         value.backward()
         return value.detach()
 
-    lane = graphs.Lane(torch.device(device), graphs.can_replay(torch.device(device)))
-    steps = [partial(graphs.Replayed(lane), work) for work in (loss_step, student_step)]
-    # The first is set-up.
+    slot = StreamSlot(torch.device(device), supports_graphs(torch.device(device)))
+    steps = [partial(GraphRunner(slot), work) for work in (loss_step, student_step)]
+    # The first round is set-up.
     times = [[seconds(step, device) for step in steps] for _ in range(repeats + 1)][1:]
-    if lane.graphs and any(step.func.refused for step in steps):
-        raise RuntimeError(f"{name}: its step could not be captured")
+    if slot.graphs and any(step.func.disabled for step in steps):
+        raise RuntimeError(f"{name}: the step could not be captured")
     own, whole = (median(t) for t in zip(*times, strict=True))
     return {"loss": name, "ms": 1e3 * own, "plain5_ms": 1e3 * whole, "ratio": own / whole, "peak_mb": grown}
 

@@ -15,6 +15,15 @@ import sys
 import tempfile
 import time
 
+from scl.cli.flags import parser
+from scl.plan.packing import plan_cohorts
+from scl.plan.plan import make_plan, missing
+from scl.store.files import open_folder
+from scl.study.config import Config
+from scl.study.designs import grid
+from scl.study.options import Options
+from scl.study.study import Study
+
 CASES = ((2000, 5), (10_000, 1))
 
 
@@ -26,28 +35,21 @@ def measure(arms: int, seeds: int) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     import sklearn.datasets  # noqa: F401  the digits
 
-    from scl import estimate, plan  # noqa: F401
-    from scl.cli import Options, parser
-    from scl.config import Config
-    from scl.designs import grid
-    from scl.storage import open_folder
-    from scl.study import Study
-
     imported, imported_cpu, memory = time.perf_counter(), time.process_time(), megabytes()
     rates = [0.01 + 0.0001 * i for i in range(arms // 4)]
     study = Study(
         name="planning",
         question="How long does planning take?",
         arms={"baseline": {}} | grid({"lr": rates, "self_taught": [1, 2, 4, 8]}),
-        base=Config(student="plain5", width=0.125, losses={"kd": 1.0}),
-        teacher=Config(student="plain11", width=0.25),
+        base=Config(model="plain5", width=0.125, losses={"kd": 1.0}),
+        teacher=Config(model="plain11", width=0.25),
     )
     with tempfile.TemporaryDirectory() as out:
         options = Options(**vars(parser(study).parse_args(["--seeds", str(seeds), "--out", out])))
-        made = plan.make_plan(study, options, open_folder(out))
-        plan.plan_cohorts(made, plan.missing(made))
+        made = make_plan(study, options, open_folder(out))
+        plan_cohorts(made, missing(made))
     print(
-        f"{len(made.cells):,} cells, {len(made.arms):,} arms: {time.perf_counter() - imported:.1f} s "
+        f"{len(made.trials):,} cells, {len(made.arms):,} arms: {time.perf_counter() - imported:.1f} s "
         f"({time.process_time() - imported_cpu:.1f} s of CPU), {megabytes() - memory:.0f} MB; imports before it "
         f"{imported - began:.1f} s ({imported_cpu - cpu:.1f} s of CPU), {memory:.0f} MB"
     )

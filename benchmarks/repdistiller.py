@@ -28,12 +28,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from scl.data.batches import Images
+from scl.train.process import freed_memory_kept
+
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where the project is not installed
 
 from benchmarks.devices import add_device
 from benchmarks.step import CLASSES, PAIR, Pictures, data_of, random_images, spread, teacher_of, train
-from scl import memory
-from scl.data import Images
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def beside(count: int, rounds: int, device: torch.device, workers: int) -> dict[
     return found
 
 
+@freed_memory_kept()  # as in a worker
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("repdistiller", type=Path, metavar="CHECKOUT", help="a clone of RepDistiller; its code is run")
@@ -123,7 +125,6 @@ def main() -> None:
         parser.error(f"{options.repdistiller}: not a clone of RepDistiller, it has no helper/loops.py")
     sys.path.insert(0, str(options.repdistiller))
     torch.set_num_threads(options.threads)
-    memory.keep_freed()  # as a worker does
     device = torch.device(options.device)
     count = options.images or (12_800 if device.type == "cuda" else 512)
     found = beside(count, options.rounds, device, options.workers)

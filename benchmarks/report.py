@@ -1,12 +1,11 @@
-"""How long the page takes: written, and until it is interactive in Chromium; and how large it is.
+"""How long the page takes to write and to become interactive in Chromium, and how large it is.
 
     uv run benchmarks/report.py            # 10,000 trials × 100 epochs in three shapes, 3 rounds
     uv run benchmarks/report.py --trials 24 --epochs 30
 
 Shapes: few arms with many seeds, many arms with few seeds, and one search. Written: from Parquet on disk to
 report.html on disk, in a process that has imported the package. Interactive: from the start of the navigation to the
-end of the load event, all of the page's script with it; drawn: until every figure is.
-What was measured stands in docs/page.md.
+end of the load event, with the script of the page; drawn: until every figure is drawn. docs/page.md has the results.
 """
 
 from __future__ import annotations
@@ -28,10 +27,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scl import report, results
-from scl.storage import Folder, open_folder
+from scl import report
+from scl.store.files import Folder, open_folder
+from scl.store.schema import SCHEMA_VERSION, TRIALS
+from scl.store.study_file import write_study
 
-# Put at the end of a copy of the page: tells this script when the page was ready. The copy has no CSP, so that it may.
+# At the end of a copy of the page: reports to this script when the page is ready. The copy has no CSP to forbid it.
 PROBE = """<script>
 addEventListener("load", () => {
   const start = setInterval(() => {
@@ -45,7 +46,7 @@ addEventListener("load", () => {
 
 
 def made_up(folder: Path, arms: int, seeds: int, epochs: int, search: bool) -> Folder:
-    """A store of arms × seeds, or of a search of that many trials with 5 winners × 5 seeds beside the baseline."""
+    """A store of arms × seeds, or of a search with that many trials and of 5 winners and the baseline × 5 seeds."""
     rng = np.random.default_rng(0)
     store = open_folder(str(folder))
     if search:
@@ -77,7 +78,7 @@ def made_up(folder: Path, arms: int, seeds: int, epochs: int, search: bool) -> F
         frame.loc[searched, "val_acc"] += 0.01 * np.log10(frame.loc[searched, "param.weight.kd"])
         frame.loc[searched & (np.arange(size) % 2 == 0), "state"] = "pruned"
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    missing = [field for field in results.TRIALS if field.name not in table.schema.names]
+    missing = [field for field in TRIALS if field.name not in table.schema.names]
     for field in missing:
         table = table.append_column(field, pa.nulls(size, field.type))
     store.write("trials.parquet", _bytes(table))
@@ -89,7 +90,7 @@ def made_up(folder: Path, arms: int, seeds: int, epochs: int, search: bool) -> F
     floats = {k: v.astype(np.float32) for k, v in columns.items() if k not in ("trial_id", "epoch")}
     store.write("epochs.parquet", _bytes(pa.table({"trial_id": columns["trial_id"], "epoch": epoch, **floats})))
     document = {
-        "schema_version": results.SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION,
         "study": "made-up",
         "baseline": "baseline",
         "arms": {name: {} for name in names},
@@ -99,7 +100,7 @@ def made_up(folder: Path, arms: int, seeds: int, epochs: int, search: bool) -> F
     if search:
         log = {"low": 0.01, "high": 10.0, "log": True}
         document["search_space"] = dict.fromkeys(("weight.kd", "weight.channel", "lr"), log)
-    results.write_study(store, document)
+    write_study(store, document)
     return store
 
 
@@ -110,8 +111,8 @@ def _bytes(table: pa.Table) -> bytes:
 
 
 def interactive(page: str, chromium: str) -> tuple[float, float]:
-    """Seconds until the load event has ended, and until every figure is drawn, in a fresh headless Chromium."""
-    told: list[list[float]] = []
+    """Seconds until the end of the load event, and until every figure is drawn, in a fresh headless Chromium."""
+    times: list[list[float]] = []
     arrived = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -122,7 +123,7 @@ def interactive(page: str, chromium: str) -> tuple[float, float]:
             self.wfile.write(probed if self.path == "/" else b"")
 
         def do_POST(self) -> None:
-            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            times.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()
             arrived.set()
@@ -151,7 +152,7 @@ def interactive(page: str, chromium: str) -> tuple[float, float]:
             browser.terminate()
             browser.wait(30)
             server.shutdown()
-    return told[0][0] / 1000, told[0][1] / 1000
+    return times[0][0] / 1000, times[0][1] / 1000
 
 
 def main() -> None:
@@ -182,12 +183,12 @@ def main() -> None:
                     times = interactive(page.decode(), chromium)
                     ready.append(times[0])
                     drawn.append(times[1])
-        parts = [f"written {_told(written)}", f"{size / 1e6:.2f} MB"]
-        parts += [f"interactive {_told(ready)}", f"all figures drawn {_told(drawn)}"] if chromium else ["no Chromium"]
+        parts = [f"written {_text(written)}", f"{size / 1e6:.2f} MB"]
+        parts += [f"interactive {_text(ready)}", f"all figures drawn {_text(drawn)}"] if chromium else ["no Chromium"]
         print(f"{name} ({arms:,} × {seeds}): " + ", ".join(parts), flush=True)
 
 
-def _told(values: list[float]) -> str:
+def _text(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} s ({', '.join(f'{v:.2f}' for v in sorted(values))})"
 
 

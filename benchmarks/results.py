@@ -20,18 +20,20 @@ from typing import Any
 
 import pandas as pd
 
-from scl import results, stats
-from scl.report import export, gather
+from scl import stats
+from scl.report import gather, paper_table
 from scl.report.facts import Facts
-from scl.storage import open_folder
+from scl.store.files import open_folder
+from scl.store.results import load
+from scl.store.study_file import write_study
 
 KEPT = Path(__file__).with_name("results")
 
 
 def tables(folder: Path) -> str:
     """Markdown of one run: what was declared, arms beside their own teachers, arms beside the baseline."""
-    facts = gather(results.load(str(folder)))
-    parts = [_declared(facts), _beside_teachers(facts), export.markdown(facts)]
+    facts = gather(load(str(folder)))
+    parts = [_declared(facts), _beside_teachers(facts), paper_table.markdown(facts)]
     return "\n".join(part for part in parts if part)
 
 
@@ -75,12 +77,12 @@ def _beside_teachers(facts: Facts) -> str:
 
 
 def keep(store: str, name: str) -> int:
-    read = results.load(store)
+    read = load(store)
     (KEPT / name).mkdir(parents=True, exist_ok=True)
     for file in ("trials.parquet", "epochs.parquet"):
         shutil.copyfile(Path(store) / file, KEPT / name / file)
-    results.write_study(open_folder(str(KEPT / name)), _without_folders(read.study))
-    assert pd.DataFrame.equals(results.load(str(KEPT / name)).trials, read.trials)
+    write_study(open_folder(str(KEPT / name)), _without_folders(read.study))
+    assert pd.DataFrame.equals(load(str(KEPT / name)).trials, read.trials)
     return 0
 
 

@@ -31,6 +31,21 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from scl.cli.flags import parser
+from scl.plan.plan import make_plan
+from scl.run.backend import Executor
+from scl.run.run import run_study
+from scl.run.summary import report
+from scl.store.files import open_folder
+from scl.store.parts import write_part
+from scl.store.results import load, read_results
+from scl.store.study_file import read_study, write_study
+from scl.store.tables import compact
+from scl.study.config import Config
+from scl.study.designs import grid
+from scl.study.options import Options
+from scl.study.study import Study
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.study import machine
@@ -43,14 +58,9 @@ GOALS = {"s_a_trial": 0.02, "stored_s": 15.0, "stored_mb": 2000.0}
 
 def tiny_study(trials: int, seeds: int, inline: bool, out: str) -> dict[str, float]:
     """Run it as the command does; seconds by part."""
-    from scl import results, runner
-    from scl.cli import Options, parser
-    from scl.config import Config
-    from scl.designs import grid
-    from scl.study import Study
 
     rates = [0.01 + 0.001 * i for i in range(trials // seeds - 1)]
-    tiny = {"student": "plain3", "width": 0.0625, "epochs": 1, "batch_size": 32}
+    tiny = {"model": "plain3", "width": 0.0625, "epochs": 1, "batch_size": 32}
     study = Study(
         name="tiny",
         question="What does a trial cost beside its training?",
@@ -72,43 +82,40 @@ def tiny_study(trials: int, seeds: int, inline: bool, out: str) -> dict[str, flo
 
         return timed
 
-    runner.make_plan = clocked("plan", runner.make_plan)
-    runner.Executor.teachers = clocked("teacher", runner.Executor.teachers)  # type: ignore[method-assign]
-    runner.Executor.students = clocked("students", runner.Executor.students)  # type: ignore[method-assign]
-    runner.results.compact = clocked("compact", results.compact)
-    runner.report = clocked("page", runner.report)
-    code = runner.run(study, options)
+    make_plan = clocked("plan", make_plan)
+    Executor.teachers = clocked("teacher", Executor.teachers)  # type: ignore[method-assign]
+    Executor.students = clocked("students", Executor.students)  # type: ignore[method-assign]
+    runner.results.compact = clocked("compact", compact)
+    report = clocked("page", report)
+    code = run_study(study, options)
     if code:
         raise SystemExit(code)
-    rows = results.load(f"{out}/tiny").trials
+    rows = load(f"{out}/tiny").trials
     return spent | {"trials": len(rows), "in_steps": rows["train_seconds"].sum()}
 
 
 def fill(folder: str, trials: int, epochs: int) -> None:
     """A store of many arms × 5 seeds of which nothing is compacted yet."""
     from benchmarks.report import made_up
-    from scl import results
-    from scl.storage import open_folder
 
     made = made_up(Path(folder) / "made", max(trials // 5, 2), 5, epochs, False)
-    read = results.read(made)
+    read = read_results(made)
     store = open_folder(f"{folder}/store")
-    results.write_study(store, read.study)
+    write_study(store, read.study)
     by_trial = dict(iter(read.epochs.groupby("trial_id", sort=False)))
     for row in read.trials.to_dict("records"):
         present = {k: v for k, v in row.items() if v is not None and v == v}
         rows = by_trial[row["trial_id"]].to_dict("records")
-        results.write_part(store, present, rows, None)
+        write_part(store, present, rows, None)
 
 
 def stored(folder: str) -> dict[str, float]:
     """Fold the parts in, write the page; seconds and megabytes."""
-    from scl import report, results
-    from scl.storage import open_folder
+    from scl import report
 
     store = open_folder(f"{folder}/store")
     began = time.perf_counter()
-    results.compact(store, results.read_study(store))
+    compact(store, read_study(store))
     compacted = time.perf_counter()
     after = peak()
     report.write(store)

@@ -39,16 +39,21 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from scl.data.batches import Images, SplitData
+from scl.models.build import build_model
+from scl.models.networks import build_student, example_features
+from scl.models.staged import Wanted
+from scl.study.config import Config
+from scl.study.term import Term
+from scl.train.loop import train_cohort
+from scl.train.objective import Objective
+from scl.train.process import freed_memory_kept
+from scl.train.teacher import Teacher, TeacherForward, build_teacher
+from scl.train.types import EpochDone, TrialSpec
+
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where the project is not installed
 
 from benchmarks.devices import add_device
-from scl import memory, trainer
-from scl.config import Config, Term
-from scl.data import Images
-from scl.models import Wanted, build_model
-from scl.networks import Guide, build_student, build_teacher, example_features
-from scl.objective import Objective
-from scl.trial import Data, EpochDone, Teacher, Trial
 
 CLASSES = 100
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
@@ -64,8 +69,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "channel": {"channel": Term(0.3, layers=DEEP)},
     "dist": {"dist": 1.0},
 }
-PAIR = Config(student="vgg8", epochs=2, batch_size=64, lr=0.01, ce=0.1, losses={"kd": 0.9}, nesterov=False)
-EIGHT = [Config(student="plain5", epochs=2, batch_size=128, lr=0.01, losses=losses) for losses in ARMS.values()]
+PAIR = Config(model="vgg8", epochs=2, batch_size=64, lr=0.01, ce=0.1, losses={"kd": 0.9}, nesterov=False)
+EIGHT = [Config(model="plain5", epochs=2, batch_size=128, lr=0.01, losses=losses) for losses in ARMS.values()]
 
 
 def random_images(count: int) -> Images:
@@ -74,25 +79,25 @@ def random_images(count: int) -> Images:
     return Images(pixels, torch.arange(count) % CLASSES)
 
 
-def data_of(images: Images) -> Data:
+def data_of(images: Images) -> SplitData:
     nothing = Images(images.images[:0], images.labels[:0])
-    return Data(images, nothing, nothing, torch.tensor(MEAN), torch.tensor(STD), CLASSES, True)
+    return SplitData(images, nothing, nothing, torch.tensor(MEAN), torch.tensor(STD), CLASSES, True)
 
 
 def teacher_of(name: str) -> Teacher:
     torch.manual_seed(0)
-    config = Config(student=name)
+    config = Config(model=name)
     return Teacher(config, build_model(name, CLASSES).state_dict(), torch.zeros(0, CLASSES))
 
 
-def trials_of(configs: list[Config]) -> list[Trial]:
-    return [Trial(str(i), config, 0, every_epoch=False) for i, config in enumerate(configs)]
+def trials_of(configs: list[Config]) -> list[TrialSpec]:
+    return [TrialSpec(str(i), config, 0, every_epoch=False) for i, config in enumerate(configs)]
 
 
-def train(configs: list[Config], data: Data, teacher: Teacher, device: torch.device) -> float:
+def train(configs: list[Config], data: SplitData, teacher: Teacher, device: torch.device) -> float:
     """Seconds of the last epoch of a cohort; set-up is the first's."""
     trials = trials_of(configs)
-    events = trainer.train_cohort(trials, data, teacher, device)
+    events = train_cohort(trials, data, teacher, device)
     # At the first trial's: what follows is no step's, but the end of each trial.
     first = trials[0].id
     ends = [time.perf_counter() for event in events if isinstance(event, EpochDone) and event.trial_id == first]
@@ -126,8 +131,8 @@ def usual_epochs(
 ) -> Iterator[float]:
     """Seconds of each epoch of a loop in the usual style; the first starts the workers and warms up."""
     torch.manual_seed(0)
-    model = build_model(config.student, CLASSES).to(device)
-    guide = build_model(teacher.config.student, CLASSES)
+    model = build_model(config.model, CLASSES).to(device)
+    guide = build_model(teacher.config.model, CLASSES)
     guide.load_state_dict(dict(teacher.weights))
     guide = guide.to(device).eval()
     loader = DataLoader(
@@ -188,12 +193,12 @@ def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[st
     return found | ({"bound": spread(bounds), "share_of_bound": spread(shares)} if bounds else {})
 
 
-def forward_seconds(count: int, data: Data, teacher: Teacher) -> tuple[list[float], float]:
+def forward_seconds(count: int, data: SplitData, teacher: Teacher) -> tuple[list[float], float]:
     """What the teacher's forward takes of an epoch on the CPU: for each arm alone, and for all together."""
     config = EIGHT[0]
     network = build_teacher(teacher, data, torch.device("cpu"))
     heard = [read_of_teacher(arm, data, network) for arm in EIGHT]
-    guide = Guide(network, config.tap, bf16=False)
+    guide = TeacherForward(network, config.tap, bf16=False)
     batch = torch.randn(config.batch_size, 3, 32, 32).to(memory_format=torch.channels_last)
 
     @cache
@@ -203,7 +208,7 @@ def forward_seconds(count: int, data: Data, teacher: Teacher) -> tuple[list[floa
     return [seconds(wanted) for wanted in heard], seconds(reduce(or_, heard))
 
 
-def read_of_teacher(config: Config, data: Data, network: nn.Module) -> Wanted:
+def read_of_teacher(config: Config, data: SplitData, network: nn.Module) -> Wanted:
     """What a configuration's losses read of a teacher; nothing where it has none."""
     if not config.losses:
         return NOTHING
@@ -211,7 +216,7 @@ def read_of_teacher(config: Config, data: Data, network: nn.Module) -> Wanted:
     return Objective(config, *examples).wanted(config.total_epochs)[1] or NOTHING
 
 
-def forward_of(batches: Sequence[Tensor], guide: Guide, wanted: Wanted, times: int) -> float:
+def forward_of(batches: Sequence[Tensor], guide: TeacherForward, wanted: Wanted, times: int) -> float:
     """Median seconds of a teacher's forward of a batch; 0 where nothing is wanted."""
     if wanted == NOTHING:
         return 0.0
@@ -224,10 +229,10 @@ def forward_of(batches: Sequence[Tensor], guide: Guide, wanted: Wanted, times: i
 
 
 def profiled(
-    configs: list[Config], data: Data, teacher: Teacher, device: torch.device
+    configs: list[Config], data: SplitData, teacher: Teacher, device: torch.device
 ) -> tuple[torch.profiler.profile, float]:
     """A cohort's second epoch as the profiler sees it, and its seconds."""
-    events = trainer.train_cohort(trials_of(configs), data, teacher, device)
+    events = train_cohort(trials_of(configs), data, teacher, device)
     for _ in zip(configs, events, strict=False):
         pass  # the first epoch: set-up, and graphs are captured
     activity = torch.profiler.ProfilerActivity
@@ -276,6 +281,7 @@ def kernels(count: int, device: torch.device) -> dict[str, Any]:
     return {"busy": covered / 1e6 / wall, "kinds": {kind: spent / total for kind, spent in kinds.items()}}
 
 
+@freed_memory_kept()  # as in a worker
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_device(parser)
@@ -290,7 +296,6 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    memory.keep_freed()  # as a worker does
     device = torch.device(options.device)
     on_gpu = device.type == "cuda"
     count = options.images or (25_600 if on_gpu else 512)

@@ -37,11 +37,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from scl.cli.flags import parser
+from scl.cli.main import main
+from scl.data.batches import training_batches
+from scl.models.networks import build_student, move_to_device
+from scl.plan.packing import plan_cohorts
+from scl.plan.plan import make_plan
+from scl.run.execute import execute
+from scl.store.files import open_folder
+from scl.store.results import Results, load
+from scl.study.options import Options
+from scl.train.teacher import TeacherForward
+from scl.train.types import EpochDone
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # as workers see it: chaos.py is benchmarks.chaos
 
 from benchmarks.chaos import compare, read  # noqa: E402
-from scl import results  # noqa: E402
 
 FORWARDS = 30
 WAYS = {"A": "cohorts", "B": "trials one by one, processes reused", "C": "a process a trial"}
@@ -61,12 +73,10 @@ def ablation() -> Any:
 
 def command(way: str, arguments: list[str]) -> None:
     """One of the commands, on the cores that this process may use."""
-    from scl import cluster
-    from scl.cli import main
 
     if way == "C":
-        cluster.QUIET = {"RAY_AIR_NEW_OUTPUT": "0"}
-        cluster.train_on_ray = a_process_a_trial
+        QUIET = {"RAY_AIR_NEW_OUTPUT": "0"}
+        train_on_ray = a_process_a_trial
     sys.argv = ["ablation.py", *arguments, *(["--cohort-size", "1"] if way == "B" else [])]
     main(ablation())
 
@@ -77,18 +87,15 @@ def a_process_a_trial(plan: Any, stop: Any, title: str, chosen: Any, labels: Any
 
     from ray import tune
 
-    from scl.cohort import execute
-    from scl.trainer import EpochDone
-
-    def train(config: dict[str, Any], world: Any) -> None:
-        for event in execute(world, [config["trial"]]):
+    def train(config: dict[str, Any], context: Any) -> None:
+        for event in execute(context, [config["trial"]]):
             row = event.row if isinstance(event, EpochDone) else event.metrics
             tune.report({k: v for k, v in row.items() if isinstance(v, (int, float))})
 
-    world = replace(plan.world, jobs={**plan.world.jobs, **jobs})
+    context = replace(plan.context, jobs={**plan.context.jobs, **jobs})
     with tempfile.TemporaryDirectory() as scratch:
         grid = tune.Tuner(
-            tune.with_resources(tune.with_parameters(train, world=world), {"cpu": plan.options.cpus_per_trial}),
+            tune.with_resources(tune.with_parameters(train, context=context), {"cpu": plan.options.cpus_per_trial}),
             param_space={"trial": tune.grid_search([i for cohort in chosen for i in cohort])},
             tune_config=tune.TuneConfig(reuse_actors=False),
             run_config=tune.RunConfig(name=title, storage_path=scratch, verbose=0),
@@ -103,20 +110,15 @@ def about(arguments: list[str]) -> None:
     import torch
 
     from benchmarks.step import forward_of, read_of_teacher
-    from scl.cli import Options, parser
-    from scl.data import training_batches
-    from scl.networks import Guide, build_student, laid_out
-    from scl.plan import make_plan, plan_cohorts
-    from scl.storage import open_folder
 
     study = ablation()
     options = Options(**vars(parser(study).parse_args(arguments)))
     plan = make_plan(study, options, open_folder(options.out))
     torch.set_num_threads(1)
-    data, config = plan.bench.tensors, plan.cells[0].config
-    network = laid_out(build_student(plan.teacher, data, 0), data, torch.device("cpu")).eval().requires_grad_(False)
-    heard = {cell.trial_id: read_of_teacher(cell.config, data, network) for cell in plan.cells}
-    guide = Guide(network, config.tap, bf16=False)
+    data, config = plan.feasibility.tensors, plan.trials[0].config
+    network = move_to_device(build_student(plan.teacher, data, 0), data, torch.device("cpu")).eval().requires_grad_(False)
+    heard = {cell.trial_id: read_of_teacher(cell.config, data, network) for cell in plan.trials}
+    guide = TeacherForward(network, config.tap, bf16=False)
     batches = training_batches(
         data.train, batch_size=config.batch_size, seed=0, epoch=1, augment="crop", mean=data.mean, std=data.std
     )
@@ -127,7 +129,7 @@ def about(arguments: list[str]) -> None:
     def seconds(wanted: Any) -> float:
         return steps * forward_of(images, guide, wanted, FORWARDS)
 
-    cohorts = [[cell.trial_id for cell in cohort] for cohort in plan_cohorts(plan, plan.cells)]
+    cohorts = [[cell.trial_id for cell in cohort] for cohort in plan_cohorts(plan, plan.trials)]
     told = {
         "cohorts": cohorts,
         "teacher_alone": sum(map(seconds, heard.values())),
@@ -162,7 +164,7 @@ def asked_about(out: Path, arguments: list[str], cores: int) -> list[dict[str, A
     return [json.loads(one.communicate()[0]) for one in asked]
 
 
-def occupied(store: results.Results, cohorts: list[list[str]]) -> float:
+def occupied(store: Results, cohorts: list[list[str]]) -> float:
     """Seconds in which slots held a cohort: from its first student to its last row, added up."""
     rows = store.trials.set_index("trial_id")
     return sum((rows["ended"][ids].max() - rows["started"][ids].min()).total_seconds() for ids in cohorts)
@@ -176,7 +178,7 @@ def one_round(ways: str, arguments: list[str], cores: int) -> dict[str, float]:
         for way in ways:
             found[f"wall_{way}"] = timed(way, Path(folder) / way, arguments, cores)
             asked += asked_about(Path(folder) / "about", arguments, cores)
-        stores = {way: results.load(f"{folder}/{way}/ablation") for way in ways}
+        stores = {way: load(f"{folder}/{way}/ablation") for way in ways}
     first, cohorts = stores[ways[0]], asked[0]["cohorts"]
     # Other work on the machine can double a single one.
     teacher, once = (median(one[name] for one in asked) for name in ("teacher_alone", "teacher_shared"))

@@ -1,35 +1,33 @@
-"""A page of your own in ten lines: a figure of the library, one of the page's own panels, and your words.
+"""A custom page in ten lines: a figure of the library, a panel of the study's page, and custom text.
 
     uv run reports/own_page.py results/ablation own.html
 
-Each figure in scl/report/figures/ is two functions: facts in, numbers out; numbers in, figure out. The numbers are
-yours to change in between. `report.plotly_figure(figure)` is the same for a notebook, as a Plotly figure.
+Each module in scl/report/questions/ has functions from facts to numbers and from numbers to a figure, so you can change
+the numbers in between. In a notebook, `results.figure("seeds")` gives a panel's figure as a Plotly figure, and
+`report.plotly_figure(figure)` converts a changed one.
 """
 
 import argparse
-import sys
 
-from scl import report, results
-from scl.exits import guarded, write_out
-from scl.report.figures import compare
-from scl.report.panels import curves
+from scl import report
+from scl.cli.exits import exit_with, write_text
+from scl.report.questions import curves, seeds
 
 
 def own_page(place: str, out: str) -> int:
-    study = results.load(place)
-    facts = report.gather(study)
-    lines = compare.seed_lines(facts)
-    figure = compare.draw_seed_lines(lines)
+    results = report.load(place)
+    lines = seeds.seed_lines(results.facts)
+    figure = seeds.draw_seed_lines(lines)
     table = report.frame_table(lines.accuracy.T)
-    plot = report.Plot("seeds", "A line a seed; arms by falling mean.", [figure], table)
-    mine = report.Panel("mine", "Do seeds agree on the order?", report.verdict(study), [plot])
-    write_out(out, report.page("my page", [mine, curves(facts)]))
+    plot = report.Plot("seeds", "A line for each seed; the best arm is on top.", [figure], table)
+    mine = report.Panel("mine", "Do seeds agree on the order?", results.verdict(), [plot])
+    write_text(out, report.page("my page", [mine, curves.panel(results.facts)]))
     return 0
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", metavar="STORE", help="folder or URI of a study's results")
+    parser.add_argument("study", metavar="STORE", help="folder or URI of the results of a study")
     parser.add_argument("out", metavar="FILE", help="the page to write")
     options = parser.parse_args()
-    sys.exit(guarded(lambda: own_page(options.study, options.out)))
+    exit_with(lambda: own_page(options.study, options.out))

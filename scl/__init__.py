@@ -1,0 +1,88 @@
+"""Studies of knowledge distillation: which transfer loss, how many self-taught neurons, how deep a student.
+
+    import scl
+
+    study = scl.Study("mine", "Does KD help?", arms={"baseline": {}, "kd": {"losses": {"kd": 0.9}, "ce": 0.1}})
+    results = scl.run(study, seeds=2, inline=True)
+    results.summary()
+
+Everything is imported when it is first used, so that a start stays short.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scl.api import plan, run
+    from scl.errors import RunFailed, UserError
+    from scl.export import load_student
+    from scl.report.results import Results, load
+    from scl.study import controls, designs
+    from scl.study.config import Config
+    from scl.study.space import Choice, Float, Int, Search
+    from scl.study.study import Scale, Setting, Study
+    from scl.study.term import Term
+
+    __version__: str
+
+_MODULES = {
+    "Choice": "scl.study.space",
+    "Config": "scl.study.config",
+    "Float": "scl.study.space",
+    "Int": "scl.study.space",
+    "Results": "scl.report.results",
+    "RunFailed": "scl.errors",
+    "Scale": "scl.study.study",
+    "Search": "scl.study.space",
+    "Setting": "scl.study.study",
+    "Study": "scl.study.study",
+    "Term": "scl.study.term",
+    "UserError": "scl.errors",
+    "load": "scl.report.results",
+    "load_student": "scl.export",
+}
+# Packages and modules that are reached by their own name; `run` and `plan` are functions too (see scl.callable).
+_PACKAGES = (
+    "cli", "data", "errors", "export", "losses", "models", "plan", "report", "results", "run", "search", "stats",
+    "store", "study", "train",
+)  # fmt: skip
+
+__all__ = [
+    "Choice",
+    "Config",
+    "Float",
+    "Int",
+    "Results",
+    "RunFailed",
+    "Scale",
+    "Search",
+    "Setting",
+    "Study",
+    "Term",
+    "UserError",
+    "__version__",
+    "controls",
+    "designs",
+    "load",
+    "load_student",
+    "plan",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return metadata.version("scl-studies")
+    if name in _PACKAGES:
+        return import_module(f"scl.{name}")
+    if name in ("controls", "designs"):
+        return import_module(f"scl.study.{name}")
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module 'scl' has no attribute {name!r}; it has: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_PACKAGES})

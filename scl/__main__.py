@@ -1,7 +1,7 @@
-"""`python -m scl`: the command `scl` where its script is not on the path."""
+"""`python -m scl` is the command `scl`."""
 
 import sys
 
-from scl.command import main
+from scl.cli.command import main
 
 sys.exit(main())

@@ -1,40 +1,35 @@
 """Students out of a store: as an object in Python, or as a file for other programs.
 
-    python -m scl.export results/ablation scl/0 --format onnx
-
-What comes out is the network alone: connectors and other parts that served training are not in it. By default it
-takes pixels in [0, 1] and normalises them itself.
+A student is the network alone, without connectors and other parts that served training. By default it takes pixels in
+[0, 1] and normalises them.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
 import logging
-import re
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scl import checkpoint
-from scl.command import FORMATS, INPUTS, export_arguments
-from scl.config import Config
-from scl.errors import UserError, first_line, unknown
-from scl.lookup import find
-from scl.models import build_model
-from scl.storage import open_folder
+from scl.errors import Damaged, UserError, first_line, unknown
+from scl.models.build import build_model
+from scl.store.files import open_folder
+from scl.store.lookup import find_trial
+from scl.study.config import Config
+from scl.study.identity import from_stored
+from scl.train import checkpoint
 
-SUFFIXES = dict(zip(FORMATS, (".safetensors", ".onnx", ".pt"), strict=True))
+SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
 TOLERANCE = 1e-4  # largest difference of a logit between an exported model and the network
-# The fields of a configuration that make its network.
-NETWORK = ("student", "width", "self_taught", "self_taught_at", "self_taught_from", "guided")
+# The fields of a configuration that determine its network.
+NETWORK = ("model", "width", "self_taught", "self_taught_at", "self_taught_from", "guided")
 
 
 class Student(nn.Module):
@@ -84,7 +79,7 @@ def load_student(place: str, trial: str | None = None, normalise: bool = True) -
         if not path.is_file():
             raise UserError(f"{place!r}: no such file; of a folder of results name a trial too, as in ARM/SEED")
         return _student(path.read_bytes(), str(path), normalise)
-    _, store, row = find(place, trial)
+    _, store, row = find_trial(place, trial)
     if row["state"] != "completed":
         raise UserError(f"trial {trial} is {row['state']}, so no student of it was kept; choose a completed one")
     files = store / "checkpoints" / row["trial_id"]
@@ -96,15 +91,15 @@ def load_student(place: str, trial: str | None = None, normalise: bool = True) -
 def _student(content: bytes, where: str, normalise: bool) -> Student:
     try:
         weights, record = checkpoint.unpack(content)
-    except checkpoint.Damaged as damage:
+    except Damaged as damage:
         raise UserError(f"{where} is damaged, or no student of scl ({damage}); use another copy of it") from None
     try:
         # Losses and the recipe served training. What is left is checked as any configuration is.
-        config = Config(**{k: v for k, v in record["config"].items() if k in NETWORK})
+        config = Config(**{k: v for k, v in from_stored(record["config"]).items() if k in NETWORK})
         channels, height, _ = (int(n) for n in record["image_shape"])
         with torch.random.fork_rng(devices=[]):
             network = build_model(
-                config.student,
+                config.model,
                 len(record["classes"]),
                 channels,
                 config.width,
@@ -225,36 +220,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-# ---------------------------------------------------------------------------------------------- the command line
-
-
-def export(results_path: str, trial: str, form: str, out: str | None, kind: str) -> int:
-    """Write one student; prints the file, what it takes and how near it is to the network."""
-    for name, value, valid in (("format", form, FORMATS), ("input", kind, INPUTS)):
-        if value not in valid:
-            raise UserError(f"--{name}: {unknown(name, value, valid)}")
-    student = load_student(results_path, trial, normalise=kind == "pixels")
-    record = student.record
-    stem = re.sub(r"[^A-Za-z0-9._+=-]+", "_", f"{record['study']}-{record['arm']}-seed{record['seed']}")
-    path = Path(out).expanduser() if out else Path(stem + SUFFIXES[form])
-    difference = save(student, path, form)
-    print(f"{path}: {record['config'].get('student', 'plain5')}, test accuracy {record['test_acc']:.2%}")
-    print(f"  takes   {takes(student)}")
-    print(f"  gives   float32 logits (B, {len(record['classes'])}): {', '.join(student.classes[:10])}")
-    print(f"  checked on random images: logits differ from the network's by at most {difference:.1g}")
-    return 0
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    from scl.exits import guarded
-
-    parser = argparse.ArgumentParser(prog="python -m scl.export", description=(__doc__ or "").partition("\n")[0])
-    export_arguments(parser)
-    given = parser.parse_args(arguments)
-    return guarded(lambda: export(given.results, given.trial, given.format, given.out, given.input))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,9 +4,10 @@ uv run studies/ablation.py
 uv run studies/ablation.py --data path/to/cifar100 --label fine_label --arms kd,scl
 """
 
-from scl.cli import main
-from scl.config import Config, Term
-from scl.study import Setting, Study
+from scl.cli.main import main
+from scl.study.config import Config
+from scl.study.study import Setting, Study
+from scl.study.term import Term
 
 # The three deeper guided layers: correlations of the shallowest, 64×32×32 on CIFAR, cost more than the whole step.
 DEEP = (-3, -2, -1)
@@ -31,8 +32,8 @@ OTHERS = {
 STUDY = Study(
     name="ablation",
     question="Which transfer loss helps a 5-layer student under an 11-layer teacher, by how much, and how sure?",
-    base=Config(student="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
-    teacher=Config(student="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
+    base=Config(model="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
+    teacher=Config(model="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
     # Each arm is cross-entropy plus weighted transfer losses; what an arm does not name is as in `base`.
     # kd: the published setting. The others: of weights a factor of 3 to 10 apart, the largest that left validation
     # accuracy on digits within half a point of the baseline's, or the least tried (4 seeds). More drowns the task

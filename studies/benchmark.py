@@ -11,14 +11,20 @@ proportion; nothing published is like it, so its distances say little. The page'
 with each mean beside the published figure.
 """
 
+import argparse
+import sys
 from dataclasses import replace
 from typing import Any
 
-from scl import cli
-from scl.config import Config, Term, UserError, unknown
-from scl.exits import exit_with
-from scl.recipes import RECIPES, at_length
-from scl.study import Published, Scale, Study
+from scl.cli.exits import exit_with
+from scl.cli.flags import parsed_with
+from scl.cli.main import run_options
+from scl.errors import UserError, unknown
+from scl.study.config import Config
+from scl.study.options import Options, at_scale
+from scl.study.recipes import RECIPES, at_length
+from scl.study.study import Published, Scale, Study
+from scl.study.term import Term
 
 RECIPE = RECIPES["crd"]
 LENGTH = RECIPE.fields["epochs"]
@@ -73,8 +79,8 @@ def arms(pair: str, epochs: int) -> dict[str, dict[str, Any]]:
 
 def scale(pair: str, epochs: int, **settings: Any) -> Scale:
     fields = at_length(RECIPE, epochs)
-    guide = {name: value for name, value in fields.items() if name != "tap"}
-    return Scale(student=fields, teacher=guide, arms=arms(pair, epochs), val=RECIPE.val, **settings)
+    for_teacher = {name: value for name, value in fields.items() if name != "tap"}
+    return Scale(student=fields, teacher=for_teacher, arms=arms(pair, epochs), val=RECIPE.val, **settings)
 
 
 def study(pair: str) -> Study:
@@ -83,8 +89,8 @@ def study(pair: str) -> Study:
     return Study(
         name=f"benchmark-{pair}",
         question=f"Do the losses come out here as they were published, for {teacher} → {student}?",
-        base=Config(student=student).replace(**full.student),
-        teacher=Config(student=teacher).replace(**full.teacher),
+        base=Config(model=student).replace(**full.student),
+        teacher=Config(model=teacher).replace(**full.teacher),
         arms=arms(pair, LENGTH),
         scales={"smoke": scale(pair, 2, limit=500, seeds=1), "short": scale(pair, 60, seeds=3), "full": full},
         published=Published(
@@ -103,11 +109,14 @@ def pair_study(pair: str) -> Study:
 
 
 def main() -> None:
-    parser = cli.parser(STUDY)
-    parser.add_argument("--pair", default="vgg13-vgg8", metavar="P", help=f"one of {', '.join(PAIRS)}")
-    arguments = vars(parser.parse_args())
-    pair = arguments.pop("pair")
-    exit_with(lambda: cli.run(*cli.at_scale(pair_study(pair), cli.Options(**arguments))))
+    more = argparse.ArgumentParser(add_help=False)
+    more.add_argument("--pair", default="vgg13-vgg8", metavar="P", help=f"one of {', '.join(PAIRS)}")
+
+    def work() -> int:
+        options, given = parsed_with(STUDY, sys.argv[0], sys.argv[1:], more)
+        return run_options(pair_study(given["pair"]), options)
+
+    exit_with(work)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,11 @@ The full method beats either correlation alone; that a single part is worth some
 3: a version of scl whose numbers differ by rounding alone had 97.83 for the full method, and it credibly above nothing.
 """
 
-from scl.cli import main
-from scl.config import Config, Term
-from scl.designs import add_one_in, leave_one_out
-from scl.study import Setting, Study
+from scl.cli.main import main
+from scl.study.config import Config
+from scl.study.designs import add_one_in, leave_one_out
+from scl.study.study import Setting, Study
+from scl.study.term import Term
 
 DEEP = (-3, -2, -1)  # guided layers that correlations compare
 PARTS = {
@@ -38,8 +39,8 @@ PARTS = {
 STUDY = Study(
     name="components",
     question="What is each part of the full method worth: taken away from it, and alone?",
-    base=Config(student="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
-    teacher=Config(student="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
+    base=Config(model="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
+    teacher=Config(model="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
     arms=leave_one_out(PARTS, full="full") | add_one_in(PARTS, none="nothing"),
     baseline="full",
     settings={

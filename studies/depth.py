@@ -7,10 +7,11 @@ alone 91.34, 96.19, 95.78, 94.19, 91.30; KD 96.45, 96.32, 91.72, 94.52, 89.17; b
 94.40, 93.89. No arm is credibly above 5 layers alone; KD lifts 3 layers to it. 15 epochs are few for 9 and 11 layers.
 """
 
-from scl.cli import main
-from scl.config import Config, Term
-from scl.designs import grid
-from scl.study import Setting, Study
+from scl.cli.main import main
+from scl.study.config import Config
+from scl.study.designs import grid
+from scl.study.study import Setting, Study
+from scl.study.term import Term
 
 # By depth, the weights that `weights.py` found on digits: of KD beside cross-entropy, and of both correlations.
 KD = {3: 1.0, 5: 1.0, 7: 3.0, 9: 1.0, 11: 1.0}
@@ -22,14 +23,14 @@ def student(depth: int, loss: str) -> dict:
     two, the last."""
     term = Term(SCL[depth], layers=(-3, -2, -1) if depth > 3 else (-1,))
     losses = {"none": {}, "kd": {"kd": KD[depth]}, "scl": {"channel": term, "spatial": term}}
-    return {"student": f"plain{depth}", "losses": losses[loss]}
+    return {"model": f"plain{depth}", "losses": losses[loss]}
 
 
 STUDY = Study(
     name="depth",
     question="How deep must a student be, and does the answer depend on the loss?",
     base=Config(epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
-    teacher=Config(student="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
+    teacher=Config(model="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
     arms=grid({"depth": (3, 5, 7, 9, 11), "loss": ("none", "kd", "scl")}, student),
     baseline="depth=5/loss=none",
     settings={

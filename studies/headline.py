@@ -19,10 +19,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scl.cli import main
-from scl.config import Config, Term
-from scl.designs import Design
-from scl.study import Scale, Study
+from scl.cli.main import main
+from scl.study.config import Config
+from scl.study.designs import Design
+from scl.study.study import Scale, Study
+from scl.study.term import Term
 
 FULL = "channel+spatial+kd+self-taught"
 PRIMARY, OTHERS = 2, (1, 3)  # widths of students, as multiples of the teacher's width factor
@@ -142,7 +143,7 @@ def methods(size: Size) -> dict[str, dict[str, Any]]:
         arms[name] = {"losses": losses} if losses else {}
         arms[name] |= {"ce": 0.1} if at["kd"] == "on" else {}
         arms[name] |= {"self_taught": size.k} if at["self-taught"] == "on" else {}
-    plain11 = {"student": "plain11", "width": size.width, "epochs": size.teacher_epochs}
+    plain11 = {"model": "plain11", "width": size.width, "epochs": size.teacher_epochs}
     return arms | {
         # Of the published losses the best at CIFAR-100 in their papers' tables, each beside cross-entropy.
         "dkd": {"losses": {"dkd": Term(1.0, warmup=max(1, size.epochs // 12), options={"beta": 8.0})}},
@@ -184,7 +185,7 @@ def after_a_look(scale: str) -> dict[str, dict[str, Any]]:
 
 def teachers_recipes(size: Size) -> dict[str, dict[str, Any]]:
     """The teacher's network by other recipes than its own, so that nobody need ask whether it was badly trained."""
-    own = {"student": "plain11", "width": size.width, "epochs": size.teacher_epochs}
+    own = {"model": "plain11", "width": size.width, "epochs": size.teacher_epochs}
     shorter = (
         {} if size.epochs == size.teacher_epochs else {"plain11 as long as students": own | {"epochs": size.epochs}}
     )
@@ -220,7 +221,7 @@ LATER = (
 )
 
 # One recipe for both sides: SGD with Nesterov's momentum, one epoch of warm-up, a cosine to zero, crops and flips.
-BASE = Config(student="plain5", weight_decay=5e-4, warmup_epochs=1)
+BASE = Config(model="plain5", weight_decay=5e-4, warmup_epochs=1)
 
 
 def scale(name: str, **settings: Any) -> Scale:
@@ -244,7 +245,7 @@ STUDY = Study(
     name="headline",
     question="Can a 5-layer student beat its 11-layer teacher on CIFAR-100?",
     base=BASE.replace(**SCALES["full"].student),
-    teacher=BASE.replace(student="plain11", **SCALES["full"].teacher),
+    teacher=BASE.replace(model="plain11", **SCALES["full"].teacher),
     arms=arms("full"),
     scales=SCALES,
     teacher_per_seed=True,

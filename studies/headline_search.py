@@ -19,12 +19,16 @@ from typing import Any
 
 import headline
 
-from scl import cli, results
-from scl.config import UserError, params, unknown, with_params
-from scl.exits import exit_with
-from scl.space import Choice, Float, Range, Search
-from scl.storage import open_folder
-from scl.study import Scale, Study
+from scl.cli.exits import exit_with
+from scl.cli.flags import parsed_with
+from scl.cli.main import run_options
+from scl.errors import UserError, unknown
+from scl.store.files import open_folder
+from scl.store.results import read_results
+from scl.study.options import Options
+from scl.study.params import column, params, with_params
+from scl.study.space import Choice, Float, Range, Search
+from scl.study.study import Scale, Study
 
 SEED = 900  # of no reported trial: those have 0 to N − 1
 EPOCHS = {"smoke": 2, "laptop": 5, "full": 40}  # of a trial
@@ -99,7 +103,7 @@ def chosen(out: str, scale: str, method: str) -> dict[str, Any] | None:
     folder = open_folder(out) / search(scale, method).name
     if not folder.exists("study.json"):
         return None
-    read = results.read(folder)
+    read = read_results(folder)
     rows = read.trials[read.trials["trial_id"].isin(read.study["search"]["tried"])]
     rows = rows[(rows["state"] == "completed") & rows["val_acc"].notna()]
     if rows.empty:
@@ -107,7 +111,7 @@ def chosen(out: str, scale: str, method: str) -> dict[str, Any] | None:
     last = read.epochs.sort_values("epoch").groupby("trial_id")["val_loss"].last()
     rows = rows.assign(loss=rows["trial_id"].map(last)).sort_values(["val_acc", "loss"], ascending=[False, True])
     best = rows.iloc[0]
-    return {name: _short(best[f"param.{name}"]) for name in ranges}
+    return {name: _short(best[column(name)]) for name in ranges}
 
 
 def _short(value: Any) -> Any:
@@ -121,23 +125,18 @@ STUDY = dataclasses.replace(search("smoke", "kd"), scales=headline.STUDY.scales)
 
 
 def main() -> None:
-    parser = cli.parser(STUDY)
-    parser.description, parser.epilog = (__doc__ or "").split("\n\n")[0], None
-    parser.add_argument("--methods", type=_names, metavar="A,B", help="only these (default: all with weights)")
-    arguments = parser.parse_args()
-    methods = arguments.methods
-    del arguments.methods
-    exit_with(lambda: search_all(cli.Options(**vars(arguments)), methods))
+    more = argparse.ArgumentParser(add_help=False)
+    more.add_argument("--methods", metavar="A,B", help="only these methods, as in kd,dkd (default: all with weights)")
+
+    def work() -> int:
+        options, given = parsed_with(STUDY, sys.argv[0], sys.argv[1:], more)
+        methods = given["methods"]
+        return search_all(options, None if methods is None else [name.strip() for name in methods.split(",")])
+
+    exit_with(work)
 
 
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError("must name at least one method, as in kd,dkd")
-    return names
-
-
-def search_all(options: cli.Options, methods: Sequence[str] | None) -> int:
+def search_all(options: Options, methods: Sequence[str] | None) -> int:
     """Search for each method in turn and print what was chosen; the exit code of the first that was not done."""
     scale = options.scale or "smoke"
     if scale not in headline.STUDY.scales:
@@ -146,7 +145,7 @@ def search_all(options: cli.Options, methods: Sequence[str] | None) -> int:
     if wrong:
         raise UserError("; ".join(wrong))
     for method in methods or searchable(scale):
-        code = cli.run(*cli.at_scale(search(scale, method), options))
+        code = run_options(search(scale, method), options)
         if code != 0:
             return code
     # What other runs into the same folder have chosen is told as well: methods may be searched side by side.

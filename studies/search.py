@@ -16,18 +16,19 @@ They have 8, 16 and 16 self-taught neurons. Which configurations win depends on 
 machine: an earlier run, killed at its 15th and its 28th trial, found others, +2.63 [+0.75, +4.52] the first of them.
 """
 
-from scl.cli import main
-from scl.config import Config, Term
-from scl.space import Choice, Float, Search
-from scl.study import Setting, Study
+from scl.cli.main import main
+from scl.study.config import Config
+from scl.study.space import Choice, Float, Search
+from scl.study.study import Setting, Study
+from scl.study.term import Term
 
 DEEP = (-3, -2, -1)  # guided layers that correlations compare
 
 STUDY = Study(
     name="search",
     question="Which loss weights, temperature, self-taught neurons and learning rate are best, and is the winner real?",
-    base=Config(student="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
-    teacher=Config(student="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
+    base=Config(model="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
+    teacher=Config(model="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
     arms={"baseline": {}},
     seeds=5,
     search=Search(

@@ -9,11 +9,12 @@ width, it is the extra parameters: no arm can be told from its unguided control.
 points on the baseline, its control +1.63.
 """
 
-from scl.cli import main
-from scl.config import Config, Term
-from scl.controls import self_taught_controls
-from scl.designs import Design
-from scl.study import Setting, Study
+from scl.cli.main import main
+from scl.study.config import Config
+from scl.study.controls import self_taught_controls
+from scl.study.designs import Design
+from scl.study.study import Setting, Study
+from scl.study.term import Term
 
 # By count, the weight of both correlations that `weights.py` found on digits.
 SCL = {0: 0.1, 4: 0.1, 8: 0.03, 16: 0.3, 32: 1.0, 64: 0.1}
@@ -43,8 +44,8 @@ def by_count() -> Design:
 STUDY = Study(
     name="self_taught",
     question="How many self-taught neurons does a 5-layer student want, and is it not only the extra parameters?",
-    base=Config(student="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
-    teacher=Config(student="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
+    base=Config(model="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
+    teacher=Config(model="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
     arms=by_count(),
     settings={
         # As wide as the teacher, so that only the controls have a connector. The first guided layer has 8 channels.

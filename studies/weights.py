@@ -19,23 +19,24 @@ On digits, mean validation accuracy of 2 seeds on 300 images, in %; of equals th
 Two seeds tell weights apart that are far from right, and no more.
 """
 
-from scl.cli import main
-from scl.config import Config, Term
-from scl.designs import grid
-from scl.study import Setting, Study
+from scl.cli.main import main
+from scl.study.config import Config
+from scl.study.designs import grid
+from scl.study.study import Setting, Study
+from scl.study.term import Term
 
 KD = (0.3, 1.0, 3.0)
 SCL = (0.03, 0.1, 0.3, 1.0)  # of the channel and of the spatial correlation
 
 
 def distilled(depth: int, kd: float) -> dict:
-    return {"student": f"plain{depth}", "losses": {"kd": kd}}
+    return {"model": f"plain{depth}", "losses": {"kd": kd}}
 
 
 def correlated(depth: int, scl: float) -> dict:
     """Correlations of the deeper guided layers: three, or the last of plain3's two."""
     term = Term(scl, layers=(-3, -2, -1) if depth > 3 else (-1,))
-    return {"student": f"plain{depth}", "losses": {"channel": term, "spatial": term}}
+    return {"model": f"plain{depth}", "losses": {"channel": term, "spatial": term}}
 
 
 def widened(self_taught: int, scl: float) -> dict:
@@ -46,8 +47,8 @@ DEPTHS = (3, 5, 7, 9, 11)
 STUDY = Study(
     name="weights",
     question="Which loss weights suit a student's depth, and its number of self-taught neurons?",
-    base=Config(student="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
-    teacher=Config(student="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
+    base=Config(model="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
+    teacher=Config(model="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
     arms={"baseline": {}}
     | grid({"depth": DEPTHS, "kd": KD}, distilled)
     | grid({"depth": DEPTHS, "scl": SCL}, correlated)

@@ -8,21 +8,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, run_study, write_images
+from tests.support.studies import SMALL, run_study, write_images
 from torch import Tensor
 
-from scl import checkpoint, export, results
-from scl.config import UserError
+from scl import export
+from scl.data.named import load_dataset
+from scl.errors import UserError
 from scl.export import Student, load_student
+from scl.store.files import open_folder
+from scl.store.results import load
+from scl.store.tables import read_predictions
+from scl.train import checkpoint
 
 ARMS = ("baseline", "scl", "a/branch")
 
 
 def test_pixels(small: Path) -> Tensor:
     """The test images of the small study, in [0, 1], in the order of its predictions."""
-    from scl import datasets
 
-    dataset = datasets.load(str(small.parents[1] / "images"), small.parent / "cache")
+    dataset = load_dataset(str(small.parents[1] / "images"), small.parent / "cache")
     return torch.from_numpy(dataset.test_images).float() / 255
 
 
@@ -32,7 +36,7 @@ test_pixels.__test__ = False  # type: ignore[attr-defined]
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_loaded_student_predicts_what_was_stored(small: Path, arm: str) -> None:
     student = load_student(str(small), f"{arm}/1")
-    predictions = results.read_predictions(results.open_folder(str(small))).set_index("trial_id")["predicted"]
+    predictions = read_predictions(open_folder(str(small))).set_index("trial_id")["predicted"]
     predicted = student(test_pixels(small)).argmax(1)
     assert predicted.tolist() == predictions[student.record["trial_id"]].tolist()
     accuracy = (predicted.numpy() == predictions["labels"]).mean()
@@ -43,7 +47,7 @@ def test_a_loaded_student_predicts_what_was_stored(small: Path, arm: str) -> Non
 
 def test_only_the_network_is_in_it(small: Path) -> None:
     student = load_student(str(small), "scl/0")
-    row = results.load(str(small)).planned().set_index(["arm", "seed"]).loc[("scl", 0)]
+    row = load(str(small)).planned().set_index(["arm", "seed"]).loc[("scl", 0)]
     assert sum(p.numel() for p in student.network.parameters()) == row["params"]
     assert not any("connector" in name or name.startswith("objective") for name in student.state_dict())
 
@@ -109,7 +113,7 @@ def test_an_exported_student_is_a_teacher(small: Path, tmp_path: Path) -> None:
     flags = ["--teacher-model", "plain5", "--teacher-width", "0.125", "--arms", "scl", "--seeds", "1"]
     place = ["--out", str(tmp_path), "--data", data, "--teacher", str(tmp_path / "s.safetensors")]
     assert run_study(SMALL, *place, *flags) == 0
-    study = results.load(str(tmp_path / "small")).study
+    study = load(str(tmp_path / "small")).study
     assert study["teacher"]["test_acc"]["all"] == pytest.approx(student.record["test_acc"])
 
 
@@ -146,7 +150,7 @@ def test_a_damaged_file_is_refused(small: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "record", [{}, {"config": {"student": "plain5"}}, {"config": {"student": 7}, "image_shape": [1, 2]}, {"config": []}]
+    "record", [{}, {"config": {"model": "plain5"}}, {"config": {"student": 7}, "image_shape": [1, 2]}, {"config": []}]
 )
 def test_a_file_that_describes_no_student_is_refused(tmp_path: Path, record: dict[str, object]) -> None:
     (tmp_path / "s.safetensors").write_bytes(checkpoint.pack({"x": torch.zeros(1)}, record))

@@ -9,35 +9,36 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from scl.losses.grams import first_order, gram_gap
-from scl.losses.shared import full_precision, need, need_maps, need_same_channels, to_smaller
-from scl.terms import WORDS
-
-NORMS, POOLS = WORDS["norm"], WORDS["pool"]
+from scl.losses.arithmetic import full_precision, pool_to_smaller
+from scl.losses.checks import require, require_maps, require_same_channels
+from scl.losses.grams import first_order_only, gram_distance
+from scl.study.loss_table import NORMS, POOLS
 
 
 def _correlation(student: Tensor, teacher: Tensor, norm: str) -> Tensor:
     """Mean squared difference of the correlations between rows: (G, n, p) and (G, n, q)."""
     if norm == "gram":
         s, t = (x / math.sqrt(x.shape[-1]) for x in (student, teacher))
-        return gram_gap(s, t) / (len(s) * s.shape[1] ** 2)
-    (s, s_alive), (t, t_alive) = (_Directions.apply(x, norm == "pearson") for x in (student, teacher))
+        return gram_distance(s, t) / (len(s) * s.shape[1] ** 2)
+    (s, s_alive), (t, t_alive) = (_UnitRows.apply(x, norm == "pearson") for x in (student, teacher))
     alive = (s_alive | t_alive).sum((1, 2))
     pairs = (alive * (alive - 1)).sum().clamp(min=1)
-    return gram_gap(s, t, (s_alive ^ t_alive).sum()) / pairs
+    return gram_distance(s, t, (s_alive ^ t_alive).sum()) / pairs
 
 
-class _Directions(Function):
-    """Rows (last dimension), centred if asked for, at unit length, and which of them are alive (…, 1); dead ones are
-    zeros that pass no gradient. The gradient is written out: what is left of it at right angles to the row, over the
-    row's length, centred."""
+class _UnitRows(Function):
+    """Rows (last dimension) at unit length, centred first if `centre`, and a mask (…, 1) of the rows that are alive.
+
+    Dead rows become zeros that pass no gradient. The gradient is written by hand: its part orthogonal to the row,
+    divided by the row's length, and centred.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, centre: bool) -> tuple[Tensor, Tensor]:
         shift = x.mean(-1, keepdim=True) if centre else x.new_zeros(())
         x = x - shift
         energy = x.square().sum(-1, keepdim=True)
-        # A sum of squares is that around the mean and the mean's own.
+        # The raw energy is the energy around the mean plus that of the mean.
         alive = energy > 1e-10 * (energy + x.shape[-1] * shift.square()) + 1e-12
         scale = torch.where(alive, energy, 1).rsqrt_() * alive
         rows = x.mul_(scale)
@@ -47,7 +48,7 @@ class _Directions(Function):
         return rows, alive
 
     @staticmethod
-    @first_order
+    @first_order_only
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
         rows, scale = ctx.saved_tensors
         along = (grad * rows).sum(-1, keepdim=True)
@@ -55,21 +56,21 @@ class _Directions(Function):
         return slope.sub_(slope.mean(-1, keepdim=True)) if ctx.centre else slope, None
 
 
-def _need_correlations(student: Tensor, teacher: Tensor, norm: str, pool: str) -> None:
-    need(norm in NORMS, f"unknown norm {norm!r}; valid: {', '.join(NORMS)}")
-    need(pool in POOLS, f"unknown pool {pool!r}; valid: {', '.join(POOLS)}")
-    for who, x in (("student", student), ("teacher", teacher)):
+def _require_correlations(student: Tensor, teacher: Tensor, norm: str, pool: str) -> None:
+    require(norm in NORMS, f"unknown norm {norm!r}; valid: {', '.join(NORMS)}")
+    require(pool in POOLS, f"unknown pool {pool!r}; valid: {', '.join(POOLS)}")
+    for network, x in (("student", student), ("teacher", teacher)):
         locations = x.shape[2] * x.shape[3]
-        need(x.shape[1] > 1, f"the {who}'s map has one channel (C = 1), which has no correlations")
-        need(locations > 1, f"the {who}'s map has one location (N = 1), which has no correlations")
+        require(x.shape[1] > 1, f"the {network}'s map has one channel (C = 1), which has no correlations")
+        require(locations > 1, f"the {network}'s map has one location (N = 1), which has no correlations")
 
 
 @full_precision
 def channel_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson", pool: str = "sample") -> Tensor:
-    """How channels go together over the locations of a map: mean over i ≠ j of (R_s − R_t)², R of size C × C.
+    """Channel correlation: mean over i ≠ j of (R_s − R_t)², R (C × C) the correlations of channels over locations.
 
-    This project's definition: of the paper (Wang et al., J. Inf. Sci. Eng. 36(6), 2020) only the abstract is
-    public, which names guidance by correlations between channels and gives no formula.
+    This project's own definition: only the abstract of the paper (Wang et al., J. Inf. Sci. Eng. 36(6), 2020) is
+    public; it names guidance by correlations between channels and gives no formula.
 
     Args:
         student, teacher: feature maps (B, C, H, W) of equal B and C; their sizes may differ.
@@ -78,20 +79,19 @@ def channel_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson",
         pool: `sample` correlates over the N locations of each image and averages over the batch; `batch`
             correlates over all B·N positions at once.
 
-    Dead channels (centred energy ≤ 1e-10 × raw energy + 1e-12): a zero row of R, with zero gradient; pairs
-    with a channel dead in both networks leave the mean, which is one mean over the remaining pairs of all
-    images.
+    A dead channel (centred energy ≤ 1e-10 × raw energy + 1e-12) is a zero row of R with zero gradient. Pairs with a
+    channel that is dead in both networks are left out; the mean runs over the remaining pairs of all images.
 
-    With `pearson` and `sample`, unchanged by any permutation of the locations of either map and by any
-    positive rescaling and shift of a channel.
+    With `pearson` and `sample` the loss is invariant to permutations of the locations of either map, and to positive
+    rescaling and shifts of a channel.
 
     Raises:
         ValueError: unequal C (a connector is needed) or B, one channel, one location, an unknown option.
-        RuntimeError: in backward, where its gradient is to be differentiated (`create_graph`).
+        RuntimeError: in backward, if the gradient itself must be differentiated (`create_graph`).
     """
-    need_maps(student, teacher)
-    _need_correlations(student, teacher, norm, pool)
-    need_same_channels(student, teacher)
+    require_maps(student, teacher)
+    _require_correlations(student, teacher, norm, pool)
+    require_same_channels(student, teacher)
     s, t = student.flatten(2), teacher.flatten(2)
     if pool == "batch":
         s, t = (x.transpose(0, 1).flatten(1)[None] for x in (s, t))
@@ -100,10 +100,10 @@ def channel_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson",
 
 @full_precision
 def spatial_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson", pool: str = "sample") -> Tensor:
-    """How locations go together over the channels of a map: mean over i ≠ j of (R_s − R_t)², R of size N × N.
+    """Spatial correlation: mean over i ≠ j of (R_s − R_t)², R (N × N) the correlations of locations over channels.
 
-    This project's definition: of the paper (Wang et al., J. Inf. Sci. Eng. 36(6), 2020) only the abstract is
-    public, which names guidance by correlations between spatial locations and gives no formula.
+    This project's own definition: only the abstract of the paper (Wang et al., J. Inf. Sci. Eng. 36(6), 2020) is
+    public; it names guidance by correlations between spatial locations and gives no formula.
 
     Args:
         student, teacher: feature maps (B, C, H, W) of equal B; their channels may differ, and the larger map
@@ -112,20 +112,20 @@ def spatial_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson",
             `cosine` does not centre; `gram` does neither, divides by the number of channels, and averages
             over all i, j.
         pool: `sample` correlates over the C channels of each image and averages over the batch; `batch`
-            correlates over all B·C at once, also where B·C differs.
+            correlates over all B·C at once, even if C differs.
 
-    Dead locations are treated as dead channels are in `channel_correlation`.
+    Dead locations are treated like dead channels in `channel_correlation`.
 
-    With `pearson` and `sample` and equal sizes, unchanged by any permutation of the channels of either map
-    and by any positive rescaling and shift of a location.
+    With `pearson`, `sample` and equal sizes the loss is invariant to permutations of the channels of either map, and
+    to positive rescaling and shifts of a location.
 
     Raises:
         ValueError: unequal B, one channel, one location (after pooling), an unknown option.
-        RuntimeError: in backward, where its gradient is to be differentiated (`create_graph`).
+        RuntimeError: in backward, if the gradient itself must be differentiated (`create_graph`).
     """
-    need_maps(student, teacher)
-    student, teacher = to_smaller(student, teacher)
-    _need_correlations(student, teacher, norm, pool)
+    require_maps(student, teacher)
+    student, teacher = pool_to_smaller(student, teacher)
+    _require_correlations(student, teacher, norm, pool)
     s, t = student.flatten(2).mT, teacher.flatten(2).mT
     if pool == "batch":
         s, t = (x.transpose(0, 1).flatten(1)[None] for x in (s, t))

@@ -8,32 +8,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scl.layout import channels_last, over_channels
-from scl.losses.grams import gram_gap
-from scl.losses.shared import (
-    Pair,
-    full_precision,
-    need_maps,
-    need_same_channels,
-    need_same_shape,
-    to_smaller,
-    unit,
-)
+from scl.losses.arithmetic import Pair, full_precision, pool_to_smaller, unit_rows
+from scl.losses.checks import require_maps, require_same_channels, require_same_shape
+from scl.losses.grams import gram_distance
+from scl.models.layout import is_channels_last, mean_over_channels
 
 
 @full_precision
 def hint(student: Tensor, teacher: Tensor) -> Tensor:
     """FitNets hints (Romero et al., ICLR 2015, Eq. 3): mean squared difference.
 
-    Tensors of one shape. The paper halves and sums; RepDistiller, which this follows, averages over
-    everything. The regressor on the student is the caller's (a 1×1 convolution with batch norm where channels
-    differ).
+    Tensors of one shape. The mean runs over all entries, as in RepDistiller; the paper halves and sums. The caller
+    applies the regressor on the student (a 1×1 convolution with batch norm if the channels differ).
 
     Raises:
         ValueError: unequal shapes.
     """
-    need_same_shape(student, teacher)
-    if channels_last(student):
+    require_same_shape(student, teacher)
+    if is_channels_last(student):
         student, teacher = (x.movedim(1, -1) for x in (student, teacher))
     return F.mse_loss(student, teacher)
 
@@ -42,16 +34,15 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
 def at(student: Tensor, teacher: Tensor) -> Tensor:
     """Attention transfer (Zagoruyko & Komodakis, ICLR 2017, Eq. 2) on squared activations.
 
-    Attention map: mean over channels of x², flattened and L2-normalised. Maps (B, C, H, W) of any channels;
-    the larger is average-pooled. Mean over locations and batch of the squared difference, as in the authors'
-    code and RepDistiller; the paper has the norm of the difference, not squared and not averaged over
-    locations.
+    Attention map: mean over channels of x², flattened and L2-normalised. Maps (B, C, H, W) with any channels; the
+    larger map is average-pooled. Mean over locations and batch of the squared difference, as in the authors' code
+    and RepDistiller; the paper takes the norm of the difference, not squared and not averaged over locations.
 
     Raises:
         ValueError: not maps, unequal B.
     """
-    need_maps(student, teacher)
-    s, t = (unit(over_channels(x.square()).flatten(1)) for x in to_smaller(student, teacher))
+    require_maps(student, teacher)
+    s, t = (unit_rows(mean_over_channels(x.square()).flatten(1)) for x in pool_to_smaller(student, teacher))
     return F.mse_loss(s, t)
 
 
@@ -59,31 +50,30 @@ def at(student: Tensor, teacher: Tensor) -> Tensor:
 def nst(student: Tensor, teacher: Tensor) -> Tensor:
     """Neuron selectivity transfer (Huang & Wang, 2017): MMD² between channels, kernel (aᵀb)².
 
-    Mean over the batch. Channels are L2-normalised over locations. Maps (B, C, H, W) of any channels; the
-    larger is average-pooled. The means of the kernel over C_s × C_s, C_t × C_t and C_s × C_t pairs, the
-    teacher's constant one included, as in RepDistiller (some code leaves it out, and then the loss is
-    negative).
+    Maps (B, C, H, W) with any channels; the larger map is average-pooled. Channels are L2-normalised over locations.
+    Means of the kernel over C_s × C_s, C_t × C_t and C_s × C_t pairs, and over the batch, as in RepDistiller (code
+    that leaves out the constant teacher term has a negative loss).
 
     Raises:
         ValueError: not maps, unequal B.
-        RuntimeError: in backward, where its gradient is to be differentiated (`create_graph`).
+        RuntimeError: in backward, if the gradient itself must be differentiated (`create_graph`).
     """
-    need_maps(student, teacher)
+    require_maps(student, teacher)
     # The three means are ‖FᵀF/C_s − GᵀG/C_t‖², a difference of Gram matrices between locations.
-    s, t = (unit(x.flatten(2)).mT / math.sqrt(x.shape[1]) for x in to_smaller(student, teacher))
-    return gram_gap(s, t) / len(s)
+    s, t = (unit_rows(x.flatten(2)).mT / math.sqrt(x.shape[1]) for x in pool_to_smaller(student, teacher))
+    return gram_distance(s, t) / len(s)
 
 
 class vid(nn.Module):
     """Variational information distillation (Ahn et al., CVPR 2019) between feature maps.
 
-    A Gaussian of the teacher's map given the student's: mean over everything of
-    ½ ((t − μ(s))² / σ² + log σ²), without the constant. μ: three 1×1 convolutions without bias and two ReLUs,
-    C_s → C_t → C_t → C_t. σ²_c = softplus(α_c) + 1e-5, one a channel, 5 at first. All as in RepDistiller; the
-    paper sums over locations. May be negative.
+    The negative log-likelihood of the teacher's map under a Gaussian given the student's map, without its constant:
+    mean over all entries of ½ ((t − μ(s))² / σ² + log σ²). μ: three 1×1 convolutions without bias and two ReLUs,
+    C_s → C_t → C_t → C_t. σ²_c = softplus(α_c) + 1e-5, one per channel, initially 5. All as in RepDistiller; the paper
+    sums over locations. The value may be negative.
 
-    Called with maps (B, C_s, H, W) and (B, C_t, H, W); the larger is average-pooled. The module trains with
-    the student.
+    Called with maps (B, C_s, H, W) and (B, C_t, H, W); the larger map is average-pooled. The module trains with the
+    student.
 
     Raises:
         ValueError: not maps, unequal B.
@@ -101,13 +91,13 @@ class vid(nn.Module):
             nn.ReLU(),
             nn.Conv2d(t, t, 1, bias=False),
         )
-        # softplus of this, with `least`, is a variance of 5.
+        # The inverse of softplus, so that the initial variance is 5.
         self.alpha = nn.Parameter(torch.full((t, 1, 1), math.log(math.expm1(5.0 - self.least))))
 
     @full_precision
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        need_maps(student, teacher)
-        student, teacher = to_smaller(student, teacher)
+        require_maps(student, teacher)
+        student, teacher = pool_to_smaller(student, teacher)
         variance = F.softplus(self.alpha) + self.least
         error: Tensor = self.regressor(student) - teacher
         return (error.square() / variance + variance.log()).mean() / 2
@@ -117,33 +107,33 @@ class vid(nn.Module):
 def fsp(student: Pair, teacher: Pair) -> Tensor:
     """Flow of solution procedure (Yim et al., CVPR 2017, Eq. 1 and 2): from one map to the next.
 
-    Of each network a pair of maps (bottom, top); the larger of a pair is average-pooled to the other. Gram
-    matrix (C_bottom × C_top) over locations, divided by N. Mean over its entries and the batch of the squared
-    difference, as in RepDistiller; the paper sums over the entries.
+    Each network gives a pair of maps (bottom, top); the larger map of a pair is average-pooled to the size of the
+    other. Gram matrix (C_bottom × C_top) over locations, divided by N. Mean over its entries and the batch of the
+    squared difference, as in RepDistiller; the paper sums over the entries.
 
     Raises:
         ValueError: not maps, unequal B or channels (a connector is needed).
     """
 
     def flow(bottom: Tensor, top: Tensor) -> Tensor:
-        b, t = (x.flatten(2) for x in to_smaller(bottom, top))
+        b, t = (x.flatten(2) for x in pool_to_smaller(bottom, top))
         return b @ t.mT / b.shape[2]
 
     for s, t in zip(student, teacher, strict=True):
-        need_maps(s, t)
-        need_same_channels(s, t)
+        require_maps(s, t)
+        require_same_channels(s, t)
     return F.mse_loss(flow(*student), flow(*teacher))
 
 
 class ickd(nn.Module):
     """Inter-channel correlation (Liu et al., ICCV 2021), ICKD-C: Gram matrices between channels.
 
-    G = FFᵀ (C_t × C_t) per image, each row L2-normalised; sum of squared differences divided by B·C_t, as in
-    the authors' code; the paper neither normalises rows nor divides by C alone. The student's map first goes
-    through a 1×1 convolution and batch norm, C_s → C_t, also where the widths are equal.
+    G = FFᵀ (C_t × C_t) per image, each row L2-normalised; sum of squared differences divided by B·C_t, as in the
+    authors' code; the paper neither normalises rows nor divides by C alone. A 1×1 convolution with batch norm,
+    C_s → C_t, maps the student first, even if the widths are equal.
 
-    Called with maps (B, C_s, H, W) and (B, C_t, H, W); their sizes may differ. The module trains with the
-    student. Its companion KL term is `kd`.
+    Called with maps (B, C_s, H, W) and (B, C_t, H, W); their sizes may differ. The module trains with the student. The
+    KL term of the paper is `kd`.
 
     Raises:
         ValueError: not maps, unequal B.
@@ -157,7 +147,7 @@ class ickd(nn.Module):
 
     @full_precision
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        need_maps(student, teacher)
+        require_maps(student, teacher)
         s, t = self.embed(student).flatten(2), teacher.flatten(2)
-        gap = unit(s @ s.mT) - unit(t @ t.mT)
+        gap = unit_rows(s @ s.mT) - unit_rows(t @ t.mT)
         return gap.square().sum() / (len(gap) * gap.shape[1])

@@ -6,22 +6,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scl.layout import as_it_lies
-from scl.losses.shared import Pair, full_precision, need_same_batch, unit
+from scl.losses.arithmetic import Pair, full_precision, unit_rows
+from scl.losses.checks import require_same_batch
+from scl.models.layout import channels_to_memory_order
 
 
 @full_precision
 def sp(student: Tensor, teacher: Tensor) -> Tensor:
-    """Similarity preserving (Tung & Mori, ICCV 2019): which images of a batch activate a layer alike.
+    """Similarity preserving (Tung & Mori, ICCV 2019): similarities between the activations of a batch's images.
 
-    G = QQᵀ (B × B) of the flattened maps, each row L2-normalised; ‖G_s − G_t‖² / B². Maps or embeddings of
-    any widths and sizes. Paper and RepDistiller agree.
+    G = QQᵀ (B × B) of the flattened maps, each row L2-normalised; ‖G_s − G_t‖² / B². Maps or embeddings of any widths
+    and sizes. Paper and RepDistiller agree.
 
     Raises:
         ValueError: unequal B.
     """
-    need_same_batch(student, teacher)
-    s, t = (unit(x @ x.mT) for x in (as_it_lies(student).flatten(1), as_it_lies(teacher).flatten(1)))
+    require_same_batch(student, teacher)
+    flat = (channels_to_memory_order(x).flatten(1) for x in (student, teacher))
+    s, t = (unit_rows(x @ x.mT) for x in flat)
     return F.mse_loss(s, t)
 
 
@@ -30,13 +32,13 @@ def rkd(student: Tensor, teacher: Tensor, distance_weight: float = 25.0, angle_w
     """Relational distillation (Park et al., CVPR 2019): distances of pairs and angles of triples of images.
 
     Distances are divided by their mean over the pairs i ≠ j; angles are cosines at each image i between the
-    directions to j and k. Smooth-L1 of each, averaged over all B² and B³ entries, those that repeat an image
-    included, as in the authors' code and RepDistiller; the paper sums. Embeddings (B, D) of any widths.
+    directions to j and k. Smooth-L1 of each, averaged over all B² and B³ entries, including those that repeat an
+    image, as in the authors' code and RepDistiller; the paper sums. Embeddings (B, D) of any widths.
 
     Raises:
         ValueError: unequal B, a batch of one.
     """
-    need_same_batch(student, teacher, least=2)
+    require_same_batch(student, teacher, least=2)
     s_distance, s_angle = _relations(student.flatten(1))
     t_distance, t_angle = _relations(teacher.flatten(1))
     distance = F.smooth_l1_loss(s_distance, t_distance)
@@ -44,47 +46,47 @@ def rkd(student: Tensor, teacher: Tensor, distance_weight: float = 25.0, angle_w
 
 
 def _relations(x: Tensor) -> Pair:
-    """Distances in units of their mean (B, B), and cosines of angles at each image (B, B, B)."""
+    """Distances (B, B) in units of their mean, and cosines of the angles at each image (B, B, B)."""
     batch = len(x)
     difference = x[None] - x[:, None]
-    # The least distance, 1e-6, keeps the root's gradient and the division below finite where images coincide.
+    # A least distance of 1e-6 keeps the gradient of the root and the division below finite if images coincide.
     distance = difference.square().sum(-1).clamp(min=1e-12).sqrt()
     distance = distance.masked_fill(torch.eye(batch, dtype=torch.bool, device=x.device), 0)
-    direction = unit(difference)
+    direction = unit_rows(difference)
     return distance / (distance.sum() / (batch * (batch - 1))), direction @ direction.mT
 
 
 @full_precision
 def pkt(student: Tensor, teacher: Tensor) -> Tensor:
-    """Probabilistic knowledge transfer (Passalis & Tefas, ECCV 2018): which images are neighbours.
+    """Probabilistic knowledge transfer (Passalis & Tefas, ECCV 2018): probabilities of being neighbours.
 
     Similarity (cos + 1) / 2 of all pairs, each row divided by its sum; mean over B² of
-    p_t · log((p_t + 1e-7) / (p_s + 1e-7)). The diagonal is included and the divergence is averaged, as in the
-    authors' code and RepDistiller (which divide by the norm + 1e-7, noticeable for embeddings shorter than about
-    1e-3); the paper leaves out an image's similarity to itself and sums. Embeddings (B, D) of any widths.
+    p_t · log((p_t + 1e-7) / (p_s + 1e-7)). The diagonal is included and the divergence is averaged, as in the authors'
+    code and RepDistiller (which divide by the norm + 1e-7; that differs for embeddings shorter than about 1e-3). The
+    paper leaves out the similarity of an image to itself, and sums. Embeddings (B, D) of any widths.
 
     Raises:
         ValueError: unequal B, a batch of one.
     """
-    need_same_batch(student, teacher, least=2)
+    require_same_batch(student, teacher, least=2)
     s, t = (_neighbours(x.flatten(1)) for x in (student, teacher))
     return (t * ((t + 1e-7) / (s + 1e-7)).log()).mean()
 
 
 def _neighbours(x: Tensor) -> Tensor:
-    """The probability of each image being the neighbour of each (B, B), rows summing to 1."""
-    rows = unit(x)
+    """The probability that image j is the neighbour of image i, (B, B); rows sum to 1."""
+    rows = unit_rows(x)
     similarity = (rows @ rows.mT + 1) / 2
     return similarity / similarity.sum(1, keepdim=True)
 
 
 class cc(nn.Module):
-    """Correlation congruence (Peng et al., ICCV 2019) in the form that RepDistiller had from its authors.
+    """Correlation congruence (Peng et al., ICCV 2019) in the form of RepDistiller, which has it from the authors.
 
-    Both embeddings are mapped linearly to 128 numbers; with Δ_i = |s_i − t_i|, the mean over neighbours i,
-    i+1 of the batch of Δ_i · Δ_{i+1}. The paper compares B × B matrices of a Gaussian kernel instead.
+    Two linear layers map the embeddings to 128 numbers each; with Δ_i = |s_i − t_i|, the mean of Δ_i · Δ_{i+1} over
+    neighbours i, i+1 of the batch. The paper compares B × B matrices of a Gaussian kernel instead.
 
-    Called with embeddings (B, D_s) and (B, D_t). Both maps train with the student.
+    Called with embeddings (B, D_s) and (B, D_t). Both linear layers train with the student.
 
     Raises:
         ValueError: unequal B, a batch of one.
@@ -99,7 +101,7 @@ class cc(nn.Module):
 
     @full_precision
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        need_same_batch(student, teacher, least=2)
+        require_same_batch(student, teacher, least=2)
         s, t = self.embed_student(student.flatten(1)), self.embed_teacher(teacher.flatten(1))
         delta: Tensor = (s - t).abs()
         return (delta[:-1] * delta[1:]).sum(1).mean()

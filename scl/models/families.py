@@ -1,8 +1,8 @@
-"""The families: plain, vgg, resnet and wrn, for images of about 32×32.
+"""The families of networks for images of about 32×32 pixels: plain, vgg, resnet and wrn.
 
-vgg, resnet and wrn are the variants that the knowledge-distillation literature uses on CIFAR-100 (Tian et al.,
-ICLR 2020, whose code is RepDistiller). Their tensors stand in the same order as there, so a published state dict
-fits by order.
+vgg, resnet and wrn are the variants that the knowledge-distillation literature uses on CIFAR-100 (Tian et al., ICLR
+2020; their code is RepDistiller). Their tensors have the same order as in RepDistiller, so its state dicts fit by
+order.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def build(name: str, num_classes: int, in_channels: int, width: float, taught: S
     elif family == "vgg":
         model = _vgg(first, num_classes, in_channels, width, taught)
     elif family == "resnet":
-        widths = (32, 64, 128, 256) if rest else (16, 16, 32, 64)  # 8x4: four times as wide, the stem twice
+        widths = (32, 64, 128, 256) if rest else (16, 16, 32, 64)  # 8x4: stages four times, the stem twice as wide
         model = _residual(ResidualStage, (first - 2) // 6, widths, num_classes, in_channels, width, taught)
     else:
         widths = (16, 16 * rest[0], 32 * rest[0], 64 * rest[0])
@@ -62,13 +62,13 @@ def _initialise(module: nn.Module, narrow_classifier: bool) -> None:
 def _plain(layers: int, num_classes: int, in_channels: int, width: float, taught: SelfTaught) -> Staged:
     """A plain network of `layers` weight layers: 3×3 convolutions with BN and ReLU, then one linear layer.
 
-    The convolutions fill four stages of 64, 128, 256 and 512 channels (× `width`), the deeper stages first:
-    plain5 has 1-1-1-1, plain11 has 2-2-3-3. Two convolutions (plain3) take stages 2 and 4. Stages are parted by
-    2×2 max-pooling. The guided layers are the last convolution of each stage.
+    The convolutions fill four stages of 64, 128, 256 and 512 channels (× `width`), the deeper stages first: plain5 has
+    1-1-1-1, plain11 has 2-2-3-3. The two convolutions of plain3 are stages 2 and 4. 2×2 max-pooling separates stages.
+    The guided layer of a stage is its last convolution.
     """
     convolutions = layers - 1
     count = min(len(PLAIN_WIDTHS), convolutions)
-    # Stages by their number in the full family, so that a shallow student meets the teacher's right layers.
+    # Stage numbers within the four, so that a shallow student is compared with the right layers of its teacher.
     numbers = [(i + 1) * len(PLAIN_WIDTHS) // count - 1 for i in range(count)]
     halvings = [b - a for a, b in pairwise([*numbers, numbers[-1]])]  # after a stage, for the next
     depths = [convolutions // count + (i >= count - convolutions % count) for i in range(count)]
@@ -87,8 +87,8 @@ def _plain(layers: int, num_classes: int, in_channels: int, width: float, taught
 def _vgg(layers: int, num_classes: int, in_channels: int, width: float, taught: SelfTaught) -> Staged:
     """VGG with batch norm and one linear layer (Simonyan & Zisserman, ICLR 2015, for CIFAR).
 
-    Five stages, max-pooling between them (before the fifth on images longer than 32 only). Guided layers are the
-    last convolutions of stages 2 to 5: the first is taken as the stem, as in published settings.
+    Five stages with max-pooling between them (before the fifth only for images larger than 32 pixels). The guided
+    layers are the last convolutions of stages 2 to 5; the first stage counts as the stem, as in published settings.
     """
     return assemble(
         nn.Identity(),
@@ -113,16 +113,16 @@ def _residual(
     width: float,
     taught: SelfTaught,
 ) -> Staged:
-    """Three residual stages of `blocks` blocks of two convolutions, the second and third halving the sides.
+    """Three residual stages of `blocks` blocks of two convolutions; the second and the third stage halve the sides.
 
-    All blocks and shortcuts of a stage have its C + k channels, the guided ones first; the guided layer is the
-    last block's output.
+    All blocks and shortcuts of a stage have C + k channels, the guided ones first. The guided layer is the output of
+    the last block.
     """
     stem, *stages = (scaled(c, width) for c in widths)
     convolution = nn.Conv2d(in_channels, stem, 3, padding=1, bias=False)
-    closed = [nn.BatchNorm2d(stem), nn.ReLU(inplace=True)] if stage is ResidualStage else []
+    activation = [nn.BatchNorm2d(stem), nn.ReLU(inplace=True)] if stage is ResidualStage else []
     return assemble(
-        nn.Sequential(convolution, *closed),
+        nn.Sequential(convolution, *activation),
         lambda i, channels, guided, all_: stage(channels, all_, blocks, stride=1 + (i > 0), first=i == 0),
         lambda i, channels, k: Block(channels, [k], stride=1 + (i > 0)),
         stem,
@@ -151,7 +151,7 @@ class ResidualStage(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """conv-BN-ReLU-conv-BN plus the shortcut; its ReLU is the stage's."""
+    """conv-BN-ReLU-conv-BN plus the shortcut; the stage applies the last ReLU."""
 
     def __init__(self, channels: int, out: int, stride: int) -> None:
         super().__init__()
@@ -170,11 +170,11 @@ class ResidualBlock(nn.Module):
 
 
 class PreactStage(nn.Module):
-    """A stage of a wide ResNet (Zagoruyko & Komodakis, BMVC 2016), closed by a BN and ReLU.
+    """A stage of a wide ResNet (Zagoruyko & Komodakis, BMVC 2016), followed by BN and ReLU.
 
-    Blocks are BN-ReLU-conv-BN-ReLU-conv plus the shortcut. That closing pair is the first pair of the next
-    stage's first block, where both the convolution and the projection read it; so it is computed once, here, and
-    is the guided map after its ReLU. `first`: nothing closed comes before this stage.
+    Blocks are BN-ReLU-conv-BN-ReLU-conv plus the shortcut. The BN and ReLU at the end belong to the first block of the
+    next stage, whose convolution and projection both read their output; this stage computes them once, and their
+    output is the guided map. `first`: the input of this stage has not passed such a BN and ReLU.
     """
 
     def __init__(self, channels: int, out: int, blocks: int, stride: int, first: bool) -> None:

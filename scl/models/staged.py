@@ -1,8 +1,7 @@
-"""The skeleton that all families of students share: stem → stages → pooled → linear layer.
+"""The structure that all families share: stem → stages → average pooling → linear layer.
 
-A stage is called `stage(x, tap, read)` and returns the guided map at that tap, where it is read, and what the next
-stage is given. The skeleton knows which channels are guided, cuts the self-taught ones off the maps, and runs the
-branch.
+`stage(x, tap, read)` returns the guided map at that tap, if it is read, and the input of the next stage. The network
+knows which channels are guided, removes the self-taught ones from the maps, and runs the branch.
 """
 
 from __future__ import annotations
@@ -15,13 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scl.config import UserError
-from scl.layout import first_channels, over_locations
+from scl.errors import UserError
+from scl.models.layout import first_channels, mean_over_locations
 
 
 class Features(NamedTuple):
-    """What transfer losses compare: guided maps [(B, C_i, H_i, W_i), …] shallow to deep, the pooled last map
-    after its ReLU (B, C), and logits (B, K)."""
+    """What transfer losses compare.
+
+    maps: guided maps (B, C_i, H_i, W_i), from shallow to deep. embedding: the last map after its ReLU, average-pooled
+    (B, C). logits: (B, K).
+    """
 
     maps: list[Tensor]
     embedding: Tensor
@@ -29,7 +31,7 @@ class Features(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What of a network's features is read: maps of these guided layers (from 0), and embedding and logits or not."""
+    """The features that are read: the maps of these guided layers (from 0), and `head` for embedding and logits."""
 
     maps: frozenset[int]
     head: bool
@@ -40,10 +42,10 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class SelfTaught:
-    """How many extra channels, and where; the fields of `Config` with the same meaning.
+    """Self-taught neurons of a network; see the fields of `Config`.
 
-    count: k for every guided layer, or one a layer. place: `layers`, `penultimate` or `branch`.
-    source: `added` to C or `taken` from it. guided: transfer losses see the `first` C channels or `all`.
+    count: k for every guided layer, or one number for each. place: `layers`, `penultimate` or `branch`. source: `added`
+    to the C channels or `taken` from them. guided: transfer losses see the `first` channels, or `all`.
     """
 
     count: int | Sequence[int] = 0
@@ -52,10 +54,10 @@ class SelfTaught:
     guided: str = "first"
 
     def channels(self, widths: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Guided and self-taught channels of each guided layer, given the plain student's.
+        """Guided and self-taught channels of each guided layer, from the widths without self-taught neurons.
 
         Raises:
-            UserError: a count for layers that are not there, or as many taken as a layer has.
+            UserError: the counts do not match the guided layers, or take all channels of a layer.
         """
         if isinstance(self.count, int):
             counts = [self.count] * len(widths)
@@ -71,7 +73,7 @@ class SelfTaught:
             return list(widths), counts
         for i, (width, count) in enumerate(zip(widths, counts, strict=True)):
             if count >= width:
-                raise UserError(f"self_taught: {count} cannot be taken of the {width} channels of guided layer {i}")
+                raise UserError(f"self_taught: {count} cannot be taken from the {width} channels of guided layer {i}")
         return [width - count for width, count in zip(widths, counts, strict=True)], counts
 
 
@@ -81,10 +83,10 @@ class Staged(nn.Module):
     Args:
         stem: image → input of the first stage.
         stages: the last `len(guided)` of them end in a guided layer.
-        guided, self_taught: channels of each guided layer that losses see, and those beside them.
-        branch: where given, one stage beside each guided one. It makes the self-taught channels from all
-            channels of the stage before; the guided stages hear none of it, the classifier hears both.
-        all_guided: a control: losses see the self-taught channels too.
+        guided, self_taught: for each guided layer, the channels that losses see, and the additional ones.
+        branch: if given, one stage beside each guided stage, which computes the self-taught channels from all channels
+            of the stage before. The guided stages do not receive its output; the classifier receives both.
+        all_guided: a control: losses see the self-taught channels as well.
     """
 
     def __init__(
@@ -106,24 +108,24 @@ class Staged(nn.Module):
         self.self_taught_channels = tuple(self_taught)
         self.all_guided = all_guided
         self.branch = None if branch is None else nn.ModuleList([b or nn.Identity() for b in branch])
-        # At test time alone: self-taught channels at zero, to see what the network has made of them.
+        # At test time: set the self-taught channels to zero, to measure their contribution.
         self.muted = False
 
     def features(self, x: Tensor, tap: str = "relu", wanted: Wanted | None = None) -> Features:
-        """x (B, C, H, W) → what losses compare, with the maps taken at `tap` (see `Config`).
+        """The features of images (B, C, H, W), with the maps taken at `tap` (see `Config`).
 
-        wanted: None is all. What is not wanted is an empty tensor, and the network ends after the last stage that is
-        needed; the rest has the same values and gradients, bit by bit.
+        wanted: the features to compute (None: all). The others are empty tensors, and the network stops after the last
+        stage that is needed. The wanted ones have bitwise the same values and gradients as without `wanted`.
         """
-        nothing = x.new_empty(0)
+        empty = x.new_empty(0)
         guided_stages = len(self.guided_channels)
         needed = guided_stages if wanted is None or wanted.head else max(wanted.maps, default=-1) + 1
         x = self.stem(x)
-        maps = [nothing] * guided_stages
+        maps = [empty] * guided_stages
         beside: Tensor | None = None
         seen = x
         for i, stage in zip(range(-self.unguided_stages, needed), self.stages, strict=False):
-            heard = x if beside is None else torch.cat([x, beside], 1)
+            received = x if beside is None else torch.cat([x, beside], 1)
             read = i >= 0 and (wanted is None or i in wanted.maps)
             taken, x = stage(x, tap, read)
             if i < 0:
@@ -136,7 +138,7 @@ class Staged(nn.Module):
             else:
                 beside = None
                 if extra:
-                    beside_taken, beside = self.branch[i](heard, tap, read)
+                    beside_taken, beside = self.branch[i](received, tap, read)
                     if self.muted:
                         beside = torch.zeros_like(beside)
                     if self.all_guided:
@@ -145,13 +147,13 @@ class Staged(nn.Module):
             if read:
                 maps[i] = taken if self.all_guided else first_channels(taken, guided)
         if needed < guided_stages:
-            return Features(maps, nothing, nothing)
-        pooled = over_locations(seen)
+            return Features(maps, empty, empty)
+        pooled = mean_over_locations(seen)
         embedding = pooled if self.all_guided else pooled[:, : self.guided_channels[-1]]
         return Features(maps, embedding, self.classifier(pooled))
 
     def forward_features(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """x (B, C, H, W) → the guided maps after their ReLU, shallow to deep, and logits (B, K)."""
+        """The guided maps of images (B, C, H, W) after their ReLU, from shallow to deep, and the logits (B, K)."""
         features = self.features(x)
         return features.maps, features.logits
 
@@ -160,8 +162,10 @@ class Staged(nn.Module):
 
 
 class Convolution(nn.Conv2d):
-    """A convolution before a batch norm. `absorbed`: its bias is zero and stays so (see `networks.absorb_biases`), and
-    adding it in training would cost a pass over the map."""
+    """A convolution before a batch norm.
+
+    absorbed: its bias is zero and stays zero (see `fold.absorb_biases`), so training skips the pass that adds it.
+    """
 
     absorbed = False
 
@@ -170,10 +174,10 @@ class Convolution(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """Convolutions with BN, a ReLU between them and after the last, then 2×2 max-pooling for the next stage.
+    """Convolutions with BN and ReLU, then 2×2 max-pooling for the next stage.
 
-    It pools `halvings` times while a side is longer than 4, so that 8×8 images keep locations to correlate; `stride`
-    is of the first convolution.
+    It pools `halvings` times while both sides are longer than 4, so that 8×8 images keep locations to correlate. The
+    first convolution has the stride.
     """
 
     def __init__(
@@ -181,7 +185,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.halvings = halvings
-        self.channels_first = False  # in memory, whatever comes in
+        self.channels_first = False  # the memory layout; see `networks.move_to_device`
         layers: list[nn.Module] = []
         for i, width in enumerate(widths):
             layers += [
@@ -197,7 +201,7 @@ class Block(nn.Module):
         if read and tap != "bn":
             taken = F.relu(before, inplace=True)
             return taken, self.pooled(taken)
-        # The largest of four, then ReLU: the same values and gradients as the other way round, on a quarter of them.
+        # ReLU after max-pooling gives the same values and gradients as before it, on a quarter of the entries.
         out = self.pooled(before)
         return before, F.relu(out, inplace=not read or out is not before)
 
@@ -219,10 +223,10 @@ def assemble(
     taught: SelfTaught,
     bias: bool = True,
 ) -> Staged:
-    """A network from its stages' widths.
+    """A network from the widths of its stages.
 
     make_stage(i, channels in, guided, all): stage i with all = C + k channels, the guided ones first.
-    make_branch(i, channels in, k): the stage of the branch beside it.
+    make_branch(i, channels in, k): the stage of the branch beside stage i, with k channels.
     """
     guided, extra = taught.channels(widths[unguided:])
     branching = taught.place == "branch" and any(extra)

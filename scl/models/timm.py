@@ -1,4 +1,4 @@
-"""Any image classification model of timm, an optional dependency, with guided layers as for torchvision's."""
+"""Image classification models of timm, an optional dependency, with guided layers as for torchvision."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from scl.config import TIMM, UserError
-from scl.errors import first_line
-from scl.models.torchvision import Guided, with_guided_layers
+from scl.errors import UserError, first_line
+from scl.models.torchvision import TappedModel, tapped
+from scl.study.config import TIMM
 
 
-def build(name: str, num_classes: int, in_channels: int, image_size: int, layers: Sequence[str]) -> Guided:
-    """A fresh network by its timm name (`timm:resnet18`, a tag of its weights may follow: `timm:resnet18.a1_in1k`).
+def build(name: str, num_classes: int, in_channels: int, image_size: int, layers: Sequence[str]) -> TappedModel:
+    """A fresh network by its timm name, `timm:resnet18`; the name may end in a tag of weights, `timm:resnet18.a1_in1k`.
 
     Raises:
-        UserError: timm is not installed, no such model, one that takes no images of this size, no such layer.
+        UserError: timm is not installed, there is no such model or layer, or the model cannot process images of this
+            size.
     """
 
-    def make() -> Guided:
+    def make() -> TappedModel:
         net = _create(name, num_classes, image_size, pretrained=False)
-        model = Guided(net, channels_last=getattr(net, "output_fmt", "NCHW") == "NHWC")
-        model.image_size = image_size  # type: ignore[assignment]  # for `pretrained`, which builds it once more
+        model = TappedModel(net, channels_last=getattr(net, "output_fmt", "NCHW") == "NHWC")
+        model.image_size = image_size  # type: ignore[assignment]  # for `pretrained`, which builds it again
         return model
 
     _check(name)
-    return with_guided_layers(name, make, in_channels, image_size, layers)
+    return tapped(name, make, in_channels, image_size, layers)
 
 
 def pretrained(name: str, model: nn.Module) -> tuple[dict[str, Tensor], bool]:
-    """timm's weights for this model, and whether all are: a head for other classes stays fresh.
+    """timm's weights as a state dict of `model`, and True if they include the last layer.
 
-    timm downloads them on first use from Hugging Face's hub, and fits positions to the size of the images.
+    A last layer for other classes stays fresh. On first use timm downloads the weights from Hugging Face's hub; it
+    fits position embeddings to the size of the images.
 
     Raises:
-        UserError: the weights cannot be downloaded, or there are none.
+        UserError: there are no weights, or the download fails.
     """
     net: Any = model.net
     size: Any = model.image_size
@@ -46,9 +48,9 @@ def pretrained(name: str, model: nn.Module) -> tuple[dict[str, Tensor], bool]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             filled = _create(name, net.num_classes, size, pretrained=True)
-    except Exception as error:  # no weights, no network, a wrong file: all end here, with the reason
+    except Exception as error:  # no weights, no network, a wrong file
         raise UserError(
-            f"weights of {name} cannot be had ({type(error).__name__}: {first_line(error)}); "
+            f"the weights of {name} are not available ({type(error).__name__}: {first_line(error)}); "
             f"give a file: --teacher-model {name} --teacher PATH"
         ) from None
     whole = filled.pretrained_cfg.get("num_classes") == net.num_classes
@@ -64,7 +66,7 @@ def _timm() -> ModuleType:
 
 
 def _check(name: str) -> None:
-    """Only names that timm itself knows: it would also take `hf-hub:` and `local-dir:`, which say what to build."""
+    """Raise UserError unless timm lists the name: `hf-hub:` and `local-dir:` would build what a stranger describes."""
     timm = _timm()
     plain = name.removeprefix(TIMM)
     if ":" in plain or not timm.is_model(plain):

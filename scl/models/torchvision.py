@@ -1,6 +1,6 @@
-"""Any classification model of torchvision, with guided layers found by stage or named by module path.
+"""Classification models of torchvision, with guided layers found by stage or named by module path.
 
-The wrapper serves models of timm too (`scl.models.timm`).
+`TappedModel` wraps models of timm as well (`scl.models.timm`).
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scl.config import TORCHVISION, UserError, unknown
-from scl.errors import first_line
-from scl.layout import over_locations
+from scl.errors import UserError, first_line, unknown
+from scl.models.layout import mean_over_locations
+from scl.models.mode import eval_mode
 from scl.models.staged import Features, Wanted
+from scl.study.config import TORCHVISION
 
-MOST_GUIDED = 4  # guided layers that are found; more can be named
+MOST_GUIDED = 4  # the number of guided layers that are found by stage; more can be named
 
 
-class Guided(nn.Module):
-    """A network of another library whose guided maps are what the modules at `layers` put out.
+class TappedModel(nn.Module):
+    """A network of another library; its guided maps are the outputs of the modules at `layers`.
 
-    One-channel images are repeated to three. Tokens (B, T, D) are laid out as the square map that they came
-    from, without the class token; Swin's (B, H, W, C) maps are turned to (B, C, H, W). The embedding is the input
-    of the last linear layer. `tap` does not apply: a layer's path says where its map is taken.
+    One-channel images are repeated to three channels. Tokens (B, T, D) without the class token become the square map
+    that they came from; maps (B, H, W, C), as in Swin, become (B, C, H, W). The embedding is the input of the last
+    linear layer. `tap` has no effect: the path of a layer says where its map is taken.
     """
 
     def __init__(self, net: nn.Module, channels_last: bool) -> None:
@@ -38,17 +39,21 @@ class Guided(nn.Module):
         self._embedding: Tensor | None = None
         for module in net.modules():
             if hasattr(module, "inplace"):
-                # An in-place ReLU would change the map that was kept before it.
+                # An in-place ReLU would change the map that was stored before it.
                 module.inplace = False  # type: ignore[assignment]
         last = [m for m in net.modules() if isinstance(m, nn.Linear)]
         if last:
-            last[-1].register_forward_pre_hook(self._keep_embedding)
+            last[-1].register_forward_pre_hook(self._store_embedding)
 
-    def _keep_embedding(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _store_embedding(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._embedding = inputs[0]
 
-    def guide_at(self, layers: Sequence[str]) -> None:
-        """Take the guided maps at these module paths. Raises UserError for a path that is not there."""
+    def tap_at(self, layers: Sequence[str]) -> None:
+        """Take the guided maps at these module paths.
+
+        Raises:
+            UserError: a path does not exist.
+        """
         paths = [path for path, _ in self.net.named_modules() if path]
         wrong = [path for path in layers if path not in paths]
         if wrong:
@@ -56,29 +61,33 @@ class Guided(nn.Module):
             raise UserError(f"teacher layer: {unknown('module path', wrong[0], top)}")
         self.layers = tuple(layers)
         for path in self.layers:
-            self.net.get_submodule(path).register_forward_hook(partial(self._keep_output, path))
+            self.net.get_submodule(path).register_forward_hook(partial(self._store_output, path))
 
-    def _keep_output(self, path: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _store_output(self, path: str, module: nn.Module, inputs: Any, output: Any) -> None:
         found = self.as_map(module, output)
         if found is None:
-            raise UserError(f"teacher layer {path!r} puts out no feature map, tokens or tensor of four dimensions")
+            raise UserError(f"teacher layer {path!r} has no feature map, tokens or four-dimensional tensor as output")
         self._outputs[path] = found.clone()  # a residual network adds to its last map in place
 
     def as_map(self, module: nn.Module, output: Any) -> Tensor | None:
-        """A module's output as a map; a convolution's channels come first in any network."""
+        """A module's output as a map; the channels of a convolution come first in every network."""
         return as_map(output, self.channels_last and not isinstance(module, nn.Conv2d))
 
     def features(self, x: Tensor, tap: str = "relu", wanted: Wanted | None = None) -> Features:
-        """All features, whatever is wanted: where another library's network may end is not known."""
+        """All features of images (B, C, H, W); the network always runs to its end, whatever is wanted.
+
+        Raises:
+            UserError: the forward pass does not run a guided layer.
+        """
         self._outputs = {}
         logits = self.net(x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x)
         outputs, self._outputs = self._outputs, {}
         embedding, self._embedding = self._embedding, None
-        silent = [path for path in self.layers if path not in outputs]
-        if silent:
-            raise UserError(f"teacher layer {silent[0]!r}: no forward pass runs this module; name the one around it")
+        missing = [path for path in self.layers if path not in outputs]
+        if missing:
+            raise UserError(f"teacher layer {missing[0]!r}: no forward pass runs this module; name its parent")
         maps = [outputs[path] for path in self.layers]
-        return Features(maps, over_locations(maps[-1]) if embedding is None else embedding.flatten(1), logits)
+        return Features(maps, mean_over_locations(maps[-1]) if embedding is None else embedding.flatten(1), logits)
 
     def forward_features(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         features = self.features(x)
@@ -89,23 +98,23 @@ class Guided(nn.Module):
 
 
 def as_map(output: Any, channels_last: bool) -> Tensor | None:
-    """A module's output as a map (B, C, H, W), or None where it is none."""
+    """A module's output as a map (B, C, H, W), or None if it is not a map."""
     if not isinstance(output, Tensor):
         return None
     if output.ndim == 4:
         return output.permute(0, 3, 1, 2) if channels_last else output
     if output.ndim == 3:
-        side = isqrt(output.shape[1])  # of T = side², or side² + 1 with a class token before them
+        side = isqrt(output.shape[1])  # T = side², or side² + 1 with a class token in front
         if side > 1 and output.shape[1] - side * side in (0, 1):
             return output[:, -side * side :].mT.unflatten(2, (side, side))  # type: ignore[no-untyped-call]
     return None
 
 
-def build(name: str, num_classes: int, in_channels: int, image_size: int, layers: Sequence[str]) -> Guided:
-    """A fresh network by its torchvision name, with or without `torchvision:` before it.
+def build(name: str, num_classes: int, in_channels: int, image_size: int, layers: Sequence[str]) -> TappedModel:
+    """A fresh network by its torchvision name, with or without the prefix `torchvision:`.
 
     Raises:
-        UserError: no such model, one that takes no images of this size, no such layer.
+        UserError: there is no such model or layer, or the model cannot process images of this size.
     """
     from torchvision import models
 
@@ -119,84 +128,80 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, layers
     if name in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": True}
 
-    def make() -> Guided:
+    def make() -> TappedModel:
         net = models.get_model(name, weights=None, **options)
-        return Guided(net, channels_last=isinstance(net, models.SwinTransformer))
+        return TappedModel(net, channels_last=isinstance(net, models.SwinTransformer))
 
-    return with_guided_layers(f"{TORCHVISION}{name}", make, in_channels, image_size, layers)
+    return tapped(f"{TORCHVISION}{name}", make, in_channels, image_size, layers)
 
 
-def with_guided_layers(
-    name: str, make: Callable[[], Guided], in_channels: int, image_size: int, layers: Sequence[str]
-) -> Guided:
-    """What `make` builds, with its guided layers: `layers`, or those found by stage.
+def tapped(
+    name: str, make: Callable[[], TappedModel], in_channels: int, image_size: int, layers: Sequence[str]
+) -> TappedModel:
+    """The model from `make` with its guided layers: `layers`, or one found for each stage.
 
     Raises:
-        UserError: it takes no such images, no layer is found, or a named one is not there.
+        UserError: the model cannot process such images, no layer is found, or a named layer does not exist.
     """
     if in_channels not in (1, 3):
-        raise UserError(f"{name} takes images of 1 or 3 channels, these have {in_channels}")
+        raise UserError(f"{name} takes images of 1 or 3 channels, got {in_channels}")
     try:
         model = make()
         found = _layers_by_stage(model, torch.zeros(2, 3, image_size, image_size))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(
-            f"{name} takes no images of {image_size}×{image_size} pixels ({first_line(error)}); "
+            f"{name} cannot process images of {image_size}×{image_size} pixels ({first_line(error)}); "
             "choose another teacher, or larger images"
         ) from None
     if not layers and not found:
-        raise UserError(f"{name}: no guided layer of more than one location was found; name teacher layers")
-    model.guide_at(layers or found)
-    training = model.training
-    with torch.no_grad():  # in evaluation mode, for batch norm must not count blank images
-        model.eval().features(torch.zeros(2, 3, image_size, image_size))  # refuses a layer that no forward reaches
-    return model.train(training)
+        raise UserError(f"{name}: no layer with more than one location was found; name the teacher layers")
+    model.tap_at(layers or found)
+    with torch.no_grad(), eval_mode(model):  # batch norm must not count blank images
+        model.features(torch.zeros(2, 3, image_size, image_size))  # raises for a layer that does not run
+    return model
 
 
-def _layers_by_stage(model: Guided, images: Tensor) -> list[str]:
-    """Of each resolution of more than one location the last module of the trunk that puts out a map, pooling left
-    out; the deepest four. The trunk: modules no more than two names deep, such as `layer1` and `features.3`."""
+def _layers_by_stage(model: TappedModel, images: Tensor) -> list[str]:
+    """For each resolution above 1×1, the last module of the trunk that outputs a map, pooling excluded; the deepest
+    four. The trunk consists of modules at most two names deep, such as `layer1` and `features.3`."""
     last: dict[tuple[int, int], str] = {}
-    pooled: list[Tensor] = []  # kept alive, so that no other tensor gets their memory
+    pooled: list[Tensor] = []  # held, so that no other tensor is given their memory
 
-    def look(path: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    def record(path: str, module: nn.Module, inputs: Any, output: Any) -> None:
         found = model.as_map(module, output)
         if found is None or min(found.shape[2:]) < 2:
             return
         if "Pool" in type(module).__name__:
             pooled.append(output)
-        elif all(
-            output.data_ptr() != p.data_ptr() for p in pooled
-        ):  # a container that ends in pooling puts out the pooled map
+        elif all(output.data_ptr() != p.data_ptr() for p in pooled):  # not a container that ends in pooling
             last[(found.shape[2], found.shape[3])] = path
 
     trunk = {path: m for path, m in model.net.named_modules() if path and path.count(".") < 2}
-    hooks = [module.register_forward_hook(partial(look, path)) for path, module in trunk.items()]
-    training = model.training
-    with torch.no_grad():
-        model.eval().net(images)
-    model.train(training)
+    hooks = [module.register_forward_hook(partial(record, path)) for path, module in trunk.items()]
+    with torch.no_grad(), eval_mode(model):
+        model.net(images)
     for hook in hooks:
         hook.remove()
     return sorted(last.values(), key=list(trunk).index)[-MOST_GUIDED:]
 
 
 def pretrained(name: str, model: nn.Module) -> tuple[dict[str, Tensor], bool]:
-    """torchvision's default weights for this model, and whether all fit: a head for other classes stays fresh.
+    """torchvision's default weights as a state dict of `model`, and True if all of them fit.
 
-    Downloaded on first use to torch's hub folder, checked against the hash in the file's name.
+    A last layer for other classes stays fresh. The first use downloads the weights to torch's hub folder and checks
+    them against the hash in the name of the file.
 
     Raises:
-        UserError: the weights cannot be downloaded, or there are none.
+        UserError: there are no weights, or the download fails.
     """
     from torchvision import models
 
     name = name.removeprefix(TORCHVISION)
     try:
         weights = models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
-    except Exception as error:  # no weights, no network, a wrong hash: all end here, with the reason
+    except Exception as error:  # no weights, no network, a wrong hash
         raise UserError(
-            f"weights of {TORCHVISION}{name} cannot be had ({type(error).__name__}: {error}); "
+            f"the weights of {TORCHVISION}{name} are not available ({type(error).__name__}: {error}); "
             f"give a file: --teacher-model {TORCHVISION}{name} --teacher PATH"
         ) from None
     wanted = model.state_dict()

@@ -1,61 +1,56 @@
-"""The report of a study: one self-contained HTML page, built from the store alone.
+"""The report of a study: one self-contained HTML page, tables and figures, built from the store alone.
 
-facts.py     what a page says, computed once          figures/       numbers, and their drawings
-words.py     numbers as words, and the verdict        panels/        the panels of a study's page, a function each
-export.py    the main table for a paper               between.py     a page over several studies
-blocks.py    what a panel is made of                  assemble.py    panels → HTML (page.html.j2, page.css, page.js)
+results.py      a study in a notebook: its tables, verdict and figures     comparison.py    a page over several studies
+facts.py        the numbers of a study, computed once                      paper_table.py   the main table for a paper
+findings.py     the verdict and its limits in sentences                    questions/       a module for each panel
+formatting.py   numbers, times and names as text                           drawing/         drawings that panels share
+blocks.py       the parts of a panel                                       theme.py         the look of the figures
+assemble.py     panels → HTML (page.html.j2, page.css, page.js)            glossary.py      words and symbols
 
-A page of your own: `reports/own_page.py`.
+A custom page: `reports/own_page.py`. Importing this package needs neither Plotly nor Jinja2; making a page needs both.
 """
 
 from __future__ import annotations
 
-import pandas as pd
-
-from scl import results
-from scl.report import facts, words
 from scl.report.assemble import page
 from scl.report.blocks import Panel, Plot, frame_table
 from scl.report.facts import Facts, gather
-from scl.report.panels import PANELS
-from scl.report.theme import plain, plotly_figure
-from scl.storage import Folder
+from scl.report.formatting import plain
+from scl.report.questions import PANELS
+from scl.report.results import Results, load
+from scl.report.theme import plotly_figure
+from scl.store.files import Folder
+from scl.store.results import Results as StoredResults
+from scl.store.results import read_results
 
 __all__ = [
+    "PANELS",
     "Facts",
     "Panel",
     "Plot",
+    "Results",
     "frame_table",
     "gather",
+    "load",
     "page",
     "plotly_figure",
     "render",
-    "summary",
-    "verdict",
     "write",
 ]
 
 
 def write(store: Folder) -> None:
-    """Build `report.html` from what the store holds."""
-    store.write("report.html", render(results.read(store)).encode())
+    """Build `report.html` from the store, in the store.
+
+    Raises:
+        ModuleNotFoundError: Jinja2 or Plotly is not installed.
+    """
+    store.write("report.html", render(read_results(store)).encode())
 
 
-def verdict(study: results.Results) -> str:
-    """Which arm won, by how much and how surely, in one sentence of plain text; before it, in another, the answer to
-    what was declared before the run, where something was."""
-    facts = gather(study)
-    return "\n".join(text for text in (words.goal(facts), words.verdict(facts)) if text)
-
-
-def summary(study: results.Results) -> pd.DataFrame:
-    """The main table as numbers, a row an arm; columns as in `facts.summary`."""
-    return facts.summary(gather(study))
-
-
-def render(study: results.Results) -> str:
-    """The page. The same store gives the same page, byte by byte."""
-    gathered = gather(study)
-    title = plain(study.study.get("study") or "study")
-    question = plain(study.study.get("question") or "What did this study find?")
-    return page(title, [panel(gathered) for panel in PANELS], question)
+def render(results: StoredResults) -> str:
+    """The page as HTML. The same store gives the same page, byte by byte."""
+    facts = gather(results)
+    title = plain(results.study.get("study") or "study")
+    question = plain(results.study.get("question") or "What did this study find?")
+    return page(title, [panel(facts) for panel in PANELS], question)

@@ -8,16 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
-from scl.report.blocks import Mark, Panel, Plot, Rest
-from scl.report.theme import plain, shorten
+from scl.report.blocks import Panel, Plot, Rest
+from scl.report.formatting import plain, shorten
+from scl.report.theme import WIDE
 
 HERE = Path(__file__).parent
 
-# Symbols of a key, in a box from −6 to 6; as Plotly draws them.
+# Symbols of a key as Plotly draws them, in a box from −6 to 6.
 _SHAPES = {
     "circle": '<circle r="4.5" fill="currentColor"/>',
     "circle-open": '<circle r="4" fill="none" stroke="currentColor" stroke-width="1.5"/>',
@@ -32,7 +29,13 @@ _SHAPES = {
 
 
 def page(title: str, panels: Sequence[Panel], question: str = "") -> str:
-    """A page of these panels, in their order. title: shown small on top and in the window's title; question: large."""
+    """A page of these panels, in their order. title: small on top and in the title of the window; question: large.
+
+    Raises:
+        ModuleNotFoundError: Jinja2 or Plotly is not installed. Plotly is needed only for figures.
+    """
+    import jinja2
+
     blocks = [block for panel in panels for block in panel.blocks]
     figures = {f"{b.id}-{i}": figure for b in blocks if isinstance(b, Plot) for i, figure in enumerate(b.figures)}
     rest = {b.table: _packed(b) for b in blocks if isinstance(b, Rest)}
@@ -44,11 +47,11 @@ def page(title: str, panels: Sequence[Panel], question: str = "") -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["kind"] = lambda block: type(block).__name__
-    environment.filters["short"] = lambda name: shorten(plain(name))
+    environment.filters["short"] = lambda name: shorten(plain(name), WIDE)
     environment.filters["named"] = lambda name: shorten(plain(name), 60)
-    environment.filters["shape"] = _shape
+    environment.filters["shape"] = lambda mark: _SHAPES[mark.symbol]
     seen = itertools.count(1)
-    # A number tells regions with one label apart for those who hear them listed.
+    # Screen readers list regions by label: a number makes each label unique.
     environment.filters["unique"] = lambda table: f", table {next(seen)}"
     return environment.get_template("page.html.j2").render(
         title=title,
@@ -57,18 +60,20 @@ def page(title: str, panels: Sequence[Panel], question: str = "") -> str:
         figures=_script_json(figures),
         figure_count=len(figures),
         rest=_script_json(rest) if rest else "",
-        style=Markup((HERE / "page.css").read_text()),
-        script=Markup((HERE / "page.js").read_text()),
-        plotly=Markup(get_plotlyjs()) if figures else "",
+        style=(HERE / "page.css").read_text(),
+        script=(HERE / "page.js").read_text(),
+        plotly=_plotly() if figures else "",
     )
 
 
-def _shape(mark: Mark) -> Markup:
-    return Markup(_SHAPES[mark.symbol])
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
 
 
 def _packed(rest: Rest) -> dict[str, Any]:
-    """Column by column: numbers with their format, to seven digits; texts as indices into the different ones."""
+    """Column by column: numbers to seven digits with their format; texts as indices into the distinct ones."""
     columns = []
     for i, how in enumerate(rest.formats):
         cells = [row.cells[i] for row in rest.rows]
@@ -86,16 +91,16 @@ def _packed(rest: Rest) -> dict[str, Any]:
 
 
 def _coded(texts: Sequence[str]) -> dict[str, Any]:
-    """One text is named once; where all differ, they stand as they are."""
-    different = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    if len(different) > len(texts) / 2:
+    """Each distinct text once, with an index for each row; without the index if most texts differ."""
+    distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    if len(distinct) > len(texts) / 2:
         return {"texts": list(texts)}
-    return {"texts": list(different), "at": [different[text] for text in texts]}
+    return {"texts": list(distinct), "at": [distinct[text] for text in texts]}
 
 
-def _script_json(value: Any) -> Markup:
-    """JSON that may stand inside <script>: nothing in it can close the element or open a comment."""
+def _script_json(value: Any) -> str:
+    """JSON that is safe inside <script>: nothing in it can close the element or open a comment."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    return text

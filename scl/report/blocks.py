@@ -1,4 +1,4 @@
-"""What a panel is made of. The template turns these into HTML and escapes every text on its way."""
+"""The parts of a panel. The template turns them into HTML and escapes every text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from scl.report.theme import Figure, plain, shorten
+from scl.report.formatting import fixed, plain, shorten
+from scl.report.theme import Figure
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """key: stands in data-col. group: a head over neighbouring columns that share it. hint: what it means."""
+    """key: the attribute data-col. group: a heading over neighbouring columns. hint: the meaning, shown on hover."""
 
     key: str
     label: str
@@ -40,7 +41,7 @@ class Column:
 class Row:
     cells: Sequence[Cell]
     arm: str = ""
-    kind: str = ""  # a class: baseline, left-out, failed
+    kind: str = ""  # a CSS class: baseline, left-out, failed
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class Table:
     rows: Sequence[Row]
     id: str = ""
     sortable: bool = False
-    label: str = "Table"  # what those hear who cannot see which heading it stands under
+    label: str = "Table"  # its name for screen readers
 
     @property
     def groups(self) -> list[tuple[str, int]]:
-        """Neighbouring columns of one group as (head, span); empty where no column has a group."""
+        """Neighbouring columns of one group as (heading, span); empty if no column has a group."""
         out: list[tuple[str, int]] = []
         for column in self.columns:
             if out and column.group and out[-1][0] == column.group:
@@ -80,7 +81,7 @@ class Mark:
 class Plot:
     """One or more figures under one caption, and their numbers.
 
-    titles: heads of small multiples. key: what colours and symbols mean in all of them. wide: as wide as the page.
+    titles: headings of small multiples. key: the meaning of colours and symbols in all of them.
     """
 
     id: str
@@ -89,21 +90,20 @@ class Plot:
     table: Table
     titles: Sequence[str] = ()
     key: Sequence[Mark] = ()
-    wide: bool = False
 
 
 @dataclass(frozen=True)
 class Copy:
-    """Texts that a button each copies: (what, text)."""
+    """Texts with a button each that copies them: (label of the button, text)."""
 
     texts: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Rest:
-    """Rows of a table that are built when asked for: too many to stand in the page as HTML.
+    """The rows of a long table that the page builds when the reader asks for them.
 
-    table: its id. formats: of each column with numbers, what a value is multiplied by, and its decimals.
+    table: its id. formats: (factor, decimals) of each column with numbers, None for text.
     """
 
     table: str
@@ -120,7 +120,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Terms and what is said about them: a definition list."""
+    """A definition list: (term, text)."""
 
     items: Sequence[tuple[str, str]]
 
@@ -145,11 +145,11 @@ Block = Table | Plot | Pairs | Note | Cards | Copy | Rest | Heading
 
 @dataclass(frozen=True)
 class Panel:
-    """One question of the page and its answer. id: its anchor. lead: the answer in a sentence."""
+    """One question of the page. id: its anchor. title: the question. answer: a sentence or two."""
 
     id: str
     title: str
-    lead: str
+    answer: str
     blocks: Sequence[Block] = field(default_factory=tuple)
 
 
@@ -158,17 +158,17 @@ def text_cell(text: object) -> Cell:
 
 
 def arm_cell(arm: object) -> Cell:
-    """An arm's name, shortened; the row's data-arm holds all of it."""
+    """An arm's name, shortened; data-arm of the row holds the whole name."""
     return Cell(shorten(plain(arm), 60))
 
 
 def frame_table(frame: pd.DataFrame, decimals: int = 2, label: str = "Numbers") -> Table:
-    """The numbers of a figure from a frame: its index first, then its columns; numbers to so many decimals."""
+    """The numbers of a figure from a frame: first its index, then its columns, with this many decimals."""
     columns = [Column("arm", str(frame.index.name or ""), number=False)]
     columns += [Column(f"c{i}", plain(name)) for i, name in enumerate(frame.columns)]
     rows = []
     for name, values in zip(frame.index, frame.itertuples(index=False), strict=True):
-        cells = [Cell(f"{v:.{decimals}f}" if math.isfinite(v) else "–", float(v)) for v in values]
+        cells = [Cell(fixed(v, decimals), float(v)) for v in values]
         rows.append(Row([arm_cell(name), *cells], arm=plain(name)))
     return Table(columns, rows, label=label)
 
@@ -176,7 +176,7 @@ def frame_table(frame: pd.DataFrame, decimals: int = 2, label: str = "Numbers") 
 def number_table(
     columns: Sequence[Column], rows: Sequence[tuple[str, Sequence[Cell]]], head: str = "Arm", label: str = "Numbers"
 ) -> Table:
-    """The numbers of a figure: a row an arm (or what `head` says), its name in the first column."""
+    """The numbers of a figure: one row an arm (or what `head` names), its name in the first column."""
     return Table(
         (Column("arm", head, number=False), *columns),
         [Row((arm_cell(arm), *cells), arm=arm) for arm, cells in rows],

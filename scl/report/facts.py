@@ -1,4 +1,4 @@
-"""What the page says, computed once from a store: every panel reads from here."""
+"""The numbers of a study, computed once from its store. Every panel reads them from here."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ import numpy as np
 import pandas as pd
 
 from scl import stats
-from scl.results import Results
+from scl.store.results import Results
 
-SEARCH = "search"  # the arm under which a search stores its trials
+SEARCH = "search"  # the arm of a search's own trials in the store
 
 
 @dataclass(frozen=True)
 class Declared:
-    """An arm against its teacher, as declared before the run. by_seed: accuracies of `student` and `teacher`, a row a
-    seed that is done. planned: how many seeds the present plan gives it."""
+    """An arm against its teacher, as declared before the run.
+
+    by_seed: accuracies of `student` and `teacher`, a row for each completed seed. planned: the number of its seeds in
+    the present plan.
+    """
 
     arm: str
     by_seed: pd.DataFrame
@@ -29,20 +32,21 @@ class Declared:
 
 @dataclass(frozen=True)
 class Facts:
-    """A study's numbers.
+    """The numbers of a study.
 
-    trials: rows of the present plan, a search's among them. searched: the trials of a search, which are no arm: they
-    are many configurations, and their best was picked. completed: rows of arms that are completed and have the
-    metric; nothing else is ever averaged. arms: in the plan's order, the baseline first. scores: (seeds, arms) of
-    the metric, as a fraction. compared: the columns of scores that enter the model. left_out: arm → why it does not;
-    collapsed: those that did not learn. drawn: arms that figures scale their axes to.
-    decimals: of an accuracy in %: the last digit shown is worth about one test image or more, and the interval's
-    half-width has no more than two digits.
+    trials: the rows of the present plan, with those of a search. plan: arm, seed, trial_id and state of every planned
+    trial, which may be `missing`. searched: the trials of a search; they are not an arm, because they are many
+    configurations. completed: the completed trials of arms with a value of the metric; only these are averaged.
+    arms: in the order of the plan, the baseline first. scores: the metric as a fraction, (seeds, arms). compared: the
+    columns of scores that enter the model. left_out: arm → the reason why it does not. collapsed: the arms that did
+    not learn. drawn: the arms that figures scale their axes to.
+    decimals: of an accuracy in %. The last digit is worth about one test image or more, and the half-width of an
+    interval has at most two digits.
     """
 
     results: Results
     trials: pd.DataFrame
-    cells: pd.DataFrame
+    plan: pd.DataFrame
     searched: pd.DataFrame
     completed: pd.DataFrame
     metric: str
@@ -64,18 +68,18 @@ class Facts:
 
     @property
     def seeds(self) -> int:
-        """The most seeds that any arm has completed."""
+        """The largest number of completed seeds of any arm."""
         return int(self.scores.notna().sum().max()) if self.scores.size else 0
 
     @property
     def teacher(self) -> float:
-        """The teacher's test accuracy, the mean over its seeds; NaN where unknown."""
+        """The test accuracy of the teacher, the mean over its seeds; NaN if unknown."""
         return float(np.mean(list(self.teachers.values()))) if self.teachers else math.nan
 
     @functools.cached_property
     def drawn(self) -> list[str]:
-        gone = set(self.collapsed)
-        learnt = [str(arm) for arm in self.scores.columns if arm not in gone]
+        collapsed = set(self.collapsed)
+        learnt = [str(arm) for arm in self.scores.columns if arm not in collapsed]
         return learnt or [str(arm) for arm in self.scores.columns]
 
     @functools.cached_property
@@ -89,7 +93,7 @@ class Facts:
 
     @functools.cached_property
     def declared(self) -> Declared | None:
-        """What was declared before the run: an arm against its teacher. None where nothing was."""
+        """The comparison that the study declared before the run, or None."""
         about = self.study.get("declared")
         if not about:
             return None
@@ -97,11 +101,11 @@ class Facts:
         rows = self.completed[(self.completed["arm"] == arm) & self.completed["teacher_test_acc"].notna()]
         rows = rows.set_index("seed").sort_index()
         frame = pd.DataFrame({"student": rows[self.metric], "teacher": rows["teacher_test_acc"]}).astype(float)
-        planned = int((self.cells["arm"] == arm).sum())
+        planned = int((self.plan["arm"] == arm).sum())
         return Declared(arm, frame, planned, stats.declared((frame["student"] - frame["teacher"]).to_numpy()))
 
     def detectable(self) -> float:
-        """The smallest true difference (a fraction) that this design sees with 80 % power."""
+        """The smallest detectable effect: the true difference (a fraction) that this design finds with 80 % power."""
         if self.comparison is None:
             return math.nan
         arms = len(self.comparison.contrasts) + 1
@@ -109,29 +113,31 @@ class Facts:
 
 
 def gather(results: Results) -> Facts:
+    """Compute the numbers of a study."""
     study = results.study
     has_plan = bool(study.get("plan"))
     trials = results.planned() if has_plan else results.trials.reset_index(drop=True)
-    cells = results.cells() if has_plan else trials[["arm", "seed", "trial_id", "state"]]
+    plan = results.plan_states() if has_plan else trials[["arm", "seed", "trial_id", "state"]]
     searched = _searched(results)
-    beside = searched[~searched["trial_id"].isin(cells["trial_id"])]
-    trials = pd.concat([trials, beside[trials.columns]], ignore_index=True) if len(beside) else trials
-    cells = pd.concat([cells, beside[cells.columns]], ignore_index=True) if len(beside) else cells
+    unplanned = searched[~searched["trial_id"].isin(plan["trial_id"])]
+    if len(unplanned):
+        trials = pd.concat([trials, unplanned[trials.columns]], ignore_index=True)
+        plan = pd.concat([plan, unplanned[plan.columns]], ignore_index=True)
     metric = str(study.get("metric", "test_acc"))
     metric = metric if metric in trials.columns else "test_acc"
     in_arms = trials[~trials["trial_id"].isin(searched["trial_id"])]
     completed = in_arms[(in_arms["state"] == "completed") & in_arms[metric].notna()]
 
     baseline = str(study.get("baseline") or "")
-    names = [*(study.get("arms") or {}), *cells["arm"].unique()]
+    names = [*(study.get("arms") or {}), *plan["arm"].unique()]
     arms = tuple(dict.fromkeys(([baseline] if baseline in names else []) + [str(n) for n in names]))
     if len(searched):
         arms = tuple(arm for arm in arms if arm != SEARCH)
-    there = set(completed["arm"])
-    left_out = {arm: "has no completed trial" for arm in arms if arm not in there}
-    # Several configurations under one name are no sample of one thing.
+    with_trials = set(completed["arm"])
+    left_out = {arm: "has no completed trial" for arm in arms if arm not in with_trials}
+    # Several configurations under one name have no common mean.
     twice = completed[completed.duplicated(["arm", "seed"], keep=False)]
-    left_out |= {str(arm): "stands for several configurations" for arm in twice["arm"].unique()}
+    left_out |= {str(arm): "has several configurations" for arm in twice["arm"].unique()}
 
     single = completed[~completed["arm"].isin(list(twice["arm"].unique()))]
     scores = single.pivot(index="seed", columns="arm", values=metric).sort_index()
@@ -152,7 +158,7 @@ def gather(results: Results) -> Facts:
     return Facts(
         results=results,
         trials=trials,
-        cells=cells,
+        plan=plan,
         searched=searched,
         completed=completed,
         metric=metric,
@@ -171,15 +177,15 @@ def gather(results: Results) -> Facts:
 
 
 def _searched(results: Results) -> pd.DataFrame:
-    """The trials of a search, in the order of suggestion; empty where the study was none.
+    """The trials of a search in the order of suggestion; empty if the study has no search.
 
-    Where study.json lists any, those are the search's; else all of its arm, as they were not planned one by one.
+    If the plan lists trials of the search, only those count; otherwise all trials of its arm do.
     """
     trials = results.trials
     if "number" not in trials.columns and not results.study.get("search_space"):
         return trials.iloc[:0]
     rows = trials[trials["arm"] == SEARCH]
-    planned = {cell["trial_id"] for cell in results.study.get("plan") or [] if cell["arm"] == SEARCH}
+    planned = {trial["trial_id"] for trial in results.study.get("plan") or [] if trial["arm"] == SEARCH}
     if planned:
         rows = rows[rows["trial_id"].isin(planned)]
     if "number" not in rows.columns:
@@ -197,13 +203,13 @@ def _decimals(test_images: int | None, compared: pd.DataFrame, comparison: stats
     known = [h for h in halves if math.isfinite(h) and h > 0]
     if not known:
         return by_images
-    # Two digits of the interval's half-width: 1.7 points allow one decimal, 0.17 two, 17 none.
+    # Two digits of the half-width: 1.7 points allow one decimal, 0.17 two, 17 none.
     by_interval = max(0, 1 - math.floor(math.log10(100 * float(np.median(known)))))
     return min(by_images, by_interval)
 
 
 def _teachers(study: dict[str, Any], trials: pd.DataFrame) -> dict[str, float]:
-    """Test accuracy of each teacher: by seed, or of `all`; from the trials where study.json does not tell."""
+    """Test accuracy of each teacher, by seed or of `all`, from study.json or else from the trials."""
     known = (study.get("teacher") or {}).get("test_acc")
     if known:
         return {str(seed): float(value) for seed, value in known.items() if value is not None}
@@ -214,10 +220,11 @@ def _teachers(study: dict[str, Any], trials: pd.DataFrame) -> dict[str, float]:
 
 
 def summary(facts: Facts) -> pd.DataFrame:
-    """The main table, a row an arm: fractions, raw numbers, NaN where the data cannot support one.
+    """The main table, a row for each arm: accuracies as fractions, NaN if the data do not support a number.
 
-    `p` is adjusted (Dunnett); `p_holm` is the check by paired t tests; `low` and `high` of the mean are Student's
-    95 % interval, of the difference simultaneous ones.
+    Columns: `arm`, `n`, `METRIC_mean`, `_sd`, `_low`, `_high` (Student's 95 % interval); `difference`, `_low`, `_high`
+    from the baseline (Dunnett's simultaneous 95 % interval), `p` (Dunnett); `p_holm`, `d_z` (paired t tests by seed,
+    Holm's correction); means of `agreement`, `params`, `macs`, `latency_ms`.
     """
     contrasts = facts.contrasts
     costs = facts.completed.groupby("arm")[["agreement", "params", "macs", "latency_ms"]].mean().astype(float)

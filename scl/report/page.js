@@ -1,6 +1,6 @@
 "use strict";
-// Figures stand in the page as JSON whose colours are tokens ("@ink", "@c1/0.14"); they are drawn when they come near
-// the screen or the browser is idle, and again when the theme changes, the page is printed, or its width asks for it.
+// The page holds its figures as JSON with tokens as colours ("@ink", "@c1/0.14"). It draws a figure when it comes near
+// the screen or the browser is idle, and again when the theme changes, the page is printed or its width changes.
 const root = document.documentElement;
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const narrowBelow = 560;
@@ -11,7 +11,7 @@ const config = {
   toImageButtonOptions: { format: "svg" },
 };
 
-// The theme: the system's, until the button says otherwise.
+// The theme of the system, until the reader uses the button.
 const systemDark = matchMedia("(prefers-color-scheme: dark)");
 const themeButton = document.getElementById("theme");
 let chosen = null;
@@ -36,7 +36,7 @@ function colour(token) {
   return `rgba(${r},${g},${b},${alpha})`;
 }
 
-// A copy with tokens resolved. Only under keys that hold colours: a label may start with "@" too.
+// A copy with resolved tokens, only under keys that hold colours: a label may start with "@" too.
 function themed(value, key) {
   if (Array.isArray(value)) return value.map((item) => themed(item, key));
   if (value && typeof value === "object") {
@@ -52,7 +52,7 @@ function set(object, path, value) {
   keys.reduce((inner, key) => (inner[key] ??= {}), object)[last] = value;
 }
 
-const drawn = new Map(); // figure's element → whether it is drawn narrow
+const drawn = new Map(); // element of a figure → whether it is drawn narrow
 function draw(div, width) {
   const figure = themed(figures[div.dataset.figure]);
   const narrow = (width ?? div.clientWidth) < narrowBelow;
@@ -60,7 +60,7 @@ function draw(div, width) {
   if (width) figure.layout.width = width;
   drawn.set(div, narrow);
   return Plotly.react(div, figure.data, figure.layout, config).then(() => {
-    // Screen readers hear the figure's name and its buttons; its marks are read from the table below it.
+    // Screen readers get the name and buttons of the figure; the table below it holds the marks.
     for (const svg of div.querySelectorAll(".main-svg")) svg.setAttribute("aria-hidden", "true");
     div.dataset.drawn = "yes";
   });
@@ -95,7 +95,7 @@ addEventListener("beforeprint", () => {
 });
 addEventListener("afterprint", () => { setTheme(); redraw(); });
 
-// A head sorts by the exact values; cells without one (text, or no number) go by their text, numbers first.
+// A column heading sorts by exact values, then cells without one by their text.
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
   heads.forEach((head, column) => head.addEventListener("click", () => {
@@ -116,7 +116,7 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   }));
 }
 
-// The rows of a long table that are not in the page's HTML.
+// The rows of a long table that are not part of the HTML.
 for (const button of document.querySelectorAll("button[data-rest]")) {
   button.addEventListener("click", () => {
     const rest = JSON.parse(document.getElementById("rest").textContent)[button.dataset.rest];
@@ -149,9 +149,9 @@ for (const button of document.querySelectorAll("button[data-rest]")) {
   });
 }
 
-// Copying; where the browser forbids it, the text is shown and selected, and the address bar holds the link.
+// Copying. If the browser forbids it, the text is shown and selected; the address bar holds the link.
 const toast = document.getElementById("toast");
-function say(text) {
+function notify(text) {
   toast.textContent = text;
   setTimeout(() => { toast.textContent = ""; }, 1800);
 }
@@ -159,20 +159,20 @@ function copy(text) {
   return navigator.clipboard ? navigator.clipboard.writeText(text) : Promise.reject(new Error("no clipboard"));
 }
 for (const anchor of document.querySelectorAll("a.anchor")) {
-  anchor.addEventListener("click", () => { copy(anchor.href).then(() => say("Link copied"), () => {}); });
+  anchor.addEventListener("click", () => { copy(anchor.href).then(() => notify("Link copied"), () => {}); });
 }
 for (const button of document.querySelectorAll("button[data-copy]")) {
   button.addEventListener("click", () => {
     const source = document.getElementById(button.dataset.copy);
-    copy(source.textContent).then(() => say("Copied"), () => {
+    copy(source.textContent).then(() => notify("Copied"), () => {
       source.hidden = false;
       getSelection().selectAllChildren(source);
-      say("Press Ctrl+C to copy");
+      notify("Press Ctrl+C to copy");
     });
   });
 }
 
-// The contents follow: the panel that is read is marked. On a narrow screen they start folded and fold again when used.
+// The contents mark the panel on screen. On a narrow screen they start folded and fold again after a click.
 const contents = document.querySelector("nav details");
 const links = new Map([...contents.querySelectorAll("a")].map((a) => [a.hash.slice(1), a]));
 const sections = [...document.querySelectorAll("main > section")];

@@ -1,6 +1,6 @@
-"""How figures look: colours as tokens that the page resolves for light, dark and print, and labels as plain text.
+"""The look of the figures: colours as tokens that the page resolves for light, dark and print, layouts and labels.
 
-A figure is a dict `{data, layout, narrow}`: Plotly's two parts, and what changes in the layout on a narrow screen.
+A figure is a dict `{data, layout, narrow}`: Plotly's two parts, and the changes of the layout on a narrow screen.
 Colours start with "@" (`@ink`, `@c1`, …); page.css gives their values.
 """
 
@@ -9,46 +9,27 @@ from __future__ import annotations
 import html
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scl.report.formatting import isolated, plain, shorten
+
 Figure = dict[str, Any]
 
-COLOURS = ("@c1", "@c2", "@c3", "@c4", "@c5", "@c6")  # Okabe–Ito, without its black and its yellow
+COLOURS = ("@c1", "@c2", "@c3", "@c4", "@c5", "@c6")  # Okabe–Ito without its black and its yellow
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down")
 WIDE, NARROW = 40, 16  # characters of a label in a figure
 
 
-def plain(text: object) -> str:
-    """The text on one line, without control characters: what may stand in HTML once it is escaped."""
-    spaced = " ".join(str(text).split())
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cs") else c for c in spaced)
-
-
-def shorten(text: str, most: int = WIDE) -> str:
-    """At most `most` characters; the middle goes, as names often differ at their ends."""
-    if len(text) <= most:
-        return text
-    tail = (most - 1) // 3
-    return f"{text[: most - 1 - tail]}…{text[-tail:]}"
-
-
-def isolated(text: str) -> str:
-    """The text with its direction kept to itself: right-to-left names do not turn the sentence around them."""
-    turns = any(unicodedata.bidirectional(c) in ("R", "AL", "AN", "RLE", "RLO", "RLI") for c in text)
-    return f"\u2068{text}\u2069" if turns else text
-
-
 def literal(text: str) -> str:
-    """The text as Plotly shows it letter by letter: its pseudo-HTML escaped, its direction kept to itself."""
+    """The text as Plotly shows it letter by letter: its pseudo-HTML is escaped, its direction isolated."""
     return isolated(html.escape(text))
 
 
 def labels(names: Iterable[str], most: int = WIDE) -> dict[str, str]:
-    """Each name as a figure shows it: short, literal, and told apart by a number where shortening made twins."""
+    """Each name as a figure shows it: short, literal, and numbered if shortening made two names equal."""
     out: dict[str, str] = {}
     seen: dict[str, int] = {}
     for name in names:
@@ -59,7 +40,7 @@ def labels(names: Iterable[str], most: int = WIDE) -> dict[str, str]:
 
 
 def styles(arms: Sequence[str], baseline: str) -> dict[str, dict[str, str]]:
-    """Colour, dash and symbol of each arm; the baseline is drawn in ink. 84 arms pass before one repeats."""
+    """Colour, dash and symbol of each arm; the baseline has the colour of the text. No two of 210 are alike."""
     out = {baseline: {"color": "@ink", "dash": "solid", "symbol": "circle"}}
     for i, arm in enumerate(a for a in arms if a != baseline):
         out[arm] = {
@@ -78,9 +59,9 @@ def figure(
     top: int = 44,
     **layout: Any,
 ) -> Figure:
-    """A figure with this page's layout, `height` pixels high without its legend.
+    """A figure with the layout of this page, `height` pixels high without its legend.
 
-    narrow: dotted paths of the layout → values on a narrow screen. legend: how many names it holds, 0 for none.
+    narrow: dotted paths of the layout → values on a narrow screen. legend: the number of names in it, 0 for no legend.
     top: pixels above the drawing.
     """
     rows, narrow_rows = math.ceil(legend / 3), legend
@@ -94,7 +75,7 @@ def figure(
         "hoverlabel": {"bgcolor": "@raised", "bordercolor": "@rule", "font": {"color": "@ink"}, "align": "left"},
         "hovermode": "closest",
         "showlegend": legend > 0,
-        # The legend starts 56 pixels under the axis: its place is given in heights of the drawing.
+        # The legend starts 56 pixels below the axis; Plotly wants its place in heights of the drawing.
         "legend": {
             "orientation": "h",
             "x": 0,
@@ -124,9 +105,9 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
 
 
 def arm_axis(arms: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A y axis with one row an arm, the first on top, and what changes on a narrow screen.
+    """A y axis with one row an arm, the first on top, and its changes on a narrow screen.
 
-    Rows are numbered, not named: names that look alike stay apart.
+    Positions are numbers, not names, so that names that look alike stay apart.
     """
     wide, narrow = labels(arms), labels(arms, NARROW)
     y = axis(
@@ -142,46 +123,56 @@ def arm_axis(arms: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def span(values: Iterable[float], share: bool = False) -> list[float] | None:
-    """A range of an axis that holds the finite values and some air; None where there are none.
+    """The range of an axis that holds the finite values with a margin; None without finite values.
 
-    share: the values are shares in %, so that what an interval claims beyond 0 or 100 is not shown.
+    share: the values are shares in %, so the range ends at 0 and 100 even if an interval goes beyond.
     """
     finite = [min(max(v, 0.0), 100.0) if share else v for v in values if math.isfinite(v)]
     if not finite:
         return None
-    air = 0.05 * (max(finite) - min(finite)) or 0.5
-    return [min(finite) - air, max(finite) + air]
+    margin = 0.05 * (max(finite) - min(finite)) or 0.5
+    return [min(finite) - margin, max(finite) + margin]
 
 
 def rows_height(rows: int) -> int:
     return 112 + max(rows, 2) * (34 if rows <= 16 else 24)
 
 
-def line_at(value: float, text: str, vertical: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A dashed line across the figure with its name, as shapes and annotations; none where there is no value."""
+Marks = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # shapes and annotations of a layout
+
+
+def teacher_line(value: float, vertical: bool) -> Marks:
+    """A dashed line across the figure at the teacher's value; empty if the value is not finite."""
     if not math.isfinite(value):
         return [], []
+    return _line(value, vertical, {"color": "@teacher", "width": 1.5, "dash": "dash"}, "teacher", "@teacher")
+
+
+def zero_line(text: str, vertical: bool = True) -> Marks:
+    """The line of no difference; text: what the values are compared with."""
+    return _line(0.0, vertical, {"color": "@ink", "width": 1}, text, "@soft")
+
+
+def _line(value: float, vertical: bool, style: dict[str, Any], text: str, colour: str) -> Marks:
     along, across = ("x", "y") if vertical else ("y", "x")
-    shape = {
-        "type": "line",
-        f"{along}0": value,
-        f"{along}1": value,
-        f"{across}0": 0,
-        f"{across}1": 1,
-        f"{across}ref": "paper",
-        "line": {"color": "@teacher", "width": 1.5, "dash": "dash"},
-    }
-    place = {"x": value, "y": 1, "yref": "paper", "yanchor": "bottom"}
-    if not vertical:
-        place = {"x": 1, "xref": "paper", "y": value, "xanchor": "right", "yanchor": "bottom"}
-    note = {**place, "text": text, "showarrow": False, "font": {"color": "@teacher", "size": 12}}
-    return [shape], [note]
+    ends = {f"{along}0": value, f"{along}1": value, f"{across}0": 0, f"{across}1": 1, f"{across}ref": "paper"}
+    place = {along: value, across: 1, f"{across}ref": "paper", "yanchor": "bottom", "showarrow": False}
+    place |= {} if vertical else {"xanchor": "right"}
+    return [{"type": "line", **ends, "line": style}], [{**place, "text": text, "font": {"color": colour, "size": 12}}]
+
+
+def scatter(mode: str, x: Sequence[Any], y: Sequence[Any], **more: Any) -> dict[str, Any]:
+    """A trace of points, lines or both; mode as Plotly names it."""
+    return {"type": "scatter", "mode": mode, "x": x, "y": y, **more}
 
 
 def plotly_figure(drawn: Figure, theme: str = "light") -> Any:
-    """A `plotly.graph_objects.Figure` of a figure as this package draws it: for notebooks and pages of one's own.
+    """A `plotly.graph_objects.Figure` of a figure of this package, for notebooks and custom pages.
 
     theme: `light` or `dark`, the colours of page.css.
+
+    Raises:
+        ModuleNotFoundError: Plotly is not installed.
     """
     import plotly.graph_objects as go
 
@@ -208,5 +199,5 @@ def plotly_figure(drawn: Figure, theme: str = "light") -> Any:
 
 
 def numbers(values: Iterable[float], digits: int = 5) -> list[float | None]:
-    """Values as JSON takes them: rounded to more digits than a figure shows, None for NaN."""
+    """Values for JSON: rounded to more digits than a figure shows, None for NaN."""
     return [round(float(v), digits) if math.isfinite(v) else None for v in values]

@@ -1,0 +1,63 @@
+"""What Python code calls: `scl.run` and `scl.plan`, with the options that the flags of a study file have."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+from scl.errors import UserError
+from scl.plan.estimate import PlanSummary
+from scl.report.results import Results, read
+from scl.run.run import plan_study, run_study
+from scl.store.files import open_folder
+from scl.store.masking import masked
+from scl.study.options import Options, moved_milestones, options_for, settled
+from scl.study.study import Study
+
+
+def run(study: Study, **options: Any) -> Results:
+    """Run a study and return its results, those of earlier runs included: only missing trials train.
+
+    Args:
+        options: the flags of a study file by their names, as in ``seeds=5, data="digits", inline=True,
+            set={"weight.kd": 2}``; `python STUDY.py --help` lists them. Values are Python's: numbers, True, lists of
+            names, mappings.
+
+    Returns:
+        The store as `scl.load` reads it. Failed trials are rows with the state `failed` and their error; a run that
+        was interrupted or out of time returns what is finished.
+
+    Raises:
+        UserError: an option, a name or the data is wrong; nothing has started.
+        RunFailed: the run could not go on, such as on a full disk; finished trials are kept.
+    """
+    study, chosen = _settled(study, options)
+    if chosen.plan:
+        raise UserError("plan=True prints a plan on the command line; in Python call scl.plan(study, …)")
+    run_study(study, chosen)
+    return read(open_folder(chosen.out) / study.name)
+
+
+def plan(study: Study, **options: Any) -> PlanSummary:
+    """What a run with these options would do, and what it would cost. Trains nothing.
+
+    Args:
+        options: as for `scl.run`.
+
+    Returns:
+        Numbers; `print` shows the text of `--plan`.
+
+    Raises:
+        UserError: an option, a name or the data is wrong.
+    """
+    return plan_study(*_settled(study, options))
+
+
+def _settled(study: Study, options: dict[str, Any]) -> tuple[Study, Options]:
+    call = ", ".join(["study", *(f"{name}={value!r}" for name, value in options.items())])
+    asked = replace(options_for(study, options), command=masked(f"scl.run({call})"))
+    study, chosen = settled(study, asked)
+    if moved := moved_milestones(chosen):
+        print(moved, file=sys.stderr)
+    return study, chosen

@@ -1,0 +1,98 @@
+"""The command `scl`: look at results without writing code.
+
+    scl results                      every study in results/
+    scl show ablation/scl/0          one trial: its configuration and its results
+    scl run studies/ablation.py      a study: the same as python studies/ablation.py
+    scl plan studies/ablation.py     what it would run, and its cost
+    scl export ablation/scl/0 --format onnx
+    scl report results/ablation      rebuild the page
+
+`--help` and a mistyped command are answered without importing torch: the module of a command is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from scl.cli.exits import exit_code
+from scl.cli.flags import add_flags
+from scl.study.space import Search
+from scl.study.study import Study
+
+FORMATS = ("safetensors", "onnx", "torchscript")
+INPUTS = ("pixels", "normalised")
+SHELLS = ("bash", "zsh", "tcsh")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = parser().parse_args(arguments)
+    return exit_code(lambda: int(import_module(f"scl.cli.commands.{given.module}").run(given)))
+
+
+def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
+    """The command line. with_study_flags: for completion; otherwise a study reads its flags itself."""
+    p = argparse.ArgumentParser(
+        prog="scl",
+        description="Run studies and look at their results. The flags of a study: python studies/ablation.py --help",
+        epilog='Completion of these commands in your shell: eval "$(scl completion bash)", or zsh.',
+        allow_abbrev=False,
+    )
+    commands = p.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, summary: str, module: str = "") -> argparse.ArgumentParser:
+        c = commands.add_parser(name, help=summary, description=summary[:1].upper() + summary[1:] + ".")
+        c.set_defaults(module=module or name)
+        return c
+
+    c = command("results", "every study in a folder of results: what is done, its best arm, its page")
+    c.add_argument("place", nargs="?", default="results", metavar="DIR", help="as given to --out (default: results)")
+    c = command("show", "one trial: its configuration and its results")
+    _trial_arguments(c)
+    for name, summary in (
+        ("run", "run a study, as its script does"),
+        ("plan", "what a study would run, what is done and what the rest would cost; trains nothing"),
+    ):
+        c = command(name, summary, "study")
+        c.add_argument("script", metavar="STUDY.py", help="a study's script; its flags may follow")
+        if with_study_flags:
+            add_flags(c, Study(name="any", question="", arms={"baseline": {}}, search=Search({})))
+        else:
+            c.add_argument(
+                "flags", nargs=argparse.REMAINDER, metavar="FLAGS", help="the study's flags, as in --seeds 5"
+            )
+    c = command("export", "write a student as a file: safetensors, ONNX or TorchScript")
+    _trial_arguments(c)
+    c.add_argument("--format", default="safetensors", metavar="NAME", help=f"one of {', '.join(FORMATS)}")
+    c.add_argument("--out", metavar="FILE", help="the file to write (default: STUDY-ARM-seedN, here)")
+    c.add_argument(
+        "--input",
+        default="pixels",
+        metavar="KIND",
+        help="what the model takes: pixels in [0, 1] (default; the model normalises them), or normalised",
+    )
+    c = command("report", "rebuild a study's page from its store")
+    c.add_argument("place", metavar="RESULTS", help="a study's folder, as in results/ablation")
+    c = command("completion", "print what your shell needs to complete these commands")
+    c.add_argument("shell", metavar="SHELL", help=f"one of {', '.join(SHELLS)}")
+    return p
+
+
+def _trial_arguments(p: argparse.ArgumentParser) -> None:
+    """How every command names a trial: [RESULTS] TRIAL."""
+    p.add_argument(
+        "results",
+        nargs="?",
+        default="results",
+        metavar="RESULTS",
+        help="what was given to --out, or one study's folder in it (default: results)",
+    )
+    p.add_argument(
+        "trial", metavar="TRIAL", help="STUDY/ARM/SEED, as in ablation/scl/0; ARM/SEED; or the beginning of an id"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""`scl export`: write one student as a file, and print what it takes and how near it is to the network."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from pathlib import Path
+
+from scl.cli.command import FORMATS, INPUTS
+from scl.errors import UserError, unknown
+from scl.export import SUFFIXES, load_student, save, takes
+
+
+def run(given: Namespace) -> int:
+    for name, value, valid in (("format", given.format, FORMATS), ("input", given.input, INPUTS)):
+        if value not in valid:
+            raise UserError(f"--{name}: {unknown(name, value, valid)}")
+    student = load_student(given.results, given.trial, normalise=given.input == "pixels")
+    record = student.record
+    stem = re.sub(r"[^A-Za-z0-9._+=-]+", "_", f"{record['study']}-{record['arm']}-seed{record['seed']}")
+    path = Path(given.out).expanduser() if given.out else Path(stem + SUFFIXES[given.format])
+    difference = save(student, path, given.format)
+    print(f"{path}: {record['config'].get('student', 'plain5')}, test accuracy {record['test_acc']:.2%}")
+    print(f"  takes   {takes(student)}")
+    print(f"  gives   float32 logits (B, {len(record['classes'])}): {', '.join(student.classes[:10])}")
+    print(f"  checked on random images: logits differ from the network's by at most {difference:.1g}")
+    return 0

@@ -1,0 +1,28 @@
+"""`scl run` and `scl plan`: a study's script in this process, as `python STUDY.py FLAGS` runs it."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from scl.errors import UserError
+
+
+def run(given: Namespace) -> int:
+    script = given.script
+    path = Path(script)
+    if not path.is_file():
+        raise UserError(f"{script!r}: no such file; name a study's script, as in studies/ablation.py")
+    before = sys.argv
+    sys.argv = [script, *given.flags, *["--plan"] * (given.command == "plan")]
+    sys.path.insert(0, str(path.resolve().parent))  # as Python does for a script
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    finally:
+        sys.argv = before
+        sys.path.pop(0)
+    raise UserError(f"{script!r} ran no study: it must call scl.cli.main(Study(…))")

@@ -1,0 +1,36 @@
+"""A study file as a script. Answers `--help` and mistyped flags without importing torch or Ray."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from scl.cli.exits import exit_with
+from scl.cli.flags import parsed
+from scl.study.options import Options, moved_milestones, settled
+from scl.study.study import Study
+
+
+def main(study: Study) -> None:
+    """Run a study as a script: read the flags, run, exit with the contract's code."""
+    exit_with(lambda: run_flags(study, sys.argv[0], sys.argv[1:]))
+
+
+def run_flags(study: Study, script: str, flags: Sequence[str]) -> int:
+    """Run a study as its flags say; returns the exit code. Raises UserError before anything has started."""
+    return run_options(study, parsed(study, script, flags))
+
+
+def run_options(study: Study, options: Options) -> int:
+    """The same from checked options."""
+    study, options = settled(study, options)
+    if moved := moved_milestones(options):
+        print(moved, file=sys.stderr)
+    # Imported only now: a mistyped name is answered before torch and pandas are imported.
+    life = import_module("scl.run.run")
+    if options.plan:
+        print(life.plan_study(study, options))
+        return 0
+    code: int = life.run_study(study, options)
+    return code

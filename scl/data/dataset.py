@@ -1,0 +1,71 @@
+"""A data set in memory, and the fingerprint of its content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from scl.study.identity import canonical_json
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Decoded images and their classes.
+
+    train_images, test_images: uint8 (N, C, H, W), C is 1 or 3.
+    train_labels, test_labels: int64 (N,), 0 … K−1.
+    classes: K names.
+    flip: True if a mirrored image keeps its class.
+    note: a description for the report.
+    fingerprint: `content_fingerprint` of the arrays and K.
+    """
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    classes: tuple[str, ...]
+    flip: bool
+    note: str
+    fingerprint: str
+
+
+def content_fingerprint(
+    train_images: np.ndarray,
+    train_labels: np.ndarray,
+    test_images: np.ndarray,
+    test_labels: np.ndarray,
+    classes: int,
+) -> str:
+    """SHA-256 of shapes, pixels, labels and the number of classes: the same on machines of any byte order."""
+    arrays = (train_images, train_labels, test_images, test_labels)
+    digest = hashlib.sha256(canonical_json([classes, *(array.shape for array in arrays)]).encode())
+    for array in arrays:
+        little_endian = array.dtype.newbyteorder("<")
+        digest.update(np.ascontiguousarray(array, dtype=little_endian).ravel().data)
+    return digest.hexdigest()
+
+
+def make_dataset(
+    name: str,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    classes: Iterable[str],
+    flip: bool,
+    what: str,
+    caveat: str,
+) -> Dataset:
+    """A data set from the images and labels of both parts. Its note is `what`, then the sizes, then `caveat`."""
+    classes = tuple(classes)
+    arrays = (*train, *test)
+    images, labels = len(train[1]), len(test[1])
+    channels, height, width = train[0].shape[1:]
+    note = (
+        f"{what}: {images:,} training and {labels:,} test images of {height}×{width} pixels, "
+        f"{'grey' if channels == 1 else 'colour'}, in {len(classes)} classes. {caveat}"
+    )
+    return Dataset(name, *arrays, classes, flip, note, content_fingerprint(*arrays, len(classes)))

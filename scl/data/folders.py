@@ -1,0 +1,106 @@
+"""Data sets in folders: Hugging Face image Parquet, or image files in a folder per class.
+
+Every mistake in the user's data is a UserError that names the file, and the row of a Parquet file, from 0.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from scl.data.decode import (
+    IMAGE_SUFFIXES,
+    PARTS,
+    DatasetFiles,
+    DecodedFolder,
+    EncodedPart,
+    decode_parts,
+    require_same_labels,
+    visible_entries,
+)
+from scl.data.parquet import decode_parquet, parquet_parts
+from scl.errors import UserError
+
+LAYOUTS = (
+    "Parquet files train-*.parquet and test-*.parquet (an image column 'img' or 'image' with a field 'bytes', "
+    "and an integer label column), or images train/CLASS/*.png and test/CLASS/*.png (also jpg, jpeg, bmp, webp)"
+)
+
+
+def find_dataset(folder: Path, label: str | None) -> DatasetFiles:
+    """Find the data set in an existing folder, without decoding it.
+
+    Raises:
+        UserError: the folder has neither layout, one part only, an empty class folder or a link that leads out of
+            it; or a label column is given for image files. `decode` of the result raises for mistakes in the files.
+        OSError: the folder cannot be read.
+    """
+    shards = parquet_parts(folder)
+    if any(shards.values()):
+        _require_both_parts(folder, shards, "{}-*.parquet")
+        paths = [path for part in PARTS for path in shards[part]]
+        return DatasetFiles(paths, label, lambda: decode_parquet(folder, shards, label))
+    present = {part: (folder / part).is_dir() for part in PARTS}
+    if not any(present.values()):
+        raise UserError(f"--data {folder}: no data set found in this folder; it must hold {LAYOUTS}")
+    if label is not None:
+        raise UserError(
+            f"--label {label!r}: {folder} holds images, and their labels are their class folders; drop --label"
+        )
+    _require_both_parts(folder, present, "{}/")
+    images = {part: _class_folders(folder, part) for part in PARTS}
+    paths = [path for part in PARTS for in_class in images[part].values() for path in in_class]
+    return DatasetFiles(paths, None, lambda: _decode_images(folder, images))
+
+
+def _require_both_parts(folder: Path, found: Mapping[str, object], pattern: str) -> None:
+    for part, other in (PARTS, PARTS[::-1]):
+        if not found[part]:
+            raise UserError(
+                f"--data {folder}: it has {pattern.format(other)} but no {pattern.format(part)}; "
+                "a data set needs both a training and a test part"
+            )
+
+
+def _class_folders(folder: Path, part: str) -> dict[str, list[Path]]:
+    """The classes of train or test and their image files, both sorted by name."""
+    root = os.path.realpath(folder)
+
+    def refuse_outside(entry: os.DirEntry[str]) -> None:
+        if os.path.commonpath([root, os.path.realpath(entry.path)]) != root:
+            raise UserError(f"{entry.path}: this link leads out of {folder}; replace it by the file itself")
+
+    classes: dict[str, list[Path]] = {}
+    for class_entry in visible_entries(folder / part):
+        if not class_entry.is_dir():
+            continue
+        refuse_outside(class_entry)
+        paths = []
+        for entry in visible_entries(class_entry.path):
+            if not entry.name.lower().endswith(IMAGE_SUFFIXES):
+                continue
+            if entry.is_symlink():
+                refuse_outside(entry)
+            if entry.is_symlink() or entry.is_file():  # a dead link is listed, so that reading it names it
+                paths.append(Path(entry.path))
+        if not paths:
+            raise UserError(
+                f"{class_entry.path}: no image in this class folder ({', '.join(IMAGE_SUFFIXES)}); fill or remove it"
+            )
+        classes[class_entry.name] = paths
+    return classes
+
+
+def _decode_images(folder: Path, images: Mapping[str, Mapping[str, list[Path]]]) -> DecodedFolder:
+    require_same_labels(folder, set(images["train"]), set(images["test"]))
+    classes = sorted(images["train"])
+    parts = []
+    for part in PARTS:
+        numbered = [(number, path) for number, name in enumerate(classes) for path in images[part][name]]
+        labels = np.array([number for number, _ in numbered], dtype=np.int64)
+        parts.append(EncodedPart(labels, [(str(path), path) for _, path in numbered]))
+    train, test = decode_parts(*parts)
+    return DecodedFolder(train, test, classes, "A folder of images", "It comes with its own test part.")

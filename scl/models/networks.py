@@ -1,0 +1,85 @@
+"""Networks for training: built from a configuration and a seed, placed on a device, tried on an example batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from scl.data.batches import SplitData
+from scl.models.build import build_model
+from scl.models.mode import eval_mode
+from scl.models.staged import Block, Features
+from scl.study.config import Config
+from scl.study.identity import stream_seed
+
+# With at most so many locations and at least so many channels, a CPU's convolutions are faster with channels first: up
+# to twice as fast at 512 channels × 4×4 (oneDNN, AVX-512). Otherwise channels last is faster, by up to a third.
+FEW_LOCATIONS, MANY_CHANNELS = 25, 256
+
+
+def build_student(config: Config, data: SplitData, seed: int, layers: Sequence[str] = ()) -> nn.Module:
+    """A fresh network, initialised from the seed alone; torch's global random stream does not move.
+
+    Args:
+        layers: module paths of the guided layers, for a teacher from another library.
+
+    Raises:
+        UserError: see `build_model`.
+    """
+    channels, height, _ = data.image_shape
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(stream_seed("initialisation", seed))
+        return build_model(
+            config.model,
+            data.classes,
+            channels,
+            config.width,
+            config.self_taught,
+            config.self_taught_at,
+            config.self_taught_from,
+            config.guided,
+            image_size=height,
+            layers=layers,
+        )
+
+
+def move_to_device(model: nn.Module, data: SplitData, device: torch.device) -> nn.Module:
+    """The network on its device, in the memory layout in which its convolutions are fastest.
+
+    Shapes alone decide the layout, not a timing, so that numbers are reproducible.
+    """
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device.type != "cpu":
+        return model
+
+    def set_layout(block: Block, inputs: tuple[Tensor, str, bool]) -> None:
+        _, channels, height, width = inputs[0].shape
+        if height * width <= FEW_LOCATIONS and channels >= MANY_CHANNELS:
+            block.channels_first = True
+            block.to(memory_format=torch.contiguous_format)
+
+    hooks = [m.register_forward_pre_hook(set_layout) for m in model.modules() if isinstance(m, Block)]
+    if hooks:
+        example_features(model, data, "relu")
+    for hook in hooks:
+        hook.remove()
+    return model
+
+
+def example_features(model: nn.Module, data: SplitData, tap: str) -> Features:
+    """Features of two blank images; an Objective reads the shapes from them."""
+    device = next(model.parameters()).device
+    with torch.no_grad(), eval_mode(model):
+        features: Features = model.features(torch.zeros(2, *data.image_shape, device=device), tap)  # type: ignore[operator]
+    return features
+
+
+def in_bf16(config: Config, device: torch.device) -> bool:
+    """True if networks (but not losses) run in bfloat16: always with `bf16`, with `auto` on a GPU."""
+    return config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+
+
+def in_float32(features: Features) -> Features:
+    return Features([m.float() for m in features.maps], features.embedding.float(), features.logits.float())

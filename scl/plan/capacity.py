@@ -1,0 +1,55 @@
+"""What a run may use: the device, and how many cohorts train at once, on this machine or on a cluster's nodes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+
+from scl.errors import UserError
+from scl.plan.nodes import Node, slots_on
+from scl.study.options import Options
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_threads(options: Options) -> None:
+    """Raises UserError if a cohort wants more threads than this machine has."""
+    if options.cpus_per_trial > cores() and not options.address:
+        raise UserError(f"--cpus-per-trial {options.cpus_per_trial}: this machine has {cores()}; give 1 to {cores()}")
+
+
+def device_of(options: Options, nodes: Sequence[Node]) -> str:
+    """cpu or cuda. On a cluster its nodes' GPUs count, or what --gpus-per-trial asks for.
+
+    Raises:
+        UserError: cuda is asked for, and this machine has none.
+    """
+    if options.device == "cuda" and not options.address and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no CUDA device on this machine; valid here: auto, cpu")
+    if options.device != "auto":
+        return options.device
+    if options.gpus_per_trial is not None and (options.gpus_per_trial > 0 or options.address):
+        return "cuda" if options.gpus_per_trial > 0 else "cpu"
+    if options.address:
+        return "cuda" if max(node.resources.get("GPU", 0.0) for node in nodes) > 0 else "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def slots_of(options: Options, nodes: Sequence[Node], device: str) -> int:
+    """Cohorts that run at once: on a cluster's nodes as they are now, else on this machine's cores."""
+    if options.inline:
+        return 1
+    if options.address:
+        room = slots_on(nodes, options.cpus_per_trial, gpus_of_cohort(options, device))
+    else:
+        room = cores() // options.cpus_per_trial
+    return min(max(1, room), options.max_concurrent or room or 1)
+
+
+def gpus_of_cohort(options: Options, device: str) -> float:
+    return options.gpus_per_trial if options.gpus_per_trial is not None else float(device == "cuda")

@@ -1,0 +1,99 @@
+"""What all cohorts of a run share, and what each trains: the context and its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from scl.data.batches import Images, SplitData
+from scl.store.files import Folder
+from scl.study.config import Config
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network to train: a trial's student, or a teacher.
+
+    columns: those of the trial's row that are known before training; None for a teacher. weights: initial weights;
+    None draws them from the seed.
+    """
+
+    config: Config
+    seed: int
+    teacher_id: str | None = None
+    columns: Mapping[str, Any] | None = None
+    weights: Mapping[str, torch.Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What all cohorts of a run share. Numpy arrays, so that Ray's workers map one copy a node.
+
+    images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,).
+    """
+
+    images: Mapping[str, np.ndarray]
+    labels: Mapping[str, np.ndarray]
+    mean: np.ndarray
+    std: np.ndarray
+    classes: int
+    class_names: tuple[str, ...]
+    flip: bool
+    fingerprint: str
+    jobs: Mapping[str, Job]
+    out: Folder
+    study: str
+    device: str
+    threads: int
+    deterministic: bool
+
+    @property
+    def store(self) -> Folder:
+        return self.out / self.study
+
+    def files(self, job_id: str) -> Folder:
+        """The folder of a job's checkpoints and results; its damaged files go to the study's folder `damaged`."""
+        teacher = self.jobs[job_id].columns is None
+        return self.teacher_files(job_id) if teacher else self._with_damaged(self.store / "checkpoints" / job_id)
+
+    def teacher_files(self, teacher_id: str) -> Folder:
+        return self._with_damaged(self.out / "teachers" / teacher_id)
+
+    def _with_damaged(self, folder: Folder) -> Folder:
+        return replace(folder, aside=f"{self.store.path}/damaged")
+
+
+_tensors: dict[str, SplitData] = {}  # of the last data set, by its fingerprint
+
+
+def data_of(context: RunContext) -> SplitData:
+    """The context's data as tensors, made once a process."""
+    if context.fingerprint not in _tensors:
+        _tensors.clear()
+        _tensors[context.fingerprint] = _as_tensors(context)
+    return _tensors[context.fingerprint]
+
+
+def _as_tensors(context: RunContext) -> SplitData:
+    def part(name: str) -> Images:
+        # Arrays from Ray's object store are read-only, and torch warns about those; nothing here writes to them.
+        images, labels = context.images[name], context.labels[name]
+        return Images(torch.from_numpy(_writable(images)), torch.from_numpy(_writable(labels)))
+
+    return SplitData(
+        part("train"),
+        part("val"),
+        part("test"),
+        torch.from_numpy(context.mean.copy()),
+        torch.from_numpy(context.std.copy()),
+        context.classes,
+        context.flip,
+    )
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    return array if array.flags.writeable else array.copy()

@@ -1,0 +1,213 @@
+"""What a plan comes to in numbers: trials done and missing, time, and the smallest detectable effect. Trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from scl import stats
+from scl.plan.packing import makespan, plan_cohorts
+from scl.plan.plan import Plan, missing
+from scl.plan.teachers import load_teacher
+from scl.report.formatting import duration
+from scl.store.tables import read_trials
+from scl.study.config import Config
+from scl.study.identity import Trial
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """What would run, what is done, and what the rest would cost. `str()` is the text that `--plan` prints.
+
+    trials, done, missing: counts of trials. cohorts: sizes of the cohorts that the missing ones form. slots: cohorts
+    at once. searched, to_search: configurations of a search, in all and to try. wall_seconds, device_seconds: an
+    estimate of what is left, from `source`; 0 if nothing is left. detectable_sds: the smallest detectable effect (80 %
+    power) in standard deviations of a paired difference; detectable: the same as a fraction of accuracy, if earlier
+    trials show the spread; None if there is none.
+    """
+
+    study: str
+    question: str
+    design: str
+    data: str
+    images: Mapping[str, int]
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    trials: int
+    done: int
+    missing: int
+    cohorts: tuple[int, ...]
+    slots: int
+    teacher: Config
+    teacher_ready: bool
+    searched: int
+    to_search: int
+    search_space: tuple[str, ...]
+    winners: int
+    wall_seconds: float
+    device_seconds: float
+    source: str
+    detectable_sds: float | None
+    detectable: float | None
+    detectable_from: int
+
+    def __str__(self) -> str:
+        lines = [
+            f"study {self.study}: {self.question}",
+            f"  design     {self.design}",
+            f"  data       {self.data}: " + ", ".join(f"{count} {part}" for part, count in self.images.items()),
+        ]
+        if self.searched:
+            seeds = f", seeds {self.seeds[0]} to {self.seeds[-1]}" if self.seeds else ""
+            then = f"; then {self.winners} winners beside the arms{seeds}" if self.seeds else ""
+            lines.append(
+                f"  search     {self.to_search} of {self.searched} trials to go, over {', '.join(self.search_space)}{then}"
+            )
+        lines += [
+            f"  trials     {self.trials} = {len(self.arms)} arms × {len(self.seeds)} seeds",
+            f"  done       {self.done}",
+            f"  missing    {self.missing}" + (f", in {self._cohorts()}" if self.missing else ""),
+            f"  teacher    {self.teacher.model} × {self.teacher.width:g}, {self.teacher.epochs} epochs: "
+            + ("done" if self.teacher_ready else "to train"),
+        ]
+        if self.missing or self.to_search:
+            hours = f"{self.device_seconds / 3600:.2f} device hours"
+            lines.append(f"  estimate   {duration(self.wall_seconds)} of wall time, {hours} ({self.source})")
+        if self.seeds:
+            lines.append(f"  can show   {self._can_show()}")
+        return "\n".join(lines)
+
+    def _cohorts(self) -> str:
+        sizes = self.cohorts
+        many = f"{min(sizes)} to {max(sizes)} trials" if len(sizes) > 12 else ", ".join(map(str, sizes))
+        return f"{len(sizes)} cohorts of {many}, on {self.slots} slot{'s' * (self.slots > 1)}"
+
+    def _can_show(self) -> str:
+        if self.detectable_sds is None:
+            lacking = ["a second seed"] * (len(self.seeds) < 2) + ["a second arm"] * (len(self.arms) + self.winners < 2)
+            return f"values and differences, but no interval: that needs {' and '.join(lacking)}"
+        text = f"differences of {self.detectable_sds:.2f} sd of a paired difference, with 80 % power at "
+        text += f"{len(self.seeds)} seeds"
+        if self.detectable is not None:
+            text += f": {100 * self.detectable:.2f} points, by the sd of {self.detectable_from} finished trials"
+        return text
+
+
+def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
+    """A plan in numbers. to_search: configurations that a search has still to try."""
+    todo = missing(plan)
+    chosen = plan_cohorts(plan, todo) if todo else []
+    ready = all(load_teacher(plan.context, i, plan.teacher) for i in set(plan.teacher_ids.values()))
+    wall, device_seconds, source = estimate(plan, chosen, ready, to_search) if todo or to_search else (0.0, 0.0, "")
+    sds, effect, trials = detectable(plan)
+    search = plan.study.search
+    return PlanSummary(
+        study=plan.study.name,
+        question=plan.study.question,
+        design=plan.study.design.kind,
+        data=str(plan.options.data),
+        images={part: len(labels) for part, labels in plan.context.labels.items()},
+        arms=tuple(plan.arms),
+        seeds=tuple(plan.seeds),
+        trials=len(plan.trials),
+        done=len(plan.trials) - len(todo),
+        missing=len(todo),
+        cohorts=tuple(map(len, chosen)),
+        slots=plan.slots,
+        teacher=plan.teacher,
+        teacher_ready=ready,
+        searched=(plan.options.trials or search.trials) if search else 0,
+        to_search=to_search,
+        search_space=tuple(search.space) if search else (),
+        winners=search.winners if search else 0,
+        wall_seconds=wall,
+        device_seconds=device_seconds,
+        source=source,
+        detectable_sds=sds,
+        detectable=effect,
+        detectable_from=trials,
+    )
+
+
+def detectable(plan: Plan) -> tuple[float | None, float | None, int]:
+    """The smallest detectable effect of this many arms and seeds: in sds of a paired difference, as a fraction of
+    accuracy if the plan's finished trials show the spread, and how many of those there are."""
+    arms, seeds = len(plan.arms) + (plan.study.search.winners if plan.study.search else 0), len(plan.seeds)
+    if arms < 2 or seeds < 2:
+        return None, None, 0
+    effect = stats.smallest_effect(arms, seeds)
+    rows = read_trials(plan.context.store)
+    rows = rows[rows["trial_id"].isin([t.trial_id for t in plan.trials]) & (rows["state"] == "completed")]
+    scores = rows.pivot_table(index="seed", columns="arm", values="test_acc") if len(rows) else pd.DataFrame()
+    if plan.study.baseline in scores and scores.shape[1] > 1 and len(scores) > 1:
+        sd = stats.against_baseline(scores, plan.study.baseline).sd_of_differences
+        if sd > stats.NO_SPREAD:
+            return effect, effect * sd, len(rows)
+    return effect, None, 0
+
+
+def estimate(
+    plan: Plan, chosen: Sequence[Sequence[Trial]], teacher_ready: bool, to_search: int
+) -> tuple[float, float, str]:
+    """Seconds of wall time and of device time that training takes, and where the estimate comes from."""
+    configs = {t.config_id: t.config for cohort in chosen for t in cohort}
+    if to_search:
+        base = plan.study.base_on(str(plan.options.data), plan.options.student_changes())
+        configs["search"] = plan.study.searched(base)
+    earlier = _earlier(plan, configs)
+    untimed = {key: config for key, config in configs.items() if key not in earlier}
+    # A finished teacher needs no timing unless an arm does: earlier trials include their share of it.
+    forward, timed = _timed(plan, untimed) if untimed or not teacher_ready else (0.0, {})
+
+    def seconds(cohort: Sequence[Trial]) -> float:
+        students = sum(earlier[t.config_id] if t.config_id in earlier else timed[t.config_id] for t in cohort)
+        guided = max((t.config.total_epochs for t in cohort if t.config_id not in earlier), default=0)
+        return students + forward * guided * _steps(plan, cohort[0].config)
+
+    spent = [seconds(cohort) for cohort in chosen]
+    if to_search:
+        batch = plan.options.cohort_size or (plan.study.search.batch if plan.study.search else 1)
+        config = configs["search"]
+        each = earlier.get("search") or timed["search"] + forward * config.total_epochs * _steps(plan, config) / batch
+        spent += [each * batch] * (to_search // batch) + [each * (to_search % batch)]
+    teachers = 0.0
+    if not teacher_ready:
+        steps = _steps(plan, plan.teacher) * plan.teacher.total_epochs
+        teachers = 3.0 * forward * steps * len(set(plan.teacher_ids.values()))
+    source = " and ".join(
+        [f"earlier trials of {len(earlier)} configurations"] * bool(earlier)
+        + ["a few steps of each kind, timed here just now"] * bool(untimed)
+    )
+    if to_search and plan.study.search and plan.study.search.prune:
+        source += "; early stopping makes a search shorter"
+    return makespan(spent, plan.slots) + teachers, sum(spent) + teachers, source or "the teacher, timed here just now"
+
+
+def _steps(plan: Plan, config: Config) -> int:
+    return -(-len(plan.context.labels["train"]) // config.batch_size)
+
+
+def _earlier(plan: Plan, configs: Mapping[str, Config]) -> dict[str, float]:
+    """Device seconds of a trial, evaluation and share of the teacher included, from completed trials of the same
+    configuration and teacher on the same kind of device."""
+    rows = read_trials(plan.context.store)
+    same = set(plan.teacher_ids.values())
+    rows = rows[(rows["state"] == "completed") & (rows["restarts"] == 0) & rows["teacher_id"].isin(same)]
+    rows = rows[(rows["device"] == "cpu") == (plan.context.device == "cpu")]
+    seconds = (rows["ended"] - rows["started"]).dt.total_seconds() / rows["cohort_size"]
+    by_config = seconds.groupby(rows["config_id"]).median()
+    return {key: float(by_config[key]) for key in configs if key in by_config.index}
+
+
+def _timed(plan: Plan, configs: Mapping[str, Config]) -> tuple[float, dict[str, float]]:
+    """Seconds of a teacher's forward, and of all steps and evaluations of each configuration."""
+    step = plan.feasibility.probe.step_seconds(configs)
+    judged = len(plan.context.labels["val"]) + len(plan.context.labels["test"])
+    # An image costs a third of its training step in evaluation: a forward without a backward.
+    whole = {
+        k: s * configs[k].total_epochs * (_steps(plan, configs[k]) + judged / configs[k].batch_size / 3)
+        for k, s in step.items()
+    }
+    return plan.feasibility.probe.teacher_seconds(plan.teacher.batch_size), whole

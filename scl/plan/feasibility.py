@@ -1,0 +1,125 @@
+"""Whether configurations can be built on this data, whether two are the same, and what they cost in inference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from scl.data.batches import SplitData
+from scl.errors import UserError
+from scl.models.build import macs
+from scl.models.networks import build_student, example_features
+from scl.models.staged import Features
+from scl.plan.context import RunContext
+from scl.plan.cost import Cost, measure_latency_ms
+from scl.plan.probe import Probe
+from scl.store.tables import read_trials
+from scl.study.config import Config
+from scl.study.identity import effective, requested, sha256
+from scl.study.study import Study
+from scl.train.objective import Objective
+
+# The fields of a configuration that determine its network.
+ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from")
+
+
+class Feasibility:
+    """Builds each architecture and each objective once, before anything trains, and refuses arms that cannot be built
+    and arms that are the same. 10,000 arms of a few architectures cost a few builds.
+    """
+
+    def __init__(self, teacher: Config, tensors: SplitData, context: RunContext) -> None:
+        self.teacher, self.tensors, self.device, self.store = teacher, tensors, context.device, context.store
+        self.teacher_macs = macs(build_student(teacher, tensors, 0), tensors.image_shape)
+        here = torch.device(context.device if torch.cuda.is_available() else "cpu")
+        self.probe = Probe(teacher, tensors, here, context.threads, self.macs)
+        self.teacher_features: dict[tuple[Any, ...], Features] = {}  # by tap and layers
+        self.models: dict[tuple[Any, ...], tuple[Features, list[Any]]] = {}
+        self.built: dict[str, str] = {}
+        self.costs: dict[tuple[Any, ...], Cost] = {}
+        self._latencies: dict[str, float] | None = None
+
+    def check(self, study: Study, arms: Mapping[str, Config]) -> None:
+        """Raises UserError, with all reasons, if an arm cannot be built or two arms train the same."""
+        same, wrong = {}, []
+        for arm, config in arms.items():
+            try:
+                same[arm] = self.trained_as(config)
+            except UserError as error:
+                wrong.append(f"arm {arm!r}: {error}")
+        if wrong:
+            raise UserError("\n".join(wrong))
+        study.refuse_twins(same)
+
+    def trained_as(self, config: Config) -> str:
+        """A hash of what a configuration trains on this data: shapes of the network, terms and the layers they compare,
+        recipe. Two configurations may have one hash, such as widths that round to the same channels.
+
+        Raises:
+            UserError: it cannot be built.
+        """
+        features, shapes = self._model(config)
+        built = self._objective(config, features)
+        plain = effective(config)
+        plain.pop("connector", None)  # its effect is in `built`
+        terms = {
+            name: {k: v for k, v in term.items() if k != "layers"} for name, term in plain.get("losses", {}).items()
+        }
+        recipe = {k: v for k, v in plain.items() if k not in ("losses", "width", "self_taught", "guided")}
+        flip, cuda = self.tensors.flip, self.device != "cpu"
+        if config.augment == "auto":
+            recipe["augment"] = "crop+flip" if flip else "crop"
+        if config.precision == "auto":
+            recipe["precision"] = "bf16" if cuda else "fp32"
+        return sha256({"recipe": recipe, "model": config.model, "shapes": shapes, "terms": terms, "built": built})
+
+    def _model(self, config: Config) -> tuple[Features, list[Any]]:
+        key = tuple(getattr(config, name) for name in (*ARCHITECTURE, "guided", "tap"))
+        if key not in self.models:
+            model = build_student(config, self.tensors, 0)
+            features = example_features(model, self.tensors, config.tap)
+            shapes = [[name, list(p.shape)] for name, p in model.named_parameters()]
+            self.models[key] = features, [*shapes, [list(m.shape[1:]) for m in features.maps]]
+        return self.models[key]
+
+    def _teacher(self, config: Config) -> Features:
+        key = (config.tap, config.teacher_layers)
+        if key not in self.teacher_features:
+            model = build_student(self.teacher, self.tensors, 0, config.teacher_layers)
+            self.teacher_features[key] = example_features(model, self.tensors, config.tap)
+        return self.teacher_features[key]
+
+    def _objective(self, config: Config, features: Features) -> str:
+        structure = {name: {**term, "weight": 0} for name, term in effective(config).get("losses", {}).items()}
+        fields = (*ARCHITECTURE, "guided", "tap", "teacher_layers", "connector")
+        key = sha256([[getattr(config, name) for name in fields], structure])
+        if key not in self.built:
+            objective = Objective(config, features, self._teacher(config))
+            parts = [[name, list(p.shape)] for name, p in objective.named_parameters()]
+            self.built[key] = sha256([objective.pairs, parts])
+        return self.built[key]
+
+    def cost(self, config: Config, idle: bool = True) -> Cost:
+        """What a student costs in inference. Latency is measured once an architecture, on an idle machine before anything
+        trains: the median of 30 forwards of one image on one thread. A stored figure is used again."""
+        key = tuple(getattr(config, name) for name in ARCHITECTURE)
+        cost = self.costs.get(key)
+        if cost is None or (idle and cost.latency_ms is None):
+            model = build_student(config, self.tensors, 0)
+            shape = self.tensors.image_shape
+            parameters = sum(p.numel() for p in model.parameters())
+            latency = self._latency(config, model) if idle else None
+            self.costs[key] = cost = Cost(parameters, macs(model, shape), latency)
+        return cost
+
+    def _latency(self, config: Config, model: torch.nn.Module) -> float:
+        if self._latencies is None:
+            rows = read_trials(self.store).dropna(subset=["latency_ms"])
+            self._latencies = dict(zip(rows["config_id"], rows["latency_ms"], strict=True))
+        known = self._latencies.get(sha256(requested(config)))
+        return known if known is not None else measure_latency_ms(model, self.tensors.image_shape)
+
+    def macs(self, config: Config) -> int:
+        return self.cost(config, idle=False).macs

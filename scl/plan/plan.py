@@ -1,0 +1,170 @@
+"""From a study and its options to what would run: data, teachers, trials. Trains nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from scl.data.batches import normalisation
+from scl.data.named import load_dataset
+from scl.data.split import split, split_fingerprint
+from scl.errors import UserError
+from scl.plan.capacity import check_threads, device_of, slots_of
+from scl.plan.context import Job, RunContext, data_of
+from scl.plan.feasibility import Feasibility
+from scl.plan.nodes import Node
+from scl.plan.teachers import import_teacher, start_from_pretrained
+from scl.store.files import Folder
+from scl.store.tables import read_trials
+from scl.study.config import Config
+from scl.study.identity import Trial, teacher_id, trials_of
+from scl.study.options import Options, resolved
+from scl.study.space import FRESH_SEED
+from scl.study.study import Study
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A resolved study: what its cohorts share, its trials in order, and the teacher of each.
+
+    seeds: of the arms; a search has a seed beside them. about_data: for study.json.
+    """
+
+    study: Study
+    options: Options
+    context: RunContext
+    trials: list[Trial]
+    arms: Mapping[str, Config]
+    teacher: Config
+    teacher_ids: Mapping[int, str]  # by seed
+    seeds: list[int]
+    feasibility: Feasibility
+    about_data: dict[str, Any]
+    slots: int
+
+
+def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node] = ()) -> Plan:
+    """Resolve, check and number everything; trains nothing.
+
+    Args:
+        study, options: as `scl.study.options.settled` returns them.
+        nodes: of the cluster; none on this machine.
+
+    Raises:
+        UserError: data, a teacher or an arm cannot be what the options ask for.
+    """
+    check_threads(options)
+    arms, teacher = resolved(study, options)
+    cache = Path(out.path) / "cache" if out.is_local else Path.home() / ".cache" / "scl"
+    dataset = load_dataset(str(options.data), cache, options.label)
+    classes = len(dataset.classes)
+    train, val = split(
+        dataset.train_labels, val=options.val_share, seed=options.split_seed, limit=options.limit, classes=classes
+    )
+    fingerprint = split_fingerprint(dataset, train, val)
+    mean, std = normalisation(dataset)
+    first = FRESH_SEED if study.search else 0
+    count = 0 if study.search and study.search.winners == 0 else options.seeds or study.seeds
+    seeds = list(range(first, first + count))
+    teacher_ids = _teacher_ids(options, teacher, fingerprint, [*seeds, *([study.search.seed] if study.search else [])])
+    device = device_of(options, nodes)
+    context = RunContext(
+        images={
+            "train": dataset.train_images[train],
+            "val": dataset.train_images[val],
+            "test": dataset.test_images,
+        },
+        labels={
+            "train": dataset.train_labels[train],
+            "val": dataset.train_labels[val],
+            "test": dataset.test_labels,
+        },
+        mean=mean,
+        std=std,
+        classes=classes,
+        class_names=dataset.classes,
+        flip=dataset.flip,
+        fingerprint=fingerprint,
+        jobs={i: Job(teacher, s if options.teacher_per_seed else 0) for s, i in reversed(teacher_ids.items())},
+        out=out,
+        study=study.name,
+        device=device,
+        threads=options.cpus_per_trial,
+        deterministic=options.deterministic,
+    )
+    tensors = data_of(context)
+    if options.teacher_file:
+        import_teacher(context, teacher, next(iter(teacher_ids.values())), options.teacher_file)
+    elif teacher.pretrained:
+        context = start_from_pretrained(context, teacher)
+    feasibility = Feasibility(teacher, tensors, context)
+    feasibility.check(study, arms)
+    return Plan(
+        study=study,
+        options=options,
+        context=context,
+        trials=trials_of(arms, seeds, fingerprint, teacher_ids.__getitem__),
+        arms=arms,
+        teacher=teacher,
+        teacher_ids=teacher_ids,
+        seeds=seeds,
+        feasibility=feasibility,
+        about_data={
+            "name": dataset.name,
+            "fingerprint": fingerprint,
+            **{part: len(labels) for part, labels in context.labels.items()},
+            "classes": classes,
+            **dict(zip(("channels", "height", "width"), tensors.image_shape, strict=True)),
+            "limit": options.limit,
+            "val_share": options.val_share,
+            "split_seed": options.split_seed,
+            "note": dataset.note,
+        },
+        slots=slots_of(options, nodes, device),
+    )
+
+
+def _teacher_ids(options: Options, teacher: Config, fingerprint: str, seeds: Sequence[int]) -> dict[int, str]:
+    """The teacher's id by seed: the hash of the user's file, or of the recipe with its seed and data."""
+    if options.teacher_file:
+        file = Path(options.teacher_file)
+        if not file.is_file():
+            raise UserError(f"--teacher {options.teacher_file!r}: no such file")
+        return dict.fromkeys(seeds, hashlib.sha256(file.read_bytes()).hexdigest())
+    return {seed: teacher_id(teacher, seed if options.teacher_per_seed else 0, fingerprint) for seed in seeds}
+
+
+def with_arms(plan: Plan, arms: Mapping[str, Config], seeds: Sequence[int] | None = None) -> Plan:
+    """The plan with more trials: these arms at these seeds (None: the plan's). Raises UserError if one cannot be built."""
+    plan.feasibility.check(plan.study, {**plan.arms, **arms})
+    chosen = plan.seeds if seeds is None else seeds
+    teacher_ids = dict(plan.teacher_ids)
+    jobs = dict(plan.context.jobs)
+    for seed in chosen:
+        if seed not in teacher_ids:
+            per_seed = plan.options.teacher_per_seed and not plan.options.teacher_file
+            known = next(iter(teacher_ids.values()))
+            teacher_ids[seed] = teacher_id(plan.teacher, seed, plan.context.fingerprint) if per_seed else known
+            jobs.setdefault(teacher_ids[seed], Job(plan.teacher, seed if plan.options.teacher_per_seed else 0))
+    have = {c.trial_id for c in plan.trials}
+    more = [
+        c for c in trials_of(arms, chosen, plan.context.fingerprint, teacher_ids.__getitem__) if c.trial_id not in have
+    ]
+    return replace(
+        plan,
+        arms={**plan.arms, **arms},
+        trials=[*plan.trials, *more],
+        teacher_ids=teacher_ids,
+        seeds=sorted({*plan.seeds, *chosen}),
+        context=replace(plan.context, jobs=jobs),
+    )
+
+
+def missing(plan: Plan) -> list[Trial]:
+    """Trials that are neither completed nor pruned; failed ones run again."""
+    rows = read_trials(plan.context.store)
+    done = set(rows.loc[rows["state"].isin(["completed", "pruned"]), "trial_id"])
+    return [trial for trial in plan.trials if trial.trial_id not in done]

@@ -1,0 +1,80 @@
+"""Points of arms on two axes, with their Pareto front if there is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scl import stats
+from scl.report.blocks import Mark
+from scl.report.formatting import shorten
+from scl.report.theme import Figure, axis, figure, labels, literal, numbers, scatter, span, styles, teacher_line
+
+MOST_LABELLED = 6  # points of a front that show the name of their arm
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points of arms on two axes. x, y: one value for each point; y in %. front: the points that no other beats.
+
+    seed: of each point, None if a point is the mean of an arm. order: all arms, for their colours.
+    """
+
+    x_title: str
+    arms: tuple[str, ...]
+    x: stats.Array
+    y: stats.Array
+    seed: tuple[int | None, ...]
+    line: float
+    order: tuple[str, ...]
+    baseline: str
+    front: NDArray[np.bool_]
+
+    @property
+    def present(self) -> list[str]:
+        """The arms with a point, in the order of the study."""
+        there = set(self.arms)
+        return [arm for arm in self.order if arm in there]
+
+
+def cloud_key(shown: Cloud) -> list[Mark]:
+    """The colour and symbol of each arm. The figures have no legend: the page shows one key for all of them."""
+    style = styles(shown.order, shown.baseline)
+    return [Mark(arm, style[arm]["color"], style[arm]["symbol"]) for arm in shown.present]
+
+
+def draw_cloud(shown: Cloud, height: int = 400) -> Figure:
+    style = styles(shown.order, shown.baseline)
+    data = []
+    if shown.front.any():
+        step = np.flatnonzero(shown.front)[np.argsort(shown.x[shown.front], kind="stable")]
+        stairs = {"color": "@soft", "width": 1.5, "shape": "hv"}
+        data.append(scatter("lines", numbers(shown.x[step]), numbers(shown.y[step]), line=stairs, hoverinfo="skip"))
+    names = labels(shown.present)
+    where = np.array(shown.arms, dtype=object)
+    for arm in shown.present:
+        index = np.flatnonzero(where == arm)
+        seeds = ["" if shown.seed[i] is None else f"seed {shown.seed[i]}" for i in index]
+        data.append(
+            scatter(
+                "markers",
+                numbers(shown.x[index]),
+                numbers(shown.y[index]),
+                customdata=[[names[arm], seed] for seed in seeds],
+                hovertemplate="%{customdata[0]} %{customdata[1]}<br>%{x:.4s}, %{y:.2f} %<extra></extra>",
+                marker={"size": 9, "color": style[arm]["color"], "symbol": style[arm]["symbol"]},
+            )
+        )
+    shapes, annotations = teacher_line(shown.line, vertical=False)
+    front = np.flatnonzero(shown.front)
+    for i in front if len(front) <= MOST_LABELLED else []:
+        left = shown.x[i] > (shown.x.min() + shown.x.max()) / 2
+        place = {"x": float(shown.x[i]), "y": float(shown.y[i]), "xanchor": "right" if left else "left"}
+        text = literal(shorten(shown.arms[i], 18))
+        shift = {"xshift": -8 if left else 8, "yshift": 9}
+        annotations.append({**place, **shift, "text": text, "showarrow": False, "font": {"color": "@ink", "size": 12}})
+    x = axis(shown.x_title, range=span(shown.x), nticks=6)
+    y = axis("test accuracy, %", range=span([*shown.y, shown.line]))
+    return figure(data, height, xaxis=x, yaxis=y, shapes=shapes, annotations=annotations)

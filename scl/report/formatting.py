@@ -1,0 +1,147 @@
+"""Numbers, times and names as text. Pure functions: nothing here knows a study."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+DASH = "–"
+
+# Names
+
+
+def plain(text: object) -> str:
+    """The text on one line, without control characters: safe in HTML once it is escaped."""
+    spaced = " ".join(str(text).split())
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cs") else c for c in spaced)
+
+
+def shorten(text: str, most: int) -> str:
+    """At most `most` characters. The middle is cut, because names often differ at their ends."""
+    if len(text) <= most:
+        return text
+    tail = (most - 1) // 3
+    return f"{text[: most - 1 - tail]}…{text[-tail:]}"
+
+
+def isolated(text: str) -> str:
+    """The text in a direction isolate if it is right-to-left, so that it does not turn the sentence around it."""
+    turns = any(unicodedata.bidirectional(c) in ("R", "AL", "AN", "RLE", "RLO", "RLI") for c in text)
+    return f"\u2068{text}\u2069" if turns else text
+
+
+def name_of(arm: str) -> str:
+    """A name in quotation marks, for a sentence."""
+    return f"“{isolated(shorten(plain(arm), 60))}”"
+
+
+def listing(names: Sequence[str], most: int = 6) -> str:
+    """Names in a sentence: “a”, “b” and “c”; those beyond `most` are counted."""
+    shown = [name_of(n) for n in names[:most]]
+    rest = len(names) - len(shown)
+    if rest:
+        shown.append(f"{rest} more")
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def plural(n: int, one: str, many: str = "") -> str:
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+# Numbers
+
+
+def percent(value: float, decimals: int) -> str:
+    return f"{100 * value:.{decimals}f} %" if math.isfinite(value) else DASH
+
+
+def percent_number(value: float, decimals: int) -> str:
+    """A fraction in per cent without the sign %, for columns whose heading names the unit."""
+    return fixed(100 * value, decimals)
+
+
+def fixed(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}" if math.isfinite(value) else DASH
+
+
+def points(value: float, decimals: int) -> str:
+    """A difference of fractions in percentage points, signed with a true minus."""
+    return signed(100 * value, decimals)
+
+
+def size(value: float, decimals: int) -> str:
+    """The absolute value of a difference of fractions: `0.8 points`."""
+    return f"{points(abs(value), decimals).lstrip('+')} points"
+
+
+def distance(value: float, decimals: int) -> str:
+    """A difference of fractions as words before a name: `0.8 points above`, `0.8 points below` or `level with`."""
+    if round(100 * abs(value), decimals) == 0:
+        return "level with"
+    return f"{size(value, decimals)} {'above' if value > 0 else 'below'}"
+
+
+def signed(value: float, decimals: int) -> str:
+    """A number with its sign, as a true minus; zero has none."""
+    if not math.isfinite(value):
+        return DASH
+    text = f"{value:+.{decimals}f}"
+    return (text[1:] if float(text) == 0 else text).replace("-", "−")
+
+
+def interval(low: float, high: float, decimals: int, signs: bool = False) -> str:
+    """Two fractions in per cent: `70.1 to 71.9`; signs: `−0.4 to +1.4`."""
+    show = points if signs else percent_number
+    return f"{show(low, decimals)} to {show(high, decimals)}"
+
+
+def p_value(p: float) -> str:
+    """The p of a table's cell."""
+    if not math.isfinite(p):
+        return DASH
+    return "< 0.001" if p < 0.001 else "> 0.999" if p > 0.9995 else f"{p:.3f}"
+
+
+def p_clause(p: float) -> str:
+    """The p of a sentence."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def d_z(value: float, n: int) -> str:
+    """An effect size. Its standard error is 1/√n or more, so fewer than ten seeds support only one decimal."""
+    return signed(value, 1 if n < 10 else 2)
+
+
+def count(value: float) -> str:
+    """A whole number in short: 912, 70.1 k, 2.05 M."""
+    if not math.isfinite(value):
+        return DASH
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+# Times
+
+
+def duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return DASH
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
+
+
+def moment(iso: object) -> str:
+    """An ISO time to the minute: 2026-01-02 10:30 UTC. Other text stays as it is."""
+    try:
+        return datetime.fromisoformat(str(iso)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return "" if iso is None else str(iso)

@@ -1,0 +1,154 @@
+"""The main table for a paper as LaTeX (booktabs), Markdown or CSV, each with a caption that defines its numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable
+
+from scl import stats
+from scl.report.facts import Facts, summary
+from scl.report.formatting import DASH, count, d_z, p_value, percent_number, plain, plural, points
+
+_HEADS = ("Arm", "n", "Accuracy, %", "95 % interval", "Difference", "95 % simultaneous", "p", "d_z", "Params", "MACs")
+
+
+def caption(facts: Facts) -> str:
+    """The measure, n, the interval, the model and its correction, and the arms that are left out."""
+    study = facts.study
+    data = (study.get("data") or {}).get("name")
+    counts = sorted({int(n) for n in facts.scores.notna().sum()})
+    n = f"n = {counts[0]}" if len(counts) == 1 else f"n from {counts[0]} to {counts[-1]}" if counts else "n = 0"
+    text = f"Test accuracy after the last epoch{f' on {plain(data)}' if data else ''}: mean ± standard deviation over "
+    text += f"seeds ({n})"
+    comparison = facts.comparison
+    if facts.seeds > 1:
+        text += ", with Student's 95 % interval of the mean"
+    text += ". "
+    if comparison is not None and math.isfinite(comparison.critical):
+        text += (
+            f"Differences from “{plain(facts.baseline)}” in points, with simultaneous 95 % intervals and p corrected "
+            f"for {plural(len(comparison.contrasts), 'comparison')} (Dunnett, in the model accuracy ~ arm + seed, "
+            f"{comparison.df} degrees of freedom); d_z is the mean paired difference divided by its standard deviation "
+            "over seeds. "
+        )
+    elif comparison is not None:
+        text += (
+            f"Differences from “{plain(facts.baseline)}” in points, without intervals: too few seeds, or no spread. "
+        )
+    if math.isfinite(facts.teacher):
+        text += f"Teacher: {100 * facts.teacher:.{facts.decimals}f} %"
+        text += f" (mean of {len(facts.teachers)}). " if len(facts.teachers) > 1 else " (one for all seeds). "
+    if facts.left_out:
+        text += "Left out of the comparison: " + ", ".join(f"{plain(a)} ({r})" for a, r in facts.left_out.items()) + "."
+    return text.strip()
+
+
+def _rows(facts: Facts) -> list[list[str]]:
+    d, m = facts.decimals, facts.metric
+
+    def interval(low: float, high: float, show: Callable[[float, int], str]) -> str:
+        return f"[{show(low, d)}, {show(high, d)}]" if math.isfinite(low) else DASH
+
+    rows = []
+    for r in summary(facts).to_dict("records"):
+        mean = percent_number(r[f"{m}_mean"], d)
+        if math.isfinite(r[f"{m}_sd"]):
+            mean += f" ± {percent_number(r[f'{m}_sd'], d)}"
+        rows.append(
+            [
+                plain(r["arm"]),
+                f"{r['n']:.0f}",
+                mean,
+                interval(r[f"{m}_low"], r[f"{m}_high"], percent_number),
+                points(r["difference"], d),
+                interval(r["difference_low"], r["difference_high"], points),
+                p_value(r["p"]),
+                d_z(r["d_z"], r["n"]),
+                count(r["params"]),
+                count(r["macs"]),
+            ]
+        )
+    return rows
+
+
+def markdown(facts: Facts) -> str:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cells) + " |"
+
+    rows = [[_markdown(cell) for cell in row] for row in _rows(facts)]
+    rule = line(["---", *["---:"] * (len(_HEADS) - 1)])
+    heads = line([_markdown(head) for head in _HEADS])
+    return "\n".join([heads, rule, *map(line, rows), "", _markdown(caption(facts)), ""])
+
+
+def _markdown(text: str) -> str:
+    """The text with markup and HTML escaped."""
+    for character in "\\`*_{}[]<>|#~":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "–": "--",
+    "“": "``",
+    "”": "''",
+    "×": r"$\times$",
+}
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def latex(facts: Facts) -> str:
+    """A `table` environment for the booktabs package. Names in non-Latin scripts need XeLaTeX or LuaLaTeX."""
+    heads = [_latex(head).replace(r"d\_z", "$d_z$").replace("95 ", "95\\,") for head in _HEADS]
+    heads = [r"$p$" if head == "p" else r"$n$" if head == "n" else head for head in heads]
+    body = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in _rows(facts)]
+    text = (
+        _latex(caption(facts))
+        .replace(r"d\_z", "$d_z$")
+        .replace("accuracy \\textasciitilde{} arm", r"accuracy $\sim$ arm")
+    )
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{text}}}",
+            r"\begin{tabular}{l" + "r" * (len(_HEADS) - 1) + "}",
+            r"\toprule",
+            " & ".join(heads) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def comma_separated(facts: Facts) -> str:
+    """All columns of the main table with exact values, below two comment lines with the caption."""
+    out = io.StringIO()
+    out.write(f"# {caption(facts)}\n# level {stats.LEVEL}; accuracies and differences are fractions\n")
+    frame = summary(facts)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(frame.columns)
+    for row in frame.itertuples(index=False):
+        writer.writerow(["" if isinstance(v, float) and not math.isfinite(v) else v for v in row])
+    return out.getvalue()
+
+
+FORMATS: dict[str, Callable[[Facts], str]] = {"LaTeX": latex, "Markdown": markdown, "CSV": comma_separated}

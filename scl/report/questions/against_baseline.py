@@ -1,0 +1,78 @@
+"""Which arms beat the baseline? The difference of each arm from the baseline, with simultaneous intervals."""
+
+from __future__ import annotations
+
+import math
+
+from scl import stats
+from scl.report.blocks import Panel, Plot
+from scl.report.drawing.arms import MOST_ARMS_DRAWN, beyond
+from scl.report.drawing.rows import ArmRow, ArmRows, by_seed, draw_rows, rows_table
+from scl.report.facts import Facts
+from scl.report.formatting import listing, points, size
+from scl.report.theme import Figure, axis, zero_line
+
+TITLE = "Which arms beat the baseline?"
+
+
+def panel(facts: Facts) -> Panel:
+    comparison = facts.comparison
+    if not facts.contrasts or comparison is None:
+        return Panel("against-baseline", TITLE, "No arm could be compared with the baseline.")
+    shown = differences(facts)
+    caption = (
+        "Difference of test accuracy from the baseline. Diamond: estimate of the model accuracy ~ arm + seed; ring: "
+        "difference on one seed"
+    )
+    if math.isfinite(comparison.critical):
+        caption += (
+            f"; bar: simultaneous 95 % interval (Dunnett; {comparison.df} degrees of freedom, critical value "
+            f"{comparison.critical:.2f}). An arm whose bar excludes 0 differs significantly from the baseline at 5 %, "
+            "corrected for all arms. The shaded band holds true differences too small for this study: its smallest "
+            f"detectable effect is {size(facts.detectable(), max(facts.decimals, 1))} (80 % power)."
+        )
+        above = [r.arm for r in shown.rows if r.low > 0]
+        below = [r.arm for r in shown.rows if r.high < 0]
+        parts = [f"above the baseline: {listing(above)}"] if above else []
+        parts += [f"below it: {listing(below)}"] if below else []
+        answer = f"Significantly {'; '.join(parts)}." if parts else "No arm's interval excludes 0."
+    else:
+        caption += "."
+        answer = (
+            "With one seed, these are single differences without intervals."
+            if facts.seeds == 1
+            else "The seeds show no spread, so no interval can be computed."
+        )
+    answer += _pairing(stats.correlation(facts.compared))
+    caption += beyond(shown.beyond)
+    plot = Plot("differences", caption, [draw_differences(shown)], rows_table(shown, points))
+    return Panel("against-baseline", TITLE, answer, [plot])
+
+
+def _pairing(r: float) -> str:
+    if not math.isfinite(r):
+        return ""
+    if r > 0:
+        return f" Seeds affect arms alike (r = {r:.2f}), so pairing narrows the intervals."
+    return f" Seeds do not affect arms alike (r = {r:.2f}), so pairing does not narrow the intervals.".replace("-", "−")
+
+
+def differences(facts: Facts) -> ArmRows:
+    """Each arm minus the baseline in points: the estimate of the model, simultaneous interval, differences by seed."""
+    contrasts = sorted(facts.contrasts.values(), key=lambda c: -c.estimate)
+    rows = []
+    for c in contrasts[:MOST_ARMS_DRAWN]:
+        seeds = by_seed(100 * (facts.scores[c.arm] - facts.scores[facts.baseline]).dropna())
+        rows.append(ArmRow(c.arm, 100 * c.estimate, 100 * c.low, 100 * c.high, seeds))
+    lower = len(contrasts) - len(rows)
+    return ArmRows(tuple(rows), facts.baseline, facts.decimals, lower, band=100 * facts.detectable())
+
+
+def draw_differences(shown: ArmRows) -> Figure:
+    shapes, notes = zero_line("baseline")
+    if math.isfinite(shown.band):
+        ends = {"x0": -shown.band, "x1": shown.band, "y0": 0, "y1": 1, "yref": "paper"}
+        shapes.insert(0, {"type": "rect", **ends, "fillcolor": "@band", "line": {"width": 0}, "layer": "below"})
+    include = [0.0, shown.band, -shown.band]
+    hover = f"%{{x:+.{shown.decimals}f}} points"
+    return draw_rows(shown, axis("points above the baseline"), (shapes, notes), hover, include)

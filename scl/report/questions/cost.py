@@ -1,0 +1,86 @@
+"""What does accuracy cost? The means of the arms against parameters, multiply-adds, latency or training time."""
+
+from __future__ import annotations
+
+import math
+
+from scl import stats
+from scl.report.blocks import Cell, Column, Panel, Plot, number_table
+from scl.report.drawing.arms import MOST_ARMS_DRAWN, beyond, highest, not_drawn
+from scl.report.drawing.cloud import Cloud, cloud_key, draw_cloud
+from scl.report.facts import Facts
+from scl.report.formatting import count, listing, percent_number
+
+TITLE = "What does accuracy cost?"
+PREDICTION = {
+    "params": "parameters",
+    "macs": "multiply-adds for one image",
+    "latency_ms": "latency of one image, ms",
+}
+TRAINING = {"train_seconds": "training time of one trial, s"}
+
+
+def panel(facts: Facts) -> Panel:
+    shown = costs(facts)
+    if not shown:
+        return Panel("cost", TITLE, "This needs at least two arms with results and different costs.")
+    first = shown[0]
+    front = [arm for arm, on in zip(first.arms, first.front, strict=True) if on]
+    answer = ""
+    if first.x_title not in PREDICTION.values():
+        answer = "All arms have the same size and speed in prediction; they differ only in training time. "
+    answer += f"In {first.x_title.split(',')[0]}, no arm is both cheaper and better than {listing(front)}."
+    arms = {arm for cloud in shown for arm in cloud.arms}
+    caption = (
+        "A mark for each arm: mean accuracy over seeds against a cost. The stairs are the Pareto front of the means: "
+        "no arm lies to the left of it and above it. The front ignores uncertainty: neighbours on it may be equal. "
+        "Costs are those of the student; latency and training time were measured on the hardware of this study."
+        + not_drawn(facts)
+        + beyond(len(facts.drawn) - len(arms))
+    )
+    columns, cells = [], {arm: [] for arm in facts.drawn if arm in arms}  # type: ignore[var-annotated]
+    for i, cloud in enumerate(shown):
+        columns += [Column(f"cost_{i}", cloud.x_title), Column(f"front_{i}", "On the front", number=False)]
+        where = {arm: (float(x), bool(on)) for arm, x, on in zip(cloud.arms, cloud.x, cloud.front, strict=True)}
+        for arm, mine in cells.items():
+            x, on = where.get(arm, (math.nan, False))
+            mine += [Cell(f"{x:.3g}" if x < 1000 else count(x), x), Cell("yes" if on else "no")]
+    means = facts.scores.mean()
+    columns.append(Column("accuracy", "Test accuracy, %, mean"))
+    rows = [
+        (arm, [*mine, Cell(percent_number(means[arm], facts.decimals), float(means[arm]))])
+        for arm, mine in cells.items()
+    ]
+    drawn = [draw_cloud(cloud, 320 if len(shown) > 1 else 400) for cloud in shown]
+    titles = [cloud.x_title for cloud in shown] if len(shown) > 1 else []
+    table = number_table(columns, rows, label="Cost and accuracy by arm")
+    return Panel("cost", TITLE, answer, [Plot("pareto", caption, drawn, table, titles, cloud_key(first))])
+
+
+def costs(facts: Facts) -> tuple[Cloud, ...]:
+    """A cloud for each prediction cost that differs between arms, or for the training cost if none does.
+
+    A point for each arm that learnt; of very many, the best and those on a front. The costs are those of the student
+    alone, without teacher and connectors.
+    """
+    rows = facts.completed[facts.completed["arm"].isin(facts.drawn)]
+    means = rows.groupby("arm")[[*PREDICTION, *TRAINING, facts.metric]].mean()
+    means = means.loc[[arm for arm in facts.drawn if arm in means.index]]
+
+    def clouds(columns: dict[str, str]) -> tuple[Cloud, ...]:
+        out = []
+        for column, title in columns.items():
+            known = means.dropna(subset=[column])
+            if known[column].nunique() < 2:
+                continue
+            if len(known) > MOST_ARMS_DRAWN:
+                on = stats.pareto(known[column].to_numpy(dtype=float), known[facts.metric].to_numpy(dtype=float))
+                known = known[on | known.index.isin(highest(facts, facts.drawn))]
+            x, y = known[column].to_numpy(dtype=float), 100 * known[facts.metric].to_numpy(dtype=float)
+            arms = tuple(str(arm) for arm in known.index)
+            front = stats.pareto(x, y)
+            seeds = (None,) * len(x)
+            out.append(Cloud(title, arms, x, y, seeds, 100 * facts.teacher, facts.arms, facts.baseline, front))
+        return tuple(out)
+
+    return clouds(PREDICTION) or clouds(TRAINING)

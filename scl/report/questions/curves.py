@@ -1,0 +1,200 @@
+"""When do the curves separate? Accuracy by epoch, and the last epochs enlarged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from scl import stats
+from scl.report.blocks import Cell, Column, Panel, Plot, number_table
+from scl.report.facts import Facts
+from scl.report.findings import leading
+from scl.report.formatting import DASH, fixed, name_of, plural
+from scl.report.theme import Figure, axis, figure, labels, numbers, scatter, span, styles, teacher_line
+
+TITLE = "When do the curves separate?"
+MOST_CURVES = 30
+DRAWN_AT_FIRST = 8
+MOST_EPOCHS = 300
+LAST = 0.25  # the share of the epochs that is enlarged
+MOST_COLUMNS = 24  # epochs in the table
+
+
+def panel(facts: Facts) -> Panel:
+    shown = curves(facts)
+    if not shown.curves:
+        return Panel("curves", TITLE, "The store holds no epochs of completed trials.")
+    drawn = min(len(shown.curves), DRAWN_AT_FIRST)
+    banded = any(c.n > 1 for c in shown.curves)
+    caption = "Mean over seeds by epoch"
+    caption += "; band: its 95 % interval at each epoch (Student's t)." if banded else "; one seed has no band."
+    caption += " Completed trials only. The right side enlarges the frame on the left, the last epochs."
+    if drawn < len(shown.curves):
+        caption += f" The figure starts with the baseline and the {drawn - 1} highest arms; click a name to show more."
+    if shown.left_out:
+        caption += f" {plural(shown.left_out, 'arm')} below the best {len(shown.curves)} are not in this figure."
+    epochs = sorted({int(e) for c in shown.curves for e in c.epoch})
+    listed = _spread(epochs)
+    rows = []
+    for c in shown.curves:
+        at = {int(e): (m, h - m) for e, m, h in zip(c.epoch, c.mean, c.high, strict=True)}
+        rows.append((c.arm, [_cell(*at.get(e, (math.nan, math.nan)), facts.decimals) for e in listed]))
+    table = number_table([Column(f"epoch_{e}", f"{e}") for e in listed], rows, label="Accuracy by epoch")
+    word = "Validation" if shown.metric == "val_acc" else "Test"
+    answer = f"{word} accuracy over {plural(max(epochs), 'epoch')}. {_separation(facts, shown)}".strip()
+    return Panel("curves", TITLE, answer, [Plot("learning", caption, [draw_curves(shown)], table)])
+
+
+def _spread(epochs: Sequence[int]) -> list[int]:
+    """At most MOST_COLUMNS of the epochs, evenly spread, with the first and the last."""
+    if len(epochs) <= MOST_COLUMNS:
+        return list(epochs)
+    return sorted({epochs[round(i * (len(epochs) - 1) / (MOST_COLUMNS - 1))] for i in range(MOST_COLUMNS)})
+
+
+def _cell(mean: float, half: float, decimals: int) -> Cell:
+    if not math.isfinite(mean):
+        return Cell(DASH)
+    return Cell(fixed(mean, decimals) + (f" ± {fixed(half, decimals)}" if math.isfinite(half) else ""), float(mean))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One arm over epochs: the mean in %, and Student's 95 % band at each epoch (NaN for one seed)."""
+
+    arm: str
+    n: int
+    epoch: stats.Array
+    mean: stats.Array
+    low: stats.Array
+    high: stats.Array
+
+
+@dataclass(frozen=True)
+class Curves:
+    """metric: the column of epochs.parquet that is drawn. left_out: the number of arms below the best MOST_CURVES.
+
+    late: the first epoch of the enlarged end. span: the range of its axis in %, for the arms that learnt and the line.
+    """
+
+    metric: str
+    curves: tuple[Curve, ...]
+    left_out: int
+    line: float
+    late: int
+    span: list[float] | None
+    baseline: str
+    arms: tuple[str, ...]
+
+
+def curves(facts: Facts) -> Curves:
+    """The metric by epoch over completed trials, or validation accuracy if the metric is not stored by epoch."""
+    epochs = facts.results.epochs
+    metric = next((m for m in (facts.metric, "test_acc", "val_acc") if m in epochs and epochs[m].notna().any()), "")
+    order = facts.completed.groupby("arm")[facts.metric].mean().sort_values(ascending=False, kind="stable").index
+    drawn = [facts.baseline] if facts.baseline in order else []
+    drawn += [arm for arm in order if arm != facts.baseline][: MOST_CURVES - len(drawn)]
+    line = 100 * facts.teacher if metric == "test_acc" else math.nan
+    if not metric or not drawn:
+        return Curves(metric, (), 0, line, 1, None, facts.baseline, facts.arms)
+    by_epoch = epochs_by_arm(facts, drawn, [metric]).groupby(["arm", "epoch"], observed=True)[metric]
+    table = by_epoch.agg(["count", "mean", "std"]).reset_index()
+    out = []
+    for arm in drawn:
+        rows = table[table["arm"] == arm]
+        rows = rows.iloc[:: math.ceil(max(len(rows), 1) / MOST_EPOCHS)]
+        n = rows["count"].to_numpy()
+        t = np.array([stats.t_critical(k - 1) if k > 1 else math.nan for k in range(int(n.max(initial=0)) + 1)])
+        half = 100 * t[n] * rows["std"].to_numpy() / np.sqrt(np.maximum(n, 1))
+        mean = 100 * rows["mean"].to_numpy()
+        low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
+        out.append(Curve(arm, int(n.max(initial=0)), rows["epoch"].to_numpy(), mean, low, high))
+    first, last = (int(f([e for c in out for e in c.epoch])) for f in (min, max))
+    late = max(first, last - max(round((last - first) * LAST), 2))
+    learnt = [c for c in out if c.arm in facts.drawn][:DRAWN_AT_FIRST]
+    # The means, and the bands only at the end: a wide early band would flatten all curves.
+    ends = [v for c in learnt for v in (*c.mean[c.epoch >= late], *c.low[-1:], *c.high[-1:])]
+    left_out = len(order) - len(drawn)
+    return Curves(metric, tuple(out), left_out, line, late, span([*ends, line]), facts.baseline, facts.arms)
+
+
+def epochs_by_arm(facts: Facts, arms: list[str], columns: list[str]) -> pd.DataFrame:
+    """The epochs of the completed trials of these arms, with the arm. float64, so that the mean of equals is equal."""
+    arm_of = facts.completed.set_index("trial_id")["arm"]
+    epochs = facts.results.epochs
+    code = pd.Index(arm_of.index).get_indexer(epochs["trial_id"])
+    frame = epochs.loc[code >= 0, ["epoch", *columns]].astype(dict.fromkeys(columns, "float64"))
+    frame["arm"] = pd.Categorical(arm_of.to_numpy()[code[code >= 0]], categories=arms)
+    return frame.dropna(subset=["arm"])
+
+
+def _separation(facts: Facts, shown: Curves) -> str:
+    """The epoch from which the curve of the leading arm stays on one side of the baseline's."""
+    lead = leading(facts) if facts.scores.size else ""
+    by_arm = {c.arm: c for c in shown.curves}
+    if lead == facts.baseline or lead not in by_arm or facts.baseline not in by_arm:
+        return ""
+    ours, base = by_arm[lead], by_arm[facts.baseline]
+    epochs, i, j = np.intersect1d(ours.epoch, base.epoch, return_indices=True)
+    if not len(epochs):
+        return ""
+    ahead = np.sign(ours.mean[i] - base.mean[j])
+    others = np.flatnonzero(ahead != ahead[-1])
+    since = int(epochs[0] if not len(others) else epochs[min(others[-1] + 1, len(epochs) - 1)])
+    side = "above" if ahead[-1] > 0 else "below" if ahead[-1] < 0 else "level with"
+    return f"The mean of {name_of(lead)} stays {side} that of the baseline from epoch {since} on."
+
+
+def draw_curves(shown: Curves) -> Figure:
+    """All epochs, and beside them the last ones enlarged; a frame on the left marks them."""
+    style = styles(shown.arms, shown.baseline)
+    names = labels([c.arm for c in shown.curves])
+    data = []
+    for i, c in enumerate(shown.curves):
+        colour, dash = style[c.arm]["color"], style[c.arm]["dash"]
+        common = {"legendgroup": str(i), "visible": True if i < DRAWN_AT_FIRST else "legendonly"}
+        late = c.epoch >= shown.late
+        for part, axes in ((slice(None), {}), (late, {"xaxis": "x2", "yaxis": "y2", "showlegend": False})):
+            x = c.epoch[part].tolist()
+            if np.isfinite(c.low).any():
+                edge = {**common, **axes, "showlegend": False, "hoverinfo": "skip"}
+                edge["line"] = {"width": 0, "color": colour}
+                fill = {"fill": "tonexty", "fillcolor": f"{colour}/0.09"}
+                data.append(scatter("lines", x, numbers(c.low[part], 3), **edge))
+                data.append(scatter("lines", x, numbers(c.high[part], 3), **edge, **fill))
+            line = {
+                "name": names[c.arm],
+                "customdata": [names[c.arm]] * len(x),
+                "hovertemplate": "%{customdata}<br>epoch %{x}: %{y:.2f} %<extra></extra>",
+                "line": {"color": colour, "dash": dash, "width": 2},
+            }
+            data.append(scatter("lines", x, numbers(c.mean[part], 3), **common, **axes, **line))
+    shapes, notes = teacher_line(shown.line, vertical=False)
+    for item in [*shapes, *notes]:
+        item["xref"] = "x domain"
+    twins = [{**item, "xref": "x2 domain", "yref": "y2"} for item in shapes]
+    last = max(int(c.epoch.max(initial=1)) for c in shown.curves)
+    frame = []
+    if shown.span:
+        box = {"x0": shown.late, "x1": last, "y0": shown.span[0], "y1": shown.span[1]}
+        frame = [{"type": "rect", **box, "line": {"color": "@soft", "width": 1}}]
+    word = {"val_acc": "validation", "train_acc": "training"}.get(shown.metric, "test")
+    heading = {"xref": "x2 domain", "yref": "y2 domain", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"}
+    notes.append({**heading, "text": "the last epochs", "showarrow": False, "font": {"color": "@soft", "size": 12}})
+    below = {"xaxis.domain": [0, 1], "xaxis2.domain": [0, 1], "yaxis.domain": [0.58, 1], "yaxis2.domain": [0, 0.42]}
+    return figure(
+        data,
+        440,
+        {**below, "height": 620 + 22 * len(shown.curves), "legend.y": -56 / (620 - 88)},
+        legend=len(shown.curves),
+        xaxis=axis("epoch", showgrid=False, domain=[0, 0.56]),
+        yaxis=axis(f"{word} accuracy, %"),
+        xaxis2=axis("epoch", showgrid=False, domain=[0.66, 1], anchor="y2", range=[shown.late, last], nticks=5),
+        yaxis2=axis("", anchor="x2", range=shown.span),
+        shapes=[*shapes, *twins, *frame],
+        annotations=notes,
+    )

@@ -1,0 +1,205 @@
+"""Does the effect of one factor depend on another (loss × depth)? Lines over levels, and an analysis of variance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from scl import stats
+from scl.report.blocks import Block, Cell, Column, Heading, Note, Panel, Plot, Row, Table, number_table, text_cell
+from scl.report.drawing.lines import Line, draw_lines, line_cells, line_key
+from scl.report.facts import Facts
+from scl.report.findings import ALPHA
+from scl.report.formatting import DASH, fixed, listing, p_clause, p_value, plural
+from scl.report.theme import Figure
+
+MOST_LINES = 12
+
+
+def panel(facts: Facts) -> Panel:
+    design = layout(facts)
+    if design is None:
+        title = "Does the effect of the loss depend on depth?"
+        return Panel("depth", title, "This study does not cross two factors such as loss and depth.")
+    across, by = design.across, design.by
+    title = f"Does the effect of {by} depend on {across}?"
+    anova = variance(facts, design)
+    blocks: list[Block] = [_plot(facts, design)]
+    if anova.table.empty:
+        blocks.append(Note(f"No analysis of variance: {anova.why_not}."))
+        answer = "Lines over the levels, without a test."
+    else:
+        blocks += [Heading("Analysis of variance, type II, with the seed as a block"), _anova_table(anova)]
+        if anova.why_not:
+            blocks.append(Note(f"There is {anova.why_not}."))
+        answer = _answer(anova, across, by)
+    return Panel("depth", title, answer, blocks)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The arms as combinations of factors. levels: (arms, factors) as text; order: factor → its levels in order.
+
+    across: the factor along the axis. by: the factor with a line for each level. reference: the baseline's level of it.
+    """
+
+    levels: pd.DataFrame
+    order: dict[str, list[str]]
+    across: str
+    by: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """accuracy: a line for each level of `by`, in %; gain: the same minus the reference, paired by seed, in points."""
+
+    layout: Layout
+    accuracy: tuple[Line, ...]
+    gain: tuple[Line, ...]
+    left_out: int
+
+
+def layout(facts: Facts) -> Layout | None:
+    """The factorial of a study with at least two factors, else None. If `depth` is one, it lies along the axis."""
+    declared = facts.study.get("factors") or {}
+    placed = facts.study.get("arm_levels") or {}
+    # `control` names the control of equal width; the self-taught panel shows it, and it does not cross other factors.
+    names = [name for name, about in declared.items() if len(_levels(about)) > 1 and name != "control"]
+    rows = {
+        arm: {name: _text(placed[arm][name]) for name in names}
+        for arm in facts.scores.columns
+        if arm in placed and arm not in facts.collapsed and all(name in placed[arm] for name in names)
+    }
+    if len(names) < 2 or len(rows) < 3:
+        return None
+    frame = pd.DataFrame.from_dict(rows, orient="index")[names]
+    order = {
+        name: [level for level in map(_text, _levels(declared[name])) if (frame[name] == level).any()] for name in names
+    }
+    numeric = [name for name in names if all(_is_number(level) for level in _levels(declared[name]))]
+    across = "depth" if "depth" in names else max(numeric or names, key=lambda name: len(order[name]))
+    by = "loss" if "loss" in names and across != "loss" else next(name for name in names if name != across)
+    base = frame.loc[facts.baseline, by] if facts.baseline in frame.index else None
+    return Layout(frame, order, across, by, str(base or order[by][0]))
+
+
+def _levels(about: Any) -> list[Any]:
+    return list(about.get("levels", [])) if isinstance(about, dict) else list(about or [])
+
+
+def _text(level: Any) -> str:
+    return f"{level:g}" if isinstance(level, float) else str(level)
+
+
+def _is_number(level: Any) -> bool:
+    return isinstance(level, (int, float)) and not isinstance(level, bool)
+
+
+def interaction(facts: Facts, design: Layout) -> Interaction:
+    """Means over seeds for each pair of levels; further factors are averaged within a seed first."""
+    by_cell: dict[tuple[str, str], pd.Series] = {}
+    for key, arms in design.levels.groupby([design.across, design.by]).groups.items():
+        by_cell[key] = facts.scores[list(arms)].mean(axis=1, skipna=False)
+    steps = design.order[design.across]
+    drawn = design.order[design.by][:MOST_LINES]
+
+    def line(level: str, colour: int, minus: str | None) -> Line:
+        at, means = [], []
+        for i, step in enumerate(steps):
+            values = by_cell.get((step, level))
+            other = by_cell.get((step, minus)) if minus is not None else None
+            if values is None or (minus is not None and other is None):
+                continue
+            at.append(i)
+            means.append(stats.mean_interval(100 * (values if other is None else values - other).to_numpy()))
+        return Line(level, tuple(at), tuple(means), colour)
+
+    colours = {level: i for i, level in enumerate(level for level in drawn if level != design.reference)}
+    accuracy = tuple(line(level, colours.get(level, -1), None) for level in drawn)
+    gain = tuple(line(level, colours[level], design.reference) for level in colours)
+    return Interaction(design, accuracy, tuple(g for g in gain if g.at), len(design.order[design.by]) - len(drawn))
+
+
+def variance(facts: Facts, design: Layout) -> stats.Anova:
+    """Type-II analysis of variance of the accuracy in points, with the seed as a block."""
+    long = 100 * facts.scores[list(design.levels.index)]
+    long = long.reset_index().melt("seed", var_name="arm", value_name="y").dropna()
+    for name in design.levels.columns:
+        long[name] = long["arm"].map(design.levels[name])
+    return stats.anova(long, list(design.levels.columns))
+
+
+def draw_accuracy(shown: Interaction, teacher: float) -> Figure:
+    across = shown.layout.across
+    return draw_lines(shown.accuracy, shown.layout.order[across], across, "test accuracy, %", teacher=teacher)
+
+
+def draw_gain(shown: Interaction) -> Figure:
+    across = shown.layout.across
+    title = "points above the reference"
+    return draw_lines(shown.gain, shown.layout.order[across], across, title, unit="points", zero="reference")
+
+
+def _plot(facts: Facts, design: Layout) -> Plot:
+    across, by, reference = design.across, design.by, design.reference
+    shown = interaction(facts, design)
+    drawn, titles = [draw_accuracy(shown, 100 * facts.teacher)], ["Test accuracy"]
+    caption = (
+        f"A line for each level of {by}, over the levels of {across}. Mark: mean over seeds; bar: its 95 % interval "
+        f"(Student's t). Parallel lines: the two factors act independently. Lines that diverge or cross: the effect of "
+        f"{by} depends on {across}."
+    )
+    if shown.gain:
+        drawn.append(draw_gain(shown))
+        titles.append(f"Minus “{reference}” at the same {across}, by seed")
+        caption += (
+            f" The right side subtracts “{reference}” of the same seed first, which removes what a seed does to all "
+            "arms: flat lines mean no interaction."
+        )
+    others = [name for name in design.order if name not in (across, by)]
+    caption += f" Averaged over {', '.join(others)}." if others else ""
+    if shown.left_out:
+        caption += f" Not drawn: {plural(shown.left_out, 'further level')} of {by}."
+    collapsed = [arm for arm in facts.collapsed if arm in (facts.study.get("arm_levels") or {})]
+    caption += f" Left out because they collapsed: {listing(collapsed)}." if collapsed else ""
+    steps = design.order[across]
+    columns = [Column(f"at_{i}", f"{across} {step}") for i, step in enumerate(steps)]
+    rows = [(line.name, line_cells(line, len(steps))) for line in shown.accuracy]
+    rows += [(f"{line.name} minus {reference}", line_cells(line, len(steps))) for line in shown.gain]
+    table = number_table(columns, rows, by.capitalize(), "Means by cell")
+    key = line_key({line.name: line.colour for line in shown.accuracy})
+    return Plot("interaction", caption, drawn, table, titles, key)
+
+
+def _answer(anova: stats.Anova, across: str, by: str) -> str:
+    table = anova.table
+    name = next((n for n in (f"{across} × {by}", f"{by} × {across}") if n in table.index), "")
+    if not name:
+        return f"The interaction of {by} and {across} cannot be tested: {anova.why_not}."
+    row = table.loc[name]
+    spread = f"F({row['df']:.0f}, {table.loc['residual', 'df']:.0f}) = {row['F']:.2f}, {p_clause(row['p'])}"
+    start = f"The effect of {by} {'depends' if row['p'] < ALPHA else 'is not shown to depend'} on {across}"
+    return f"{start} ({spread}, partial η² {row['eta_sq']:.2f})."
+
+
+def _anova_table(anova: stats.Anova) -> Table:
+    columns = [
+        Column("term", "Term", number=False),
+        Column("df", "df"),
+        Column("sum_sq", "Sum of squares", "of accuracy in points"),
+        Column("F", "F"),
+        Column("p", "p", "of this term, not corrected for the number of terms"),
+        Column("eta_sq", "partial η²", "share of the term in the variance of itself and the residual"),
+    ]
+    rows = []
+    for term, r in anova.table.iterrows():
+        cells = [text_cell(term), Cell(f"{r['df']:.0f}", float(r["df"])), Cell(f"{r['sum_sq']:.3g}", r["sum_sq"])]
+        shown = (fixed(r["F"], 2), p_value(r["p"]), fixed(r["eta_sq"], 2))
+        known = math.isfinite(r["F"])
+        cells += [Cell(s, r[k]) if known else Cell(DASH) for s, k in zip(shown, ("F", "p", "eta_sq"), strict=True)]
+        rows.append(Row(cells))
+    return Table(columns, rows, id="anova", label="Analysis of variance")

@@ -1,0 +1,74 @@
+"""All trials with their state and reason, and the words and symbols of the page."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from scl.report.blocks import Block, Cell, Column, Heading, Pairs, Panel, Rest, Row, Table, arm_cell
+from scl.report.facts import Facts
+from scl.report.formatting import DASH, percent_number, plain, plural, shorten
+from scl.report.glossary import GLOSSARY
+
+MOST_OF_A_TRACE = 2000  # characters
+MOST_ROWS = 200  # that the page holds as HTML; it builds the others on request
+
+_COLUMNS = (
+    Column("arm", "Arm", number=False),
+    Column("seed", "Seed"),
+    Column("state", "State", number=False),
+    Column("error", "Reason", number=False),
+    Column("test_acc", "Test, %", "test accuracy after the last epoch"),
+    Column("val_acc", "Validation, %", "after the last epoch"),
+    Column("test_acc_at_best_val", "At best val., %", "test accuracy at the best validation epoch"),
+    Column("test_acc_best", "Best test epoch, optimistic, %", "picked on the test set itself: optimistic"),
+    Column("agreement", "Agreement, %", "with the teacher"),
+    Column("epochs", "Epochs"),
+    Column("train_seconds", "Seconds"),
+    Column("trial_id", "Id", number=False),
+)
+_FRACTIONS = ("test_acc", "val_acc", "test_acc_at_best_val", "test_acc_best", "agreement")
+
+
+def panel(facts: Facts) -> Panel:
+    """Every trial, failed ones first, and the glossary."""
+    rows = _rows(facts)
+    columns: tuple[Column, ...] = _COLUMNS
+    if facts.trials["error"].isna().all():
+        at = [column.key for column in columns].index("error")
+        columns = columns[:at] + columns[at + 1 :]
+        rows = [Row([*row.cells[:at], *row.cells[at + 1 :]], row.arm, row.kind) for row in rows]
+    failed = int((facts.plan["state"] == "failed").sum())
+    answer = f"{plural(failed, 'trial')} failed; the table gives the reasons." if failed else "No trial failed."
+    answer += " The Parquet files of this study hold exact values, epochs and predictions."
+    blocks: list[Block] = [
+        Heading("All trials"),
+        Table(columns, rows[:MOST_ROWS], id="all-trials", sortable=True, label="All trials"),
+    ]
+    if len(rows) > MOST_ROWS:
+        formats: dict[str, tuple[float, int]] = dict.fromkeys(_FRACTIONS, (100.0, facts.decimals))
+        formats |= {"seed": (1.0, 0), "epochs": (1.0, 0), "train_seconds": (1.0, 1)}
+        blocks.append(Rest("all-trials", rows[MOST_ROWS:], [formats.get(column.key) for column in columns]))
+    blocks += [Heading("Words and symbols"), Pairs(GLOSSARY)]
+    return Panel("everything", "All trials, words and symbols", answer, blocks)
+
+
+def _rows(facts: Facts) -> list[Row]:
+    order = {"failed": 0, "missing": 1, "pruned": 2, "completed": 3}
+    trials = facts.plan.merge(facts.trials.drop(columns=["arm", "seed", "state"]), on="trial_id", how="left")
+    trials = trials.iloc[trials["state"].map(order).fillna(4).argsort(kind="stable")]
+    rows = []
+    for r in trials.to_dict("records"):
+        reason = "" if pd.isna(r["error"]) else shorten(plain(r["error"]), MOST_OF_A_TRACE)
+        arm = arm_cell(r["arm"] if pd.isna(r.get("number")) else f"{r['arm']} {r['number']:.0f}")
+        numbers = [
+            Cell(DASH) if pd.isna(r["epochs"]) else Cell(f"{r['epochs']:.0f}", int(r["epochs"])),
+            Cell(DASH) if pd.isna(r["train_seconds"]) else Cell(f"{r['train_seconds']:.1f}", r["train_seconds"]),
+        ]
+        accuracies = [_fraction(r[c], facts.decimals) for c in _FRACTIONS]
+        cells = [arm, Cell(str(r["seed"]), int(r["seed"])), Cell(r["state"]), Cell(reason), *accuracies, *numbers]
+        rows.append(Row([*cells, Cell(str(r["trial_id"])[:10])], str(r["arm"]), str(r["state"])))
+    return rows
+
+
+def _fraction(value: float, decimals: int) -> Cell:
+    return Cell(DASH) if pd.isna(value) else Cell(percent_number(value, decimals), float(value))

@@ -1,0 +1,300 @@
+"""Which searched parameters matter? fANOVA beside PED-ANOVA, and the objective by each parameter.
+
+Optuna computes the importances, and only if it is installed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scl.report.blocks import Block, Cell, Column, Mark, Note, Panel, Plot, Row, Table, number_table
+from scl.report.facts import Facts
+from scl.report.formatting import DASH, fixed, listing, name_of, percent, plural
+from scl.report.questions.search import MOST_DRAWN, Objective, course, objectives
+from scl.report.theme import NARROW, Figure, axis, figure, labels, numbers, scatter
+
+TITLE = "Which searched parameters matter?"
+MOST_SLICES = 16
+MOST_FITTED = 300  # trials behind importances, evenly over the search: the time of fANOVA grows as their square
+FORESTS, TREES, SPLITS = 3, 16, 8
+FEW = 100  # with fewer trials, the page warns about importances
+
+
+def panel(facts: Facts) -> Panel:
+    parameters = space(facts)
+    if facts.searched.empty or not parameters:
+        why = "This study ran no search, so no parameters were searched."
+        if len(facts.searched):
+            why = "The store holds no search space, so searched parameters cannot be separated from fixed ones."
+        return Panel("importance", TITLE, why)
+    blocks: list[Block] = []
+    answer = "The objective by each searched parameter."
+    try:
+        table, n, left_out = importances(facts)
+    except ImportError as error:
+        blocks.append(Note(f"No importances: {error.name} is not installed where this page was built."))
+    else:
+        if table.empty:
+            blocks.append(Note("No importances: they need at least two completed trials with different values."))
+        else:
+            blocks.append(_importance_plot(facts, table, n, left_out))
+            answer = _answer(table, n)
+    blocks.append(_slices_plot(facts, parameters[:MOST_SLICES], len(parameters)))
+    return Panel("importance", TITLE, answer, blocks)
+
+
+def _answer(table: pd.DataFrame, n: int) -> str:
+    first, top = str(table.index[0]), str(table["ped"].idxmax())
+    answer = f"{name_of(first)} alone explains most of the variance ({percent(table['fanova'].iloc[0], 0)})"
+    answer += ", and " if top == first else f"; {name_of(top)} "
+    answer += "separates the best tenth of trials most (PED-ANOVA)."
+    if n < FEW:
+        answer += f" With {n} completed trials, fewer than {FEW}, this is only a hint."
+    return answer
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One searched parameter. frame: number, state, x (its value) and value (of the objective), a row for each trial.
+
+    log: searched on a logarithmic axis. choices: the values of a categorical parameter, as text.
+    """
+
+    name: str
+    log: bool
+    choices: tuple[str, ...]
+    frame: pd.DataFrame
+
+
+def space(facts: Facts) -> list[Parameter]:
+    """The search space of study.json, with the values of the trials that have one."""
+    aim = objectives(facts)[0]
+    out = []
+    for key, about in (facts.study.get("search_space") or {}).items():
+        name = str(key).removeprefix("param.")
+        column = f"param.{name}"
+        if column not in facts.searched.columns:
+            continue
+        rows = facts.searched[["number", "state", column, aim.name]].rename(columns={column: "x"})
+        rows["value"] = aim.unit * rows[aim.name].astype(float)
+        rows = rows[rows["x"].notna() & rows["value"].notna() & rows["state"].isin(["completed", "pruned"])]
+        choices = tuple(str(c) for c in about.get("choices") or ())
+        if choices:
+            rows["x"] = rows["x"].map(_texts(about["choices"]))
+        out.append(Parameter(name, bool(about.get("log")), choices, rows[["number", "state", "x", "value"]]))
+    return out
+
+
+def _texts(choices: list[Any]) -> dict[Any, str]:
+    """Stored value → the text of the choice: 8.0 in a column of floats is the choice 8."""
+    return {value: str(value) for value in choices} | {str(value): str(value) for value in choices}
+
+
+# Importances
+
+
+def importances(facts: Facts) -> tuple[pd.DataFrame, int, list[str]]:
+    """Importance by parameter, the number of trials behind it, and the parameters without one.
+
+    Columns: `fanova` (the share of the variance of the first objective that a parameter explains alone, Hutter et al.
+    2014, mean of FORESTS forests), `fanova_low`, `fanova_high` (their least and most), `ped` (PED-ANOVA, Watanabe et
+    al. 2023: what separates the best tenth). Parameters on a logarithmic axis enter as logarithms. A parameter that
+    some completed trials lack is conditional and has no share of the variance of all trials.
+
+    Raises:
+        ImportError: Optuna is not installed.
+    """
+    parameters = space(facts)
+    aim = objectives(facts)[0]
+    done = facts.searched[facts.searched["state"] == "completed"].sort_values("number")
+    done = done.iloc[np.unique(np.linspace(0, len(done) - 1, min(len(done), MOST_FITTED)).round().astype(int))]
+    usable = {
+        p.name: p
+        for p in parameters
+        if p.frame["number"].isin(done["number"]).sum() == len(done) > 1 and p.frame["x"].nunique() > 1
+    }
+    left_out = [p.name for p in parameters if p.name not in usable]
+    if not usable or done[aim.name].nunique() < 2:
+        return pd.DataFrame(columns=["fanova", "fanova_low", "fanova_high", "ped"]), len(done), left_out
+    fitted = _fit(usable, done, aim)
+    return fitted.sort_values("fanova", ascending=False, kind="stable"), len(done), left_out
+
+
+def _fit(usable: Mapping[str, Parameter], done: pd.DataFrame, aim: Objective) -> pd.DataFrame:
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
+
+    distributions: dict[str, BaseDistribution] = {}
+    values: dict[str, list[Any]] = {}
+    for i, p in enumerate(usable.values()):
+        x = p.frame.set_index("number")["x"].reindex(done["number"])
+        if p.choices:
+            distributions[f"p{i}"], values[f"p{i}"] = CategoricalDistribution(p.choices), x.tolist()
+            continue
+        number = x.astype(float).to_numpy()
+        number = np.log10(number) if p.log and (number > 0).all() else number
+        distributions[f"p{i}"] = FloatDistribution(float(number.min()), float(number.max()))
+        values[f"p{i}"] = [float(v) for v in number]
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.create_study(direction="maximize" if aim.maximise else "minimize")
+        study.add_trials(
+            [
+                optuna.trial.create_trial(
+                    params={name: column[row] for name, column in values.items()},
+                    distributions=distributions,
+                    value=float(value),
+                )
+                for row, value in enumerate(done[aim.name])
+            ]
+        )
+        forests = pd.DataFrame(
+            [
+                FanovaImportanceEvaluator(n_trees=TREES, max_depth=SPLITS, seed=seed).evaluate(study)
+                for seed in range(FORESTS)
+            ]
+        )
+        ped = pd.Series(PedAnovaImportanceEvaluator().evaluate(study), dtype=float)
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    keys = list(distributions)
+    return pd.DataFrame(
+        {
+            "fanova": forests[keys].mean().to_numpy(),
+            "fanova_low": forests[keys].min().to_numpy(),
+            "fanova_high": forests[keys].max().to_numpy(),
+            "ped": (ped[keys] / ped.sum() if ped.sum() > 0 else ped[keys]).to_numpy(),
+        },
+        index=list(usable),
+    )
+
+
+def draw_importances(shown: pd.DataFrame) -> Figure:
+    names = labels([str(name) for name in shown.index])
+    ticks = {"tickmode": "array", "tickvals": list(range(len(shown))), "ticktext": list(names.values())}
+    data = []
+    for column, name, colour, symbol, shift in (
+        ("fanova", "fANOVA: share of the variance", "@c1", "circle", -0.12),
+        ("ped", "PED-ANOVA: what separates the best tenth", "@c2", "diamond", 0.12),
+    ):
+        x, y = numbers(100 * shown[column], 2), [i + shift for i in range(len(shown))]
+        bar: dict[str, Any] = {"type": "bar", "orientation": "h", "x": x, "y": y, "width": 0.05}
+        data.append({**bar, "marker": {"color": colour}, "hoverinfo": "skip", "showlegend": False})
+        mark = scatter(
+            "markers",
+            x,
+            y,
+            name=name,
+            customdata=list(names.values()),
+            hovertemplate=f"%{{customdata}}<br>{name} %{{x:.0f}} %<extra></extra>",
+            marker={"size": 10, "symbol": symbol, "color": colour},
+        )
+        if column == "fanova":
+            error = {"type": "data", "symmetric": False, "thickness": 1.3, "width": 3, "color": colour}
+            error["array"] = numbers(100 * (shown["fanova_high"] - shown["fanova"]), 2)
+            error["arrayminus"] = numbers(100 * (shown["fanova"] - shown["fanova_low"]), 2)
+            mark["error_x"] = error
+        data.append(mark)
+    y_axis = axis("", range=[len(shown) - 0.4, -0.6], showgrid=False, **ticks)
+    narrow = {"yaxis.ticktext": list(labels([str(name) for name in shown.index], NARROW).values())}
+    x_axis = axis("importance, %", rangemode="tozero")
+    return figure(data, 100 + 40 * max(len(shown), 2), narrow, legend=2, xaxis=x_axis, yaxis=y_axis)
+
+
+def _importance_plot(facts: Facts, table: pd.DataFrame, n: int, left_out: list[str]) -> Plot:
+    total = int((facts.searched["state"] == "completed").sum())
+    spread = f", spread evenly over all {total:,}" if n < total else ""
+    caption = (
+        f"Importance over {plural(n, 'completed trial')}{spread}; parameters searched on a logarithmic axis enter as "
+        "logarithms. fANOVA: the share of the objective's variance over the space that a parameter explains alone; "
+        f"bar: least to most of {FORESTS} forests; interactions and noise make up the rest to 100 %. PED-ANOVA: how "
+        "far the best tenth of trials differs from all, in shares of the total. The two answer different questions and "
+        "may disagree: a parameter that ruins one end of its range has variance but may not matter among the best."
+    )
+    if left_out:
+        caption += f" Without an importance, because some trials lack them or they never varied: {listing(left_out)}."
+    columns = [
+        Column("fanova", "fANOVA, %"),
+        Column("low", "least", group="forests"),
+        Column("high", "most", group="forests"),
+        Column("ped", "PED-ANOVA, %"),
+    ]
+    rows = []
+    for name, r in table.iterrows():
+        values = [r["fanova"], r["fanova_low"], r["fanova_high"], r["ped"]]
+        rows.append((str(name), [Cell(fixed(100 * v, 0), float(v)) for v in values]))
+    numbers_of = number_table(columns, rows, "Parameter", "Importance by parameter")
+    return Plot("importance", caption, [draw_importances(table)], numbers_of)
+
+
+# Slices
+
+
+def draw_slice(shown: Parameter, title: str, held: list[float] | None) -> Figure:
+    """held: the range of the y axis, shared by all slices."""
+    frame = shown.frame.iloc[:: math.ceil(max(len(shown.frame), 1) / (MOST_DRAWN // 4))]
+    where = {c: i for i, c in enumerate(shown.choices)}
+    data = []
+    for state, colour, symbol in (("pruned", "@soft", "x-thin-open"), ("completed", "@c1", "circle-open")):
+        rows = frame[frame["state"] == state]
+        x = [where[v] for v in rows["x"]] if shown.choices else [float(f"{v:.5g}") for v in rows["x"].astype(float)]
+        data.append(
+            scatter(
+                "markers",
+                x,
+                numbers(rows["value"], 3),
+                customdata=rows["number"].astype(int).tolist(),
+                hovertemplate=f"trial %{{customdata}}, {state}<br>%{{x:.4g}}: %{{y:.2f}}<extra></extra>",
+                marker={"size": 5, "symbol": symbol, "color": colour, "line": {"width": 1.2, "color": colour}},
+            )
+        )
+    if shown.choices:
+        names = labels(shown.choices, 12)
+        ticks = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": list(names.values())}
+        x_axis = axis("", **ticks, range=[-0.6, len(names) - 0.4])
+    else:
+        x_axis = axis("", type="log", dtick=1, exponentformat="power") if shown.log else axis("", nticks=5)
+    return figure(data, 230, top=28, xaxis=x_axis, yaxis=axis(title, range=held))
+
+
+def _slices_plot(facts: Facts, parameters: Sequence[Parameter], total: int) -> Plot:
+    aim = objectives(facts)[0]
+    whole = course(facts)
+    held = whole.span if whole else None
+    caption = (
+        "The objective by each searched parameter, all trials. A level cloud: the objective does not depend on the "
+        "parameter in this range. A cloud that rises to an edge: the range should be wider. Other parameters vary too, "
+        "and the sampler tries more values where it found good ones. The axis holds the better half of all trials and "
+        "nine tenths of the completed ones."
+    )
+    if total > len(parameters):
+        caption += f" The first {len(parameters)} of {total} parameters are drawn."
+    columns = [
+        Column("parameter", "Parameter", number=False),
+        Column("trials", "Trials"),
+        Column("best", "Best at", number=False),
+        Column("middle", "Best tenth: median", number=False),
+    ]
+    table = Table(columns, [Row(_range_cells(p, aim)) for p in parameters], label="Searched parameters")
+    key = [Mark("completed", "@c1", "circle-open"), Mark("pruned", "@soft", "x-thin")]
+    drawn = [draw_slice(p, aim.title, held) for p in parameters]
+    return Plot("slices", caption, drawn, table, [p.name for p in parameters], key)
+
+
+def _range_cells(p: Parameter, aim: Objective) -> list[Cell]:
+    done = p.frame[p.frame["state"] == "completed"]
+    if done.empty:
+        return [Cell(p.name), Cell("0", 0), Cell(DASH), Cell(DASH)]
+    ordered = done.sort_values("value", ascending=not aim.maximise, kind="stable")
+    top = ordered.head(max(len(ordered) // 10, 1))["x"]
+    middle = str(top.mode().iloc[0]) if p.choices else f"{float(top.median()):.3g}"
+    best = str(ordered["x"].iloc[0]) if p.choices else f"{float(ordered['x'].iloc[0]):.3g}"
+    return [Cell(p.name), Cell(str(len(p.frame)), len(p.frame)), Cell(best), Cell(middle)]

@@ -1,0 +1,126 @@
+"""Which arms differ from each other? All pairs in one model, with Holm's correction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scl import stats
+from scl.report.blocks import Cell, Column, Panel, Plot, number_table, text_cell
+from scl.report.drawing.arms import beyond, highest
+from scl.report.facts import Facts
+from scl.report.findings import ALPHA
+from scl.report.formatting import DASH, p_value, plural, points, signed
+from scl.report.theme import Figure, axis, figure, labels
+
+TITLE = "Which arms differ from each other?"
+MOST_PAIRS = 400  # rows of the table
+MOST_WITH_TEXT = 12  # arms of a matrix whose cells show their number
+
+
+def panel(facts: Facts) -> Panel:
+    if facts.comparison is None or not math.isfinite(facts.comparison.critical) or facts.compared.shape[1] < 3:
+        return Panel("pairs", TITLE, "This needs at least three arms that can be compared, and two seeds.")
+    shown = pair_matrix(facts)
+    n = len(shown.arms)
+    answer = f"{shown.significant:,} of {plural(shown.pairs, 'pair')} differ significantly (Holm, {100 * ALPHA:.0f} %)."
+    caption = (
+        "Row minus column in points, best mean first; columns have the order of the rows. Coloured: the difference is "
+        "significant at 5 % after Holm's correction over all pairs (model accuracy ~ arm + seed). Pale: not shown to "
+        "differ. These pairs are a family separate from the comparison with the baseline, so their p differ."
+        + beyond(facts.compared.shape[1] - n)
+    )
+    columns = [Column("other", "Minus", number=False), Column("difference", "Points"), Column("p_holm", "Holm p")]
+    order = sorted(
+        ((i, j) for i in range(n) for j in range(i + 1, n)), key=lambda pair: np.nan_to_num(shown.p[pair], nan=2.0)
+    )
+    rows = []
+    for i, j in order[:MOST_PAIRS]:
+        d, p = shown.difference[i, j], shown.p[i, j]
+        cells = [text_cell(shown.arms[j]), Cell(points(d / 100, facts.decimals), d), Cell(p_value(p), p)]
+        rows.append((shown.arms[i], cells))
+    if len(order) > MOST_PAIRS:
+        caption += f" The table below holds the {MOST_PAIRS} pairs with the smallest p."
+    return Panel(
+        "pairs", TITLE, answer, [Plot("matrix", caption, [draw_pair_matrix(shown)], number_table(columns, rows))]
+    )
+
+
+@dataclass(frozen=True)
+class PairMatrix:
+    """difference: (arms, arms), row minus column, in points. p: Holm's over all pairs, also those not drawn.
+
+    pairs, significant: the number of all pairs, and of those with a significant difference.
+    """
+
+    arms: tuple[str, ...]
+    difference: stats.Array
+    p: stats.Array
+    decimals: int
+    pairs: int
+    significant: int
+
+
+def pair_matrix(facts: Facts) -> PairMatrix:
+    arms = tuple(highest(facts, list(facts.compared.columns)))
+    tested = facts.pairs
+    at = np.array([arms.index(arm) if arm in arms else -1 for arm in tested.arms])
+    difference = np.full((len(arms), len(arms)), math.nan)
+    p = difference.copy()
+    i, j = at[tested.first], at[tested.second]
+    shown = (i >= 0) & (j >= 0)
+    i, j, estimate = i[shown], j[shown], 100 * tested.estimate[shown]
+    difference[i, j], difference[j, i] = estimate, -estimate
+    p[i, j] = p[j, i] = tested.p[shown]
+    return PairMatrix(arms, difference, p, facts.decimals, len(tested.p), int((tested.p < ALPHA).sum()))
+
+
+def draw_pair_matrix(shown: PairMatrix) -> Figure:
+    """Significant pairs in colour by the sign of their difference; all others pale."""
+    wide, narrow = labels(shown.arms), labels(shown.arms, 12)
+    rows = range(len(shown.arms))
+    significant = np.nan_to_num(shown.p, nan=1.0) < ALPHA
+    sign = np.where(significant, np.sign(shown.difference), 0.0)
+    with_text = len(shown.arms) <= MOST_WITH_TEXT
+    heat = {
+        "type": "heatmap",
+        "x": list(rows),
+        "y": list(rows),
+        "z": [[None if i == j else float(sign[i, j]) for j in rows] for i in rows],
+        "zmin": -1,
+        "zmax": 1,
+        "colorscale": [[0, "@worse"], [0.5, "@pale"], [1, "@better"]],
+        "showscale": False,
+        "xgap": 2,
+        "ygap": 2,
+        "hoverongaps": False,
+        "customdata": [
+            [[wide[shown.arms[i]], wide[shown.arms[j]], *_pair_text(shown, i, j)] for j in rows] for i in rows
+        ],
+        "hovertemplate": "%{customdata[0]}<br>minus %{customdata[1]}<br>%{customdata[2]} points, "
+        "Holm p %{customdata[3]}<extra></extra>",
+    }
+    if with_text:
+        heat["text"] = [[_pair_text(shown, i, j)[0] for j in rows] for i in rows]
+        heat["texttemplate"] = "%{text}"
+        heat["textfont"] = {"color": "@ink"}  # without a size, Plotly shrinks the text, then hides it, in small cells
+    ticks = {"tickmode": "array", "tickvals": list(rows), "showgrid": False, "tickfont": {"color": "@ink"}}
+    # The names of many columns would overlap; the columns have the order of the rows.
+    columns = [narrow[a] for a in shown.arms] if with_text else [""] * len(shown.arms)
+    x = axis("minus this arm", ticktext=columns, tickangle=-45, **ticks)
+    y = axis("", ticktext=[wide[a] for a in shown.arms], range=[len(shown.arms) - 0.5, -0.5], **ticks)
+    change: dict[str, Any] = {"yaxis.ticktext": [narrow[a] for a in shown.arms]}
+    if with_text:
+        change |= {"xaxis.ticktext": [labels(shown.arms, 8)[a] for a in shown.arms], "margin.b": 20}
+    height = 150 + max(len(shown.arms), 3) * (38 if with_text else 20)
+    return figure([heat], height, change, xaxis=x, yaxis=y)
+
+
+def _pair_text(shown: PairMatrix, i: int, j: int) -> tuple[str, str]:
+    d, p = shown.difference[i, j], shown.p[i, j]
+    if not math.isfinite(d):
+        return "", DASH
+    return signed(d, shown.decimals), DASH if not math.isfinite(p) else "below 0.001" if p < 0.001 else f"{p:.3f}"

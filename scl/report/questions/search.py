@@ -1,0 +1,307 @@
+"""Did the search help? Its course, its winners on fresh seeds, and the front of two objectives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from scl import stats
+from scl.report.blocks import Block, Cell, Column, Mark, Note, Panel, Plot, number_table
+from scl.report.drawing.rows import ArmRows, draw_rows, mean_row
+from scl.report.facts import Facts
+from scl.report.formatting import listing, percent_number, plural, shorten, size
+from scl.report.theme import WIDE, Figure, axis, figure, literal, numbers, scatter, span
+
+TITLE = "Did the search help?"
+MOST_DRAWN = 2000  # trials in one figure, evenly over the search
+
+
+def panel(facts: Facts) -> Panel:
+    shown = course(facts)
+    if shown is None:
+        return Panel("search", TITLE, "This study ran no search: all its arms were fixed in advance.")
+    done = shown.frame[shown.frame["state"] == "completed"]
+    pruned = int((shown.frame["state"] == "pruned").sum())
+    counts = f"{plural(len(facts.searched), 'trial')}: {len(done):,} completed, {pruned:,} pruned early"
+    counts += f", {shown.failed:,} failed" if shown.failed else ""
+    if done.empty:
+        return Panel("search", TITLE, f"{counts}. None completed, so there is nothing to draw.")
+    blocks: list[Block] = [_course_plot(facts, shown, done)]
+    pareto = front(facts)
+    if pareto is not None and len(pareto.frame) > 1:
+        blocks.append(_front_plot(pareto))
+    again = winners(facts)
+    if winner_arms(facts) and len(again.rows) > 1:
+        blocks.append(_winners_plot(facts, again))
+    elif winner_arms(facts):
+        blocks.append(Note("The store holds no validation accuracy of the winners to compare with the search."))
+    else:
+        blocks.append(Note("No winner has been retrained on fresh seeds yet, so the search has no result so far."))
+    return Panel("search", TITLE, f"{counts}. {_answer(facts)}", blocks)
+
+
+def _answer(facts: Facts) -> str:
+    arms = winner_arms(facts)
+    if not arms:
+        return "No winner has been retrained on fresh seeds yet, so nothing is confirmed."
+    found = [facts.contrasts[arm] for arm in arms if arm in facts.contrasts]
+    if not found:
+        return f"{plural(len(arms), 'winner')} retrained, but none can be compared with the baseline."
+    better = [c.arm for c in found if c.low > 0]
+    if better:
+        gain = size(max(c.estimate for c in found), facts.decimals)
+        verb = "beats" if len(better) == 1 else "beat"
+        return f"It helped: on fresh seeds, {listing(better)} {verb} the baseline by up to {gain}."
+    if not any(math.isfinite(c.low) for c in found):
+        return "The winners were retrained on too few seeds for an interval."
+    return "Not shown: on fresh seeds, no winner beats the baseline significantly."
+
+
+# The course
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A column of trials.parquet and its direction. unit: the factor of a shown value."""
+
+    name: str
+    maximise: bool
+
+    @property
+    def unit(self) -> float:
+        return 100.0 if "acc" in self.name else 1.0
+
+    @property
+    def title(self) -> str:
+        words = {"val_acc": "validation accuracy, %", "test_acc": "test accuracy, %", "macs": "multiply-adds"}
+        return words.get(self.name, self.name)
+
+
+def objectives(facts: Facts) -> list[Objective]:
+    """The objectives of the search that trials.parquet holds, or else validation accuracy.
+
+    study.json names them in a dict, name → direction, or in a list of {name, direction}.
+    """
+    named = facts.study.get("objectives") or {}
+    pairs = named.items() if isinstance(named, Mapping) else [(o.get("name"), o.get("direction", "max")) for o in named]
+    found = [Objective(str(name), not str(direction).startswith("min")) for name, direction in pairs]
+    return [o for o in found if o.name in facts.searched.columns] or [Objective("val_acc", True)]
+
+
+@dataclass(frozen=True)
+class Course:
+    """The trials of a search in the order of suggestion.
+
+    frame: number, state, value (in the unit of the objective) and `best` so far over completed trials. failed: the
+    number of trials without a value.
+    """
+
+    objective: Objective
+    frame: pd.DataFrame
+    failed: int
+
+    @property
+    def span(self) -> list[float] | None:
+        """The range of the axis: the better half of all trials and nine tenths of the completed ones."""
+        sign = 1.0 if self.objective.maximise else -1.0
+        value = sign * self.frame["value"]
+        done = value[self.frame["state"] == "completed"]
+        least = min([value.median(), *([done.quantile(0.1)] if len(done) else [])])
+        return span(self.frame["value"][value >= least])
+
+
+def course(facts: Facts) -> Course | None:
+    if facts.searched.empty:
+        return None
+    aim = objectives(facts)[0]
+    frame = facts.searched[["number", "state"]].copy()
+    frame["value"] = aim.unit * facts.searched[aim.name].astype(float)
+    frame = frame.sort_values("number", kind="stable").reset_index(drop=True)
+    failed = int((frame["state"] == "failed").sum())
+    frame = frame[frame["state"].isin(["completed", "pruned"]) & frame["value"].notna()]
+    done = frame["value"].where(frame["state"] == "completed")
+    frame["best"] = (done.cummax() if aim.maximise else done.cummin()).ffill()
+    return Course(aim, frame, failed)
+
+
+def draw_course(shown: Course) -> Figure:
+    frame = shown.frame.iloc[:: math.ceil(max(len(shown.frame), 1) / MOST_DRAWN)]
+    data = []
+    for state, colour, symbol in (("pruned", "@soft", "x-thin-open"), ("completed", "@c1", "circle-open")):
+        rows = frame[frame["state"] == state]
+        if rows.empty:
+            continue
+        data.append(
+            scatter(
+                "markers",
+                rows["number"].astype(int).tolist(),
+                numbers(rows["value"], 3),
+                name=state,
+                hovertemplate=f"trial %{{x}}, {state}: %{{y:.2f}}<extra></extra>",
+                marker={"size": 6, "symbol": symbol, "color": colour, "line": {"width": 1.3, "color": colour}},
+            )
+        )
+    steps = shown.frame.dropna(subset=["best"])
+    steps = steps[steps["best"].ne(steps["best"].shift()) | (steps.index == steps.index[-1])] if len(steps) else steps
+    data.append(
+        scatter(
+            "lines",
+            steps["number"].astype(int).tolist(),
+            numbers(steps["best"], 3),
+            name="best so far",
+            hovertemplate="best after trial %{x}: %{y:.2f}<extra></extra>",
+            line={"color": "@ink", "width": 2, "shape": "hv"},
+        )
+    )
+    y = axis(shown.objective.title, range=shown.span)
+    return figure(data, 380, legend=len(data), xaxis=axis("trial", showgrid=False), yaxis=y)
+
+
+def _course_plot(facts: Facts, shown: Course, done: pd.DataFrame) -> Plot:
+    aim = shown.objective
+
+    def text(value: float) -> str:
+        return f"{value:.{max(facts.decimals, 1)}f} %" if aim.unit == 100.0 else f"{value:.4g}"
+
+    best = done.loc[done["value"].idxmax() if aim.maximise else done["value"].idxmin()]
+    caption = (
+        "Each mark is a trial of the search, in the order of suggestion; the line is the best completed trial so far. "
+        f"It ends at {text(best['value'])} (trial {best['number']:.0f}). That number is optimistic, because it is the "
+        f"best of {len(done):,}: the result of the search is the accuracy of its winners on fresh seeds. The axis "
+        "holds the better half of all trials and nine tenths of the completed ones."
+    )
+    steps = done[done["best"] != done["best"].shift()]
+    rows = [(f"trial {r['number']:.0f}", [Cell(text(r["value"]), float(r["value"]))]) for r in steps.to_dict("records")]
+    table = number_table([Column("value", f"New best: {aim.title}")], rows, "Trial", "New bests of the search")
+    return Plot("best-so-far", caption, [draw_course(shown)], table)
+
+
+# Its winners on fresh seeds
+
+
+def winner_arms(facts: Facts) -> list[str]:
+    return [arm for arm in facts.arms if arm.startswith("winner-") and arm in facts.scores.columns]
+
+
+def winners(facts: Facts) -> ArmRows:
+    """Baseline and winners on fresh seeds: validation accuracy in %, mean, interval, seeds."""
+    rows = []
+    for arm in [facts.baseline, *winner_arms(facts)]:
+        mine = facts.completed[facts.completed["arm"] == arm].dropna(subset=["val_acc"])
+        if len(mine):
+            values = 100 * pd.Series(mine["val_acc"].to_numpy(dtype=float), index=mine["seed"].to_numpy())
+            rows.append(mean_row(arm, values))
+    return ArmRows(tuple(rows), facts.baseline, facts.decimals)
+
+
+def found_by_search(facts: Facts) -> dict[str, float]:
+    """Winner → validation accuracy in % of the trial of that configuration in the search itself."""
+    done = facts.searched[facts.searched["state"] == "completed"]
+    by_config = 100 * done.dropna(subset=["val_acc"]).groupby("config_id")["val_acc"].max().astype(float)
+    configs = facts.completed.drop_duplicates("arm").set_index("arm")["config_id"]
+    return {arm: float(by_config[configs[arm]]) for arm in winner_arms(facts) if configs[arm] in by_config.index}
+
+
+def draw_winners(shown: ArmRows, found: Mapping[str, float]) -> Figure:
+    hover = f"%{{x:.{shown.decimals}f}} %"
+    drawn = draw_rows(shown, axis("validation accuracy, %"), ([], []), hover, list(found.values()), share=True)
+    at = {row.arm: i for i, row in enumerate(shown.rows) if row.arm in found}
+    drawn["data"].append(
+        scatter(
+            "markers",
+            numbers(found[arm] for arm in at),
+            [i - 0.24 for i in at.values()],
+            customdata=[literal(shorten(arm, WIDE)) for arm in at],
+            hovertemplate="%{customdata}<br>in the search: %{x:.2f} %<extra></extra>",
+            marker={"size": 10, "symbol": "triangle-down", "color": "@c2"},
+        )
+    )
+    return drawn
+
+
+def _winners_plot(facts: Facts, shown: ArmRows) -> Plot:
+    found = found_by_search(facts)
+    caption = (
+        "Validation accuracy of the configurations that validation picked, retrained on seeds that the search never "
+        "used. Diamond: mean on fresh seeds; bar: its 95 % interval (Student's t); ring: one fresh seed"
+    )
+    lost = [found[row.arm] - row.value for row in shown.rows if row.arm in found]
+    key = [Mark("on fresh seeds", "@c1", "diamond"), Mark("baseline on the same seeds", "@ink", "diamond")]
+    if lost:
+        mean = sum(lost) / len(lost) / 100
+        side = "above" if mean >= 0 else "below"
+        apart = size(mean, max(facts.decimals, 1))
+        caption += f"; triangle: the same configuration in the search, {apart} {side} on average"
+        caption += ", which is the bias of picking the best of many" if mean > 0 else ""
+        key.append(Mark("in the search", "@c2", "triangle-down"))
+    columns = [Column("search", "In the search, %"), Column("fresh", "On fresh seeds, %")]
+    columns += [Column("low", "95 % from"), Column("high", "to"), Column("n", "n")]
+    rows = []
+    for row in shown.rows:
+        values = [found.get(row.arm, math.nan), row.value, row.low, row.high]
+        cells = [Cell(percent_number(v / 100, facts.decimals), v) for v in values]
+        rows.append((row.arm, [*cells, Cell(str(len(row.seeds)), len(row.seeds))]))
+    table = number_table(columns, rows, label="Winners on fresh seeds")
+    return Plot("winners", caption + ".", [draw_winners(shown, found)], table, key=key)
+
+
+# The front of two objectives
+
+
+@dataclass(frozen=True)
+class Front:
+    """Two objectives of the completed trials of a search; `on` marks those that no other beats in both."""
+
+    x: Objective
+    y: Objective
+    frame: pd.DataFrame
+
+
+def front(facts: Facts) -> Front | None:
+    aims = objectives(facts)
+    if len(aims) < 2:
+        return None
+    y, x = aims[:2]
+    done = facts.searched[facts.searched["state"] == "completed"].dropna(subset=[x.name, y.name])
+    frame = pd.DataFrame({"number": done["number"], "x": x.unit * done[x.name], "y": y.unit * done[y.name]})
+    signs = (-1.0 if x.maximise else 1.0, 1.0 if y.maximise else -1.0)
+    frame["on"] = stats.pareto(signs[0] * frame["x"].to_numpy(float), signs[1] * frame["y"].to_numpy(float))
+    return Front(x, y, frame.reset_index(drop=True))
+
+
+def draw_front(shown: Front) -> Figure:
+    data = []
+    for on, name, colour, symbol in ((False, "beaten", "@soft", "circle-open"), (True, "front", "@c1", "diamond")):
+        rows = shown.frame[shown.frame["on"] == on]
+        rows = rows.iloc[:: math.ceil(max(len(rows), 1) / MOST_DRAWN)].sort_values("x")
+        data.append(
+            scatter(
+                "lines+markers" if on else "markers",
+                numbers(rows["x"]),
+                numbers(rows["y"], 3),
+                name=name,
+                customdata=rows["number"].astype(int).tolist(),
+                hovertemplate="trial %{customdata}<br>%{x:.4s}, %{y:.2f}<extra></extra>",
+                marker={"size": 8 if on else 6, "symbol": symbol, "color": colour},
+                line={"color": colour, "width": 1.5, "shape": "hv"},
+            )
+        )
+    return figure(data, 380, legend=2, xaxis=axis(shown.x.title, nticks=6), yaxis=axis(shown.y.title))
+
+
+def _front_plot(shown: Front) -> Plot:
+    on = shown.frame[shown.frame["on"]].sort_values("x")
+    caption = (
+        f"Completed trials in two objectives, {shown.y.title} against {shown.x.title}. No other trial beats the "
+        f"{len(on)} on the front in both; they are optimistic too, because they were picked."
+    )
+    rows = [
+        (f"trial {r['number']:.0f}", [Cell(f"{r[k]:.4g}", float(r[k])) for k in ("x", "y")])
+        for r in on.to_dict("records")
+    ]
+    columns = [Column("x", shown.x.title), Column("y", shown.y.title)]
+    table = number_table(columns, rows, "Trial", "Front of the search")
+    return Plot("search-front", caption, [draw_front(shown)], table)

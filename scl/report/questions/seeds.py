@@ -1,0 +1,161 @@
+"""Does one seed drive the result? Every arm seed by seed, and the ranks with each seed left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from scl import stats
+from scl.report.blocks import Cell, Column, Panel, Plot, number_table
+from scl.report.drawing.arms import beyond, highest, not_drawn
+from scl.report.drawing.rows import MOST_SEEDS_DRAWN, seeds_listed
+from scl.report.facts import Facts
+from scl.report.formatting import name_of, percent_number, plural
+from scl.report.theme import (
+    COLOURS,
+    DASHES,
+    SYMBOLS,
+    Figure,
+    arm_axis,
+    axis,
+    figure,
+    labels,
+    numbers,
+    rows_height,
+    scatter,
+    teacher_line,
+)
+
+TITLE = "Does one seed drive the result?"
+
+
+def panel(facts: Facts) -> Panel:
+    if facts.scores.shape[0] < 2 or len(facts.drawn) < 2:
+        return Panel("seeds", TITLE, "This needs at least two arms and two seeds with results.")
+    shown = seed_lines(facts)
+    first = shown.ranks["all"].idxmin()
+    others = shown.ranks.drop(columns="all")
+    changes = [str(seed) for seed in others.columns if others.loc[first, seed] != 1]
+    if changes:
+        answer = f"{name_of(str(first))} has the highest mean, but not without seed {' or seed '.join(changes[:6])}."
+    else:
+        answer = f"{name_of(str(first))} has the highest mean whichever seed is left out."
+    return Panel("seeds", TITLE, answer, [_lines_plot(facts, shown), _ranks_plot(shown)])
+
+
+@dataclass(frozen=True)
+class SeedLines:
+    """accuracy: (seeds, arms) in %, best arm first. ranks: (arms, `all` and each seed left out), among all arms."""
+
+    accuracy: pd.DataFrame
+    ranks: pd.DataFrame
+    line: float
+    decimals: int
+    beyond: int
+
+
+def seed_lines(facts: Facts) -> SeedLines:
+    arms = highest(facts, facts.drawn)
+    ranks = stats.ranks_without_a_seed(facts.scores[facts.drawn]).loc[arms]
+    lower = len(facts.drawn) - len(arms)
+    return SeedLines(100 * facts.scores[arms], ranks, 100 * facts.teacher, facts.decimals, lower)
+
+
+def _lines_plot(facts: Facts, shown: SeedLines) -> Plot:
+    drawn = list(shown.accuracy.index[:MOST_SEEDS_DRAWN])
+    listed = drawn[: seeds_listed(shown.accuracy.shape[1])]
+    columns = [Column(f"seed_{s}", f"Seed {s}") for s in listed]
+    rows = []
+    for arm in shown.accuracy.columns:
+        values = [shown.accuracy.loc[s, arm] for s in listed]
+        rows.append((str(arm), [Cell(percent_number(v / 100, facts.decimals), v) for v in values]))
+    caption = (
+        "Each line joins the arms of one seed; the best mean is on top. Parallel lines: a good seed is good for every "
+        "arm. Crossing lines: the order of the arms depends on the seed."
+        + (
+            f" The first {len(drawn)} of {len(shown.accuracy)} seeds are drawn."
+            if len(drawn) < len(shown.accuracy)
+            else ""
+        )
+        + not_drawn(facts)
+        + beyond(shown.beyond)
+    )
+    return Plot("by-seed", caption, [draw_seed_lines(shown)], number_table(columns, rows, label="Seeds by arm"))
+
+
+def draw_seed_lines(shown: SeedLines) -> Figure:
+    arms = [str(arm) for arm in shown.accuracy.columns]
+    names = labels(arms)
+    y, narrow = arm_axis(arms)
+    shapes, notes = teacher_line(shown.line, vertical=True)
+    data = [
+        scatter(
+            "lines+markers",
+            numbers(values),
+            list(range(len(arms))),
+            name=f"seed {seed}",
+            connectgaps=True,
+            customdata=[names[arm] for arm in arms],
+            hovertemplate=f"%{{customdata}}<br>seed {seed}: %{{x:.{shown.decimals}f}} %<extra></extra>",
+            line={"color": COLOURS[i % len(COLOURS)], "dash": DASHES[i % len(DASHES)], "width": 1.5},
+            marker={"size": 7, "symbol": SYMBOLS[i % len(SYMBOLS)]},
+        )
+        for i, (seed, values) in enumerate(shown.accuracy.head(MOST_SEEDS_DRAWN).iterrows())
+    ]
+    return figure(
+        data,
+        rows_height(len(arms)),
+        narrow,
+        legend=len(data),
+        xaxis=axis("test accuracy, %"),
+        yaxis=y,
+        shapes=shapes,
+        annotations=notes,
+    )
+
+
+def _ranks_plot(shown: SeedLines) -> Plot:
+    others = shown.ranks.drop(columns="all")
+    stable = int((others.min(axis=1) == others.max(axis=1)).sum())
+    caption = (
+        "Rank of each arm by its mean over all seeds (diamond), and its best and worst rank when any one seed is left "
+        f"out (bar). {plural(stable, 'arm keeps its rank', 'arms keep their rank')} whichever seed is left out."
+    )
+    columns = [
+        Column("rank", "Rank"),
+        Column("rank_low", "Best", "with any one seed left out"),
+        Column("rank_high", "Worst", "with any one seed left out"),
+    ]
+    rows = []
+    for arm in shown.ranks.index:
+        values = (shown.ranks.loc[arm, "all"], others.loc[arm].min(), others.loc[arm].max())
+        rows.append((str(arm), [Cell(f"{rank:.0f}", float(rank)) for rank in values]))
+    return Plot("ranks", caption, [draw_ranks(shown)], number_table(columns, rows, label="Ranks by arm"))
+
+
+def draw_ranks(shown: SeedLines) -> Figure:
+    """The rank of each arm over all seeds, and a bar from its best to its worst with one seed left out."""
+    arms = [str(arm) for arm in shown.ranks.index]
+    names = labels(arms)
+    y, narrow = arm_axis(arms)
+    others = shown.ranks.drop(columns="all")
+    best, worst = others.min(axis=1), others.max(axis=1)
+    bars = scatter(
+        "lines",
+        [v for arm in arms for v in (float(best[arm]), float(worst[arm]), None)],
+        [v for i in range(len(arms)) for v in (i, i, None)],
+        hoverinfo="skip",
+        line={"color": "@c1", "width": 4},
+    )
+    marks = scatter(
+        "markers",
+        numbers(shown.ranks["all"]),
+        list(range(len(arms))),
+        customdata=[[names[arm], f"{best[arm]:.0f} to {worst[arm]:.0f}"] for arm in arms],
+        hovertemplate="%{customdata[0]}<br>rank %{x}, with one seed left out %{customdata[1]}<extra></extra>",
+        marker={"size": 10, "symbol": "diamond", "color": "@ink"},
+    )
+    last = float(worst.max())
+    x = axis("rank by mean, 1 is best", range=[0.5, last + 0.5], dtick=max(1, round(last / 12)), tick0=1)
+    return figure([bars, marks], rows_height(len(arms)), narrow, xaxis=x, yaxis=y)

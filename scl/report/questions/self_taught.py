@@ -1,0 +1,269 @@
+"""How many self-taught neurons? Accuracy by their count, beside networks of the same width.
+
+A family holds the arms that differ only in the count and in which channels are guided: one set of transfer losses, one
+student, one recipe. Its k = 0 arm belongs to every guided series; arms without a transfer loss are a control.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from scl import stats
+from scl.report.blocks import Block, Cell, Column, Note, Panel, Plot, Row, Table, number_table, text_cell
+from scl.report.drawing.lines import Line, draw_lines, line_cells, line_key
+from scl.report.facts import Facts
+from scl.report.findings import ALPHA
+from scl.report.formatting import DASH, distance, p_clause, p_value, percent, points
+from scl.report.theme import Figure
+
+TITLE = "How many self-taught neurons?"
+MOST_FAMILIES = 8
+# What may differ inside a family: the count, the guided channels, and the weights and options of the objective.
+_INSIDE = ("self_taught", "guided", "connector", "self_taught_from", "ce")
+
+FREE = "self-taught"
+ALL = "control: same width, all guided"
+ALL_CONNECTED = "control: same width, all guided, connector"
+FREE_CONNECTED = "self-taught, connector"
+TAKEN = "self-taught, taken from the width"
+UNGUIDED = "control: same width, no guidance"
+MUTED = "self-taught, zeroed at test time"
+KINDS = (FREE, FREE_CONNECTED, TAKEN, ALL, ALL_CONNECTED, UNGUIDED)
+
+
+def panel(facts: Facts) -> Panel:
+    found = families(facts)
+    if not found:
+        why = "No two arms differ only in the number of self-taught neurons."
+        return Panel("self-taught", TITLE, why)
+    shown = found[:MOST_FAMILIES]
+    pairs = [(family, equal_width(facts, family)) for family in shown]
+    blocks: list[Block] = [_response_plot(facts, shown, len(found))]
+    blocks += [_equal_width_table(facts, family, tested) for family, tested in pairs if tested]
+    missing = sorted({kind for f in shown for kind in (ALL, UNGUIDED) if kind not in f.controls})
+    if missing:
+        what = " and ".join(kind.removeprefix("control: ") for kind in missing)
+        blocks.append(
+            Note(
+                f"Controls missing in this study{'' if len(shown) == 1 else ' for some sets of losses'}: {what}. "
+                f"Without {'it' if len(missing) == 1 else 'them'}, a gain may come from the wider network alone."
+            )
+        )
+    answer = " ".join(_best_count(facts, family, tested) for family, tested in pairs[:3])
+    return Panel("self-taught", TITLE, answer, blocks)
+
+
+@dataclass(frozen=True)
+class Family:
+    """series: kind → count of self-taught neurons → arm. title: its losses, and its difference from other families."""
+
+    title: str
+    series: Mapping[str, Mapping[int, str]]
+
+    @property
+    def counts(self) -> list[int]:
+        return sorted({k for arms in self.series.values() for k in arms})
+
+    @property
+    def controls(self) -> list[str]:
+        """The controls of equal width that exist at any count above 0."""
+        return [kind for kind in (ALL, ALL_CONNECTED, UNGUIDED) if any(k > 0 for k in self.series.get(kind, {}))]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A self-taught arm of this kind against a control of equal width: paired differences by seed, fractions."""
+
+    kind: str
+    count: int
+    control: str
+    paired: stats.Paired
+
+
+def families(facts: Facts) -> tuple[Family, ...]:
+    """The families with self-taught neurons among the arms that learnt; each has at least two counts."""
+    if "param.self_taught" not in facts.completed:
+        return ()
+    settings = facts.completed[facts.completed["arm"].isin(facts.drawn)].drop_duplicates("arm").set_index("arm")
+    settings["count"] = [_count(value) for value in settings["param.self_taught"]]
+    settings = settings[settings["count"] >= 0]
+    params = [c for c in settings.columns if c.startswith("param.")]
+    weights = [c for c in params if c.startswith("param.weight.")]
+    losses = {c.removeprefix("param.weight.") for c in weights}
+    outside = [
+        c
+        for c in params
+        if c not in weights
+        and c.removeprefix("param.") not in _INSIDE
+        and c.removeprefix("param.").split(".")[0] not in losses
+    ]
+    varied = [c for c in outside if settings[c].nunique(dropna=False) > 1]
+    # context → names of the losses → arm → its row
+    grouped: dict[tuple[Any, ...], dict[tuple[str, ...], dict[str, Any]]] = {}
+    for arm, row in settings.iterrows():
+        context = tuple(None if pd.isna(row[c]) else row[c] for c in varied)
+        guided_by = tuple(sorted(c.removeprefix("param.weight.") for c in weights if row[c] > 0))
+        grouped.setdefault(context, {}).setdefault(guided_by, {})[str(arm)] = row
+    out = []
+    for context, by_losses in grouped.items():
+        unguided = {int(row["count"]): arm for arm, row in by_losses.get((), {}).items()}
+        apart = [f"{c.removeprefix('param.')} {v}" for c, v in zip(varied, context, strict=True) if v is not None]
+        for guided_by, rows in by_losses.items():
+            series: dict[str, dict[int, str]] = {}
+            for arm, row in rows.items():
+                count = int(row["count"])
+                series.setdefault(_kind(row) if count else FREE, {}).setdefault(count, arm)
+            if not guided_by or not any(k > 0 for arms in series.values() for k in arms):
+                continue
+            if 0 in series.get(FREE, {}):
+                for kind in series:
+                    series[kind].setdefault(0, series[FREE][0])
+            if unguided:
+                series[UNGUIDED] = unguided
+            ordered = {kind: dict(sorted(series[kind].items())) for kind in KINDS if kind in series}
+            family = Family(", ".join([" + ".join(guided_by), *apart[:3]]), ordered)
+            if len(family.counts) > 1:
+                out.append(family)
+    return tuple(out)
+
+
+def _count(value: Any) -> int:
+    """k if every guided layer has the same; −1 if layers differ (`0/8/8`) or the value is unknown."""
+    parts = set(str(value).split("/"))
+    try:
+        return int(float(parts.pop())) if len(parts) == 1 else -1
+    except (ValueError, OverflowError):
+        return -1
+
+
+def _kind(row: Any) -> str:
+    connected = row.get("param.connector") == "always"
+    if row.get("param.guided") == "all":
+        return ALL_CONNECTED if connected else ALL
+    if row.get("param.self_taught_from") == "taken":
+        return TAKEN
+    return FREE_CONNECTED if connected else FREE
+
+
+# Guiding all channels needs a connector if a loss wants equal channels. Such a control has one connector more than the
+# plain arm, so it is also compared with an arm that has a connector.
+_COMPARED = ((FREE, ALL), (FREE_CONNECTED, ALL), (FREE_CONNECTED, ALL_CONNECTED), (FREE, UNGUIDED))
+
+
+def equal_width(facts: Facts, family: Family) -> tuple[Pair, ...]:
+    """Each self-taught arm minus its controls of the same count, by seed, with Holm's correction over all of them."""
+    found = []
+    for count in family.counts[1:] if family.counts[0] == 0 else family.counts:
+        for kind, control in _COMPARED:
+            arm, other = (family.series.get(name, {}).get(count) for name in (kind, control))
+            if arm is not None and other is not None:
+                (pair,) = stats.paired(facts.scores[[other, arm]], other)
+                found.append(Pair(kind, count, control, pair))
+    corrected = stats.holm([f.paired.p for f in found])
+    return tuple(
+        dataclasses.replace(f, paired=dataclasses.replace(f.paired, p_holm=float(p)))
+        for f, p in zip(found, corrected, strict=True)
+    )
+
+
+def responses(facts: Facts, family: Family) -> tuple[Line, ...]:
+    """The family as lines over its counts: mean accuracy in % with Student's 95 % interval."""
+    at = {count: i for i, count in enumerate(family.counts)}
+
+    def line(kind: str, arms: Mapping[int, str], colour: int) -> Line:
+        means = tuple(stats.mean_interval(100 * facts.scores[arm].to_numpy()) for arm in arms.values())
+        return Line(kind, tuple(at[k] for k in arms), means, colour)
+
+    out = [
+        line(kind, family.series[kind], -1 if kind == UNGUIDED else i)
+        for i, kind in enumerate(KINDS)
+        if kind in family.series
+    ]
+    if "test_acc_muted" in facts.completed:
+        muted = facts.completed.dropna(subset=["test_acc_muted"]).groupby("arm")["test_acc_muted"]
+        zeroed = {
+            k: stats.mean_interval(100 * muted.get_group(arm).to_numpy(dtype=float))
+            for k, arm in family.series.get(FREE, {}).items()
+            if k > 0 and arm in muted.groups
+        }
+        if zeroed:
+            out.append(Line(MUTED, tuple(at[k] for k in zeroed), tuple(zeroed.values()), len(KINDS) + 1, joined=False))
+    return tuple(out)
+
+
+def draw_responses(lines: tuple[Line, ...], counts: list[int], teacher: float) -> Figure:
+    levels = [str(k) for k in counts]
+    return draw_lines(lines, levels, "self-taught neurons of each guided layer", "test accuracy, %", teacher=teacher)
+
+
+def _response_plot(facts: Facts, shown: Sequence[Family], total: int) -> Plot:
+    lines = [responses(facts, family) for family in shown]
+    drawn = [draw_responses(own, family.counts, 100 * facts.teacher) for own, family in zip(lines, shown, strict=True)]
+    key = line_key({line.name: line.colour for own in lines for line in own})
+    caption = (
+        "Mean test accuracy by the number of self-taught neurons of each guided layer"
+        + ("; bar: its 95 % interval over seeds (Student's t)" if facts.seeds > 1 else "; one seed")
+        + ". The losses of a layer do not see its self-taught channels. Self-taught neurons help if their line is "
+        "above the controls of the same width; otherwise the gain is that of a wider layer. Zeroing the self-taught "
+        "channels at test time shows how much the classifier relies on them. Counts are spaced evenly, not to scale."
+    )
+    if total > len(shown):
+        caption += f" The first {len(shown)} of {total} sets of losses are drawn."
+    widest = max(shown, key=lambda family: len(family.counts))
+    same = all(family.counts == widest.counts for family in shown)
+    heads = [f"k = {k}" for k in widest.counts] if same else [f"count {i + 1}" for i in range(len(widest.counts))]
+    rows = []
+    for own, family in zip(lines, shown, strict=True):
+        empty = [Cell(DASH)] * (len(heads) - len(family.counts))
+        for line in own:
+            name = f"{line.name} ({family.title})" if len(shown) > 1 else line.name
+            rows.append((name, [*line_cells(line, len(family.counts)), *empty]))
+    table = number_table([Column(f"at_{i}", head) for i, head in enumerate(heads)], rows, "Series", "Response by count")
+    return Plot("self-taught-response", caption, drawn, table, [family.title for family in shown], key)
+
+
+def _best_count(facts: Facts, family: Family, pairs: Sequence[Pair]) -> str:
+    d = facts.decimals
+    arms = family.series.get(FREE) or next(iter(family.series.values()))
+    means = {k: float(facts.scores[arm].mean()) for k, arm in arms.items()}
+    best = max(means, key=lambda k: means[k])
+    text = f"With {family.title}, the highest mean is at k = {best} ({percent(means[best], d)})"
+    if 0 in means and best != 0:
+        text += f", {distance(means[best] - means[0], d)} k = 0"
+    against = [p for p in pairs if p.count == best and p.kind == FREE and math.isfinite(p.paired.p_holm)]
+    if against:
+        worst = max(against, key=lambda p: p.paired.p_holm)
+        gain, p = worst.paired.differences.mean, worst.paired.p_holm
+        how = "not shown to differ from" if p >= ALPHA else f"significantly {'above' if gain > 0 else 'below'}"
+        control = worst.control.removeprefix("control: ")
+        text += f"; it is {how} its control ({control}): {points(gain, d)} points, Holm {p_clause(p)}"
+    elif facts.seeds == 1:
+        text += "; one seed cannot separate this from chance"
+    return text + "."
+
+
+def _equal_width_table(facts: Facts, family: Family, pairs: Sequence[Pair]) -> Table:
+    columns = [
+        Column("kind", "Arm", number=False),
+        Column("control", "Minus, at the same width", number=False),
+        Column("count", "k"),
+        Column("n", "n"),
+        Column("difference", "points"),
+        Column("low", "from", "Student's t interval of the paired difference, not corrected", "95 % interval"),
+        Column("high", "to", "Student's t interval of the paired difference, not corrected", "95 % interval"),
+        Column("p_holm", "Holm p", "paired t, over all rows of this table"),
+    ]
+    rows = []
+    for pair in pairs:
+        m = pair.paired.differences
+        cells = [text_cell(pair.kind), text_cell(pair.control.removeprefix("control: same width, "))]
+        cells += [Cell(str(pair.count), pair.count), Cell(str(m.n), m.n)]
+        cells += [Cell(points(v, facts.decimals), v) for v in (m.mean, m.low, m.high)]
+        rows.append(Row([*cells, Cell(p_value(pair.paired.p_holm), pair.paired.p_holm)], pair.paired.arm))
+    return Table(columns, rows, label=f"Self-taught against equal width: {family.title}")

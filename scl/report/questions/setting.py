@@ -1,0 +1,173 @@
+"""What ran? Trials by state, device time, data, teacher, code, and the configuration of each arm."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from scl.report.blocks import Block, Column, Note, Pairs, Panel, Table, number_table, text_cell
+from scl.report.facts import Facts
+from scl.report.findings import seed_count
+from scl.report.formatting import duration, moment, name_of, percent, plain, plural
+
+MOST_SETTINGS = 200  # arms whose settings the page lists
+
+
+def panel(facts: Facts) -> Panel:
+    study = facts.study
+    states = facts.plan["state"].value_counts()
+    parts = [f"{states.get('completed', 0):,} of {plural(len(facts.plan), 'planned trial')} completed"]
+    parts += [f"{states[s]:,} {s}" for s in ("pruned", "failed", "missing") if states.get(s, 0)]
+    blocks: list[Block] = [Pairs([("Trials", ", ".join(parts)), *_training(facts), *_setup(study, _teacher(facts))])]
+    missing = facts.plan[facts.plan["state"] == "missing"]
+    if len(missing):
+        names = [f"{name_of(arm)} seed {seed}" for arm, seed in zip(missing["arm"], missing["seed"], strict=True)]
+        blocks.append(Note(f"Missing: {_first(names)}. The same command trains them."))
+    if facts.results.damaged:
+        blocks.append(Note(_damaged(facts.results.damaged)))
+    if study.get("arms"):
+        blocks.append(_settings(study["arms"]))
+    data = study.get("data") or {}
+    if data.get("limit"):
+        blocks.append(Note(f"Quick look: only {data['limit']:,} training images were used."))
+    note = str(data.get("note") or "")
+    answer = ", ".join(parts) + "." + (f" {plain(note)}" if note else "")
+    return Panel("setting", "What ran?", answer, blocks)
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8:,} more" if len(names) > 8 else "")
+
+
+def _training(facts: Facts) -> list[tuple[str, str]]:
+    """Device time, resumed trials, and rows of the store that do not belong to the present plan."""
+    devices = sorted({str(d) for d in facts.trials["device"].dropna()})
+    where = f" on {' and '.join(map(plain, devices[:4]))}" if devices else ""
+    seconds = float(facts.trials["train_seconds"].sum())
+    items = [("Device time", f"{duration(seconds)} of training steps{where}")]
+    restarts = int(facts.trials["restarts"].fillna(0).sum()) if "restarts" in facts.trials else 0
+    if restarts:
+        items.append(("Resumed", f"{plural(restarts, 'time')} from a checkpoint"))
+    others = len(facts.results.trials) - len(facts.trials)
+    if others:
+        rows = plural(others, "row of other settings", "rows of other settings")
+        items.append(("Also in the store", f"{rows}, not part of this page"))
+    return items
+
+
+def _damaged(names: tuple[str, ...]) -> str:
+    return (
+        f"{plural(len(names), 'file')} of this study did not match the checksum and moved to the folder “damaged”: "
+        f"{_first([plain(name) for name in names])}. Trials with a damaged checkpoint resumed from the previous one; "
+        "trials with a damaged result were retrained; damaged tables were restored from their copy. No number on this "
+        "page comes from a damaged file."
+    )
+
+
+def _teacher(facts: Facts) -> str:
+    """The recipe and accuracy of the teacher, by seed if each seed has its own."""
+    teacher = facts.study.get("teacher") or {}
+    parts = [
+        str(teacher.get("model") or ""),
+        f"width {teacher['width']:g}" if teacher.get("width") else "",
+        plural(teacher["epochs"], "epoch") if teacher.get("epochs") else "",
+        str(teacher.get("source") or ""),
+        ("one for each seed" if teacher.get("per_seed") else "one for all seeds") if teacher else "",
+    ]
+    parts += [
+        ("" if seed == "all" else f"seed {seed} ") + percent(value, facts.decimals)
+        for seed, value in list(facts.teachers.items())[:10]
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
+    """The setup as far as study.json has it."""
+    data = study.get("data") or {}
+    git, hardware = study.get("git") or {}, study.get("hardware") or {}
+    images = [f"{data[part]:,} {word}" for part, word in _SPLITS if data.get(part) is not None]
+    shape = [str(data[k]) for k in ("channels", "height", "width") if data.get(k)]
+    machine = [
+        str(hardware.get("cpu") or ""),
+        plural(hardware["cores"], "core") if hardware.get("cores") else "",
+        f"{hardware['memory_gb']:.0f} GB" if hardware.get("memory_gb") else "",
+        *[str(gpu) for gpu in hardware.get("gpus") or []],
+    ]
+    commit = str(git.get("commit") or "")
+    if commit and git.get("dirty"):
+        commit += ", with uncommitted changes"
+    wall_time = duration(float(study["wall_seconds"])) if study.get("wall_seconds") is not None else ""
+    analyses = [f"{seed_count(at)} at {moment(at.get('when')) or '?'}" for at in study.get("looks") or []]
+    items = [
+        ("Data", ", ".join([str(data.get("name") or ""), "×".join(shape), *images])),
+        ("Classes", f"{data['classes']:,}; chance is {percent(1 / data['classes'], 1)}" if data.get("classes") else ""),
+        ("Teacher", teacher),
+        ("Search", _search(study)),
+        ("Selection", str(study.get("selection") or "")),
+        ("Command", str(study.get("command") or "")),
+        ("Commit", commit or "unknown"),
+        ("Versions", ", ".join(f"{k} {v}" for k, v in sorted((study.get("versions") or {}).items()))),
+        ("Hardware", ", ".join(part for part in machine if part)),
+        ("Started", moment(study.get("started"))),
+        ("Wall time", wall_time),
+        ("Analyses", ", ".join(analyses)),
+        ("Data fingerprint", str(data.get("fingerprint") or "")),
+    ]
+    return [(term, plain(text)) for term, text in items if text.strip(", ")]
+
+
+def _search(study: dict[str, Any]) -> str:
+    """The search space, and the Optuna study if it is stored."""
+    ranges = [
+        f"{name} {'one of ' + ', '.join(map(str, about['choices'])) if about.get('choices') else _range(about)}"
+        for name, about in (study.get("search_space") or {}).items()
+    ]
+    about = study.get("search") or {}
+    stored = f"Optuna study {about['optuna_study']} in {about.get('storage')}" if about.get("optuna_study") else ""
+    return "; ".join([*ranges, *([stored] if stored else [])])
+
+
+def _range(about: dict[str, Any]) -> str:
+    return f"{about.get('low')} to {about.get('high')}{' (log)' if about.get('log') else ''}"
+
+
+_SPLITS = (("train", "training images"), ("val", "for validation"), ("test", "for test"))
+
+
+def _settings(arms: dict[str, dict[str, Any]]) -> Table:
+    """What each arm requests; fields that all arms share stand in one row, and defaults are left out."""
+    shared = {
+        key: value
+        for key, value in next(iter(arms.values())).items()
+        if all(key in arm and arm[key] == value for arm in arms.values())
+    }
+    rows = [
+        (name, [text_cell(setting({k: v for k, v in arm.items() if k not in shared}))]) for name, arm in arms.items()
+    ]
+    more = len(rows) - MOST_SETTINGS
+    if more > 0:
+        rows = [*rows[:MOST_SETTINGS], (f"{more:,} more", [text_cell("in study.json")])]
+    if shared:
+        rows.insert(0, ("all arms", [text_cell(setting(shared))]))
+    columns = [Column("settings", "Differs from the defaults in", number=False)]
+    return number_table(columns, rows, label="Settings of the arms")
+
+
+def setting(fields: dict[str, Any]) -> str:
+    """A configuration in words: `epochs 30; kd × 0.9 (temperature 2)`."""
+    parts = []
+    for key, value in sorted(fields.items()):
+        if key != "losses" or not isinstance(value, dict):
+            parts.append(f"{key} {_text(value)}")
+            continue
+        for loss, term in sorted(value.items()):
+            options = {k: v for k, v in term.items() if k not in ("weight", "options")} | term.get("options", {})
+            more = f" ({', '.join(f'{k} {_text(v)}' for k, v in sorted(options.items()))})" if options else ""
+            parts.append(f"{loss} × {_text(term.get('weight', 1))}{more}")
+    return "; ".join(parts) or "nothing"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

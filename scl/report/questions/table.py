@@ -1,0 +1,109 @@
+"""The main table: a row for each arm, with its mean, interval, comparison and costs."""
+
+from __future__ import annotations
+
+import math
+
+from scl import stats
+from scl.report import paper_table
+from scl.report.blocks import Block, Cell, Column, Copy, Heading, Note, Panel, Row, Table, arm_cell, text_cell
+from scl.report.facts import Facts, summary
+from scl.report.formatting import DASH, count, d_z, name_of, p_value, percent_number, points
+
+MOST_COPIED = 200  # arms of a table that the page also holds as text to copy
+
+
+def panel(facts: Facts) -> Panel:
+    step = 10.0**-facts.decimals
+    answer = (
+        f"± is the standard deviation over seeds. Accuracies are rounded to {step:g} points, about the worth of one "
+        "test image; sorting and copying use the exact values. Click a column heading to sort."
+    )
+    blocks: list[Block] = [main_table(facts)]
+    if len(facts.arms) <= MOST_COPIED:
+        blocks.append(Copy([(f"Copy as {name}", make(facts)) for name, make in paper_table.FORMATS.items()]))
+    else:
+        blocks.append(Note("reports/table.py writes this table as LaTeX, Markdown and CSV."))
+    if facts.left_out:
+        reasons = "; ".join(f"{name_of(arm)} {reason}" for arm, reason in facts.left_out.items())
+        blocks.append(Note(f"Left out of the comparison: {reasons}."))
+    return Panel("table", "Main table", answer, [*blocks, *_beside_published(facts)])
+
+
+def main_table(facts: Facts) -> Table:
+    m = facts.metric
+    accuracy, mean, difference, check = "Accuracy, %", "95 % interval", "Minus the baseline", "Check by pairs"
+    columns = [
+        Column("arm", "Arm", number=False),
+        Column("n", "n", "completed seeds"),
+        Column(f"{m}_mean", "mean", "test accuracy after the last epoch, %", accuracy),
+        Column(f"{m}_sd", "± sd", "standard deviation over seeds, not of the mean", accuracy),
+        Column(f"{m}_low", "from", "Student's t interval of the mean", mean),
+        Column(f"{m}_high", "to", "Student's t interval of the mean", mean),
+        Column("difference", "points", "model accuracy ~ arm + seed", difference),
+        Column("difference_low", "from", "simultaneous 95 % interval", difference),
+        Column("difference_high", "to", "simultaneous 95 % interval", difference),
+        Column("p", "p", "corrected for all comparisons (Dunnett)", difference),
+        Column("p_holm", "Holm p", "check: paired t test by seed, Holm's correction", check),
+        Column("d_z", "d_z", "mean difference divided by its standard deviation over seeds", check),
+        Column("params", "Params", "trained parameters of the student"),
+        Column("macs", "MACs", "multiply-adds for one image"),
+        Column("latency_ms", "Latency, ms"),
+    ]
+    rows = []
+    for values in summary(facts).to_dict("records"):
+        arm = str(values["arm"])
+        kind = "baseline" if arm == facts.baseline else "left-out" if arm in facts.left_out else ""
+        cells = [_cell(str(c.key), values[c.key], facts.decimals, values["n"]) for c in columns[1:]]
+        rows.append(Row([arm_cell(arm), *cells], arm, kind))
+    return Table(columns, rows, id="main-table", sortable=True, label="Main table")
+
+
+def _cell(key: str, value: float, decimals: int, n: int) -> Cell:
+    if not math.isfinite(value):
+        return Cell(DASH)
+    if key.startswith("difference"):
+        shown = points(value, decimals)
+    elif key in ("p", "p_holm"):
+        shown = p_value(value)
+    elif key == "d_z":
+        shown = d_z(value, n)
+    elif key in ("params", "macs"):
+        shown = count(value)
+    elif key == "latency_ms":
+        shown = f"{value:.3g}"
+    elif key == "n":
+        shown = f"{value:.0f}"
+    else:
+        shown = percent_number(value, decimals)
+    return Cell(shown, value)
+
+
+def _beside_published(facts: Facts) -> list[Block]:
+    """Each arm, and the teacher, beside its published accuracy; empty if the study names none."""
+    published = facts.study.get("published")
+    if not published:
+        return []
+    d = max(facts.decimals, 2)
+    columns = [
+        Column("arm", "Arm", number=False),
+        Column("n", "n", "completed seeds"),
+        Column("mean", "here", "test accuracy after the last epoch, %, mean over seeds"),
+        Column("sd", "± sd", "standard deviation over seeds, not of the mean"),
+        Column("published", "published", "%"),
+        Column("difference", "points", "here − published", "Difference"),
+        Column("low", "from", "Student's t interval of the mean here, the published figure as exact", "Difference"),
+        Column("high", "to", "Student's t interval of the mean here", "Difference"),
+        Column("how", "How the published figure was measured", number=False),
+    ]
+    rows = []
+    for arm, figure in published["accuracy"].items():
+        scores = list(facts.teachers.values()) if arm == "teacher" else list(facts.scores.get(arm, []))
+        here = stats.mean_interval(scores)
+        apart = [value - figure for value in (here.mean, here.low, here.high)]
+        numbers = [Cell(percent_number(v, d), v) for v in (here.mean, here.sd, figure)]
+        numbers += [Cell(points(v, d), v) for v in apart]
+        how = text_cell(published["otherwise"].get(arm, ""))
+        rows.append(Row([arm_cell(arm), Cell(str(here.n), here.n), *numbers, how], arm=arm))
+    table = Table(columns, rows, sortable=True, label="Beside published figures")
+    return [Heading("Beside published figures"), Note(published["source"]), table]

@@ -1,0 +1,121 @@
+"""Where cohorts train: the interface of a backend, and the one that trains in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import Protocol
+
+from scl.plan.context import Job, RunContext
+from scl.plan.jobs import student_jobs
+from scl.plan.nodes import Node
+from scl.plan.plan import Plan
+from scl.run.execute import execute
+from scl.run.progress import Progress
+from scl.run.stopping import Stop
+from scl.run.trackers.tracker import Tracker
+from scl.search.driver import SearchDriver
+from scl.store.files import explain, not_writable
+from scl.study.options import Options
+from scl.train.types import EpochDone, Event
+
+
+@dataclass(frozen=True)
+class Work:
+    """Cohorts to train.
+
+    title: for people. cohorts: ids of jobs that train side by side. labels: job id → its name for people. jobs: those
+    that the plan's context lacks.
+    """
+
+    title: str
+    cohorts: list[list[str]]
+    labels: Mapping[str, str]
+    jobs: Mapping[str, Job] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """Trains cohorts and writes their results into the store."""
+
+    def nodes(self) -> Sequence[Node]:
+        """The nodes of the cluster; none if this machine trains."""
+
+    def train(self, plan: Plan, work: Work) -> None:
+        """Train these cohorts, until they end or the run stops."""
+
+    def search(self, plan: Plan, searcher: SearchDriver) -> None:
+        """Train what a search suggests, until it has no more or the run stops."""
+
+
+@contextmanager
+def open_backend(options: Options, stop: Stop, tracker: Tracker) -> Iterator[Backend]:
+    """This process with --inline, else Ray, which starts when it is first needed. Ray is imported only for that."""
+    inline = InlineBackend(stop, tracker)
+    if options.inline:
+        yield inline
+    else:
+        with import_module("scl.run.ray.backend").RayBackend(options, stop, tracker, inline) as backend:
+            yield backend
+
+
+@dataclass(frozen=True)
+class InlineBackend:
+    """Trains one cohort after the other in this process."""
+
+    stop: Stop
+    tracker: Tracker
+
+    def nodes(self) -> Sequence[Node]:
+        return ()
+
+    def train(self, plan: Plan, work: Work) -> None:
+        context = replace(plan.context, jobs={**plan.context.jobs, **work.jobs})
+        epochs = {i: context.jobs[i].config.total_epochs for i in work.labels}
+        with self.stop.overdue_raises(), self._halting(), Progress(work.title, work.labels, epochs) as progress:
+            for cohort in work.cohorts:
+                if self.stop():
+                    return
+                for event in execute(context, cohort, self.stop):
+                    self._show(progress, context, event)
+
+    def search(self, plan: Plan, searcher: SearchDriver) -> None:
+        pruned: set[str] = set()
+        with (
+            self.stop.overdue_raises(),
+            self._halting(),
+            Progress("search", {}, {}, expected=searcher.to_go) as progress,
+        ):
+            while not self.stop() and (batch := searcher.suggest(searcher.batch)):
+                jobs = student_jobs(plan, batch, searcher.numbers)
+                context = replace(plan.context, jobs={**plan.context.jobs, **jobs})
+                for trial in batch:
+                    progress.add(trial.trial_id, searcher.label(trial), trial.config.total_epochs)
+                for event in execute(context, list(jobs), self.stop, lambda trial_id, epoch, row: trial_id in pruned):
+                    self._show(progress, context, event)
+                    if not isinstance(event, EpochDone):
+                        searcher.ended(event.trial_id, event.metrics["state"])
+                    elif searcher.epoch(event.trial_id, event.row["epoch"], event.row["val_acc"]):
+                        pruned.add(event.trial_id)
+                if not self.stop():
+                    searcher.cohort_ended(list(jobs))
+
+    @contextmanager
+    def _halting(self) -> Iterator[None]:
+        """A store that cannot be written to ends the run, not a trial."""
+        try:
+            yield
+        except OSError as error:
+            if not not_writable(error):
+                raise
+            self.stop.halt(explain(error))
+
+    def _show(self, progress: Progress, context: RunContext, event: Event) -> None:
+        columns = context.jobs[event.trial_id].columns
+        if isinstance(event, EpochDone):
+            self.tracker.epoch(columns, event.row)
+            progress.epoch(event.trial_id, event.row["epoch"], event.row.get("val_acc", -1.0))
+        else:
+            self.tracker.ended(columns, event.metrics)
+            progress.ended(event.trial_id, event.metrics["state"], event.metrics["error"] or "")

@@ -1,0 +1,127 @@
+"""One cohort from the plan to the store, in this process: inline runs and Ray workers both do this."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from scl.errors import UserError, first_line
+from scl.plan.context import RunContext, data_of
+from scl.plan.teachers import load_teacher, save_teacher
+from scl.store.parts import ended_in_parts, write_part
+from scl.train import checkpoint
+from scl.train.loop import train_cohort
+from scl.train.process import freed_memory_kept, threads
+from scl.train.teacher import Teacher
+from scl.train.types import Event, TrialEnded, TrialSpec
+
+NO_MEMORY = (
+    "it does not fit alone either: lower batch_size or width, or raise --gpus-per-trial so that fewer share a GPU"
+)
+
+
+def execute(
+    context: RunContext,
+    job_ids: Sequence[str],
+    stop: Callable[[], bool] = lambda: False,
+    prune: Callable[[str, int, Mapping[str, Any]], bool] = lambda trial_id, epoch, row: False,
+) -> Iterator[Event]:
+    """Train a cohort and store each result; yields the trainer's events.
+
+    A cohort whose worker died is executed again: what had ended by then is skipped. A cohort that does not fit into
+    the GPU's memory continues in halves, from its checkpoints; a trial that does not fit alone has failed.
+    """
+    trials, teacher = _load(context, job_ids)
+    waiting = [trials] if trials else []
+    device = torch.device(context.device)
+    with threads(context.threads), freed_memory_kept():
+        while waiting and not stop():
+            cohort = waiting.pop(0)
+            ended: set[str] = set()
+            no_memory = None
+            try:
+                for event in train_cohort(
+                    cohort, data_of(context), teacher, device, context.deterministic, stop, prune
+                ):
+                    if isinstance(event, TrialEnded):
+                        _store_result(context, event)
+                        ended.add(event.trial_id)
+                    yield event
+            except torch.OutOfMemoryError as error:
+                no_memory = first_line(error)
+            if no_memory is None:
+                continue
+            # Outside of the handler, because its traceback holds the cohort's tensors.
+            _free_memory(device)
+            left = [trial for trial in cohort if trial.id not in ended]
+            if len(cohort) > 1:
+                half = -(-len(left) // 2)
+                print(f"a cohort of {len(cohort)} does not fit: {no_memory}; it continues in halves", file=sys.stderr)
+                waiting = [part for part in (left[:half], left[half:]) if part] + waiting
+            elif left:
+                failed = TrialEnded(left[0].id, {"state": "failed", "error": f"{no_memory}; {NO_MEMORY}"}, [])
+                _store_result(context, failed)
+                yield failed
+
+
+def _load(context: RunContext, job_ids: Sequence[str]) -> tuple[list[TrialSpec], Teacher | None]:
+    """What of a cohort has not ended yet, and its teacher; None if the cohort trains teachers."""
+    done = ended_in_parts(context.store, job_ids)
+    jobs = {i: context.jobs[i] for i in job_ids if i not in done}
+    trials = [
+        TrialSpec(i, job.config, job.seed, context.files(i), job.columns is not None, job.weights)
+        for i, job in jobs.items()
+    ]
+    teacher_ids = {job.teacher_id for job in jobs.values()}
+    if len(teacher_ids) > 1:
+        raise ValueError("trials of a cohort share their teacher")
+    teacher_id = teacher_ids.pop() if teacher_ids else None
+    if teacher_id is None:
+        return trials, None
+    found = load_teacher(context, teacher_id, context.jobs[teacher_id].config)
+    if found is None:
+        raise UserError(f"teacher {teacher_id[:12]} is missing from {context.out / 'teachers'}; run the study again")
+    return trials, found[0]
+
+
+def _free_memory(device: torch.device) -> None:
+    if device.type == "cuda" and torch.cuda.is_available():
+        torch.cuda.synchronize()  # streams may still use what is freed now
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def _store_result(context: RunContext, ended: TrialEnded) -> None:
+    """Write the network, then the row, and drop the checkpoints last: wherever this is killed, a trial can be resumed
+    or is complete."""
+    job, files = context.jobs[ended.trial_id], context.files(ended.trial_id)
+    completed = ended.metrics["state"] == "completed"
+    plain = {k: v for k, v in ended.metrics.items() if isinstance(v, (str, int, float))}
+    if job.columns is None:
+        if completed:
+            assert ended.test_logits is not None
+            save_teacher(files, ended.weights, ended.test_logits, {"metrics": plain})
+            checkpoint.drop_epochs(files)
+        return
+    predicted = None
+    if completed:
+        assert ended.test_logits is not None
+        predicted = ended.test_logits.argmax(1).numpy()
+        record = {
+            **{name: job.columns[name] for name in ("trial_id", "study", "arm", "seed")},
+            "config": json.loads(job.columns["config_json"]),
+            "test_acc": plain["test_acc"],
+            # What it takes to build the network again and to preprocess its images.
+            "classes": list(context.class_names),
+            "image_shape": list(context.images["train"].shape[1:]),
+            "mean": context.mean.tolist(),
+            "std": context.std.tolist(),
+        }
+        files.write("student.safetensors", checkpoint.pack(ended.weights, record))
+    write_part(context.store, {**job.columns, **ended.metrics}, ended.epochs, predicted)
+    checkpoint.drop_epochs(files)

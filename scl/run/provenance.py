@@ -1,0 +1,135 @@
+"""The record in study.json: what was planned, by which command and code, on which machine and data."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scl.errors import UserError
+from scl.plan.capacity import cores
+from scl.plan.plan import Plan
+from scl.store.schema import SCHEMA_VERSION, now
+from scl.store.study_file import read_study
+from scl.study.identity import requested, sha256
+
+PACKAGES = ("scl-studies", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
+# These describe the run that trained: a later run that finds nothing to train keeps them.
+OF_TRAINING = ("git", "versions", "hardware", "slots", "cpus_per_trial", "started", "ended", "wall_seconds")
+SELECTION = "validation alone selects; test accuracy is that of the last epoch"
+
+
+def study_record(plan: Plan) -> dict[str, Any]:
+    options = plan.options
+    ids = (
+        {str(seed): i for seed, i in plan.teacher_ids.items()}
+        if options.teacher_per_seed and not options.teacher_file
+        else {"all": next(iter(plan.teacher_ids.values()))}
+    )
+    looks = earlier_record(plan).get("looks", [])
+    seeds = plan.seeds
+    if not looks or looks[-1]["seeds"] != seeds:
+        looks = [*looks, {"when": now().isoformat(), "seeds": seeds}]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "study": plan.study.name,
+        "question": plan.study.question,
+        "baseline": plan.study.baseline,
+        "arms": {name: requested(config) for name, config in plan.arms.items()},
+        "design": plan.study.design.kind,
+        "factors": plan.study.design.factors or None,
+        "arm_levels": {a: dict(at) for a, at in plan.study.design.levels.items() if a in plan.arms} or None,
+        "search_space": None,
+        "objectives": None,
+        "winners": None,
+        "seeds": seeds,
+        "metric": "test_acc",
+        "direction": "max",
+        "selection": SELECTION,
+        "scale": options.scale,
+        "declared": {"arm": plan.study.against_teacher, "against": "teacher"} if plan.study.against_teacher else None,
+        "published": dataclasses.asdict(plan.study.published) if plan.study.published else None,
+        "command": options.command,
+        "git": git_state(options.script),
+        "versions": {
+            "python": platform.python_version(),
+            **{package: _version(package) for package in PACKAGES},
+        },
+        "hardware": hardware(),
+        "data": plan.about_data,
+        "teacher": {
+            "model": plan.teacher.model,
+            "width": plan.teacher.width,
+            "epochs": plan.teacher.epochs,
+            "config": requested(plan.teacher),
+            "per_seed": options.teacher_per_seed,
+            "source": source(plan),
+            "ids": ids,
+            "test_acc": {},
+        },
+        "plan": [{"arm": c.arm, "seed": c.seed, "trial_id": c.trial_id} for c in plan.trials],
+        "looks": looks,
+        "started": now().isoformat(),
+        "slots": plan.slots,
+        "cpus_per_trial": options.cpus_per_trial,
+        "plan_id": sha256([c.trial_id for c in plan.trials]),
+    }
+
+
+def earlier_record(plan: Plan) -> dict[str, Any]:
+    """The present content of study.json; empty if there is none that can be read."""
+    try:
+        return read_study(plan.context.store)
+    except UserError:
+        return {}
+
+
+def of_training(record: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a record that describe its training; empty if that run did not end."""
+    return {name: record[name] for name in OF_TRAINING if name in record} if "ended" in record else {}
+
+
+def source(plan: Plan) -> str:
+    """Where the teacher's weights come from."""
+    if plan.options.teacher_file:
+        return "file"
+    return plan.teacher.model.partition(":")[0] if plan.teacher.pretrained else "trained here"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def git_state(script: str) -> dict[str, Any] | None:
+    """Commit of the checkout that holds the study's file (else the present folder), and whether code differs from it:
+    a tracked file that was changed, or a Python file that git does not know."""
+    where = Path(script).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=where, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "-uno") or git("ls-files", "--others", "--exclude-standard", ":/*.py")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def hardware() -> dict[str, Any]:
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cpu": f"{platform.machine()} {platform.processor()}".strip(),
+        "cores": cores(),
+        "memory_gb": round(memory, 1),
+        "gpus": gpus,
+    }

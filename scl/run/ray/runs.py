@@ -1,0 +1,162 @@
+"""Tune runs as the driver sees them: from a plan's cohorts, or a search's suggestions, to progress and tracker."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import ray
+
+from scl.plan.capacity import gpus_of_cohort
+from scl.plan.context import Job, RunContext
+from scl.plan.jobs import student_jobs
+from scl.plan.nodes import Node
+from scl.plan.packing import plan_cohorts
+from scl.plan.plan import Plan
+from scl.run.backend import Work
+from scl.run.progress import Progress
+from scl.run.ray import rpc
+from scl.run.ray.slots import cluster_slots, has_other_hosts
+from scl.run.ray.survey import CLIENT
+from scl.run.ray.tune import DriverCalls, Throttled, TuneRun, run_tune
+from scl.run.ray.worker import JobMailbox
+from scl.run.stopping import Stop
+from scl.run.trackers.tracker import Tracker
+from scl.search.driver import SearchDriver
+from scl.store.files import Folder
+from scl.store.parts import write_part
+from scl.store.schema import now
+from scl.store.tables import read_trials
+
+MAX_FAILURES = 3  # deaths of a cohort's worker, before its unfinished trials count as failed
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs Tune in a Ray session.
+
+    nodes: of the cluster when it was surveyed; none for a local Ray.
+    """
+
+    stop: Stop
+    tracker: Tracker
+    nodes: Sequence[Node]
+
+    def train(self, plan: Plan, work: Work) -> None:
+        """One Tune run over known cohorts."""
+        context = replace(plan.context, jobs={**plan.context.jobs, **work.jobs})
+        progress = Progress(work.title, work.labels, {i: context.jobs[i].config.total_epochs for i in work.labels})
+        run, cohorts = self._tune_run(plan, work.title), work.cohorts
+        if work.jobs and plan.options.cohort_size is None and run.slots != plan.slots:
+            # The cluster has other slots now than when the cohorts were made.
+            todo = [trial for trial in plan.trials if trial.trial_id in work.labels]
+            cohorts = [[t.trial_id for t in cohort] for cohort in plan_cohorts(replace(plan, slots=run.slots), todo)]
+        self._run(plan, context, progress, context.jobs, replace(run, cohorts=cohorts))
+
+    def search(self, plan: Plan, searcher: SearchDriver) -> None:
+        """One Tune run whose trials are batches of a search's suggestions."""
+        progress = Progress("search", {}, {}, expected=searcher.to_go)
+        mailbox = ray.remote(num_cpus=0)(JobMailbox).remote()
+        jobs: dict[str, Job] = {}
+
+        def suggest(size: int) -> list[str]:
+            batch = [] if self.stop() else searcher.suggest(size)
+            if batch:
+                new = student_jobs(plan, batch, searcher.numbers)
+                jobs.update(new)
+                ray.get(mailbox.put.remote(new))
+                for trial in batch:
+                    progress.add(trial.trial_id, searcher.label(trial), trial.config.total_epochs)
+            return [trial.trial_id for trial in batch]
+
+        calls: dict[str, Callable[..., Any]] = {
+            "suggest": suggest,
+            "epoch": searcher.epoch,
+            "ended": searcher.ended,
+            "cohort_ended": searcher.cohort_ended,
+        }
+        run = replace(self._tune_run(plan, "search"), batch=searcher.batch)
+        self._run(plan, plan.context, progress, jobs, run, mailbox, calls)
+
+    def _tune_run(self, plan: Plan, title: str) -> TuneRun:
+        options, device = plan.options, plan.context.device
+        slots = cluster_slots(options, device, self.nodes, self.stop)
+        return TuneRun(title, slots, options.cpus_per_trial, gpus_of_cohort(options, device), MAX_FAILURES)
+
+    def _run(
+        self,
+        plan: Plan,
+        context: RunContext,
+        progress: Progress,
+        jobs: Mapping[str, Job],
+        run: TuneRun,
+        mailbox: Any = None,
+        search_calls: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> None:
+        """Run Tune to its end.
+
+        Args:
+            jobs: every job that a cohort may name; those of a search join while it runs.
+            search_calls: functions of a search, by their names in DriverCalls.
+        """
+
+        def event(message: Mapping[str, Any]) -> None:
+            if "state" in message:
+                self.tracker.ended(message["columns"], message["row"])
+                progress.ended(message["job"], message["state"], message["error"])
+            else:
+                self.tracker.epoch(message["columns"], message["row"])
+                progress.epoch(message["job"], message["epoch"], message["val_acc"])
+
+        began = now()
+        calls: dict[str, Any] = {
+            "event": event,
+            "notice": partial(print, file=sys.stderr),
+            "stop": self.stop,
+            "halt": self.stop.halt,
+            **(search_calls or {}),
+        }
+        outside = (plan.options.address or "").startswith(CLIENT)
+        with progress, ExitStack() as stack:
+            if outside or (context.out.is_local and has_other_hosts()):
+                out = context.out
+                folder = rpc.folder_function(out, shared=f"{out.path}/teachers")
+                client = stack.enter_context(rpc.rpc_to_driver({**calls, "folder": folder}))
+                if out.is_local:
+                    context = replace(context, out=rpc.DriverFolder(out.filesystem, out.path, out.aside, client))
+            if outside:
+                calls = {name: partial(client, name) for name in calls}
+                calls["stop"] = Throttled(calls["stop"])
+                failed = rpc.run_on_head(run_tune, run, context, DriverCalls(**calls), mailbox)
+            else:
+                failed = run_tune(run, context, DriverCalls(**calls), mailbox)
+        for cohort, error in failed:
+            if not self.stop():
+                self._store_failures(plan.context.store, jobs, cohort, error, began, progress)
+
+    def _store_failures(
+        self,
+        store: Folder,
+        jobs: Mapping[str, Job],
+        cohort: Sequence[str],
+        error: str,
+        began: datetime,
+        progress: Progress,
+    ) -> None:
+        """Store that a cohort's unfinished trials failed, since its worker died too often."""
+        rows = read_trials(store)
+        ended = set(rows.loc[rows["state"].isin(["completed", "pruned"]) | (rows["ended"] >= began), "trial_id"])
+        for job_id in cohort:
+            if job_id in ended:
+                continue
+            progress.ended(job_id, "failed", error)
+            columns = jobs[job_id].columns
+            if columns is not None:
+                row = {**columns, "state": "failed", "error": error, "started": began, "ended": now()}
+                self.tracker.ended(columns, {"state": "failed", "error": error})
+                write_part(store, row, [], None)

@@ -1,0 +1,145 @@
+"""A Ray session for the length of a run: a local Ray, or a connection to a running cluster."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import ModuleType
+from typing import Any
+
+from scl.errors import UserError
+from scl.plan.capacity import cores
+from scl.plan.nodes import Node
+from scl.run.process import environment
+from scl.run.ray.survey import authentication, connect, packages_to_send
+from scl.study.options import Options
+from scl.study.source import is_users
+
+QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the store says what is finished, not Tune's state
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+DEFAULTS = {
+    # Under `uv run`, Ray would start each worker through uv, in a copy of the folder.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+# Without this, Ray on Linux takes 127.0.0.1 for a mistake and listens on all addresses. The variable forbids clusters,
+# as Ray does by default on Windows and macOS.
+LOCAL_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Ray and Tune install handlers of these.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+@contextmanager
+def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[None]:
+    """Start a local Ray that listens on 127.0.0.1 only, or connect to the cluster at `options.address`.
+
+    At the end Ray is shut down, and the process's environment variables, signal handlers, log levels and
+    `sys.excepthook` are as they were.
+
+    Args:
+        nodes: of the cluster, as `survey` returns them; none for a local Ray.
+
+    Raises:
+        UserError: this process uses Ray already.
+    """
+    more = LOCAL_ONLY if options.address is None else {}
+    defaults = {**DEFAULTS, **(authentication() if options.address else {})}
+    # The environment comes first, because Ray reads some of these variables when it is imported.
+    with environment({**QUIET, **more}, defaults), _handlers_restored() as restore_handlers, _log_levels_restored():
+        import ray
+
+        if ray.is_initialized():
+            raise UserError("Ray already runs in this process; call ray.shutdown() first, or run inline")
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it prints a trace for each lost worker
+        try:
+            try:
+                _start(options, nodes)
+            finally:
+                # Ray's own handler would end the driver at SIGTERM before the driver has stored anything.
+                restore_handlers()
+            for module in users_modules():
+                ray.cloudpickle.register_pickle_by_value(module)
+            yield
+        finally:
+            _shut_down(local=options.address is None)
+
+
+def _start(options: Options, nodes: Sequence[Node]) -> None:
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if options.address is None:
+        ray.init(
+            address="local",
+            num_cpus=max(cores(), options.cpus_per_trial),
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            **quiet,
+        )
+    else:
+        # The code travels with the job: scl and small packages as folders, the study file's own code by value.
+        runtime_env = {"py_modules": packages_to_send(nodes), "env_vars": dict(QUIET)}
+        connect(options.address, runtime_env=runtime_env, **quiet)
+
+
+@contextmanager
+def _handlers_restored() -> Iterator[Callable[[], None]]:
+    """Restore signal handlers, `sys.excepthook` and faulthandler; yields a function that restores the first now."""
+    hook, faults = sys.excepthook, faulthandler.is_enabled()
+    main = threading.current_thread() is threading.main_thread()  # elsewhere Python refuses to set handlers
+    before = {s: signal.getsignal(s) for s in SIGNALS} if main else {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            if handler is not None:  # None: not set from Python, so Python cannot restore it
+                signal.signal(number, handler)
+
+    try:
+        yield restore
+    finally:
+        restore()
+        sys.excepthook = hook
+        if not faults:
+            faulthandler.disable()
+
+
+@contextmanager
+def _log_levels_restored() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune")]
+    before = [logger.level for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _shut_down(local: bool) -> None:
+    """End Ray. A local raylet may miss the end of processes that it started last, and would wait a minute for them."""
+    import psutil  # Ray depends on it
+    import ray
+
+    below = [
+        child
+        for process in (psutil.Process().children() if local else [])
+        if process.name() == "raylet"
+        for child in process.children(recursive=True)
+    ]
+    ray.shutdown()
+    for process in psutil.wait_procs(below, timeout=2)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def users_modules() -> list[ModuleType]:
+    """Imported modules that are the user's own files. Workers do not have them, so their objects travel by value."""
+    return [m for name, m in list(sys.modules.items()) if name == m.__name__ != "__main__" and is_users(m)]

@@ -1,0 +1,166 @@
+"""What the nodes of a cluster have: their resources, and the versions of what workers import.
+
+`python -m scl.run.ray.survey ADDRESS` prints it as JSON. `survey` runs that in a child process, because an attempt to
+connect to nothing cannot be interrupted, and because what is sent to workers depends on the answer.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from scl.errors import UserError
+from scl.plan.nodes import Node
+
+# Packages that a worker imports beside scl → how many parts of the version must be the driver's. Numbers depend on
+# torch; arrays travel as numpy's.
+NEEDED = {"torch": 2, "torchvision": 0, "numpy": 1, "pandas": 0, "pyarrow": 0}
+SENT = "safetensors"  # small and rarely installed on clusters: sent along if a node lacks it
+CLIENT = "ray://"
+ATTEMPTS = 3
+PATIENCE = 180.0  # seconds that a cluster may take to wake up
+
+
+def installed_versions(names: Sequence[str]) -> dict[str, str | None]:
+    """Versions of Python and of packages. Runs on a node, pickled by value, since nodes may lack scl."""
+    import importlib.metadata
+    import platform
+
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def connect(address: str, **how: Any) -> None:
+    """Call `ray.init`, again if a busy head did not start the client's server in time."""
+    import ray
+
+    for attempt in range(ATTEMPTS):
+        try:
+            ray.init(address=address, **how)
+            return
+        except (ConnectionError, RuntimeError) as error:
+            late = address.startswith(CLIENT) and "client server failed" in str(error)
+            if not late or attempt + 1 == ATTEMPTS:
+                raise
+
+
+def query_nodes(address: str) -> list[dict[str, Any]]:
+    """The fields of a `Node` for each living node of a cluster."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    connect(address, log_to_driver=False, logging_level="ERROR")
+    nodes = [n for n in ray.nodes() if n["Alive"]]
+    task = ray.remote(num_cpus=0)(installed_versions)
+    versions = ray.get(
+        [
+            task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(n["NodeID"], soft=False)).remote(
+                [*NEEDED, SENT]
+            )
+            for n in nodes
+        ]
+    )
+    return [
+        {"host": n["NodeManagerAddress"], "resources": n["Resources"], "versions": found}
+        for n, found in zip(nodes, versions, strict=True)
+    ]
+
+
+def survey(address: str) -> tuple[Node, ...]:
+    """The living nodes of a cluster.
+
+    Raises:
+        UserError: no cluster answers, its Ray or Python has another version, or a node lacks what workers need.
+    """
+    _check_reachable(address)
+    command = [sys.executable, "-m", "scl.run.ray.survey", address]
+    environment = {
+        **authentication(),
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    }
+    try:
+        child = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+    except subprocess.TimeoutExpired:
+        raise UserError(_no_cluster(address, f"no answer in {PATIENCE:.0f} s")) from None
+    if child.returncode:
+        lines = [line.strip() for line in child.stderr.splitlines() if line.strip()]
+        telling = [line for line in lines if "mismatch" in line or "AuthToken" in line]
+        raise UserError(_no_cluster(address, (telling or lines or ["?"])[-1][:500]))
+    nodes = tuple(Node(**node) for node in json.loads(child.stdout.strip().splitlines()[-1]))
+    wrong = [f"{node.host}: {problem}" for node in nodes for problem in node_problems(node)]
+    if wrong:
+        raise UserError(f"--address {address!r}: workers cannot run there\n  " + "\n  ".join(wrong))
+    return nodes
+
+
+def authentication() -> dict[str, str]:
+    """Ray's variables for a driver on a machine with Ray's token file: a head that was started here asks for the token,
+    and a driver with an explicit address sends it only in this mode."""
+    return {"RAY_AUTH_MODE": "token"} if (Path.home() / ".ray" / "auth_token").exists() else {}
+
+
+def _check_reachable(address: str) -> None:
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"--address {address!r}; valid: auto, HOST:PORT or ray://HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise UserError(_no_cluster(address, str(error))) from None
+
+
+def _no_cluster(address: str, reason: str) -> str:
+    if "Version mismatch" in reason:
+        way_out = "use the same versions of Ray and Python here and there"
+    elif "oken" in reason:
+        way_out = "put the cluster's token into RAY_AUTH_TOKEN, or its file's path into RAY_AUTH_TOKEN_PATH"
+    else:
+        way_out = "start one with `ray start --head`, or omit --address"
+    return f"--address {address!r}: no Ray cluster answers ({reason}); {way_out}"
+
+
+def node_problems(node: Node) -> list[str]:
+    """Missing or differing packages that prevent workers on a node, or would change their numbers."""
+    wrong = []
+    for name, parts in NEEDED.items():
+        there = node.versions[name]
+        if there is None:
+            wrong.append(f"{name} is not installed; install it on that node, as in pip install {name}")
+            continue
+        here = importlib.metadata.version(name)
+        if there.split("+")[0].split(".")[:parts] != here.split("+")[0].split(".")[:parts]:
+            wanted = ".".join(here.split(".")[:parts])
+            wrong.append(f"{name} is {there}, here it is {here}; install {name} {wanted} there or {there} here")
+    there, here = str(node.versions["python"]), platform.python_version()
+    if there.split(".")[:2] != here.split(".")[:2]:
+        wrong.append(f"Python is {there}, here it is {here}; start the study with Python {there}")
+    return wrong
+
+
+def packages_to_send(nodes: Sequence[Node]) -> list[str]:
+    """Folders of the packages to send to workers: scl itself, and what a node lacks."""
+    lacking = any(node.versions[SENT] is None for node in nodes)
+    packages = ["scl", *[SENT] * lacking]
+    return [str(Path(str(spec.origin)).parent) for name in packages if (spec := find_spec(name)) is not None]
+
+
+if __name__ == "__main__":
+    print(json.dumps(query_nodes(sys.argv[1])))

@@ -1,0 +1,186 @@
+"""The life of a run: lock the store, plan, train what is missing, write the record, the tables and the page."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+from scl.errors import RunFailed
+from scl.plan.estimate import PlanSummary, summarise
+from scl.plan.plan import Plan, make_plan, missing
+from scl.plan.teachers import load_teacher
+from scl.run.backend import open_backend
+from scl.run.process import environment, random_streams_kept
+from scl.run.provenance import earlier_record, of_training, study_record
+from scl.run.sequential import differences, print_looks, print_winners, stein_extension, stein_interval
+from scl.run.stopping import Stop, stopping
+from scl.run.summary import report
+from scl.run.trackers.tracker import Tracker, tracking
+from scl.run.training import train_students, train_teachers
+from scl.search.driver import SearchDriver
+from scl.search.trials import ARM, left_to_search
+from scl.search.winners import measure_architectures, with_winners
+from scl.store.files import Folder, check_writable, explain, open_folder
+from scl.store.locks import locked
+from scl.store.schema import now
+from scl.store.study_file import check_study, read_study, write_study
+from scl.store.tables import compact, write_reference_predictions
+from scl.study.config import Config
+from scl.study.options import Options
+from scl.study.study import Study
+
+AGAIN = "then run the same command again, finished trials are kept"
+
+
+def run_study(study: Study, options: Options) -> int:
+    """Run a study of one size with settled options; returns the exit code of the contract.
+
+    Raises:
+        UserError: nothing has started.
+        RunFailed: the run cannot go on; what was finished is kept.
+    """
+    out = open_folder(options.out)
+    store = out / study.name
+    with _writing_to(store), environment(), random_streams_kept(), ExitStack() as stack:
+        if options.report_only:
+            read_study(store)
+            stack.enter_context(locked(store, command=options.command))
+            return report(store)
+        check_writable(out)
+        stop = stack.enter_context(stopping(options.time_budget))
+        stop.held = stack.enter_context(locked(store, command=options.command))
+        tracker = stack.enter_context(tracking(options.track, store))
+        backend = stack.enter_context(open_backend(options, stop, tracker))
+        store.sweep()
+        check_study(store)
+        damaged = set((store / "damaged").names())
+        plan = make_plan(study, options, out, backend.nodes())
+        searcher = SearchDriver(plan, stop.halt) if study.search else None
+        stop.gentle = True
+        began = time.time()
+        earlier = of_training(earlier_record(plan))
+        started = _start_record(plan, searcher)
+        trained, stein, winners = False, None, dict[str, Config]()
+        if missing(plan) or (searcher and searcher.to_go):
+            trained = True
+            if not train_teachers(plan, backend, stop):
+                if not stop():
+                    raise RunFailed("the teacher could not be trained; see the message above")
+            elif searcher and searcher.to_go:
+                measure_architectures(searcher.search, searcher.template, plan.feasibility)
+                backend.search(plan, searcher)
+        if searcher and not stop():
+            plan, winners = with_winners(plan, searcher)
+            write_study(store, study_record(plan))
+        elif searcher:
+            plan = replace(plan, trials=[*searcher.searched_trials(), *plan.trials])
+        if not stop():
+            trained |= train_students(plan, backend, stop)
+        if options.interval and not stop():
+            plan, stein = stein_extension(plan)
+            if stein and not stop():
+                write_study(store, study_record(plan))
+                trained |= train_teachers(plan, backend, stop) and train_students(plan, backend, stop)
+        record = {**study_record(plan), "started": started, "wall_seconds": round(time.time() - began, 1)}
+        return _finish(plan, stop, searcher, record | ({} if trained else earlier), trained, stein, winners, damaged)
+
+
+def plan_study(study: Study, options: Options) -> PlanSummary:
+    """What a run with these settled options would do. Raises UserError."""
+    out = open_folder(options.out)
+    with _writing_to(out / study.name):
+        check_writable(out)
+        with stopping(None) as stop, open_backend(options, stop, Tracker()) as backend:
+            plan = make_plan(study, options, out, backend.nodes())
+            return summarise(plan, left_to_search(plan))
+
+
+@contextmanager
+def _writing_to(store: Folder) -> Iterator[None]:
+    """Turns an error of the file system into a RunFailed that names the file and the way out."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # of stdout, not of the store
+    except OSError as error:
+        raise RunFailed(f"{error.filename or store}: {explain(error)}; {AGAIN}") from error
+
+
+def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
+    """Write study.json before anything trains, and print what is to do; returns the time of the start."""
+    store, todo = plan.context.store, missing(plan)
+    counts = f"{len(plan.trials) - len(todo)} done, {len(todo)} to train"
+    if searcher:
+        line = f"a search of {searcher.total} configurations, {searcher.to_go} to go"
+        if plan.seeds:
+            line += f"; then {searcher.search.winners} winners beside {len(plan.trials)} trials of the arms, {counts}"
+    else:
+        line = f"{len(plan.trials)} trials, {counts}"
+    print(f"{plan.study.name}: {line}", file=sys.stderr)
+    record = study_record(plan)
+    write_study(store, record)
+    if searcher:
+
+        def write_plan() -> None:
+            """So that a page can be built of a search that was killed."""
+            every = replace(plan, trials=[*searcher.searched_trials(), *plan.trials])
+            write_study(store, {**study_record(every), **searcher.record({})})
+
+        searcher.on_new_trials = write_plan
+    write_reference_predictions(store, {"labels": plan.context.labels["test"]})
+    return str(record["started"])
+
+
+def _finish(
+    plan: Plan,
+    stop: Stop,
+    searcher: SearchDriver | None,
+    record: dict[str, Any],
+    trained: bool,
+    stein: Mapping[str, Any] | None,
+    winners: Mapping[str, Config],
+    damaged: set[str],
+) -> int:
+    """Write what came out, print it, and return the exit code."""
+    store = plan.context.store
+    if searcher:
+        record |= searcher.record(winners)
+        searcher.copy_journal()
+    if stein:
+        record["stein"] = {**stein, **stein_interval(plan, stein)}
+    teachers = {i: load_teacher(plan.context, i, plan.teacher) for i in set(plan.teacher_ids.values())}
+    accuracies = {i: found[1]["metrics"]["test_acc"] for i, found in teachers.items() if found}
+    record["teacher"]["test_acc"] = {seed: accuracies.get(i) for seed, i in record["teacher"]["ids"].items()}
+    record.setdefault("ended", now().isoformat())
+    if not stop.held():
+        raise RunFailed(f"{store}: {stop.halted}; its page is not built here")
+    record["looks"][-1]["differences"] = differences(plan)
+    write_study(store, record)
+    compact(store, record)
+    write_reference_predictions(
+        store, {i: found[0].test_logits.argmax(1).numpy() for i, found in teachers.items() if found}
+    )
+    if not trained:
+        print("nothing to train: every trial of this plan is done", file=sys.stderr)
+    code = report(store)
+    print_looks(record)
+    if winners:
+        print_winners(record)
+    if new := set((store / "damaged").names()) - damaged:
+        print(f"{len(new)} damaged files are in {store}/damaged; the page lists them", file=sys.stderr)
+    if stop.signalled:
+        print("interrupted; finished trials are kept, and the same command continues", file=sys.stderr)
+        return 130
+    if stop.halted:
+        raise RunFailed(f"{store}: {stop.halted}; {AGAIN}")
+    gaps = missing(plan)
+    if not stop.over_budget or not (gaps or (searcher is not None and searcher.to_go > 0)):
+        return code
+    names = [f"{trial.arm} seed {trial.seed}" for trial in gaps if trial.arm != ARM]
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    print(f"out of time; missing: {', '.join(names[:8])}{more}. The same command continues", file=sys.stderr)
+    return 1 if code == 1 else 3

@@ -1,0 +1,131 @@
+"""Studies that grow: every look at the results is recorded, and Stein's rule adds seeds without invalidating the interval."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from scl import stats
+from scl.plan.plan import Plan, with_arms
+from scl.search.trials import ARM
+from scl.stats import t_critical
+from scl.store.tables import read_trials
+
+
+def planned_scores(plan: Plan) -> pd.DataFrame:
+    """Test accuracy of the plan's completed trials, a row a seed and a column an arm, without the trials of a search."""
+    rows = read_trials(plan.context.store)
+    mine = {c.trial_id: c for c in plan.trials if c.arm != ARM}
+    rows = rows[rows["trial_id"].isin(mine) & (rows["state"] == "completed") & rows["test_acc"].notna()]
+    rows = rows.assign(arm=[mine[i].arm for i in rows["trial_id"]])
+    return rows.pivot(index="seed", columns="arm", values="test_acc") if len(rows) else pd.DataFrame()
+
+
+def differences(plan: Plan) -> dict[str, dict[str, float | None]]:
+    """What a look shows: each arm against the baseline, with its simultaneous interval."""
+    seen = planned_scores(plan)
+    baseline = plan.study.baseline
+    if baseline not in seen or seen.shape[1] < 2:
+        return {}
+    contrasts = stats.against_baseline(seen, baseline).contrasts
+    return {c.arm: {name: _finite(getattr(c, name)) for name in ("estimate", "low", "high", "p")} for c in contrasts}
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None
+
+
+def print_looks(record: dict[str, Any]) -> None:
+    """Print the looks at a study that was extended."""
+    looks = record["looks"]
+    if len(looks) < 2:
+        return
+    print(
+        f"this is look {len(looks)} at this study; adding seeds after seeing results counts as a look:", file=sys.stderr
+    )
+    for i, look in enumerate(looks, 1):
+        shown = [f"{arm} {_points(d)}" for arm, d in list(look.get("differences", {}).items())[:6]]
+        print(f"  {i}. seeds {format_seeds(look['seeds'])}: {', '.join(shown) or 'no differences'}", file=sys.stderr)
+    if not record.get("stein"):
+        print(
+            "  after several looks, intervals cover less than 95 %; --interval adds seeds once, by a rule that keeps 95 %",
+            file=sys.stderr,
+        )
+
+
+def _points(d: dict[str, float | None]) -> str:
+    """A difference in points, with its interval if there is one."""
+    if d["low"] is None or d["high"] is None:
+        return f"{100 * (d['estimate'] or 0.0):+.2f}"
+    return f"{100 * (d['estimate'] or 0.0):+.2f} [{100 * d['low']:+.2f}, {100 * d['high']:+.2f}]"
+
+
+def format_seeds(seeds: Sequence[int]) -> str:
+    """Seeds as ranges: 0–4, or 0–2, 7."""
+    runs: list[list[int]] = []
+    for seed in sorted(seeds):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in runs)
+
+
+def stein_extension(plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
+    """After the pilot: the plan with as many seeds of the two arms as Stein's rule needs, and the rule's figures.
+
+    Stein, Ann. Math. Statist. 16 (1945).
+    """
+    one, two = plan.options.between or ("", "")
+    pilot = plan.seeds
+    seen = planned_scores(plan)
+    if one not in seen or two not in seen or len(seen[[one, two]].dropna()) < len(pilot):
+        print(f"error: the pilot of {one!r} and {two!r} is incomplete, so no seeds are added", file=sys.stderr)
+        return plan, None
+    apart = (seen[one] - seen[two]).loc[pilot]
+    width, cap = plan.options.interval or 0.0, plan.options.max_seeds
+    wanted, _ = stats.stein_seeds(apart.to_numpy(), width)
+    n = max(len(pilot), min(wanted, cap))
+    sd = float(apart.std(ddof=1))
+    stein: dict[str, Any] = {
+        "between": [one, two],
+        "width": width,
+        "pilot": len(pilot),
+        "pilot_sd": sd,
+        "wanted": wanted,
+        "cap": cap,
+        "seeds": n,
+    }
+    print(
+        f"pilot of {len(pilot)} seeds: {one} − {two} has sd {100 * sd:.2f} points; an interval "
+        f"{100 * width:g} points wide needs {wanted} seeds"
+        + (f", more than --max-seeds {cap}: the interval will be wider" if n < wanted else ""),
+        file=sys.stderr,
+    )
+    seeds = list(range(pilot[0], pilot[0] + n))
+    return with_arms(plan, {arm: plan.arms[arm] for arm in (one, two)}, seeds), stein
+
+
+def stein_interval(plan: Plan, stein: Mapping[str, Any]) -> dict[str, float | None]:
+    """The mean difference over all seeds, with the interval from the pilot's spread; prints it."""
+    one, two = stein["between"]
+    seen = planned_scores(plan)
+    apart = (seen[one] - seen[two]).dropna()
+    half = t_critical(stein["pilot"] - 1) * stein["pilot_sd"] / len(apart) ** 0.5
+    mean = float(apart.mean())
+    after: dict[str, float | None] = {"n": len(apart), "estimate": mean, "low": mean - half, "high": mean + half}
+    print(f"{one} − {two}: {_points(after)} points, 95 % by Stein's two stages, n = {len(apart)}")
+    return after
+
+
+def print_winners(record: dict[str, Any]) -> None:
+    """Print each winner of a search: its validation accuracy, and its difference to the baseline on fresh seeds."""
+    fresh = record["looks"][-1].get("differences", {})
+    for arm, won in record["winners"].items():
+        values = ", ".join(f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in won["params"].items())
+        found = fresh.get(arm)
+        real = f"{_points(found)} points of test accuracy above the baseline on fresh seeds" if found else "not run yet"
+        print(f"{arm} (trial {won['number']}, validation {100 * won['val_acc']:.1f} %; {values}): {real}")

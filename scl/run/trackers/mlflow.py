@@ -1,0 +1,69 @@
+"""Trials as runs of MLflow."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+
+from scl.errors import UserError, first_line
+from scl.run.trackers.tool import TrackedTrial, not_installed
+from scl.store.files import Folder
+
+STATES = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "stopped": "KILLED"}  # → MLflow's
+# Variables to set if they are not: MLflow's defaults would delay a study by many minutes when the server is gone.
+ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
+
+class MLflow:
+    """Runs of an experiment with the study's name, on the server at `MLFLOW_TRACKING_URI`.
+
+    Raises:
+        UserError: mlflow is not installed, or the server cannot be used.
+    """
+
+    def __init__(self, store: Folder) -> None:
+        try:
+            import mlflow
+        except ModuleNotFoundError as error:
+            raise not_installed("mlflow", error) from None
+        self.mlflow, self.client = mlflow, mlflow.MlflowClient()
+        name = store.path.rpartition("/")[2]
+        try:
+            found = self.client.get_experiment_by_name(name)
+            if found is not None and found.lifecycle_stage == "deleted":
+                raise RuntimeError(f"the experiment {name!r} was deleted there; restore it or delete it permanently")
+            self.experiment = found.experiment_id if found else self.client.create_experiment(name)
+        except Exception as error:
+            server = re.sub(r"//[^/@]*@", "//…@", mlflow.get_tracking_uri())
+            raise UserError(
+                f"--track mlflow: {server} cannot be used ({first_line(error)[:200]}); "
+                "set MLFLOW_TRACKING_URI to a running server"
+            ) from None
+
+    def start(self, trial: TrackedTrial) -> str:
+        known = self.client.search_runs([self.experiment], f"tags.`scl.trial_id` = '{trial.trial_id}'", max_results=1)
+        if known:
+            run_id: str = known[0].info.run_id
+            self.client.update_run(run_id, status="RUNNING")
+            return run_id
+        tags = {"scl.trial_id": trial.trial_id, "study": trial.study, "arm": trial.arm, "seed": str(trial.seed)}
+        run_id = self.client.create_run(self.experiment, run_name=trial.name, tags=tags).info.run_id
+        param = self.mlflow.entities.Param
+        self.client.log_batch(run_id, params=[param(_allowed(k), str(v)) for k, v in trial.params.items()])
+        return run_id
+
+    def log(self, run: str, step: int, values: Mapping[str, float]) -> None:
+        now = int(time.time() * 1000)
+        metric = self.mlflow.entities.Metric
+        self.client.log_batch(run, metrics=[metric(_allowed(k), v, now, step) for k, v in values.items()])
+
+    def end(self, run: str, state: str, error: str | None, values: Mapping[str, float]) -> None:
+        if error:
+            self.client.set_tag(run, "error", error[-4000:])
+        self.client.set_terminated(run, STATES[state])
+
+
+def _allowed(name: str) -> str:
+    """A name that MLflow allows: of the characters in a term's name, it refuses only `+`."""
+    return name.replace("+", "-")

@@ -1,0 +1,51 @@
+"""Trials as event files of TensorBoard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from scl.errors import UserError
+from scl.run.trackers.tool import TrackedTrial, not_installed
+from scl.store.files import Folder
+
+
+class TensorBoard:
+    """Event files in OUT/STUDY/tensorboard, a folder a trial: `tensorboard --logdir OUT/STUDY/tensorboard`.
+
+    Raises:
+        UserError: tensorboard is not installed, or the store is not on a disk.
+    """
+
+    def __init__(self, store: Folder) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise not_installed("tensorboard", error) from None
+        if not store.is_local:
+            raise UserError(f"--track tensorboard writes files, so it needs an --out on a disk; got {store}")
+        self.writer, self.folder = SummaryWriter, f"{store.path}/tensorboard"
+
+    def start(self, trial: TrackedTrial) -> Any:
+        name = re.sub(r"[^A-Za-z0-9._+=-]+", "_", trial.arm)
+        writer = self.writer(f"{self.folder}/{name}-seed{trial.seed}-{trial.trial_id[:8]}", flush_secs=10)
+        return trial, writer
+
+    def log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
+        _, writer = run
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+
+    def end(self, run: Any, state: str, error: str | None, values: Mapping[str, float]) -> None:
+        from torch.utils.tensorboard.summary import hparams
+
+        trial, writer = run
+        # `writer.add_hparams` would write these into a separate folder.
+        settings = {**trial.params, "arm": trial.arm, "seed": trial.seed, "study": trial.study, "state": state}
+        shown = {k: values[k] for k in ("val_acc", "test_acc", "agreement") if k in values}
+        for summary in hparams(settings, shown):  # type: ignore[no-untyped-call]
+            writer.file_writer.add_summary(summary)
+        if error:
+            writer.add_text("error", error)
+        writer.close()

@@ -1,0 +1,41 @@
+"""The interface of a tracker's tool, and the trial that is shown in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from scl.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrackedTrial:
+    """A trial before its first epoch. params: its configuration, ids and costs, by column name without `param.`."""
+
+    trial_id: str
+    study: str
+    arm: str
+    seed: int
+    params: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm} · seed {self.seed}"
+
+
+class Tool(Protocol):
+    """The client of a tool. `run` is what `start` returned."""
+
+    def start(self, trial: TrackedTrial) -> Any:
+        """Start the trial's run, or continue the run of an earlier start."""
+
+    def log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
+        """Add values at an epoch."""
+
+    def end(self, run: Any, state: str, error: str | None, values: Mapping[str, float]) -> None:
+        """End a run: completed, pruned, failed, or stopped, after which it may continue."""
+
+
+def not_installed(name: str, error: ModuleNotFoundError) -> UserError:
+    return UserError(f"--track {name}: {error.name} is not installed; pip install 'scl-studies[{name}]'")

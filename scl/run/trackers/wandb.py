@@ -1,0 +1,56 @@
+"""Trials as runs of Weights & Biases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scl.errors import UserError
+from scl.run.trackers.tool import TrackedTrial, not_installed
+from scl.store.files import Folder
+
+
+class WeightsAndBiases:
+    """Runs of a project with the study's name; `WANDB_MODE=offline` keeps them in OUT/STUDY/wandb.
+
+    Raises:
+        UserError: wandb is not installed, or nobody is logged in.
+    """
+
+    def __init__(self, store: Folder) -> None:
+        try:
+            import wandb
+        except ModuleNotFoundError as error:
+            raise not_installed("wandb", error) from None
+        self.wandb = wandb
+        self.folder = store.path if store.is_local else None
+        mode = wandb.setup().settings.mode
+        if mode not in ("offline", "disabled") and not wandb.api.api_key:
+            raise UserError("--track wandb: nobody is logged in; run `wandb login`, or set WANDB_MODE=offline")
+
+    def start(self, trial: TrackedTrial) -> Any:
+        return self.wandb.init(
+            project=trial.study,
+            id=trial.trial_id[:32],
+            resume="allow",
+            name=trial.name,
+            group=trial.arm[:128],
+            tags=[f"study {trial.study}"[:64], f"arm {trial.arm}"[:64], f"seed {trial.seed}"],
+            config={
+                **trial.params,
+                "study": trial.study,
+                "arm": trial.arm,
+                "seed": trial.seed,
+                "trial_id": trial.trial_id,
+            },
+            dir=self.folder,
+            reinit="create_new",
+            settings=self.wandb.Settings(silent=True, console="off"),
+        )
+
+    def log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
+        run.log({**values, "epoch": step}, step=step)
+
+    def end(self, run: Any, state: str, error: str | None, values: Mapping[str, float]) -> None:
+        run.summary.update({"state": state, **({"error": error[-4000:]} if error else {})})
+        run.finish(exit_code=1 if state == "failed" else 0)

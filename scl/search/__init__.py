@@ -1,0 +1,1 @@
+"""Searches: Optuna suggests configurations, cohorts train them, the best run again on fresh seeds."""

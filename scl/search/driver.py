@@ -1,0 +1,347 @@
+"""The driver of a search: between Optuna, which suggests, and cohorts, which train.
+
+All exchange with Optuna passes through SearchDriver, in the driver's process. Optuna's storage keeps its state, so a
+search that was killed continues with all that it had learnt:
+
+- a suggestion is a trial of Optuna and, by the hash of its configuration, a trial of the store. One that the store has
+  already is answered from there and trains nothing;
+- a result is written to the store first and reported to Optuna next. A trial that Optuna calls running when a search
+  starts was cut off: it is trained on, under its number, or finished with the result that the store has.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from scl.errors import UserError, first_line
+from scl.plan.plan import Plan
+from scl.search.journal import JOURNAL, copy_journal, load_optuna, open_study, storage_errors
+from scl.search.trials import name_in_optuna, search_of, searched_trial, stored_point, stored_space, template_of
+from scl.store.files import explain
+from scl.store.masking import masked
+from scl.store.results import load, read_results
+from scl.store.tables import read_trials
+from scl.study.config import SHARED_IN_COHORT, Config
+from scl.study.identity import Trial, from_stored, requested, sha256, stored_name, stream_seed
+from scl.study.space import OBJECTIVES, Choice, Float, point_of
+
+START_POINTS = 5  # configurations taken from --start-from
+
+
+def ends_search_if_storage_fails(otherwise: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator of a method that uses Optuna's storage: if the storage fails, the search ends and the method returns
+    `otherwise`. Finished trials are in the store, and the next run reports them to Optuna."""
+
+    def decorator(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(self: SearchDriver, *arguments: Any) -> Any:
+            if self.lost_storage:
+                return otherwise
+            try:
+                return method(self, *arguments)
+            except storage_errors(self.optuna) as error:
+                self.lost_storage = True
+                storage = masked(self.plan.options.storage or JOURNAL)
+                reason = explain(error) if isinstance(error, OSError) else masked(first_line(error))[:300]
+                self.on_storage_lost(f"the search's storage {storage} was lost ({reason}); finished trials are kept")
+                return otherwise
+
+        return call
+
+    return decorator
+
+
+class SearchDriver:
+    """Suggests trials, takes their epochs and ends, and reports them to Optuna.
+
+    on_storage_lost: called with the reason if Optuna's storage fails during the search.
+
+    Raises:
+        UserError: Optuna is not installed, its storage cannot be opened, or --start-from has no configuration that
+            lies in the search space.
+    """
+
+    def __init__(self, plan: Plan, on_storage_lost: Callable[[str], None]) -> None:
+        self.plan, self.search, self.on_storage_lost = plan, search_of(plan), on_storage_lost
+        self.store = plan.context.store
+        self.total = plan.options.trials or self.search.trials
+        self.template = template_of(plan)
+        self.study_name = name_in_optuna(plan)
+        self.on_new_trials: Callable[[], None] = lambda: None  # called after each suggestion
+        self.lost_storage = False
+        self.trials: dict[str, Trial] = {}
+        self.numbers: dict[str, int] = {}  # trial_id → the order of suggestion
+        self.queue: list[Trial] = []  # suggested and not yet given out
+        self.unfinished: dict[str, list[Any]] = {}  # trial_id → Optuna's trials that wait for its end
+        self.states: dict[str, str] = {}  # trial_id → how it ended; failed ones of an earlier run are tried again
+        self.curves: dict[str, dict[int, float]] = {}  # trial_id → epoch → validation accuracy
+        self.optuna = load_optuna()
+        # Optuna has no pruners for several objectives.
+        self.pruning = self.search.prune and self.search.objectives == ("val_acc",)
+        self.study = self._open()
+        self._resume()
+
+    # --- opening and resuming ---------------------------------------------------------------------------------
+
+    def _open(self) -> Any:
+        halving = self.search.pruner(self.template.total_epochs)
+        pruners = self.optuna.pruners
+        study = open_study(
+            self.optuna,
+            self.store,
+            self.plan.options.storage,
+            study_name=self.study_name,
+            directions=[OBJECTIVES[o] for o in self.search.objectives],
+            pruner=pruners.SuccessiveHalvingPruner(**halving) if self.pruning else pruners.NopPruner(),
+        )
+        known = len(study.get_trials(deepcopy=False))
+        # The same command draws the same suggestions; a search that was cut off draws new ones.
+        seed = stream_seed("sampler", self.study_name, known) % 2**32
+        study.sampler = self.optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        if not known:
+            for point in [*self.search.start, *self._earlier_points()]:
+                study.enqueue_trial(_stored(point), skip_if_exists=True)
+        return study
+
+    def _earlier_points(self) -> list[dict[str, Any]]:
+        """The best configurations by validation of the results at --start-from, of those in the search space."""
+        place = self.plan.options.start_from
+        if not place:
+            return []
+        rows = load(place).trials
+        rows = rows[(rows["state"] == "completed") & rows["val_acc"].notna()].sort_values("val_acc", ascending=False)
+        points: list[dict[str, Any]] = []
+        for row in rows.drop_duplicates("config_id").to_dict("records"):
+            try:
+                points.append(stored_point(row, self.search))
+            except UserError:
+                continue
+        if not points:
+            raise UserError(
+                f"--start-from {place!r}: none of its {len(rows)} completed trials lies in the search space"
+            )
+        return points[:START_POINTS]
+
+    def _resume(self) -> None:
+        states = self.optuna.trial.TrialState
+        if self.store.exists("study.json"):
+            read = read_results(self.store)
+            ended = read.trials[
+                (read.trials["seed"] == self.search.seed) & read.trials["state"].isin(["completed", "pruned"])
+            ]
+            self.states = dict(zip(ended["trial_id"], ended["state"], strict=True))
+            epochs = read.epochs[read.epochs["trial_id"].isin(self.states)]
+            for trial_id, epoch, value in zip(epochs["trial_id"], epochs["epoch"], epochs["val_acc"], strict=True):
+                self.curves.setdefault(trial_id, {})[int(epoch)] = float(value)
+        for frozen in self.study.get_trials(deepcopy=False):
+            if frozen.state == states.WAITING:
+                continue
+            live = None
+            values = frozen.params
+            if frozen.state == states.RUNNING:
+                live = self.optuna.trial.Trial(self.study, frozen._trial_id)
+                if {stored_name(name) for name in self.search.space} - set(values):
+                    self._draw(live)  # it was cut off between the suggestion of two parameters
+                values = {**values, **live.params}
+            trial = self._trial_of(values, live)
+            if trial is None:
+                continue
+            self._register(trial, frozen.number)
+            if live is not None:
+                self._finish_or_queue(trial, live)
+            elif trial.trial_id not in self.states and trial not in self.queue:
+                # It failed, or its row was lost: it is tried again, while Optuna keeps the earlier result.
+                self.queue.append(trial)
+
+    def _finish_or_queue(self, trial: Trial, live: Any) -> None:
+        """Finish Optuna's trial if the configuration has ended already, else queue the configuration."""
+        if trial.trial_id in self.states:
+            for epoch, value in sorted(self.curves.get(trial.trial_id, {}).items()):
+                self._report(live, epoch, value)
+            self._finish(live, trial, self.states[trial.trial_id])
+            return
+        waiting = self.unfinished.setdefault(trial.trial_id, [])
+        waiting.append(live)
+        if len(waiting) == 1 and trial not in self.queue:
+            self.queue.append(trial)
+
+    # --- suggestions ------------------------------------------------------------------------------------------
+
+    @property
+    @ends_search_if_storage_fails(0)
+    def suggested(self) -> int:
+        """Suggestions made so far, including repeated ones."""
+        states = self.optuna.trial.TrialState
+        return sum(t.state != states.WAITING for t in self.study.get_trials(deepcopy=False))
+
+    @property
+    def to_go(self) -> int:
+        """Trials that the search has still to train."""
+        return max(0, self.total - self.suggested) + len(self.queue)
+
+    @property
+    def batch(self) -> int:
+        """Suggestions that train side by side."""
+        return self.plan.options.cohort_size or self.search.batch
+
+    def label(self, trial: Trial) -> str:
+        return f"search · trial {self.numbers[trial.trial_id]}"
+
+    @ends_search_if_storage_fails([])
+    def suggest(self, size: int) -> list[Trial]:
+        """Up to `size` trials to train side by side, those that were cut off first. Empty if there are no more."""
+        while len(self.queue) < size and self.suggested < self.total:
+            live = self.study.ask()
+            self._draw(live)
+            trial = self._trial_of(live.params, live)
+            if trial is not None:
+                self._register(trial, live.number)
+                live.set_user_attr("trial_id", trial.trial_id)
+                self._finish_or_queue(trial, live)
+        # Trials of a cohort see the same batches.
+        batch = [t for t in self.queue if _stream(t.config) == _stream(self.queue[0].config)][:size]
+        self.queue = [t for t in self.queue if t not in batch]
+        self.on_new_trials()
+        return batch
+
+    def _draw(self, live: Any) -> None:
+        """Let Optuna choose a value for every parameter."""
+        for name, range_ in self.search.space.items():
+            stored = stored_name(name)
+            if isinstance(range_, Choice):
+                live.suggest_categorical(stored, list(range_.choices))
+            elif isinstance(range_, Float):
+                live.suggest_float(stored, range_.low, range_.high, log=range_.log)
+            else:
+                live.suggest_int(stored, range_.low, range_.high, step=range_.step, log=range_.log)
+
+    def _trial_of(self, values: Mapping[str, Any], live: Any) -> Trial | None:
+        """The trial of Optuna's values. If it cannot be built: None, and Optuna's trial has failed."""
+        try:
+            trial = searched_trial(self.plan, self.template, from_stored(values))
+            self.plan.feasibility.trained_as(trial.config)
+        except UserError as error:
+            if live is not None:
+                self.study.tell(live, state=self.optuna.trial.TrialState.FAIL)
+                print(f"search: trial {live.number} cannot be built: {error}", file=sys.stderr)
+            return None
+        return trial
+
+    def _register(self, trial: Trial, number: int) -> None:
+        self.trials.setdefault(trial.trial_id, trial)
+        self.numbers.setdefault(trial.trial_id, number)
+
+    # --- results ----------------------------------------------------------------------------------------------
+
+    @ends_search_if_storage_fails(False)
+    def epoch(self, trial_id: str, epoch: int, val_acc: float) -> bool:
+        """Report an epoch; true if the trial should stop there."""
+        self.curves.setdefault(trial_id, {})[epoch] = val_acc
+        waiting = self.unfinished.get(trial_id, [])
+        for live in waiting:
+            self._report(live, epoch, val_acc)
+        last = self.trials[trial_id].config.total_epochs
+        return self.pruning and bool(waiting) and epoch < last and bool(waiting[0].should_prune())
+
+    @ends_search_if_storage_fails(None)
+    def ended(self, trial_id: str, state: str) -> None:
+        """Report an end: completed, pruned or failed. Its row is in the store already."""
+        self.states[trial_id] = state
+        for live in self.unfinished.pop(trial_id, []):
+            self._finish(live, self.trials[trial_id], state)
+        self.copy_journal()
+
+    def cohort_ended(self, trial_ids: Iterable[str]) -> None:
+        """Report the end of a cohort: those of its trials that have not ended take their state from the store; without
+        a row they failed."""
+        left = [i for i in trial_ids if i in self.unfinished]
+        if left:
+            rows = read_trials(self.store).set_index("trial_id")["state"]
+            for trial_id in left:
+                self.ended(trial_id, str(rows.get(trial_id, "failed")))
+
+    def copy_journal(self) -> None:
+        """Copy Optuna's journal into an object store; on a disk, or with a database, nothing is to do."""
+        if not self.plan.options.storage:
+            copy_journal(self.store)
+
+    def _report(self, live: Any, epoch: int, value: float) -> None:
+        if self.pruning and value == value:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an epoch that was reported before the search was cut off
+                live.report(value, epoch)
+
+    def _finish(self, live: Any, trial: Trial, state: str) -> None:
+        states = self.optuna.trial.TrialState
+        if state == "completed":
+            values = [self._objective(objective, trial) for objective in self.search.objectives]
+            if all(v == v for v in values):
+                self.study.tell(live, values)
+                return
+            state = "failed"
+        self.study.tell(live, state=states.PRUNED if state == "pruned" else states.FAIL)
+
+    def _objective(self, name: str, trial: Trial) -> float:
+        """The value of an objective; nan if it is not known."""
+        if name == "val_acc":
+            value = self._last_val_acc(trial.trial_id)
+            return float("nan") if value is None else value
+        if name == "val_loss":
+            epochs = read_results(self.store).epochs
+            losses = epochs[epochs["trial_id"] == trial.trial_id].sort_values("epoch")["val_loss"]
+            return float(losses.iloc[-1]) if len(losses) else float("nan")
+        return float(getattr(self.plan.feasibility.cost(trial.config, idle=False), name))
+
+    def _last_val_acc(self, trial_id: str) -> float | None:
+        curve = self.curves.get(trial_id)
+        return curve[max(curve)] if curve else None
+
+    # --- the record -------------------------------------------------------------------------------------------
+
+    def searched_trials(self) -> list[Trial]:
+        """The trials of this search, in the order of suggestion."""
+        return sorted(self.trials.values(), key=lambda trial: self.numbers[trial.trial_id])
+
+    def record(self, winners: Mapping[str, Config]) -> dict[str, Any]:
+        """The fields of study.json that describe the search. `winners`: by arm; none while it runs."""
+        trials = [] if self.lost_storage else self.study.get_trials(deepcopy=False)
+        states = [t.state.name for t in trials if t.state.name != "WAITING"]
+        by_config = {sha256(requested(t.config)): t.trial_id for t in self.trials.values()}
+        won = {arm: (config, by_config[sha256(requested(config))]) for arm, config in winners.items()}
+        return {
+            "search_space": stored_space(self.search.space),
+            "objectives": {o: OBJECTIVES[o] for o in self.search.objectives},
+            "search": {
+                "optuna_study": self.study_name,
+                "storage": masked(self.plan.options.storage or JOURNAL),
+                "trials": self.total,
+                "seed": self.search.seed,
+                "template": requested(self.template),
+                "pruner": self.search.pruner(self.template.total_epochs) if self.pruning else None,
+                "states": {state: states.count(state) for state in sorted(set(states))},
+                "repeated": max(0, len(states) - len(self.trials)),
+                "tried": [trial.trial_id for trial in self.searched_trials()],
+            },
+            "winners": {
+                arm: {
+                    "number": self.numbers[trial_id],
+                    "trial_id": trial_id,
+                    "params": _stored(point_of(config, self.search.space)),
+                    "val_acc": self._last_val_acc(trial_id),
+                }
+                for arm, (config, trial_id) in won.items()
+            },
+        }
+
+
+def _stored(point: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Parameter values by their stored names."""
+    return None if point is None else {stored_name(name): value for name, value in point.items()}
+
+
+def _stream(config: Config) -> tuple[Any, ...]:
+    return tuple(getattr(config, name) for name in SHARED_IN_COHORT)

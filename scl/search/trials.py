@@ -1,0 +1,79 @@
+"""The configurations of a search as trials of the store. Nothing here needs Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scl.errors import UserError
+from scl.plan.plan import Plan
+from scl.store.tables import read_trials
+from scl.study.config import Config
+from scl.study.identity import Trial, requested, sha256, stored_name, trials_of
+from scl.study.params import column, with_params
+from scl.study.space import Range, Search, describe
+
+ARM = "search"  # the arm of all searched trials
+
+
+def search_of(plan: Plan) -> Search:
+    assert plan.study.search is not None
+    return plan.study.search
+
+
+def template_of(plan: Plan) -> Config:
+    """What every configuration of the search starts from."""
+    return plan.study.searched(plan.study.base_on(str(plan.options.data), plan.options.student_changes()))
+
+
+def searched_trial(plan: Plan, template: Config, point: Mapping[str, Any]) -> Trial:
+    """The trial of some parameter values. Raises UserError if a value is refused."""
+    config = with_params(template, point)
+    seeds = [search_of(plan).seed]
+    return trials_of({ARM: config}, seeds, plan.context.fingerprint, plan.teacher_ids.__getitem__)[0]
+
+
+def name_in_optuna(plan: Plan) -> str:
+    """The name of the search in Optuna's storage: a hash of its template, space, objectives, data and teacher."""
+    search = search_of(plan)
+    identity = {
+        "template": requested(template_of(plan)),
+        "space": stored_space(search.space),
+        "objectives": search.objectives,
+        "data": plan.context.fingerprint,
+        "teacher": plan.teacher_ids[search.seed],
+    }
+    return f"{plan.study.name}-{sha256(identity)[:12]}"
+
+
+def stored_space(space: Mapping[str, Range]) -> dict[str, Any]:
+    """A search space as JSON, by the stored names of its parameters."""
+    return {stored_name(name): describe(range_) for name, range_ in space.items()}
+
+
+def stored_point(row: Mapping[str, Any], search: Search) -> dict[str, Any]:
+    """The parameter values of a row of trials.parquet. Raises UserError if they lie outside the search space."""
+    point = {name: _plain(row.get(column(name))) for name in search.space}
+    search.check_point(point)
+    return point
+
+
+def _plain(value: Any) -> Any:
+    """A value of a frame as Python's own type; None if it is missing."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if value is None or value != value else value
+
+
+def left_to_search(plan: Plan) -> int:
+    """How many configurations the search has still to try, by the store alone: Optuna's storage is not opened."""
+    if plan.study.search is None:
+        return 0
+    search, template = plan.study.search, template_of(plan)
+    rows = read_trials(plan.context.store)
+    done = 0
+    for row in rows[(rows["arm"] == ARM) & rows["state"].isin(["completed", "pruned"])].to_dict("records"):
+        try:
+            done += searched_trial(plan, template, stored_point(row, search)).trial_id == row["trial_id"]
+        except UserError:
+            continue  # it belongs to a search with other settings
+    return max(0, (plan.options.trials or search.trials) - done)

@@ -1,0 +1,14 @@
+"""The store of a study: every number of every trial, in Parquet, on a disk or in an object store.
+
+    OUT/STUDY/study.json            the plan, the command that ran it, the data
+              trials.parquet        a row per trial
+              epochs.parquet        a row per trial and epoch
+              predictions.parquet   a row per trial: the predicted class of each test image
+              parts/                ended trials that are not yet in the three tables
+              copies/               the three tables again, in case one is damaged
+              damaged/              damaged files, set aside and listed on the page
+
+A worker writes one part when a trial ends: one row, with the trial's epochs and predictions nested in it, so that a
+trial is there completely or not at all. `tables.compact` moves parts into the tables; `results.load` reads both.
+Every file has a checksum, which is verified on every read.
+"""

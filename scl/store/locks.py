@@ -1,0 +1,72 @@
+"""One live run per folder: a file lock on a disk, a lease in an object store."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import filelock
+
+from scl.errors import UserError
+from scl.store.files import Folder
+from scl.store.lease import HeldByAnother, held_by, lease, read_holder
+
+
+@contextmanager
+def locked(folder: Folder, stop: Callable[[], bool] | None = None, command: str = "") -> Iterator[Callable[[], bool]]:
+    """Lock the folder. Yields a function that returns True while this run still holds it.
+
+    The system releases a file lock when its process ends. A thread renews a lease; a minute after its holder died, the
+    lease runs out.
+
+    Args:
+        stop: wait while another run holds the folder, until this returns true; None does not wait.
+        command: how this run was started, for the message that another run prints.
+
+    Raises:
+        UserError: another live run holds the folder. The message names it.
+    """
+    holder = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": command[:300],
+        "token": secrets.token_hex(8),
+    }
+    lock = _file_lock if folder.is_local else lease
+    waiting = False
+    while True:
+        try:
+            with lock(folder, holder) as held:
+                yield held
+            return
+        except HeldByAnother as error:
+            if stop is None or stop():
+                raise UserError(f"{error}; wait for it, stop it, or name another --out") from None
+            if not waiting:
+                print(f"waiting: {error}", file=sys.stderr)
+            waiting = True
+            time.sleep(0.5)
+
+
+@contextmanager
+def _file_lock(folder: Folder, holder: dict[str, object]) -> Iterator[Callable[[], bool]]:
+    os.makedirs(folder.path, exist_ok=True)
+    lock = filelock.FileLock(f"{folder.path}/.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise HeldByAnother(held_by(folder, read_holder(folder))) from None
+    try:
+        folder.write(".holder", json.dumps(holder).encode())
+        yield lambda: True
+    finally:
+        with suppress(OSError):
+            folder.remove(".holder")
+        lock.release()

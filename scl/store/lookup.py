@@ -1,0 +1,83 @@
+"""Finding studies in a folder of results, and a trial in them by arm and seed or by its id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyarrow import fs
+
+from scl.errors import UserError, unknown
+from scl.store.files import Folder, open_folder
+from scl.store.results import Results, read_results
+
+
+def stores(place: str) -> dict[str, Folder]:
+    """The stores in a folder, by name; the folder may itself be a store. Raises UserError if there is none."""
+    folder = open_folder(place)
+    if folder.exists("study.json"):
+        return {folder.path.rpartition("/")[2]: folder}
+    infos = folder.filesystem.get_file_info(fs.FileSelector(folder.path, allow_not_found=True))
+    names = sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
+    found = {name: folder / name for name in names if (folder / name).exists("study.json")}
+    if not found:
+        raise UserError(f"no results in {folder}; run a study first, or give the folder that was its --out")
+    return found
+
+
+def find_trial(place: str, trial: str) -> tuple[str, Folder, Mapping[str, Any]]:
+    """Find a trial. Returns the name of its study, its store and its row.
+
+    Args:
+        place: a folder of results, or the folder of one study.
+        trial: STUDY/ARM/SEED, ARM/SEED, or the beginning of an id.
+
+    Raises:
+        UserError: no trial matches, or several do.
+    """
+    every = stores(place)
+    named, _, rest = trial.partition("/")
+    asked = {named: every[named]} if named in every and rest else every
+    found, reasons = [], []
+    for name, store in asked.items():
+        read = read_results(store)
+        # An arm's name may contain a slash, and may begin with the study's name.
+        for text in dict.fromkeys((rest, trial) if name == named and rest else (trial,)):
+            try:
+                found.append((name, store, find_in_study(read, text)))
+                break
+            except UserError as error:
+                reasons.append(str(error))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(f"{name}/{row['arm']}/{row['seed']}" for name, _, row in found)
+        raise UserError(f"trial {trial!r} is in several studies; give one of: {names}")
+    if len(asked) == 1:
+        raise UserError(reasons[0])
+    raise UserError(
+        f"unknown trial {trial!r}; give STUDY/ARM/SEED or the beginning of an id; studies: {', '.join(asked)}"
+    )
+
+
+def find_in_study(read: Results, trial: str) -> Mapping[str, Any]:
+    """The row of a trial by ARM/SEED of the present plan, or by the beginning of its id.
+
+    Raises:
+        UserError: no trial matches, or several do.
+    """
+    planned = read.planned()
+    arm, _, seed = trial.rpartition("/")
+    if arm and seed.isdigit():
+        rows = planned[(planned["arm"] == arm) & (planned["seed"] == int(seed))]
+        if len(rows):
+            return dict(rows.iloc[-1])
+    rows = read.trials[read.trials["trial_id"].str.startswith(trial)] if trial else read.trials[:0]
+    if len(rows) == 1:
+        return dict(rows.iloc[0])
+    if len(rows) > 1:
+        raise UserError(f"trial {trial!r}: {len(rows)} ids begin with it; give more characters, or ARM/SEED")
+    if not len(read.trials):
+        raise UserError(f"trial {trial!r}: no trial of this study has ended yet; run it first")
+    names = [f"{arm}/{seed}" for arm, seed in zip(planned["arm"], planned["seed"], strict=True)]
+    raise UserError(f"{unknown('trial', trial, names)}; or the beginning of a trial's id")

@@ -1,0 +1,213 @@
+"""What a trial is: its network, its objective and its recipe, as frozen dataclasses that refuse bad values.
+
+Nothing heavy is imported here, so that `--help` and a mistyped flag are answered at once. The tables of names
+(models here, losses and their options in `terms`) stand apart from the code for that reason; tests hold them together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scl.errors import UserError, names_checked, unknown
+from scl.study.term import Term, checked_terms
+
+MODELS = (
+    *(f"plain{layers}" for layers in (3, 5, 7, 9, 11, 13, 15, 17)),
+    *(f"vgg{layers}" for layers in (8, 11, 13, 16, 19)),
+    *(f"resnet{layers}" for layers in (8, 14, 20, 32, 44, 56, 110)),
+    "resnet8x4",
+    "resnet32x4",
+    "wrn_16_1",
+    "wrn_16_2",
+    "wrn_40_1",
+    "wrn_40_2",
+)
+# Before the name of any classification model of these libraries. Which names exist is asked when one is built.
+TORCHVISION = "torchvision:"
+TIMM = "timm:"
+HUBS = (TORCHVISION, TIMM)
+MODEL_NAMES = (*MODELS, *(f"{hub}NAME" for hub in HUBS))
+
+SCHEDULES = ("cosine", "multistep")
+AUGMENTATIONS = ("auto", "crop+flip", "crop", "none")
+PRECISIONS = ("auto", "fp32", "bf16")
+SELF_TAUGHT_PLACES = ("layers", "penultimate", "branch")
+SELF_TAUGHT_SOURCES = ("added", "taken")
+GUIDED = ("first", "all")
+CONNECTORS = ("auto", "always")
+TAPS = ("relu", "bn", "block")
+# What trials of a cohort share, beside their seed: one stream of batches and one teacher forward.
+SHARED_IN_COHORT = ("batch_size", "augment", "precision", "tap", "teacher_layers")
+
+
+@names_checked
+@dataclass(frozen=True)
+class Config:
+    """One resolved configuration: everything but the seed, the data and the teacher that moves numbers.
+
+    model: the network, a name of MODELS, `torchvision:NAME` or `timm:NAME`. pretrained: a teacher
+    that starts from that library's weights.
+    self_taught: k for every guided layer, or one k a guided layer. self_taught_at: every guided layer (`layers`),
+    the deepest (`penultimate`), or a narrow network beside the student that only its classifier hears (`branch`).
+    self_taught_from: channels `added` to a layer's C, or `taken` from them, so that C − k are guided.
+    guided: transfer losses see the `first` C channels of a layer, or `all` C + k (a control).
+    tap: where a guided map is taken: after the `relu`, before it (`bn`), or what a stage's last `block` puts out,
+    which differs in the wrn family alone (nothing normalised there; common public code takes it so).
+    connector: 1×1 convolution and BN on the student where a loss needs equal channels and they differ (`auto`), or
+    wherever a loss needs equal channels (`always`).
+    teacher_layers: module paths of the guided layers of a teacher from torchvision or timm; empty finds them by stage.
+    pretrain_epochs: epochs at a constant rate before `epochs`, in which terms of the stage `pretrain` alone train.
+    """
+
+    # the network
+    model: str = "plain5"
+    width: float = 1.0
+    self_taught: int | tuple[int, ...] = 0
+    self_taught_at: str = "layers"
+    self_taught_from: str = "added"
+    pretrained: bool = False
+    # the objective: ce × cross-entropy + Σ weight × transfer loss
+    ce: float = 1.0
+    losses: Mapping[str, Term] = field(default_factory=dict)
+    label_smoothing: float = 0.0
+    guided: str = "first"
+    tap: str = "relu"
+    connector: str = "auto"
+    teacher_layers: tuple[str, ...] = ()
+    # the recipe
+    pretrain_epochs: int = 0
+    epochs: int = 30
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+    milestones: tuple[int, ...] = ()
+    lr_decay: float = 0.1
+    warmup_epochs: int = 0
+    augment: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        losses, wrong = checked_terms(self.losses)
+        object.__setattr__(self, "losses", losses)
+        for name in ("milestones", "teacher_layers", "self_taught"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        problems = wrong + self._coerce_scalars()
+        if not problems:
+            problems = self._problems()
+        if problems:
+            raise UserError("; ".join(problems))
+
+    def _coerce_scalars(self) -> list[str]:
+        """1 and 1.0 must give one id: cast to the declared type; refuse what is of another kind."""
+        problems = []
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.type == "float" and isinstance(value, int) and not isinstance(value, bool):
+                object.__setattr__(self, f.name, float(value))
+            elif f.type == "float" and not isinstance(value, float):
+                problems.append(f"{f.name} must be a number, got {value!r}")
+            elif f.type == "int" and (not isinstance(value, int) or isinstance(value, bool)):
+                problems.append(f"{f.name} must be a whole number, got {value!r}")
+            elif f.type in ("str", "bool") and type(value).__name__ != f.type:
+                problems.append(f"{f.name} must be of type {f.type}, got {value!r}")
+        counts = self.self_taught if isinstance(self.self_taught, tuple) else (self.self_taught,)
+        if not counts or any(isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= 65536 for k in counts):
+            problems.append(
+                f"self_taught must be a whole number of 0 to 65536, or one a layer, got {self.self_taught!r}"
+            )
+        if not isinstance(self.milestones, tuple) or any(type(m) is not int for m in self.milestones):
+            problems.append(f"milestones must be whole numbers, got {self.milestones!r}")
+        if not isinstance(self.teacher_layers, tuple) or any(type(p) is not str for p in self.teacher_layers):
+            problems.append(f"teacher_layers must be a list of module paths, got {self.teacher_layers!r}")
+        return problems
+
+    def _problems(self) -> list[str]:
+        problems = []
+        if not self.model.startswith(HUBS) and self.model not in MODELS:
+            problems.append(unknown("model", self.model, MODEL_NAMES))
+        for name, valid in (
+            ("self_taught_at", SELF_TAUGHT_PLACES),
+            ("self_taught_from", SELF_TAUGHT_SOURCES),
+            ("guided", GUIDED),
+            ("tap", TAPS),
+            ("connector", CONNECTORS),
+            ("schedule", SCHEDULES),
+            ("augment", AUGMENTATIONS),
+            ("precision", PRECISIONS),
+        ):
+            if getattr(self, name) not in valid:
+                problems.append(unknown(name, getattr(self, name), valid))
+        for name, low, open_below, high in (
+            ("width", 0.0, True, 64.0),
+            ("ce", 0.0, False, math.inf),
+            ("label_smoothing", 0.0, False, 1.0),
+            ("epochs", 1, False, 100_000),
+            ("batch_size", 2, False, 1_000_000),
+            ("lr", 0.0, True, math.inf),
+            ("momentum", 0.0, False, 1.0),
+            ("weight_decay", 0.0, False, math.inf),
+            ("lr_decay", 0.0, True, 1.0),
+            ("warmup_epochs", 0, False, 100_000),
+            ("pretrain_epochs", 0, False, 100_000),
+        ):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < low or (open_below and value == low) or value > high:
+                rule = f"above {low:g}" if open_below else f"{low:g} or more"
+                bound = "" if math.isinf(high) else f" and at most {high:g}"
+                problems.append(f"{name} must be finite, {rule}{bound}, got {value}")
+        stages = {term.stage for term in self.losses.values() if term.weight > 0}
+        problems += self._stages_without_a_term()
+        if (self.pretrain_epochs > 0) != ("pretrain" in stages):
+            problems.append(
+                "a loss with stage='pretrain' needs pretrain_epochs of 1 or more, and those need such a loss; "
+                f"got {self.pretrain_epochs} epochs and {'one' if 'pretrain' in stages else 'none'}"
+            )
+        if self.pretrained and not self.model.startswith(HUBS):
+            problems.append(f"pretrained is for {TORCHVISION}NAME and {TIMM}NAME, got {self.model!r}")
+        if self.model.startswith(HUBS) and (self.self_taught != 0 or self.width != 1):
+            problems.append(f"{self.model}: another library's model has no width factor and no self-taught neurons")
+        if self.self_taught_at == "penultimate" and isinstance(self.self_taught, tuple):
+            problems.append(f"self_taught_at 'penultimate' is one layer: one whole number, got {self.self_taught}")
+        if self.self_taught_from == "taken" and self.self_taught_at == "branch":
+            problems.append("self_taught_from 'taken' and self_taught_at 'branch' exclude each other")
+        if self.nesterov and self.momentum == 0:
+            problems.append("nesterov needs a momentum above 0, got 0.0")
+        if self.schedule == "multistep" and not self.milestones:
+            problems.append("schedule 'multistep' needs milestones, the epochs after which lr is decayed")
+        if list(self.milestones) != sorted(set(self.milestones)) or any(m < 1 for m in self.milestones):
+            problems.append(f"milestones must be rising epochs from 1, got {self.milestones}")
+        return problems
+
+    def _stages_without_a_term(self) -> list[str]:
+        """Every epoch needs something to train on."""
+        problems = []
+        for stage, epochs in (("train", self.epochs), ("pretrain", self.pretrain_epochs)):
+            terms = [t for t in self.losses.values() if t.weight > 0]
+            ends = [epochs if t.end is None else t.end for t in terms if t.stage == stage]
+            if (stage == "pretrain" or self.ce == 0) and max(ends, default=0) < epochs:
+                ce = "ce is 0 and " if stage == "train" else ""
+                problems.append(
+                    f"an objective needs a term in every epoch: {ce}no loss of the stage {stage!r} has a weight "
+                    f"after epoch {max(ends, default=0)} of {epochs}"
+                )
+        return problems
+
+    def replace(self, **changes: Any) -> Config:
+        """A copy with some fields changed; raises UserError for a field that does not exist."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def total_epochs(self) -> int:
+        return self.pretrain_epochs + self.epochs
+
+    @property
+    def has_self_taught(self) -> bool:
+        return bool(self.self_taught if isinstance(self.self_taught, int) else any(self.self_taught))

@@ -1,0 +1,50 @@
+"""Controls that separate self-taught neurons from the extra parameters they bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scl.errors import UserError, definition
+from scl.study.loss_table import LOSSES
+from scl.study.term import Term
+
+
+@definition
+def self_taught_controls(name: str, arm: Mapping[str, Any], k: int) -> dict[str, dict[str, Any]]:
+    """An arm with k self-taught neurons at each guided layer, and its controls, by name.
+
+    name, arm: the name and the changes of the arm without self-taught neurons.
+
+    NAME k=K           the arm: C + k channels, the first C guided
+    … all guided       the same width, all C + k channels guided, with a connector if a loss needs equal channels
+    … connector        the first C guided, with a connector as well, so that the connector is not the difference
+                       (only if a loss can have a connector and the arm does not already have one everywhere; if
+                       student and teacher have unequal widths, this control equals the arm)
+    … unguided         the same width, no transfer loss
+    … taken            C − k of C channels guided: self-taught neurons without extra parameters (not for
+                       self_taught_at="branch", which lies beside the C channels)
+
+    A fifth control needs no training: `test_acc_muted`, the test accuracy with self-taught channels at zero, is stored
+    for every trial that has such channels.
+
+    Raises:
+        UserError: k is below 1, or the arm has no transfer loss.
+    """
+    if k < 1:
+        raise UserError(f"k, the number of self-taught neurons, must be 1 or more, got {k}")
+    if not arm.get("losses"):
+        raise UserError(f"arm {name!r} has no transfer loss, so no layer is guided and controls have no meaning")
+    widened = {**arm, "self_taught": k}
+    controls = {
+        f"{name} k={k}": widened,
+        f"{name} k={k} all guided": {**widened, "guided": "all"},
+        f"{name} k={k} unguided": {**widened, "losses": {}, "ce": 1.0, "pretrain_epochs": 0},
+    }
+    losses = [term.loss or loss if isinstance(term, Term) else loss for loss, term in arm["losses"].items()]
+    connected = any(loss in LOSSES and LOSSES[loss].same_channels for loss in losses)
+    if arm.get("connector") != "always" and connected:
+        controls[f"{name} k={k} connector"] = {**widened, "connector": "always"}
+    if arm.get("self_taught_at") != "branch":
+        controls[f"{name} k={k} taken"] = {**widened, "self_taught_from": "taken"}
+    return controls

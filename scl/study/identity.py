@@ -1,0 +1,124 @@
+"""What identifies a trial: its configuration in canonical form, and the ids that are made of it.
+
+An id is the SHA-256 of the canonical JSON of what determines a trial's numbers, so it is the same on any machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scl.study.config import Config
+from scl.study.term import requested_term
+
+# Raised by hand when a change of code changes numbers: it is part of every trial's id.
+RESULTS_VERSION = 5
+
+# Fields that were renamed after results had been stored: ids and columns keep the first name.
+STORED_NAMES = {"model": "student"}
+
+
+def stored_name(name: str) -> str:
+    """The name of a field in stored JSON and columns."""
+    return STORED_NAMES.get(name, name)
+
+
+def from_stored(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored fields of a configuration under their present names."""
+    present = {stored: name for name, stored in STORED_NAMES.items()}
+    return {present.get(name, name): value for name, value in plain.items()}
+
+
+def requested(config: Config) -> dict[str, Any]:
+    """The configuration without its defaults, as JSON-able values: what identifies it."""
+    plain = {
+        stored_name(f.name): getattr(config, f.name)
+        for f in dataclasses.fields(config)
+        if f.name != "losses" and getattr(config, f.name) != f.default
+    }
+    losses = {name: requested_term(name, term) for name, term in config.losses.items()}
+    return {**plain, **({"losses": losses} if losses else {})}
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted keys, no spaces, no NaN. What ids are the SHA-256 of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def sha256(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def effective(config: Config) -> dict[str, Any]:
+    """`requested` without what has no effect: configurations with equal results train the same network."""
+    plain = requested(config)
+    if not config.has_self_taught:
+        for name in ("self_taught", "self_taught_at", "self_taught_from", "guided"):
+            plain.pop(name, None)
+    if config.schedule != "multistep":
+        plain.pop("milestones", None)
+        plain.pop("lr_decay", None)
+    if config.ce == 0:
+        plain.pop("label_smoothing", None)
+    terms = {name: term for name, term in plain.pop("losses", {}).items() if term["weight"] > 0}
+    for term in terms.values():
+        if term.get("warmup", 0) <= 1:
+            term.pop("warmup", None)
+        stage = config.pretrain_epochs if term.get("stage") == "pretrain" else config.epochs
+        if term.get("end", 0) >= stage:
+            term.pop("end", None)
+    return {**plain, **({"losses": terms} if terms else {})}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A planned trial: an arm at a seed, with its ids."""
+
+    arm: str
+    seed: int
+    config: Config
+    config_id: str
+    trial_id: str
+    teacher_id: str
+
+
+def teacher_id(config: Config, seed: int, data: str) -> str:
+    """The id of a teacher that is trained here: its recipe, its seed, its data."""
+    return sha256({"teacher": requested(config), "seed": seed, "data": data, "version": RESULTS_VERSION})
+
+
+def trials_of(
+    arms: Mapping[str, Config], seeds: Sequence[int], data: str, teacher: Callable[[int], str]
+) -> list[Trial]:
+    """Every arm at every seed, seeds as paired blocks. `data` is a fingerprint, `teacher` gives a seed's teacher id."""
+    asked = {arm: requested(config) for arm, config in arms.items()}
+    config_ids = {arm: sha256(plain) for arm, plain in asked.items()}
+    return [
+        Trial(
+            arm=arm,
+            seed=seed,
+            config=config,
+            config_id=config_ids[arm],
+            trial_id=sha256(
+                {
+                    "config": asked[arm],
+                    "seed": seed,
+                    "data": data,
+                    "teacher": teacher(seed),
+                    "version": RESULTS_VERSION,
+                }
+            ),
+            teacher_id=teacher(seed),
+        )
+        for seed in seeds
+        for arm, config in arms.items()
+    ]
+
+
+def stream_seed(*names: object) -> int:
+    """A seed of its own for each random stream, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(canonical_json(names).encode()).digest()[:8], "big") >> 1

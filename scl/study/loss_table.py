@@ -1,0 +1,64 @@
+"""The built-in transfer losses: one row a loss.
+
+A new built-in loss is a function in `scl/losses/` and a row here. The table is in `scl.study`, and names functions
+instead of importing them, because a study is checked before torch is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# What a loss can compare: guided maps one by one, pairs of neighbouring maps, the pooled last map, or logits.
+COMPARES = ("maps", "pairs", "embedding", "logits")
+NORMS = ("pearson", "cosine", "gram")
+POOLS = ("sample", "batch")
+
+
+@dataclass(frozen=True)
+class LossRow:
+    """What the objective and the checks of a study need to know about a loss.
+
+    function: its module in `scl.losses` and its name there. compares: one of COMPARES. options: keyword options with
+    their defaults. words: the valid values of options that are words. layers: the guided layers it compares by
+    default (None: all). learned: it is an nn.Module, built from the channels of student and teacher, that trains with
+    the student. same_channels: it needs equal channels, so a connector maps the student's if they differ. same_size:
+    it needs equal height and width, so the larger map is average-pooled. correlates: it needs at least two channels
+    and two locations. needs_target: it also takes the labels (B,).
+    """
+
+    function: str
+    compares: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    layers: tuple[int, ...] | None = None
+    learned: bool = False
+    same_channels: bool = False
+    same_size: bool = False
+    correlates: bool = False
+    needs_target: bool = False
+
+
+_CORRELATION: dict[str, Any] = {
+    "options": {"norm": "pearson", "pool": "sample"},
+    "words": {"norm": NORMS, "pool": POOLS},
+    "correlates": True,
+}
+LOSSES: dict[str, LossRow] = {
+    "channel": LossRow("correlation.channel_correlation", "maps", same_channels=True, **_CORRELATION),
+    "spatial": LossRow("correlation.spatial_correlation", "maps", **_CORRELATION),
+    "kd": LossRow("logits.kd", "logits", {"temperature": 4.0}),
+    "hint": LossRow("maps.hint", "maps", layers=(1,), same_channels=True, same_size=True),
+    "at": LossRow("maps.at", "maps", same_size=True),
+    "sp": LossRow("relations.sp", "maps", layers=(-1,)),
+    "cc": LossRow("relations.cc", "embedding", learned=True),
+    "rkd": LossRow("relations.rkd", "embedding", {"distance_weight": 25.0, "angle_weight": 50.0}),
+    "pkt": LossRow("relations.pkt", "embedding"),
+    "vid": LossRow("maps.vid", "maps", learned=True, same_size=True),
+    "nst": LossRow("maps.nst", "maps", same_size=True),
+    "fsp": LossRow("maps.fsp", "pairs", same_channels=True),
+    "ickd": LossRow("maps.ickd", "maps", layers=(-1,), learned=True),
+    "dkd": LossRow("logits.dkd", "logits", {"alpha": 1.0, "beta": 8.0, "temperature": 4.0}, needs_target=True),
+    "dist": LossRow("logits.dist", "logits", {"temperature": 1.0, "beta": 1.0, "gamma": 1.0}),
+}

@@ -1,0 +1,533 @@
+"""What a run is asked for: one declaration, from which the flags of every study file and the keywords of `scl.run` come.
+
+A field of `Options` is a flag: `batch_size` is `--batch-size` on the command line and `batch_size=` in Python. Each
+check takes the text of a flag or the value of a keyword, and returns the value or raises ValueError with the rule.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from scl.errors import UserError, unknown
+from scl.study.config import HUBS, MODEL_NAMES, MODELS, PRECISIONS, TIMM, TORCHVISION, Config
+from scl.study.params import FIELDS, parsed
+from scl.study.recipes import RECIPES, at_length
+
+if TYPE_CHECKING:
+    from scl.study.space import Search
+    from scl.study.study import Study
+
+TRACKERS = ("tensorboard", "mlflow", "wandb")
+DATA = ("digits", "cifar10", "cifar100", "fashion_mnist")
+DEVICES = ("auto", "cpu", "cuda")
+PILOT_SEEDS = 5  # the fewest that show a spread
+
+Check = Callable[[Any], Any]
+
+
+def whole(low: int) -> Check:
+    def check(value: Any) -> int:
+        try:
+            number = int(value) if isinstance(value, str) else operator.index(value)
+        except (ValueError, TypeError):
+            number = low - 1
+        if number < low or isinstance(value, bool):
+            raise ValueError(f"must be a whole number of {low} or more, got {value!r}")
+        return number
+
+    return check
+
+
+def number(low: float, high: float = math.inf, including: bool = False) -> Check:
+    def check(value: Any) -> float:
+        try:
+            real = float(value) if isinstance(value, (str, numbers.Real)) and not isinstance(value, bool) else math.nan
+        except (ValueError, OverflowError):
+            real = math.nan
+        if not math.isfinite(real) or real < low or (real == low and not including) or real >= high:
+            rule = f"{low:g} or more" if including else f"above {low:g}"
+            below = "" if math.isinf(high) else f" and below {high:g}"
+            raise ValueError(f"must be a finite number, {rule}{below}, got {value!r}")
+        return real
+
+    return check
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, got {value!r}")
+    return value
+
+
+def place(value: Any) -> str:
+    """A path or URI."""
+    return text(value.__fspath__() if hasattr(value, "__fspath__") else value)
+
+
+def switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be True or False, got {value!r}")
+    return value
+
+
+def one_of(kind: str, valid: Sequence[str]) -> Check:
+    def check(value: Any) -> str:
+        if value not in valid:
+            raise ValueError(unknown(kind, value, valid))
+        return str(value)
+
+    return check
+
+
+def cohort_size(value: Any) -> int | None:
+    if value is None or value == "auto":
+        return None
+    try:
+        return int(whole(1)(value))
+    except ValueError:
+        raise ValueError(f"must be 'auto' or a whole number of 1 or more, got {value!r}") from None
+
+
+def model(value: Any) -> str:
+    # Whether torchvision or timm has a model is known when it is built: importing them would slow every start.
+    if not text(value).startswith(HUBS) and value not in MODELS:
+        raise ValueError(unknown("model", value, MODEL_NAMES))
+    return str(value)
+
+
+def several(kind: str) -> Check:
+    """Names: text with commas, or a sequence."""
+
+    def check(value: Any) -> tuple[str, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
+            raise ValueError(f"must be names, as in {kind}, got {value!r}")
+        names = tuple(part.strip() for part in parts if part.strip())
+        if not names:
+            raise ValueError(f"must give at least one name, as in {kind}")
+        return names
+
+    return check
+
+
+def assignments(value: Any) -> dict[str, Any]:
+    """NAME=VALUE: text (several with commas), a list of such texts, or a mapping."""
+    if isinstance(value, Mapping):
+        return {str(name): given for name, given in value.items()}
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, Sequence) or not all(isinstance(part, str) for part in texts):
+        raise ValueError(f"must be NAME=VALUE, or a mapping in Python, got {value!r}")
+    pairs: list[list[str]] = []
+    for part in ",".join(texts).split(","):
+        name, sign, given = part.partition("=")
+        if sign:
+            pairs.append([name.strip(), given.strip()])
+        elif pairs:
+            pairs[-1][1] += f",{part.strip()}"  # a value with commas, as in milestones=150,180
+        else:
+            pairs.append([part.strip(), ""])
+    if not pairs or not all(name for name, _ in pairs) or "=" not in ",".join(texts):
+        raise ValueError(f"must be NAME=VALUE, got {','.join(texts)!r}")
+    return dict(map(tuple, pairs))
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How one option is asked for. `help` may depend on the study; `needs`: the part that a study must have
+    (`search` or `scales`), else the option does not exist for it."""
+
+    group: str
+    check: Check
+    help: str | Callable[[Study], str]
+    metavar: str = ""
+    needs: str = ""
+    repeatable: bool = False
+
+
+def option(default: Any, group: str, check: Check, help: str | Callable[[Study], str], **more: Any) -> Any:
+    return field(default=default, metadata={"flag": Flag(group, check, help, **more)})
+
+
+def _sized(study: Study, otherwise: object) -> object:
+    return "the scale's" if study.scales else otherwise
+
+
+def _teacher_epochs(study: Study) -> str:
+    default = "the students'" if study.teacher.epochs == Config.epochs else str(study.teacher.epochs)
+    on = {name: s.teacher["epochs"] for name, s in study.settings.items() if "epochs" in s.teacher}
+    several = ", ".join([default, *(f"on {name} {epochs}" for name, epochs in on.items())])
+    return f"epochs of the teacher (default: {several}; with --recipe: the students')"
+
+
+def _scales(study: Study) -> str:
+    return f"size of the study: {', '.join(study.scales)} (default: {next(iter(study.scales), '')}); other flags override it"
+
+
+STUDY, SEARCH, DATASET = "what to study", "search", "data"
+TRAINING, PLACE, RESULTS = "how to train", "where to run", "results"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked for, checked. None means: the study's default."""
+
+    arms: tuple[str, ...] | None = option(
+        None,
+        STUDY,
+        several("kd,scl"),
+        "run only these arms and the baseline (default: all but the optional ones)",
+        metavar="A,B",
+    )
+    scale: str | None = option(None, STUDY, text, _scales, metavar="NAME", needs="scales")
+    seeds: int | None = option(
+        None, STUDY, whole(1), lambda s: f"seeds 0 to N-1 (default: {_sized(s, s.seeds)})", metavar="N"
+    )
+    student: str | None = option(
+        None, STUDY, model, lambda s: f"student network (default: {s.base.model})", metavar="NAME"
+    )
+    width: float | None = option(None, STUDY, number(0), "factor on the student's channels", metavar="F")
+    teacher_model: str | None = option(
+        None,
+        STUDY,
+        model,
+        lambda s: f"teacher network: a student's name, {TORCHVISION}NAME or {TIMM}NAME (default: {s.teacher.model})",
+        metavar="NAME",
+    )
+    teacher_width: float | None = option(None, STUDY, number(0), "factor on the teacher's channels", metavar="F")
+    teacher: str | None = option(
+        None,
+        STUDY,
+        place,
+        f"use this checkpoint (safetensors or a state dict) and train no teacher; or {TORCHVISION}NAME, {TIMM}NAME: "
+        "start from published weights, and fine-tune them if the classes differ",
+        metavar="PATH",
+    )
+    teacher_layers: tuple[str, ...] | None = option(
+        None,
+        STUDY,
+        several("layer2,layer3"),
+        "module paths of the guided layers of a torchvision or timm teacher, as in layer2,layer3 (default: one a stage)",
+        metavar="A,B",
+    )
+    teacher_per_seed: bool = option(
+        False,
+        STUDY,
+        switch,
+        lambda s: "train a teacher for each seed" + ("; this study always does" if s.teacher_per_seed else ""),
+    )
+    set: Mapping[str, Any] | None = option(
+        None,
+        STUDY,
+        assignments,
+        "set a field of every arm's configuration, or a loss's weight or option in the arms that have it, as in "
+        "weight_decay=0, weight.kd=2 or kd.temperature=2; teacher.NAME=VALUE sets the teacher's. Repeatable",
+        metavar="NAME=VALUE",
+        repeatable=True,
+    )
+    interval: float | None = option(
+        None,
+        STUDY,
+        number(0, 1),
+        "after a pilot, add seeds once so that the 95 %% interval of --between is F wide (0.01: one point)",
+        metavar="F",
+    )
+    between: tuple[str, ...] | None = option(
+        None, STUDY, several("kd,baseline"), "the two arms whose difference --interval measures", metavar="A,B"
+    )
+    max_seeds: int = option(50, STUDY, whole(2), "most seeds that --interval may use (default: 50)", metavar="N")
+
+    trials: int | None = option(
+        None,
+        SEARCH,
+        whole(1),
+        lambda s: f"configurations to try (default: {s.search.trials if s.search else ''})",
+        metavar="N",
+        needs="search",
+    )
+    storage: str | None = option(
+        None,
+        SEARCH,
+        text,
+        "database for Optuna's trials, as postgresql+psycopg://… or sqlite:///… (default: a file in --out)",
+        metavar="URL",
+        needs="search",
+    )
+    start_from: str | None = option(
+        None,
+        SEARCH,
+        place,
+        "try the best configurations of these results first, as in results/ablation",
+        metavar="DIR",
+        needs="search",
+    )
+    fix: Mapping[str, Any] | None = option(
+        None, SEARCH, assignments, "hold parameters of the search at a value", metavar="NAME=VALUE", needs="search"
+    )
+
+    data: str | None = option(
+        None,
+        DATASET,
+        place,
+        lambda s: (
+            f"{', '.join(DATA)}, a folder of Hugging Face image Parquet, or train/CLASS/*.png "
+            f"(default: {_sized(s, 'digits')})"
+        ),
+        metavar="NAME|DIR",
+    )
+    label: str | None = option(None, DATASET, text, "label column, if a Parquet folder has several", metavar="COLUMN")
+    limit: int | None = option(
+        None,
+        DATASET,
+        whole(1),
+        lambda s: f"use N training images, stratified (default: {_sized(s, 'all')})",
+        metavar="N",
+    )
+    val: float | None = option(
+        None,
+        DATASET,
+        number(0, 1, including=True),
+        lambda s: (
+            f"share of the training images held out for validation (default: {_sized(s, '0.1')}, or the recipe's)"
+        ),
+        metavar="F",
+    )
+    split_seed: int = option(0, DATASET, whole(0), "seed of the split (default: 0)", metavar="N")
+
+    recipe: str | None = option(
+        None,
+        TRAINING,
+        one_of("recipe", tuple(RECIPES)),
+        f"one of {', '.join(RECIPES)}; crd is the published one for CIFAR-100, with its weights for arms that "
+        "are named after a loss",
+        metavar="NAME",
+    )
+    epochs: int | None = option(None, TRAINING, whole(1), "epochs of the students", metavar="N")
+    teacher_epochs: int | None = option(None, TRAINING, whole(1), _teacher_epochs, metavar="N")
+    batch_size: int | None = option(None, TRAINING, whole(2), "images a step", metavar="N")
+    lr: float | None = option(None, TRAINING, number(0), "peak learning rate of the students", metavar="F")
+    precision: str | None = option(
+        None, TRAINING, one_of("precision", PRECISIONS), "auto (default), fp32 or bf16", metavar="P"
+    )
+    device: str = option("auto", TRAINING, one_of("device", DEVICES), "auto (default), cpu or cuda", metavar="D")
+    deterministic: bool = option(False, TRAINING, switch, "exact kernels on a GPU, at some cost in speed")
+
+    address: str | None = option(
+        None,
+        PLACE,
+        text,
+        "a running Ray cluster: auto or HOST:PORT from a machine that is part of it, ray://HOST:PORT from outside "
+        "(default: a local Ray)",
+        metavar="A",
+    )
+    inline: bool = option(False, PLACE, switch, "run in this process, without Ray; the numbers are the same")
+    cohort_size: int | None = option(
+        None, PLACE, cohort_size, "trials that train side by side: auto (default) or a number", metavar="N"
+    )
+    cpus_per_trial: int = option(1, PLACE, whole(1), "threads of a cohort (default: 1)", metavar="N")
+    gpus_per_trial: float | None = option(
+        None, PLACE, number(0, including=True), "GPUs of a cohort (default: 1 on cuda)", metavar="F"
+    )
+    max_concurrent: int | None = option(None, PLACE, whole(1), "cohorts at once (default: as many as fit)", metavar="N")
+    time_budget: float | None = option(None, PLACE, number(0), "stop cleanly after S seconds", metavar="S")
+
+    out: str = option(
+        "results", RESULTS, place, "folder for the results, or s3://… or gs://… (default: results)", metavar="DIR"
+    )
+    track: str | None = option(
+        None,
+        RESULTS,
+        one_of("tracker", TRACKERS),
+        f"also log trials to {', '.join(TRACKERS)} (install the extra of the same name; default: none)",
+        metavar="NAME",
+    )
+    plan: bool = option(
+        False, RESULTS, switch, "print what would run, what is done, and what the rest would cost; train nothing"
+    )
+    report_only: bool = option(False, RESULTS, switch, "rebuild the page from the store; train nothing")
+
+    # Not flags: how the run was asked for, and the study's file, for the record.
+    command: str = ""
+    script: str = ""
+
+    @property
+    def val_share(self) -> float:
+        """Share held out: the flag's, else the recipe's, else 0.1."""
+        return self.val if self.val is not None else RECIPES[self.recipe].val if self.recipe else 0.1
+
+    @property
+    def recipe_arms(self) -> Mapping[str, Mapping[str, Any]]:
+        """The recipe's setting of arms that are named after a loss."""
+        return RECIPES[self.recipe].arms if self.recipe else {}
+
+    @property
+    def teacher_file(self) -> str | None:
+        """The checkpoint to use; None if `teacher` is not given or names a model of torchvision or timm."""
+        return None if self.teacher is None or self.teacher.startswith(HUBS) else self.teacher
+
+    def student_changes(self) -> dict[str, Any]:
+        """Fields of the students' base configuration that flags change."""
+        changes = at_length(RECIPES[self.recipe], self.epochs) if self.recipe else {}
+        named = {
+            "model": self.student,
+            "width": self.width,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "precision": self.precision,
+            "teacher_layers": self.teacher_layers,
+        }
+        return changes | _unit_width(self.student) | {k: v for k, v in named.items() if v is not None}
+
+    def teacher_changes(self) -> dict[str, Any]:
+        """Fields of the teacher's configuration that flags change."""
+        # As many epochs as the students, unless --teacher-epochs says otherwise.
+        recipe = at_length(RECIPES[self.recipe], self.teacher_epochs or self.epochs) if self.recipe else {}
+        recipe.pop("tap", None)  # students choose where maps are taken: it changes no teacher
+        hub = self.teacher if self.teacher and self.teacher_file is None else None
+        named = {
+            "model": hub or self.teacher_model,
+            "pretrained": True if hub else None,
+            "width": self.teacher_width,
+            "epochs": self.teacher_epochs,
+            "precision": self.precision,
+        }
+        return recipe | _unit_width(hub or self.teacher_model) | {k: v for k, v in named.items() if v is not None}
+
+
+def _unit_width(model: str | None) -> dict[str, float]:
+    """Models of other libraries have no width factor: the study's own width must not reach them."""
+    return {"width": 1.0} if model is not None and model.startswith(HUBS) else {}
+
+
+def flags_of(study: Study) -> dict[str, Flag]:
+    """The options that exist for a study, by name, in the order of the declaration."""
+    found = {f.name: f.metadata["flag"] for f in dataclasses.fields(Options) if f.metadata}
+    return {name: flag for name, flag in found.items() if not flag.needs or getattr(study, flag.needs)}
+
+
+def options_for(study: Study, given: Mapping[str, Any], spell: Callable[[str], str] = str) -> Options:
+    """Options from flags or keywords.
+
+    Args:
+        given: option → text of its flag, or value of its keyword; None leaves the default.
+        spell: how messages write an option's name.
+
+    Raises:
+        UserError: an option does not exist for this study, or its value is refused.
+    """
+    flags = flags_of(study)
+    problems, values = [], {}
+    for name, value in given.items():
+        if name not in flags:
+            problems.append(unknown("option", spell(name), map(spell, flags)))
+        elif value is not None:
+            try:
+                values[name] = flags[name].check(value)
+            except ValueError as error:
+                problems.append(f"{spell(name)}: {error}")
+    if problems:
+        raise UserError("\n".join(problems))
+    return Options(**values)
+
+
+def settled(study: Study, options: Options) -> tuple[Study, Options]:
+    """A study of one size and its options, after scale, fixed parameters and defaults; every name is checked.
+
+    Raises:
+        UserError: a name does not exist, or options contradict each other.
+    """
+    if study.scales:
+        name = options.scale or next(iter(study.scales))
+        sized, scale = study.at(name), study.scales[name]
+        options = dataclasses.replace(
+            options,
+            scale=name,
+            data=options.data or scale.data,
+            limit=options.limit if options.limit is not None else scale.limit,
+            val=scale.val if options.val is None and options.recipe is None else options.val,
+        )
+        study = sized
+    options = dataclasses.replace(
+        options, data=options.data or "digits", teacher_per_seed=options.teacher_per_seed or study.teacher_per_seed
+    )
+    if options.fix and study.search is not None:
+        study = dataclasses.replace(study, search=study.search.without(options.fix))
+    if options.set and study.search is not None:
+        study = dataclasses.replace(study, search=_search_with(study.search, options.set))
+    arms, _ = resolved(study, options)
+    _check_interval(list(arms), options, study.search is not None)
+    if options.interval is not None:
+        options = dataclasses.replace(options, seeds=max(PILOT_SEEDS, options.seeds or study.seeds))
+    if options.inline and options.address:
+        raise UserError("--inline runs in this process and --address on a cluster; give one of them")
+    if options.teacher and options.teacher_model and options.teacher_file is None:
+        raise UserError(f"--teacher {options.teacher} already names the network; drop --teacher-model")
+    if options.plan and options.report_only:
+        raise UserError("--plan and --report-only exclude each other; give one of them")
+    if study.search is not None and options.val_share == 0:
+        raise UserError("--val 0: a search selects on validation images; hold some out, as in --val 0.1")
+    return study, options
+
+
+def resolved(study: Study, options: Options) -> tuple[dict[str, Config], Config]:
+    """The arms' configurations and the teacher's under these options. Raises UserError as `Study.resolve` does."""
+    return study.resolve(
+        options.data or "digits",
+        options.arms,
+        options.student_changes(),
+        options.teacher_changes(),
+        options.recipe_arms,
+        options.set,
+    )
+
+
+def _search_with(search: Search, changes: Mapping[str, Any]) -> Search:
+    """A search whose template has what `--set` sets, if the template has such a name."""
+    searched = [name for name in changes if name in search.space]
+    if searched:
+        raise UserError(f"--set {searched[0]}: the search varies it; hold it with --fix {searched[0]}=VALUE")
+    losses = {n.removeprefix("weight.") for n in (*search.space, *search.template) if n.startswith("weight.")}
+    losses |= set(search.template.get("losses", {}))
+    mine = {
+        name: parsed(name, name, value)
+        for name, value in changes.items()
+        if name in FIELDS or name.removeprefix("weight.").partition(".")[0] in losses
+    }
+    return dataclasses.replace(search, template={**search.template, **mine})
+
+
+def _check_interval(arms: Sequence[str], options: Options, search: bool) -> None:
+    """Raises UserError for an interval that names no two arms."""
+    between = options.between
+    if (options.interval is None) != (between is None):
+        raise UserError("--interval F and --between A,B go together: a width, and the two arms that differ")
+    if between is None:
+        return
+    if search:
+        raise UserError("--interval is for studies of arms; a search's winners run on --seeds N fresh seeds")
+    if len(between) != 2 or between[0] == between[1]:
+        raise UserError(f"--between takes two different arms, as in kd,baseline; got {','.join(between)}")
+    wrong = [unknown("arm of this run", arm, arms) for arm in between if arm not in arms]
+    if wrong:
+        raise UserError(f"--between: {wrong[0]}")
+
+
+def moved_milestones(options: Options) -> str:
+    """A sentence if a recipe runs at another length than its own, else ''."""
+    recipe = RECIPES[options.recipe] if options.recipe else None
+    if recipe is None or "milestones" not in recipe.fields:
+        return ""
+    moved = {
+        name: changes["milestones"]
+        for name, changes in (("students", options.student_changes()), ("teacher", options.teacher_changes()))
+        if changes["epochs"] != recipe.fields["epochs"]
+    }
+    each = "; ".join(f"{name} {', '.join(map(str, at))}" for name, at in moved.items())
+    length = recipe.fields["epochs"]
+    return f"recipe {options.recipe} has {length} epochs; its milestones move in proportion: {each}" if each else ""

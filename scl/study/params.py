@@ -1,0 +1,136 @@
+"""A configuration as flat names: `lr`, `weight.kd`, `kd.temperature`. So columns, sweeps, searches and `--set` name it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from scl.errors import UserError, unknown
+from scl.study.config import Config
+from scl.study.identity import canonical_json, stored_name
+from scl.study.loss_table import LOSSES
+from scl.study.term import Term, requested_options
+
+FIELDS = {f.name: str(f.type) for f in dataclasses.fields(Config) if f.name != "losses"}
+
+
+def params(config: Config) -> dict[str, int | float | str | bool]:
+    """The configuration as flat, typed values: `width`, `lr`, …, `weight.kd`, `kd.temperature`."""
+    flat: dict[str, int | float | str | bool] = {}
+    for name in FIELDS:
+        value = getattr(config, name)
+        if name == "self_taught" and isinstance(value, tuple):
+            flat["self_taught_by_layer"] = "/".join(map(str, value))
+        else:
+            flat[name] = "/".join(map(str, value)) if isinstance(value, tuple) else value
+    for name, term in config.losses.items():
+        flat[f"weight.{name}"] = term.weight
+        defaults = LOSSES[term.loss].options if isinstance(term.loss, str) else {}
+        for option, value in {**defaults, **requested_options(name, term)}.items():
+            flat[f"{name}.{option}"] = value if isinstance(value, (int, float, str)) else canonical_json(value)
+    return flat
+
+
+def column(name: str) -> str:
+    """The column of trials.parquet that holds this value."""
+    return f"param.{stored_name(name)}"
+
+
+def with_params(config: Config, changes: Mapping[str, Any]) -> Config:
+    """A copy with some values changed, each under its name in `params`: `lr`, `weight.kd`, `kd.temperature`.
+
+    `weight.NAME` adds the loss NAME if the configuration lacks it.
+
+    Raises:
+        UserError: there is no such name, or the value is refused.
+    """
+    config = config.replace(**{name: value for name, value in changes.items() if "." not in name})
+    if not any("." in name for name in changes):
+        return config
+    losses = dict(config.losses)
+    problems = []
+    for name in sorted((n for n in changes if "." in n), key=lambda n: not n.startswith("weight.")):
+        first, _, last = name.partition(".")
+        term = last if first == "weight" else first
+        valid = {**losses, **LOSSES} if first == "weight" else losses
+        if term not in valid:
+            problems.append(f"{name!r}: {unknown('loss', term, valid or ['(none in this objective)'])}")
+        elif first == "weight":
+            losses[term] = dataclasses.replace(losses.get(term, Term(0.0)), weight=changes[name])
+        else:
+            options = {**losses[term].options, last: changes[name]}
+            losses[term] = dataclasses.replace(losses[term], options=options)
+    if problems:
+        raise UserError("; ".join(problems))
+    return dataclasses.replace(config, losses=losses)
+
+
+def overridden(configs: Mapping[str, Config], changes: Mapping[str, Any], prefix: str = "") -> dict[str, Config]:
+    """Configurations by name with `--set` applied: a field in all of them, `weight.NAME` and `NAME.OPTION` in those
+    that have the loss NAME.
+
+    Args:
+        changes: name → value, or its text as on the command line.
+        prefix: what stands before each name.
+
+    Raises:
+        UserError: no configuration has such a name, or one refuses the value.
+    """
+    settable = {key: {f"{prefix}{name}": name for name in _settable(config)} for key, config in configs.items()}
+    every = dict.fromkeys(name for names in settable.values() for name in names)
+    wrong = [f"--set: {unknown('name', name, every)}" for name in changes if name not in every]
+    if wrong:
+        raise UserError("\n".join(wrong))
+    values = {name: parsed(name, name.removeprefix(prefix), value) for name, value in changes.items()}
+    found = {}
+    for key, config in configs.items():
+        names = settable[key]
+        try:
+            found[key] = with_params(config, {names[name]: value for name, value in values.items() if name in names})
+        except UserError as error:
+            raise UserError(f"--set {', '.join(f'{n}={v}' for n, v in changes.items())}: {error}") from None
+    return found
+
+
+def _settable(config: Config) -> Iterable[str]:
+    yield from FIELDS
+    for name, term in config.losses.items():
+        yield f"weight.{name}"
+        known = LOSSES[term.loss].options if isinstance(term.loss, str) else {}
+        yield from (f"{name}.{option}" for option in {**known, **term.options})
+
+
+def parsed(spelled: str, name: str, value: Any) -> Any:
+    """A value from its text, by the type of the field `name`; anything else than text is returned as it is."""
+    if not isinstance(value, str):
+        return value
+    kind = FIELDS.get(name, "float" if name.startswith("weight.") else "number or word")
+    readers: dict[str, tuple[Callable[[str], Any], str]] = {
+        "str": (str, ""),
+        "int": (int, "a whole number"),
+        "float": (float, "a number"),
+        "bool": (lambda text: {"true": True, "false": False}[text.lower()], "true or false"),
+        "int | tuple[int, ...]": (_whole_or_several, "a whole number, or one for each layer as in 0,2,0,1"),
+        "tuple[int, ...]": (lambda text: tuple(map(int, text.split(","))), "whole numbers, as in 150,180"),
+        "tuple[str, ...]": (lambda text: tuple(part.strip() for part in text.split(",")), ""),
+        "number or word": (_number_or_word, ""),
+    }
+    read, rule = readers[kind]
+    try:
+        return read(value)
+    except (ValueError, KeyError):
+        raise UserError(f"--set {spelled}={value}: must be {rule}, got {value!r}") from None
+
+
+def _whole_or_several(text: str) -> int | tuple[int, ...]:
+    return tuple(map(int, text.split(","))) if "," in text else int(text)
+
+
+def _number_or_word(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

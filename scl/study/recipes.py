@@ -1,0 +1,78 @@
+"""Named recipes: fields of `Config`, the share held out, and the published weights of each loss.
+
+With `--recipe NAME` an arm that is named after a loss (`kd`, `hint`, …) takes that recipe's published setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scl.study.term import Term
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe sets, for students and teacher alike.
+
+    fields: of Config. val: share of the training images held out, where `--val` does not say. arms: name of a
+    loss → what an arm of that loss changes.
+    """
+
+    fields: Mapping[str, Any]
+    val: float = 0.1
+    arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def at_length(recipe: Recipe, epochs: int | None) -> dict[str, Any]:
+    """The recipe's fields for so many epochs (None: its own), its milestones in proportion."""
+    fields = dict(recipe.fields)
+    if epochs is None or epochs == fields["epochs"]:
+        return fields
+    moved = (max(1, round(m * epochs / fields["epochs"])) for m in fields.get("milestones", ()))
+    return fields | {"epochs": epochs} | ({"milestones": tuple(dict.fromkeys(moved))} if "milestones" in fields else {})
+
+
+def _beside_ce(name: str, term: Term | float, **changes: Any) -> dict[str, Any]:
+    return {"losses": {name: term}, **changes}
+
+
+RECIPES: dict[str, Recipe] = {
+    # A laptop's.
+    "short": Recipe({"epochs": 30, "batch_size": 128, "lr": 0.1, "schedule": "cosine", "warmup_epochs": 1}),
+    # CIFAR-100 as in Tian et al., ICLR 2020 (RepDistiller), all training images, the last epoch counts. Its table's
+    # students and losses; DKD's setting is of its own paper (beta 8 for resnet32x4 → resnet8x4), and DIST, which is
+    # not in the table, has its defaults.
+    "crd": Recipe(
+        fields={
+            "epochs": 240,
+            "batch_size": 64,
+            "lr": 0.05,
+            "momentum": 0.9,
+            "nesterov": False,
+            "weight_decay": 5e-4,
+            "schedule": "multistep",
+            "milestones": (150, 180, 210),
+            "lr_decay": 0.1,
+            "warmup_epochs": 0,
+            "tap": "block",
+        },
+        val=0.0,
+        arms={
+            "kd": _beside_ce("kd", Term(0.9, options={"temperature": 4.0}), ce=0.1),
+            "hint": _beside_ce("hint", Term(100.0, layers=(1,)), connector="always"),
+            "at": _beside_ce("at", 1000.0),
+            "sp": _beside_ce("sp", 3000.0),
+            "cc": _beside_ce("cc", 0.02),
+            "vid": _beside_ce("vid", 1.0),
+            "rkd": _beside_ce("rkd", 1.0),
+            "pkt": _beside_ce("pkt", 30000.0),
+            "fsp": _beside_ce("fsp", Term(50.0, stage="pretrain"), pretrain_epochs=30),
+            "nst": _beside_ce("nst", 50.0),
+            "ickd": _beside_ce("ickd", 2.5),
+            "dkd": _beside_ce("dkd", Term(1.0, warmup=20, options={"alpha": 1.0, "beta": 6.0, "temperature": 4.0})),
+            "dist": _beside_ce("dist", 1.0),
+        },
+    ),
+}

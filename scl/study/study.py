@@ -1,0 +1,246 @@
+"""A study: arms × seeds → trials with stable ids → cohorts. Plain data; imports neither torch nor Ray."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from scl.errors import UserError, names_checked, unknown
+from scl.study.config import Config
+from scl.study.designs import Design, as_design
+from scl.study.identity import effective, sha256
+from scl.study.params import overridden, with_params
+from scl.study.space import Search
+
+
+@names_checked
+@dataclass(frozen=True)
+class Setting:
+    """What a data set changes: fields of the students' base configuration and of the teacher's.
+
+    without: arms that cannot be there, such as more channels taken from a layer than its width there has.
+    """
+
+    student: Mapping[str, Any] = field(default_factory=dict)
+    teacher: Mapping[str, Any] = field(default_factory=dict)
+    without: Collection[str] = ()
+
+
+@names_checked
+@dataclass(frozen=True)
+class Scale:
+    """How large a study runs: what `--scale NAME` sets. Flags come on top.
+
+    student, teacher: fields of the students' base configuration and of the teacher's. arms: the arms at this scale;
+    None takes the study's. without: arms that run only when --arms names them. data, limit, val, seeds: defaults of
+    the flags of these names.
+    """
+
+    student: Mapping[str, Any] = field(default_factory=dict)
+    teacher: Mapping[str, Any] = field(default_factory=dict)
+    arms: Mapping[str, Mapping[str, Any]] | None = None
+    without: Collection[str] = ()
+    data: str = "cifar100"
+    limit: int | None = None
+    val: float = 0.1
+    seeds: int = 3
+
+
+@names_checked
+@dataclass(frozen=True)
+class Published:
+    """What the literature reports, to stand beside what comes out here.
+
+    accuracy: an arm, or `teacher` → test accuracy, a fraction. source: whose figures, and how they were taken.
+    otherwise: arm → how its figure was taken where not as the others.
+    """
+
+    accuracy: Mapping[str, float]
+    source: str
+    otherwise: Mapping[str, str] = field(default_factory=dict)
+
+
+@names_checked
+@dataclass(frozen=True)
+class Study:
+    """A question and the trials that answer it.
+
+    arms: name → what it changes in `base`: fields, or parameters such as `weight.kd`; written out or by
+    `scl.designs`. baseline: the arm that all are compared with. asked_for: arms that run only when --arms names them.
+    settings: data set name → what changes there. search: a search whose winners run beside the arms, on fresh seeds.
+    scales: name → how large the study runs there, the first by default; empty: it has one size, and no flag --scale.
+    teacher_per_seed: each seed has a teacher of its own, as with the flag. against_teacher: the arm whose difference
+    to its teacher is declared before anything trains, and answered first on the page. published: figures from the
+    literature for arms of this study.
+    """
+
+    name: str
+    question: str
+    arms: Mapping[str, Mapping[str, Any]]
+    base: Config = field(default_factory=Config)
+    teacher: Config = field(default_factory=lambda: Config(model="plain11"))
+    baseline: str = "baseline"
+    asked_for: Collection[str] = ()
+    seeds: int = 3
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    search: Search | None = None
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    teacher_per_seed: bool = False
+    against_teacher: str = ""
+    published: Published | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name):
+            raise UserError(
+                f"study name {self.name!r}: it names a folder, so 1-64 letters, digits, '.', '_' or '-', "
+                "the first a letter or digit"
+            )
+        if self.baseline not in self.arms:
+            raise UserError(unknown("baseline", self.baseline, self.arms))
+        for name in self.asked_for:
+            if name not in self.arms:
+                raise UserError(unknown("arm in asked_for", name, self.arms))
+        if self.against_teacher and self.against_teacher not in self.arms:
+            raise UserError(unknown("arm in against_teacher", self.against_teacher, self.arms))
+        for arm in self.arms:
+            if not arm.strip() or len(arm) > 300 or any(ord(c) < 32 for c in arm):
+                raise UserError(f"arm name {arm!r}: 1-300 printable characters")
+
+    def at(self, name: str) -> Study:
+        """The study at one of its scales, which then has one size. Raises UserError for a scale that does not exist."""
+        if name not in self.scales:
+            raise UserError(unknown("scale", name, self.scales))
+        scale = self.scales[name]
+        arms = self.arms if scale.arms is None else scale.arms
+        return replace(
+            self,
+            base=self.base.replace(**scale.student),
+            teacher=self.teacher.replace(**scale.teacher),
+            arms=arms,
+            asked_for=tuple(dict.fromkeys([*(a for a in self.asked_for if a in arms), *scale.without])),
+            seeds=scale.seeds,
+            scales={},
+        )
+
+    def resolve(
+        self,
+        data: str,
+        only: Sequence[str] | None,
+        student: Mapping[str, Any],
+        teacher: Mapping[str, Any],
+        recipe_arms: Mapping[str, Mapping[str, Any]] | None = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> tuple[dict[str, Config], Config]:
+        """The arms' configurations and the teacher's, for a data set and with flags applied on top.
+
+        Args:
+            only: names of arms to keep, beside the baseline; None keeps all but those `asked_for`.
+            student, teacher: fields set by flags.
+            recipe_arms: a recipe's setting of arms that are named after a loss.
+            overrides: what `--set` sets, by name; `teacher.NAME` sets the teacher's.
+
+        Raises:
+            UserError: an arm, a field or a value does not exist; two arms are one configuration.
+        """
+        if only is not None:
+            wrong = [unknown("arm", name, self.arms) for name in only if name not in self.arms]
+            if wrong:
+                raise UserError("; ".join(wrong))
+        base = self.base_on(data, student)
+        absent = {*self.asked_for, *self.settings.get(data, Setting()).without}
+        arms: dict[str, Config] = {}
+        mistakes: dict[str, list[str]] = defaultdict(list)  # a mistake → the arms that make it
+        named = {name: changes for name, changes in (recipe_arms or {}).items() if name in self.arms}
+        for name, changes in {**self.arms, **named}.items():
+            if name == self.baseline or (name in only if only is not None else name not in absent):
+                try:
+                    arms[name] = with_params(base, changes)
+                except UserError as error:
+                    mistakes[str(error)].append(name)
+        _raise_mistakes(mistakes)
+        for_teacher = {n: v for n, v in (overrides or {}).items() if n.startswith(TEACHER)}
+        arms = self._overridden(arms, base, {n: v for n, v in (overrides or {}).items() if n not in for_teacher})
+        for name, config in arms.items():
+            if config.pretrained:
+                mistakes["pretrained is for teachers; students start from the seed's weights"].append(name)
+            if mistake := unreached_milestones(config):
+                mistakes[mistake].append(name)
+        _raise_mistakes(mistakes)
+        self.refuse_twins({name: sha256(effective(config)) for name, config in arms.items()})
+        if self.search is not None:
+            self.search.check(self.searched(base))
+        # A teacher trains for the students' epochs unless its own were chosen.
+        chosen = {} if self.teacher.epochs != Config.epochs else {"epochs": base.epochs}
+        resolved = self.teacher.replace(**{**chosen, **self.settings.get(data, Setting()).teacher, **teacher})
+        if for_teacher:
+            resolved = overridden({"teacher": resolved}, for_teacher, prefix=TEACHER)["teacher"]
+        if mistake := unreached_milestones(resolved):
+            raise UserError(f"the teacher: {mistake}")
+        return arms, resolved
+
+    def _overridden(self, arms: dict[str, Config], base: Config, changes: Mapping[str, Any]) -> dict[str, Config]:
+        if not changes:
+            return arms
+        searched = {} if self.search is None else {SEARCHED: self.searched(base)}
+        found = overridden({**arms, **searched}, changes)
+        return {name: found[name] for name in arms}
+
+    @property
+    def design(self) -> Design:
+        return as_design(self.arms)
+
+    def searched(self, base: Config) -> Config:
+        """What a search starts from: the base with the search's template on it."""
+        assert self.search is not None
+        try:
+            return with_params(base, self.search.template)
+        except UserError as error:
+            raise UserError(f"the search's template: {error}") from None
+
+    def base_on(self, data: str, student: Mapping[str, Any]) -> Config:
+        """The base configuration for a data set, with flags applied on top."""
+        return self.base.replace(**{**self.settings.get(data, Setting()).student, **student})
+
+    def refuse_twins(self, identity: Mapping[str, str]) -> None:
+        """Raises UserError where two arms come to the same; `identity`: arm → what it comes to.
+
+        Where the two differ in one factor alone, that factor changes nothing, and is named.
+        """
+        seen: dict[str, str] = {}
+        for arm, same in identity.items():
+            twin = seen.setdefault(same, arm)
+            if twin == arm:
+                continue
+            one, two = (self.design.levels.get(a, {}) for a in (twin, arm))
+            apart = [f for f in one if f in two and one[f] != two[f]]
+            factor = f"; factor {apart[0]!r} changes nothing between them" if len(apart) == 1 else ""
+            raise UserError(f"arms {twin!r} and {arm!r} are one configuration{factor}; change or remove one")
+
+
+TEACHER = "teacher."  # before a name that `--set` sets for the teacher
+SEARCHED = "search"
+
+
+def _raise_mistakes(mistakes: Mapping[str, Sequence[str]]) -> None:
+    if mistakes:
+        raise UserError("\n".join(f"{_arms(names)}: {mistake}" for mistake, names in mistakes.items()))
+
+
+def unreached_milestones(config: Config) -> str:
+    """What is wrong with a schedule whose milestones lie beyond its epochs; empty where nothing is."""
+    late = [m for m in config.milestones if m > config.epochs] if config.schedule == "multistep" else []
+    if not late:
+        return ""
+    return (
+        f"milestones {', '.join(map(str, late))} lie after the last of {config.epochs} epochs, so lr never "
+        "decays there; give more epochs, or milestones before the last"
+    )
+
+
+def _arms(names: Sequence[str], most: int = 6) -> str:
+    """Arms as the beginning of a sentence."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"arm{'s' * (len(names) > 1)} {', '.join(map(repr, names[:most]))}{more}"

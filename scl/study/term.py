@@ -1,0 +1,216 @@
+"""One weighted transfer loss of an objective, its checks, and its part of a trial's id."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import numbers
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from scl.errors import UserError, names_checked, unknown
+from scl.study.loss_table import COMPARES, LOSSES, LossRow
+from scl.study.source import source_identity
+
+STAGES = ("train", "pretrain")
+
+
+@names_checked
+@dataclass(frozen=True)
+class Term:
+    """One weighted transfer loss of an objective.
+
+    weight: the factor of the loss. layers: the guided layers it compares, counted from 0 at the shallowest, or from -1
+    at the deepest (None: the published choice of that loss). warmup: epochs over which the weight rises linearly.
+    end: the last epoch of the term (None: it never ends). stage: `train`, or `pretrain`: the epochs before
+    (Config.pretrain_epochs), in which only such terms train. warmup and end count from the first epoch of the stage.
+    loss: a name in LOSSES, or a custom loss: a function ``(student, teacher, **options) -> scalar``, or an nn.Module
+    class that is built as ``Loss(student_channels, teacher_channels, **options)`` and called like such a function.
+    None takes the name of the term. compares: what a custom loss receives, one of COMPARES: feature maps (B, C, H, W)
+    layer by layer, pairs of neighbouring maps, embeddings (B, D) or logits (B, K). options: keyword options of the
+    loss.
+
+    Raises:
+        UserError: a field that does not exist. Config checks the values.
+    """
+
+    weight: float
+    layers: tuple[int, ...] | None = None
+    warmup: int = 0
+    end: int | None = None
+    stage: str = "train"
+    loss: str | Callable[..., Any] | None = None
+    compares: str = "maps"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def loss_row(term: Term) -> LossRow:
+    """The row of the term's loss: that of the table, or one made for a custom loss."""
+    if callable(term.loss):
+        return LossRow("", term.compares, learned=inspect.isclass(term.loss))
+    return LOSSES[str(term.loss)]
+
+
+def checked_terms(losses: Any) -> tuple[dict[str, Term], list[str]]:
+    """The terms sorted by name, their numbers as Python's own types, and the problems found in them."""
+    if not isinstance(losses, Mapping) or any(not isinstance(name, str) for name in losses):
+        return {}, [f"losses is a dict of names and terms, as in {{'kd': 0.9}}, got {losses!r}"]
+    terms, problems = {}, []
+    for name in sorted(losses):
+        value = losses[name]
+        term = value if isinstance(value, Term) else Term(value)
+        term, wrong = _plain(replace(term, loss=name) if term.loss is None else term)
+        terms[name] = term
+        problems += [f"loss {name!r}: {problem}" for problem in wrong or _problems(name, term)]
+    return terms, problems
+
+
+def _plain(term: Term) -> tuple[Term, list[str]]:
+    """The term with Python's own numbers (sweeps bring numpy's), and the problems of fields of a wrong type."""
+    problems = []
+    changes: dict[str, Any] = {}
+    weight = _real(term.weight)
+    if weight is None or not math.isfinite(weight) or weight < 0:
+        problems.append(f"weight must be a finite number of 0 or more, got {term.weight!r}")
+    changes["weight"] = weight
+    for name, least, optional in (("warmup", 0, False), ("end", 1, True)):
+        value = getattr(term, name)
+        if value is None and optional:
+            continue
+        changes[name] = _whole(value)
+        if changes[name] is None or changes[name] < least:
+            problems.append(f"{name} must be a whole number of epochs, {least} or more, got {value!r}")
+    if term.layers is not None:
+        layers = [_whole(i) for i in term.layers] if isinstance(term.layers, (tuple, list)) else []
+        if not layers or None in layers:
+            problems.append(f"layers are whole numbers, as in (1, -1), or None for the default, got {term.layers!r}")
+        changes["layers"] = tuple(layers)
+    if not isinstance(term.options, Mapping) or any(not isinstance(o, str) for o in term.options):
+        problems.append(f"options is a dict of names and values, got {term.options!r}")
+    if not isinstance(term.loss, str) and not callable(term.loss):
+        problems.append(f"loss is a name, a function or a class, got {term.loss!r}")
+    return (term, problems) if problems else (replace(term, **changes), [])
+
+
+def _problems(name: str, term: Term) -> list[str]:
+    problems = []
+    if not re.fullmatch(r"[A-Za-z0-9_+-]{1,40}", name) or name == "ce":
+        problems.append("a term's name is 1-40 letters, digits, '_', '+' or '-', and not 'ce' (cross-entropy)")
+    if term.stage not in STAGES:
+        problems.append(unknown("stage", term.stage, STAGES))
+    if term.compares not in COMPARES:
+        problems.append(unknown("compares", term.compares, COMPARES))
+    if callable(term.loss):
+        problems += _custom_option_problems(term)
+    elif term.loss not in LOSSES:
+        problems.append(unknown("loss", term.loss, LOSSES))
+    else:
+        if term.compares != "maps":
+            problems.append("compares is only for a custom loss; built-in losses know what they compare")
+        for option, value in term.options.items():
+            problems += _option_problems(LOSSES[term.loss], option, value)
+    return problems
+
+
+def _option_problems(row: LossRow, option: str, value: Any) -> list[str]:
+    if option not in row.options:
+        return [unknown("option", option, row.options or ["(none)"])]
+    if words := row.words.get(option):
+        return [] if value in words else [unknown(option, value, words)]
+    number = _real(value)
+    if number is None or not math.isfinite(number):
+        return [f"{option} must be a finite number, got {value!r}"]
+    if option == "temperature" and number <= 0:
+        return [f"temperature must be above 0, got {value!r}"]
+    return []
+
+
+def _custom_option_problems(term: Term) -> list[str]:
+    """Options that a custom loss does not take. Callables without an inspectable signature are not checked."""
+    try:
+        signature = inspect.signature(term.loss)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return []
+    parameters = list(signature.parameters.values())
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return []
+    valid = [p.name for p in parameters[2:] if p.kind is not p.VAR_POSITIONAL]
+    return [unknown("option", option, valid or ["(none)"]) for option in term.options if option not in valid]
+
+
+def _real(value: Any) -> float | None:
+    """A real number as a float; None for anything else, True and False included."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def requested_term(name: str, term: Term) -> dict[str, Any]:
+    """The term without its defaults, as JSON values."""
+    out: dict[str, Any] = {"weight": term.weight}
+    for f in fields(Term):
+        value = getattr(term, f.name)
+        if f.name not in ("weight", "loss", "options") and value != f.default:
+            out[f.name] = value
+    if callable(term.loss):
+        out["loss"] = source_identity(name, term.loss)
+    elif term.loss != name:
+        out["loss"] = term.loss
+    if options := requested_options(name, term):
+        out["options"] = options
+    return out
+
+
+def requested_options(name: str, term: Term) -> dict[str, Any]:
+    """The options that differ from their defaults; for a custom loss, all options.
+
+    Raises:
+        UserError: a value is not made of numbers, words, lists and dicts, so it cannot be part of the trial's id.
+    """
+    defaults = LOSSES[term.loss].options if isinstance(term.loss, str) else {}
+    options = {}
+    for option, value in term.options.items():
+        plain = _jsonable(value)
+        if plain is _NOT_PLAIN:
+            raise UserError(
+                f"loss {name!r}: option {option!r} is a {type(value).__name__}; options are numbers, words, None, or "
+                "lists and dicts of them"
+            )
+        plain = float(plain) if isinstance(defaults.get(option), float) else plain
+        if option not in defaults or plain != defaults[option]:
+            options[option] = plain
+    return options
+
+
+_NOT_PLAIN = object()
+
+
+def _jsonable(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if (whole := _whole(value)) is not None:
+        return whole
+    if (number := _real(value)) is not None:
+        return number if math.isfinite(number) else repr(number)
+    if isinstance(value, (tuple, list)):
+        inside = [_jsonable(v) for v in value]
+        return _NOT_PLAIN if any(v is _NOT_PLAIN for v in inside) else inside
+    if isinstance(value, Mapping) and all(isinstance(k, str) for k in value):
+        pairs = {k: _jsonable(v) for k, v in value.items()}
+        return _NOT_PLAIN if any(v is _NOT_PLAIN for v in pairs.values()) else pairs
+    return _NOT_PLAIN

@@ -1,0 +1,56 @@
+"""Logits and metrics of trained networks on unseen images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scl.data.batches import Images, SplitData, evaluation_batches
+from scl.models.mode import eval_mode
+
+# Images per batch: few enough for a CPU's cache, enough to keep a GPU busy.
+BATCH = {"cpu": 256, "cuda": 2048}
+
+
+@torch.inference_mode()
+def evaluate(models: Sequence[nn.Module], images: Images, data: SplitData) -> list[Tensor]:
+    """Logits (N, K), float32, of each model in evaluation mode; the models share the batches.
+
+    Afterwards each model is in the mode that it was in before.
+    """
+    outputs: list[list[Tensor]] = [[] for _ in models]
+    size = BATCH[images.labels.device.type]
+    with eval_mode(*models):
+        for batch, _ in evaluation_batches(images, batch_size=size, mean=data.mean, std=data.std):
+            for model, output in zip(models, outputs, strict=True):
+                output.append(model(batch).float())
+    empty = torch.empty(0, data.classes, device=images.labels.device)
+    return [torch.cat(output) if output else empty for output in outputs]
+
+
+def final_metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict[str, float]:
+    """Test metrics from logits (N, K) and labels (N,): top-5 accuracy, loss, calibration, agreement with the teacher.
+
+    ece: expected calibration error (Guo et al., ICML 2017, Eq. 3) with 15 equal-width bins of the top probability.
+    agreement: the share of images for which student and teacher predict the same class. teacher_kl: mean
+    KL(teacher ‖ student) in nats. Both need `teacher_logits` (N, K).
+    """
+    logits = logits.double()
+    probability, predicted = logits.softmax(1).max(1)
+    bins = (probability * 15).long().clamp(max=14)
+    gap = (predicted == labels).double() - probability
+    ece = torch.zeros(15, dtype=torch.float64, device=logits.device).index_add(0, bins, gap).abs().sum() / len(labels)
+    top5 = logits.topk(min(5, logits.shape[1])).indices
+    metrics = {
+        "test_acc5": (top5 == labels[:, None]).any(1).double().mean().item(),
+        "test_loss": F.cross_entropy(logits, labels).item(),
+        "ece": ece.item(),
+    }
+    if teacher_logits is not None:
+        student, teacher = logits.log_softmax(1), teacher_logits.to(logits).log_softmax(1)
+        metrics["agreement"] = (predicted == teacher.argmax(1)).double().mean().item()
+        metrics["teacher_kl"] = F.kl_div(student, teacher, log_target=True, reduction="batchmean").item()
+    return metrics

@@ -1,0 +1,177 @@
+"""The training loop: one teacher, one stream of batches, many students side by side.
+
+The numbers of a trial do not depend on its cohort. Data order and augmentation are functions of seed and epoch, the
+initial weights are a function of the seed, and the step of a student reads nothing of other students. So a trial can
+stop after any epoch, move to another cohort, or run alone. The loop needs torch and safetensors, but neither Ray nor
+Plotly.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial, reduce
+from operator import or_
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scl.data.batches import SplitData, training_batches
+from scl.models.networks import example_features, in_bf16
+from scl.models.staged import Features, Staged, Wanted
+from scl.study.config import SHARED_IN_COHORT
+from scl.train.cuda_graphs import GraphRunner, StaticBuffers, StreamSlot, prefetch, stream_slots, supports_graphs
+from scl.train.evaluation import evaluate
+from scl.train.process import TrainingSettings
+from scl.train.student import StudentTrainer
+from scl.train.teacher import Teacher, TeacherForward, build_teacher
+from scl.train.types import EpochDone, Event, TrialSpec
+
+
+def train_cohort(
+    trials: Sequence[TrialSpec],
+    data: SplitData,
+    teacher: Teacher | None,
+    device: torch.device,
+    deterministic: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    prune: Callable[[str, int, Mapping[str, Any]], bool] = lambda trial_id, epoch, row: False,
+) -> Iterator[Event]:
+    """Train trials of one seed and one batch size side by side; yield events as they happen.
+
+    Trials with checkpoints resume from them, each at its own epoch. A trial that fails ends without the others.
+    Whenever the caller's code runs (between events, and in `stop` and `prune`), torch's random state and deterministic
+    mode are those of the caller.
+
+    Args:
+        data: on the CPU or on the device.
+        teacher: may be None if no trial has a transfer loss; then there is no agreement with the teacher.
+        deterministic: use only deterministic algorithms of torch, which are slower on a GPU.
+        stop: asked before each step; if true, the generator returns, and the checkpoints stay.
+        prune: asked with trial id, epoch and row after each epoch but the last; if true, this trial ends.
+
+    Raises:
+        ValueError: the trials differ in their seed or in a field of SHARED_IN_COHORT.
+        UserError: a network cannot be built, or a loss cannot compare student and teacher.
+        torch.OutOfMemoryError: the cohort does not fit into the memory of the device.
+    """
+    if len({(t.seed, *(getattr(t.config, name) for name in SHARED_IN_COHORT)) for t in trials}) != 1:
+        raise ValueError(f"trials of a cohort share their seed and {', '.join(SHARED_IN_COHORT)}")
+    with TrainingSettings(device, deterministic) as settings:
+        data = data.to(device)
+        seed, recipe = trials[0].seed, trials[0].config
+        network = build_teacher(teacher, data, device, recipe.teacher_layers) if teacher is not None else None
+        example = example_features(network, data, recipe.tap) if network is not None else None
+        graphs = supports_graphs(device) and (network is None or isinstance(network, Staged))
+        teacher_slot = StreamSlot(device, graphs)
+        teacher_forward: Callable[..., Features] | None = None
+        if network is not None:
+            forward = TeacherForward(network, recipe.tap, in_bf16(recipe, device))
+            teacher_forward = partial(GraphRunner(teacher_slot), forward)
+        teacher_buffers, student_buffers = (StaticBuffers(recipe.batch_size if graphs else None) for _ in range(2))
+        wanted: Wanted | None = None  # the teacher's features that any student needs
+        students: list[StudentTrainer] = []
+        for trial, slot in zip(trials, stream_slots(device, len(trials), graphs), strict=True):
+            student = StudentTrainer(trial, data, example, device, slot)
+            student.resume()
+            if not student.finished:
+                student.save()  # so that every stop counts as a restart, even two within one epoch
+            students.append(student)
+
+        augment = recipe.augment if recipe.augment != "auto" else "crop+flip" if data.flip else "crop"
+        for epoch in range(1, max(t.config.total_epochs for t in trials) + 1):
+            active = [s for s in students if not s.finished and s.epoch == epoch - 1]
+            if not active:
+                continue
+            size = recipe.batch_size
+            steps = math.ceil(len(data.train.labels) / size) - (len(data.train.labels) % size == 1)
+            for student in active:
+                student.start_epoch(steps, device)
+            guided = [s for s in active if s.teacher_wanted is not None]
+            together = reduce(or_, (s.teacher_wanted for s in guided)) if guided else None
+            wanted = wanted if wanted == together else together  # graphs are replayed for the same object
+            sizes: list[int] = []
+            began, before = time.perf_counter(), [s.seconds for s in active]
+            batches = with_teacher(
+                training_batches(
+                    data.train, batch_size=size, seed=seed, epoch=epoch, augment=augment, mean=data.mean, std=data.std
+                ),
+                teacher_forward,
+                wanted,
+                guided,
+                teacher_slot,
+                teacher_buffers,
+            )
+            batches = prefetch(batches, teacher_slot, student_buffers) if graphs else batches
+            for step, (images, target, teacher_features) in enumerate(batches):
+                with settings.suspended():
+                    stopped = stop()
+                if stopped:
+                    teacher_slot.join()  # it still uses memory that is freed now
+                    return
+                for student in active:
+                    if student.failure is None:
+                        features = teacher_features if student.teacher_wanted is not None else None
+                        student.isolate(
+                            student.step, images, target, features, step, steps, where=f"epoch {epoch}, step {step + 1}"
+                        )
+                for student in active:
+                    student.slot.join()
+                sizes.append(len(target))
+            if device.type == "cuda":
+                # Steps were only queued, so their own times mean little: divide the epoch's time evenly.
+                torch.cuda.synchronize(device)
+                for student, seconds in zip(active, before, strict=True):
+                    student.seconds = seconds + (time.perf_counter() - began) / len(active)
+
+            alive = [s for s in active if s.failure is None]
+            evaluated = [s for s in alive if s.needs_evaluation]
+            logits = {
+                part: dict(
+                    zip(evaluated, evaluate([s.model for s in evaluated], getattr(data, part), data), strict=True)
+                )
+                for part in ("val", "test")
+            }
+            for student in alive:
+                parts = {p: (of[student], getattr(data, p).labels) for p, of in logits.items() if student in of}
+                student.isolate(student.end_epoch, sizes, parts, where=f"epoch {epoch}")
+                if student.epoch == epoch:
+                    with settings.suspended():
+                        yield EpochDone(student.trial.id, student.history[-1])
+                        if not student.finished:
+                            student.pruned = prune(student.trial.id, epoch, student.history[-1])
+                    if student.finished:
+                        ended = student.result(data, logits["test"][student], teacher, len(trials))
+                        with settings.suspended():
+                            yield ended
+                    else:
+                        student.save()
+            for student in active:
+                if student.failure is not None:
+                    ended = student.result(data, None, teacher, len(trials))
+                    with settings.suspended():
+                        yield ended
+
+
+def with_teacher(
+    batches: Iterator[tuple[Tensor, Tensor]],
+    teacher_forward: Callable[..., Features] | None,
+    wanted: Wanted | None,
+    students: Sequence[StudentTrainer],
+    slot: StreamSlot,
+    buffers: StaticBuffers,
+) -> Iterator[tuple[Tensor, Tensor, Features | None]]:
+    """Batches with the teacher's features, computed on the stream of `slot`; `students` share the time it takes."""
+    while True:
+        with slot.active():
+            batch = next(batches, None)
+            if batch is None:
+                return
+            images, target = buffers(batch)
+            began = time.perf_counter()
+            features = teacher_forward(images, wanted) if teacher_forward is not None and wanted else None
+            for student in students:
+                student.seconds += (time.perf_counter() - began) / len(students)
+        yield images, target, features

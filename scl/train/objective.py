@@ -1,0 +1,201 @@
+"""The objective of an arm: cross-entropy plus weighted transfer losses, each on the features that it compares.
+
+The learned parts (connectors, and losses with parameters) belong to the objective, not to the student. They train with
+the student, are in its checkpoints, and do not count as its parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from operator import attrgetter
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scl import losses
+from scl.errors import UserError, first_line
+from scl.losses.arithmetic import pool_to_smaller
+from scl.models.staged import Features, Wanted
+from scl.study.config import Config
+from scl.study.loss_table import LossRow
+from scl.study.term import Term, loss_row
+
+
+class TrialFailure(Exception):
+    """Ends one trial and not its cohort. The message is for the author of its configuration."""
+
+
+class Objective(nn.Module):
+    """Cross-entropy and the transfer losses of one configuration, for a student and its teacher.
+
+    Args:
+        student, teacher: features of an example batch, for their shapes. `teacher` may be None if no term needs it.
+
+    Raises:
+        UserError: a term needs a teacher or names a missing guided layer, or its loss cannot compare these two.
+    """
+
+    def __init__(self, config: Config, student: Features, teacher: Features | None) -> None:
+        super().__init__()
+        self.config = config
+        self.terms = {name: term for name, term in config.losses.items() if term.weight > 0}
+        self.rows = {name: loss_row(term) for name, term in self.terms.items()}
+        self.pairs: dict[str, list[tuple[int, int]]] = {}
+        self.connectors = nn.ModuleDict()
+        self.learned = nn.ModuleDict()
+        # The loss of each term, once for each comparison that it makes.
+        self.calls: dict[str, list[Callable[..., Any]]] = {}
+        for name, term in self.terms.items():
+            if teacher is None:
+                raise UserError(f"loss {name!r} needs a teacher")
+            self.pairs[name] = _layer_pairs(name, term, self.rows[name], len(student.maps), len(teacher.maps))
+            if self.rows[name].correlates:
+                self._check_correlations(name, student, teacher)
+            self.calls[name] = self._calls(name, term, student, teacher)
+
+    @property
+    def term_names(self) -> list[str]:
+        return ["ce", *self.terms] if self.config.ce > 0 else list(self.terms)
+
+    def weight(self, name: str, epoch: int) -> float:
+        """The weight of a term in an epoch (from 1): 0 outside its stage and after its end, rising in its warm-up."""
+        pretraining = epoch <= self.config.pretrain_epochs
+        if name == "ce":
+            return 0.0 if pretraining else self.config.ce
+        term = self.terms[name]
+        epoch -= 0 if pretraining else self.config.pretrain_epochs
+        if pretraining != (term.stage == "pretrain") or (term.end is not None and epoch > term.end):
+            return 0.0
+        return term.weight * min(1.0, epoch / term.warmup) if term.warmup else term.weight
+
+    def wanted(self, epoch: int) -> tuple[Wanted, Wanted | None]:
+        """The features of the student and of the teacher that an epoch reads; None if it does not need the teacher."""
+        active = [name for name in self.terms if self.weight(name, epoch) > 0]
+        on_maps = [name for name in active if self.rows[name].compares in ("maps", "pairs")]
+        pairs = [pair for name in on_maps for pair in self.pairs[name]]
+        # Every epoch reads the student's logits, for its training accuracy.
+        student = Wanted(frozenset(i for i, _ in pairs), head=True)
+        teacher = Wanted(frozenset(j for _, j in pairs), head=len(on_maps) < len(active))
+        return student, teacher if active else None
+
+    def forward(self, student: Features, teacher: Features | None, target: Tensor, epoch: int) -> dict[str, Tensor]:
+        """The unweighted value of each term that has a weight in this epoch: {name: scalar, float32}.
+
+        Args:
+            student, teacher: features of one batch. target: its labels (B,).
+
+        Raises:
+            TrialFailure: a custom loss does not return a scalar that depends on the student.
+        """
+        values = {}
+        for name in self.term_names:
+            if self.weight(name, epoch) == 0:
+                continue
+            if name == "ce":
+                values[name] = F.cross_entropy(student.logits, target, label_smoothing=self.config.label_smoothing)
+            else:
+                assert teacher is not None
+                values[name] = self._transfer(name, student, teacher, target)
+        return values
+
+    def _transfer(self, name: str, student: Features, teacher: Features, target: Tensor) -> Tensor:
+        """The value of a transfer loss, summed over its comparisons."""
+        row, custom = self.rows[name], callable(self.terms[name].loss)
+        labels = (target,) if row.needs_target else ()
+        inputs: list[tuple[Any, Any]]
+        if row.compares in ("logits", "embedding"):
+            inputs = [(getattr(student, row.compares), getattr(teacher, row.compares))]
+        else:
+            inputs = [self._matched(name, i, student.maps[i], teacher.maps[j]) for i, j in self.pairs[name]]
+        if row.compares == "pairs":
+            inputs = [((s, s_next), (t, t_next)) for (s, t), (s_next, t_next) in pairwise(inputs)]
+        values = [loss(s, t, *labels) for loss, (s, t) in zip(self.calls[name], inputs, strict=True)]
+        return torch.stack([_checked(name, value) for value in values] if custom else values).sum()
+
+    def _matched(self, name: str, layer: int, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps of equal channels (by a connector) and equal size (by pooling), if the loss needs them equal."""
+        if (key := f"{name}-{layer}") in self.connectors:
+            student = self.connectors[key](student)
+        return pool_to_smaller(student, teacher) if self.rows[name].same_size else (student, teacher)
+
+    def _check_correlations(self, name: str, student: Features, teacher: Features) -> None:
+        for i, j in self.pairs[name]:
+            for network, map_ in (("student", student.maps[i]), ("teacher", teacher.maps[j])):
+                one = "location" if map_.shape[2] * map_.shape[3] < 2 else "channel" if map_.shape[1] < 2 else None
+                if one:
+                    raise UserError(
+                        f"loss {name!r} at guided layer {i} ({network}, C×H×W = {'×'.join(map(str, map_.shape[1:]))}): "
+                        f"one {one} has no correlations; choose other layers=…"
+                    )
+
+    def _calls(self, name: str, term: Term, student: Features, teacher: Features) -> list[Callable[..., Any]]:
+        """The loss for each comparison, after creating its learned modules, or its connectors."""
+        row = self.rows[name]
+        loss = term.loss if callable(term.loss) else attrgetter(row.function)(losses)
+        widths = [(student.maps[i].shape[1], teacher.maps[j].shape[1]) for i, j in self.pairs[name]]
+        if row.learned:
+            if row.compares == "pairs":
+                raise UserError(f"loss {name!r}: a class compares maps, embeddings or logits; pairs need a function")
+            key = f"{name}-loss"  # a name alone, such as `type`, may be that of a method of ModuleDict
+            if row.compares == "maps":
+                modules = [_build(name, loss, term, *pair) for pair in widths]
+                self.learned[key] = nn.ModuleList(modules)
+                return list(modules)
+            s, t = (getattr(features, row.compares).shape[1] for features in (student, teacher))
+            self.learned[key] = _build(name, loss, term, s, t)
+            return [self.learned[key]]
+        if row.same_channels:
+            for (i, _), (c, d) in zip(self.pairs[name], widths, strict=True):
+                if c != d or self.config.connector == "always":
+                    self.connectors[f"{name}-{i}"] = nn.Sequential(nn.Conv2d(c, d, 1, bias=False), nn.BatchNorm2d(d))
+        comparisons = {"maps": len(widths), "pairs": len(widths) - 1}.get(row.compares, 1)
+        return [partial(loss, **term.options)] * comparisons
+
+
+def _build(name: str, loss: Any, term: Term, student_channels: int, teacher_channels: int) -> nn.Module:
+    """A loss with learned parts. Raises UserError if a custom class cannot be built."""
+    if not issubclass(loss, nn.Module):
+        raise UserError(f"loss {name!r}: a custom class must be a torch.nn.Module, {loss.__qualname__} is not")
+    try:
+        module: nn.Module = loss(student_channels, teacher_channels, **term.options)
+    except Exception as error:  # user code can raise anything
+        arguments = ", ".join([f"{student_channels}, {teacher_channels}", *(f"{k}=…" for k in term.options)])
+        raise UserError(
+            f"loss {name!r}: {loss.__qualname__}({arguments}) raised {type(error).__name__}: {first_line(error)}"
+        ) from error
+    return module
+
+
+def _checked(name: str, value: Any) -> Tensor:
+    """The value of a custom loss as a scalar; raises TrialFailure if it could not train the student."""
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{type(value).__name__}"
+        raise TrialFailure(f"loss {name!r} must return one number as a tensor, such as a mean; it returned {got}")
+    if torch.is_grad_enabled() and not value.requires_grad:
+        raise TrialFailure(
+            f"loss {name!r} does not depend on the student (its value has no gradient), so it would train nothing; "
+            "look for .detach(), .item(), argmax or torch.no_grad() on the student's side"
+        )
+    return value.reshape(())
+
+
+def _layer_pairs(name: str, term: Term, row: LossRow, student: int, teacher: int) -> list[tuple[int, int]]:
+    """Pairs of guided layers (student's, teacher's) that a term compares, given the numbers of guided layers.
+
+    Layer i of n is compared with the teacher's layer at the same share of the depth. Equal numbers match one to one;
+    the two of plain3 match the second and the fourth of a teacher with four.
+    """
+    chosen: Sequence[int] = range(student)
+    layers = term.layers if term.layers is not None else row.layers
+    if layers is not None:
+        missing = [i for i in layers if not -student <= i < student]
+        if missing and term.layers is not None:
+            raise UserError(f"loss {name!r}: no guided layer {missing[0]}; valid: {-student} to {student - 1}")
+        chosen = sorted({min(i, student - 1) % student for i in layers})
+    if row.compares == "pairs" and len(chosen) < 2:
+        raise UserError(f"loss {name!r} compares neighbouring guided layers and needs two, got {len(chosen)}")
+    return [(i, -(-(i + 1) * teacher // student) - 1) for i in chosen]  # ceil((i + 1) · T / S)

@@ -1,0 +1,123 @@
+"""Settings of the process that training needs, as context managers that put back what they found."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
+
+
+@contextmanager
+def deterministic(mode: bool) -> Iterator[None]:
+    """Switch torch's deterministic algorithms on or off, with the workspace that exact products of cuBLAS need."""
+    before, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    workspace = os.environ.get(CUBLAS_WORKSPACE)
+    if mode and workspace is None:
+        os.environ[CUBLAS_WORKSPACE] = ":4096:8"
+    if mode != before:  # only then: torch's function imports its compiler, which takes 3 s
+        torch.use_deterministic_algorithms(mode)
+    try:
+        yield
+    finally:
+        if mode != before:
+            torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        if mode and workspace is None:
+            del os.environ[CUBLAS_WORKSPACE]
+
+
+def generators(device: torch.device) -> list[torch.Generator]:
+    """The global random generators that layers and losses on this device use."""
+    if device.type != "cuda":
+        return [torch.default_generator]
+    torch.cuda.init()  # type: ignore[no-untyped-call]
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return [torch.default_generator, torch.cuda.default_generators[index]]
+
+
+@contextmanager
+def random_state_kept(device: torch.device) -> Iterator[None]:
+    """Restore torch's global random state, of the CPU and of the device, at the end."""
+    states = [(generator, generator.get_state()) for generator in generators(device)]
+    try:
+        yield
+    finally:
+        for generator, state in states:
+            generator.set_state(state)
+
+
+class TrainingSettings:
+    """Context manager: the deterministic mode of a training, and torch's random state free to be overwritten.
+
+    Inside, `suspended()` gives the caller's settings back for a while: a generator yields in it, and calls code of
+    the caller in it.
+    """
+
+    def __init__(self, device: torch.device, mode: bool) -> None:
+        self.device, self.mode = device, mode
+        self.stack = ExitStack()
+
+    def __enter__(self) -> TrainingSettings:
+        self.stack.enter_context(deterministic(self.mode))
+        self.stack.enter_context(random_state_kept(self.device))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        self.stack.close()
+        try:
+            yield
+        finally:
+            self.__enter__()
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use this number of CPU threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Keep large freed blocks in this process instead of returning them to the system; no number changes.
+
+    glibc returns them by default, and each step then waits for fresh pages: a tenth of a plain5 step at batch 128.
+    Without glibc on Linux nothing happens.
+
+    mallopt has no way to read its settings. So the end restores glibc's defaults (M_MMAP_MAX 65536, M_TRIM_THRESHOLD
+    128 KiB), not other values that the process may have set before. M_TRIM_THRESHOLD also switches off glibc's
+    adjustment of its thresholds to the sizes of freed blocks; that stays off.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
+        yield
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        mallopt(M_MMAP_MAX, 65536)
+        mallopt(M_TRIM_THRESHOLD, 128 * 1024)
+
+
+def physical_memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,303 @@
+"""One student in training: its step, its epochs, its checkpoints and its results."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim.sgd import sgd
+
+from scl.data.batches import SplitData
+from scl.models.fold import absorb_biases
+from scl.models.networks import build_student, example_features, in_bf16, in_float32, move_to_device
+from scl.models.staged import Features, Staged
+from scl.study.identity import stream_seed
+from scl.train import checkpoint
+from scl.train.cuda_graphs import GraphRunner, StreamSlot
+from scl.train.evaluation import evaluate, final_metrics
+from scl.train.objective import Objective, TrialFailure
+from scl.train.optim import learning_rate
+from scl.train.process import generators
+from scl.train.teacher import Teacher
+from scl.train.types import TrialEnded, TrialSpec
+
+
+class StudentTrainer:
+    """One trial in training: network, objective, optimiser state, and its record so far.
+
+    Args:
+        teacher: features of an example batch (None: no term needs a teacher).
+
+    Raises:
+        UserError: the network cannot be built, or a loss cannot compare student and teacher.
+    """
+
+    def __init__(
+        self, trial: TrialSpec, data: SplitData, teacher: Features | None, device: torch.device, slot: StreamSlot
+    ) -> None:
+        self.trial = trial
+        self.config = config = trial.config
+        model = build_student(config, data, trial.seed)
+        if trial.weights is not None:
+            model.load_state_dict(trial.weights)
+        absorb_biases(model)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(stream_seed("objective", trial.seed))
+            objective = Objective(config, example_features(model, data, config.tap), teacher)
+        self.model = move_to_device(model, data, device)
+        self.objective = objective.to(device).to(memory_format=torch.channels_last)
+        self.parameters = [*self.model.parameters(), *self.objective.parameters()]
+        self.momentum: list[Tensor | None] = [None] * len(self.parameters)
+        self.draw_seed = stream_seed("draws", trial.seed) >> 1  # leaves room to add the number of a step
+        self.bf16 = in_bf16(config, device)
+        # Other libraries' networks and custom losses may run Python code that a replay does not repeat.
+        built_in = isinstance(model, Staged) and not any(callable(term.loss) for term in config.losses.values())
+        self.slot, self.runner = slot, GraphRunner(slot, built_in)
+        # With graphs the learning rate is a tensor on the device, so that each replay reads its new value.
+        self.rate: float | Tensor = torch.tensor(config.lr, device=device) if slot.graphs else config.lr
+        self.weights: dict[str, float] = {}
+        self.epoch = 0  # finished epochs
+        self.history: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        self.restarts = 0
+        self.started = datetime.now(UTC).isoformat()
+        self.failure: str | None = None
+        self.pruned = False
+
+    @property
+    def needs_evaluation(self) -> bool:
+        """True if the row of the current epoch has accuracies."""
+        return self.trial.every_epoch or self.epoch + 1 == self.config.total_epochs
+
+    @property
+    def finished(self) -> bool:
+        return self.failure is not None or self.pruned or self.epoch >= self.config.total_epochs
+
+    def isolate(self, work: Callable[..., None], *arguments: Any, where: str) -> None:
+        """Run `work(*arguments)`; an exception fails this trial and not its cohort."""
+        try:
+            work(*arguments)
+        except TrialFailure as failure:
+            self.failure = str(failure)
+        except torch.OutOfMemoryError:
+            raise  # the whole cohort must handle it: its trials share the memory
+        except Exception:
+            self.failure = f"{where}: {traceback.format_exc(limit=-4)}"
+
+    # --- an epoch ---------------------------------------------------------------------------------------------
+
+    def start_epoch(self, steps: int, device: torch.device) -> None:
+        self.model.train()
+        self.objective.train()
+        epoch = self.epoch + 1
+        self.wanted, self.teacher_wanted = self.objective.wanted(epoch)
+        before, names = self.weights, self.objective.term_names
+        self.weights = {name: w for name in names if (w := self.objective.weight(name, epoch)) > 0}
+        if self.epoch == self.config.pretrain_epochs:
+            self.momentum = [None] * len(self.parameters)  # pre-training hands on its weights, not its momentum
+        if self.epoch == self.config.pretrain_epochs or self.weights != before:
+            self.runner.reset()
+        # The values of all steps stay on the device until the end of the epoch, so that no step waits for the host.
+        self.values = torch.full((steps, len(self.weights)), math.nan, device=device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=device)
+
+    def step(self, images: Tensor, target: Tensor, teacher: Features | None, step: int, steps: int) -> None:
+        """Learn from one batch: images (B, C, H, W), labels (B,), and the teacher's features if a term needs them."""
+        began = time.perf_counter()
+        with self.slot.active():
+            rate = learning_rate(self.config, self.epoch + (step + 1) / steps)
+            self.rate = self.rate.fill_(rate) if isinstance(self.rate, Tensor) else rate
+            # Dropout and custom losses draw from a function of seed, epoch and step, whatever the cohort.
+            for generator in generators(images.device):
+                generator.manual_seed(self.draw_seed + self.epoch * steps + step)
+            values, correct = self.runner(self.learn, images, target, teacher, state=self.changing_tensors)
+            self.values[step] = values
+            self.correct += correct
+        self.seconds += time.perf_counter() - began
+
+    def learn(self, images: Tensor, target: Tensor, teacher: Features | None) -> tuple[Tensor, Tensor]:
+        """One step of SGD: forward, objective, backward, update.
+
+        It never waits for the device, and the only host values that it reads are constant within an epoch, so that a
+        CUDA graph can replay it.
+
+        Returns:
+            The value of each term that has a weight, and the number of correct predictions.
+        """
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+            features = self.model.features(images, self.config.tap, self.wanted)  # type: ignore[operator]
+        features = in_float32(features)
+        terms = self.objective(features, teacher, target, self.epoch + 1)
+        total = torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
+        for parameter in self.parameters:
+            parameter.grad = None
+        total.backward()  # type: ignore[no-untyped-call]
+        self._update()
+        values = torch.stack([terms[name].detach() for name in self.weights])
+        return values, (features.logits.detach().argmax(1) == target).sum()
+
+    def changing_tensors(self) -> list[Sequence[Tensor]]:
+        """The tensors that a step changes, by kind: a large count of batches must not hide the statistics beside it."""
+        buffers: dict[str, list[Tensor]] = {}
+        for name, buffer in [*self.model.named_buffers(), *self.objective.named_buffers()]:
+            buffers.setdefault(name.rpartition(".")[-1], []).append(buffer)
+        momentum = [buffer for buffer in self.momentum if buffer is not None]
+        return [[*self.model.parameters()], [*self.objective.parameters()], momentum, *buffers.values()]
+
+    @torch.no_grad()
+    def _update(self) -> None:
+        """SGD by the function behind torch's optimizer class; the class imports torch's compiler, which takes 4 s."""
+        # The connectors of a term that belongs to the other stage have no gradient.
+        learning = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        momentum = [self.momentum[i] for i in learning]
+        sgd(
+            [self.parameters[i] for i in learning],
+            [self.parameters[i].grad for i in learning],  # type: ignore[misc]
+            momentum,
+            fused=True,
+            lr=self.rate,
+            weight_decay=self.config.weight_decay,
+            momentum=self.config.momentum,
+            nesterov=self.config.nesterov,
+            dampening=0.0,
+            maximize=False,
+        )
+        for i, buffer in zip(learning, momentum, strict=True):
+            self.momentum[i] = buffer
+
+    def end_epoch(self, sizes: Sequence[int], evaluated: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Append the row of the epoch to the history.
+
+        Args:
+            sizes: the number of images in each step.
+            evaluated: `val` and `test` → logits (N, K) and labels (N,), as far as they were evaluated.
+
+        Raises:
+            TrialFailure: a term or a logit is not finite.
+        """
+        epoch = self.epoch + 1
+        values = self.values.double().cpu()
+        names = list(self.weights)
+        bad = (~torch.isfinite(values)).nonzero()
+        if len(bad):
+            step, column = bad[0].tolist()
+            name, value = names[column], values[step, column].item()
+            raise TrialFailure(
+                f"loss term {name!r} became {value} at epoch {epoch}, step {step + 1} of {len(sizes)}; "
+                f"lower lr ({self.config.lr:g}) or the term's weight ({self.weights[name]:g}), or use a warm-up"
+            )
+        share = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
+        means = {name: float((values[:, i] * share).sum()) for i, name in enumerate(names)}
+        weighted = {name: self.weights[name] * mean for name, mean in means.items()}
+        row: dict[str, Any] = {
+            "trial_id": self.trial.id,
+            "epoch": epoch,
+            "lr": learning_rate(self.config, self.epoch + 0.5 / len(sizes)),
+            "train_loss": sum(weighted.values()),
+            "train_acc": self.correct.item() / sum(sizes),
+            **{f"term.{name}": mean for name, mean in means.items()},
+            **{f"weighted.{name}": value for name, value in weighted.items()},
+        }
+        for part, (logits, labels) in evaluated.items():
+            if not torch.isfinite(logits).all():
+                raise TrialFailure(f"{part} logits are not finite after epoch {epoch}, step {len(sizes)}; lower lr")
+            if len(labels):
+                row[f"{part}_acc"] = (logits.argmax(1) == labels).double().mean().item()
+        if "val_acc" in row:
+            row["val_loss"] = F.cross_entropy(*evaluated["val"]).item()
+        self.epoch = epoch
+        self.history.append(row)
+
+    # --- checkpoints and results ------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint, if the trial has a folder for it."""
+        if self.trial.files is None:
+            return
+        momentum = {f"momentum.{i}": buffer for i, buffer in enumerate(self.momentum) if buffer is not None}
+        tensors = {
+            **{f"model.{k}": v for k, v in self.model.state_dict().items()},
+            **{f"objective.{k}": v for k, v in self.objective.state_dict().items()},
+            **momentum,
+        }
+        record = {
+            "epoch": self.epoch,
+            "history": self.history,
+            "seconds": self.seconds,
+            "restarts": self.restarts,
+            "started": self.started,
+        }
+        checkpoint.save_epoch(self.trial.files, self.epoch, tensors, record)
+
+    def resume(self) -> None:
+        """Continue from the last intact checkpoint, if there is one."""
+        found = checkpoint.load_last_epoch(self.trial.files) if self.trial.files is not None else None
+        if found is None:
+            return
+        tensors, record = found
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.model.load_state_dict(under("model."))
+        self.objective.load_state_dict(under("objective."))
+        for i, buffer in under("momentum.").items():
+            # In the memory layout of the parameter, so that the arithmetic is the same as without the stop.
+            self.momentum[int(i)] = torch.empty_like(self.parameters[int(i)]).copy_(buffer)
+        self.epoch, self.history = record["epoch"], record["history"]
+        self.seconds, self.started = record["seconds"], record["started"]
+        self.restarts = record["restarts"] + 1
+
+    def result(self, data: SplitData, logits: Tensor | None, teacher: Teacher | None, cohort: int) -> TrialEnded:
+        """The outcome of the trial.
+
+        Args:
+            logits: those of the test images (N, K) after the last epoch; None if the trial failed.
+            cohort: the number of trials in the cohort.
+        """
+        device = next(self.model.parameters()).device
+        last = self.history[-1] if self.history else {}
+        images = self.epoch * len(data.train.labels)
+        metrics: dict[str, Any] = {
+            "state": "failed" if self.failure is not None else "pruned" if self.pruned else "completed",
+            "error": self.failure,
+            "val_acc": last.get("val_acc"),
+            "test_acc": last.get("test_acc"),
+            "epochs": self.epoch,
+            "train_seconds": self.seconds,
+            "images_per_second": images / self.seconds if self.seconds > 0 else None,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "cohort_size": cohort,
+            "restarts": self.restarts,
+            "started": datetime.fromisoformat(self.started),
+            "ended": datetime.now(UTC),
+        }
+        evaluated = [row for row in self.history if "test_acc" in row]
+        if evaluated:
+            metrics["test_acc_best"] = max(row["test_acc"] for row in evaluated)
+        if evaluated and "val_acc" in last:
+            best = max(evaluated, key=lambda row: row["val_acc"])  # the earliest of equals
+            metrics |= {"best_epoch": best["epoch"], "test_acc_at_best_val": best["test_acc"]}
+        if self.failure is not None or logits is None:
+            return TrialEnded(self.trial.id, metrics, self.history)
+        metrics |= final_metrics(logits, data.test.labels, teacher.test_logits if teacher else None)
+        if self.pruned:
+            return TrialEnded(self.trial.id, metrics, self.history)
+        if self.config.has_self_taught:
+            metrics["test_acc_muted"] = self.muted_accuracy(data)
+        weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
+        return TrialEnded(self.trial.id, metrics, self.history, weights, logits.cpu())
+
+    def muted_accuracy(self, data: SplitData) -> float:
+        """Test accuracy with the self-taught channels at zero, so that only the guided ones contribute."""
+        self.model.muted = True  # type: ignore[assignment]
+        (logits,) = evaluate([self.model], data.test, data)
+        self.model.muted = False  # type: ignore[assignment]
+        return (logits.argmax(1) == data.test.labels).double().mean().item()

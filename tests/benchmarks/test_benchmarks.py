@@ -1,0 +1,96 @@
+"""The benchmarks of whole studies, each at its smallest: they run, and say what they did."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def told(tmp_path: Path, script: str, *arguments: str) -> tuple[str, dict[str, Any]]:
+    file = tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / script), *arguments, "--json", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(file.read_text())
+
+
+def test_scale_of_a_store(tmp_path: Path) -> None:
+    text, found = told(tmp_path, "scale.py", "--trials", "0", "--stored", "20", "--epochs", "3", "--rounds", "1")
+    assert "20 trials × 3 epochs" in text
+    stored = found["stored"]
+    assert stored["stored_s"] == pytest.approx(stored["compact_s"] + stored["page_s"], abs=0.01)
+    assert stored["page_mb"] > 4  # Plotly is in it, so a page was written
+    assert stored["stored_mb"] > 50
+    assert "ray" not in found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["step.py", "--device", "cuda"], "torch sees no GPU here"),
+        (["losses.py", "--device", "cuda"], "torch sees no GPU here"),
+        (["repdistiller.py", "nowhere"], "nowhere: not a clone of RepDistiller, it has no helper/loops.py"),
+    ],
+)
+def test_what_cannot_be_measured_here_is_said(arguments: list[str], said: str) -> None:
+    command = [sys.executable, *arguments]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT / "benchmarks")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_scale_of_a_study(tmp_path: Path) -> None:
+    _, found = told(tmp_path, "scale.py", "--trials", "20", "--stored", "0", "--rounds", "1")
+    for how in ("ray", "inline"):
+        assert found[how]["trials"] == 20
+        assert 0 < found[how]["in_steps"] < found[how]["students"] < found[how]["wall"]
+        assert found[how]["s_a_trial"] > found[how]["s_a_trial_in_training"]
+
+
+@pytest.mark.slow
+def test_a_study_three_ways(tmp_path: Path) -> None:
+    small = ("--rounds", "1", "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1", "--arms", "kd")
+    text, found = told(tmp_path, "study.py", *small)
+    assert "all numbers the same" in text
+    assert found["median"]["trials"] == 2
+    assert found["median"]["cells_compared"] > 50
+    assert all(found["median"][f"wall_{way}"] > 0 for way in "ABC")
+    assert found["median"]["bound"] >= 1
+
+
+def test_a_study_whose_numbers_differ_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import study
+    from tests.support.synthetic import make_store
+
+    def fake(way: str, out: Path, arguments: list[str], cores: int) -> float:
+        make_store(out / "ablation", ["a", "b"], value=lambda arm, seed: 0.7 + 1e-12 * (way == "C"))
+        return 1.0
+
+    monkeypatch.setattr(study, "timed", fake)
+    monkeypatch.setattr(study, "asked_about", lambda *_: [{"cohorts": [], "teacher_alone": 0.1, "teacher_shared": 0.1}])
+    with pytest.raises(SystemExit, match="A and C differ"):
+        study.one_round("ABC", [], 2)
+
+
+def test_the_tables_of_the_results_are_those_of_their_parquet() -> None:
+    from benchmarks.results import KEPT, tables
+
+    text = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    kept = sorted(path.parent for path in KEPT.glob("*/study.json"))
+    assert kept
+    for folder in kept:
+        assert tables(folder) in text, f"RESULTS.md does not show {folder.name} as it is: run benchmarks/results.py"
+        assert sum(file.stat().st_size for file in folder.iterdir()) < 500_000

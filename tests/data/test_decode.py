@@ -1,0 +1,157 @@
+"""Decoding images, and the labels of both parts."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scl.data.named import load_dataset
+from tests.support.images import (
+    PIXELS,
+    SECOND,
+    assert_error,
+    assert_form,
+    encoded,
+    noise,
+    put_into_second,
+    write_parquet,
+)
+
+pytestmark = pytest.mark.usefixtures("silent")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no image", encoded(PIXELS[4])[:60], encoded(Image.fromarray(PIXELS[4]), "GIF")]
+)
+def test_a_corrupt_image_is_named(parquet: Path, cache: Path, content: bytes) -> None:
+    put_into_second(parquet, content)
+    assert_error(f"{SECOND}, row 1: cannot be decoded as a PNG, JPEG, BMP or WebP image", parquet, cache)
+
+
+def test_an_image_of_another_size_is_named(parquet: Path, cache: Path) -> None:
+    put_into_second(parquet, noise((8, 9, 3)))
+    assert_error(f"{SECOND}, row 1: an image of 8×9 pixels; the first is 8×8", parquet, cache)
+
+
+def test_test_images_of_another_size_are_named(parquet: Path, cache: Path) -> None:
+    write_parquet(parquet / "test-00000-of-00001.parquet", list(noise((2, 16, 16, 3))), label=[3, 7])
+    assert_error("test-00000-of-00001.parquet, row 0: an image of 16×16 pixels; the first is 8×8", parquet, cache)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ([0, 1, 2], [0, 1, 1], "test lacks labels that train has: 2;"),
+        ([0, 1, 1], [0, 1, -1], "train lacks labels that test has: -1;"),
+        ([0, 1, 2], [5, 5, 5], "test lacks labels that train has: 0, 1, 2;"),
+        ([4, 4, 4], [4, 4, 4], "the number of classes is 1; a classifier needs at least 2"),
+    ],
+)
+def test_labels_must_agree(tmp_path: Path, cache: Path, train: list[int], test: list[int], message: str) -> None:
+    for part, labels in (("train", train), ("test", test)):
+        write_parquet(tmp_path / f"d/{part}.parquet", list(PIXELS[:3]), label=labels)
+    assert_error(message, tmp_path / "d", cache)
+
+
+def test_many_labels_are_shortened(tmp_path: Path, cache: Path) -> None:
+    write_parquet(tmp_path / "d/train.parquet", list(noise((15, 4, 4))), label=list(range(15)))
+    write_parquet(tmp_path / "d/test.parquet", list(noise((2, 4, 4))), label=[0, 1])
+    assert_error("train has: 2, 3, .*, 11 and 3 more;", tmp_path / "d", cache)
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (8, 3), (1, 1)])
+def test_tiny_images_are_refused(tmp_path: Path, cache: Path, shape: tuple[int, int]) -> None:
+    for part in ("train", "test"):
+        write_parquet(tmp_path / f"d/{part}.parquet", list(noise((2, *shape))), label=[0, 1])
+    assert_error(
+        f"train.parquet, row 0: an image of {shape[0]}×{shape[1]} pixels; .*at least 4×4", tmp_path / "d", cache
+    )
+
+
+def test_more_images_than_one_chunk_keep_their_order(tmp_path: Path, cache: Path) -> None:
+    pixels = noise((1500, 4, 5))
+    for part in ("train", "test"):
+        write_parquet(tmp_path / "data" / f"{part}.parquet", list(pixels), label=[0, 1] * 750)
+    np.testing.assert_array_equal(load_dataset(str(tmp_path / "data"), cache).train_images[:, 0], pixels)
+
+
+def test_a_row_is_counted_over_chunks(tmp_path: Path, cache: Path) -> None:
+    images = list(noise((1300, 4, 4)))
+    for part in ("train", "test"):
+        write_parquet(tmp_path / f"d/{part}.parquet", [*images, b"bad"], label=[0, 1] * 650 + [0])
+    assert_error("train.parquet, row 1300: cannot be decoded", tmp_path / "d", cache)
+
+
+def put_everywhere(files: Path, image: Image.Image) -> None:
+    for path in files.rglob("*.png"):
+        path.write_bytes(encoded(image))
+
+
+GREY = noise((8, 8))
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("jpg", "JPEG"), ("JPEG", "JPEG"), ("bmp", "BMP"), ("webp", "WEBP")])
+def test_other_formats(files: Path, cache: Path, suffix: str, kind: str) -> None:
+    content = encoded(PIXELS[0], kind)
+    for path in list(files.rglob("*.png")):
+        path.unlink()
+        path.with_suffix(f".{suffix}").write_bytes(content)
+    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).transpose(2, 0, 1)
+    np.testing.assert_array_equal(load_dataset(str(files), cache).train_images[3], expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA"])
+def test_grey_images_have_one_channel(files: Path, cache: Path, mode: str) -> None:
+    image = Image.fromarray(GREY).convert(mode)
+    put_everywhere(files, image)
+    dataset = load_dataset(str(files), cache)
+    expected = np.asarray(image.convert("L"))
+    np.testing.assert_array_equal(dataset.train_images, np.broadcast_to(expected, (4, 1, 8, 8)))
+    assert "grey" in dataset.note
+    assert_form(dataset)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA"])
+def test_palettes_and_transparency_become_rgb(files: Path, cache: Path, mode: str) -> None:
+    image = Image.fromarray(PIXELS[0]).convert(mode)
+    if mode == "P":
+        image.info["transparency"] = bytes(range(256))
+    put_everywhere(files, image)
+    dataset = load_dataset(str(files), cache)
+    expected = np.asarray(image.convert("RGBA"))[..., :3].transpose(2, 0, 1)
+    np.testing.assert_array_equal(dataset.train_images, np.broadcast_to(expected, (4, 3, 8, 8)))
+
+
+@pytest.mark.parametrize("place", ["train/cat/1.png", "test/dog/0.png"])
+def test_a_single_colour_image_makes_all_rgb(files: Path, cache: Path, place: str) -> None:
+    put_everywhere(files, Image.fromarray(GREY))
+    (files / place).write_bytes(encoded(PIXELS[0]))
+    dataset = load_dataset(str(files), cache)
+    np.testing.assert_array_equal(dataset.train_images[0], np.stack([GREY] * 3))
+    images = {"train/cat/1.png": dataset.train_images[1], "test/dog/0.png": dataset.test_images[1]}
+    np.testing.assert_array_equal(images[place], PIXELS[0].transpose(2, 0, 1))
+    assert_form(dataset)
+
+
+def test_sixteen_bits_are_refused(files: Path, cache: Path) -> None:
+    (files / "train/dog/1.png").write_bytes(encoded(noise((8, 8)).astype(np.uint16) * 257))
+    assert_error("train/dog/1.png: its pixels have more than 8 bits", files, cache)
+
+
+def test_a_corrupt_file_is_named(files: Path, cache: Path) -> None:
+    cut = (files / "test/dog/0.png").read_bytes()[:60]
+    (files / "test/dog/0.png").write_bytes(cut)
+    assert_error("test/dog/0.png: cannot be decoded", files, cache)
+
+
+@pytest.mark.parametrize("pixels", [100, 150])  # Pillow raises an error above 2 × the limit, and warns above it
+def test_decompression_bombs_are_refused(
+    monkeypatch: pytest.MonkeyPatch, files: Path, cache: Path, pixels: int
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)
+    (files / "train/dog/0.png").write_bytes(encoded(noise((16, 16, 3))))
+    assert_error("train/dog/0.png: cannot be decoded .*decompression bomb", files, cache)

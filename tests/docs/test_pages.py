@@ -1,0 +1,161 @@
+"""What the documentation tells to type works: every `sh` and `python` block of the tutorial and the how-to pages.
+
+Blocks marked `console` are not run: they install, need a cluster or a server, or stand for paths of the reader.
+Commands run in this process and with `--inline`, which gives the numbers that Ray gives and starts faster.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from scl.cli.command import main
+from scl.cli.flags import parser
+from scl.data.named import load_dataset
+from scl.store.results import load
+from scl.study.space import Search
+from tests.support.studies import write_images
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+RUN_HERE = ("tutorial.md", "how-to.md", "statistics.md")
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Kind and text of the fenced blocks of a page, in order."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(line)
+    assert words[:2] == ["uv", "run"], line
+    if words[2] == "scl":
+        assert main(words[3:]) == 0, line
+        return
+    monkeypatch.setattr(sys, "argv", [*words[2:], "--inline"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / words[2]), run_name="__main__")
+    assert end.value.code == 0, line
+
+
+@pytest.mark.slow
+def test_the_tutorial_step_by_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for kind, text in blocks(DOCS / "tutorial.md"):
+        if kind == "sh":
+            for line in text.splitlines():
+                run_line(line, monkeypatch)
+        elif kind == "python":
+            exec(compile(text, "tutorial.md", "exec"), names)
+    assert names["logits"].shape == (1, 3)
+    read = load("mine/ablation")
+    assert read.study["teacher"]["model"] == "torchvision:resnet18"
+    assert set(read.planned()["state"]) == {"completed"}
+    assert len(read.planned()) == 9
+    assert (tmp_path / "mine" / "ablation" / "report.html").stat().st_size > 1000
+    said = capfd.readouterr()
+    assert "teacher teacher.pt: test accuracy" in said.err
+    assert "9 = 3 arms × 3 seeds" in said.out
+
+
+@pytest.mark.parametrize("page", ["how-to.md", "statistics.md"])
+def test_python_of_the_page_runs(page: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "ablation").symlink_to(small)
+    monkeypatch.chdir(tmp_path)
+    found = [text for kind, text in blocks(DOCS / page) if kind == "python"]
+    assert found
+    for number, text in enumerate(found):
+        # As files: a loss of one's own is known by its source.
+        file = tmp_path / f"block{number}.py"
+        file.write_text(text)
+        runpy.run_path(str(file), init_globals={"images": torch.rand(2, 1, 12, 12)})
+
+
+def test_the_search_of_the_how_to_page_runs(tmp_path: Path) -> None:
+    (text,) = [text for kind, text in blocks(DOCS / "how-to.md") if kind == "python" and "Search(" in text]
+    script = tmp_path / "tuned.py"
+    script.write_text(f"{text}\nfrom scl.cli import main\n\nmain(tuned)\n")
+    flags = ["--inline", "--trials", "2", "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1", "--limit", "60"]
+    flags += ["--fix", "lr=0.05", "--out", str(tmp_path)]
+    run = subprocess.run([sys.executable, str(script), *flags], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    trials = load(str(tmp_path / "tuned")).trials
+    assert (trials["arm"] == "search").sum() == 2
+    assert {"winner-1", "winner-2", "kd", "baseline"} <= set(trials["arm"])
+    assert "a search of 2 configurations, 2 to go; then 2 winners beside 2 trials of the arms" in run.stderr
+
+
+def test_the_readme_s_three_lines_for_data_and_for_a_student(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = [text for kind, text in blocks(ROOT / "README.md") if kind == "python"]
+    (data,) = [text for text in found if "Image.fromarray" in text]
+    arrays = np.zeros((4, 12, 12), dtype=np.uint8)
+    exec(data, {"Path": Path, "Image": Image, "images": arrays, "names": ["a", "b", "a", "b"]})
+    assert len(list(tmp_path.glob("pictures/train/*/*.png"))) == 4
+    assert len(data.splitlines()) == 3
+    (student,) = [text for text in found if "load_student" in text]
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "ablation").symlink_to(small)
+    names = {"images": torch.rand(5, 1, 12, 12)}
+    exec(student, names)
+    assert names["predicted"].shape == (5,)
+
+
+def test_flags_that_pages_name_exist() -> None:
+    """Commands that are not run: their flags are at least real ones."""
+    from tests.support.studies import SMALL
+
+    searching = replace(SMALL, search=Search({}))
+    known = {flag for action in parser(searching)._actions for flag in action.option_strings}
+    wrong = []
+    for page in [*DOCS.glob("*.md"), ROOT / "README.md"]:
+        for kind, text in blocks(page):
+            if kind in ("sh", "console", ""):
+                for line in text.replace("\\\n", " ").splitlines():
+                    if re.search(r"(studies/\w+|my_study|tuned)\.py", line):
+                        flags = re.findall(r"(?<=\s)--[a-z-]+", line.partition("#")[0].partition(".py")[2])
+                        wrong += [f"{page.name}: {flag}" for flag in flags if flag not in known]
+    assert not wrong
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [*DOCS.glob("*.md"), *ROOT.glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} → {target}"
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="docs is an extra")
+    pytest.importorskip("material", reason="docs is an extra")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path)]
+    run = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "tutorial" / "index.html").exists()
+
+
+def test_the_data_that_the_how_to_page_allows(tmp_path: Path) -> None:
+    """Grey and colour, from 4×4, two classes or more: read by the same code."""
+
+    for number, (classes, size, grey) in enumerate([(2, 4, True), (3, 12, True), (7, 64, False)]):
+        folder = write_images(tmp_path / str(number), classes, size, grey, train=2, test=1)
+        read = load_dataset(str(folder), tmp_path / "cache")
+        assert read.train_images.shape == (2 * classes, 1 if grey else 3, size, size)
+        assert len(read.classes) == classes

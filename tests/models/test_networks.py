@@ -1,0 +1,44 @@
+"""Networks for training: seeds, memory layout, example features."""
+
+from __future__ import annotations
+
+import torch
+
+from scl.data.batches import SplitData
+from scl.models.networks import build_student, example_features, move_to_device
+from scl.study.config import Config
+from tests.support.studies import CPU
+
+
+def test_memory_is_laid_out_by_shapes_and_moves_rounding_alone(tiny: SplitData) -> None:
+    config = Config(model="vgg8", self_taught=3)
+    images = torch.rand(4, *tiny.image_shape)
+    plain = build_student(config, tiny, 0)
+    laid = move_to_device(build_student(config, tiny, 0), tiny, CPU)
+    first = [block.channels_first for block in laid.stages]  # type: ignore[union-attr]
+    assert first == [False, False, False, True, True]  # 256 and more channels of 4×4
+    for block, channels_first in list(zip(laid.stages, first, strict=True))[1:]:  # type: ignore[arg-type]
+        assert block.layers[0].weight.is_contiguous() == channels_first
+    torch.testing.assert_close(laid(images), plain(images), rtol=1e-3, atol=1e-4)
+    narrow = move_to_device(build_student(Config(width=0.125), tiny, 0), tiny, CPU)
+    assert not any(block.channels_first for block in narrow.stages)  # type: ignore[union-attr]
+
+
+def test_a_seed_alone_decides_the_weights(tiny: SplitData) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    one, same, other = (build_student(Config(width=0.125), tiny, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), same.state_dict().values(), strict=True))
+    assert not torch.equal(one.state_dict()["classifier.weight"], other.state_dict()["classifier.weight"])
+
+
+def test_example_features_have_shapes_and_leave_the_network_as_it_was(tiny: SplitData) -> None:
+    model = build_student(Config(width=0.125), tiny, 0).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    features = example_features(model, tiny, "relu")
+    assert [tuple(m.shape) for m in features.maps] == [(2, 8, 8, 8), (2, 16, 4, 4), (2, 32, 4, 4), (2, 64, 4, 4)]
+    assert features.logits.shape == (2, 10)
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

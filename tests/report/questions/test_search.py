@@ -1,0 +1,107 @@
+"""The course of a search, its winners, its front."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from scl.report.facts import Facts, gather, summary
+from scl.report.questions import (
+    everything,
+    search,
+)
+from scl.report.results import Results
+from tests.support.pages import built
+from tests.support.synthetic import (
+    gathered,
+    make_search_store,
+    rewrite_trials,
+)
+
+
+def test_a_search_is_no_arm_and_its_maximum_is_no_result(searched: Facts) -> None:
+    assert "search" not in searched.arms
+    assert "search" not in searched.scores.columns
+    assert len(searched.searched) == 120
+    assert len(searched.trials) == 120 + 20
+    done = searched.searched[searched.searched["state"] == "completed"]
+    assert set(searched.completed["arm"]) == {"baseline", "winner-1", "winner-2", "winner-3"}
+    fresh = searched.completed[searched.completed["arm"] == "winner-1"]
+    row = summary(searched).set_index("arm").loc["winner-1"]
+    assert row["test_acc_mean"] == pytest.approx(fresh["test_acc"].mean())
+    found = search.found_by_search(searched)
+    assert found["winner-1"] == pytest.approx(100 * done["val_acc"].max())
+    text = " ".join(b.caption for b in search.panel(searched).blocks if hasattr(b, "caption"))
+    assert "optimistic" in text
+
+
+def test_objectives_are_read_from_a_dict_or_a_list(searched: Facts) -> None:
+    for told, expected in (
+        ({"macs": "minimize", "val_acc": "maximize"}, [("macs", False), ("val_acc", True)]),
+        ([{"name": "val_acc", "direction": "max"}], [("val_acc", True)]),
+        ({"nothing_stored": "minimize"}, [("val_acc", True)]),
+        (None, [("val_acc", True)]),
+    ):
+        study = {**searched.study, "objectives": told}
+        again = gather(Results(searched.results.trials, searched.results.epochs, study))
+        assert [(o.name, o.maximise) for o in search.objectives(again)] == expected
+
+
+def test_trials_of_another_search_in_the_store_are_not_part_of_the_page(searched: Facts) -> None:
+    study = searched.study
+    mine = [{"arm": "search", "seed": 0, "trial_id": i} for i in searched.searched["trial_id"][:50]]
+    again = gather(
+        Results(searched.results.trials, searched.results.epochs, {**study, "plan": [*mine, *study["plan"]]})
+    )
+    assert len(again.searched) == 50
+    assert len(again.plan) == 50 + 20
+
+
+def test_best_so_far_is_the_running_maximum_of_completed_trials(searched: Facts) -> None:
+    course = search.course(searched)
+    assert course is not None
+    best = -math.inf
+    rows = searched.searched.sort_values("number").to_dict("records")
+    expected = {}
+    for row in rows:
+        if row["state"] == "completed":
+            best = max(best, 100 * row["val_acc"])
+        if row["state"] != "failed":
+            expected[row["number"]] = best if math.isfinite(best) else math.nan
+    assert course.frame.set_index("number")["best"].to_dict() == pytest.approx(expected, nan_ok=True)
+    assert course.failed == sum(row["state"] == "failed" for row in rows)
+
+
+def test_a_front_of_two_objectives(tmp_path: Path) -> None:
+    facts = gathered(make_search_store(tmp_path, 60, multi=True))
+    front = search.front(facts)
+    assert front is not None
+    points = front.frame[["x", "y"]].to_numpy()
+    for (x, y), on in zip(points, front.frame["on"], strict=True):
+        beaten = any((a <= x and b >= y) and (a < x or b > y) for a, b in points)
+        assert on != beaten or any(a == x and b == y for a, b in points[front.frame["on"]])
+
+
+@pytest.mark.parametrize("left", ["failed", "pruned"])
+def test_a_search_of_which_nothing_completed(tmp_path: Path, left: str) -> None:
+    store = rewrite_trials(
+        make_search_store(tmp_path, 30),
+        lambda t: t.assign(state=t["state"].where(t["arm"] != "search", left)),
+    )
+    page, _, _ = built(store)
+    assert "None completed, so there is nothing to draw" in page.text
+
+
+def test_a_search_without_winners_has_no_result(tmp_path: Path) -> None:
+    store = make_search_store(tmp_path, 30, winners=0)
+    page, _, study = built(store)
+    assert "No winner has been retrained on fresh seeds yet" in page.text
+    assert "only arm with results" in page.text
+    assert len(gather(study).searched) == 30
+
+
+def test_pruned_trials_of_a_search_are_not_averaged_into_anything(searched: Facts) -> None:
+    assert not set(searched.completed["trial_id"]) & set(searched.searched["trial_id"])
+    assert "failed" in everything.panel(searched).answer

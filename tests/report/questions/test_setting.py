@@ -1,0 +1,40 @@
+"""What ran."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scl.report.questions.setting import setting
+from scl.store.study_file import read_study, write_study
+from tests.support.pages import built
+from tests.support.synthetic import (
+    ARMS,
+    EFFECTS,
+    accuracy,
+    make_store,
+)
+
+
+def test_rows_of_other_settings_are_counted_in_one_line(tmp_path: Path) -> None:
+    store = make_store(tmp_path, ARMS, range(3), accuracy(EFFECTS))
+    study = read_study(store)
+    plan = [cell for cell in study["plan"] if cell["seed"] < 2]
+    write_study(store, {**study, "plan": plan})
+    page, _, _ = built(store)
+    assert "5 rows of other settings, not part of this page" in page.text
+    assert page.tables["main-table"][0]["n"][0] == "2"
+
+
+def test_damaged_and_missing_trials_are_named(tmp_path: Path) -> None:
+    store = make_store(tmp_path, ARMS[:2], range(2), accuracy(EFFECTS), {("kd", 1): "missing"})
+    (store / "damaged").write("trials.parquet", b"x")
+    page, _, _ = built(store)
+    assert "1 file of this study did not match the checksum" in page.text
+    assert "Trials with a damaged checkpoint resumed from the previous one" in page.text
+    assert "Missing: “kd” seed 1. The same command trains them." in page.text
+
+
+def test_settings_are_words() -> None:
+    losses = {"kd": {"weight": 0.9, "options": {"temperature": 2}}, "at": {"weight": 100.0}}
+    assert setting({"epochs": 30, "losses": losses}) == "epochs 30; at × 100; kd × 0.9 (temperature 2)"
+    assert setting({}) == "nothing"

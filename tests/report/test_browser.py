@@ -1,0 +1,234 @@
+"""The page in headless Chromium: drawn without a complaint or a request, readable by axe-core, at each width, printed.
+
+Skipped with a reason where there is no Chromium; axe's rules also where axe-core (npm) is not installed: `npm install
+--no-save axe-core` in the repository's root, or AXE_CORE=path/to/axe.min.js.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scl.report import comparison, theme
+from scl.store.files import Folder
+from tests.support.pages import NASTY, Page, built
+from tests.support.synthetic import (
+    accuracy,
+    make_depth_store,
+    make_search_store,
+    make_self_taught_store,
+    make_store,
+)
+
+ARMS = ["baseline", "kd", "channel", "spatial", "channel+spatial"]
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --hide-scrollbars --force-prefers-reduced-motion "
+    '--host-resolver-rules="MAP * ~NOTFOUND" --virtual-time-budget=300000'
+)
+STORES: dict[str, Callable[[Path], Folder]] = {
+    "plain": lambda f: make_store(f, ARMS, range(3), states={("kd", 2): "missing", ("spatial", 0): "failed"}),
+    "nasty": lambda f: make_store(f, NASTY, range(3)),
+    "one seed": lambda f: make_store(f, ARMS, [0]),
+    "nothing": lambda f: make_store(f, ARMS[:2], [0], states={(a, 0): "failed" for a in ARMS[:2]}),
+    "search": lambda f: make_search_store(f, 60, multi=True),
+    "self-taught": make_self_taught_store,
+    "depth": make_depth_store,
+}
+
+# Put into a copy of the page: at its start what hears of everything that the policy forbids, at its end the rest.
+LISTENER = """<script>
+const violations = [];
+document.addEventListener("securitypolicyviolation", (e) => violations.push(e.blockedURI));
+</script>"""
+PROBE = """<script>
+function told(value) {
+  const out = document.createElement("script");
+  out.type = "application/json";
+  out.id = "told";
+  out.textContent = JSON.stringify(value).replaceAll("<", "\\\\u003c");
+  document.body.append(out);
+}
+async function ready() {
+  while ([...document.querySelectorAll(".plot")].some((d) => d.dataset.drawn !== "yes")) {
+    await new Promise((done) => setTimeout(done, 50));
+  }
+}
+</script>"""
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    path = next((p for p in ("chromium", "chromium-browser", "google-chrome") if shutil.which(p)), "")
+    if not path:
+        pytest.skip("no Chromium on this machine: the page's scripts are not run")
+    return path
+
+
+def run(chromium: str, folder: Path, page: str, script: str, *flags: str) -> tuple[Any, Page, list[str]]:
+    """What the script told, the page as it stood then, and the console's complaints. script: a body that awaits."""
+    file = folder / "probed.html"
+    body = f"{PROBE}<script>(async () => {{ await ready(); {script} }})();</script></body>"
+    heard = page.replace('<meta charset="utf-8">', '<meta charset="utf-8">' + LISTENER, 1)
+    file.write_text(body.join(heard.rsplit("</body>", 1)), encoding="utf-8")
+    command = [chromium, *re.findall(r'(?:[^\s"]|"[^"]*")+', FLAGS), *flags, f"--user-data-dir={folder / 'profile'}"]
+    command = [part.replace('"', "") for part in command]
+    done = subprocess.run(
+        [*command, "--enable-logging=stderr", "--dump-dom", f"file://{file}"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    drawn = Page(done.stdout)
+    complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "MathJax" not in line]
+    told = next((text for a, text in drawn.scripts if a.get("id") == "told"), None)
+    assert told is not None, (done.stderr[-2000:], done.stdout[-500:])
+    return json.loads(told), drawn, complaints
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_all_is_drawn_without_a_complaint_or_a_request(tmp_path: Path, chromium: str, name: str) -> None:
+    page, text, _ = built(STORES[name](tmp_path / "store"))
+    script = """told({
+      asked: performance.getEntriesByType("resource").map((e) => e.name),
+      violations,
+      wide: document.documentElement.scrollWidth - innerWidth,
+      cloud: [...document.querySelectorAll(".modebar-btn")].map((b) => b.dataset.title)
+        .filter((t) => /cloud|edit|share/i.test(t)),
+      gl: document.querySelectorAll("canvas").length,
+    });"""
+    told, drawn, complaints = run(chromium, tmp_path, text, script)
+    assert told == {"asked": [], "violations": [], "wide": 0, "cloud": [], "gl": 0}
+    assert complaints == []
+    assert sum(1 for _, a in drawn.tags if a.get("data-drawn") == "yes") == len(page.figures())
+    assert not {"img", "b"} & {tag for tag, _ in drawn.tags}
+    if name == "nasty":
+        shown = drawn.text.replace("\u2068", "").replace("\u2069", "")
+        assert all(theme.shorten(theme.plain(arm)) in shown for arm in NASTY)
+
+
+@pytest.mark.parametrize("width", [380, 800, 1600])
+def test_nothing_sticks_out_at_any_width(tmp_path: Path, chromium: str, width: int) -> None:
+    """In a frame of that width, as a window of Chromium is never narrower than 500 pixels."""
+    _, text, _ = built(make_store(tmp_path / "store", [*ARMS, "a name that is very long " * 5], range(3)))
+    inner = tmp_path / "inner.html"
+    inner.write_text(text, encoding="utf-8")
+    frame = f'<!DOCTYPE html><body><iframe width="{width}" height="900" srcdoc=""></iframe></body>'
+    script = """
+      const frame = document.querySelector("iframe");
+      const source = JSON.parse(document.getElementById("inner").textContent);
+      frame.srcdoc = source;
+      await new Promise((done) => { frame.onload = done; });
+      const inside = frame.contentDocument;
+      while ([...inside.querySelectorAll(".plot")].some((d) => d.dataset.drawn !== "yes")) {
+        await new Promise((done) => setTimeout(done, 50));
+      }
+      const out = [...inside.querySelectorAll("main *")].filter((e) => !e.closest(".scroll") && !e.closest("svg")
+        && e.getBoundingClientRect().right > frame.clientWidth + 1 && getComputedStyle(e).position !== "absolute");
+      const wide = inside.documentElement.scrollWidth - frame.clientWidth;
+      told({ wide, out: out.map((e) => e.className || e.tagName) });
+    """
+    packed = json.dumps(text).replace("<", "\\u003c")
+    holder = f'<script type="application/json" id="inner">{packed}</script>'
+    told, _, complaints = run(
+        chromium, tmp_path, frame.replace("</body>", holder + "</body>"), script, "--window-size=1700,1000"
+    )
+    assert told == {"wide": 0, "out": []}
+    assert complaints == []
+
+
+def test_the_page_can_be_used(tmp_path: Path, chromium: str) -> None:
+    """Sorting goes by exact values, the theme's button redraws, hidden rows come when asked for, copies are there."""
+    _, text, study = built(make_store(tmp_path / "store", [f"arm {i}" for i in range(60)], range(4)))
+    script = """
+      const cells = (id, key) => [...document.querySelectorAll(`#${id} td[data-col="${key}"]`)];
+      const heads = [...document.querySelectorAll("#main-table thead tr:last-child th")];
+      const head = heads.find((h) => h.textContent === "mean");
+      head.click(); head.click();
+      const sorted = cells("main-table", "test_acc_mean").map((c) => Number(c.dataset.value));
+      const before = getComputedStyle(document.body).backgroundColor;
+      document.getElementById("theme").click();
+      const after = getComputedStyle(document.body).backgroundColor;
+      const rows = document.querySelectorAll("#all-trials tbody tr").length;
+      document.querySelector("[data-rest]").click();
+      const late = document.querySelector("#all-trials tbody tr:last-child");
+      told({
+        sorted, changed: before !== after, rows, all: document.querySelectorAll("#all-trials tbody tr").length,
+        last: { arm: late.dataset.arm, shown: late.querySelector('[data-col="test_acc"]').textContent,
+                value: Number(late.querySelector('[data-col="test_acc"]').dataset.value) },
+        current: document.querySelectorAll("nav [aria-current]").length,
+        copies: [...document.querySelectorAll("pre")].map((p) => p.textContent.slice(0, 40)),
+      });"""
+    told, _, complaints = run(chromium, tmp_path, text, script)
+    assert complaints == []
+    assert told["sorted"] == sorted(told["sorted"], reverse=True)
+    assert len(told["sorted"]) == 60
+    assert told["changed"]
+    assert told["rows"] == 200
+    assert told["all"] == 240
+    last = study.trials.set_index(["arm", "seed"]).loc[(told["last"]["arm"], 3), "test_acc"]
+    assert told["last"]["value"] == pytest.approx(last, rel=1e-6)
+    assert told["last"]["shown"] == f"{100 * last:.1f}"
+    assert told["current"] == 1
+    assert told["copies"][0].startswith("% needs")
+
+
+def axe_core() -> str:
+    root = Path(__file__).parents[2]
+    places = [os.environ.get("AXE_CORE", ""), str(root / "node_modules" / "axe-core" / "axe.min.js")]
+    path = next((p for p in places if p and Path(p).is_file()), "")
+    if not path:
+        pytest.skip("axe-core is not installed: `npm install --no-save axe-core`, or AXE_CORE=path/to/axe.min.js")
+    return Path(path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["nasty", "search", "depth"])
+def test_axe_finds_no_violation_of_level_a_or_aa_in_both_themes(tmp_path: Path, chromium: str, name: str) -> None:
+    rules = axe_core().replace("</script", "<\\/script")
+    _, text, _ = built(STORES[name](tmp_path / "store"))
+    open_all = "document.querySelectorAll('details').forEach((d) => { d.open = true; });"
+    tags = '["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]'
+    script = f"""{open_all}
+      const out = {{}};
+      for (const round of [1, 2]) {{
+        const found = await axe.run({{ runOnly: {{ type: "tag", values: {tags} }} }});
+        const about = (v) => [v.id, v.help, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))];
+        out[document.documentElement.dataset.theme] = found.violations.map(about);
+        document.getElementById("theme").click();
+        await ready();
+      }}
+      told(out);"""
+    told, _, _ = run(chromium, tmp_path, text.replace("</body>", f"<script>{rules}</script></body>"), script)
+    assert told == {"light": [], "dark": []}
+
+
+def test_a_page_of_several_studies_is_drawn(tmp_path: Path, chromium: str) -> None:
+    stores = [built(make_store(tmp_path / n, ARMS, range(s)))[2] for n, s in (("a", 3), ("b", 4))]
+    text = comparison.render({"first <b>": stores[0], "second": stores[1]})
+    told, drawn, complaints = run(chromium, tmp_path, text, "told(violations);")
+    assert told == []
+    assert complaints == []
+    assert "first <b>" in drawn.text
+
+
+def test_it_prints(tmp_path: Path, chromium: str) -> None:
+    """A PDF of a few pages that holds the verdict; figures are drawn for paper."""
+    _, text, _ = built(make_store(tmp_path / "store", ARMS, range(3), accuracy(dict.fromkeys(ARMS, 0.0))))
+    file = tmp_path / "page.html"
+    file.write_text(text, encoding="utf-8")
+    pdf = tmp_path / "page.pdf"
+    flags = [part.replace('"', "") for part in re.findall(r'(?:[^\s"]|"[^"]*")+', FLAGS)]
+    command = [chromium, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--no-pdf-header-footer"]
+    subprocess.run([*command, f"--print-to-pdf={pdf}", f"file://{file}"], capture_output=True, timeout=240, check=True)
+    content = pdf.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert 5 <= len(re.findall(rb"/Type\s*/Page[^s]", content)) <= 40

@@ -1,0 +1,75 @@
+"""The main table for a paper."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from scl.report import paper_table
+from scl.report.facts import Facts, gather
+from scl.store.results import read_results
+from tests.support.pages import NASTY, built
+from tests.support.synthetic import (
+    ARMS,
+    EFFECTS,
+    accuracy,
+    make_store,
+)
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Facts:
+    return gather(read_results(make_store(tmp_path / "s", ARMS, range(4), accuracy(EFFECTS))))
+
+
+def test_caption_states_n_interval_and_correction(facts: Facts) -> None:
+    said = paper_table.caption(facts)
+    for part in (
+        "n = 4",
+        "mean ± standard deviation",
+        "Student's 95 % interval",
+        "4 comparisons (Dunnett",
+        "12 degrees",
+    ):
+        assert part in said
+    for make in paper_table.FORMATS.values():
+        assert "Dunnett" in make(facts)
+
+
+def test_csv_holds_the_exact_numbers_of_the_page(facts: Facts, tmp_path: Path) -> None:
+    text = paper_table.comma_separated(facts)
+    rows = list(csv.DictReader(io.StringIO(text.split("\n", 2)[2])))
+    page, _, _ = built(make_store(tmp_path / "again", ARMS, range(4), accuracy(EFFECTS)))
+    for row, shown in zip(rows, page.tables["main-table"], strict=True):
+        assert row["arm"] == shown["data-arm"][0]
+        for key in ("test_acc_mean", "difference", "difference_low", "p", "p_holm", "d_z", "params"):
+            exact = shown[key][1]
+            assert (row[key] == "") if exact is None else float(row[key]) == float(exact)
+    assert list(pd.read_csv(io.StringIO(text), skiprows=2)["arm"]) == ARMS
+
+
+def test_tables_escape_names(tmp_path: Path) -> None:
+    names = ["baseline", "a & b_c 50% #1 $x$ {y} \\z ~^", "<b>|`x`|</b>\nnext", "=1+1", *NASTY[1:]]
+    facts = gather(read_results(make_store(tmp_path / "s", names, range(3))))
+    latex = paper_table.latex(facts)
+    assert r"a \& b\_c 50\% \#1 \$x\$ \{y\} \textbackslash{}z \textasciitilde{}\textasciicircum{}" in latex
+    body = latex[latex.index(r"\midrule") : latex.index(r"\bottomrule")]
+    assert len(re.findall(r"(?<!\\)&", body)) == 9 * len(names)
+    assert body.count(r" \\" + "\n") == len(names)
+    markdown = paper_table.markdown(facts).split("\n")
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 11 for line in markdown[: len(names) + 2])
+    assert "<" not in re.sub(r"\\<", "", "".join(markdown))
+    frame = pd.read_csv(io.StringIO(paper_table.comma_separated(facts)), skiprows=2)
+    assert list(frame["arm"]) == names
+
+
+def test_one_seed_has_no_intervals_in_the_table(tmp_path: Path) -> None:
+    facts = gather(read_results(make_store(tmp_path / "s", ARMS, [0], accuracy(EFFECTS))))
+    assert "interval of the mean" not in paper_table.caption(facts)
+    assert "without intervals" in paper_table.caption(facts)
+    assert "±" not in paper_table.markdown(facts).split("\n")[3]

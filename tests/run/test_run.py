@@ -1,0 +1,435 @@
+"""Studies from the command line to the store, as a user runs them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import runpy
+import subprocess
+import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tests.support.clusters import cluster
+from safetensors.torch import save_file
+
+from scl.models.build import build_model
+from scl.run.provenance import OF_TRAINING, of_training
+from scl.store.files import open_folder
+from scl.store.results import load
+from scl.store.tables import read_predictions
+
+ROOT = Path(__file__).parents[2]
+SHORT = ["--epochs", "2", "--teacher-epochs", "1", "--limit", "100", "--teacher-width", "0.125"]
+TIMES = ["train_seconds", "images_per_second", "latency_ms", "started", "ended", "cohort_size", "restarts"]
+
+
+def ablation(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """The study as a command: in a process of its own, or here, without the 6 s of imports, where it needs no Ray."""
+    arguments = ["--out", str(out), *flags]
+    if "--inline" in flags or "--report-only" in flags:
+        return here(*arguments)
+    command = [sys.executable, "studies/ablation.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def here(*arguments: str, script: str = "studies/ablation.py") -> subprocess.CompletedProcess[str]:
+    """A study's file run as a script in this process; what escapes it fails the test."""
+    out, error, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(error), chdir(ROOT):
+        patch.setattr(sys, "argv", [script, *arguments])
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), error.getvalue())
+
+
+def inline(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    return ablation(out, "--inline", *SHORT, *flags)
+
+
+def rows(out: Path) -> pd.DataFrame:
+    return load(str(out / "ablation")).trials.sort_values("trial_id").reset_index(drop=True)
+
+
+def about(out: Path) -> dict[str, Any]:
+    return load(str(out / "ablation")).study
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("done")
+    run = inline(out, "--seeds", "2", "--arms", "kd,scl")
+    assert run.returncode == 0, run.stderr
+    return out
+
+
+def test_every_file_and_column_of_the_contract_is_there(done: Path) -> None:
+    store = done / "ablation"
+    for name in ("study.json", "trials.parquet", "epochs.parquet", "report.html"):
+        assert (store / name).stat().st_size > 0
+    trials = pd.read_parquet(store / "trials.parquet")
+    assert len(trials) == 6
+    assert set(trials["state"]) == {"completed"}
+    wanted = [
+        "trial_id",
+        "study",
+        "arm",
+        "config_id",
+        "seed",
+        "state",
+        "error",
+        "config_json",
+        "teacher_id",
+        "teacher_test_acc",
+        "val_acc",
+        "test_acc",
+        "test_acc_at_best_val",
+        "test_acc_best",
+        "test_acc5",
+        "test_loss",
+        "agreement",
+        "params",
+        "macs",
+        "latency_ms",
+        "epochs",
+        "best_epoch",
+        "train_seconds",
+        "images_per_second",
+        "device",
+        "cohort_size",
+        "restarts",
+        "started",
+        "ended",
+        "param.lr",
+        "param.weight.kd",
+    ]
+    assert set(wanted) <= set(trials.columns)
+    filled = [c for c in wanted if c not in ("error", "param.weight.kd")]
+    assert trials[filled].notna().all().all()
+    epochs = pd.read_parquet(store / "epochs.parquet")
+    assert len(epochs) == 12
+    assert sorted(epochs["epoch"].unique()) == [1, 2]
+    assert {"lr", "train_loss", "train_acc", "val_loss", "val_acc", "test_acc", "term.ce", "weighted.kd"} <= set(epochs)
+    last = epochs[epochs["epoch"] == 2].set_index("trial_id")["test_acc"]
+    assert (trials.set_index("trial_id")["test_acc"] - last).abs().max() < 1e-6
+    study = json.loads((store / "study.json").read_text())
+    assert study["data"]["train"] == 100
+    assert study["teacher"]["test_acc"]["all"] == pytest.approx(trials["teacher_test_acc"].iloc[0])
+    assert len(study["plan"]) == 6
+
+
+def test_accuracy_is_that_of_the_stored_predictions(done: Path) -> None:
+    predictions = read_predictions(open_folder(str(done / "ablation"))).set_index("trial_id")
+    labels = predictions.loc["labels", "predicted"]
+    for row in rows(done).itertuples():
+        assert (predictions.loc[row.trial_id, "predicted"] == labels).mean() == pytest.approx(row.test_acc)
+        teacher = predictions.loc[row.teacher_id, "predicted"]
+        assert (predictions.loc[row.trial_id, "predicted"] == teacher).mean() == pytest.approx(row.agreement)
+
+
+def test_the_same_again_trains_nothing_and_more_trains_only_what_is_new(tmp_path: Path) -> None:
+    assert inline(tmp_path, "--seeds", "1", "--arms", "kd").returncode == 0
+    first, run = rows(tmp_path), of_training(about(tmp_path))
+    assert len(run) == len(OF_TRAINING)
+    again = inline(tmp_path, "--seeds", "1", "--arms", "kd", "--cpus-per-trial", "2")
+    assert again.returncode == 0
+    assert "nothing to train" in again.stderr
+    assert of_training(about(tmp_path)) == run, "the page tells of a run that trained nothing"
+    assert "3 trials, 2 done, 1 to train" in inline(tmp_path, "--seeds", "1", "--arms", "kd,at").stderr
+    more = inline(tmp_path, "--seeds", "2", "--arms", "kd,at")
+    assert "6 trials, 3 done, 3 to train" in more.stderr
+    assert about(tmp_path)["started"] > run["ended"]
+    after = rows(tmp_path)
+    assert after["trial_id"].is_unique
+    assert len(after) == 6
+    kept = after[after["trial_id"].isin(first["trial_id"])].reset_index(drop=True)
+    assert list(kept["ended"]) == list(first["ended"])
+
+
+def test_plan_trains_nothing(tmp_path: Path) -> None:
+    plan = inline(tmp_path, "--plan", "--seeds", "2")
+    assert plan.returncode == 0, plan.stderr
+    assert "16 = 8 arms × 2 seeds" in plan.stdout
+    assert "missing    16" in plan.stdout
+    assert not (tmp_path / "ablation" / "trials.parquet").exists()
+
+
+def test_report_only_needs_a_store_and_nothing_else(done: Path, tmp_path: Path) -> None:
+    page = done / "ablation" / "report.html"
+    page.unlink()
+    assert ablation(done, "--report-only").returncode == 0
+    assert page.stat().st_size > 1000
+    absent = ablation(tmp_path, "--report-only")
+    assert absent.returncode == 2
+    assert "run the study first" in absent.stderr
+
+
+def test_a_diverging_arm_fails_alone_and_the_exit_code_says_so(tmp_path: Path) -> None:
+    run = inline(tmp_path, "--seeds", "1", "--arms", "kd", "--lr", "1e30")
+    assert run.returncode == 1
+    failed = rows(tmp_path)
+    assert set(failed["state"]) == {"failed"}
+    assert failed["error"].str.contains("epoch 1, step").all()
+    assert (tmp_path / "ablation" / "report.html").exists()
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.system, ("touch executed",))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--arms", "kdd"], "unknown arm 'kdd'"),
+        (["--data", "imagenet"], "unknown data 'imagenet'"),
+        (["--student", "plain6"], "unknown model 'plain6'"),
+        (["--precision", "fp8"], "fp32"),
+        (["--label", "fine"], "--label"),
+        (["--seeds", "0"], "--seeds"),
+        (["--epochs", "0"], "--epochs"),
+        (["--lr", "nan"], "--lr"),
+        (["--lr", "-1"], "--lr"),
+        (["--width", "inf"], "--width"),
+        (["--limit", "9"], "fewer training images than the 10 classes"),
+        (["--out", "/proc/nowhere"], "cannot be written"),
+        (["--address", "127.0.0.1:1"], "no Ray cluster answers"),
+        (["--address", "nonsense"], "HOST:PORT"),
+        (["--address", "ray://127.0.0.1:1"], "no Ray cluster answers"),
+        (["--teacher", "absent.pt"], "no such file"),
+        (["--inline", "--address", "auto"], "one of them"),
+        (["--cohort-size", "many"], "auto"),
+        (["--device", "tpu"], "auto, cpu, cuda"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_starts(flags: list[str], message: str, tmp_path: Path) -> None:
+    out = [] if "--out" in flags else ["--out", str(tmp_path)]
+    run = here(*out, *flags)
+    assert run.returncode == 2
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (tmp_path / "ablation" / "trials.parquet").exists()
+
+
+@pytest.mark.parametrize("kind", ["architecture", "classes", "pickle", "text", "not-tensors"])
+def test_a_teacher_that_does_not_fit_is_refused_and_not_executed(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "teacher.pt"
+    if kind == "architecture":
+        torch.save(build_model("plain5", 10, 1).state_dict(), path)
+    elif kind == "classes":
+        torch.save(build_model("plain11", 7, 1, 0.25).state_dict(), path)
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps(Evil()))
+    elif kind == "text":
+        path.write_text("hello")
+    else:
+        torch.save({"a": 1}, path)
+    run = ablation(tmp_path / "out", "--inline", "--teacher", str(path))
+    assert run.returncode == 2
+    assert "--teacher" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (ROOT / "executed").exists()
+
+
+@pytest.mark.parametrize("kind", ["pt", "safetensors"])
+def test_a_teacher_from_a_file_guides(kind: str, tmp_path: Path) -> None:
+    state = build_model("plain11", 10, 1, 0.25).state_dict()
+    path = tmp_path / f"teacher.{kind}"
+    torch.save(state, path) if kind == "pt" else save_file(state, path)
+    run = ablation(
+        tmp_path / "out", "--inline", "--teacher", str(path), "--epochs", "1", "--seeds", "1", "--arms", "kd"
+    )
+    assert run.returncode == 0, run.stderr
+    study = json.loads((tmp_path / "out" / "ablation" / "study.json").read_text())
+    assert study["teacher"]["source"] == "file"
+    assert 0 < study["teacher"]["test_acc"]["all"] < 0.5  # untrained
+
+
+def test_help_is_quick_and_complete() -> None:
+    text = ablation(Path("unused"), "--help").stdout
+    flags = [
+        "--address",
+        "--data",
+        "--label",
+        "--limit",
+        "--arms",
+        "--seeds",
+        "--epochs",
+        "--batch-size",
+        "--lr",
+        "--student",
+        "--teacher-model",
+        "--width",
+        "--teacher-width",
+        "--teacher-epochs",
+        "--device",
+        "--split-seed",
+        "--teacher",
+        "--cohort-size",
+        "--gpus-per-trial",
+        "--cpus-per-trial",
+        "--max-concurrent",
+        "--time-budget",
+        "--out",
+        "--inline",
+        "--val",
+        "--teacher-per-seed",
+        "--precision",
+        "--deterministic",
+        "--plan",
+        "--report-only",
+        "--recipe",
+    ]
+    assert [flag for flag in flags if flag not in text] == []
+
+
+def test_on_ray_the_numbers_are_those_of_the_inline_run(done: Path, tmp_path: Path) -> None:
+    run = ablation(tmp_path, *SHORT, "--seeds", "2", "--arms", "kd,scl")
+    assert run.returncode == 0, run.stderr
+    pd.testing.assert_frame_equal(rows(done).drop(columns=TIMES), rows(tmp_path).drop(columns=TIMES))
+
+
+def test_a_teacher_for_each_seed(tmp_path: Path) -> None:
+    run = inline(tmp_path, "--seeds", "2", "--arms", "kd", "--teacher-per-seed", "--val", "0")
+    assert run.returncode == 0, run.stderr
+    trials = rows(tmp_path)
+    assert trials.groupby("seed")["teacher_id"].nunique().tolist() == [1, 1]
+    assert trials["teacher_id"].nunique() == 2
+    assert trials["val_acc"].isna().all()
+
+
+def test_families_and_a_torchvision_teacher_from_the_command_line(tmp_path: Path) -> None:
+    flags = ["--student", "resnet8", "--teacher-model", "torchvision:resnet18", "--teacher-layers", "layer1,layer2"]
+    run = ablation(
+        tmp_path, "--inline", *flags, "--width", "0.25", "--epochs", "1",
+        "--teacher-epochs", "1", "--limit", "60", "--seeds", "1", "--arms", "kd,at,sp", "--batch-size", "30",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    trials = rows(tmp_path)
+    assert set(trials["param.student"]) == {"resnet8"}
+    assert set(trials["param.teacher_layers"]) == {"layer1/layer2"}
+    study = json.loads((tmp_path / "ablation" / "study.json").read_text())
+    assert study["teacher"]["model"] == "torchvision:resnet18"
+
+
+def test_a_checkpoint_of_public_code_fits_by_order(tmp_path: Path) -> None:
+    """Other names, the same layers in the same order, as RepDistiller saves them."""
+    state = build_model("resnet14", 10, 1).state_dict()
+    renamed = {f"layer{i}.{name.rpartition('.')[2]}": tensor for i, (name, tensor) in enumerate(state.items())}
+    torch.save({"epoch": 240, "model": renamed}, tmp_path / "teacher.pth")
+    run = ablation(
+        tmp_path / "out", "--inline", "--teacher", str(tmp_path / "teacher.pth"), "--teacher-model", "resnet14",
+        "--teacher-width", "1", "--epochs", "1", "--limit", "60", "--seeds", "1", "--arms", "kd",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "matched by their order and shapes" in run.stderr
+
+
+def test_the_published_recipe_takes_all_images_and_the_published_weights(tmp_path: Path) -> None:
+    run = inline(tmp_path, "--recipe", "crd", "--seeds", "1", "--arms", "kd,hint,fsp", "--epochs", "1")
+    assert run.returncode == 0, run.stderr
+    trials = rows(tmp_path).set_index("arm")
+    assert (trials["param.batch_size"] == 64).all()
+    assert not trials["param.nesterov"].any()
+    assert (trials.loc["kd", "param.ce"], trials.loc["kd", "param.weight.kd"]) == (0.1, 0.9)
+    assert trials.loc["hint", "param.weight.hint"] == 100
+    assert trials.loc["fsp", "epochs"] == 31
+    study = json.loads((tmp_path / "ablation" / "study.json").read_text())
+    assert study["data"]["val"] == 0
+
+
+OWN_STUDY = """
+from own_losses import gap
+from scl.cli import main
+from scl.config import Config, Term
+from scl.study import Study
+
+def here(student, teacher):
+    return gap(student, teacher).square()
+
+main(Study(
+    name="own", question="Does a loss of one's own travel?", seeds=1,
+    base=Config(width=0.125, epochs=2, batch_size=32, lr=0.05), teacher=Config(model="plain11", width=0.125),
+    arms={"baseline": {}, "imported": {"losses": {"mine": Term(0.5, loss=gap)}},
+          "defined": {"losses": {"mine": Term(0.5, loss=here)}}},
+))
+"""
+OWN_LOSSES = """
+import os
+import shifts
+assert "ON_THE_DRIVER" in os.environ, "a worker read this file"
+
+def gap(student, teacher):
+    return (student.mean((1, 2, 3)) - shifts.shifted(teacher).mean((1, 2, 3))).square().mean()
+"""
+SHIFTS = """
+import os
+assert "ON_THE_DRIVER" in os.environ, "a worker read this file"
+
+def shifted(x):
+    return x + 0.1
+"""
+
+
+@pytest.mark.slow
+def test_losses_of_ones_own_run_on_workers_that_have_never_seen_their_files(tmp_path: Path) -> None:
+    """On a cluster that was started elsewhere, with an environment of its own."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    for name, text in (("own.py", OWN_STUDY), ("own_losses.py", OWN_LOSSES), ("shifts.py", SHIFTS)):
+        (folder / name).write_text(text)
+    flags = ["--out", str(tmp_path / "out"), "--limit", "60"]
+    with cluster("--num-cpus=2") as made:
+        run = subprocess.run(
+            [sys.executable, str(folder / "own.py"), "--address", made.address, *flags],
+            cwd=tmp_path, env={**os.environ, "ON_THE_DRIVER": "1"}, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    trials = load(str(tmp_path / "out" / "own")).trials
+    assert set(trials["state"]) == {"completed"}
+    epochs = load(str(tmp_path / "out" / "own")).epochs
+    assert epochs.groupby("trial_id")["term.mine"].last().notna().sum() == 2
+
+
+def test_a_teacher_file_is_looked_at_anew_for_another_network_or_other_data(tmp_path: Path) -> None:
+    save_file(build_model("plain11", 10, 1, 0.25).state_dict(), tmp_path / "teacher.safetensors")
+    flags = ["--teacher", str(tmp_path / "teacher.safetensors"), "--arms", "kd", "--seeds", "1", "--epochs", "1"]
+    first = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60")
+    assert first.returncode == 0, first.stderr
+    again = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60")
+    assert "test accuracy" in first.stderr
+    assert "test accuracy" not in again.stderr
+    other_data = ablation(tmp_path / "out", "--inline", *flags, "--limit", "70")
+    assert "test accuracy" in other_data.stderr
+    other_network = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60", "--teacher-model", "plain9")
+    assert other_network.returncode == 2
+    assert "does not fit plain9" in other_network.stderr
+
+
+@pytest.mark.parametrize("kind", ["nan", "empty", "objects"])
+def test_a_teacher_file_that_cannot_guide_says_why(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "teacher.pth"
+    state = build_model("plain11", 10, 1, 0.25).state_dict()
+    if kind == "nan":
+        state["classifier.weight"][0, 0] = float("nan")
+        torch.save(state, path)
+    elif kind == "empty":
+        path.touch()
+    else:
+        torch.save({"model": state, "best_acc": np.float64(0.7)}, path)
+    run = ablation(tmp_path / "out", "--inline", "--teacher", str(path))
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+    reason = {"nan": "not finite", "empty": "can be read safely (EOFError)", "objects": "it holds Python objects"}[kind]
+    assert reason in run.stderr
+    assert "weights_only" not in run.stderr

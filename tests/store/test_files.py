@@ -1,0 +1,91 @@
+"""Folders and their atomic writes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from scl.errors import UserError
+from scl.store.files import Folder, check_writable, explain, not_writable, open_folder
+
+
+def test_a_write_that_fails_leaves_the_old_file(store: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write("x", b"old")
+
+    def full(self: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        store.write("x", b"new")
+    assert store.read("x") == b"old"
+    assert [n for n in store.names() if n != "study.json"] == ["x"]
+
+
+def test_out_that_cannot_be_opened_or_written() -> None:
+    with pytest.raises(UserError, match="cannot be opened"):
+        open_folder("nonsense://x")
+    with pytest.raises(UserError, match="cannot be written"):
+        check_writable(open_folder("/proc/nowhere"))
+
+
+def test_writes_reads_and_removals(tmp_path: Path) -> None:
+    folder = open_folder(str(tmp_path)) / "a"
+    assert folder.names() == []
+    folder.write("x", b"1", durable=True)
+    folder.write(".hidden", b"2")
+    folder.write("x", b"3")
+    assert (folder.names(), folder.read("x"), folder.exists("x"), folder.exists("y")) == (["x"], b"3", True, False)
+    for _ in range(2):
+        folder.remove("x")
+    assert not folder.exists("x")
+    for _ in range(2):
+        folder.remove_all()
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_is_pickled_and_named(tmp_path: Path) -> None:
+    folder = open_folder(str(tmp_path))
+    assert pickle.loads(pickle.dumps(folder)) == folder
+    assert str(folder / "a") == f"{tmp_path}/a"
+    assert open_folder("~/x").path == os.path.expanduser("~/x")
+
+
+def test_partial_files_of_killed_writers_are_swept_unless_they_are_young(tmp_path: Path) -> None:
+    folder = open_folder(str(tmp_path))
+    (folder / "a").write("whole", b"")
+    partial = tmp_path / "a" / ".x.1-abc.partial"
+    partial.write_bytes(b"half")
+    folder.sweep(older_than=60)
+    assert partial.exists()
+    folder.sweep()
+    assert not partial.exists()
+    assert (folder / "a").names() == ["whole"]
+
+
+def test_a_damaged_file_is_moved_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = open_folder(str(tmp_path / "a"))
+    folder.write("x", b"bad")
+    folder.set_aside("x", "why")
+    (moved,) = (folder / "damaged").names()
+    assert (folder / "damaged").read(moved) == b"bad"
+    assert capsys.readouterr().err == f"damaged: {folder}/x (why); moved to {folder}/damaged/{moved}\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "refused", "said"),
+    [
+        (errno.ENOSPC, True, "free some space"),
+        (errno.EROFS, True, "make it writable"),
+        (errno.EACCES, True, "Permission denied"),
+        (errno.EIO, False, "Input/output error"),
+    ],
+)
+def test_errors_of_the_disk_are_explained(number: int, refused: bool, said: str) -> None:
+    error = OSError(number, os.strerror(number))
+    assert not_writable(error) is refused
+    assert said in explain(error)

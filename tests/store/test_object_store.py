@@ -1,0 +1,141 @@
+"""An object store as --out: a server that speaks S3, on the loopback interface."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from benchmarks.chaos import compare, free_port
+from scl.errors import UserError
+from scl.store import lease
+from scl.store.files import open_folder
+from scl.store.locks import locked
+from scl.store.results import load
+from tests.run.test_faults import STUDY, Run, finish, flip
+
+pytest.importorskip("moto")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A local S3 server. Yields the query to append to `s3://bucket/…`."""
+    port = free_port()
+    command = [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        query = f"?endpoint_override=127.0.0.1:{port}&scheme=http"
+        maker, _ = fs.FileSystem.from_uri(f"s3://bucket{query}&allow_bucket_creation=true")
+        for _ in range(100):
+            try:
+                maker.create_dir("bucket")
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield query
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("study") / "faulty.py"
+    path.write_text(STUDY.replace("EPOCHS", "4"))
+    return path
+
+
+def run(script: Path, place: str, *flags: str, code: int = 0) -> str:
+    return finish(script, Path(place), *flags, "--out", place, code=code)
+
+
+def test_the_lease_is_held_given_back_and_taken_over(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = open_folder(f"s3://bucket/lease{server}")
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.5)
+    with locked(folder) as held:
+        with pytest.raises(UserError, match="in use by process"), locked(folder):
+            pass
+        assert held()
+    assert not folder.exists(".holder")
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 4.0)
+    with locked(folder) as held:
+        other = open_folder(f"s3://bucket/lease{server}")
+        other.write(".holder", b'{"host": "elsewhere", "pid": 1, "since": "now", "token": "another"}')
+        time.sleep(1.5)
+        assert not held()  # another token in the lease: it is lost
+    with pytest.raises(UserError, match="process 1 on elsewhere"), locked(folder):
+        pass
+    time.sleep(5)
+    with locked(folder):  # the other holder did not renew it
+        pass
+
+
+def test_of_two_that_claim_a_free_store_at_once_one_gets_it(server: str) -> None:
+    place, got = f"s3://bucket/race{server}", []
+
+    def claim() -> None:
+        try:
+            with locked(open_folder(place)):
+                got.append(True)
+                time.sleep(2)
+        except UserError:
+            got.append(False)
+
+    threads = [threading.Thread(target=claim) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == [False, False, False, True]
+
+
+def test_a_study_its_page_and_its_growth(script: Path, server: str, tmp_path: Path) -> None:
+    place = f"s3://bucket/results{server}"
+    run(script, place, "--seeds", "1", "--arms", "mine")
+    assert "nothing to train" in run(script, place, "--seeds", "1", "--arms", "mine")
+    assert "page: s3://bucket/results/faulty/report.html" in run(script, place, "--report-only")
+    finish(script, tmp_path / "out", "--seeds", "1", "--arms", "mine")
+    there, here = load(f"s3://bucket/results/faulty{server}"), load(str(tmp_path / "out" / "faulty"))
+    assert sum(compare(here, there)[name] for name in ("lost", "duplicated", "different", "more")) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", [["--inline"], []], ids=["inline", "ray"])
+def test_killed_locked_and_damaged(where: list[str], script: Path, server: str, tmp_path: Path) -> None:
+    name = "ray" if not where else "inline"
+    place = f"s3://bucket/{name}{server}"
+    store = open_folder(f"s3://bucket/{name}/faulty{server}")
+    first = Run(script, tmp_path / name, *where, "--out", place, sleeps=0.2)
+
+    def checkpoints() -> list[str]:
+        infos = store.filesystem.get_file_info(
+            fs.FileSelector(f"{store.path}/checkpoints", recursive=True, allow_not_found=True)
+        )
+        return sorted(i.path for i in infos if "epoch-00002" in i.path)
+
+    first.until(checkpoints)
+    assert f"in use by process {first.process.pid}" in run(script, place, code=2)
+    first.kill()
+    (path, *_) = checkpoints()
+    local = tmp_path / "checkpoint"
+    with store.filesystem.open_input_file(path) as stream:
+        local.write_bytes(stream.read())
+    flip(local)
+    with store.filesystem.open_output_stream(path) as stream:
+        stream.write(local.read_bytes())
+    time.sleep(3 if where else 10)  # Ray's workers notice that their driver is gone
+    said = run(script, place)
+    assert "epoch-00002.safetensors (its checksum does not match)" in said or "checksum of its record" in said
+    finish(script, tmp_path / "calm")
+    there, here = load(f"s3://bucket/{name}/faulty{server}"), load(str(tmp_path / "calm" / "faulty"))
+    assert sum(compare(here, there)[k] for k in ("lost", "duplicated", "different", "more")) == 0
+    assert there.trials["restarts"].max() == 1
+    assert len(there.damaged) == 1

@@ -1,0 +1,366 @@
+"""Oracles of the losses, one number at a time in float64, and small cases of each loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from scl import losses
+from scl.study.loss_table import LOSSES, NORMS, POOLS
+
+
+def pooled(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Average over equal blocks of locations."""
+    h, w = x.shape[2] // size[0], x.shape[3] // size[1]
+    out = np.zeros((*x.shape[:2], *size))
+    for i in range(size[0]):
+        for j in range(size[1]):
+            out[:, :, i, j] = x[:, :, i * h : (i + 1) * h, j * w : (j + 1) * w].mean((2, 3))
+    return out
+
+
+def to_smaller(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    size = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]))
+    return pooled(a, size), pooled(b, size)
+
+
+def unit(v: np.ndarray) -> np.ndarray:
+    length = math.sqrt(sum(float(e) ** 2 for e in v.ravel()))
+    return v / length if length > 0 else v
+
+
+def correlation_oracle(s_groups: list[list], t_groups: list[list], norm: str) -> float:
+    """Groups of rows; the mean over pairs of rows of the squared difference of their products."""
+
+    def prepared(rows: list[np.ndarray]) -> list[np.ndarray | None]:
+        out: list[np.ndarray | None] = []
+        for row in rows:
+            raw = float((row**2).sum())
+            row = row - row.mean() if norm == "pearson" else row
+            energy = float((row**2).sum())
+            if norm == "gram":
+                out.append(row / math.sqrt(len(row)))
+            else:
+                out.append(None if energy <= 1e-10 * raw + 1e-12 else row / math.sqrt(energy))
+        return out
+
+    def product(a: np.ndarray | None, b: np.ndarray | None) -> float:
+        return 0.0 if a is None or b is None else float(np.dot(a, b))
+
+    total, pairs = 0.0, 0
+    for s_rows, t_rows in zip(s_groups, t_groups, strict=True):
+        s, t = prepared(s_rows), prepared(t_rows)
+        for i in range(len(s)):
+            for j in range(len(s)):
+                if norm != "gram" and i == j:
+                    continue
+                if (s[i] is None and t[i] is None) or (s[j] is None and t[j] is None):
+                    continue
+                total += (product(s[i], s[j]) - product(t[i], t[j])) ** 2
+                pairs += 1
+    return total / max(pairs, 1)
+
+
+def channel_oracle(s: np.ndarray, t: np.ndarray, norm: str = "pearson", pool: str = "sample") -> float:
+    def groups(x: np.ndarray) -> list[list]:
+        if pool == "batch":
+            return [[np.concatenate([image[c].ravel() for image in x]) for c in range(x.shape[1])]]
+        return [[image[c].ravel() for c in range(x.shape[1])] for image in x]
+
+    return correlation_oracle(groups(s), groups(t), norm)
+
+
+def spatial_oracle(s: np.ndarray, t: np.ndarray, norm: str = "pearson", pool: str = "sample") -> float:
+    def groups(x: np.ndarray) -> list[list]:
+        places = [(h, w) for h in range(x.shape[2]) for w in range(x.shape[3])]
+        if pool == "batch":
+            return [[np.concatenate([image[:, h, w] for image in x]) for h, w in places]]
+        return [[image[:, h, w] for h, w in places] for image in x]
+
+    s, t = to_smaller(s, t)
+    return correlation_oracle(groups(s), groups(t), norm)
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    e = [math.exp(v - max(z)) for v in z]
+    return np.array(e) / sum(e)
+
+
+def kl(p: np.ndarray, q: np.ndarray) -> float:
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def kd_oracle(s: np.ndarray, t: np.ndarray, temperature: float = 4.0) -> float:
+    rows = [kl(softmax(b / temperature), softmax(a / temperature)) for a, b in zip(s, t, strict=True)]
+    return temperature**2 * sum(rows) / len(rows)
+
+
+def dkd_oracle(
+    s: np.ndarray, t: np.ndarray, y: np.ndarray, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0
+) -> float:
+    total = 0.0
+    for a, b, k in zip(s / temperature, t / temperature, y, strict=True):
+        p_s, p_t = softmax(a)[k], softmax(b)[k]
+        target = kl(np.array([p_t, 1 - p_t]), np.array([p_s, 1 - p_s]))
+        others = kl(softmax(np.delete(b, k)), softmax(np.delete(a, k)))
+        total += alpha * target + beta * others
+    return temperature**2 * total / len(s)
+
+
+def dist_oracle(s: np.ndarray, t: np.ndarray, temperature: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> float:
+    p = np.array([softmax(row / temperature) for row in s])
+    q = np.array([softmax(row / temperature) for row in t])
+    inter = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(p, q, strict=True)])
+    intra = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(p.T, q.T, strict=True)])
+    return float(temperature**2 * (beta * (1 - inter) + gamma * (1 - intra)))
+
+
+def hint_oracle(s: np.ndarray, t: np.ndarray) -> float:
+    return sum((a - b) ** 2 for a, b in zip(s.ravel(), t.ravel(), strict=True)) / s.size
+
+
+def at_oracle(s: np.ndarray, t: np.ndarray) -> float:
+    s, t = to_smaller(s, t)
+    gaps = []
+    for a, b in zip(s, t, strict=True):
+        a_map = unit(sum(channel**2 for channel in a) / len(a))
+        b_map = unit(sum(channel**2 for channel in b) / len(b))
+        gaps.append(((a_map - b_map) ** 2).mean())
+    return float(np.mean(gaps))
+
+
+def sp_oracle(s: np.ndarray, t: np.ndarray) -> float:
+    batch, total = len(s), 0.0
+    for i in range(batch):
+        row_s = unit(np.array([np.dot(s[i].ravel(), s[j].ravel()) for j in range(batch)]))
+        row_t = unit(np.array([np.dot(t[i].ravel(), t[j].ravel()) for j in range(batch)]))
+        total += sum((row_s - row_t) ** 2)
+    return total / batch**2
+
+
+def huber(d: float) -> float:
+    return d * d / 2 if abs(d) < 1 else abs(d) - 0.5
+
+
+def rkd_oracle(s: np.ndarray, t: np.ndarray, distance_weight: float = 25.0, angle_weight: float = 50.0) -> float:
+    batch = len(s)
+
+    def distances(x: np.ndarray) -> np.ndarray:
+        d = np.array([[math.dist(a, b) for b in x] for a in x])
+        return d / (d.sum() / (batch * (batch - 1)))
+
+    def angle(x: np.ndarray, i: int, j: int, k: int) -> float:
+        return float(np.dot(unit(x[j] - x[i]), unit(x[k] - x[i])))
+
+    d_s, d_t = distances(s), distances(t)
+    images = range(batch)
+    distance = sum(huber(d_s[i, j] - d_t[i, j]) for i in images for j in images) / batch**2
+    angles = sum(huber(angle(s, i, j, k) - angle(t, i, j, k)) for i in images for j in images for k in images)
+    return distance_weight * distance + angle_weight * angles / batch**3
+
+
+def pkt_oracle(s: np.ndarray, t: np.ndarray) -> float:
+    def row(x: np.ndarray, i: int) -> np.ndarray:
+        similar = np.array([(np.dot(unit(x[i]), unit(other)) + 1) / 2 for other in x])
+        return similar / similar.sum()
+
+    total = 0.0
+    for i in range(len(s)):
+        for p, q in zip(row(t, i), row(s, i), strict=True):
+            total += p * math.log((p + 1e-7) / (q + 1e-7))
+    return total / len(s) ** 2
+
+
+def nst_oracle(s: np.ndarray, t: np.ndarray) -> float:
+    s, t = to_smaller(s, t)
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.mean([np.dot(unit(x.ravel()), unit(y.ravel())) ** 2 for x in a for y in b]))
+
+    gaps = [kernel(a, a) + kernel(b, b) - 2 * kernel(a, b) for a, b in zip(s, t, strict=True)]
+    return sum(gaps) / len(gaps)
+
+
+def fsp_oracle(s: tuple[np.ndarray, np.ndarray], t: tuple[np.ndarray, np.ndarray]) -> float:
+    def entry(bottom: np.ndarray, top: np.ndarray, image: int, i: int, j: int) -> float:
+        return float((bottom[image, i] * top[image, j]).mean())
+
+    s, t = to_smaller(*s), to_smaller(*t)
+    gaps = [
+        (entry(*s, image, i, j) - entry(*t, image, i, j)) ** 2
+        for image in range(len(s[0]))
+        for i in range(s[0].shape[1])
+        for j in range(s[1].shape[1])
+    ]
+    return sum(gaps) / len(gaps)
+
+
+def array(x: Tensor) -> np.ndarray:
+    return x.detach().double().numpy()
+
+
+def vid_oracle(s: np.ndarray, t: np.ndarray, module: nn.Module) -> float:
+    s, t = to_smaller(s, t)
+    first, second, third = (array(module.regressor[i].weight)[:, :, 0, 0] for i in (0, 2, 4))
+    gaps = []
+    for image in range(len(s)):
+        for h in range(s.shape[2]):
+            for w in range(s.shape[3]):
+                mean = third @ np.maximum(second @ np.maximum(first @ s[image, :, h, w], 0), 0)
+                for c, a in enumerate(array(module.alpha).ravel()):
+                    variance = math.log(1 + math.exp(a)) + 1e-5
+                    gaps.append(((mean[c] - t[image, c, h, w]) ** 2 / variance + math.log(variance)) / 2)
+    return sum(gaps) / len(gaps)
+
+
+def ickd_oracle(s: np.ndarray, t: np.ndarray, module: nn.Module) -> float:
+    weight = array(module.embed[0].weight)[:, :, 0, 0]
+    s = np.einsum("dc,bchw->bdhw", weight, s)
+    for c in range(s.shape[1]):  # batch norm as it starts: scale 1, shift 0, biased variance
+        s[:, c] = (s[:, c] - s[:, c].mean()) / math.sqrt(s[:, c].var() + 1e-5)
+    total = 0.0
+    for a, b in zip(s, t, strict=True):
+        for i in range(len(a)):
+            row_a = unit(np.array([np.dot(a[i].ravel(), other.ravel()) for other in a]))
+            row_b = unit(np.array([np.dot(b[i].ravel(), other.ravel()) for other in b]))
+            total += sum((row_a - row_b) ** 2)
+    return total / (len(s) * s.shape[1])
+
+
+def cc_oracle(s: np.ndarray, t: np.ndarray, module: nn.Module) -> float:
+    def embedded(linear: nn.Linear, x: np.ndarray) -> np.ndarray:
+        return array(linear.weight) @ x + array(linear.bias)
+
+    delta = [
+        abs(embedded(module.embed_student, a) - embedded(module.embed_teacher, b)) for a, b in zip(s, t, strict=True)
+    ]
+    return float(np.mean([np.dot(a, b) for a, b in pairwise(delta)]))
+
+
+# ---- cases: a loss, the shapes of its inputs, its oracle --------------------------------------------------------
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    student: Any  # a shape, or a pair of shapes
+    teacher: Any
+    oracle: Callable[..., float]
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        options = ",".join(f"{k}={v}" for k, v in self.options)
+        return f"{self.name}({options})-{self.student}-{self.teacher}".replace(" ", "")
+
+    @property
+    def is_module(self) -> bool:
+        return isinstance(getattr(losses, self.name), type)
+
+    def build(self) -> Callable[..., Tensor]:
+        loss = getattr(losses, self.name)
+        if not self.is_module:
+            return lambda *tensors: loss(*tensors, **dict(self.options))
+        torch.manual_seed(0)
+        return loss(self.student[1], self.teacher[1])
+
+    def inputs(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Any]:
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(shape: Any) -> Any:
+            if isinstance(shape[0], tuple):
+                return tuple(draw(part) for part in shape)
+            return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+        out = [draw(self.student), draw(self.teacher)]
+        if self.name == "dkd":
+            out.append(torch.randint(self.student[1], self.student[:1], generator=generator))
+        return out
+
+
+def correlations(name: str, oracle: Callable[..., float], shapes: list[tuple[Shape, Shape]]) -> list[Case]:
+    return [
+        Case(name, s, t, oracle, (("norm", norm), ("pool", pool)))
+        for s, t in shapes
+        for norm in NORMS
+        for pool in POOLS
+    ]
+
+
+# One small case of each kind, for the slower checks.
+SMALL = [
+    *correlations("channel_correlation", channel_oracle, [((2, 4, 3, 3), (2, 4, 2, 2))]),
+    *correlations("spatial_correlation", spatial_oracle, [((2, 3, 2, 4), (2, 5, 2, 2))]),
+    Case("kd", (3, 5), (3, 5), kd_oracle),
+    Case("dkd", (3, 5), (3, 5), dkd_oracle),
+    Case("dist", (3, 5), (3, 5), dist_oracle),
+    Case("hint", (2, 3, 2, 2), (2, 3, 2, 2), hint_oracle),
+    Case("at", (2, 3, 4, 4), (2, 5, 2, 2), at_oracle),
+    Case("sp", (3, 2, 2, 2), (3, 3, 1, 1), sp_oracle),
+    Case("rkd", (4, 3), (4, 5), rkd_oracle),
+    Case("pkt", (4, 3), (4, 5), pkt_oracle),
+    Case("nst", (2, 3, 4, 4), (2, 2, 4, 2), nst_oracle),
+    Case(
+        "fsp",
+        ((2, 2, 4, 4), (2, 3, 2, 2)),
+        ((2, 2, 2, 2), (2, 3, 2, 2)),
+        fsp_oracle,
+    ),
+    Case("vid", (2, 3, 4, 4), (2, 2, 2, 2), vid_oracle),
+    Case("ickd", (3, 2, 3, 3), (3, 3, 2, 2), ickd_oracle),
+    Case("cc", (4, 3), (4, 5), cc_oracle),
+]
+LARGER = [
+    # The cheaper side of both correlations: many more locations than channels, and the reverse.
+    *correlations("spatial_correlation", spatial_oracle, [((3, 3, 6, 6), (3, 4, 6, 6))]),
+    *correlations("channel_correlation", channel_oracle, [((3, 30, 2, 2), (3, 30, 3, 3))]),
+    Case("kd", (8, 20), (8, 20), kd_oracle, (("temperature", 1.0),)),
+    Case("dkd", (8, 20), (8, 20), dkd_oracle, (("alpha", 2.0), ("beta", 0.5), ("temperature", 1.0))),
+    Case("dist", (8, 20), (8, 20), dist_oracle, (("temperature", 2.0), ("beta", 3.0), ("gamma", 0.5))),
+    Case("hint", (8, 20), (8, 20), hint_oracle),
+    Case("at", (4, 7, 3, 3), (4, 5, 6, 9), at_oracle),
+    Case("sp", (7, 20), (7, 5), sp_oracle),
+    Case("rkd", (7, 20), (7, 5), rkd_oracle, (("distance_weight", 3.0), ("angle_weight", 7.0))),
+    Case("pkt", (7, 20), (7, 5), pkt_oracle),
+    Case("nst", (3, 4, 5, 5), (3, 3, 5, 5), nst_oracle),
+    Case("nst", (3, 9, 2, 2), (3, 12, 2, 2), nst_oracle),
+    Case("fsp", ((3, 4, 3, 3), (3, 2, 6, 6)), ((3, 4, 6, 6), (3, 2, 2, 2)), fsp_oracle),
+    Case("vid", (3, 4, 2, 2), (3, 5, 4, 4), vid_oracle),
+    Case("ickd", (3, 5, 4, 4), (3, 5, 4, 4), ickd_oracle),
+    Case("cc", (9, 12), (9, 7), cc_oracle),
+]
+
+small_cases = pytest.mark.parametrize("case", SMALL, ids=str)
+
+
+def numpy_inputs(inputs: list[Any]) -> list[Any]:
+    return [tuple(map(array, x)) if isinstance(x, tuple) else x.numpy().astype(float) for x in inputs[:2]] + [
+        x.numpy() for x in inputs[2:]
+    ]
+
+
+def leaves(value: Any) -> list[Tensor]:
+    return [value] if isinstance(value, Tensor) else list(value)
+
+
+def with_leaves(inputs: list[Any], student: tuple[Tensor, ...]) -> list[Any]:
+    return [student if isinstance(inputs[0], tuple) else student[0], *inputs[1:]]
+
+
+def maps(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def loss_of(name: str) -> Any:
+    """The function or module class of a row of the table."""
+    return attrgetter(LOSSES[name].function)(losses)

@@ -1,0 +1,18 @@
+"""Parts with made-up numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scl.store.files import Folder
+from scl.store.parts import write_part
+from scl.store.schema import now
+
+
+def put_part(store: Folder, trial_id: str, state: str = "completed", accuracy: float = 0.5, epochs: int = 2) -> None:
+    row = {
+        "trial_id": trial_id, "study": "s", "arm": "a", "config_id": "c", "seed": 0, "state": state,
+        "test_acc": accuracy, "ended": now(), "param.lr": 0.1, "param.weight.kd": 1.0,
+    }  # fmt: skip
+    history = [{"trial_id": trial_id, "epoch": e + 1, "lr": 0.1, "term.kd": 1.5} for e in range(epochs)]
+    write_part(store, row, history, np.arange(5) if state == "completed" else None)

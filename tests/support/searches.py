@@ -1,0 +1,80 @@
+"""A small search, and what Optuna and the store know of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import optuna
+import pandas as pd
+
+from scl.cli.exits import exit_code
+from scl.cli.main import run_flags
+from scl.search.journal import JOURNAL
+from scl.store.results import load
+from scl.study.config import Config
+from scl.study.space import Choice, Float, Search
+from scl.study.study import Study
+
+ROOT = Path(__file__).parents[2]
+TINY = ["--inline", "--limit", "60", "--epochs", "4", "--teacher-epochs", "1", "--seeds", "2"]
+SEARCH = Search(
+    space={
+        "weight.kd": Float(0.1, 10.0, log=True),
+        "kd.temperature": Float(1.0, 8.0),
+        "self_taught": Choice((0, 4)),
+        "lr": Float(0.01, 0.1, log=True),
+    },
+    trials=6,
+    winners=2,
+    batch=3,
+    start=({"weight.kd": 1.0, "kd.temperature": 4.0, "self_taught": 0, "lr": 0.05},),
+)
+STUDY = Study(
+    name="tiny",
+    question="?",
+    arms={"baseline": {}},
+    base=Config(model="plain3", width=0.125, batch_size=32, lr=0.05),
+    teacher=Config(model="plain5", width=0.125, batch_size=32, lr=0.05),
+    search=SEARCH,
+)
+# The study as a script, for processes that are killed.
+SCRIPT = """
+from scl.cli.main import main
+from tests.support.searches import STUDY
+main(STUDY)
+"""
+
+
+def search(out: Path, *flags: str, study: Study = STUDY) -> int:
+    """Run the study's command line in this process; returns the exit code."""
+    return exit_code(lambda: run_flags(study, "study.py", ["--out", str(out), *TINY, *flags]))
+
+
+def known(out: Path) -> list[optuna.trial.FrozenTrial]:
+    """The trials of the one study in the journal, read with Optuna's own API."""
+    backend = optuna.storages.journal.JournalFileBackend(str(out / "tiny" / JOURNAL))
+    storage = optuna.storages.JournalStorage(backend)
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage).trials
+
+
+def stored(out: Path) -> pd.DataFrame:
+    """The rows of trials.parquet."""
+    return load(str(out / "tiny")).trials
+
+
+def reported(out: Path) -> int:
+    """How many ends have been reported to Optuna, by the lines of its journal."""
+    try:
+        lines = (out / "tiny" / JOURNAL).read_text().splitlines()
+    except FileNotFoundError:
+        return 0
+    ends = 0
+    for line in lines:
+        try:
+            operation = json.loads(line)
+        except ValueError:
+            continue
+        ends += operation.get("op_code") == 6 and operation.get("state") in (1, 2, 3)
+    return ends

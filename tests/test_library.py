@@ -1,0 +1,165 @@
+"""What a notebook calls: `scl.run`, `scl.plan`, `scl.load`, by the names of the flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import scl
+from scl.study.options import Options
+
+TINY: dict[str, Any] = {"inline": True, "limit": 60, "epochs": 1, "teacher_epochs": 1}
+STUDY = scl.Study(
+    "library",
+    "Does it answer?",
+    arms={"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "at": {"losses": {"at": 10.0}}},
+    base=scl.Config(model="plain3", width=0.125, batch_size=32, lr=0.05),
+    teacher=scl.Config(model="plain5", width=0.125, batch_size=32, lr=0.05),
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return scl.run(STUDY, seeds=2, out=tmp_path_factory.mktemp("out"), **TINY)
+
+
+def test_every_public_name_is_there() -> None:
+    for name in scl.__all__:
+        assert getattr(scl, name) is not None
+    assert scl.__version__
+    with pytest.raises(AttributeError, match="Study"):
+        _ = scl.Studdy
+
+
+def test_run_returns_what_load_gives(results: Any, tmp_path: Path) -> None:
+    assert set(results.trials["arm"]) == {"baseline", "kd", "at"}
+    assert len(results.trials) == 6
+    assert len(results.epochs) == 6
+    assert results.study["command"].startswith("scl.run(study, seeds=2")
+    assert list(results.summary()["arm"])
+    assert "baseline" in results.verdict()
+    assert "baseline" in results._repr_html_()
+
+
+def test_a_figure_of_a_panel_is_plotlys(results: Any) -> None:
+    figure = results.figure("verdict")
+    assert type(figure).__module__.startswith("plotly")
+    with pytest.raises(scl.UserError, match="valid: .*verdict"):
+        results.figure("verdikt")
+
+
+def test_again_trains_nothing_and_a_plan_counts_it(
+    results: Any, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path_factory.getbasetemp() / "out0"
+    plan = scl.plan(STUDY, seeds=3, out=out, **TINY)
+    assert (plan.trials, plan.done, plan.missing) == (9, 6, 3)
+    assert plan.device_seconds > 0
+    assert "9 = 3 arms × 3 seeds" in str(plan)
+    capsys.readouterr()
+    again = scl.run(STUDY, seeds=2, out=out, **TINY)
+    assert "nothing to train" in capsys.readouterr().err
+    assert set(again.trials["trial_id"]) == set(results.trials["trial_id"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sedes": 3}, "unknown option 'sedes' .did you mean 'seeds'.*valid: seeds"),
+        ({"trials": 3}, "unknown option 'trials'"),
+        ({"scale": "full"}, "unknown option 'scale'"),
+        ({"seeds": "three"}, "seeds: must be a whole number of 1 or more, got 'three'"),
+        ({"seeds": True}, "seeds: must be a whole number"),
+        ({"seeds": 2.5}, "seeds: must be a whole number"),
+        ({"lr": -1}, "lr: must be a finite number, above 0"),
+        ({"inline": "yes"}, "inline: must be True or False"),
+        ({"arms": 3}, "arms: must be names"),
+        ({"arms": "kdd"}, "unknown arm 'kdd' .did you mean 'kd'"),
+        ({"set": {"wieght.kd": 1}}, "unknown name 'wieght.kd' .did you mean 'weight.kd'.*valid: weight.kd"),
+        ({"set": "weight.kd="}, "weight.kd=: must be a number, got ''"),
+        ({"set": "weight.kd"}, "must be NAME=VALUE"),
+        ({"set": {"teacher.nosuch": 1}}, "unknown name 'teacher.nosuch'.*valid: teacher."),
+        ({"set": {"lr": "fast"}}, "--set lr=fast: must be a number"),
+        ({"set": {"epochs": "0"}}, "epochs must be finite, 1 or more"),
+        ({"set": {"weight.sp": 1}}, "unknown name 'weight.sp'"),
+        ({"plan": True}, "scl.plan"),
+        ({"data": "digitz"}, "unknown data 'digitz' .did you mean 'digits'"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"teacher": "nowhere.pt"}, "no such file"),
+    ],
+)
+def test_mistakes_are_user_errors_that_name_the_valid(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(scl.UserError, match=message):
+        scl.run(STUDY, **{**TINY, "out": tmp_path / "out", **options})
+    assert not (tmp_path / "out" / "library" / "trials.parquet").exists()
+
+
+def test_set_reaches_fields_weights_options_and_the_teacher(tmp_path: Path) -> None:
+    """Through the checks that a study file gets, from text and from Python's values alike."""
+    out = scl.run(
+        STUDY, out=tmp_path, seeds=1,
+        set={"weight.kd": np.float64(2), "kd.temperature": "2", "weight_decay": 0, "teacher.width": "0.0625"}, **TINY,
+    )  # fmt: skip
+    rows = out.trials.set_index("arm")
+    assert rows.loc["kd", "param.weight.kd"] == 2.0
+    assert rows.loc["kd", "param.kd.temperature"] == 2.0
+    assert set(rows["param.weight_decay"]) == {0.0}
+    assert np.isnan(rows.loc["at", "param.weight.kd"])  # an arm without the loss does not get it
+    assert out.study["teacher"]["config"]["width"] == 0.0625
+    written = scl.Study(
+        "library", "?",
+        arms={"baseline": {}, "kd": {"losses": {"kd": scl.Term(2.0, options={"temperature": 2})}}},
+        base=STUDY.base.replace(weight_decay=0.0), teacher=STUDY.teacher.replace(width=0.0625),
+    )  # fmt: skip
+    same = scl.plan(written, out=tmp_path, seeds=1, **TINY)
+    assert same.missing == 0  # the very trials of a study file that says the same
+
+
+def test_every_field_of_config_can_be_set() -> None:
+    from scl.study.options import options_for, settled
+
+    base = scl.Config()
+    for field in dataclasses.fields(scl.Config):
+        if field.name == "losses":
+            continue
+        value = getattr(base, field.name)
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        if not text:
+            text = {"milestones": "1", "teacher_layers": "layer1"}[field.name]
+        _, options = settled(STUDY, options_for(STUDY, {"set": f"{field.name}={text}"}))
+        assert options.set
+
+
+def test_flags_and_keywords_are_one_declaration() -> None:
+    from scl.cli.flags import flag, parser
+
+    helped = parser(STUDY, "study.py").format_help()
+    names = [f.name for f in dataclasses.fields(Options) if f.metadata and not f.metadata["flag"].needs]
+    assert all(f"{flag(name)} " in helped or f"{flag(name)}\n" in helped for name in names)
+    assert "scl.run" in (inspect.getdoc(scl.api.run) or "") or "Run a study" in (inspect.getdoc(scl.api.run) or "")
+    assert list(inspect.signature(scl.run).parameters) == ["study", "options"]
+
+
+def test_a_run_in_a_thread(tmp_path: Path) -> None:
+    """No signal handlers can be set there."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(scl.run(STUDY, seeds=1, arms="kd", out=tmp_path, **TINY)))
+    thread.start()
+    thread.join()
+    assert len(found[0].trials) == 2
+
+
+def test_importing_scl_is_light() -> None:
+    code = (
+        "import sys, scl; scl.Study('a', '?', {'baseline': {}}); scl.Config(); scl.designs.grid; "
+        "heavy = {'torch', 'ray', 'pandas', 'optuna', 'plotly', 'numpy'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,228 @@
+"""The numbers of a trial depend on its configuration and its seed, and on nothing else."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+
+from scl.data.batches import SplitData
+from scl.models.networks import build_student
+from scl.store.files import open_folder
+from scl.study.term import Term
+from scl.train import cuda_graphs, loop
+from scl.train.loop import train_cohort
+from scl.train.student import StudentTrainer
+from scl.train.teacher import Teacher
+from scl.train.types import TrialEnded, TrialSpec
+from tests.support.studies import CPU
+from tests.support.training import ARMS, BASE, drawing_loss, ends, stop_after, train
+
+
+def test_cohort_of_one_three_and_eight_are_bitwise_equal(tiny: SplitData, teacher: Teacher) -> None:
+    whole = train(list(ARMS), tiny, teacher)
+    three = train(["at", "scl", "kd"], tiny, teacher)
+    for name in ("at", "scl", "kd"):
+        alone = train([name], tiny, teacher)[name]
+        for other in (whole[name], three[name]):
+            assert other.epochs == alone.epochs
+            assert torch.equal(other.test_logits, alone.test_logits)
+            assert other.metrics["test_loss"] == alone.metrics["test_loss"]
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_stopped_and_resumed_is_bitwise_equal(
+    tiny: SplitData, teacher: Teacher, tmp_path: Path, stop_after: int
+) -> None:
+    whole = train(["scl", "kd"], tiny, teacher)
+    trials = [TrialSpec(n, ARMS[n], 0, open_folder(str(tmp_path / n))) for n in ("scl", "kd")]
+    steps = 0
+
+    def stop() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps > stop_after * 7 + 3  # 7 batches an epoch: in the midst of the next one
+
+    first = list(train_cohort(trials, tiny, teacher, CPU, stop=stop))
+    assert len(first) == 2 * stop_after
+    assert not any(isinstance(e, TrialEnded) for e in first)
+    # The other one goes on alone, later, in a cohort of its own.
+    for trial in trials:
+        (ended,) = ends([trial], tiny, teacher).values()
+        assert ended.epochs == whole[trial.id].epochs
+        assert torch.equal(ended.test_logits, whole[trial.id].test_logits)
+        assert ended.metrics["restarts"] == 1
+
+
+def test_resumes_from_the_checkpoint_before_a_truncated_one(tiny: SplitData, teacher: Teacher, tmp_path: Path) -> None:
+    files = open_folder(str(tmp_path))
+    trial = TrialSpec("kd", ARMS["kd"], 0, files)
+    list(zip(range(2), train_cohort([trial], tiny, teacher, CPU), strict=False))
+    names = files.names()
+    (tmp_path / names[-1]).write_bytes(files.read(names[-1])[:1000])
+    (ended,) = ends([trial], tiny, teacher).values()
+    assert ended.epochs == train(["kd"], tiny, teacher)["kd"].epochs
+
+
+def test_members_at_different_epochs_go_on_together(tiny: SplitData, teacher: Teacher, tmp_path: Path) -> None:
+    ahead = TrialSpec("kd", ARMS["kd"], 0, open_folder(str(tmp_path / "kd")))
+    stop_after(1, ahead, tiny, teacher)
+    late = TrialSpec("at", ARMS["at"], 0, open_folder(str(tmp_path / "at")))
+    ended = ends([ahead, late], tiny, teacher)
+    for name, one in train(["kd", "at"], tiny, teacher).items():
+        assert ended[name].epochs == one.epochs
+
+
+def test_nan_fails_that_trial_alone_and_is_named(tiny: SplitData, teacher: Teacher) -> None:
+    wild = TrialSpec("wild", BASE.replace(lr=1e30), 0)
+    kd = TrialSpec("kd", ARMS["kd"], 0)
+    ended = ends([wild, kd], tiny, teacher)
+    assert ended["wild"].metrics["state"] == "failed"
+    assert "'ce'" in ended["wild"].metrics["error"]
+    assert "epoch 1, step" in ended["wild"].metrics["error"]
+    assert ended["kd"].epochs == train(["kd"], tiny, teacher)["kd"].epochs
+
+
+def broken_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("a user's mistake")
+
+
+def own_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    return (student.mean((1, 2, 3)) - teacher.mean((1, 2, 3))).square().mean()
+
+
+def test_an_exception_in_a_users_loss_fails_that_trial_with_its_trace(tiny: SplitData, teacher: Teacher) -> None:
+    trials = [
+        TrialSpec("broken", BASE.replace(losses={"mine": Term(1.0, loss=broken_loss)}), 0),
+        TrialSpec("own", BASE.replace(losses={"mine": Term(1.0, loss=own_loss)}), 0),
+    ]
+    ended = ends(trials, tiny, teacher)
+    assert ended["broken"].metrics["state"] == "failed"
+    assert "a user's mistake" in ended["broken"].metrics["error"]
+    assert ended["own"].metrics["state"] == "completed"
+    assert ended["own"].epochs[-1]["term.mine"] >= 0
+
+
+def test_terms_ramp_up_and_end(tiny: SplitData, teacher: Teacher) -> None:
+    config = BASE.replace(losses={"kd": Term(1.0, warmup=2), "at": Term(5.0, end=1)})
+    (ended,) = ends([TrialSpec("x", config, 0)], tiny, teacher).values()
+    first, second, third = ended.epochs
+    assert first["weighted.kd"] == pytest.approx(0.5 * first["term.kd"])
+    assert second["weighted.kd"] == pytest.approx(second["term.kd"])
+    assert "term.at" in first
+    assert "term.at" not in third
+    for row in ended.epochs:
+        total = sum(v for k, v in row.items() if k.startswith("weighted."))
+        assert row["train_loss"] == pytest.approx(total)
+
+
+def test_seed_moves_the_numbers_and_the_arm_does_not_move_the_start(tiny: SplitData) -> None:
+    one, two = build_student(BASE, tiny, 0), build_student(BASE, tiny, 1)
+    assert not torch.equal(one.state_dict()["classifier.weight"], two.state_dict()["classifier.weight"])
+    same = build_student(ARMS["kd"], tiny, 0)
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), same.state_dict().values(), strict=True))
+
+
+def test_every_column_is_filled_for_the_baseline_too(tiny: SplitData, teacher: Teacher) -> None:
+    metrics = train(["baseline"], tiny, teacher)["baseline"].metrics
+    wanted = (
+        "val_acc",
+        "test_acc",
+        "test_acc_at_best_val",
+        "test_acc_best",
+        "test_acc5",
+        "test_loss",
+        "agreement",
+        "ece",
+    )
+    assert all(metrics[name] >= 0 for name in wanted)
+    assert metrics["epochs"] == 3
+    assert metrics["best_epoch"] in (1, 2, 3)
+
+
+def test_what_a_loss_draws_depends_on_no_neighbour_and_on_no_stop(
+    tiny: SplitData, teacher: Teacher, tmp_path: Path
+) -> None:
+    config = BASE.replace(losses={"mine": Term(1.0, loss=drawing_loss)})
+
+    def ended(trials: list[TrialSpec]) -> list[dict[str, object]]:
+        return ends(trials, tiny, teacher)["draws"].epochs
+
+    alone = ended([TrialSpec("draws", config, 0)])
+    assert ended([TrialSpec("kd", ARMS["kd"], 0), TrialSpec("draws", config, 0)]) == alone
+    stopped = TrialSpec("draws", config, 0, open_folder(str(tmp_path)))
+    stop_after(1, stopped, tiny, teacher)
+    torch.rand(7)
+    assert ended([stopped]) == alone
+
+
+def test_pretraining_stopped_anywhere_is_bitwise_equal(tiny: SplitData, teacher: Teacher, tmp_path: Path) -> None:
+    config = BASE.replace(losses={"fsp": Term(50.0, stage="pretrain")}, pretrain_epochs=2, epochs=2, width=0.125)
+    (whole,) = ends([TrialSpec("a", config, 0)], tiny, teacher).values()
+    assert [sorted(k for k in row if k.startswith("weighted")) for row in whole.epochs] == [
+        ["weighted.fsp"], ["weighted.fsp"], ["weighted.ce"], ["weighted.ce"],
+    ]  # fmt: skip
+    assert whole.metrics["epochs"] == 4
+    assert [row["lr"] for row in whole.epochs[:2]] == [config.lr, config.lr]
+    for epochs in (1, 2, 3):
+        trial = TrialSpec("a", config, 0, open_folder(str(tmp_path / str(epochs))))
+        stop_after(epochs, trial, tiny, teacher)
+        (ended,) = ends([trial], tiny, teacher).values()
+        assert ended.epochs == whole.epochs
+
+
+@pytest.mark.parametrize("student", ["vgg8", "resnet8", "wrn_16_1", "torchvision:mobilenet_v3_small"])
+def test_every_family_alone_and_beside_others_is_bitwise_equal(tiny: SplitData, teacher: Teacher, student: str) -> None:
+    """torchvision's network has dropout; its random numbers must not depend on the cohort."""
+    width = 1.0 if student.startswith("torchvision") else 0.125
+    one = BASE.replace(model=student, width=width, losses={"kd": 0.9}, epochs=2)
+    trial = TrialSpec("one", one, 0)
+    cohorts = [trial], [TrialSpec("kd", ARMS["kd"], 0), trial]
+    results = [ends(cohort, tiny, teacher)["one"] for cohort in cohorts]
+    assert results[0].metrics["state"] == "completed"
+    assert results[0].epochs == results[1].epochs
+    assert torch.equal(results[0].test_logits, results[1].test_logits)
+
+
+def test_accuracy_with_self_taught_channels_at_zero_is_stored_where_there_are_any(
+    tiny: SplitData, teacher: Teacher
+) -> None:
+    ended = train(["scl", "kd"], tiny, teacher)
+    assert 0 <= ended["scl"].metrics["test_acc_muted"] <= 1
+    assert "test_acc_muted" not in ended["kd"].metrics
+    model = build_student(ARMS["scl"], tiny, 0)
+    model.load_state_dict(ended["scl"].weights)
+    model.eval().muted = True
+    mean, std = tiny.mean.view(1, -1, 1, 1), tiny.std.view(1, -1, 1, 1)
+    logits = model((tiny.test.images / 255 - mean) / std)
+    accuracy = (logits.argmax(1) == tiny.test.labels).double().mean().item()
+    assert ended["scl"].metrics["test_acc_muted"] == pytest.approx(accuracy, abs=2 / 797)
+
+
+def test_what_a_cohort_held_goes_with_it(tiny: SplitData, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and not at the next garbage collection: on a GPU the next cohort needs the memory."""
+    held: list[weakref.ref[StudentTrainer]] = []
+    made = StudentTrainer.__init__
+    monkeypatch.setattr(
+        StudentTrainer, "__init__", lambda self, *given: held.append(weakref.ref(self)) or made(self, *given)
+    )
+    monkeypatch.setattr(loop, "supports_graphs", lambda device: True)
+    monkeypatch.setattr(cuda_graphs, "WARMUP_CALLS", 1000)
+    gc.disable()
+    try:
+        train(["scl", "kd"], tiny, teacher)
+        assert len(held) == 2
+        assert [ref() for ref in held] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_cohorts_share_where_the_teacher_is_tapped(tiny: SplitData, teacher: Teacher) -> None:
+    other = BASE.replace(losses={"at": 10}, tap="bn")
+    with pytest.raises(ValueError, match="tap"):
+        list(train_cohort([TrialSpec("a", ARMS["at"], 0), TrialSpec("b", other, 0)], tiny, teacher, CPU))
+    (ended,) = ends([TrialSpec("b", other, 0)], tiny, teacher).values()
+    assert ended.epochs != train(["at"], tiny, teacher)["at"].epochs

@@ -1,0 +1,113 @@
+"""One student in training: isolation of failures, stages, rows, checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from scl.data.batches import SplitData
+from scl.models.networks import build_student, example_features
+from scl.store.files import open_folder
+from scl.study.config import Config
+from scl.study.term import Term
+from scl.train.cuda_graphs import StreamSlot
+from scl.train.objective import TrialFailure
+from scl.train.optim import learning_rate
+from scl.train.student import StudentTrainer
+from scl.train.types import TrialSpec
+from tests.support.studies import CPU
+from tests.support.training import BASE
+
+
+def student(tiny: SplitData, config: Config = BASE, folder: Path | None = None) -> StudentTrainer:
+    files = open_folder(str(folder)) if folder is not None else None
+    features = example_features(build_student(config, tiny, 1), tiny, config.tap)
+    return StudentTrainer(TrialSpec("one", config, 0, files), tiny, features, CPU, StreamSlot(CPU, graphs=False))
+
+
+def take_steps(one: StudentTrainer, tiny: SplitData, steps: int) -> None:
+    one.start_epoch(steps, CPU)
+    for step in range(steps):
+        images = tiny.train.images[step * 32 : step * 32 + 32] / 255
+        one.step(images, tiny.train.labels[step * 32 : step * 32 + 32], None, step, steps)
+
+
+def test_failures_end_the_trial_and_memory_errors_the_cohort(tiny: SplitData) -> None:
+    def fail(error: Exception) -> None:
+        raise error
+
+    one, other = student(tiny), student(tiny)
+    one.isolate(fail, TrialFailure("lower lr"), where="epoch 1")
+    assert (one.failure, one.finished) == ("lower lr", True)
+    other.isolate(fail, ValueError("a mistake"), where="epoch 2, step 3")
+    assert other.failure is not None
+    assert other.failure.startswith("epoch 2, step 3: ")
+    assert "a mistake" in other.failure
+    with pytest.raises(torch.OutOfMemoryError):
+        student(tiny).isolate(fail, torch.OutOfMemoryError("full"), where="epoch 1")
+
+
+def test_a_step_is_sgd_with_momentum_and_weight_decay(tiny: SplitData) -> None:
+    """Against torch's own optimiser."""
+    one = student(tiny)
+    plain = build_student(BASE, tiny, 0).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(plain.parameters(), momentum=0.9, weight_decay=5e-4, nesterov=True, lr=1.0)
+    take_steps(one, tiny, 3)
+    plain.train()
+    for step in range(3):
+        optimizer.param_groups[0]["lr"] = learning_rate(BASE, (step + 1) / 3)
+        images, target = (x[step * 32 : step * 32 + 32] for x in (tiny.train.images / 255, tiny.train.labels))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(plain(images), target).backward()
+        optimizer.step()
+    for found, expected in zip(one.model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_row_of_an_epoch_weights_steps_by_their_images(tiny: SplitData) -> None:
+    one = student(tiny)
+    take_steps(one, tiny, 2)
+    first, second = one.values[:, 0].tolist()
+    one.end_epoch([30, 10], {})
+    (row,) = one.history
+    assert row["term.ce"] == pytest.approx(0.75 * first + 0.25 * second)
+    assert row["train_loss"] == row["weighted.ce"] == row["term.ce"]
+    assert row["train_acc"] == one.correct.item() / 40
+    assert row["lr"] == learning_rate(BASE, 0.25)
+    assert "val_acc" not in row
+
+
+def test_values_and_logits_that_are_not_finite_name_their_place(tiny: SplitData) -> None:
+    one = student(tiny)
+    take_steps(one, tiny, 2)
+    bad = torch.full((2, 10), float("inf"))
+    with pytest.raises(TrialFailure, match="val logits are not finite after epoch 1, step 2; lower lr"):
+        one.end_epoch([32, 32], {"val": (bad, torch.zeros(2, dtype=torch.int64))})
+    one.values[1] = float("nan")
+    with pytest.raises(TrialFailure, match="'ce' became nan at epoch 1, step 2 of 2; lower lr"):
+        one.end_epoch([32, 32], {})
+
+
+def test_a_checkpoint_restores_weights_momentum_and_record(tiny: SplitData, tmp_path: Path) -> None:
+    config = BASE.replace(losses={"vid": Term(0.1, warmup=5)})
+    one = student(tiny, config, tmp_path)
+    one.start_epoch(1, CPU)
+    features = example_features(one.model, tiny, config.tap)
+    features = type(features)(
+        [m.repeat(16, 1, 1, 1) for m in features.maps], features.embedding.repeat(16, 1), features.logits.repeat(16, 1)
+    )
+    one.step(tiny.train.images[:32] / 255, tiny.train.labels[:32], features, 0, 1)
+    one.end_epoch([32], {})
+    one.save()
+    other = student(tiny, config, tmp_path)
+    other.resume()
+    assert (other.epoch, other.history, other.restarts, other.started) == (1, one.history, 1, one.started)
+    for a, b in zip(one.parameters, other.parameters, strict=True):
+        assert torch.equal(a, b)
+    for found, momentum, parameter in zip(other.momentum, one.momentum, other.parameters, strict=True):
+        assert found is not None
+        assert momentum is not None
+        assert torch.equal(found, momentum)
+        assert found.stride() == parameter.stride()
