@@ -1,16 +1,16 @@
-"""Does a study survive anything? Workers, nodes and drivers are killed while it runs; its numbers must not notice.
+"""Kills workers, nodes and drivers while a study runs, and checks that its numbers do not change.
 
-uv run benchmarks/chaos.py                       # about 8 minutes on 4 cores
-uv run benchmarks/chaos.py --kills 40 --seed 7
+    uv run benchmarks/chaos.py                       # about 8 minutes on 4 cores
+    uv run benchmarks/chaos.py --kills 40 --seed 7 --json chaos.json
 
-A study of digits runs once in peace (`--inline`), then again and again by the same command on a Ray cluster that this
-script starts on the loopback interface: a head without CPUs, and two nodes. Every few seconds one of the three is
-killed for good (SIGKILL): a worker that trains, a node (a raylet; another takes its place), or the driver (the same
-command is started again). After so many kills the last driver is left alone, and the final tables are compared with
-those of the calm run, cell by cell: every column but times, cohorts and restarts.
+A study of digits runs once undisturbed (`--inline`). Then the same command runs on a Ray cluster that this script
+starts on the loopback interface: a head without CPUs, and two nodes. Every few seconds SIGKILL ends one of three
+things: a worker that trains, a node (a new one replaces it), or the driver (the same command starts again). After a
+number of kills the last driver finishes undisturbed. The script then compares the final tables with those of the first
+run, value by value, in every column but times, cohorts and restarts.
 
-Prints kills by kind, cells lost, duplicated and different, how many trials were resumed, and what a killed driver
-costs: the epochs that were trained twice. Exit code 1 where anything is lost, duplicated or different.
+It prints the kills by kind, the values lost, duplicated and different, how many trials were resumed, and how long a new
+driver takes to its first epoch. The exit code is 1 if a value is lost, duplicated or different.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ import pandas as pd
 from scl.store.results import Results, load
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.record import add_json, record  # noqa: E402
+
 TIMES = ("train_seconds", "images_per_second", "latency_ms", "started", "ended", "cohort_size", "restarts")
 RAY = str(Path(sys.executable).parent / "ray")
 KINDS = ("worker", "node", "driver")
@@ -41,8 +45,8 @@ ENVIRONMENT = {
     **os.environ,
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": secrets.token_hex(32),  # nobody else on this machine may join
-    # A node that is gone is told from one that is slow by this many missed answers, half a second apart.
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),  # no other user of this machine may join
+    # Ray gives a node up after this many missed answers, half a second apart.
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_failure_threshold": "10",
     "RAY_health_check_initial_delay_ms": "1000",
@@ -56,21 +60,21 @@ def free_port() -> int:
 
 
 class Cluster:
-    """A head without CPUs and some nodes, each `ray start --block` in a process group of its own."""
+    """A head without CPUs and some nodes, each `ray start --block` in a separate process group."""
 
     def __init__(self, nodes: int, cpus: int) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="chaos", dir="/tmp"))  # short: Ray's sockets lie in it
+        self.folder = Path(tempfile.mkdtemp(prefix="chaos", dir="/tmp"))  # short, because Ray puts sockets in it
         self.cpus = cpus
         self.port = free_port()
         common = ["--include-dashboard=false", f"--temp-dir={self.folder}", f"--ray-client-server-port={free_port()}"]
         self.nodes: list[subprocess.Popen[bytes]] = []
         self.head, log = self._start(["--head", f"--port={self.port}", "--num-cpus=0", *common])
         try:
-            joined(log, self.head)
-            for _ in range(nodes):  # one by one: two that start at a time may time out
+            wait_for_start(log, self.head)
+            for _ in range(nodes):  # one by one: two that start together may time out
                 node, log = self._node()
                 self.nodes.append(node)
-                joined(log, node)
+                wait_for_start(log, node)
         except TimeoutError:
             self.stop()
             raise
@@ -81,7 +85,7 @@ class Cluster:
         return f"127.0.0.1:{self.port}"
 
     def _start(self, arguments: list[str]) -> tuple[subprocess.Popen[bytes], Path]:
-        """A node, and what it says."""
+        """The process of a node, and its log."""
         command = [RAY, "start", "--block", "--node-ip-address=127.0.0.1", *arguments]
         path = self.folder / f"{time.time():.3f}.log"
         with open(path, "wb") as log:
@@ -94,7 +98,7 @@ class Cluster:
         return self._start([f"--address={self.address}", f"--num-cpus={self.cpus}"])
 
     def workers(self) -> list[int]:
-        """Processes that hold a cohort."""
+        """Ids of the processes that hold a cohort."""
         found = []
         for node in self.nodes:
             for pid in descendants(node.pid):
@@ -104,7 +108,7 @@ class Cluster:
         return found
 
     def kill_node(self, which: int) -> None:
-        """The raylet first, as a machine that loses its power; then what it leaves; and another node comes."""
+        """Kill the raylet first, as a power cut does, then what it leaves; start another node."""
         node = self.nodes[which]
         below = descendants(node.pid)
         for pid in sorted(below, key=lambda p: not is_raylet(p)):
@@ -115,7 +119,7 @@ class Cluster:
         self.since[which] = time.monotonic()
 
     def replace_lost(self) -> int:
-        """Another node for each that Ray has given up by itself, as it does on a machine that is too busy."""
+        """Replace each node that Ray has given up, as it does on a busy machine; returns how many."""
         lost = [i for i, node in enumerate(self.nodes) if time.monotonic() - self.since[i] > 20 and not raylets(node)]
         for i in lost:
             self.kill_node(i)
@@ -136,8 +140,8 @@ def read(path: str) -> str:
         return ""
 
 
-def joined(log: Path, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
-    """Wait until a node that `ray start --block` runs says so. Raises TimeoutError where it does not."""
+def wait_for_start(log: Path, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+    """Wait until the log of a `ray start --block` says that it has started. Raises TimeoutError if it does not."""
     deadline = time.monotonic() + seconds
     while "Ray runtime started" not in log.read_text():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -179,13 +183,13 @@ def command(out: Path, given: argparse.Namespace, *where: str) -> list[str]:
     ]  # fmt: skip
 
 
-def ended(store: Path) -> int:
-    """Trials that have a row, by the number of files: nothing is opened beside the run."""
+def stored(store: Path) -> int:
+    """How many trials have a row, by the number of files, so that the run is not disturbed."""
     return len(list(store.glob("parts/*.arrows.zst")))
 
 
 def disturbed(out: Path, given: argparse.Namespace) -> tuple[Counter[str], list[float]]:
-    """Run under fire. Kills by kind, and the seconds from a killed driver to the next one's first epoch."""
+    """Run and kill. Returns the kills by kind, and for each driver the seconds from its start to its first epoch."""
     dice, kills, waits = random.Random(given.seed), Counter[str](), []
     cluster = Cluster(given.nodes, given.cpus)
     epochs = out / "ablation" / "checkpoints"
@@ -193,7 +197,7 @@ def disturbed(out: Path, given: argparse.Namespace) -> tuple[Counter[str], list[
         driver = None
         began = time.monotonic()
         while True:
-            peace = sum(kills.values()) >= given.kills or time.monotonic() - began > given.bound
+            peace = kills.total() >= given.kills or time.monotonic() - began > given.bound
             if driver is None:
                 with open(out / "driver.log", "ab") as log:
                     driver = subprocess.Popen(
@@ -203,7 +207,7 @@ def disturbed(out: Path, given: argparse.Namespace) -> tuple[Counter[str], list[
                 first = None
             time.sleep(0.1 if first is None else dice.uniform(*given.every))
             if lost := cluster.replace_lost():
-                print(f"{time.monotonic() - began:6.1f} s  {lost} nodes given up by Ray itself", flush=True)
+                print(f"{time.monotonic() - began:6.1f} s  {lost} nodes given up by Ray", flush=True)
             if first is None:
                 if cluster.workers() and changed_since(epochs, started):
                     first = time.monotonic() - started
@@ -213,7 +217,7 @@ def disturbed(out: Path, given: argparse.Namespace) -> tuple[Counter[str], list[
             if driver.poll() is not None:
                 if driver.returncode == 0:
                     if not peace:
-                        print(f"the study ended after {sum(kills.values())} kills; give more epochs", file=sys.stderr)
+                        print(f"the study ended after {kills.total()} kills; give more --epochs", file=sys.stderr)
                     return kills, waits
                 print(f"a driver ended with code {driver.returncode}; see {out}/driver.log", file=sys.stderr)
                 if peace:
@@ -236,8 +240,8 @@ def disturbed(out: Path, given: argparse.Namespace) -> tuple[Counter[str], list[
                 driver.wait()
                 driver = None
             kills[kind] += 1
-            done = ended(out / "ablation")
-            print(f"{time.monotonic() - began:6.1f} s  kill {sum(kills.values())}: {kind}, {done} parts", flush=True)
+            done = stored(out / "ablation")
+            print(f"{time.monotonic() - began:6.1f} s  kill {kills.total()}: {kind}, {done} parts", flush=True)
     finally:
         if driver is not None:
             kill(driver.pid)
@@ -251,7 +255,7 @@ def changed_since(folder: Path, when: float) -> bool:
 
 
 def compare(calm: Results, after: Results) -> Counter[str]:
-    """Cells lost, duplicated, different: of trials and of epochs."""
+    """How many values are lost, duplicated and different, in the tables of trials and of epochs."""
     found: Counter[str] = Counter(lost=0, duplicated=0, different=0)
     pairs = (
         (calm.trials, after.trials, ["trial_id"]),
@@ -283,6 +287,7 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--cpus", type=int, default=1, help="of each node")
     parser.add_argument("--out", type=Path, help="keep the results here (default: a folder that is removed)")
+    add_json(parser)
     given = parser.parse_args()
     out = given.out or Path(tempfile.mkdtemp(prefix="chaos-results"))
     for name in ("calm", "chaos"):
@@ -291,14 +296,14 @@ def main() -> int:
     subprocess.run(
         command(out / "calm", given, "--inline"), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    print(f"calm run: {time.monotonic() - began:.0f} s", flush=True)
+    print(f"undisturbed run: {time.monotonic() - began:.0f} s", flush=True)
     began = time.monotonic()
     kills, waits = disturbed(out / "chaos", given)
-    print(f"run under fire: {time.monotonic() - began:.0f} s")
+    print(f"run with kills: {time.monotonic() - began:.0f} s")
     calm, after = (load(str(out / name / "ablation")) for name in ("calm", "chaos"))
     found = compare(calm, after)
     states = dict(Counter(after.plan_states()["state"]))
-    print(f"kills: {sum(kills.values())} ({', '.join(f'{n} × {kind}' for kind, n in sorted(kills.items()))})")
+    print(f"kills: {kills.total()} ({', '.join(f'{n} × {kind}' for kind, n in sorted(kills.items()))})")
     print(f"trials: {states}; resumed {int(after.trials['restarts'].sum())} times")
     later = pd.Series(waits[1:], dtype=float)
     if len(later):
@@ -307,9 +312,11 @@ def main() -> int:
             f"longest {later.max():.1f} s, n = {len(later)}"
         )
     print(
-        f"cells: {found['compared']} compared, {found['lost']} lost, {found['duplicated']} duplicated, "
+        f"values: {found['compared']} compared, {found['lost']} lost, {found['duplicated']} duplicated, "
         f"{found['different']} different, {found['more']} too many"
     )
+    figures = {"kills": kills, "states": states, "values": found, "seconds_to_first_epoch": waits}
+    record("chaos", figures, given.json, n=1)
     if given.out is None:
         shutil.rmtree(out, ignore_errors=True)
     good = not (found["lost"] or found["duplicated"] or found["different"] or found["more"])

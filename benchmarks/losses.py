@@ -3,6 +3,7 @@
     uv run python benchmarks/losses.py            # all losses on the CPU, one thread: about 3 minutes
     uv run python benchmarks/losses.py kd nst     # two losses
     python benchmarks/losses.py --device cuda     # needs torch, but not Ray
+    uv run python benchmarks/losses.py --json benchmarks/results/losses.json
 
 Feature maps are 64×32×32 at batch 64 (the shallowest guided layer of plain5 on CIFAR, and the most expensive); `fsp`
 compares two of them. Embeddings have 512 numbers, logits 100 classes. On the CPU each loss runs in a separate process,
@@ -37,6 +38,7 @@ from scl.train.process import freed_memory_kept, threads
 sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
 
 from benchmarks.devices import add_device
+from benchmarks.record import add_json, record
 
 BATCH, CHANNELS, SIDE, WIDTH, CLASSES = 64, 64, 32, 512, 100
 
@@ -80,16 +82,18 @@ def seconds(step: Callable[[], object], device: str) -> float:
 
 @threads(1)
 @freed_memory_kept()  # as in a worker
-def measure(name: str, device: str, repeats: int) -> dict[str, float | str]:
-    inputs(name, 2, device)[1]().backward()  # the set-up of a first call is not memory of the loss
+def measure(name: str, device: str, repeats: int) -> dict[str, float]:
+    """Median milliseconds of the loss and of a plain5 step, their ratio, and the loss's peak memory in MB."""
+    warm_up = inputs(name, 2, device)[1]()
+    warm_up.backward()  # type: ignore[no-untyped-call]  # the set-up of a first call is not memory of the loss
     leaves, loss = inputs(name, BATCH, device)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     before = peak(device)
-    loss().backward()
+    loss().backward()  # type: ignore[no-untyped-call]
     grown = peak(device) - before
 
-    student: nn.Module = build_model("plain5", CLASSES).to(device, memory_format=torch.channels_last)
+    student: nn.Module = build_model("plain5", CLASSES).to(device).to(memory_format=torch.channels_last)
     images = torch.randn(BATCH, 3, SIDE, SIDE, device=device).contiguous(memory_format=torch.channels_last)
     target = torch.arange(BATCH, device=device) % CLASSES
 
@@ -97,7 +101,7 @@ def measure(name: str, device: str, repeats: int) -> dict[str, float | str]:
         for leaf in leaves:
             leaf.grad = None
         value = loss()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 
     def student_step() -> Tensor:
@@ -105,17 +109,18 @@ def measure(name: str, device: str, repeats: int) -> dict[str, float | str]:
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             logits = student(images)
         value = F.cross_entropy(logits.float(), target)
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 
     slot = StreamSlot(torch.device(device), supports_graphs(torch.device(device)))
-    steps = [partial(GraphRunner(slot), work) for work in (loss_step, student_step)]
+    runners = [GraphRunner(slot) for _ in range(2)]
+    steps = [partial(run, work) for run, work in zip(runners, (loss_step, student_step), strict=True)]
     # The first round is set-up.
     times = [[seconds(step, device) for step in steps] for _ in range(repeats + 1)][1:]
-    if slot.graphs and any(step.func.disabled for step in steps):
+    if slot.graphs and any(runner.disabled for runner in runners):
         raise RuntimeError(f"{name}: the step could not be captured")
-    own, whole = (median(t) for t in zip(*times, strict=True))
-    return {"loss": name, "ms": 1e3 * own, "plain5_ms": 1e3 * whole, "ratio": own / whole, "peak_mb": grown}
+    of_loss, of_plain5 = (median(t) for t in zip(*times, strict=True))
+    return {"ms": 1e3 * of_loss, "plain5_ms": 1e3 * of_plain5, "ratio": of_loss / of_plain5, "peak_mb": grown}
 
 
 def main() -> None:
@@ -123,7 +128,7 @@ def main() -> None:
     parser.add_argument("losses", nargs="*", default=[], metavar="LOSS", help=f"of {', '.join(LOSSES)} (default: all)")
     add_device(parser)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    add_json(parser)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     wrong = [name for name in options.losses if name not in LOSSES]
@@ -132,7 +137,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.losses[0], options.device, options.repeats)))
         return
-    figures = []
+    figures: dict[str, dict[str, float]] = {}
     print(f"{'loss':8} {'ms':>8} {'of a plain5 step':>17} {'peak MB':>8}")
     for name in options.losses or LOSSES:
         if options.device == "cuda":
@@ -140,10 +145,9 @@ def main() -> None:
         else:
             command = [sys.executable, __file__, name, "--one", "--repeats", str(options.repeats)]
             row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        figures.append(row)
+        figures[name] = row
         print(f"{name:8} {row['ms']:8.2f} {row['ratio']:17.2f} {row['peak_mb']:8.0f}", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1))
+    record("losses", figures, options.json, n=options.repeats)
 
 
 if __name__ == "__main__":

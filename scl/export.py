@@ -19,27 +19,27 @@ import torch
 from torch import Tensor, nn
 
 from scl.errors import Damaged, UserError, first_line, unknown
-from scl.models.build import build_model
+from scl.models.networks import build_network
 from scl.store.files import open_folder
 from scl.store.lookup import find_trial
-from scl.study.config import Config
+from scl.study.config import ARCHITECTURE, Config
 from scl.study.identity import from_stored
 from scl.train import checkpoint
 
 SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
 TOLERANCE = 1e-4  # largest difference of a logit between an exported model and the network
 # The fields of a configuration that determine its network.
-NETWORK = ("model", "width", "self_taught", "self_taught_at", "self_taught_from", "guided")
+NETWORK = (*ARCHITECTURE, "guided")
 
 
 class Student(nn.Module):
     """A trained network, ready for use, in evaluation mode.
 
-    Takes float32 images (B, C, H, W), gives logits (B, K). With `normalise` (the default) the images are pixels in
-    [0, 1], and are normalised here; without, they are to be normalised as (pixel − mean) / std.
+    Takes float32 images (B, C, H, W) and returns logits (B, K). With `normalise` (the default) it takes pixels in
+    [0, 1] and normalises them; without, it takes images that are normalised as (pixel − mean) / std.
 
-    record: `classes` (K names), `image_shape` (C, H, W), `mean`, `std` (a number a channel), `config`, `test_acc`,
-    `trial_id`, `study`, `arm`, `seed`.
+    record: `classes` (K names), `image_shape` (C, H, W), `mean`, `std` (one number for each channel), `config`,
+    `test_acc`, `trial_id`, `study`, `arm`, `seed`.
     """
 
     mean: Tensor
@@ -63,7 +63,7 @@ class Student(nn.Module):
 
 
 def load_student(place: str, trial: str | None = None, normalise: bool = True) -> Student:
-    """A trained student, its weights checked against the checksum that was stored with them.
+    """A trained student. Its weights are verified against the checksum that was stored with them.
 
     Args:
         place: a folder of results or of one study (`results`, `s3://bucket/results/ablation`), with `trial`; or a
@@ -72,16 +72,16 @@ def load_student(place: str, trial: str | None = None, normalise: bool = True) -
         normalise: take pixels in [0, 1]; see `Student`.
 
     Raises:
-        UserError: no such store, trial or file; the trial did not complete; the file is damaged or no student.
+        UserError: there is no such store, trial or file; the trial did not complete; the file is damaged or no student.
     """
     if trial is None:
         path = Path(place).expanduser()
         if not path.is_file():
-            raise UserError(f"{place!r}: no such file; of a folder of results name a trial too, as in ARM/SEED")
+            raise UserError(f"{place!r}: no such file; for a folder of results, name a trial too, as in ARM/SEED")
         return _student(path.read_bytes(), str(path), normalise)
     _, store, row = find_trial(place, trial)
     if row["state"] != "completed":
-        raise UserError(f"trial {trial} is {row['state']}, so no student of it was kept; choose a completed one")
+        raise UserError(f"trial {trial} is {row['state']}, so it has no student; choose a completed trial")
     files = store / "checkpoints" / row["trial_id"]
     if not files.exists("student.safetensors"):
         raise UserError(f"{files}/student.safetensors is not there; was the folder copied without its checkpoints?")
@@ -94,21 +94,11 @@ def _student(content: bytes, where: str, normalise: bool) -> Student:
     except Damaged as damage:
         raise UserError(f"{where} is damaged, or no student of scl ({damage}); use another copy of it") from None
     try:
-        # Losses and the recipe served training. What is left is checked as any configuration is.
+        # Losses and recipe served training only. The rest is checked like any configuration.
         config = Config(**{k: v for k, v in from_stored(record["config"]).items() if k in NETWORK})
-        channels, height, _ = (int(n) for n in record["image_shape"])
+        channels, height, width = (int(n) for n in record["image_shape"])
         with torch.random.fork_rng(devices=[]):
-            network = build_model(
-                config.model,
-                len(record["classes"]),
-                channels,
-                config.width,
-                config.self_taught,
-                config.self_taught_at,
-                config.self_taught_from,
-                config.guided,
-                image_size=height,
-            )
+            network = build_network(config, len(record["classes"]), (channels, height, width))
         network.load_state_dict(weights)
         return Student(network, record, normalise)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -119,10 +109,10 @@ def _student(content: bytes, where: str, normalise: bool) -> Student:
 
 
 def save(student: Student, path: Path, form: str) -> float:
-    """Write a student as a file and check what was written; returns the largest difference of a logit.
+    """Write a student as a file and compare it with the network; returns the largest difference of a logit.
 
     Raises:
-        UserError: an extra is not installed, the file cannot be written, or it would differ by more than TOLERANCE:
+        UserError: an extra is not installed, the file cannot be written, or its logits differ by more than TOLERANCE;
             then nothing is written.
     """
     if form not in SUFFIXES:
@@ -144,7 +134,7 @@ def save(student: Student, path: Path, form: str) -> float:
 
 
 Made = tuple[bytes, Callable[[Tensor], Tensor]]
-"""The bytes of a file, and the model that they are, as a function of images."""
+"""The bytes of a file, and the model in it as a function of images."""
 
 
 def _examples(student: Student, count: int) -> Tensor:
@@ -199,18 +189,18 @@ def _described(student: Student) -> dict[str, Any]:
 
 
 def takes(student: Student) -> str:
-    """What images the model takes, in one line."""
+    """The images that the model takes, in one line."""
     channels, height, width = student.record["image_shape"]
     shape = f"float32 (B, {channels}, {height}, {width})"
     if student.normalise:
         return f"{shape}, pixels in [0, 1]; the model normalises them"
     mean, std = ([round(v, 4) for v in student.record[k]] for k in ("mean", "std"))
-    return f"{shape}, normalised: (pixel in [0, 1] − {mean}) / {std}, a number a channel"
+    return f"{shape}, normalised: (pixel in [0, 1] − {mean}) / {std}, one number for each channel"
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters warn of what is meant so: shapes read while tracing, a deprecated format that was asked for."""
+    """Silence exporters: they warn about shapes that tracing reads, and about a deprecated format that was chosen."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,14 +1,15 @@
-"""Do the losses come out here as they were published?
+"""Do the losses reach their published accuracy here?
 
-    uv run studies/benchmark.py --pair vgg13-vgg8                                       # minutes: does all of it run?
+    uv run studies/benchmark.py --pair vgg13-vgg8                                       # minutes: does everything run?
     python studies/benchmark.py --pair vgg13-vgg8 --scale full --data cifar100          # one GPU
     python studies/benchmark.py --pair resnet32x4-resnet8x4 --scale full --data cifar100
     python studies/benchmark.py --pair wrn_40_2-wrn_16_2 --scale full --data cifar100
 
-Each loss of the table of Tian et al. (ICLR 2020) and two later ones, on three of its pairs, by its recipe: 240 epochs
-on all images of CIFAR-100, the last epoch counts. `--scale short` is the same in 60 epochs, its milestones in
-proportion; nothing published is like it, so its distances say little. The page's main table has a second one below it,
-with each mean beside the published figure.
+The arms are the losses in the table of Tian et al. (ICLR 2020) and two later ones, on three of the table's pairs of
+networks. The recipe is that of the table: 240 epochs on all images of CIFAR-100; the accuracy after the last epoch
+counts. `--scale short` has 60 epochs with milestones in proportion; no figure was published for that length, so
+differences from the published ones say little. Below its main table, the page has a second one: each mean beside the
+published figure.
 """
 
 import argparse
@@ -16,26 +17,24 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from scl import Config, Scale, Study, Term, UserError
 from scl.cli.exits import exit_with
 from scl.cli.flags import parsed_with
 from scl.cli.main import run_options
-from scl.errors import UserError, unknown
-from scl.study.config import Config
-from scl.study.options import Options, at_scale
+from scl.errors import unknown
 from scl.study.recipes import RECIPES, at_length
-from scl.study.study import Published, Scale, Study
-from scl.study.term import Term
+from scl.study.study import Published
 
 RECIPE = RECIPES["crd"]
 LENGTH = RECIPE.fields["epochs"]
 SOURCE = (
-    "Published figures: the table of Tian et al. (ICLR 2020) with its recipe and weights, the last of 240 epochs; ICKD "
-    "and DKD from their own papers. All from one teacher a pair, which is not the one here."
+    "Published figures: from the table of Tian et al. (ICLR 2020), with its recipe and weights, after the last of 240 "
+    "epochs; ICKD and DKD from the papers that proposed them. Each pair has one teacher, which is not the teacher here."
 )
-OTHERWISE = {"dkd": "best test epoch of each of five runs: higher than a last epoch by what choosing gives"}
+OTHERWISE = {"dkd": "best test epoch of each of five runs: higher than the last epoch, because it was selected"}
 
 PAIRS = ("vgg13-vgg8", "resnet32x4-resnet8x4", "wrn_40_2-wrn_16_2")
-# Test accuracy on CIFAR-100, %, of these pairs in turn.
+# Test accuracy on CIFAR-100 in %, in the order of PAIRS.
 FIGURES = {
     "teacher": (74.64, 79.42, 75.61),
     "baseline": (70.36, 72.50, 73.26),
@@ -52,10 +51,10 @@ FIGURES = {
     "ickd": (73.42, 75.25, 75.64),
     "dkd": (74.68, 76.32, 76.23),
 }
-BETA = dict(zip(PAIRS, (6.0, 8.0, 6.0), strict=True))  # of DKD, which its paper sets by pair
+BETA = dict(zip(PAIRS, (6.0, 8.0, 6.0), strict=True))  # beta of DKD, which its paper sets for each pair
 
-# This project's method, which nobody has published here: correlations of the deeper guided layers, weights of
-# `ablation.py`, with KD as published where it is beside them.
+# This project's method, which has no published figure: correlations of the three deepest guided layers with the weights
+# of `ablation.py`, and KD with its published weight.
 CORRELATIONS = {"channel": Term(0.3, layers=(-3, -2, -1)), "spatial": Term(0.3, layers=(-3, -2, -1))}
 OURS: dict[str, dict[str, Any]] = {
     **{name: {"losses": {name: term}} for name, term in CORRELATIONS.items()},
@@ -65,7 +64,7 @@ OURS: dict[str, dict[str, Any]] = {
 
 
 def arms(pair: str, epochs: int) -> dict[str, dict[str, Any]]:
-    """The published losses and this project's, in so many epochs: a warm-up or a pre-training of some in proportion."""
+    """The published losses and this project's, for this number of epochs; warm-up and pre-training in proportion."""
 
     def shortened(count: int) -> int:
         return max(1, round(count * epochs / LENGTH))
@@ -88,7 +87,7 @@ def study(pair: str) -> Study:
     full = scale(pair, LENGTH, seeds=3)
     return Study(
         name=f"benchmark-{pair}",
-        question=f"Do the losses come out here as they were published, for {teacher} → {student}?",
+        question=f"Do the losses reach their published accuracy here, for {teacher} → {student}?",
         base=Config(model=student).replace(**full.student),
         teacher=Config(model=teacher).replace(**full.teacher),
         arms=arms(pair, LENGTH),

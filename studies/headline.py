@@ -1,59 +1,59 @@
 """Can a 5-layer student beat its 11-layer teacher on CIFAR-100?
 
-    uv run studies/headline.py                                                  # minutes: does all of it run?
+    uv run studies/headline.py                                                  # minutes: does everything run?
     uv run studies/headline.py --scale laptop --data path/to/cifar100 --label fine_label
     python studies/headline.py --scale full --address auto --data cifar100      # on a cluster
-    uv run studies/headline_search.py --scale laptop                            # where WEIGHTS come from
+    uv run studies/headline_search.py --scale laptop                            # chooses WEIGHTS
 
-One comparison is declared before anything trains: the full method (both correlations, KD and self-taught neurons) in
-a plain5 of twice the teacher's width factor, which has fewer parameters and multiply-accumulates than the teacher,
-minus its own teacher. Each seed has a teacher of its own, which the difference is paired with. Everything else says
-where a difference comes from: each part in all combinations, controls for the extra parameters, published losses,
-label smoothing, and what the teacher's own network reaches by other recipes and by distillation from its equal.
+One comparison is declared before anything trains: the full method (both correlations, KD and self-taught neurons) minus
+its teacher. The student is a plain5 with twice the teacher's width factor; it has fewer parameters and
+multiply-accumulates than the teacher. Each seed has its own teacher, and the difference is paired by seed. The other
+arms show where a difference comes from: all combinations of the parts, controls for the extra parameters, published
+losses, label smoothing, and the teacher's network trained by other recipes and distilled from an equal network.
 
-Final runs train on all images that the scale allows, with weights that were chosen before, on validation images and
-at another seed (`headline_search.py`); the last epoch counts.
+The final runs train on all images that the scale allows. Their weights were chosen before, on validation images and at
+another seed (`headline_search.py`). The accuracy after the last epoch counts.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scl.cli.main import main
-from scl.study.config import Config
+from scl import Config, Scale, Study, Term
+from scl.cli import main
 from scl.study.designs import Design
-from scl.study.study import Scale, Study
-from scl.study.term import Term
 
 FULL = "channel+spatial+kd+self-taught"
 PRIMARY, OTHERS = 2, (1, 3)  # widths of students, as multiples of the teacher's width factor
 
-# What each part of a method sets. Weights here are defaults, from `ablation.py`; WEIGHTS stand above them.
+# What each part of a method sets. Its weights are defaults, from `ablation.py`; WEIGHTS override them.
 CORRELATIONS = {"none": (), "channel": ("channel",), "spatial": ("spatial",), "channel+spatial": ("channel", "spatial")}
 KD = {"kd": Term(0.9, options={"temperature": 4.0})}  # beside 0.1 × cross-entropy, as published
 
 
 @dataclass(frozen=True)
 class Size:
-    """What a scale comes down to. width: the teacher's factor. k: self-taught neurons of each guided layer, unless
-    WEIGHTS say otherwise; counts: those that a search tries. All keep the student smaller than its teacher.
-    layers: guided layers that correlations compare; beside a narrow student's step the shallow ones cost too much."""
+    """The size of a scale. The defaults are those of a narrow network.
 
-    width: float
+    width: the teacher's width factor. k: self-taught neurons of each guided layer, if WEIGHTS have no other count.
+    counts: those that a search tries; all keep the student smaller than its teacher. layers: guided layers that the
+    correlations compare; shallow ones cost too much beside a narrow student's step.
+    """
+
     epochs: int
     teacher_epochs: int
-    k: int
-    counts: tuple[int, ...]
-    layers: tuple[int, ...]
-    batch_size: int
-    lr: float
+    width: float = 0.125
+    k: int = 2
+    counts: tuple[int, ...] = (1, 2)
+    layers: tuple[int, ...] = (-2, -1)
+    batch_size: int = 32
+    lr: float = 0.1
 
 
-NARROW = {"width": 0.125, "k": 2, "counts": (1, 2), "layers": (-2, -1), "batch_size": 32, "lr": 0.1}
 SIZES = {
-    "smoke": Size(epochs=3, teacher_epochs=4, **NARROW),
-    # A narrow plain11 learns slowly: tried with one seed, 24, 40 and 48 epochs gave 31, 36 and 39 %.
-    "laptop": Size(epochs=16, teacher_epochs=48, **NARROW),
+    "smoke": Size(epochs=3, teacher_epochs=4),
+    # A narrow plain11 learns slowly: with one seed, 24, 40 and 48 epochs gave 31, 36 and 39 %.
+    "laptop": Size(epochs=16, teacher_epochs=48),
     "full": Size(
         epochs=240,
         teacher_epochs=240,
@@ -66,11 +66,11 @@ SIZES = {
     ),
 }
 
-# By scale and method, what `headline_search.py` chose at this scale at the primary width; a method that is not there
-# has the defaults. Students of other widths take the same, so they are not tuned, and may be a little worse for it.
+# Scale → method → the values that `headline_search.py` chose at this scale and the primary width; a method that is
+# missing has the defaults. Students of other widths use the same values: they are not tuned and may be slightly worse.
 WEIGHTS: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {},
-    # Of five trials a method. Where it is the default, none of the other four did better.
+    # The best of five trials a method. Default values mean that none of the other four trials was better.
     "laptop": {
         "self-taught": {"self_taught": 1},
         "kd": {"ce": 1.0, "weight.kd": 2.88, "kd.temperature": 4.0},
@@ -122,7 +122,7 @@ WEIGHTS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def factorial() -> dict[str, dict[str, str]]:
-    """Arm → its level of each factor: every combination of the method's three parts; nothing is the baseline."""
+    """Arm → its level of each factor: every combination of the method's three parts. The baseline has no part."""
     arms = {}
     for correlation in CORRELATIONS:
         for kd in ("off", "on"):
@@ -135,7 +135,7 @@ def factorial() -> dict[str, dict[str, str]]:
 
 
 def methods(size: Size) -> dict[str, dict[str, Any]]:
-    """What each method changes in a student, by name; with the default weights."""
+    """Method → what it changes in a student, with the default weights."""
     arms: dict[str, dict[str, Any]] = {}
     for name, at in factorial().items():
         losses = {loss: Term(0.3, layers=size.layers) for loss in CORRELATIONS[at["correlation"]]}
@@ -145,27 +145,29 @@ def methods(size: Size) -> dict[str, dict[str, Any]]:
         arms[name] |= {"self_taught": size.k} if at["self-taught"] == "on" else {}
     plain11 = {"model": "plain11", "width": size.width, "epochs": size.teacher_epochs}
     return arms | {
-        # Of the published losses the best at CIFAR-100 in their papers' tables, each beside cross-entropy.
+        # The published losses that are best on CIFAR-100 in their papers' tables, each beside cross-entropy.
         "dkd": {"losses": {"dkd": Term(1.0, warmup=max(1, size.epochs // 12), options={"beta": 8.0})}},
         "dist": {"losses": {"dist": 1.0}},
         "ickd": {"losses": {"ickd": 0.25}},
         "pkt": {"losses": {"pkt": 30.0}},
         "label smoothing": {"label_smoothing": 0.1},
-        # What helps a student may help its teacher as well.
+        # What helps a student may also help its teacher.
         "plain11 kd": {**plain11, "losses": KD, "ce": 0.1},
         "plain11 label smoothing": {**plain11, "label_smoothing": 0.1},
     }
 
 
 def tuned(scale: str) -> dict[str, dict[str, Any]]:
-    """The methods with the weights that were chosen for this scale."""
+    """Method → what it changes, with the weights chosen for this scale."""
     chosen = WEIGHTS[scale]
     return {name: {**changes, **chosen.get(name, {})} for name, changes in methods(SIZES[scale]).items()}
 
 
 def controls(full: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Is it only the extra parameters? The full method with all channels guided, and without extra ones. The third
-    control, the same width with nothing guided, is the arm `self-taught`."""
+    """Do extra parameters explain the gain? The full method with all channels guided, and without extra channels.
+
+    The third control, the same width with nothing guided, is the arm `self-taught`.
+    """
     return {
         f"{FULL} all guided": {**full, "guided": "all"},
         f"{FULL} taken": {**full, "self_taught_from": "taken"},
@@ -173,9 +175,11 @@ def controls(full: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def after_a_look(scale: str) -> dict[str, dict[str, Any]]:
-    """What a first look at `laptop` made one ask, so that it tells less than what was planned: does the full method
-    lack no more than the weights that KD found for itself, in a search of three where its own has six? And how many
-    self-taught neurons would it have then?"""
+    """Arms added after a first look at `laptop`, so they are weaker evidence than the planned ones.
+
+    Is the full method as good as KD with the weights that KD's search found? That search had three values to find, the
+    full method's has six. And how many self-taught neurons suit it then?
+    """
     of_kd = WEIGHTS[scale].get("kd")
     if not of_kd:
         return {}
@@ -184,7 +188,7 @@ def after_a_look(scale: str) -> dict[str, dict[str, Any]]:
 
 
 def teachers_recipes(size: Size) -> dict[str, dict[str, Any]]:
-    """The teacher's network by other recipes than its own, so that nobody need ask whether it was badly trained."""
+    """The teacher's network trained by other recipes, which shows whether the teacher was badly trained."""
     own = {"model": "plain11", "width": size.width, "epochs": size.teacher_epochs}
     shorter = (
         {} if size.epochs == size.teacher_epochs else {"plain11 as long as students": own | {"epochs": size.epochs}}
@@ -197,7 +201,7 @@ def teachers_recipes(size: Size) -> dict[str, dict[str, Any]]:
 
 
 def arms(scale: str) -> Design:
-    """All arms of a scale. At the other widths the parts of the full method; at scale `full` every combination."""
+    """All arms of a scale. Other widths have some of the parts, and at scale `full` every combination."""
     size, by_name, levels = SIZES[scale], tuned(scale), factorial()
     everywhere = scale == "full"
     design = {**by_name, **controls(by_name[FULL]), **teachers_recipes(size), **after_a_look(scale)}
@@ -210,17 +214,16 @@ def arms(scale: str) -> Design:
     return Design(design, "full factorial, controls and other widths", at)
 
 
-# What runs at `smoke`, and what at `laptop` does not: `--arms` adds the rest.
+# The arms that run at `smoke`, and those that do not run at `laptop`; `--arms` adds the rest.
 CORE = ("baseline", "kd", "channel+spatial", "self-taught", FULL, "dkd", "plain11 kd", f"x1 {FULL}")
-
-
 LATER = (
     *("ickd", "pkt", "plain11 label smoothing", "plain11 twice as long", "plain11 weight decay x2"),
     *("x1 channel+spatial", "x1 self-taught", "x3 kd", "x3 channel+spatial", "x3 self-taught"),
     *after_a_look("laptop"),
 )
 
-# One recipe for both sides: SGD with Nesterov's momentum, one epoch of warm-up, a cosine to zero, crops and flips.
+# One recipe for students and teachers: SGD with Nesterov momentum, one epoch of warm-up, a cosine to zero, crops and
+# flips.
 BASE = Config(model="plain5", weight_decay=5e-4, warmup_epochs=1)
 
 

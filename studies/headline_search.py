@@ -1,12 +1,12 @@
-"""Which weights does each method of `headline.py` want? One search a method, of equally many trials, on validation.
+"""Which weights suit each method of `headline.py`? One search a method, with equally many trials, on validation images.
 
     uv run studies/headline_search.py --scale laptop --data path/to/cifar100 --label fine_label
-    uv run studies/headline_search.py --scale laptop --methods kd,dkd           # only these, also side by side
+    uv run studies/headline_search.py --scale laptop --methods kd,dkd           # two methods; may run beside others
 
-Searches run one after another, each a study of its own under `--out`; the same command goes on where it was stopped.
-All train at a seed that `headline.py` never reports, under that seed's own teacher, which has not seen the validation
-images either. What they choose is printed, and written to `OUT/headline_weights.txt`, as the literal that goes into
-`headline.WEIGHTS`. The first trial of each has the default weights. Trials are shorter than those of the study: EPOCHS.
+The searches run one after another, each as a separate study under `--out`; the same command continues a stopped run.
+All train at a seed that `headline.py` never reports, with that seed's teacher, which has not seen the validation images
+either. The chosen values are printed, and written to `OUT/headline_weights.txt`, as the literal for `headline.WEIGHTS`.
+The first trial of each search has the default weights. Trials are shorter than those of the study: EPOCHS.
 """
 
 import argparse
@@ -15,24 +15,27 @@ import pprint
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import headline
-
+from scl import Choice, Float, Scale, Search, Study, UserError
 from scl.cli.exits import exit_with
 from scl.cli.flags import parsed_with
 from scl.cli.main import run_options
-from scl.errors import UserError, unknown
+from scl.errors import unknown
 from scl.store.files import open_folder
 from scl.store.results import read_results
 from scl.study.options import Options
 from scl.study.params import column, params, with_params
-from scl.study.space import Choice, Float, Range, Search
-from scl.study.study import Scale, Study
+from scl.study.space import Range
 
-SEED = 900  # of no reported trial: those have 0 to N − 1
+if TYPE_CHECKING:
+    from studies import headline
+else:
+    import headline  # a script's folder is on the path
+
+SEED = 900  # no reported trial has it: their seeds are 0 to N − 1
 EPOCHS = {"smoke": 2, "laptop": 5, "full": 40}  # of a trial
-TRIALS = {"smoke": 2, "laptop": 5, "full": 30}  # of each method
+TRIALS = {"smoke": 2, "laptop": 5, "full": 30}  # of each method's search
 
 RANGES: dict[str, Range] = {
     "ce": Choice((0.1, 1.0)),
@@ -50,7 +53,7 @@ RANGES: dict[str, Range] = {
 
 
 def space(scale: str, method: str) -> dict[str, Range]:
-    """What of a method is searched: weights, temperatures and the like, and the count of self-taught neurons."""
+    """What a method's search varies: weights, temperatures and the like, and the count of self-taught neurons."""
     changes = headline.methods(headline.SIZES[scale])[method]
     losses = changes.get("losses", {})
     names = [n for n in RANGES if n.removeprefix("weight.") in losses or n.partition(".")[0] in losses or n in changes]
@@ -61,13 +64,13 @@ def space(scale: str, method: str) -> dict[str, Range]:
 
 
 def searchable(scale: str) -> list[str]:
-    """Methods with something to choose, of those that run at this scale unasked."""
+    """The methods that have something to search, among those that run at this scale by default."""
     later = headline.SCALES[scale].without
     return [name for name in headline.methods(headline.SIZES[scale]) if space(scale, name) and name not in later]
 
 
 def sized(scale: str) -> Scale:
-    """The scale of the study itself, with validation images and shorter trials."""
+    """The scale of `headline.py` with validation images and shorter trials."""
     of = headline.STUDY.scales[scale]
     return dataclasses.replace(of, student={**of.student, "epochs": EPOCHS[scale]}, arms=None, without=(), val=0.1)
 
@@ -85,7 +88,7 @@ def search(scale: str, method: str) -> Study:
     start = {name: value for name, value in params(with_params(base, template)).items() if name in ranges}
     return Study(
         name="headline_search-" + re.sub("[ +]", "-", method),
-        question=f"Which weights does “{method}” want?",
+        question=f"Which weights suit “{method}”?",
         base=headline.STUDY.base,
         teacher=headline.STUDY.teacher,
         arms={"baseline": {}},
@@ -98,7 +101,7 @@ def search(scale: str, method: str) -> Study:
 
 
 def chosen(out: str, scale: str, method: str) -> dict[str, Any] | None:
-    """The values with the highest validation accuracy, of equals the lower validation loss; None where none is done."""
+    """The values with the highest validation accuracy, then the lowest validation loss; None if no trial is done."""
     ranges = space(scale, method)
     folder = open_folder(out) / search(scale, method).name
     if not folder.exists("study.json"):
@@ -115,12 +118,12 @@ def chosen(out: str, scale: str, method: str) -> dict[str, Any] | None:
 
 
 def _short(value: Any) -> Any:
-    """To three digits: more say nothing that a few trials know."""
+    """Rounded to three digits: a few trials cannot tell more."""
     value = value.item() if hasattr(value, "item") else value
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
-# What the flags are made from: which scale and methods are asked for is known once they are read.
+# Defines the flags; the scale and the methods are known only when the flags have been read.
 STUDY = dataclasses.replace(search("smoke", "kd"), scales=headline.STUDY.scales)
 
 
@@ -137,7 +140,11 @@ def main() -> None:
 
 
 def search_all(options: Options, methods: Sequence[str] | None) -> int:
-    """Search for each method in turn and print what was chosen; the exit code of the first that was not done."""
+    """Search for each method in turn and print the chosen values; returns the exit code of the first that failed, or 0.
+
+    Raises:
+        UserError: a scale or a method does not exist.
+    """
     scale = options.scale or "smoke"
     if scale not in headline.STUDY.scales:
         raise UserError(unknown("scale", scale, headline.STUDY.scales))
@@ -148,7 +155,7 @@ def search_all(options: Options, methods: Sequence[str] | None) -> int:
         code = run_options(search(scale, method), options)
         if code != 0:
             return code
-    # What other runs into the same folder have chosen is told as well: methods may be searched side by side.
+    # Also the values that other runs into the same folder chose: methods may be searched side by side.
     values = {method: chosen(options.out, scale, method) for method in searchable(scale)}
     found = {method: value for method, value in values.items() if value}
     if found and not options.plan:

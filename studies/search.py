@@ -3,24 +3,24 @@
     uv run studies/search.py
     uv run studies/search.py --trials 200 --storage postgresql+psycopg://USER:PASSWORD@HOST/DB
 
-On digits, 2 cores, under a teacher that was there: 1 min 44 s in all, of which 48 s the 40 trials (9 completed,
-31 pruned); the rest is the winners on 5 fresh seeds and the page. Test accuracy ± sd over seeds, and the difference to
-the baseline with its simultaneous 95 % interval:
+Time: 1 min 44 s on digits and 2 cores, with a teacher trained before. The 40 trials of the search (9 completed, 31
+pruned) took 48 s, the winners on 5 fresh seeds and the page the rest.
+
+Results on digits: test accuracy ± sd over seeds, and the difference from the baseline in points, with its simultaneous
+95 % interval:
 
     baseline    94.71 ± 1.71
     winner-1    97.52 ± 0.51    +2.81 [+1.02, +4.60]    validation in the search 100.0 %
     winner-2    97.47 ± 0.70    +2.76 [+0.97, +4.55]                              98.0 %
     winner-3    97.19 ± 0.76    +2.48 [+0.69, +4.28]                              97.0 %
 
-They have 8, 16 and 16 self-taught neurons. Which configurations win depends on which trials end first, so on the
-machine: an earlier run, killed at its 15th and its 28th trial, found others, +2.63 [+0.75, +4.52] the first of them.
+The winners have 8, 16 and 16 self-taught neurons. Which configurations win depends on the order in which trials end,
+and so on the machine: an earlier run, killed at its 15th and its 28th trial, found others, the first of them
++2.63 [+0.75, +4.52].
 """
 
-from scl.cli.main import main
-from scl.study.config import Config
-from scl.study.space import Choice, Float, Search
-from scl.study.study import Setting, Study
-from scl.study.term import Term
+from scl import Choice, Config, Float, Search, Setting, Study, Term
+from scl.cli import main
 
 DEEP = (-3, -2, -1)  # guided layers that correlations compare
 

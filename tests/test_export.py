@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.support.studies import SMALL, run_study, write_images
 from torch import Tensor
 
 from scl import export
+from scl.cli.command import main
 from scl.data.named import load_dataset
 from scl.errors import UserError
 from scl.export import Student, load_student
@@ -19,6 +19,7 @@ from scl.store.files import open_folder
 from scl.store.results import load
 from scl.store.tables import read_predictions
 from scl.train import checkpoint
+from tests.support.studies import SMALL, run_study, write_images
 
 ARMS = ("baseline", "scl", "a/branch")
 
@@ -121,7 +122,7 @@ def test_trials_go_by_arm_and_seed_or_by_their_id(small: Path) -> None:
     whole = load_student(str(small), "a/branch/1").record["trial_id"]
     assert load_student(str(small), whole[:10]).record["arm"] == "a/branch"
     for wrong, message in (
-        ("scl/7", r"did you mean 'scl/[01]'.*valid: baseline/0"),
+        ("scl/7", r"did you mean 'scl/[01]'.*valid: scl/1"),
         ("", "unknown trial"),
         ("zzzz", "unknown trial"),
     ):
@@ -160,18 +161,18 @@ def test_a_file_that_describes_no_student_is_refused(tmp_path: Path, record: dic
 
 def test_the_command(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "out.pt"
-    assert export.main([str(small), "scl/0", "--format", "torchscript", "--out", str(target)]) == 0
+    assert main(["export", str(small), "scl/0", "--format", "torchscript", "--out", str(target)]) == 0
     assert "pixels in [0, 1]; the model normalises them" in capsys.readouterr().out
     assert isinstance(torch.jit.load(io.BytesIO(target.read_bytes()))(torch.rand(2, 1, 12, 12)), Tensor)
     for wrong in (["--format", "onxn"], ["--input", "raw"], ["--out", "/proc/x/y.safetensors"]):
-        assert export.main([str(small), "scl/0", *wrong]) == 2
+        assert main(["export", str(small), "scl/0", *wrong]) == 2
     assert "did you mean 'onnx'" in capsys.readouterr().err
-    assert export.main([str(tmp_path), "scl/0"]) == 2
+    assert main(["export", str(tmp_path), "scl/0"]) == 2
 
 
 def test_the_name_of_the_file_is_safe(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert export.main([str(small), "a/branch/0"]) == 0
+    assert main(["export", str(small), "a/branch/0"]) == 0
     assert [p.name for p in tmp_path.iterdir()] == ["small-a_branch-seed0.safetensors"]
     assert isinstance(load_student("small-a_branch-seed0.safetensors"), Student)
 

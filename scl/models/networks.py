@@ -28,21 +28,24 @@ def build_student(config: Config, data: SplitData, seed: int, layers: Sequence[s
     Raises:
         UserError: see `build_model`.
     """
-    channels, height, _ = data.image_shape
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stream_seed("initialisation", seed))
-        return build_model(
-            config.model,
-            data.classes,
-            channels,
-            config.width,
-            config.self_taught,
-            config.self_taught_at,
-            config.self_taught_from,
-            config.guided,
-            image_size=height,
-            layers=layers,
-        )
+        return build_network(config, data.classes, data.image_shape, layers)
+
+
+def build_network(
+    config: Config, classes: int, image_shape: tuple[int, int, int], layers: Sequence[str] = ()
+) -> nn.Module:
+    """The network of a configuration for images (C, H, W), initialised from torch's global random stream.
+
+    Raises:
+        UserError: see `build_model`.
+    """
+    channels, height, _ = image_shape
+    taught = config.self_taught, config.self_taught_at, config.self_taught_from
+    return build_model(
+        config.model, classes, channels, config.width, *taught, config.guided, image_size=height, layers=layers
+    )
 
 
 def move_to_device(model: nn.Module, data: SplitData, device: torch.device) -> nn.Module:

@@ -16,13 +16,10 @@ from scl.plan.context import RunContext
 from scl.plan.cost import Cost, measure_latency_ms
 from scl.plan.probe import Probe
 from scl.store.tables import read_trials
-from scl.study.config import Config
+from scl.study.config import ARCHITECTURE, Config
 from scl.study.identity import effective, requested, sha256
 from scl.study.study import Study
 from scl.train.objective import Objective
-
-# The fields of a configuration that determine its network.
-ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from")
 
 
 class Feasibility:

@@ -132,11 +132,12 @@ def count(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
+    """Seconds as 4 s, 1 min 15 s or 2 h 01 min."""
     if not math.isfinite(seconds):
         return DASH
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def moment(iso: object) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from scl.errors import UserError
-from scl.plan.feasibility import ARCHITECTURE, Feasibility
+from scl.plan.feasibility import Feasibility
 from scl.plan.plan import Plan, with_arms
 from scl.search.driver import SearchDriver
 from scl.store.results import read_results
-from scl.study.config import Config
+from scl.study.config import ARCHITECTURE, Config
 from scl.study.identity import requested, sha256
 from scl.study.params import with_params
 from scl.study.space import OBJECTIVES, Choice, Float, Range, Search

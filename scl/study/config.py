@@ -1,7 +1,7 @@
-"""What a trial is: its network, its objective and its recipe, as frozen dataclasses that refuse bad values.
+"""The configuration of a trial: its network, objective and recipe, as a frozen dataclass that refuses bad values.
 
-Nothing heavy is imported here, so that `--help` and a mistyped flag are answered at once. The tables of names
-(models here, losses and their options in `terms`) stand apart from the code for that reason; tests hold them together.
+Nothing heavy is imported here, so that `--help` and a mistyped flag are answered at once. So the names of models stand
+here, and those of losses in `loss_table`, apart from the code; tests hold them together.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MODELS = (
     "wrn_40_1",
     "wrn_40_2",
 )
-# Before the name of any classification model of these libraries. Which names exist is asked when one is built.
+# Prefixes of any classification model of these libraries. Whether a name exists is checked when it is built.
 TORCHVISION = "torchvision:"
 TIMM = "timm:"
 HUBS = (TORCHVISION, TIMM)
@@ -40,27 +40,32 @@ SELF_TAUGHT_SOURCES = ("added", "taken")
 GUIDED = ("first", "all")
 CONNECTORS = ("auto", "always")
 TAPS = ("relu", "bn", "block")
-# What trials of a cohort share, beside their seed: one stream of batches and one teacher forward.
+# The fields that determine a network. `guided` decides in addition what losses see of it.
+ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from")
+# Trials of a cohort share these and their seed: one stream of batches and one forward of the teacher.
 SHARED_IN_COHORT = ("batch_size", "augment", "precision", "tap", "teacher_layers")
 
 
 @names_checked
 @dataclass(frozen=True)
 class Config:
-    """One resolved configuration: everything but the seed, the data and the teacher that moves numbers.
+    """One resolved configuration: everything that determines numbers, except the seed, the data and the teacher.
 
-    model: the network, a name of MODELS, `torchvision:NAME` or `timm:NAME`. pretrained: a teacher
-    that starts from that library's weights.
-    self_taught: k for every guided layer, or one k a guided layer. self_taught_at: every guided layer (`layers`),
-    the deepest (`penultimate`), or a narrow network beside the student that only its classifier hears (`branch`).
+    model: the network, a name of MODELS, `torchvision:NAME` or `timm:NAME`. pretrained: start from
+    that library's weights (teachers only).
+    self_taught: k for every guided layer, or one k for each. self_taught_at: in every guided layer (`layers`), in the
+    deepest (`penultimate`), or in a narrow network beside the student that only the classifier reads (`branch`).
     self_taught_from: channels `added` to a layer's C, or `taken` from them, so that C − k are guided.
-    guided: transfer losses see the `first` C channels of a layer, or `all` C + k (a control).
-    tap: where a guided map is taken: after the `relu`, before it (`bn`), or what a stage's last `block` puts out,
-    which differs in the wrn family alone (nothing normalised there; common public code takes it so).
-    connector: 1×1 convolution and BN on the student where a loss needs equal channels and they differ (`auto`), or
-    wherever a loss needs equal channels (`always`).
-    teacher_layers: module paths of the guided layers of a teacher from torchvision or timm; empty finds them by stage.
-    pretrain_epochs: epochs at a constant rate before `epochs`, in which terms of the stage `pretrain` alone train.
+    guided: transfer losses see the `first` C channels of a layer, or `all` C + k of them (a control).
+    tap: the guided map is taken after the `relu`, before it (`bn`), or at the output of a stage's last `block`, which
+    differs only in the wrn family (it is not normalised there; common public code takes this one).
+    connector: a 1×1 convolution with BN on the student if a loss needs equal channels and they differ (`auto`), or
+    for every loss that needs equal channels (`always`).
+    teacher_layers: module paths of the guided layers of a torchvision or timm teacher; if empty, one for each stage.
+    pretrain_epochs: epochs at a constant rate before `epochs`, in which only terms of the stage `pretrain` train.
+
+    Raises:
+        UserError: a field does not exist, a value is refused, or values contradict each other.
     """
 
     # the network
@@ -106,7 +111,7 @@ class Config:
             raise UserError("; ".join(problems))
 
     def _coerce_scalars(self) -> list[str]:
-        """1 and 1.0 must give one id: cast to the declared type; refuse what is of another kind."""
+        """Cast numbers to the declared type, because 1 and 1.0 must give one id; refuse values of another type."""
         problems = []
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)

@@ -1,10 +1,10 @@
-"""Designs: functions that write a study's arms in one line each, and that know each arm's level of each factor.
+"""Designs: functions that make a study's arms in one line each, and record each arm's level of each factor.
 
     arms = {"baseline": {}} | grid({"lr": [0.05, 0.1], "self_taught": [0, 8]})
 
-A design reads as a dict of arms (name → what it changes), and `|` joins designs and plain dicts. Seeds are no
-factor: every arm runs at every seed, and a seed is a block. Ids come from what an arm is and not from its design,
-so arms, levels and seeds can be added at any time.
+A design is a mapping of arms (name → what it changes), and `|` joins designs and plain dicts. Seeds are not a factor:
+every arm runs at every seed, and a seed is a block. Ids depend on what an arm changes, not on its design, so arms,
+levels and seeds can be added at any time.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from scl.errors import UserError, definition, unknown
 
 Changes = Mapping[str, Any]
 Level = int | float | str | bool
-# A factor's levels: values of the field that the factor is named after, or names with what each changes.
+# The levels of a factor: values of the field with the factor's name, or names and what each changes.
 Levels = Sequence[Any] | Mapping[str, Changes]
 
 
 @dataclass(frozen=True)
 class Design(Mapping[str, Changes]):
-    """Arms, a word for how they were chosen, and the level at which each arm has each factor."""
+    """Arms, the kind of design, and the level of each factor in each arm."""
 
     arms: Mapping[str, Changes]
     kind: str = "arms"
@@ -47,7 +47,7 @@ class Design(Mapping[str, Changes]):
 
     @property
     def factors(self) -> dict[str, dict[str, list[Level]]]:
-        """Each factor's levels, in the order in which the arms show them."""
+        """The levels of each factor, in the order of the arms."""
         found: dict[str, list[Level]] = {}
         for levels in self.levels.values():
             for factor, level in levels.items():
@@ -64,7 +64,7 @@ def as_design(arms: Mapping[str, Changes]) -> Design:
 def _join(one: Design, two: Design) -> Design:
     clash = [arm for arm in one if arm in two and one[arm] != two[arm]]
     if clash:
-        raise UserError(f"two designs have an arm {clash[0]!r} and mean different things by it; rename one")
+        raise UserError(f"two designs have an arm {clash[0]!r} that changes different things; rename one")
     levels = {arm: {**one.levels.get(arm, {}), **two.levels.get(arm, {})} for arm in {**one.levels, **two.levels}}
     kinds = dict.fromkeys(k for d in (one, two) for k in d.kind.split(" + ") if k != "arms")
     return Design({**one.arms, **two.arms}, " + ".join(kinds) or "arms", levels)
@@ -75,8 +75,8 @@ def grid(factors: Mapping[str, Levels], changes: Callable[..., Changes] | None =
     """Full factorial: an arm for every combination of levels, named `factor=level/factor=level`.
 
     Args:
-        changes: called with a level of each factor, gives what that arm changes: for factors that meet, such as
-            loss weights that were tuned for each depth. Without it each factor changes what its level says.
+        changes: called with a level of each factor, returns what that arm changes. For factors that depend on each
+            other, such as loss weights that were tuned for each depth. Without it, each level is applied separately.
     """
     return _factorial("full factorial", factors, itertools.product(*_checked(factors)), changes)
 
@@ -95,7 +95,7 @@ def fractional(
             *Statistics for Experimenters*, 2nd ed., ch. 6).
 
     Raises:
-        UserError: a factor has not two levels; a generator names no factor or another generated one.
+        UserError: a factor does not have two levels; a generator names something else than basic factors.
     """
     levels = dict(zip(factors, _checked(factors), strict=True))
     wide = [name for name in levels if len(levels[name]) != 2]
@@ -124,8 +124,8 @@ def fractional(
 
 
 def resolution(generators: Mapping[str, Sequence[str]]) -> int:
-    """The length of the shortest word of the defining relation: at 3 main effects are mixed with interactions of
-    two factors, at 4 with those of three. 0 where nothing is generated."""
+    """The length of the shortest word of the defining relation: 3 confounds main effects with interactions of two
+    factors, 4 with those of three. 0 if no factor is generated."""
     words = [frozenset(words) | {name} for name, words in generators.items()]
     products = []
     for n in range(1, len(words) + 1):
@@ -139,7 +139,7 @@ def resolution(generators: Mapping[str, Sequence[str]]) -> int:
 
 @definition
 def one_at_a_time(factors: Mapping[str, Levels], base: str = "baseline") -> Design:
-    """The arm `base`, which changes nothing, and around it one arm a level: `factor=level`."""
+    """The arm `base`, which changes nothing, and one arm for each level: `factor=level`."""
     _checked(factors, least=1)
     arms: dict[str, Changes] = {base: {}}
     levels: dict[str, dict[str, Level]] = {base: dict.fromkeys(factors, "base")}
@@ -242,7 +242,7 @@ def _check_parts(parts: Mapping[str, Changes]) -> None:
 
 
 def _merged(parts: Mapping[str, Changes]) -> Changes:
-    """What several parts change together; losses are joined, all else may be set by one part alone."""
+    """What several parts change together: losses are joined, any other field may be set by one part only."""
     whole: dict[str, Any] = {}
     owner: dict[str, str] = {}
     for part, changes in parts.items():

@@ -1,21 +1,18 @@
-"""What a run is asked for: one declaration, from which the flags of every study file and the keywords of `scl.run` come.
+"""What a run is asked for: one declaration for the flags of every study file and the keywords of `scl.run`.
 
-A field of `Options` is a flag: `batch_size` is `--batch-size` on the command line and `batch_size=` in Python. Each
-check takes the text of a flag or the value of a keyword, and returns the value or raises ValueError with the rule.
+A field of `Options` is a flag: `batch_size` is `--batch-size` on the command line and `batch_size=` in Python.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scl.errors import UserError, unknown
-from scl.study.config import HUBS, MODEL_NAMES, MODELS, PRECISIONS, TIMM, TORCHVISION, Config
+from scl.study.checks import Check, assignments, cohort_size, model, number, one_of, place, several, switch, text, whole
+from scl.study.config import HUBS, PRECISIONS, TIMM, TORCHVISION, Config
 from scl.study.params import FIELDS, parsed
 from scl.study.recipes import RECIPES, at_length
 
@@ -28,114 +25,6 @@ DATA = ("digits", "cifar10", "cifar100", "fashion_mnist")
 DEVICES = ("auto", "cpu", "cuda")
 PILOT_SEEDS = 5  # the fewest that show a spread
 
-Check = Callable[[Any], Any]
-
-
-def whole(low: int) -> Check:
-    def check(value: Any) -> int:
-        try:
-            number = int(value) if isinstance(value, str) else operator.index(value)
-        except (ValueError, TypeError):
-            number = low - 1
-        if number < low or isinstance(value, bool):
-            raise ValueError(f"must be a whole number of {low} or more, got {value!r}")
-        return number
-
-    return check
-
-
-def number(low: float, high: float = math.inf, including: bool = False) -> Check:
-    def check(value: Any) -> float:
-        try:
-            real = float(value) if isinstance(value, (str, numbers.Real)) and not isinstance(value, bool) else math.nan
-        except (ValueError, OverflowError):
-            real = math.nan
-        if not math.isfinite(real) or real < low or (real == low and not including) or real >= high:
-            rule = f"{low:g} or more" if including else f"above {low:g}"
-            below = "" if math.isinf(high) else f" and below {high:g}"
-            raise ValueError(f"must be a finite number, {rule}{below}, got {value!r}")
-        return real
-
-    return check
-
-
-def text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"must be text, got {value!r}")
-    return value
-
-
-def place(value: Any) -> str:
-    """A path or URI."""
-    return text(value.__fspath__() if hasattr(value, "__fspath__") else value)
-
-
-def switch(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"must be True or False, got {value!r}")
-    return value
-
-
-def one_of(kind: str, valid: Sequence[str]) -> Check:
-    def check(value: Any) -> str:
-        if value not in valid:
-            raise ValueError(unknown(kind, value, valid))
-        return str(value)
-
-    return check
-
-
-def cohort_size(value: Any) -> int | None:
-    if value is None or value == "auto":
-        return None
-    try:
-        return int(whole(1)(value))
-    except ValueError:
-        raise ValueError(f"must be 'auto' or a whole number of 1 or more, got {value!r}") from None
-
-
-def model(value: Any) -> str:
-    # Whether torchvision or timm has a model is known when it is built: importing them would slow every start.
-    if not text(value).startswith(HUBS) and value not in MODELS:
-        raise ValueError(unknown("model", value, MODEL_NAMES))
-    return str(value)
-
-
-def several(kind: str) -> Check:
-    """Names: text with commas, or a sequence."""
-
-    def check(value: Any) -> tuple[str, ...]:
-        parts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
-            raise ValueError(f"must be names, as in {kind}, got {value!r}")
-        names = tuple(part.strip() for part in parts if part.strip())
-        if not names:
-            raise ValueError(f"must give at least one name, as in {kind}")
-        return names
-
-    return check
-
-
-def assignments(value: Any) -> dict[str, Any]:
-    """NAME=VALUE: text (several with commas), a list of such texts, or a mapping."""
-    if isinstance(value, Mapping):
-        return {str(name): given for name, given in value.items()}
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, Sequence) or not all(isinstance(part, str) for part in texts):
-        raise ValueError(f"must be NAME=VALUE, or a mapping in Python, got {value!r}")
-    pairs: list[list[str]] = []
-    for part in ",".join(texts).split(","):
-        name, sign, given = part.partition("=")
-        if sign:
-            pairs.append([name.strip(), given.strip()])
-        elif pairs:
-            pairs[-1][1] += f",{part.strip()}"  # a value with commas, as in milestones=150,180
-        else:
-            pairs.append([part.strip(), ""])
-    if not pairs or not all(name for name, _ in pairs) or "=" not in ",".join(texts):
-        raise ValueError(f"must be NAME=VALUE, got {','.join(texts)!r}")
-    return dict(map(tuple, pairs))
-
 
 @dataclass(frozen=True)
 class Flag:
@@ -144,14 +33,16 @@ class Flag:
 
     group: str
     check: Check
+    metavar: str
     help: str | Callable[[Study], str]
-    metavar: str = ""
     needs: str = ""
     repeatable: bool = False
 
 
-def option(default: Any, group: str, check: Check, help: str | Callable[[Study], str], **more: Any) -> Any:
-    return field(default=default, metadata={"flag": Flag(group, check, help, **more)})
+def option(
+    default: Any, group: str, check: Check, metavar: str, help: str | Callable[[Study], str], **more: Any
+) -> Any:
+    return field(default=default, metadata={"flag": Flag(group, check, metavar, help, **more)})
 
 
 def _sized(study: Study, otherwise: object) -> object:
@@ -166,7 +57,8 @@ def _teacher_epochs(study: Study) -> str:
 
 
 def _scales(study: Study) -> str:
-    return f"size of the study: {', '.join(study.scales)} (default: {next(iter(study.scales), '')}); other flags override it"
+    default = next(iter(study.scales), "")
+    return f"size of the study: {', '.join(study.scales)} (default: {default}); other flags override it"
 
 
 STUDY, SEARCH, DATASET = "what to study", "search", "data"
@@ -177,179 +69,84 @@ TRAINING, PLACE, RESULTS = "how to train", "where to run", "results"
 class Options:
     """What a run is asked for, checked. None means: the study's default."""
 
-    arms: tuple[str, ...] | None = option(
-        None,
-        STUDY,
-        several("kd,scl"),
-        "run only these arms and the baseline (default: all but the optional ones)",
-        metavar="A,B",
-    )
-    scale: str | None = option(None, STUDY, text, _scales, metavar="NAME", needs="scales")
-    seeds: int | None = option(
-        None, STUDY, whole(1), lambda s: f"seeds 0 to N-1 (default: {_sized(s, s.seeds)})", metavar="N"
-    )
-    student: str | None = option(
-        None, STUDY, model, lambda s: f"student network (default: {s.base.model})", metavar="NAME"
-    )
-    width: float | None = option(None, STUDY, number(0), "factor on the student's channels", metavar="F")
-    teacher_model: str | None = option(
-        None,
-        STUDY,
-        model,
-        lambda s: f"teacher network: a student's name, {TORCHVISION}NAME or {TIMM}NAME (default: {s.teacher.model})",
-        metavar="NAME",
-    )
-    teacher_width: float | None = option(None, STUDY, number(0), "factor on the teacher's channels", metavar="F")
-    teacher: str | None = option(
-        None,
-        STUDY,
-        place,
+    # fmt: off
+    arms: tuple[str, ...] | None = option(None, STUDY, several("kd,scl"), "A,B",
+        "run only these arms and the baseline (default: all but the optional ones)")
+    scale: str | None = option(None, STUDY, text, "NAME", _scales, needs="scales")
+    seeds: int | None = option(None, STUDY, whole(1), "N", lambda s: f"seeds 0 to N-1 (default: {_sized(s, s.seeds)})")
+    student: str | None = option(None, STUDY, model, "NAME", lambda s: f"student network (default: {s.base.model})")
+    width: float | None = option(None, STUDY, number(0), "F", "factor on the student's channels")
+    teacher_model: str | None = option(None, STUDY, model, "NAME",
+        lambda s: f"teacher network: a student's name, {TORCHVISION}NAME or {TIMM}NAME (default: {s.teacher.model})")
+    teacher_width: float | None = option(None, STUDY, number(0), "F", "factor on the teacher's channels")
+    teacher: str | None = option(None, STUDY, place, "PATH",
         f"use this checkpoint (safetensors or a state dict) and train no teacher; or {TORCHVISION}NAME, {TIMM}NAME: "
-        "start from published weights, and fine-tune them if the classes differ",
-        metavar="PATH",
-    )
-    teacher_layers: tuple[str, ...] | None = option(
-        None,
-        STUDY,
-        several("layer2,layer3"),
-        "module paths of the guided layers of a torchvision or timm teacher, as in layer2,layer3 (default: one a stage)",
-        metavar="A,B",
-    )
-    teacher_per_seed: bool = option(
-        False,
-        STUDY,
-        switch,
-        lambda s: "train a teacher for each seed" + ("; this study always does" if s.teacher_per_seed else ""),
-    )
-    set: Mapping[str, Any] | None = option(
-        None,
-        STUDY,
-        assignments,
+        "start from published weights, and fine-tune them if the classes differ")
+    teacher_layers: tuple[str, ...] | None = option(None, STUDY, several("layer2,layer3"), "A,B",
+        "module paths of a torchvision or timm teacher's guided layers, as in layer2,layer3 (default: one a stage)")
+    teacher_per_seed: bool = option(False, STUDY, switch, "",
+        lambda s: "train a teacher for each seed" + ("; this study always does" if s.teacher_per_seed else ""))
+    set: Mapping[str, Any] | None = option(None, STUDY, assignments, "NAME=VALUE",
         "set a field of every arm's configuration, or a loss's weight or option in the arms that have it, as in "
         "weight_decay=0, weight.kd=2 or kd.temperature=2; teacher.NAME=VALUE sets the teacher's. Repeatable",
-        metavar="NAME=VALUE",
-        repeatable=True,
-    )
-    interval: float | None = option(
-        None,
-        STUDY,
-        number(0, 1),
-        "after a pilot, add seeds once so that the 95 %% interval of --between is F wide (0.01: one point)",
-        metavar="F",
-    )
-    between: tuple[str, ...] | None = option(
-        None, STUDY, several("kd,baseline"), "the two arms whose difference --interval measures", metavar="A,B"
-    )
-    max_seeds: int = option(50, STUDY, whole(2), "most seeds that --interval may use (default: 50)", metavar="N")
+        repeatable=True)
+    interval: float | None = option(None, STUDY, number(0, 1), "F",
+        "after a pilot, add seeds once so that the 95 %% interval of --between is F wide (0.01: one point)")
+    between: tuple[str, ...] | None = option(None, STUDY, several("kd,baseline"), "A,B",
+        "the two arms whose difference --interval measures")
+    max_seeds: int = option(50, STUDY, whole(2), "N", "most seeds that --interval may use (default: 50)")
 
-    trials: int | None = option(
-        None,
-        SEARCH,
-        whole(1),
-        lambda s: f"configurations to try (default: {s.search.trials if s.search else ''})",
-        metavar="N",
-        needs="search",
-    )
-    storage: str | None = option(
-        None,
-        SEARCH,
-        text,
+    trials: int | None = option(None, SEARCH, whole(1), "N",
+        lambda s: f"configurations to try (default: {s.search.trials if s.search else ''})", needs="search")
+    storage: str | None = option(None, SEARCH, text, "URL",
         "database for Optuna's trials, as postgresql+psycopg://… or sqlite:///… (default: a file in --out)",
-        metavar="URL",
-        needs="search",
-    )
-    start_from: str | None = option(
-        None,
-        SEARCH,
-        place,
-        "try the best configurations of these results first, as in results/ablation",
-        metavar="DIR",
-        needs="search",
-    )
-    fix: Mapping[str, Any] | None = option(
-        None, SEARCH, assignments, "hold parameters of the search at a value", metavar="NAME=VALUE", needs="search"
-    )
+        needs="search")
+    start_from: str | None = option(None, SEARCH, place, "DIR",
+        "try the best configurations of these results first, as in results/ablation", needs="search")
+    fix: Mapping[str, Any] | None = option(None, SEARCH, assignments, "NAME=VALUE",
+        "hold parameters of the search at a value", needs="search")
 
-    data: str | None = option(
-        None,
-        DATASET,
-        place,
-        lambda s: (
-            f"{', '.join(DATA)}, a folder of Hugging Face image Parquet, or train/CLASS/*.png "
-            f"(default: {_sized(s, 'digits')})"
-        ),
-        metavar="NAME|DIR",
-    )
-    label: str | None = option(None, DATASET, text, "label column, if a Parquet folder has several", metavar="COLUMN")
-    limit: int | None = option(
-        None,
-        DATASET,
-        whole(1),
-        lambda s: f"use N training images, stratified (default: {_sized(s, 'all')})",
-        metavar="N",
-    )
-    val: float | None = option(
-        None,
-        DATASET,
-        number(0, 1, including=True),
-        lambda s: (
-            f"share of the training images held out for validation (default: {_sized(s, '0.1')}, or the recipe's)"
-        ),
-        metavar="F",
-    )
-    split_seed: int = option(0, DATASET, whole(0), "seed of the split (default: 0)", metavar="N")
+    data: str | None = option(None, DATASET, place, "NAME|DIR",
+        lambda s: f"{', '.join(DATA)}, a folder of Hugging Face image Parquet, or train/CLASS/*.png "
+        f"(default: {_sized(s, 'digits')})")
+    label: str | None = option(None, DATASET, text, "COLUMN", "label column, if a Parquet folder has several")
+    limit: int | None = option(None, DATASET, whole(1), "N",
+        lambda s: f"use N training images, stratified (default: {_sized(s, 'all')})")
+    val: float | None = option(None, DATASET, number(0, 1, including=True), "F",
+        lambda s: f"share of training images held out for validation (default: {_sized(s, '0.1')}, or the recipe's)")
+    split_seed: int = option(0, DATASET, whole(0), "N", "seed of the split (default: 0)")
 
-    recipe: str | None = option(
-        None,
-        TRAINING,
-        one_of("recipe", tuple(RECIPES)),
+    recipe: str | None = option(None, TRAINING, one_of("recipe", tuple(RECIPES)), "NAME",
         f"one of {', '.join(RECIPES)}; crd is the published one for CIFAR-100, with its weights for arms that "
-        "are named after a loss",
-        metavar="NAME",
-    )
-    epochs: int | None = option(None, TRAINING, whole(1), "epochs of the students", metavar="N")
-    teacher_epochs: int | None = option(None, TRAINING, whole(1), _teacher_epochs, metavar="N")
-    batch_size: int | None = option(None, TRAINING, whole(2), "images a step", metavar="N")
-    lr: float | None = option(None, TRAINING, number(0), "peak learning rate of the students", metavar="F")
-    precision: str | None = option(
-        None, TRAINING, one_of("precision", PRECISIONS), "auto (default), fp32 or bf16", metavar="P"
-    )
-    device: str = option("auto", TRAINING, one_of("device", DEVICES), "auto (default), cpu or cuda", metavar="D")
-    deterministic: bool = option(False, TRAINING, switch, "exact kernels on a GPU, at some cost in speed")
+        "are named after a loss")
+    epochs: int | None = option(None, TRAINING, whole(1), "N", "epochs of the students")
+    teacher_epochs: int | None = option(None, TRAINING, whole(1), "N", _teacher_epochs)
+    batch_size: int | None = option(None, TRAINING, whole(2), "N", "images a step")
+    lr: float | None = option(None, TRAINING, number(0), "F", "peak learning rate of the students")
+    precision: str | None = option(None, TRAINING, one_of("precision", PRECISIONS), "P", "auto (default), fp32 or bf16")
+    device: str = option("auto", TRAINING, one_of("device", DEVICES), "D", "auto (default), cpu or cuda")
+    deterministic: bool = option(False, TRAINING, switch, "", "exact kernels on a GPU, at some cost in speed")
 
-    address: str | None = option(
-        None,
-        PLACE,
-        text,
+    address: str | None = option(None, PLACE, text, "A",
         "a running Ray cluster: auto or HOST:PORT from a machine that is part of it, ray://HOST:PORT from outside "
-        "(default: a local Ray)",
-        metavar="A",
-    )
-    inline: bool = option(False, PLACE, switch, "run in this process, without Ray; the numbers are the same")
-    cohort_size: int | None = option(
-        None, PLACE, cohort_size, "trials that train side by side: auto (default) or a number", metavar="N"
-    )
-    cpus_per_trial: int = option(1, PLACE, whole(1), "threads of a cohort (default: 1)", metavar="N")
-    gpus_per_trial: float | None = option(
-        None, PLACE, number(0, including=True), "GPUs of a cohort (default: 1 on cuda)", metavar="F"
-    )
-    max_concurrent: int | None = option(None, PLACE, whole(1), "cohorts at once (default: as many as fit)", metavar="N")
-    time_budget: float | None = option(None, PLACE, number(0), "stop cleanly after S seconds", metavar="S")
+        "(default: a local Ray)")
+    inline: bool = option(False, PLACE, switch, "", "run in this process, without Ray; the numbers are the same")
+    cohort_size: int | None = option(None, PLACE, cohort_size, "N",
+        "trials that train side by side: auto (default) or a number")
+    cpus_per_trial: int = option(1, PLACE, whole(1), "N", "threads of a cohort (default: 1)")
+    gpus_per_trial: float | None = option(None, PLACE, number(0, including=True), "F",
+        "GPUs of a cohort (default: 1 on cuda)")
+    max_concurrent: int | None = option(None, PLACE, whole(1), "N", "cohorts at once (default: as many as fit)")
+    time_budget: float | None = option(None, PLACE, number(0), "S", "stop cleanly after S seconds")
 
-    out: str = option(
-        "results", RESULTS, place, "folder for the results, or s3://… or gs://… (default: results)", metavar="DIR"
-    )
-    track: str | None = option(
-        None,
-        RESULTS,
-        one_of("tracker", TRACKERS),
-        f"also log trials to {', '.join(TRACKERS)} (install the extra of the same name; default: none)",
-        metavar="NAME",
-    )
-    plan: bool = option(
-        False, RESULTS, switch, "print what would run, what is done, and what the rest would cost; train nothing"
-    )
-    report_only: bool = option(False, RESULTS, switch, "rebuild the page from the store; train nothing")
+    out: str = option("results", RESULTS, place, "DIR",
+        "folder for the results, or s3://… or gs://… (default: results)")
+    track: str | None = option(None, RESULTS, one_of("tracker", TRACKERS), "NAME",
+        f"also log trials to {', '.join(TRACKERS)} (install the extra of the same name; default: none)")
+    plan: bool = option(False, RESULTS, switch, "",
+        "print what would run, what is done, and what the rest would cost; train nothing")
+    report_only: bool = option(False, RESULTS, switch, "", "rebuild the page from the store; train nothing")
+    # fmt: on
 
     # Not flags: how the run was asked for, and the study's file, for the record.
     command: str = ""

@@ -1,4 +1,4 @@
-"""A configuration as flat names: `lr`, `weight.kd`, `kd.temperature`. So columns, sweeps, searches and `--set` name it."""
+"""A configuration as flat names, `lr`, `weight.kd`, `kd.temperature`, for columns, sweeps, searches and `--set`."""
 
 from __future__ import annotations
 

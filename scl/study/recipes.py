@@ -1,6 +1,6 @@
 """Named recipes: fields of `Config`, the share held out, and the published weights of each loss.
 
-With `--recipe NAME` an arm that is named after a loss (`kd`, `hint`, …) takes that recipe's published setting.
+With `--recipe NAME`, arms that are named after a loss (`kd`, `hint`, …) take the recipe's published setting.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from scl.study.term import Term
 class Recipe:
     """What a recipe sets, for students and teacher alike.
 
-    fields: of Config. val: share of the training images held out, where `--val` does not say. arms: name of a
-    loss → what an arm of that loss changes.
+    fields: of Config. val: share of the training images held out, unless `--val` sets it. arms: name of a loss → what
+    an arm with that name changes.
     """
 
     fields: Mapping[str, Any]
@@ -26,7 +26,7 @@ class Recipe:
 
 
 def at_length(recipe: Recipe, epochs: int | None) -> dict[str, Any]:
-    """The recipe's fields for so many epochs (None: its own), its milestones in proportion."""
+    """The recipe's fields for this number of epochs (None: the recipe's), with its milestones in proportion."""
     fields = dict(recipe.fields)
     if epochs is None or epochs == fields["epochs"]:
         return fields
@@ -39,10 +39,10 @@ def _beside_ce(name: str, term: Term | float, **changes: Any) -> dict[str, Any]:
 
 
 RECIPES: dict[str, Recipe] = {
-    # A laptop's.
+    # For a laptop.
     "short": Recipe({"epochs": 30, "batch_size": 128, "lr": 0.1, "schedule": "cosine", "warmup_epochs": 1}),
-    # CIFAR-100 as in Tian et al., ICLR 2020 (RepDistiller), all training images, the last epoch counts. Its table's
-    # students and losses; DKD's setting is of its own paper (beta 8 for resnet32x4 → resnet8x4), and DIST, which is
+    # CIFAR-100 as in Tian et al., ICLR 2020 (RepDistiller): all training images, accuracy of the last epoch. The losses
+    # are those of its table; DKD has the setting of its paper (beta 8 for resnet32x4 → resnet8x4), and DIST, which is
     # not in the table, has its defaults.
     "crd": Recipe(
         fields={

@@ -1,4 +1,4 @@
-"""A study: arms × seeds → trials with stable ids → cohorts. Plain data; imports neither torch nor Ray."""
+"""A study: a question, its arms and what they change. Plain data: imports neither torch nor Ray."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scl.study.space import Search
 class Setting:
     """What a data set changes: fields of the students' base configuration and of the teacher's.
 
-    without: arms that cannot be there, such as more channels taken from a layer than its width there has.
+    without: arms that are impossible on these data, such as more self-taught channels than a layer has.
     """
 
     student: Mapping[str, Any] = field(default_factory=dict)
@@ -32,11 +32,11 @@ class Setting:
 @names_checked
 @dataclass(frozen=True)
 class Scale:
-    """How large a study runs: what `--scale NAME` sets. Flags come on top.
+    """A size of a study: what `--scale NAME` sets. Flags override it.
 
     student, teacher: fields of the students' base configuration and of the teacher's. arms: the arms at this scale;
-    None takes the study's. without: arms that run only when --arms names them. data, limit, val, seeds: defaults of
-    the flags of these names.
+    None takes the study's. without: arms that run only if --arms names them. data, limit, val, seeds: defaults of
+    the flags with these names.
     """
 
     student: Mapping[str, Any] = field(default_factory=dict)
@@ -52,10 +52,10 @@ class Scale:
 @names_checked
 @dataclass(frozen=True)
 class Published:
-    """What the literature reports, to stand beside what comes out here.
+    """Accuracies from the literature, which the page shows beside the results.
 
-    accuracy: an arm, or `teacher` → test accuracy, a fraction. source: whose figures, and how they were taken.
-    otherwise: arm → how its figure was taken where not as the others.
+    accuracy: an arm, or `teacher` → test accuracy, a fraction. source: where the figures come from, and how they were
+    measured. otherwise: arm → how its figure was measured, if differently.
     """
 
     accuracy: Mapping[str, float]
@@ -68,13 +68,16 @@ class Published:
 class Study:
     """A question and the trials that answer it.
 
-    arms: name → what it changes in `base`: fields, or parameters such as `weight.kd`; written out or by
-    `scl.designs`. baseline: the arm that all are compared with. asked_for: arms that run only when --arms names them.
-    settings: data set name → what changes there. search: a search whose winners run beside the arms, on fresh seeds.
-    scales: name → how large the study runs there, the first by default; empty: it has one size, and no flag --scale.
-    teacher_per_seed: each seed has a teacher of its own, as with the flag. against_teacher: the arm whose difference
-    to its teacher is declared before anything trains, and answered first on the page. published: figures from the
+    arms: name → what it changes in `base`: fields, or parameters such as `weight.kd`; written out or made by
+    `scl.designs`. baseline: the arm that all others are compared with. asked_for: arms that run only if --arms names
+    them. settings: name of a data set → what changes on it. search: a search whose winners run beside the arms, on
+    fresh seeds. scales: name → a size of the study, the first by default; if empty, there is no flag --scale.
+    teacher_per_seed: each seed has its own teacher, as with the flag. against_teacher: the arm whose difference to its
+    teacher is declared before anything trains, and answered first on the page. published: accuracies from the
     literature for arms of this study.
+
+    Raises:
+        UserError: a name is not valid, or does not exist.
     """
 
     name: str
@@ -110,7 +113,7 @@ class Study:
                 raise UserError(f"arm name {arm!r}: 1-300 printable characters")
 
     def at(self, name: str) -> Study:
-        """The study at one of its scales, which then has one size. Raises UserError for a scale that does not exist."""
+        """The study at one of its scales. Raises UserError if the scale does not exist."""
         if name not in self.scales:
             raise UserError(unknown("scale", name, self.scales))
         scale = self.scales[name]
@@ -193,7 +196,7 @@ class Study:
         return as_design(self.arms)
 
     def searched(self, base: Config) -> Config:
-        """What a search starts from: the base with the search's template on it."""
+        """The configuration that a search varies: the base with the search's template."""
         assert self.search is not None
         try:
             return with_params(base, self.search.template)
@@ -205,9 +208,9 @@ class Study:
         return self.base.replace(**{**self.settings.get(data, Setting()).student, **student})
 
     def refuse_twins(self, identity: Mapping[str, str]) -> None:
-        """Raises UserError where two arms come to the same; `identity`: arm → what it comes to.
+        """Raises UserError if two arms train the same. identity: arm → a hash of what it trains.
 
-        Where the two differ in one factor alone, that factor changes nothing, and is named.
+        If the two differ in one factor only, that factor changes nothing, and the message names it.
         """
         seen: dict[str, str] = {}
         for arm, same in identity.items():
@@ -230,7 +233,7 @@ def _raise_mistakes(mistakes: Mapping[str, Sequence[str]]) -> None:
 
 
 def unreached_milestones(config: Config) -> str:
-    """What is wrong with a schedule whose milestones lie beyond its epochs; empty where nothing is."""
+    """The problem of a schedule with milestones after its last epoch; empty if there is none."""
     late = [m for m in config.milestones if m > config.epochs] if config.schedule == "multistep" else []
     if not late:
         return ""

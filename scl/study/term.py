@@ -188,8 +188,8 @@ def requested_options(name: str, term: Term) -> dict[str, Any]:
         plain = _jsonable(value)
         if plain is _NOT_PLAIN:
             raise UserError(
-                f"loss {name!r}: option {option!r} is a {type(value).__name__}; options are numbers, words, None, or "
-                "lists and dicts of them"
+                f"loss {name!r}: option {option!r} is of type {type(value).__name__}; options are numbers, words, "
+                "None, or lists and dicts of them"
             )
         plain = float(plain) if isinstance(defaults.get(option), float) else plain
         if option not in defaults or plain != defaults[option]:

@@ -114,9 +114,8 @@ def train_cohort(
                 for student in active:
                     if student.failure is None:
                         features = teacher_features if student.teacher_wanted is not None else None
-                        student.isolate(
-                            student.step, images, target, features, step, steps, where=f"epoch {epoch}, step {step + 1}"
-                        )
+                        with student.isolate(f"epoch {epoch}, step {step + 1}"):
+                            student.step(images, target, features, step, steps)
                 for student in active:
                     student.slot.join()
                 sizes.append(len(target))
@@ -136,7 +135,8 @@ def train_cohort(
             }
             for student in alive:
                 parts = {p: (of[student], getattr(data, p).labels) for p, of in logits.items() if student in of}
-                student.isolate(student.end_epoch, sizes, parts, where=f"epoch {epoch}")
+                with student.isolate(f"epoch {epoch}"):
+                    student.end_epoch(sizes, parts)
                 if student.epoch == epoch:
                     with settings.suspended():
                         yield EpochDone(student.trial.id, student.history[-1])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -80,10 +81,11 @@ class StudentTrainer:
     def finished(self) -> bool:
         return self.failure is not None or self.pruned or self.epoch >= self.config.total_epochs
 
-    def isolate(self, work: Callable[..., None], *arguments: Any, where: str) -> None:
-        """Run `work(*arguments)`; an exception fails this trial and not its cohort."""
+    @contextmanager
+    def isolate(self, where: str) -> Iterator[None]:
+        """An exception in this context fails the trial, not its cohort. where: the epoch and the step."""
         try:
-            work(*arguments)
+            yield
         except TrialFailure as failure:
             self.failure = str(failure)
         except torch.OutOfMemoryError:

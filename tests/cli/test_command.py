@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from scl.cli.command import SHELLS, main
-from scl.cli.flags import parser
+from scl.cli.flags import parsed, parser
+from scl.store import lookup
 from scl.store.results import load
+from tests.support.studies import SMALL
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +45,7 @@ def test_show_finds_a_trial_by_name_or_id(small: Path, capsys: pytest.CaptureFix
     assert scl("show", str(small), "small/a/branch/1") == 0
     capsys.readouterr()
     assert scl("show", str(small.parent), "small/a/branch/9") == 2
-    assert "valid: baseline/0" in capsys.readouterr().err
+    assert "valid: a/branch/1" in capsys.readouterr().err
 
 
 def test_a_trial_that_two_studies_have_is_asked_about(
@@ -66,8 +69,7 @@ def test_report_builds_the_page_anew(small: Path, tmp_path: Path) -> None:
 
 STUDY = """
 from scl.cli import main
-from scl.config import Config
-from scl.study import Study
+from scl import Config, Study
 
 main(
     Study(
@@ -146,10 +148,10 @@ def test_no_color_is_heard(
         monkeypatch.setenv("NO_COLOR", "1")
     read = load(str(small))
     read.trials.loc[0, ["state", "error"]] = ["failed", "it broke"]
-    monkeypatch.setattr(results, "read", lambda store: read)
+    monkeypatch.setattr(lookup, "read_results", lambda store: read)
     assert scl("show", str(small), read.trials["trial_id"][0]) == 0
     assert ("\x1b[31m" in capsys.readouterr().out) == (not no_color)
-    assert runner.Console().no_color == no_color
+    assert Console().no_color == no_color
 
 
 def test_the_console_command_and_the_module_are_one() -> None:
@@ -160,10 +162,8 @@ def test_the_console_command_and_the_module_are_one() -> None:
 
 def test_the_help_of_a_study_has_examples_that_parse() -> None:
     """Every example of the help is a command line that the study takes."""
-    from tests.support.studies import SMALL
-
-    text = parser(SMALL).format_help()
+    text = parser(SMALL, "small.py").format_help()
     examples = text.partition("examples:\n")[2].partition("\n\n")[0].splitlines()
     assert len(examples) == 5
     for line in examples:
-        parser(SMALL).parse_args(line.strip().split("  ")[0].split()[1:])
+        assert parsed(SMALL, "small.py", line.strip().split("  ")[0].split()[1:])

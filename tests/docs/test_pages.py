@@ -1,7 +1,7 @@
-"""What the documentation tells to type works: every `sh` and `python` block of the tutorial and the how-to pages.
+"""The commands and code of the documentation work: every `sh` and `python` block of the tutorial and other pages.
 
-Blocks marked `console` are not run: they install, need a cluster or a server, or stand for paths of the reader.
-Commands run in this process and with `--inline`, which gives the numbers that Ray gives and starts faster.
+Blocks marked `console` do not run: they install something, need a cluster or a server, or hold paths of the reader.
+Commands run in this process and with `--inline`, which gives the same numbers as Ray and starts faster.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from tests.support.studies import write_images
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-RUN_HERE = ("tutorial.md", "how-to.md", "statistics.md")
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -72,15 +71,16 @@ def test_the_tutorial_step_by_step(
     assert "9 = 3 arms × 3 seeds" in said.out
 
 
-@pytest.mark.parametrize("page", ["how-to.md", "statistics.md"])
+@pytest.mark.parametrize("page", ["how-to.md", "page.md", "statistics.md"])
 def test_python_of_the_page_runs(page: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "ablation").symlink_to(small)
+    for out in ("mine", "results"):
+        (tmp_path / out).mkdir()
+        (tmp_path / out / "ablation").symlink_to(small)
     monkeypatch.chdir(tmp_path)
     found = [text for kind, text in blocks(DOCS / page) if kind == "python"]
     assert found
     for number, text in enumerate(found):
-        # As files: a loss of one's own is known by its source.
+        # As files: a custom loss is identified by its source.
         file = tmp_path / f"block{number}.py"
         file.write_text(text)
         runpy.run_path(str(file), init_globals={"images": torch.rand(2, 1, 12, 12)})
@@ -119,11 +119,11 @@ def test_the_readme_s_three_lines_for_data_and_for_a_student(
 
 
 def test_flags_that_pages_name_exist() -> None:
-    """Commands that are not run: their flags are at least real ones."""
+    """The flags of commands that do not run exist."""
     from tests.support.studies import SMALL
 
     searching = replace(SMALL, search=Search({}))
-    known = {flag for action in parser(searching)._actions for flag in action.option_strings}
+    known = {flag for action in parser(searching, "study.py")._actions for flag in action.option_strings}
     wrong = []
     for page in [*DOCS.glob("*.md"), ROOT / "README.md"]:
         for kind, text in blocks(page):
@@ -152,7 +152,7 @@ def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
 
 
 def test_the_data_that_the_how_to_page_allows(tmp_path: Path) -> None:
-    """Grey and colour, from 4×4, two classes or more: read by the same code."""
+    """Grey and colour, from 4×4 pixels, two classes or more."""
 
     for number, (classes, size, grey) in enumerate([(2, 4, True), (3, 12, True), (7, 64, False)]):
         folder = write_images(tmp_path / str(number), classes, size, grey, train=2, test=1)

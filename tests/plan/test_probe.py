@@ -7,22 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.support.studies import CPU, planned
 
-from scl.cli.flags import parser
 from scl.data.batches import SplitData
 from scl.errors import UserError
 from scl.models.build import build_model, macs
-from scl.plan import probe
+from scl.plan import packing, probe
 from scl.plan.packing import MOST, plan_cohorts, room
-from scl.plan.plan import make_plan, missing
+from scl.plan.plan import missing
 from scl.plan.probe import Probe
-from scl.store.files import open_folder
 from scl.study.config import Config
-from scl.study.options import Options
 from scl.study.study import Study
 from scl.study.term import Term
 from scl.train.process import freed_memory_kept, physical_memory
+from tests.support.studies import CPU, planned
 
 
 def student_macs(config: Config) -> int:
@@ -42,7 +39,9 @@ def test_each_kind_is_timed_once(tiny: SplitData, monkeypatch: pytest.MonkeyPatc
     # Where time is up, multiply-accumulates tell: of the same batches twice the width costs more.
     monkeypatch.setattr(probe, "SECONDS", -1.0)
     wide = base.replace(width=0.5)
-    assert asked.step_seconds({"a": base, "wide": wide})["wide"] == pytest.approx(seconds["a"] * student_macs(wide) / student_macs(base))
+    assert asked.step_seconds({"a": base, "wide": wide})["wide"] == pytest.approx(
+        seconds["a"] * student_macs(wide) / student_macs(base)
+    )
 
 
 def test_steps_that_take_long_are_timed_once(tiny: SplitData, monkeypatch: pytest.MonkeyPatch) -> None:

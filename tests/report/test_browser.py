@@ -1,7 +1,7 @@
-"""The page in headless Chromium: drawn without a complaint or a request, readable by axe-core, at each width, printed.
+"""The page in headless Chromium: no console message, no request, no axe violation, any width, print.
 
-Skipped with a reason where there is no Chromium; axe's rules also where axe-core (npm) is not installed: `npm install
---no-save axe-core` in the repository's root, or AXE_CORE=path/to/axe.min.js.
+Skipped without Chromium. The axe tests also need axe-core: `npm install --no-save axe-core` in the root of the
+repository, or AXE_CORE=path/to/axe.min.js.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 
-from scl.report import comparison, theme
+from scl.report import comparison
+from scl.report.formatting import plain, shorten
+from scl.report.theme import WIDE
 from scl.store.files import Folder
 from tests.support.pages import NASTY, Page, built
 from tests.support.synthetic import (
@@ -44,16 +46,16 @@ STORES: dict[str, Callable[[Path], Folder]] = {
     "depth": make_depth_store,
 }
 
-# Put into a copy of the page: at its start what hears of everything that the policy forbids, at its end the rest.
+# Parts of a copy of the page: the listener at its start records every violation of the policy; the probe is at its end.
 LISTENER = """<script>
 const violations = [];
 document.addEventListener("securitypolicyviolation", (e) => violations.push(e.blockedURI));
 </script>"""
 PROBE = """<script>
-function told(value) {
+function reported(value) {
   const out = document.createElement("script");
   out.type = "application/json";
-  out.id = "told";
+  out.id = "reported";
   out.textContent = JSON.stringify(value).replaceAll("<", "\\\\u003c");
   document.body.append(out);
 }
@@ -69,12 +71,12 @@ async function ready() {
 def chromium() -> str:
     path = next((p for p in ("chromium", "chromium-browser", "google-chrome") if shutil.which(p)), "")
     if not path:
-        pytest.skip("no Chromium on this machine: the page's scripts are not run")
+        pytest.skip("no Chromium on this machine")
     return path
 
 
 def run(chromium: str, folder: Path, page: str, script: str, *flags: str) -> tuple[Any, Page, list[str]]:
-    """What the script told, the page as it stood then, and the console's complaints. script: a body that awaits."""
+    """What the script reported, the page at that moment, and console messages. script: body of an async function."""
     file = folder / "probed.html"
     body = f"{PROBE}<script>(async () => {{ await ready(); {script} }})();</script></body>"
     heard = page.replace('<meta charset="utf-8">', '<meta charset="utf-8">' + LISTENER, 1)
@@ -90,15 +92,15 @@ def run(chromium: str, folder: Path, page: str, script: str, *flags: str) -> tup
     )
     drawn = Page(done.stdout)
     complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "MathJax" not in line]
-    told = next((text for a, text in drawn.scripts if a.get("id") == "told"), None)
-    assert told is not None, (done.stderr[-2000:], done.stdout[-500:])
-    return json.loads(told), drawn, complaints
+    reported = next((text for a, text in drawn.scripts if a.get("id") == "reported"), None)
+    assert reported is not None, (done.stderr[-2000:], done.stdout[-500:])
+    return json.loads(reported), drawn, complaints
 
 
 @pytest.mark.parametrize("name", STORES)
-def test_all_is_drawn_without_a_complaint_or_a_request(tmp_path: Path, chromium: str, name: str) -> None:
+def test_the_page_is_drawn_without_a_message_or_a_request(tmp_path: Path, chromium: str, name: str) -> None:
     page, text, _ = built(STORES[name](tmp_path / "store"))
-    script = """told({
+    script = """reported({
       asked: performance.getEntriesByType("resource").map((e) => e.name),
       violations,
       wide: document.documentElement.scrollWidth - innerWidth,
@@ -106,19 +108,19 @@ def test_all_is_drawn_without_a_complaint_or_a_request(tmp_path: Path, chromium:
         .filter((t) => /cloud|edit|share/i.test(t)),
       gl: document.querySelectorAll("canvas").length,
     });"""
-    told, drawn, complaints = run(chromium, tmp_path, text, script)
-    assert told == {"asked": [], "violations": [], "wide": 0, "cloud": [], "gl": 0}
+    reported, drawn, complaints = run(chromium, tmp_path, text, script)
+    assert reported == {"asked": [], "violations": [], "wide": 0, "cloud": [], "gl": 0}
     assert complaints == []
     assert sum(1 for _, a in drawn.tags if a.get("data-drawn") == "yes") == len(page.figures())
     assert not {"img", "b"} & {tag for tag, _ in drawn.tags}
     if name == "nasty":
         shown = drawn.text.replace("\u2068", "").replace("\u2069", "")
-        assert all(theme.shorten(theme.plain(arm)) in shown for arm in NASTY)
+        assert all(shorten(plain(arm), WIDE) in shown for arm in NASTY)
 
 
 @pytest.mark.parametrize("width", [380, 800, 1600])
 def test_nothing_sticks_out_at_any_width(tmp_path: Path, chromium: str, width: int) -> None:
-    """In a frame of that width, as a window of Chromium is never narrower than 500 pixels."""
+    """In a frame of that width, because a window of Chromium is at least 500 pixels wide."""
     _, text, _ = built(make_store(tmp_path / "store", [*ARMS, "a name that is very long " * 5], range(3)))
     inner = tmp_path / "inner.html"
     inner.write_text(text, encoding="utf-8")
@@ -135,19 +137,19 @@ def test_nothing_sticks_out_at_any_width(tmp_path: Path, chromium: str, width: i
       const out = [...inside.querySelectorAll("main *")].filter((e) => !e.closest(".scroll") && !e.closest("svg")
         && e.getBoundingClientRect().right > frame.clientWidth + 1 && getComputedStyle(e).position !== "absolute");
       const wide = inside.documentElement.scrollWidth - frame.clientWidth;
-      told({ wide, out: out.map((e) => e.className || e.tagName) });
+      reported({ wide, out: out.map((e) => e.className || e.tagName) });
     """
     packed = json.dumps(text).replace("<", "\\u003c")
     holder = f'<script type="application/json" id="inner">{packed}</script>'
-    told, _, complaints = run(
+    reported, _, complaints = run(
         chromium, tmp_path, frame.replace("</body>", holder + "</body>"), script, "--window-size=1700,1000"
     )
-    assert told == {"wide": 0, "out": []}
+    assert reported == {"wide": 0, "out": []}
     assert complaints == []
 
 
 def test_the_page_can_be_used(tmp_path: Path, chromium: str) -> None:
-    """Sorting goes by exact values, the theme's button redraws, hidden rows come when asked for, copies are there."""
+    """Sorting uses exact values, the theme button redraws, hidden rows appear on request, and texts to copy exist."""
     _, text, study = built(make_store(tmp_path / "store", [f"arm {i}" for i in range(60)], range(4)))
     script = """
       const cells = (id, key) => [...document.querySelectorAll(`#${id} td[data-col="${key}"]`)];
@@ -161,25 +163,25 @@ def test_the_page_can_be_used(tmp_path: Path, chromium: str) -> None:
       const rows = document.querySelectorAll("#all-trials tbody tr").length;
       document.querySelector("[data-rest]").click();
       const late = document.querySelector("#all-trials tbody tr:last-child");
-      told({
+      reported({
         sorted, changed: before !== after, rows, all: document.querySelectorAll("#all-trials tbody tr").length,
         last: { arm: late.dataset.arm, shown: late.querySelector('[data-col="test_acc"]').textContent,
                 value: Number(late.querySelector('[data-col="test_acc"]').dataset.value) },
         current: document.querySelectorAll("nav [aria-current]").length,
         copies: [...document.querySelectorAll("pre")].map((p) => p.textContent.slice(0, 40)),
       });"""
-    told, _, complaints = run(chromium, tmp_path, text, script)
+    reported, _, complaints = run(chromium, tmp_path, text, script)
     assert complaints == []
-    assert told["sorted"] == sorted(told["sorted"], reverse=True)
-    assert len(told["sorted"]) == 60
-    assert told["changed"]
-    assert told["rows"] == 200
-    assert told["all"] == 240
-    last = study.trials.set_index(["arm", "seed"]).loc[(told["last"]["arm"], 3), "test_acc"]
-    assert told["last"]["value"] == pytest.approx(last, rel=1e-6)
-    assert told["last"]["shown"] == f"{100 * last:.1f}"
-    assert told["current"] == 1
-    assert told["copies"][0].startswith("% needs")
+    assert reported["sorted"] == sorted(reported["sorted"], reverse=True)
+    assert len(reported["sorted"]) == 60
+    assert reported["changed"]
+    assert reported["rows"] == 200
+    assert reported["all"] == 240
+    last = study.trials.set_index(["arm", "seed"]).loc[(reported["last"]["arm"], 3), "test_acc"]
+    assert reported["last"]["value"] == pytest.approx(last, rel=1e-6)
+    assert reported["last"]["shown"] == f"{100 * last:.1f}"
+    assert reported["current"] == 1
+    assert reported["copies"][0].startswith("% needs")
 
 
 def axe_core() -> str:
@@ -206,22 +208,22 @@ def test_axe_finds_no_violation_of_level_a_or_aa_in_both_themes(tmp_path: Path, 
         document.getElementById("theme").click();
         await ready();
       }}
-      told(out);"""
-    told, _, _ = run(chromium, tmp_path, text.replace("</body>", f"<script>{rules}</script></body>"), script)
-    assert told == {"light": [], "dark": []}
+      reported(out);"""
+    reported, _, _ = run(chromium, tmp_path, text.replace("</body>", f"<script>{rules}</script></body>"), script)
+    assert reported == {"light": [], "dark": []}
 
 
 def test_a_page_of_several_studies_is_drawn(tmp_path: Path, chromium: str) -> None:
     stores = [built(make_store(tmp_path / n, ARMS, range(s)))[2] for n, s in (("a", 3), ("b", 4))]
     text = comparison.render({"first <b>": stores[0], "second": stores[1]})
-    told, drawn, complaints = run(chromium, tmp_path, text, "told(violations);")
-    assert told == []
+    reported, drawn, complaints = run(chromium, tmp_path, text, "reported(violations);")
+    assert reported == []
     assert complaints == []
     assert "first <b>" in drawn.text
 
 
 def test_it_prints(tmp_path: Path, chromium: str) -> None:
-    """A PDF of a few pages that holds the verdict; figures are drawn for paper."""
+    """As a PDF of a few pages."""
     _, text, _ = built(make_store(tmp_path / "store", ARMS, range(3), accuracy(dict.fromkeys(ARMS, 0.0))))
     file = tmp_path / "page.html"
     file.write_text(text, encoding="utf-8")

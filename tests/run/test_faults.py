@@ -21,14 +21,14 @@ from scl.store.files import open_folder
 from scl.store.results import load
 from scl.store.study_file import check_study
 from scl.store.tables import read_predictions
-from tests.test_runner import here
+from tests.support.commands import here
 
 ROOT = Path(__file__).parents[2]
 STUDY = """
 import os, time
 from scl.cli import main
-from scl.config import Config, Term
-from scl.study import Study
+from scl import Config, Term
+from scl import Study
 
 def loss(student, teacher):
     time.sleep(float(os.environ.get("A_STEP_SLEEPS", "0")))

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from scl.store.results import read_results
 from scl.store.files import open_folder
+from scl.store.results import read_results
 from scl.study.study import Study
 from tests.support.studies import planned, run_study
 

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs."""
+"""What a user sees while a study runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from scl.run.progress import Progress, format_duration, in_a_log
+from scl.run.progress import Progress, in_a_log
 
 LABELS = {"a": "baseline · seed 0", "b": "kd · seed 0"}
 
@@ -24,7 +24,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     ("environment", "log"), [({}, False), ({"CI": "true", "FORCE_COLOR": "1"}, True), ({"TERM": "dumb"}, True)]
 )
-def test_a_table_is_drawn_for_a_person_alone(
+def test_a_table_is_drawn_in_a_terminal_alone(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], log: bool
 ) -> None:
     for name in ("CI", "FORCE_COLOR", "NO_COLOR"):
@@ -55,7 +55,7 @@ def test_a_log_has_plain_lines_with_what_is_left(capsys: pytest.CaptureFixture[s
     assert lines[3] == "kd · seed 0 failed: TrialFailure: it broke"
 
 
-def test_the_table_has_what_runs_first() -> None:
+def test_the_table_shows_running_trials_first() -> None:
     shown = progress()
     shown.epoch("b", 3, 0.5)
     console = Console(record=True, width=100, file=io.StringIO())
@@ -64,8 +64,3 @@ def test_the_table_has_what_runs_first() -> None:
     assert "kd" in rows[0]
     assert "3/10" in rows[0]
     assert "waiting" in rows[1]
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(4, "4 s"), (75, "1 min 15 s"), (7260, "2 h 01 min")])
-def test_times_are_read_at_a_glance(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
-import runpy
 import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.support.clusters import cluster
 from safetensors.torch import save_file
 
 from scl.models.build import build_model
@@ -25,43 +20,8 @@ from scl.run.provenance import OF_TRAINING, of_training
 from scl.store.files import open_folder
 from scl.store.results import load
 from scl.store.tables import read_predictions
-
-ROOT = Path(__file__).parents[2]
-SHORT = ["--epochs", "2", "--teacher-epochs", "1", "--limit", "100", "--teacher-width", "0.125"]
-TIMES = ["train_seconds", "images_per_second", "latency_ms", "started", "ended", "cohort_size", "restarts"]
-
-
-def ablation(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """The study as a command: in a process of its own, or here, without the 6 s of imports, where it needs no Ray."""
-    arguments = ["--out", str(out), *flags]
-    if "--inline" in flags or "--report-only" in flags:
-        return here(*arguments)
-    command = [sys.executable, "studies/ablation.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-
-
-def here(*arguments: str, script: str = "studies/ablation.py") -> subprocess.CompletedProcess[str]:
-    """A study's file run as a script in this process; what escapes it fails the test."""
-    out, error, code = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(error), chdir(ROOT):
-        patch.setattr(sys, "argv", [script, *arguments])
-        try:
-            runpy.run_path(script, run_name="__main__")
-        except SystemExit as end:
-            code = int(end.code or 0)
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), error.getvalue())
-
-
-def inline(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return ablation(out, "--inline", *SHORT, *flags)
-
-
-def rows(out: Path) -> pd.DataFrame:
-    return load(str(out / "ablation")).trials.sort_values("trial_id").reset_index(drop=True)
-
-
-def about(out: Path) -> dict[str, Any]:
-    return load(str(out / "ablation")).study
+from tests.support.clusters import cluster
+from tests.support.commands import ROOT, SHORT, TIMES, ablation, about, here, inline, rows
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +168,7 @@ class Evil:
         (["--teacher", "absent.pt"], "no such file"),
         (["--inline", "--address", "auto"], "one of them"),
         (["--cohort-size", "many"], "auto"),
-        (["--device", "tpu"], "auto, cpu, cuda"),
+        (["--device", "tpu"], "cpu, auto, cuda"),
         (["--nonsense"], "--nonsense"),
     ],
 )
@@ -332,7 +292,7 @@ def test_a_checkpoint_of_public_code_fits_by_order(tmp_path: Path) -> None:
         "--teacher-width", "1", "--epochs", "1", "--limit", "60", "--seeds", "1", "--arms", "kd",
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert "matched by their order and shapes" in run.stderr
+    assert "matched by order and shape" in run.stderr
 
 
 def test_the_published_recipe_takes_all_images_and_the_published_weights(tmp_path: Path) -> None:
@@ -351,8 +311,8 @@ def test_the_published_recipe_takes_all_images_and_the_published_weights(tmp_pat
 OWN_STUDY = """
 from own_losses import gap
 from scl.cli import main
-from scl.config import Config, Term
-from scl.study import Study
+from scl import Config, Term
+from scl import Study
 
 def here(student, teacher):
     return gap(student, teacher).square()

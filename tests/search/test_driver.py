@@ -40,9 +40,7 @@ def test_store_and_optuna_agree(done: Path) -> None:
     assert trials[0].params == SEARCH.start[0]
 
 
-def test_again_trains_nothing_and_more_continue(
-    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_again_trains_nothing_and_more_continue(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     subprocess.run(["cp", "-r", str(done / "tiny"), str(done / "teachers"), str(tmp_path)], check=True)
     before = stored(tmp_path)
     assert search(tmp_path) == 0

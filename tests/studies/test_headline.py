@@ -172,7 +172,9 @@ def test_a_search_prints_weights_that_can_be_pasted(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--inline", "--limit", "40", "--epochs", "1", "--teacher-epochs", "1", "--val", "0.25"]
-    options = parsed(headline_search.STUDY, "headline_search.py", ["--data", str(pictures), "--out", str(tmp_path), *flags])
+    options = parsed(
+        headline_search.STUDY, "headline_search.py", ["--data", str(pictures), "--out", str(tmp_path), *flags]
+    )
     assert headline_search.search_all(options, ["kd", "self-taught"]) == 0
     printed = capsys.readouterr().out
     weights: dict[str, dict[str, dict[str, float]]] = {}

@@ -134,7 +134,7 @@ def test_an_option_of_none_is_an_option() -> None:
 
     assert len({sha256(requested(config(**o))) for o in ({}, {"q": None}, {"q": 1}, {"q": [1, 2]})}) == 4
     assert params(config(q=[1, 2]))["mine.q"] == "[1,2]"
-    with pytest.raises(UserError, match="option 'q' is a object"):
+    with pytest.raises(UserError, match="option 'q' is of type object"):
         requested(config(q=object()))
 
 

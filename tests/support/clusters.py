@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.chaos import joined
+from benchmarks.chaos import wait_for_start
 from scl.store.results import load
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ OF_THE_MACHINE = [
 
 def study(script: str, *flags: str, **more: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "studies" / script), *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=400, **more)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(command, capture_output=True, text=True, timeout=400, **more)  # type: ignore[call-overload]
 
 
 def equal(one: Path, two: Path) -> None:
@@ -104,7 +104,7 @@ def cluster(
     made = Cluster(f"127.0.0.1:{port}", f"ray://127.0.0.1:{client_port}")
     try:
         made.processes.append(start(head, "head"))
-        joined(folder / "head.log", made.processes[0])
+        wait_for_start(folder / "head.log", made.processes[0])
         for number in range(workers):
             join = [*python, *common, f"--address={made.address}", f"--node-ip-address=127.0.0.{number + 2}"]
             command = [*join, "--num-cpus=1"]
@@ -112,7 +112,7 @@ def cluster(
                 hide = 'mount -t tmpfs none "$0" && exec "$@"'
                 command = ["unshare", "-m", "sh", "-c", hide, str(hidden), *command]
             made.processes.append(start(command, f"worker-{number}"))
-            joined(folder / f"worker-{number}.log", made.processes[-1])
+            wait_for_start(folder / f"worker-{number}.log", made.processes[-1])
         yield made
     finally:
         for process in reversed(made.processes):
@@ -127,7 +127,7 @@ def cluster(
 
 
 def without_the_project(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """An interpreter with this environment's packages but without this project, and the environment to start it with."""
+    """An interpreter with this environment's packages but without this project, and the environment for it."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     packages = sysconfig.get_paths()["purelib"]
     python = [str(folder / "bin" / "python")]

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from scl import losses
 from scl.study.loss_table import LOSSES, NORMS, POOLS
 
+Groups = list[list[np.ndarray]]
+
 
 def pooled(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Average over equal blocks of locations."""
@@ -38,7 +40,7 @@ def unit(v: np.ndarray) -> np.ndarray:
     return v / length if length > 0 else v
 
 
-def correlation_oracle(s_groups: list[list], t_groups: list[list], norm: str) -> float:
+def correlation_oracle(s_groups: Groups, t_groups: Groups, norm: str) -> float:
     """Groups of rows; the mean over pairs of rows of the squared difference of their products."""
 
     def prepared(rows: list[np.ndarray]) -> list[np.ndarray | None]:
@@ -71,7 +73,7 @@ def correlation_oracle(s_groups: list[list], t_groups: list[list], norm: str) ->
 
 
 def channel_oracle(s: np.ndarray, t: np.ndarray, norm: str = "pearson", pool: str = "sample") -> float:
-    def groups(x: np.ndarray) -> list[list]:
+    def groups(x: np.ndarray) -> Groups:
         if pool == "batch":
             return [[np.concatenate([image[c].ravel() for image in x]) for c in range(x.shape[1])]]
         return [[image[c].ravel() for c in range(x.shape[1])] for image in x]
@@ -80,7 +82,7 @@ def channel_oracle(s: np.ndarray, t: np.ndarray, norm: str = "pearson", pool: st
 
 
 def spatial_oracle(s: np.ndarray, t: np.ndarray, norm: str = "pearson", pool: str = "sample") -> float:
-    def groups(x: np.ndarray) -> list[list]:
+    def groups(x: np.ndarray) -> Groups:
         places = [(h, w) for h in range(x.shape[2]) for w in range(x.shape[3])]
         if pool == "batch":
             return [[np.concatenate([image[:, h, w] for image in x]) for h, w in places]]
@@ -208,7 +210,7 @@ def array(x: Tensor) -> np.ndarray:
     return x.detach().double().numpy()
 
 
-def vid_oracle(s: np.ndarray, t: np.ndarray, module: nn.Module) -> float:
+def vid_oracle(s: np.ndarray, t: np.ndarray, module: Any) -> float:
     s, t = to_smaller(s, t)
     first, second, third = (array(module.regressor[i].weight)[:, :, 0, 0] for i in (0, 2, 4))
     gaps = []
@@ -222,7 +224,7 @@ def vid_oracle(s: np.ndarray, t: np.ndarray, module: nn.Module) -> float:
     return sum(gaps) / len(gaps)
 
 
-def ickd_oracle(s: np.ndarray, t: np.ndarray, module: nn.Module) -> float:
+def ickd_oracle(s: np.ndarray, t: np.ndarray, module: Any) -> float:
     weight = array(module.embed[0].weight)[:, :, 0, 0]
     s = np.einsum("dc,bchw->bdhw", weight, s)
     for c in range(s.shape[1]):  # batch norm as it starts: scale 1, shift 0, biased variance
@@ -236,7 +238,7 @@ def ickd_oracle(s: np.ndarray, t: np.ndarray, module: nn.Module) -> float:
     return total / (len(s) * s.shape[1])
 
 
-def cc_oracle(s: np.ndarray, t: np.ndarray, module: nn.Module) -> float:
+def cc_oracle(s: np.ndarray, t: np.ndarray, module: Any) -> float:
     def embedded(linear: nn.Linear, x: np.ndarray) -> np.ndarray:
         return array(linear.weight) @ x + array(linear.bias)
 

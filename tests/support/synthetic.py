@@ -242,7 +242,9 @@ def make_depth_store(
     **study: Any,
 ) -> Folder:
     """depth × loss; the gain of kd falls with depth. The baseline is the first depth without a loss."""
-    levels = {f"{loss}, {depth} layers": {"depth": depth, "loss": loss} for depth in depths for loss in losses}
+    levels: dict[str, dict[str, Any]] = {
+        f"{loss}, {depth} layers": {"depth": depth, "loss": loss} for depth in depths for loss in losses
+    }
     effects = {
         arm: 0.01 * (at["depth"] - 3) / 2
         + {"none": 0.0, "kd": 0.02, "channel": 0.01}.get(at["loss"], 0.0)

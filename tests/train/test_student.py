@@ -35,18 +35,17 @@ def take_steps(one: StudentTrainer, tiny: SplitData, steps: int) -> None:
 
 
 def test_failures_end_the_trial_and_memory_errors_the_cohort(tiny: SplitData) -> None:
-    def fail(error: Exception) -> None:
-        raise error
-
     one, other = student(tiny), student(tiny)
-    one.isolate(fail, TrialFailure("lower lr"), where="epoch 1")
+    with one.isolate("epoch 1"):
+        raise TrialFailure("lower lr")
     assert (one.failure, one.finished) == ("lower lr", True)
-    other.isolate(fail, ValueError("a mistake"), where="epoch 2, step 3")
+    with other.isolate("epoch 2, step 3"):
+        raise ValueError("a mistake")
     assert other.failure is not None
     assert other.failure.startswith("epoch 2, step 3: ")
     assert "a mistake" in other.failure
-    with pytest.raises(torch.OutOfMemoryError):
-        student(tiny).isolate(fail, torch.OutOfMemoryError("full"), where="epoch 1")
+    with pytest.raises(torch.OutOfMemoryError), student(tiny).isolate("epoch 1"):
+        raise torch.OutOfMemoryError("full")
 
 
 def test_a_step_is_sgd_with_momentum_and_weight_decay(tiny: SplitData) -> None:

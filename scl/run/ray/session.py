@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
@@ -26,14 +27,11 @@ QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the store says what is finished, not Tune's state
     "RAY_AIR_NEW_OUTPUT": "0",
 }
-DEFAULTS = {
-    # Under `uv run`, Ray would start each worker through uv, in a copy of the folder.
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-# Without this, Ray on Linux takes 127.0.0.1 for a mistake and listens on all addresses. The variable forbids clusters,
-# as Ray does by default on Windows and macOS.
-LOCAL_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Constants of Ray → their variables. Ray reads the variables when it is first imported, and so do its processes.
+# Under `uv run`, Ray would start each worker through uv, in a copy of the folder.
+UV = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "RAY_ENABLE_UV_RUN_RUNTIME_ENV"}
+# While clusters are enabled, Ray takes 127.0.0.1 for a mistake and listens on all addresses instead.
+CLUSTERS = {"ENABLE_RAY_CLUSTER": "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
 # Ray and Tune install handlers of these.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -43,7 +41,7 @@ def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[None]:
     """Start a local Ray that listens on 127.0.0.1 only, or connect to the cluster at `options.address`.
 
     At the end Ray is shut down, and the process's environment variables, signal handlers, log levels and
-    `sys.excepthook` are as they were.
+    `sys.excepthook` are as they were before.
 
     Args:
         nodes: of the cluster, as `survey` returns them; none for a local Ray.
@@ -51,18 +49,19 @@ def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[None]:
     Raises:
         UserError: this process uses Ray already.
     """
-    more = LOCAL_ONLY if options.address is None else {}
-    defaults = {**DEFAULTS, **(authentication() if options.address else {})}
-    # The environment comes first, because Ray reads some of these variables when it is imported.
-    with environment({**QUIET, **more}, defaults), _handlers_restored() as restore_handlers, _log_levels_restored():
-        import ray
+    local = options.address is None
+    off = {**({} if UV.keys() & os.environ.keys() else UV), **(CLUSTERS if local else {})}
+    defaults = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **({} if local else authentication())}
+    with environment(QUIET, defaults), _handlers_restored() as restore_handlers, _log_levels_restored():
+        import ray  # only now, since it reads the mode of authentication at its import
 
         if ray.is_initialized():
             raise UserError("Ray already runs in this process; call ray.shutdown() first, or run inline")
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it prints a trace for each lost worker
         try:
             try:
-                _start(options, nodes)
+                with _switched_off(off):
+                    _start(options, nodes)
             finally:
                 # Ray's own handler would end the driver at SIGTERM before the driver has stored anything.
                 restore_handlers()
@@ -70,7 +69,23 @@ def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[None]:
                 ray.cloudpickle.register_pickle_by_value(module)
             yield
         finally:
-            _shut_down(local=options.address is None)
+            _shut_down(local)
+
+
+@contextmanager
+def _switched_off(constants: Mapping[str, str]) -> Iterator[None]:
+    """Switch features of Ray off, by its constants and by the variables of these."""
+    from ray._private import ray_constants
+
+    before = {name: getattr(ray_constants, name) for name in constants}
+    try:
+        for name in constants:
+            setattr(ray_constants, name, False)
+        with environment(dict.fromkeys(constants.values(), "0")):
+            yield
+    finally:
+        for name, value in before.items():
+            setattr(ray_constants, name, value)
 
 
 def _start(options: Options, nodes: Sequence[Node]) -> None:

@@ -32,9 +32,6 @@ PATIENCE = 180.0  # seconds that a cluster may take to wake up
 
 def installed_versions(names: Sequence[str]) -> dict[str, str | None]:
     """Versions of Python and of packages. Runs on a node, pickled by value, since nodes may lack scl."""
-    import importlib.metadata
-    import platform
-
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in names:
         try:

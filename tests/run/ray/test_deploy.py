@@ -113,4 +113,3 @@ def test_the_slurm_script_runs_a_study_and_passes_its_exit_code_on(tmp_path: Pat
     assert process.returncode == 0, said
     trials = load(str(tmp_path / "out" / "ablation")).trials
     assert set(trials["state"]) == {"completed"}
-

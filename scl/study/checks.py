@@ -1,0 +1,123 @@
+"""Checks of option values: each takes the text of a flag or the value of a keyword, and returns the checked value.
+
+All raise ValueError with the rule and the value that was given.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from scl.errors import unknown
+from scl.study.config import HUBS, MODEL_NAMES, MODELS
+
+Check = Callable[[Any], Any]
+
+
+def whole(low: int) -> Check:
+    def check(value: Any) -> int:
+        try:
+            number = int(value) if isinstance(value, str) else operator.index(value)
+        except (ValueError, TypeError):
+            number = low - 1
+        if number < low or isinstance(value, bool):
+            raise ValueError(f"must be a whole number of {low} or more, got {value!r}")
+        return number
+
+    return check
+
+
+def number(low: float, high: float = math.inf, including: bool = False) -> Check:
+    def check(value: Any) -> float:
+        try:
+            real = float(value) if isinstance(value, (str, numbers.Real)) and not isinstance(value, bool) else math.nan
+        except (ValueError, OverflowError):
+            real = math.nan
+        if not math.isfinite(real) or real < low or (real == low and not including) or real >= high:
+            rule = f"{low:g} or more" if including else f"above {low:g}"
+            below = "" if math.isinf(high) else f" and below {high:g}"
+            raise ValueError(f"must be a finite number, {rule}{below}, got {value!r}")
+        return real
+
+    return check
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, got {value!r}")
+    return value
+
+
+def place(value: Any) -> str:
+    """A path or URI."""
+    return text(value.__fspath__() if hasattr(value, "__fspath__") else value)
+
+
+def switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be True or False, got {value!r}")
+    return value
+
+
+def one_of(kind: str, valid: Sequence[str]) -> Check:
+    def check(value: Any) -> str:
+        if value not in valid:
+            raise ValueError(unknown(kind, value, valid))
+        return str(value)
+
+    return check
+
+
+def cohort_size(value: Any) -> int | None:
+    if value is None or value == "auto":
+        return None
+    try:
+        return int(whole(1)(value))
+    except ValueError:
+        raise ValueError(f"must be 'auto' or a whole number of 1 or more, got {value!r}") from None
+
+
+def model(value: Any) -> str:
+    # Whether torchvision or timm has a model is known when it is built: importing them would slow every start.
+    if not text(value).startswith(HUBS) and value not in MODELS:
+        raise ValueError(unknown("model", value, MODEL_NAMES))
+    return str(value)
+
+
+def several(kind: str) -> Check:
+    """Names: text with commas, or a sequence."""
+
+    def check(value: Any) -> tuple[str, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
+            raise ValueError(f"must be names, as in {kind}, got {value!r}")
+        names = tuple(part.strip() for part in parts if part.strip())
+        if not names:
+            raise ValueError(f"must give at least one name, as in {kind}")
+        return names
+
+    return check
+
+
+def assignments(value: Any) -> dict[str, Any]:
+    """NAME=VALUE: text (several with commas), a list of such texts, or a mapping."""
+    if isinstance(value, Mapping):
+        return {str(name): given for name, given in value.items()}
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, Sequence) or not all(isinstance(part, str) for part in texts):
+        raise ValueError(f"must be NAME=VALUE, or a mapping in Python, got {value!r}")
+    pairs: list[tuple[str, str]] = []
+    for part in ",".join(texts).split(","):
+        name, sign, given = part.partition("=")
+        if sign:
+            pairs.append((name.strip(), given.strip()))
+        elif pairs:
+            pairs[-1] = pairs[-1][0], f"{pairs[-1][1]},{part.strip()}"  # a value with commas, as in milestones=150,180
+        else:
+            pairs.append((part.strip(), ""))
+    if not pairs or not all(name for name, _ in pairs) or "=" not in ",".join(texts):
+        raise ValueError(f"must be NAME=VALUE, got {','.join(texts)!r}")
+    return dict(pairs)

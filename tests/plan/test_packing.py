@@ -1,0 +1,33 @@
+"""Which trials train side by side."""
+
+from __future__ import annotations
+
+from scl.plan.packing import cohorts, makespan
+from scl.study.config import Config
+from scl.study.identity import trials_of
+
+ARMS = {"baseline": Config(), "kd": Config(ce=0.1, losses={"kd": 0.9}), "at": Config(losses={"at": 10})}
+
+
+def test_cohorts_hold_every_cell_once_and_balance_the_slots() -> None:
+    arms = {f"a{i}": Config(lr=0.01 * (i + 1)) for i in range(8)}
+    todo = trials_of(arms, [0, 1, 2], "d", lambda seed: "t")
+    plan = cohorts(todo, slots=2, size=None, teacher_cost=1.0, cost=lambda cell: 3.0)
+    assert sorted(c.trial_id for cohort in plan for c in cohort) == sorted(c.trial_id for c in todo)
+    assert sorted(len(cohort) for cohort in plan) == [4, 4, 8, 8]
+    assert all(len({c.seed for c in cohort}) == 1 for cohort in plan)
+    ends = makespan([1 + 3 * len(c) for c in plan], 2)
+    assert ends <= 1.1 * sum(1 + 3 * len(c) for c in plan) / 2
+
+
+def test_cohort_size_is_an_upper_bound() -> None:
+    todo = trials_of({f"a{i}": Config(lr=0.01 * (i + 1)) for i in range(8)}, [0, 1], "d", lambda seed: "t")
+    for size in (1, 3, 8):
+        plan = cohorts(todo, 2, size, 1.0, lambda cell: 1.0)
+        assert max(map(len, plan)) <= size
+        assert sum(map(len, plan)) == 16
+
+
+def test_what_differs_in_batches_never_shares_a_cohort() -> None:
+    arms = {"a": Config(), "b": Config(batch_size=64), "c": Config(augment="none"), "d": Config(precision="bf16")}
+    assert len(cohorts(trials_of(arms, [0], "d", lambda s: "t"), 1, None, 1.0, lambda c: 1.0)) == 4

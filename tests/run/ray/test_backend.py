@@ -1,0 +1,116 @@
+"""What the Ray backend trains where, and when Ray starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scl.plan.nodes import Node
+from scl.run.backend import Work
+from scl.run.ray import backend
+from scl.run.ray.backend import RayBackend
+from scl.run.stopping import Stop
+from scl.run.trackers.tracker import Tracker
+from scl.study.options import Options
+
+TEACHER = Work("teacher", [["t"]], {"t": "teacher"})
+STUDENTS = Work("students", [["a"]], {"a": "a"}, {"a": SimpleNamespace()})  # type: ignore[dict-item]
+NODES = (Node("a", {"CPU": 1.0}, {}),)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is called, in order."""
+    made: list[Any] = []
+
+    @contextmanager
+    def session(options: Options, nodes: Any) -> Iterator[None]:
+        made.append("start")
+        yield
+        made.append("end")
+
+    class Runs:
+        def __init__(self, stop: Stop, tracker: Tracker, nodes: Any) -> None:
+            made.append(nodes)
+
+        def train(self, plan: Any, work: Work) -> None:
+            made.append(work.title)
+
+        def search(self, plan: Any, searcher: Any) -> None:
+            made.append("search")
+
+    def survey(address: str) -> tuple[Node, ...]:
+        made.append("survey")
+        return NODES
+
+    monkeypatch.setattr(backend, "ray_session", session)
+    monkeypatch.setattr(backend, "survey", survey)
+    monkeypatch.setattr(backend, "import_module", lambda name: SimpleNamespace(Runs=Runs))
+    return made
+
+
+def made(log: list[Any], stop: Stop | None = None, **options: Any) -> RayBackend:
+    inline: Any = SimpleNamespace(train=lambda plan, work: log.append(f"inline {work.title}"))
+    return RayBackend(Options(**options), stop or Stop(), Tracker(), inline)
+
+
+def plan_on(device: str) -> Any:
+    return SimpleNamespace(context=SimpleNamespace(device=device))
+
+
+def test_ray_starts_with_the_first_students_and_ends_at_the_exit(log: list[Any]) -> None:
+    with made(log) as on_ray:
+        assert on_ray.nodes() == ()
+        on_ray.train(plan_on("cpu"), TEACHER)
+        on_ray.train(plan_on("cpu"), STUDENTS)
+        on_ray.search(plan_on("cpu"), None)  # type: ignore[arg-type]
+    assert log == ["inline teacher", "start", (), "students", (), "search", "end"]
+
+
+def test_nothing_to_train_starts_nothing(log: list[Any]) -> None:
+    with made(log):
+        pass
+    assert log == []
+
+
+@pytest.mark.parametrize(("address", "device", "teachers"), [("auto", "cpu", 1), (None, "cuda", 1), (None, "cpu", 2)])
+def test_other_teachers_train_in_workers(address: str | None, device: str, teachers: int, log: list[Any]) -> None:
+    cohorts = [[str(i)] for i in range(teachers)]
+    with made(log, address=address) as on_ray:
+        on_ray.train(plan_on(device), Work("teacher", cohorts, {}))
+    assert "inline teacher" not in log
+    assert "teacher" in log
+
+
+def test_a_cluster_is_surveyed_once(log: list[Any]) -> None:
+    with made(log, address="auto") as on_ray:
+        assert on_ray.nodes() == NODES
+        on_ray.train(plan_on("cpu"), STUDENTS)
+    assert log == ["survey", "start", NODES, "students", "end"]
+
+
+def test_a_stop_before_training_trains_nothing(log: list[Any]) -> None:
+    stop = Stop()
+    stop.halt("the disk is full")
+    with made(log, stop) as on_ray:
+        on_ray.train(plan_on("cpu"), STUDENTS)
+    assert log == ["start", "end"]
+
+
+def test_a_signal_while_ray_starts_is_a_request_to_stop(log: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def session(options: Options, nodes: Any) -> Iterator[None]:
+        raise SystemExit(15)
+        yield
+
+    monkeypatch.setattr(backend, "ray_session", session)
+    monkeypatch.setattr("signal.setitimer", lambda *_: None)
+    stop = Stop()
+    with made(log, stop) as on_ray:
+        on_ray.train(plan_on("cpu"), STUDENTS)
+    assert stop.signalled
+    assert log == []

@@ -1,0 +1,162 @@
+"""Tune runs as the driver sees them, with a Tune that is played by the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+
+from scl.models.networks import build_student
+from scl.plan.context import data_of
+from scl.plan.jobs import student_jobs
+from scl.plan.plan import Plan
+from scl.plan.teachers import evaluate_and_save
+from scl.run.backend import Work
+from scl.run.ray import rpc, runs
+from scl.run.ray.runs import Runs
+from scl.run.ray.tune import DriverCalls, TuneRun
+from scl.run.stopping import Stop
+from scl.run.trackers.tracker import Tracker
+from scl.store.tables import read_trials
+from tests.support.studies import SMALL, planned
+
+FLAGS = ["--limit", "60", "--teacher-epochs", "1", "--epochs", "1"]
+
+
+class Tune:
+    """Plays Tune: keeps what it is asked for, reports `messages`, returns `failed`."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.failed: list[tuple[list[str], str]] = []
+
+    def __call__(self, run: TuneRun, context: Any, driver: DriverCalls, mailbox: Any = None) -> Any:
+        self.run, self.context, self.driver = run, context, driver
+        for message in self.messages:
+            driver.event(message)
+        return self.failed
+
+
+class Ended(Tracker):
+    """Records the ends of trials."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: list[Any] = []
+
+    def ended(self, columns: Any, metrics: Any) -> None:
+        self.ends.append((columns["arm"], metrics["state"]))
+
+
+@pytest.fixture
+def tune(monkeypatch: pytest.MonkeyPatch) -> Tune:
+    made = Tune()
+    monkeypatch.setattr(runs, "run_tune", made)
+    monkeypatch.setattr(runs, "cluster_slots", lambda options, device, nodes, stop: 4)
+    monkeypatch.setattr(runs, "has_other_hosts", lambda: False)
+    return made
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    made = planned(SMALL, tmp_path, *FLAGS)
+    teacher = build_student(made.teacher, data_of(made.context), 0).state_dict()
+    evaluate_and_save(made.context, made.teacher, dict(teacher), next(iter(made.teacher_ids.values())))
+    return made
+
+
+def work_of(plan: Plan) -> Work:
+    ids = [trial.trial_id for trial in plan.trials]
+    return Work("students", [ids[:3], ids[3:]], {i: i[:6] for i in ids}, student_jobs(plan, plan.trials))
+
+
+def test_cohorts_are_made_again_if_the_cluster_has_other_slots(plan: Plan, tune: Tune) -> None:
+    work = work_of(plan)
+    Runs(Stop(), Tracker(), ()).train(plan, work)
+    assert (tune.run.title, tune.run.slots, tune.run.cpus, tune.run.gpus) == ("students", 4, 1, 0.0)
+    assert len(tune.run.cohorts) == 4
+    assert sorted(i for cohort in tune.run.cohorts for i in cohort) == sorted(work.labels)
+    assert set(work.labels) <= set(tune.context.jobs)
+
+
+def test_a_given_size_keeps_the_cohorts(tmp_path: Path, plan: Plan, tune: Tune) -> None:
+    sized = planned(SMALL, tmp_path, *FLAGS, "--cohort-size", "3")
+    work = work_of(plan)
+    Runs(Stop(), Tracker(), ()).train(sized, work)
+    assert tune.run.cohorts == work.cohorts
+
+
+def test_events_reach_the_tracker_and_a_lost_cohort_has_failed(
+    plan: Plan, tune: Tune, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work, tracker = work_of(plan), Ended()
+    first, second = plan.trials[:2]
+    row = {"state": "completed", "error": None}
+    columns = work.jobs[first.trial_id].columns
+    tune.messages = [{"job": first.trial_id, "state": "completed", "error": "", "columns": columns, "row": row}]
+    tune.failed = [([second.trial_id], "the worker died 4 times")]
+    Runs(Stop(), tracker, ()).train(plan, work)
+    assert tracker.ends == [(first.arm, "completed"), (second.arm, "failed")]
+    rows = read_trials(plan.context.store)
+    assert rows[["trial_id", "state", "error"]].values.tolist() == [
+        [second.trial_id, "failed", "the worker died 4 times"]
+    ]
+    assert "the worker died 4 times" in capsys.readouterr().err
+
+
+def test_a_stopped_run_fails_no_cohort(plan: Plan, tune: Tune) -> None:
+    tune.failed = [([plan.trials[0].trial_id], "the worker died")]
+    stop = Stop()
+    stop.halt("the disk is full")
+    Runs(stop, Tracker(), ()).train(plan, work_of(plan))
+    assert read_trials(plan.context.store).empty
+
+
+def test_other_hosts_reach_the_folder_through_the_driver(
+    plan: Plan, tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from contextlib import nullcontext
+
+    functions: dict[str, Any] = {}
+
+    def rpc_to_driver(given: dict[str, Any]) -> Any:
+        functions.update(given)
+        return nullcontext("the client")
+
+    monkeypatch.setattr(runs, "has_other_hosts", lambda: True)
+    monkeypatch.setattr(rpc, "rpc_to_driver", rpc_to_driver)
+    Runs(Stop(), Tracker(), ()).train(plan, work_of(plan))
+    assert isinstance(tune.context.out, rpc.DriverFolder)
+    assert (tune.context.out.client, tune.context.out.path) == ("the client", plan.context.out.path)
+    assert set(functions) == {"event", "notice", "stop", "halt", "folder"}
+
+
+def test_a_search_hands_over_the_jobs_of_its_suggestions(
+    plan: Plan, tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put: list[Any] = []
+    actor = SimpleNamespace(put=SimpleNamespace(remote=put.append))
+    monkeypatch.setattr(ray, "get", lambda value: value)
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda cls: SimpleNamespace(remote=lambda: actor))
+    batch = plan.trials[:2]
+    searcher: Any = SimpleNamespace(
+        to_go=2,
+        batch=2,
+        suggest=lambda size: batch[:size],
+        numbers={trial.trial_id: i for i, trial in enumerate(batch)},
+        label=lambda trial: trial.arm,
+        epoch=None,
+        ended=None,
+        cohort_ended=None,
+    )
+    stop = Stop()
+    Runs(stop, Tracker(), ()).search(plan, searcher)
+    assert (tune.run.title, tune.run.batch, tune.run.cohorts) == ("search", 2, ())
+    assert tune.driver.suggest is not None
+    assert tune.driver.suggest(2) == [trial.trial_id for trial in batch]
+    assert [set(jobs) for jobs in put] == [{trial.trial_id for trial in batch}]
+    stop.halt("the disk is full")
+    assert tune.driver.suggest(2) == []

@@ -1,0 +1,111 @@
+"""The Tune adapter without Ray's processes, and what a worker must have installed for it."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import tune
+
+from scl.run.ray.tune import CohortSearcher, DriverCalls, DriverStopper, EventForwarder, Throttled
+
+# Packages of the driver that a cluster's nodes may lack, as scl imports them. Ray and torch may import some themselves.
+NOT_ON_WORKERS = [
+    "filelock", "jinja2", "optuna", "plotly", "psutil", "rich", "scipy", "sqlalchemy", "statsmodels",
+]  # fmt: skip
+ON_WORKERS = "import ray.tune, torch, torchvision, numpy, pandas, pyarrow.dataset, safetensors.torch"
+
+
+def test_workers_need_only_what_the_survey_asks_for() -> None:
+    script = f"""
+import sys
+{ON_WORKERS}
+for name in {NOT_ON_WORKERS}:
+    sys.modules[name] = None  # Python raises ModuleNotFoundError
+import scl.run.ray.tune, scl.run.ray.rpc
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+class Driver:
+    """Records calls. `answers`: what `stop`, `suggest` and `epoch` return."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.calls: list[Any] = []
+        names = ("event", "notice", "stop", "halt", "suggest", "epoch", "ended", "cohort_ended")
+        self.functions = DriverCalls(**{name: self._function(name, answers.get(name)) for name in names})
+
+    def _function(self, name: str, answer: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            if name != "stop":
+                self.calls.append((name, *arguments))
+            return answer
+
+        return call
+
+
+def test_a_search_trains_batches_of_suggestions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.get", lambda value: value)
+    stopped: list[str] = []
+    mailbox = SimpleNamespace(stop=SimpleNamespace(remote=stopped.append))
+    driver = Driver(suggest=["a", "b"], epoch=True)
+    searcher = CohortSearcher(driver.functions, 2, mailbox)
+    assert searcher.suggest("t1") == {"cohort": ["a", "b"]}
+    events = [{"job": "a", "epoch": 1, "val_acc": 0.5}, {"job": "b", "state": "completed"}]
+    searcher.on_trial_result("t1", {"events": events})
+    searcher.on_trial_complete("t1")
+    assert driver.calls == [
+        ("suggest", 2),
+        ("epoch", "a", 1, 0.5),
+        ("ended", "b", "completed"),
+        ("cohort_ended", ["a", "b"]),
+    ]
+    assert stopped == ["a"]
+
+
+def test_a_search_ends_without_suggestions_and_a_stop_ends_no_cohort() -> None:
+    driver = Driver(suggest=[], stop=True)
+    searcher = CohortSearcher(driver.functions, 2, None)
+    assert searcher.suggest("t1") == tune.search.Searcher.FINISHED
+    searcher.cohorts["t1"] = ["a"]
+    searcher.on_trial_complete("t1")
+    assert driver.calls == [("suggest", 2)]
+
+
+def test_messages_reach_the_driver() -> None:
+    driver = Driver()
+    forwarder = EventForwarder(driver.functions)
+    forwarder.on_trial_result(1, [], None, {"events": ({"job": "a"}, {"job": "b"})})
+    forwarder.on_trial_recover(1, [], None)
+    assert [call[0] for call in driver.calls] == ["event", "event", "notice"]
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_reason_to_halt_reaches_the_driver(stop: bool) -> None:
+    driver = Driver(stop=stop)
+    stopper = DriverStopper(driver.functions)
+    assert stopper("t1", {"halt": "the disk is full"}) is stop
+    assert stopper("t1", {"events": ()}) is stop
+    assert stopper.stop_all() is stop
+    assert driver.calls == [("halt", "the disk is full")]
+
+
+def test_snapshots_hold_nothing_of_the_driver() -> None:
+    driver = Driver().functions  # its functions cannot be pickled
+    for part in (CohortSearcher(driver, 2, None), EventForwarder(driver), DriverStopper(driver)):
+        assert vars(pickle.loads(pickle.dumps(part))) == {}
+
+
+def test_a_throttled_function_is_called_seldom_and_not_after_it_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = [0.0], []
+    monkeypatch.setattr("scl.run.ray.tune.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    throttled = Throttled(lambda: bool(calls.append(clock[0])) or clock[0] >= 1)
+    for step in range(40):
+        clock[0] = step / 10
+        assert throttled() is (clock[0] >= 1)
+    assert calls == [0.0, 0.5, 1.0]

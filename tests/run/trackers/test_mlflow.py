@@ -1,0 +1,88 @@
+"""Trials as runs of a real MLflow server. Skipped without the extra."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from scl.errors import UserError
+from scl.run.trackers.mlflow import STATES
+from scl.run.trackers.tracker import tracking
+from scl.store.files import open_folder
+from scl.store.results import load
+from tests.support.studies import SMALL, run_study
+from tests.support.trackers import TWO_TRIALS
+
+
+def test_every_end_of_a_run_has_a_state() -> None:
+    assert set(STATES) == {"completed", "pruned", "failed", "stopped"}
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    store = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder)]
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen([*command, *store], stdout=log, stderr=log, cwd=folder, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=1)
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "server.log").read_text()
+                time.sleep(0.5)
+        else:
+            pytest.fail((folder / "server.log").read_text())
+        yield address
+    finally:
+        os.killpg(process.pid, 15)  # the group that was started above: the server has workers
+        process.wait(timeout=30)
+
+
+@pytest.mark.slow
+def test_a_real_mlflow_server_has_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is an extra")
+    (tmp_path / "server").mkdir()
+    with mlflow_server(tmp_path / "server") as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        mlflow.set_tracking_uri(address)
+        assert run_study(SMALL, "--out", str(tmp_path), "--track", "mlflow", *TWO_TRIALS) == 0
+        client = mlflow.MlflowClient(address)
+        experiment = client.get_experiment_by_name("small")
+        runs = {run.data.tags["scl.trial_id"]: run for run in client.search_runs([experiment.experiment_id])}
+        read = load(str(tmp_path / "small"))
+        assert set(runs) == set(read.planned()["trial_id"])
+        for row in read.planned().to_dict("records"):
+            run = runs[row["trial_id"]]
+            assert run.info.status == "FINISHED"
+            assert run.info.run_name == f"{row['arm']} · seed {row['seed']}"
+            assert (run.data.tags["arm"], run.data.tags["seed"]) == (row["arm"], str(row["seed"]))
+            assert run.data.tags["study"] == "small"
+            assert float(run.data.params["lr"]) == row["param.lr"]
+            history = client.get_metric_history(run.info.run_id, "test_acc")
+            epochs = read.epochs[read.epochs["trial_id"] == row["trial_id"]].sort_values("epoch")
+            assert [m.step for m in history] == [1, 2]
+            assert [m.value for m in history] == pytest.approx(epochs["test_acc"].tolist())
+            assert run.data.metrics["agreement"] == pytest.approx(row["agreement"])
+        # A trial that resumes after a stop continues its run.
+        with tracking("mlflow", open_folder(str(tmp_path / "small"))) as tracker:
+            columns = {**row, "params": 1, "macs": 1}
+            tracker.epoch(columns, {"epoch": 3, "val_acc": 0.5})
+        assert len(client.search_runs([experiment.experiment_id])) == len(runs)
+        assert client.get_run(run.info.run_id).info.status == "KILLED"
+    with pytest.raises(UserError, match=r"127\.0\.0\.1.*cannot be used"), tracking("mlflow", open_folder("x/small")):
+        pass

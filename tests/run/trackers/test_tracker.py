@@ -1,0 +1,112 @@
+"""Every trial is a run of the tool, and a tool that fails stops no training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scl.cli.main import run_flags
+from scl.run.trackers.tool import TrackedTrial
+from scl.run.trackers.tracker import ENVIRONMENT, TOOLS, Tracker, tracking
+from scl.store.files import open_folder
+from scl.store.results import load
+from scl.study.options import TRACKERS
+from tests.support.studies import SMALL, run_study
+from tests.support.trackers import TWO_TRIALS
+
+
+class Recorder:
+    """A tool that records its calls; `fail_at` names the call that fails."""
+
+    def __init__(self, fail_at: str = "") -> None:
+        self.fail_at = fail_at
+        self.calls: list[tuple[str, Any, Any]] = []
+
+    def start(self, trial: TrackedTrial) -> str:
+        self._record("start", trial.trial_id, trial)
+        return trial.trial_id
+
+    def log(self, run: str, step: int, values: Any) -> None:
+        self._record("log", run, (step, dict(values)))
+
+    def end(self, run: str, state: str, error: str | None, values: Any) -> None:
+        self._record("end", run, (state, error))
+
+    def _record(self, what: str, run: str, value: Any) -> None:
+        if what == self.fail_at:
+            raise ConnectionError("the server is gone")
+        self.calls.append((what, run, value))
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    made = Recorder()
+    monkeypatch.setitem(TOOLS, "mlflow", lambda store: made)
+    return made
+
+
+def check_calls(recorder: Recorder, store: Path) -> None:
+    read = load(str(store))
+    for row in read.planned().to_dict("records"):
+        mine = [(what, value) for what, run, value in recorder.calls if run == row["trial_id"]]
+        assert [what for what, _ in mine] == ["start", "log", "log", "log", "end"]
+        about = mine[0][1]
+        assert (about.study, about.arm, about.seed) == ("small", row["arm"], row["seed"])
+        assert about.params["lr"] == row["param.lr"]
+        assert [value[0] for what, value in mine if what == "log"] == [1, 2, 2]
+        epochs = read.epochs[read.epochs["trial_id"] == row["trial_id"]].sort_values("epoch")
+        assert [mine[1][1][1]["test_acc"], mine[2][1][1]["test_acc"]] == pytest.approx(epochs["test_acc"].tolist())
+        assert mine[3][1][1]["agreement"] == pytest.approx(row["agreement"])
+        assert mine[4][1] == ("completed", None)
+    assert {run for _, run, _ in recorder.calls} == set(read.planned()["trial_id"])  # and no teacher
+
+
+def test_every_trial_is_a_run(recorder: Recorder, tmp_path: Path) -> None:
+    assert run_study(SMALL, "--out", str(tmp_path), "--track", "mlflow", *TWO_TRIALS) == 0
+    check_calls(recorder, tmp_path / "small")
+
+
+@pytest.mark.slow
+def test_every_trial_is_a_run_on_ray_too(recorder: Recorder, tmp_path: Path) -> None:
+    assert run_flags(SMALL, "study.py", ["--out", str(tmp_path), "--track", "mlflow", *TWO_TRIALS]) == 0
+    check_calls(recorder, tmp_path / "small")
+
+
+@pytest.mark.parametrize("fail_at", ["start", "log", "end"])
+def test_a_tool_that_fails_stops_no_training(
+    recorder: Recorder, tmp_path: Path, capfd: pytest.CaptureFixture[str], fail_at: str
+) -> None:
+    recorder.fail_at = fail_at
+    assert run_study(SMALL, "--out", str(tmp_path), "--track", "mlflow", *TWO_TRIALS) == 0
+    assert set(load(str(tmp_path / "small")).trials["state"]) == {"completed"}
+    assert capfd.readouterr().err.count("the server is gone); training goes on") == 1
+
+
+def test_a_stop_ends_the_runs_of_unfinished_trials() -> None:
+    recorder = Recorder()
+    columns = dict.fromkeys(("trial_id", "study", "arm", "config_id", "teacher_id"), "x")
+    columns |= {"seed": 0, "teacher_test_acc": 0.5, "params": 1, "macs": 1}  # type: ignore[dict-item]
+    tracker = Tracker("mlflow", recorder)
+    tracker.epoch(columns, {"trial_id": "x", "epoch": 1, "val_acc": 0.5, "term.kd": float("nan")})
+    tracker.close()
+    assert recorder.calls[1] == ("log", "x", (1, {"val_acc": 0.5}))
+    assert recorder.calls[2] == ("end", "x", ("stopped", None))
+
+
+def test_trackers_are_those_of_the_flag(tmp_path: Path) -> None:
+    assert tuple(TOOLS) == TRACKERS
+    with tracking(None, open_folder(str(tmp_path))) as tracker:
+        tracker.ended({"trial_id": "x"}, {"state": "completed"})
+
+
+def test_variables_of_a_tool_are_put_back(recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = ENVIRONMENT["mlflow"]
+    monkeypatch.setenv(one, "7")
+    monkeypatch.delenv(two, raising=False)
+    with tracking("mlflow", open_folder(str(tmp_path))):
+        assert (os.environ[one], os.environ[two]) == ("7", ENVIRONMENT["mlflow"][two])
+    assert os.environ[one] == "7"
+    assert two not in os.environ

@@ -1,0 +1,79 @@
+"""A configuration refuses bad values by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from scl.errors import UserError
+from scl.study.config import MODELS, Config
+from scl.study.recipes import RECIPES
+from scl.study.space import Float, Search
+from scl.study.study import Setting, Study
+from scl.study.term import Term
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr": float("nan")}, "lr must be finite"),
+        ({"epochs": 0}, "epochs must be finite, 1 or more"),
+        ({"epochs": 1.5}, "epochs must be a whole number"),
+        ({"model": "plain6"}, "unknown model 'plain6'"),
+        ({"losses": {"kdd": 1}}, "unknown loss 'kdd' .did you mean 'kd'"),
+        ({"losses": {"kd": -1}}, "weight must be"),
+        ({"losses": {"kd": Term(1, options={"temprature": 1})}}, "did you mean 'temperature'"),
+        ({"widht": 2}, "unknown field 'widht' .did you mean 'width'"),
+        ({"ce": 0}, "an objective needs a term"),
+        ({"schedule": "multistep"}, "needs milestones"),
+    ],
+)
+def test_bad_values_are_refused_by_name(change: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Config().replace(**change)
+
+
+def test_tables_of_names_agree_with_the_code() -> None:
+    assert all(Config(model=name) for name in MODELS)
+    assert all(Config().replace(**recipe.fields) for recipe in RECIPES.values())
+
+
+def test_fields_of_the_method_are_checked() -> None:
+    pretrain = {"losses": {"fsp": Term(1.0, stage="pretrain")}, "pretrain_epochs": 2}
+    assert Config(**pretrain, epochs=3).total_epochs == 5
+    for changes, message in (
+        ({"pretrain_epochs": 2}, "no loss of the stage 'pretrain' has a weight after epoch 0 of 2"),
+        ({**pretrain, "ce": 0.0}, "no loss of the stage 'train'"),
+        ({"losses": {"fsp": Term(1.0, stage="pretrain")}}, "needs pretrain_epochs of 1 or more"),
+        ({"ce": 0.0, "losses": {"kd": Term(1.0, end=3)}, "epochs": 5}, "after epoch 3 of 5"),
+        ({"losses": {"kd": Term(1.0, stage="first")}}, "unknown stage 'first'; valid: train, pretrain"),
+        ({"losses": {"kd": Term(1.0, compares="logits")}}, "compares is only for a custom loss"),
+        ({"self_taught": -1}, "0 to 65536"),
+        ({"self_taught": (1, 2.5)}, "0 to 65536"),
+        ({"self_taught": (1, 2), "self_taught_at": "penultimate"}, "one whole number"),
+        ({"self_taught_from": "taken", "self_taught_at": "branch"}, "exclude each other"),
+        ({"model": "torchvision:resnet18", "self_taught": 4}, "no self-taught neurons"),
+        ({"pretrained": True}, "pretrained is for torchvision:NAME"),
+        ({"model": "resnet9"}, "unknown model 'resnet9'"),
+        ({"tap": "conv"}, "valid: relu, bn, block"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Config(**changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: Config(self_tought=3), "did you mean 'self_taught'"),
+        (lambda: Term(1.0, layer=(1,)), "did you mean 'layers'"),
+        (lambda: Term(), "'weight' must be given"),
+        (lambda: Study(name="x", question="?", arm={}), "did you mean 'arms'"),
+        (lambda: Setting(studnet={}), "did you mean 'student'"),
+        (lambda: Search({}, trial=3), "did you mean 'trials'"),
+        (lambda: Float(0.0), "'high' must be given"),
+    ],
+)
+def test_a_misspelt_or_absent_field_is_a_users_error(build: Callable[[], object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        build()
