@@ -33,11 +33,11 @@ import pandas as pd
 
 from scl.store.results import Results, load
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.record import add_json, record
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.record import add_json, record  # noqa: E402
-
 TIMES = ("train_seconds", "images_per_second", "latency_ms", "started", "ended", "cohort_size", "restarts")
 RAY = str(Path(sys.executable).parent / "ray")
 KINDS = ("worker", "node", "driver")
@@ -296,15 +296,18 @@ def main() -> int:
     subprocess.run(
         command(out / "calm", given, "--inline"), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    print(f"undisturbed run: {time.monotonic() - began:.0f} s", flush=True)
+    seconds = {"undisturbed": time.monotonic() - began}
+    print(f"undisturbed run: {seconds['undisturbed']:.0f} s", flush=True)
     began = time.monotonic()
     kills, waits = disturbed(out / "chaos", given)
-    print(f"run with kills: {time.monotonic() - began:.0f} s")
+    seconds["with_kills"] = time.monotonic() - began
+    print(f"run with kills: {seconds['with_kills']:.0f} s")
     calm, after = (load(str(out / name / "ablation")) for name in ("calm", "chaos"))
     found = compare(calm, after)
     states = dict(Counter(after.plan_states()["state"]))
     print(f"kills: {kills.total()} ({', '.join(f'{n} × {kind}' for kind, n in sorted(kills.items()))})")
-    print(f"trials: {states}; resumed {int(after.trials['restarts'].sum())} times")
+    resumed = int(after.trials["restarts"].sum())
+    print(f"trials: {states}; resumed {resumed} times")
     later = pd.Series(waits[1:], dtype=float)
     if len(later):
         print(
@@ -315,7 +318,10 @@ def main() -> int:
         f"values: {found['compared']} compared, {found['lost']} lost, {found['duplicated']} duplicated, "
         f"{found['different']} different, {found['more']} too many"
     )
-    figures = {"kills": kills, "states": states, "values": found, "seconds_to_first_epoch": waits}
+    figures = {
+        "seconds": seconds, "kills": kills, "states": states, "resumed": resumed, "values": found,
+        "seconds_to_first_epoch": waits,
+    }  # fmt: skip
     record("chaos", figures, given.json, n=1)
     if given.out is None:
         shutil.rmtree(out, ignore_errors=True)

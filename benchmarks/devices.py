@@ -1,4 +1,4 @@
-"""The flag that says on which device a benchmark runs."""
+"""The flag `--device` of benchmarks that run on a CPU or a GPU."""
 
 from __future__ import annotations
 

@@ -1,63 +1,98 @@
-"""Seconds and memory of planning 10,000 cells, beside those of importing what planning needs.
+"""Seconds and memory of planning 10,000 trials, and of the imports that planning needs.
 
     uv run python benchmarks/planning.py            # 2,001 arms × 5 seeds, then 10,001 arms × 1 seed
+    uv run python benchmarks/planning.py --json benchmarks/results/planning.json
 
-Planning is all that happens before a first worker starts: resolving arms, refusing twins, building what can be
-built, ids, what the store has, cohorts. The timing probe of `--plan` comes on top, a second or two. Each case runs in
-a process of its own.
+Planning is everything before the first worker starts: resolving arms, refusing equal ones, building each kind of
+network, ids, reading the store, cohorts. The timing of a few steps by `--plan` is not included; it takes a second or
+two. Each case runs in a separate process.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
-from scl.cli.flags import parser
+import sklearn.datasets  # noqa: F401  # the digits
+
+from scl import Config, Study, Term, designs
 from scl.plan.packing import plan_cohorts
 from scl.plan.plan import make_plan, missing
 from scl.store.files import open_folder
-from scl.study.config import Config
-from scl.study.designs import grid
-from scl.study.options import Options
-from scl.study.study import Study
+from scl.study.options import options_for, settled
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
+
+from benchmarks.record import add_json, record
 
 CASES = ((2000, 5), (10_000, 1))
 
 
 def megabytes() -> float:
+    """Peak memory so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(arms: int, seeds: int) -> None:
-    began, cpu = time.perf_counter(), time.process_time()
-    import sklearn.datasets  # noqa: F401  the digits
+def measure(arms: int, seeds: int, started: float) -> dict[str, float]:
+    """Plan a study with the baseline and so many arms.
 
-    imported, imported_cpu, memory = time.perf_counter(), time.process_time(), megabytes()
+    Args:
+        started: when this process was started, by `time.time()`.
+    """
+    imported, cpu, memory = time.time(), time.process_time(), megabytes()
     rates = [0.01 + 0.0001 * i for i in range(arms // 4)]
     study = Study(
         name="planning",
         question="How long does planning take?",
-        arms={"baseline": {}} | grid({"lr": rates, "self_taught": [1, 2, 4, 8]}),
-        base=Config(model="plain5", width=0.125, losses={"kd": 1.0}),
+        arms={"baseline": {}} | designs.grid({"lr": rates, "self_taught": [1, 2, 4, 8]}),
+        base=Config(model="plain5", width=0.125, losses={"kd": Term(1.0)}),
         teacher=Config(model="plain11", width=0.25),
     )
     with tempfile.TemporaryDirectory() as out:
-        options = Options(**vars(parser(study).parse_args(["--seeds", str(seeds), "--out", out])))
-        made = make_plan(study, options, open_folder(out))
-        plan_cohorts(made, missing(made))
-    print(
-        f"{len(made.trials):,} cells, {len(made.arms):,} arms: {time.perf_counter() - imported:.1f} s "
-        f"({time.process_time() - imported_cpu:.1f} s of CPU), {megabytes() - memory:.0f} MB; imports before it "
-        f"{imported - began:.1f} s ({imported_cpu - cpu:.1f} s of CPU), {memory:.0f} MB"
-    )
+        plan = make_plan(*settled(study, options_for(study, {"seeds": seeds, "out": out})), open_folder(out))
+        plan_cohorts(plan, missing(plan))
+    return {
+        "trials": len(plan.trials),
+        "arms": len(plan.arms),
+        "seconds": time.time() - imported,
+        "cpu_seconds": time.process_time() - cpu,
+        "mb": megabytes() - memory,
+        "import_seconds": imported - started,
+        "import_cpu_seconds": cpu,
+        "import_mb": memory,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    add_json(parser)
+    options = parser.parse_args()
+    if options.one:
+        arms, seeds, started = options.one
+        print(json.dumps(measure(int(arms), int(seeds), float(started))))
+        return
+    figures = []
+    for arms, seeds in CASES:
+        command = [sys.executable, __file__, "--one", str(arms), str(seeds), str(time.time())]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found = json.loads(done.stdout)
+        figures.append(found)
+        print(
+            f"{found['trials']:,} trials, {found['arms']:,} arms: {found['seconds']:.1f} s "
+            f"({found['cpu_seconds']:.1f} s of CPU), {found['mb']:.0f} MB; imports "
+            f"before it {found['import_seconds']:.1f} s ({found['import_cpu_seconds']:.1f} s of CPU), "
+            f"{found['import_mb']:.0f} MB",
+            flush=True,
+        )
+    record("planning", figures, options.json, n=1)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        measure(int(sys.argv[1]), int(sys.argv[2]))
-    else:
-        for arms, seeds in CASES:
-            subprocess.run([sys.executable, __file__, str(arms), str(seeds)], check=True)
+    main()

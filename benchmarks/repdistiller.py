@@ -1,21 +1,20 @@
-"""A training step here beside RepDistiller's own: its loop, its networks, its losses.
+"""The speed of a training step here, and of RepDistiller's loop with its networks and losses.
 
     git clone https://github.com/HobbitLong/RepDistiller
     uv run python benchmarks/repdistiller.py RepDistiller                # on the CPU, one thread: 5 minutes
     uv run python benchmarks/repdistiller.py RepDistiller --threads 2
-    python benchmarks/repdistiller.py RepDistiller --device cuda         # needs torch and torchvision alone
+    python benchmarks/repdistiller.py RepDistiller --device cuda         # needs torch and torchvision, but not Ray
 
-vgg13 → vgg8, batch 64, 3×32×32, 100 classes, with KD, and with KD beside attention transfer and similarity at their
-published weights. Its `train_distill` runs as it comes, fed by a DataLoader with 8 workers and the transforms of its
-scripts; both train on as many random images, in turn. Then all three in one cohort here, beside its three runs. Medians
-of the rounds; evaluation is left out.
+vgg13 → vgg8, batch 64, 3×32×32, 100 classes: with KD, with KD and attention transfer, and with KD and similarity, at
+the published weights. RepDistiller's `train_distill` runs unchanged, fed by a DataLoader with 8 workers and the
+transforms of its scripts. Both sides train on equally many random images and take turns. Then all three methods train
+here in one cohort, against RepDistiller's three runs. Figures are medians of the rounds; evaluation is not timed.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -31,15 +30,16 @@ from torch.utils.data import DataLoader
 from scl.data.batches import Images
 from scl.train.process import freed_memory_kept
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # where the project is not installed
+sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
 
 from benchmarks.devices import add_device
+from benchmarks.record import add_json, record
 from benchmarks.step import CLASSES, PAIR, Pictures, data_of, random_images, spread, teacher_of, train
 
 
 @dataclass(frozen=True)
 class Method:
-    """A loss beside KD: its name and weight here and there."""
+    """A loss that is added to KD: its name and weight here and in RepDistiller."""
 
     ours: dict[str, float]
     theirs: str
@@ -55,7 +55,7 @@ METHODS = {
 
 
 class Numbered(Pictures):
-    """Images one by one with their numbers, as its loop wants them."""
+    """Images one by one with their numbers, as RepDistiller's loop expects them."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:  # type: ignore[override]
         return *super().__getitem__(index), index
@@ -63,9 +63,10 @@ class Numbered(Pictures):
 
 def their_epochs(method: Method, images: Images, device: torch.device, workers: int) -> Iterator[float]:
     """Seconds of each epoch of RepDistiller's loop."""
-    import distiller_zoo  # type: ignore[import-not-found]
-    from helper import loops  # type: ignore[import-not-found]
-    from models import model_dict  # type: ignore[import-not-found]
+    # From the checkout, which is on the path only now.
+    import distiller_zoo  # type: ignore[import-not-found]  # noqa: PLC0415
+    from helper import loops  # type: ignore[import-not-found]  # noqa: PLC0415
+    from models import model_dict  # type: ignore[import-not-found]  # noqa: PLC0415
 
     torch.manual_seed(0)
     networks = nn.ModuleList([model_dict[name](num_classes=CLASSES) for name in ("vgg8", "vgg13")]).to(device)
@@ -74,7 +75,7 @@ def their_epochs(method: Method, images: Images, device: torch.device, workers: 
     losses = nn.ModuleList([nn.CrossEntropyLoss(), kd, other]).to(device)
     optimizer = torch.optim.SGD(networks[0].parameters(), lr=PAIR.lr, momentum=0.9, weight_decay=5e-4)
     options = argparse.Namespace(distill=method.theirs, gamma=0.1, alpha=0.9, beta=method.beta, print_freq=10**9)
-    # Workers that stay: their start, which counts for little in an epoch of 50,000 images, would count for much here.
+    # Persistent workers: their start is a small part of an epoch of 50,000 images, but would be a large part here.
     loader = DataLoader(
         Numbered(images), batch_size=PAIR.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
     )
@@ -85,8 +86,8 @@ def their_epochs(method: Method, images: Images, device: torch.device, workers: 
         yield time.perf_counter() - began
 
 
-def beside(count: int, rounds: int, device: torch.device, workers: int) -> dict[str, Any]:
-    """Each method here and there, and all of them here in one cohort."""
+def compared(count: int, rounds: int, device: torch.device, workers: int) -> dict[str, Any]:
+    """Each method here and in RepDistiller, and all of them here in one cohort."""
     images, teacher = random_images(count), teacher_of("vgg13")
     data = data_of(images)
     configs = {name: PAIR.replace(losses={"kd": 0.9, **method.ours}) for name, method in METHODS.items()}
@@ -113,27 +114,30 @@ def beside(count: int, rounds: int, device: torch.device, workers: int) -> dict[
 @freed_memory_kept()  # as in a worker
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("repdistiller", type=Path, metavar="CHECKOUT", help="a clone of RepDistiller; its code is run")
+    parser.add_argument(
+        "repdistiller", type=Path, metavar="CHECKOUT", help="a clone of RepDistiller, whose code is run"
+    )
     add_device(parser)
-    parser.add_argument("--images", type=int, help="of an epoch (default: 512 on the CPU, 12800 on cuda)")
+    parser.add_argument("--images", type=int, help="images of an epoch (default: 512 on the CPU, 12800 on cuda)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: 1)")
-    parser.add_argument("--workers", type=int, default=8, help="of its loader (default: 8, as in its scripts)")
-    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    parser.add_argument(
+        "--workers", type=int, default=8, help="of RepDistiller's loader (default: 8, as in its scripts)"
+    )
+    add_json(parser)
     options = parser.parse_args()
     if not (options.repdistiller / "helper" / "loops.py").is_file():
-        parser.error(f"{options.repdistiller}: not a clone of RepDistiller, it has no helper/loops.py")
+        parser.error(f"{options.repdistiller} is not a clone of RepDistiller: it has no helper/loops.py")
     sys.path.insert(0, str(options.repdistiller))
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     count = options.images or (12_800 if device.type == "cuda" else 512)
-    found = beside(count, options.rounds, device, options.workers)
+    found = compared(count, options.rounds, device, options.workers)
     for name, figures in found.items():
         ours, theirs, ratio = (f"{spread['median']:.4g}" for spread in figures.values())
-        print(f"{name}: {ours} student-images a second here, {theirs} there, ratio {ratio}")
-    if options.json:
-        about = {"threads": options.threads, "workers": options.workers, "images": count}
-        Path(options.json).write_text(json.dumps({**about, **found}, indent=1) + "\n", encoding="utf-8")
+        print(f"{name}: {ours} student-images a second here, {theirs} in RepDistiller, ratio {ratio}")
+    about = {"device": options.device, "threads": options.threads, "workers": options.workers, "images": count}
+    record("repdistiller", {**about, **found}, options.json, n=options.rounds)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""How long the page takes to write and to become interactive in Chromium, and how large it is.
+"""The size of the page, and how long it takes to write and to become interactive in Chromium.
 
     uv run benchmarks/report.py            # 10,000 trials × 100 epochs in three shapes, 3 rounds
     uv run benchmarks/report.py --trials 24 --epochs 30
+    uv run benchmarks/report.py --json benchmarks/results/report.json
 
-Shapes: few arms with many seeds, many arms with few seeds, and one search. Written: from Parquet on disk to
-report.html on disk, in a process that has imported the package. Interactive: from the start of the navigation to the
-end of the load event, with the script of the page; drawn: until every figure is drawn. docs/page.md has the results.
+Shapes: few arms with many seeds, many arms with few seeds, and one search; their numbers are random. Written: from
+Parquet on disk to report.html on disk, in a process that has imported the package. Interactive: from the start of the
+navigation to the end of the load event, including the page's script. Drawn: until every figure is drawn. The results
+are in docs/page.md.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ import json
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +36,11 @@ from scl.store.files import Folder, open_folder
 from scl.store.schema import SCHEMA_VERSION, TRIALS
 from scl.store.study_file import write_study
 
-# At the end of a copy of the page: reports to this script when the page is ready. The copy has no CSP to forbid it.
+sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
+
+from benchmarks.record import add_json, record
+
+# Added to a copy of the page without its CSP, which would forbid it: reports to this benchmark when the page is ready.
 PROBE = """<script>
 addEventListener("load", () => {
   const start = setInterval(() => {
@@ -45,25 +53,28 @@ addEventListener("load", () => {
 </script></body>"""
 
 
-def made_up(folder: Path, arms: int, seeds: int, epochs: int, search: bool) -> Folder:
-    """A store of arms × seeds, or of a search with that many trials and of 5 winners and the baseline × 5 seeds."""
+def random_store(folder: Path, arms: int, seeds: int, epochs: int, search: bool) -> Folder:
+    """Write a store of random numbers for arms × seeds, or for a search with arms × seeds trials.
+
+    Beside the trials of a search, 5 winners and the baseline have 5 seeds each.
+    """
     rng = np.random.default_rng(0)
     store = open_folder(str(folder))
     if search:
         n = arms * seeds
         confirm = [(arm, 1000 + s) for arm in ["baseline", *[f"winner-{i}" for i in range(1, 6)]] for s in range(5)]
-        cells = [("search", 0)] * n + confirm
+        trials = [("search", 0)] * n + confirm
         names = ["baseline", *[f"winner-{i}" for i in range(1, 6)]]
     else:
         names = ["baseline", *[f"arm-{i}" for i in range(1, arms)]]
-        cells = [(arm, seed) for seed in range(seeds) for arm in names]
+        trials = [(arm, seed) for seed in range(seeds) for arm in names]
     effect = {arm: 0.0005 * i / max(len(names), 1) * 40 for i, arm in enumerate(names)} | {"search": 0.0}
-    size = len(cells)
-    luck = rng.normal(0, 0.004, max(seed for _, seed in cells) + 1)
-    final = np.array([0.7 + effect[arm] + luck[seed] for arm, seed in cells]) + rng.normal(0, 0.002, size)
+    size = len(trials)
+    luck = rng.normal(0, 0.004, max(seed for _, seed in trials) + 1)
+    final = np.array([0.7 + effect[arm] + luck[seed] for arm, seed in trials]) + rng.normal(0, 0.002, size)
     ids = [f"{i:064x}" for i in range(size)]
-    frame = pd.DataFrame({"trial_id": ids, "study": "made-up", "arm": [a for a, _ in cells]})
-    frame["seed"] = [s for _, s in cells]
+    frame = pd.DataFrame({"trial_id": ids, "study": "random", "arm": [a for a, _ in trials]})
+    frame["seed"] = [s for _, s in trials]
     frame["config_id"], frame["state"], frame["teacher_id"] = frame["arm"], "completed", "t"
     frame["test_acc"], frame["val_acc"], frame["teacher_test_acc"] = final, final + 0.003, 0.76
     frame["test_acc_at_best_val"], frame["test_acc_best"] = final - 0.001, final + 0.002
@@ -91,11 +102,11 @@ def made_up(folder: Path, arms: int, seeds: int, epochs: int, search: bool) -> F
     store.write("epochs.parquet", _bytes(pa.table({"trial_id": columns["trial_id"], "epoch": epoch, **floats})))
     document = {
         "schema_version": SCHEMA_VERSION,
-        "study": "made-up",
+        "study": "random",
         "baseline": "baseline",
         "arms": {name: {} for name in names},
-        "data": {"name": "made-up", "test": 10_000, "classes": 100},
-        "plan": [{"arm": a, "seed": s, "trial_id": i} for (a, s), i in zip(cells, ids, strict=True)],
+        "data": {"name": "random", "test": 10_000, "classes": 100},
+        "plan": [{"arm": a, "seed": s, "trial_id": i} for (a, s), i in zip(trials, ids, strict=True)],
     }
     if search:
         log = {"low": 0.01, "high": 10.0, "log": True}
@@ -160,6 +171,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
+    add_json(parser)
     options = parser.parse_args()
     chromium = next((p for p in ("chromium", "chromium-browser", "google-chrome") if shutil.which(p)), "")
     few = max(round(options.trials**0.5), 2)
@@ -168,11 +180,15 @@ def main() -> None:
         "many arms × 5 seeds": (max(options.trials // 5, 2), 5, False),
         "one search": (options.trials, 1, True),
     }
+    figures: dict[str, Any] = {"trials": options.trials, "epochs": options.epochs}
     print(f"{options.trials:,} trials × {options.epochs} epochs, {options.rounds} rounds: median (all)")
     for name, (arms, seeds, search) in shapes.items():
         with tempfile.TemporaryDirectory() as folder:
-            store = made_up(Path(folder) / "s", arms, seeds, options.epochs, search)
-            written, ready, drawn, size = [], [], [], 0
+            store = random_store(Path(folder) / "s", arms, seeds, options.epochs, search)
+            written: list[float] = []
+            ready: list[float] = []
+            drawn: list[float] = []
+            size = 0
             for _ in range(options.rounds):
                 started = time.perf_counter()
                 report.write(store)
@@ -183,9 +199,12 @@ def main() -> None:
                     times = interactive(page.decode(), chromium)
                     ready.append(times[0])
                     drawn.append(times[1])
+        figures[name] = {"arms": arms, "seeds": seeds, "page_mb": size / 1e6}
+        figures[name] |= {"written_s": written, "interactive_s": ready, "drawn_s": drawn}
         parts = [f"written {_text(written)}", f"{size / 1e6:.2f} MB"]
         parts += [f"interactive {_text(ready)}", f"all figures drawn {_text(drawn)}"] if chromium else ["no Chromium"]
         print(f"{name} ({arms:,} × {seeds}): " + ", ".join(parts), flush=True)
+    record("report", figures, options.json, n=options.rounds)
 
 
 def _text(values: list[float]) -> str:

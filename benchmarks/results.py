@@ -1,11 +1,11 @@
-"""The tables of benchmarks/RESULTS.md, from the Parquet beside it.
+"""The tables of benchmarks/RESULTS.md, made from the runs in benchmarks/results.
 
-    uv run benchmarks/results.py                                # print what RESULTS.md must hold, run by run
-    uv run benchmarks/results.py --keep results/headline NAME   # take the small tables of a finished run in
+    uv run benchmarks/results.py                                # print the tables of RESULTS.md, run by run
+    uv run benchmarks/results.py --add results/headline NAME    # copy the small tables of a finished run
 
-A run here is `study.json`, `trials.parquet` and `epochs.parquet` of its store, read as any store is; predictions,
-checkpoints and the page stay where it ran. `scl.results.load("benchmarks/results/NAME")` opens it, and
-`uv run reports/table.py benchmarks/results/NAME` writes its main table.
+A run here is `study.json`, `trials.parquet` and `epochs.parquet` of its store, without predictions, checkpoints and the
+page. `scl.load("benchmarks/results/NAME")` opens it, and `uv run reports/table.py benchmarks/results/NAME` writes its
+main table.
 """
 
 from __future__ import annotations
@@ -14,26 +14,24 @@ import argparse
 import math
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from scl import stats
+from scl import load, stats
 from scl.report import gather, paper_table
 from scl.report.facts import Facts
 from scl.store.files import open_folder
-from scl.store.results import load
 from scl.store.study_file import write_study
 
-KEPT = Path(__file__).with_name("results")
+RUNS = Path(__file__).with_name("results")
 
 
 def tables(folder: Path) -> str:
-    """Markdown of one run: what was declared, arms beside their own teachers, arms beside the baseline."""
+    """Markdown of one run: the declared comparison, all arms minus their teachers, all arms minus the baseline."""
     facts = gather(load(str(folder)))
-    parts = [_declared(facts), _beside_teachers(facts), paper_table.markdown(facts)]
+    parts = [_declared(facts), _against_teachers(facts), paper_table.markdown(facts)]
     return "\n".join(part for part in parts if part)
 
 
@@ -56,8 +54,8 @@ def _declared(facts: Facts) -> str:
     )
 
 
-def _beside_teachers(facts: Facts) -> str:
-    """Every arm minus the teacher of its seed: 95 % intervals of each alone, so that one in twenty is wrong."""
+def _against_teachers(facts: Facts) -> str:
+    """Every arm minus the teacher of its seed, with uncorrected 95 % intervals: one in twenty is wrong."""
     if facts.declared is None:
         return ""
     rows = facts.completed.dropna(subset=["teacher_test_acc"])
@@ -76,18 +74,18 @@ def _beside_teachers(facts: Facts) -> str:
     return "\n".join([*head, *(line for _, line in sorted(lines, key=lambda pair: -pair[0])), ""])
 
 
-def keep(store: str, name: str) -> int:
+def add(store: str, name: str) -> None:
+    """Copy the small tables of the run in `store` to benchmarks/results/NAME."""
     read = load(store)
-    (KEPT / name).mkdir(parents=True, exist_ok=True)
+    (RUNS / name).mkdir(parents=True, exist_ok=True)
     for file in ("trials.parquet", "epochs.parquet"):
-        shutil.copyfile(Path(store) / file, KEPT / name / file)
-    write_study(open_folder(str(KEPT / name)), _without_folders(read.study))
-    assert pd.DataFrame.equals(load(str(KEPT / name)).trials, read.trials)
-    return 0
+        shutil.copyfile(Path(store) / file, RUNS / name / file)
+    write_study(open_folder(str(RUNS / name)), _without_folders(read.study))
+    assert pd.DataFrame.equals(load(str(RUNS / name)).trials, read.trials)
 
 
 def _without_folders(value: Any) -> Any:
-    """A document without the folders of the machine that wrote it: of each absolute path the last name."""
+    """A document in which each absolute path is cut to its last name."""
     if isinstance(value, dict):
         return {key: _without_folders(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -95,16 +93,16 @@ def _without_folders(value: Any) -> Any:
     return re.sub(r"(?<!\S)/\S*/(\S+)", r"\1", value) if isinstance(value, str) else value
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", nargs=2, metavar=("STORE", "NAME"), help="take a run's tables")
+    parser.add_argument("--add", nargs=2, metavar=("STORE", "NAME"), help="copy the tables of this run")
     options = parser.parse_args()
-    if options.keep:
-        return keep(*options.keep)
-    for folder in sorted(path.parent for path in KEPT.glob("*/study.json")):
+    if options.add:
+        add(*options.add)
+        return
+    for folder in sorted(path.parent for path in RUNS.glob("*/study.json")):
         print(f"## {folder.name}\n\n{tables(folder)}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,20 +1,19 @@
-"""What a training step costs here: beside a loop in the usual style, and in a cohort beside alone.
+"""The speed of a training step: against a conventional loop, and in a cohort against alone.
 
     uv run python benchmarks/step.py                     # on the CPU, one thread: 6 to 8 minutes
-    python benchmarks/step.py --device cuda              # needs torch and torchvision alone, no Ray
-    uv run python benchmarks/step.py --json step.json
+    python benchmarks/step.py --device cuda              # needs torch and torchvision, but not Ray
+    uv run python benchmarks/step.py --json benchmarks/results/step.json
 
-1. vgg13 → vgg8 with KD, batch 64, 3×32×32, 100 classes: images a second of this project's trainer, and of a loop as
-   public distillation code has it: a DataLoader with workers (8, or the cores there are), transforms image by image,
-   `.item()` at every step, float32, the teacher under `no_grad`. Both train the same student on as many images.
-2. plain11 → plain5, batch 128: eight arms in one cohort beside each alone. On the CPU also the bound, what sharing the
-   teacher can give: (ΣT + ΣS) / (T + ΣS), S a student's own step and T the teacher's forward as far as it is read, by
-   an arm or by any of them, as measured in the same run.
+1. vgg13 → vgg8 with KD, batch 64, 3×32×32, 100 classes: images a second of this project's trainer, and of a loop like
+   those of public distillation code: a DataLoader with workers (8, or as many as cores), transforms image by image,
+   `.item()` at every step, float32, the teacher under `no_grad`. Both train the same student on equally many images.
+2. plain11 → plain5, batch 128: eight arms in one cohort, and each alone. On the CPU also the bound of what sharing the
+   teacher can gain: (ΣT + ΣS) / (T + ΣS). S is the time of one student's step, T that of the teacher's forward up to
+   the deepest layer that an arm (in the sum), or any arm, reads; both are measured in the same run.
+3. A profile of one epoch: on the CPU, the share of the first pair's epoch inside convolutions, which no loop around
+   them can reduce; on a GPU, the share of the second pair's epoch in which the device computes, and kernels by kind.
 
-A and B alternate; figures are medians of the rounds. Evaluation is left out of both.
-
-3. What a profiler sees in one epoch: on the CPU, the share of the first pair's that is spent inside convolutions, which
-   no loop around them can win; on a GPU, the share of the second's in which the device is at work, and at what.
+The sides of a comparison take turns; figures are medians of the rounds. Evaluation is not timed.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import sys
 import time
@@ -39,38 +37,38 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from scl import Config, Term
 from scl.data.batches import Images, SplitData
 from scl.models.build import build_model
 from scl.models.networks import build_student, example_features
 from scl.models.staged import Wanted
-from scl.study.config import Config
-from scl.study.term import Term
 from scl.train.loop import train_cohort
 from scl.train.objective import Objective
 from scl.train.process import freed_memory_kept
 from scl.train.teacher import Teacher, TeacherForward, build_teacher
 from scl.train.types import EpochDone, TrialSpec
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # where the project is not installed
+sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
 
 from benchmarks.devices import add_device
+from benchmarks.record import add_json, record
 
 CLASSES = 100
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 DEEP = (-3, -2, -1)
-NOTHING = Wanted(frozenset(), head=False)  # of a teacher
-ARMS: dict[str, dict[str, Any]] = {
-    "kd": {"kd": 0.9},
-    "hint": {"hint": 1.0},
-    "at": {"at": 10.0},
-    "sp": {"sp": 3.0},
-    "cc": {"cc": 0.02},
-    "pkt": {"pkt": 30.0},
-    "channel": {"channel": Term(0.3, layers=DEEP)},
-    "dist": {"dist": 1.0},
+NOTHING = Wanted(frozenset(), head=False)  # read of a teacher
+ARMS = {
+    "kd": Term(0.9),
+    "hint": Term(1.0),
+    "at": Term(10.0),
+    "sp": Term(3.0),
+    "cc": Term(0.02),
+    "pkt": Term(30.0),
+    "channel": Term(0.3, layers=DEEP),
+    "dist": Term(1.0),
 }
-PAIR = Config(model="vgg8", epochs=2, batch_size=64, lr=0.01, ce=0.1, losses={"kd": 0.9}, nesterov=False)
-EIGHT = [Config(model="plain5", epochs=2, batch_size=128, lr=0.01, losses=losses) for losses in ARMS.values()]
+PAIR = Config(model="vgg8", epochs=2, batch_size=64, lr=0.01, ce=0.1, losses={"kd": Term(0.9)}, nesterov=False)
+EIGHT = [Config(model="plain5", epochs=2, batch_size=128, lr=0.01, losses={n: term}) for n, term in ARMS.items()]
 
 
 def random_images(count: int) -> Images:
@@ -95,17 +93,17 @@ def trials_of(configs: list[Config]) -> list[TrialSpec]:
 
 
 def train(configs: list[Config], data: SplitData, teacher: Teacher, device: torch.device) -> float:
-    """Seconds of the last epoch of a cohort; set-up is the first's."""
+    """Seconds of a cohort's last epoch; the first one includes the set-up."""
     trials = trials_of(configs)
     events = train_cohort(trials, data, teacher, device)
-    # At the first trial's: what follows is no step's, but the end of each trial.
+    # Timed at the first trial's events: the others' follow the end of each trial, which is not part of a step.
     first = trials[0].id
     ends = [time.perf_counter() for event in events if isinstance(event, EpochDone) and event.trial_id == first]
     return ends[-1] - ends[-2]
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """Images one by one, as public code reads CIFAR."""
+    """Images one by one, as public distillation code reads CIFAR."""
 
     def __init__(self, images: Images) -> None:
         self.images, self.labels = images.images.permute(0, 2, 3, 1).numpy(), images.labels.tolist()
@@ -126,15 +124,15 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def usual_epochs(
+def conventional_epochs(
     config: Config, images: Images, teacher: Teacher, device: torch.device, workers: int
 ) -> Iterator[float]:
-    """Seconds of each epoch of a loop in the usual style; the first starts the workers and warms up."""
+    """Seconds of each epoch of a conventional loop; the first one starts the workers and warms up."""
     torch.manual_seed(0)
     model = build_model(config.model, CLASSES).to(device)
-    guide = build_model(teacher.config.model, CLASSES)
-    guide.load_state_dict(dict(teacher.weights))
-    guide = guide.to(device).eval()
+    network = build_model(teacher.config.model, CLASSES)
+    network.load_state_dict(dict(teacher.weights))
+    network = network.to(device).eval()
     loader = DataLoader(
         Pictures(images), batch_size=config.batch_size, shuffle=True, num_workers=workers, persistent_workers=True
     )
@@ -147,12 +145,12 @@ def usual_epochs(
             for pixels, target in loader:
                 pixels, target = pixels.to(device), target.to(device)
                 with torch.no_grad():
-                    soft = F.softmax(guide(pixels) / 4, 1)
+                    soft = F.softmax(network(pixels) / 4, 1)
                 logits = model(pixels)
                 kd = F.kl_div(F.log_softmax(logits / 4, 1), soft, reduction="batchmean") * 16
                 loss = 0.1 * F.cross_entropy(logits, target) + 0.9 * kd
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 total += loss.item() * len(target)
                 correct += (logits.argmax(1) == target).sum().item()
@@ -163,21 +161,23 @@ def spread(values: list[float]) -> dict[str, float | int]:
     return {"median": median(values), "least": min(values), "most": max(values), "n": len(values)}
 
 
-def against_the_usual(count: int, rounds: int, device: torch.device, precision: str, workers: int) -> dict[str, Any]:
+def against_conventional(count: int, rounds: int, device: torch.device, precision: str, workers: int) -> dict[str, Any]:
+    """Images a second of this project's trainer and of the conventional loop, and their ratio."""
     images, teacher = random_images(count), teacher_of("vgg13")
     config = PAIR.replace(precision=precision)
     data = data_of(images)
-    usual = usual_epochs(config, images, teacher, device, workers)
-    next(usual)
+    conventional = conventional_epochs(config, images, teacher, device, workers)
+    next(conventional)
     ours, theirs = [], []
     for _ in range(rounds):
         ours.append(count / train([config], data, teacher, device))
-        theirs.append(count / next(usual))
+        theirs.append(count / next(conventional))
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return {"ours_images_per_s": spread(ours), "usual_images_per_s": spread(theirs), "ratio": spread(ratios)}
+    return {"ours_images_per_s": spread(ours), "conventional_images_per_s": spread(theirs), "ratio": spread(ratios)}
 
 
 def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[str, Any]:
+    """Student-images a second of a cohort, what it gains over each arm alone, and on a CPU the bound of that gain."""
     data, teacher = data_of(random_images(count)), teacher_of("plain11")
     rates, gains, bounds, shares = [], [], [], []
     for _ in range(rounds):
@@ -185,7 +185,7 @@ def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[st
         alone = [train([arm], data, teacher, device) for arm in EIGHT]
         rates.append(len(EIGHT) * count / cohort)
         gains.append(sum(alone) / cohort)
-        if device.type == "cpu":  # on a GPU a teacher works beside its students, and they beside each other
+        if device.type == "cpu":  # on a GPU, the teacher and the students run at the same time
             forwards, forward = forward_seconds(count, data, teacher)
             bounds.append(sum(alone) / (sum(alone) - sum(forwards) + forward))
             shares.append(gains[-1] / bounds[-1])
@@ -194,36 +194,36 @@ def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[st
 
 
 def forward_seconds(count: int, data: SplitData, teacher: Teacher) -> tuple[list[float], float]:
-    """What the teacher's forward takes of an epoch on the CPU: for each arm alone, and for all together."""
+    """Seconds of the teacher's forwards in an epoch on the CPU: for each arm alone, and for all together."""
     config = EIGHT[0]
     network = build_teacher(teacher, data, torch.device("cpu"))
-    heard = [read_of_teacher(arm, data, network) for arm in EIGHT]
-    guide = TeacherForward(network, config.tap, bf16=False)
+    wanted_by = [read_of_teacher(arm, data, network) for arm in EIGHT]
+    forward = TeacherForward(network, config.tap, bf16=False)
     batch = torch.randn(config.batch_size, 3, 32, 32).to(memory_format=torch.channels_last)
 
     @cache
     def seconds(wanted: Wanted) -> float:
-        return count / len(batch) * forward_of([batch], guide, wanted, 5)
+        return count / len(batch) * seconds_of_forward([batch], forward, wanted, 5)
 
-    return [seconds(wanted) for wanted in heard], seconds(reduce(or_, heard))
+    return [seconds(wanted) for wanted in wanted_by], seconds(reduce(or_, wanted_by))
 
 
 def read_of_teacher(config: Config, data: SplitData, network: nn.Module) -> Wanted:
-    """What a configuration's losses read of a teacher; nothing where it has none."""
+    """What a configuration's losses read of a teacher; NOTHING if it has no losses."""
     if not config.losses:
         return NOTHING
     examples = [example_features(model, data, config.tap) for model in (build_student(config, data, 0), network)]
     return Objective(config, *examples).wanted(config.total_epochs)[1] or NOTHING
 
 
-def forward_of(batches: Sequence[Tensor], guide: TeacherForward, wanted: Wanted, times: int) -> float:
-    """Median seconds of a teacher's forward of a batch; 0 where nothing is wanted."""
+def seconds_of_forward(batches: Sequence[Tensor], forward: TeacherForward, wanted: Wanted, times: int) -> float:
+    """Median seconds of a teacher's forward of a batch; 0 if nothing is wanted."""
     if wanted == NOTHING:
         return 0.0
     seconds = []
     for i in range(times + 1):  # the first warms up
         began = time.perf_counter()
-        guide(batches[i % len(batches)], wanted)
+        forward(batches[i % len(batches)], wanted)
         seconds.append(time.perf_counter() - began)
     return median(seconds[1:])
 
@@ -231,10 +231,10 @@ def forward_of(batches: Sequence[Tensor], guide: TeacherForward, wanted: Wanted,
 def profiled(
     configs: list[Config], data: SplitData, teacher: Teacher, device: torch.device
 ) -> tuple[torch.profiler.profile, float]:
-    """A cohort's second epoch as the profiler sees it, and its seconds."""
+    """The profile of a cohort's second epoch, and the epoch's seconds."""
     events = train_cohort(trials_of(configs), data, teacher, device)
     for _ in zip(configs, events, strict=False):
-        pass  # the first epoch: set-up, and graphs are captured
+        pass  # the first epoch, with the set-up and the capture of graphs
     activity = torch.profiler.ProfilerActivity
     with torch.profiler.profile(activities=[activity.CUDA if device.type == "cuda" else activity.CPU]) as profile:
         began = time.perf_counter()
@@ -251,7 +251,7 @@ def in_convolutions(count: int, precision: str) -> float:
     return sum(e.self_cpu_time_total for e in profile.key_averages() if e.key in inside) / 1e6 / wall
 
 
-# Of the GPU's kernels, by name, the first that fits.
+# Kind of a GPU kernel → a pattern of its name; the first match counts.
 KINDS = {
     "convolutions": "fprop|dgrad|wgrad|conv|nchwToNhwc|nhwcTo",
     "batch norm": "batch_norm",
@@ -265,10 +265,10 @@ KINDS = {
 
 
 def kernels(count: int, device: torch.device) -> dict[str, Any]:
-    """Share of a cohort's second epoch in which the GPU computes, and of all kernels' time by kind."""
+    """The share of a cohort's second epoch in which the GPU computes, and the share of each kind of kernel."""
     data, teacher = data_of(random_images(count)), teacher_of("plain11")
     profile, wall = profiled(EIGHT, data, teacher, device)
-    events = [e for e in profile.events() if e.device_type.name == "CUDA"]
+    events = [e for e in profile.events() if e.device_type.name == "CUDA"]  # type: ignore[no-untyped-call]
     covered, end = 0.0, float("-inf")
     for start, stop in sorted((e.time_range.start, e.time_range.end) for e in events):
         covered += max(0.0, stop - max(start, end))
@@ -285,44 +285,43 @@ def kernels(count: int, device: torch.device) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_device(parser)
-    parser.add_argument("--images", type=int, help="of an epoch (default: 512 on the CPU, 25600 on cuda)")
+    parser.add_argument("--images", type=int, help="images of an epoch (default: 512 on the CPU, 25600 on cuda)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="of this project's step")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: 1)")
+    parser.add_argument(
+        "--precision", default="auto", choices=("auto", "fp32", "bf16"), help="of this project's trainer"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     cores = len(os.sched_getaffinity(0))
     parser.add_argument(
-        "--workers", type=int, default=min(8, cores), help="of the usual loop (default: 8, or the cores)"
+        "--workers", type=int, default=min(8, cores), help="of the conventional loop (default: 8, or as many as cores)"
     )
-    parser.add_argument("--json", metavar="FILE")
+    add_json(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     on_gpu = device.type == "cuda"
     count = options.images or (25_600 if on_gpu else 512)
     found: dict[str, Any] = {
-        "device": torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine(),
-        "cores": cores,
+        "device": options.device,
         "workers": options.workers,
         "threads": options.threads,
-        "torch": torch.__version__,
         "precision": options.precision,
         "images": count,
     }
     parts: dict[str, Callable[[], Any]] = {
-        "vgg13 → vgg8, KD, batch 64": lambda: against_the_usual(
+        "vgg13 → vgg8, KD, batch 64": lambda: against_conventional(
             count, options.rounds, device, options.precision, options.workers
         ),
         "plain11 → plain5, 8 arms, batch 128": lambda: together_and_alone(count, options.rounds, device),
     }
     if on_gpu:
-        parts["kernels"] = lambda: kernels(min(count, 6400), device)  # a profile of more takes minutes to read
+        parts["kernels"] = lambda: kernels(min(count, 6400), device)  # a longer profile takes minutes to read
     else:
         parts["in_convolutions"] = lambda: in_convolutions(count, options.precision)
     for name, measure in parts.items():
         found[name] = measure()
         print(json.dumps({name: found[name]}, indent=1, ensure_ascii=False), flush=True)
-        if options.json:  # after each: what is cut off is not all lost
-            Path(options.json).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        record("step", found, options.json, n=options.rounds)  # after each part, in case the next is cut off
 
 
 if __name__ == "__main__":

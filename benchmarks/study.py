@@ -1,202 +1,162 @@
-"""A whole study, three ways: cohorts, a reused process for trials one by one, and a fresh process for each trial.
+"""A whole study in three ways: in cohorts, trials one by one in reused processes, and a new process for each trial.
 
     uv run benchmarks/study.py                            # ablation.py on digits, 3 rounds, 2 cores: about 12 minutes
     uv run benchmarks/study.py --seeds 1 --epochs 3 --rounds 1
-    uv run benchmarks/study.py --json study.json
+    uv run benchmarks/study.py --json benchmarks/results/study.json
 
-A  the command as it is: cohorts as `auto` cuts them
-B  `--cohort-size 1`: each trial alone, in actors that Ray Tune uses again
-C  Tune as it is by default: each trial in a process of its own (`reuse_actors=False`), with Tune's loggers
+A  the command as it is: cohorts of the size that `auto` chooses
+B  `--cohort-size 1`: each trial alone, in actors that Ray Tune reuses
+C  Tune's defaults: each trial in a new process (`reuse_actors=False`), with Tune's loggers
 
-All three are the same command otherwise, teacher and page included, each in a process and a store of its own; they take
-turns, in another order each round. Their numbers must be the same, bitwise: exit code 1 where one is not.
+Otherwise all three are the same command with teacher and page, each in a separate process with a separate store. They
+take turns, in another order each round. Their numbers must be the same, bitwise; if not, the exit code is 1.
 
-Whole wall time is that of the command. Training alone is the time in which slots hold a cohort, from its first student
-to its last row: evaluation, checkpoints and reports with it, and no start of a process. Sharing the teacher can make it
-shorter by ΣS / (ΣS − ΣT + ΣC) at most: the bound. S is what each student's steps took in B, T and C are the teacher's
-forwards for a trial alone and for a cohort, each as far as it is read, measured after each way in as many processes as
-there are slots. Medians of the rounds.
+The wall time is that of the whole command. Training alone is the time in which slots hold a cohort, from its first
+student to its last row: evaluation, checkpoints and reports included, starts of processes not. Sharing the teacher can
+shorten it by the factor ΣS / (ΣS − ΣT + ΣC) at most: the bound. S is the time of each student's steps in B. T and C are
+the times of the teacher's forwards for a trial alone and for a cohort, each up to the deepest layer that is read;
+`forwards.py` measures them after each way, in as many processes as there are slots. Figures are medians of the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from functools import cache, reduce
-from operator import or_
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from scl.cli.flags import parser
-from scl.cli.main import main
-from scl.data.batches import training_batches
-from scl.models.networks import build_student, move_to_device
-from scl.plan.packing import plan_cohorts
-from scl.plan.plan import make_plan
+from scl.cli.exits import exit_with
+from scl.cli.main import run_flags
+from scl.plan.context import Job, RunContext
+from scl.plan.plan import Plan
+from scl.run.backend import Work
 from scl.run.execute import execute
-from scl.store.files import open_folder
+from scl.run.ray import session
+from scl.run.ray.backend import RayBackend
 from scl.store.results import Results, load
-from scl.study.options import Options
-from scl.train.teacher import TeacherForward
 from scl.train.types import EpochDone
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # as workers see it: chaos.py is benchmarks.chaos
+sys.path.insert(0, str(ROOT))  # if the project is not installed
 
-from benchmarks.chaos import compare, read  # noqa: E402
+from benchmarks.chaos import compare  # noqa: E402
+from benchmarks.record import add_json, record  # noqa: E402
+from studies.ablation import STUDY  # noqa: E402
 
-FORWARDS = 30
-WAYS = {"A": "cohorts", "B": "trials one by one, processes reused", "C": "a process a trial"}
-
-
-def ablation() -> Any:
-    spec = importlib.util.spec_from_file_location("ablation", ROOT / "studies" / "ablation.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.STUDY
+COMMAND = str(ROOT / "studies" / "ablation.py")
+FORWARDS = str(ROOT / "benchmarks" / "forwards.py")
+WAYS = {
+    "A": [COMMAND],
+    "B": [COMMAND, "--cohort-size", "1"],
+    "C": [__file__, "--process-per-trial"],
+}
 
 
-# ------------------------------------------------------------------------------------ in the process of a command
+# ------------------------------------------------------------------------------------------------------------ way C
 
 
-def command(way: str, arguments: list[str]) -> None:
-    """One of the commands, on the cores that this process may use."""
+def process_per_trial(flags: list[str]) -> None:
+    """`ablation.py` with these flags, but with Tune's defaults."""
 
-    if way == "C":
-        QUIET = {"RAY_AIR_NEW_OUTPUT": "0"}
-        train_on_ray = a_process_a_trial
-    sys.argv = ["ablation.py", *arguments, *(["--cohort-size", "1"] if way == "B" else [])]
-    main(ablation())
+    def train(self: RayBackend, plan: Plan, work: Work) -> None:
+        if work.jobs:
+            self._on_ray(lambda runs: tune_with_defaults(plan, work))
+        else:  # the teacher, as in the other ways
+            self.inline.train(plan, work)
+
+    RayBackend.train = train  # type: ignore[method-assign]
+    session.QUIET = {"RAY_AIR_NEW_OUTPUT": "0"}
+    exit_with(lambda: run_flags(STUDY, COMMAND, flags))
 
 
-def a_process_a_trial(plan: Any, stop: Any, title: str, chosen: Any, labels: Any, jobs: Mapping[str, Any]) -> None:
-    """In place of `scl.cluster.train_on_ray`: Tune with its own defaults over the same trials."""
-    from dataclasses import replace
+def tune_with_defaults(plan: Plan, work: Work) -> None:
+    """Train each trial of the work in a new process."""
+    from ray import tune  # noqa: PLC0415  # only now: the session sets the environment that Ray reads at its import
 
-    from ray import tune
-
-    def train(config: dict[str, Any], context: Any) -> None:
+    def train(config: Mapping[str, Any], context: RunContext) -> None:
         for event in execute(context, [config["trial"]]):
             row = event.row if isinstance(event, EpochDone) else event.metrics
             tune.report({k: v for k, v in row.items() if isinstance(v, (int, float))})
 
-    context = replace(plan.context, jobs={**plan.context.jobs, **jobs})
+    jobs: dict[str, Job] = {**plan.context.jobs, **work.jobs}
+    context = replace(plan.context, jobs=jobs)
     with tempfile.TemporaryDirectory() as scratch:
         grid = tune.Tuner(
             tune.with_resources(tune.with_parameters(train, context=context), {"cpu": plan.options.cpus_per_trial}),
-            param_space={"trial": tune.grid_search([i for cohort in chosen for i in cohort])},
+            param_space={"trial": tune.grid_search([i for cohort in work.cohorts for i in cohort])},
             tune_config=tune.TuneConfig(reuse_actors=False),
-            run_config=tune.RunConfig(name=title, storage_path=scratch, verbose=0),
+            run_config=tune.RunConfig(name=work.title, storage_path=scratch, verbose=0),
         ).fit()
     if grid.errors:
         raise grid.errors[0]
 
 
-def about(arguments: list[str]) -> None:
-    """Print the cohorts that the command makes, and the seconds that a teacher's forwards take, one thread a process,
-    in all trials alone and in all cohorts."""
-    import torch
-
-    from benchmarks.step import forward_of, read_of_teacher
-
-    study = ablation()
-    options = Options(**vars(parser(study).parse_args(arguments)))
-    plan = make_plan(study, options, open_folder(options.out))
-    torch.set_num_threads(1)
-    data, config = plan.feasibility.tensors, plan.trials[0].config
-    network = move_to_device(build_student(plan.teacher, data, 0), data, torch.device("cpu")).eval().requires_grad_(False)
-    heard = {cell.trial_id: read_of_teacher(cell.config, data, network) for cell in plan.trials}
-    guide = TeacherForward(network, config.tap, bf16=False)
-    batches = training_batches(
-        data.train, batch_size=config.batch_size, seed=0, epoch=1, augment="crop", mean=data.mean, std=data.std
-    )
-    images = [batch for batch, _ in batches]
-    steps = len(images) * config.total_epochs
-
-    @cache
-    def seconds(wanted: Any) -> float:
-        return steps * forward_of(images, guide, wanted, FORWARDS)
-
-    cohorts = [[cell.trial_id for cell in cohort] for cohort in plan_cohorts(plan, plan.trials)]
-    told = {
-        "cohorts": cohorts,
-        "teacher_alone": sum(map(seconds, heard.values())),
-        "teacher_shared": sum(seconds(reduce(or_, [heard[i] for i in cohort])) for cohort in cohorts),
-    }
-    print(json.dumps(told))
+# ----------------------------------------------------------------------------------------- the benchmark's process
 
 
-# ---------------------------------------------------------------------------------------------------- around them
-
-
-def here(*arguments: str, cores: int, **how: Any) -> subprocess.Popen[bytes]:
-    """This file in another process, which may use so many cores."""
+def start(command: list[str], cores: int, **how: Any) -> subprocess.Popen[bytes]:
+    """A Python command in another process, which may use so many cores."""
     chosen = sorted(os.sched_getaffinity(0))[:cores]
-    return subprocess.Popen(
-        [sys.executable, __file__, *arguments], preexec_fn=lambda: os.sched_setaffinity(0, chosen), **how
-    )
+    return subprocess.Popen([sys.executable, *command], preexec_fn=lambda: os.sched_setaffinity(0, chosen), **how)
 
 
 def timed(way: str, out: Path, arguments: list[str], cores: int) -> float:
+    """Run the study in this way; returns the wall time in seconds. Exits if the study fails."""
     began = time.perf_counter()
     with open(out.with_suffix(".log"), "wb") as log:
-        code = here("--command", way, *arguments, "--out", str(out), cores=cores, stdout=log, stderr=log).wait()
+        code = start([*WAYS[way], *arguments, "--out", str(out)], cores, stdout=log, stderr=log).wait()
     if code:
         raise SystemExit(f"{way} ended with code {code}:\n{out.with_suffix('.log').read_text()[-3000:]}")
     return time.perf_counter() - began
 
 
-def asked_about(out: Path, arguments: list[str], cores: int) -> list[dict[str, Any]]:
-    """What `about` tells while all slots are at it."""
-    asked = [here("--about", *arguments, "--out", str(out), cores=cores, stdout=subprocess.PIPE) for _ in range(cores)]
-    return [json.loads(one.communicate()[0]) for one in asked]
+def measured_forwards(out: Path, arguments: list[str], cores: int) -> list[dict[str, Any]]:
+    """What `forwards.py` prints, from a process on each core at the same time."""
+    command = [FORWARDS, *arguments, "--out", str(out)]
+    processes = [start(command, cores, stdout=subprocess.PIPE) for _ in range(cores)]
+    return [json.loads(process.communicate()[0]) for process in processes]
 
 
 def occupied(store: Results, cohorts: list[list[str]]) -> float:
-    """Seconds in which slots held a cohort: from its first student to its last row, added up."""
+    """Seconds in which slots hold a cohort, from its first student to its last row, summed over cohorts."""
     rows = store.trials.set_index("trial_id")
     return sum((rows["ended"][ids].max() - rows["started"][ids].min()).total_seconds() for ids in cohorts)
 
 
 def one_round(ways: str, arguments: list[str], cores: int) -> dict[str, float]:
-    """Figures of one turn of each way. Ends the program where their numbers are not the same."""
+    """The figures of one turn of each way. Exits if their numbers differ."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        asked: list[dict[str, Any]] = []
+        forwards: list[dict[str, Any]] = []
         for way in ways:
             found[f"wall_{way}"] = timed(way, Path(folder) / way, arguments, cores)
-            asked += asked_about(Path(folder) / "about", arguments, cores)
+            forwards += measured_forwards(Path(folder) / "forwards", arguments, cores)
         stores = {way: load(f"{folder}/{way}/ablation") for way in ways}
-    first, cohorts = stores[ways[0]], asked[0]["cohorts"]
-    # Other work on the machine can double a single one.
-    teacher, once = (median(one[name] for one in asked) for name in ("teacher_alone", "teacher_shared"))
+    first, cohorts = stores[ways[0]], forwards[0]["cohorts"]
+    # Medians, because other work on the machine can double a single measurement.
+    teacher_alone, teacher_shared = (median(f[name] for f in forwards) for name in ("teacher_alone", "teacher_shared"))
     for way in ways[1:]:
         differences = compare(first, stores[way])
         if any(differences[what] for what in ("lost", "more", "duplicated", "different")):
             raise SystemExit(f"{ways[0]} and {way} differ: {dict(differences)}")
-        found["cells_compared"] = differences["compared"]
+        found["values_compared"] = differences["compared"]
     shared = occupied(stores["A"], cohorts)
     alone = occupied(stores["B"], [[i] for cohort in cohorts for i in cohort])
     steps = stores["B"].trials["train_seconds"].sum()
-    bound = steps / (steps - teacher + once)
+    bound = steps / (steps - teacher_alone + teacher_shared)
     gain = alone / shared
-    faster = found["wall_C"] / found["wall_A"]
     return found | {
-        "C/A": faster, "B/A": found["wall_B"] / found["wall_A"], "training_A": shared, "training_B": alone,
-        "gain": gain, "bound": bound, "share_of_bound": gain / bound, "trials": len(first.trials),
-        "cohorts": len(cohorts),
+        "C/A": found["wall_C"] / found["wall_A"], "B/A": found["wall_B"] / found["wall_A"], "training_A": shared,
+        "training_B": alone, "gain": gain, "bound": bound, "share_of_bound": gain / bound,
+        "trials": len(first.trials), "cohorts": len(cohorts),
     }  # fmt: skip
 
 
@@ -205,28 +165,18 @@ def run(options: argparse.Namespace) -> None:
     arguments = [part for k, v in given.items() if v is not None for part in ("--" + k.replace("_", "-"), str(v))]
     rounds = []
     for i in range(options.rounds):
-        ways = "".join(sorted(WAYS))
+        ways = "".join(WAYS)
         rounds.append(one_round(ways[i % 3 :] + ways[: i % 3], arguments, options.cores))
         print(f"round {i + 1}: " + ", ".join(f"{k} {v:.4g}" for k, v in rounds[-1].items()), flush=True)
     middle = {name: median(r[name] for r in rounds) for name in rounds[0]}
     print(
         f"{middle['trials']:.0f} trials, {options.cores} slots, medians of {len(rounds)}, all numbers the same: "
-        + ", ".join(f"{way} {middle[f'wall_{way}']:.1f} s" for way in sorted(WAYS))
-        + f"; C/A {middle['C/A']:.2f} (goal 3), B/A {middle['B/A']:.2f}; training alone, A against B: "
+        + ", ".join(f"{way} {middle[f'wall_{way}']:.1f} s" for way in WAYS)
+        + f"; C/A {middle['C/A']:.2f} (goal 3), B/A {middle['B/A']:.2f}; training alone, B over A: "
         f"{middle['gain']:.2f} of a bound of {middle['bound']:.2f}, {middle['share_of_bound']:.0%} of it (goal 85 %)"
     )
-    if options.json:
-        about = {"machine": machine(), "slots": options.cores, "arguments": arguments, "ways": WAYS}
-        text = json.dumps({**about, "median": middle, "rounds": rounds}, indent=1)
-        Path(options.json).write_text(text + "\n", encoding="utf-8")
-
-
-def machine() -> str:
-    names = re.findall(r"model name\s*:\s*(.+)", read("/proc/cpuinfo")) or [platform.machine()]
-    load = os.getloadavg()[0]
-    # Python then compiles each module at each start, and starts take two to three times as long.
-    uncached = ", bytecode not cached (PYTHONDONTWRITEBYTECODE)" if sys.dont_write_bytecode else ""
-    return f"{names[0]}, {os.cpu_count()} cores, load {load:.1f} at the end{uncached}"
+    figures = {"slots": options.cores, "arguments": arguments, "median": middle, "rounds": rounds}
+    record("study", figures, options.json, n=len(rounds))
 
 
 def main() -> None:
@@ -237,14 +187,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--teacher-epochs", type=int)
     parser.add_argument("--arms")
-    parser.add_argument("--json", metavar="FILE")
+    add_json(parser)
     run(parser.parse_args())
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--command"]:
-        command(sys.argv[2], sys.argv[3:])
-    elif sys.argv[1:2] == ["--about"]:
-        about(sys.argv[2:])
+    if sys.argv[1:2] == ["--process-per-trial"]:
+        process_per_trial(sys.argv[2:])
     else:
         main()

@@ -1,6 +1,6 @@
 #!/bin/bash
-# A study on a Slurm allocation: sbatch deploy/slurm.sh studies/ablation.py --data /shared/cifar100 --out /shared/results
-# Submitted again, it goes on where it was. Five minutes before the end Slurm asks it to stop, and it does.
+# Runs a study on a Slurm allocation: sbatch deploy/slurm.sh studies/ablation.py --data /shared/cifar100 --out /shared/results
+# Submit it again, and it continues. Slurm sends SIGTERM five minutes before the time limit; the study then stops cleanly.
 #SBATCH --job-name=scl
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -13,9 +13,9 @@ set -euo pipefail
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
 address=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | awk '{print $1}')
-port=$((20000 + SLURM_JOB_ID % 20000)) # jobs may share a node
+port=$((20000 + SLURM_JOB_ID % 20000)) # several jobs may share a node
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
-RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n') # of this job alone
+RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n') # for this job only
 
 srun --nodes=1 --ntasks=1 --nodelist="$head" --overlap ray start --head --block --node-ip-address="$address" \
   --port="$port" --num-cpus="$SLURM_CPUS_PER_TASK" --include-dashboard=false ${SCL_RAY_FLAGS:-} &
@@ -31,7 +31,7 @@ study=$!
 trap 'kill -TERM "$study"' TERM
 code=0
 wait "$study" || code=$?
-while kill -0 "$study" 2>/dev/null; do # the wait ends when the signal comes, the study a little later
+while kill -0 "$study" 2>/dev/null; do # `wait` ends when the signal arrives, the study a little later
   code=0
   wait "$study" || code=$?
 done

@@ -159,9 +159,9 @@ def _torchscript(student: Student) -> Made:
 
 def _onnx(student: Student) -> Made:
     try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401  # what torch exports with
+        import onnx  # noqa: PLC0415
+        import onnxruntime  # noqa: PLC0415
+        import onnxscript  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:
         raise UserError(f"--format onnx: {error.name} is not installed; pip install 'scl-studies[onnx]'") from None
     buffer = io.BytesIO()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from scl.errors import UserError, first_line, names_checked, unknown
+from scl.errors import UserError, definition, first_line, names_checked, unknown
 
 
 def test_an_unknown_name_is_answered_with_the_valid_ones_the_nearest_first() -> None:
@@ -55,3 +58,47 @@ def test_misspelt_missing_and_surplus_fields_are_named(
 ) -> None:
     with pytest.raises(UserError, match=message):
         Point(*args, **given)
+
+
+@definition
+def halves(number: int) -> int:
+    """Half of an even number."""
+    if number % 2:
+        raise UserError(f"{number} is odd")
+    return number // 2
+
+
+def test_the_hook_is_set_only_after_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    assert halves(4) == 2
+    with pytest.raises(TypeError):
+        halves(None)  # type: ignore[arg-type]
+    assert sys.excepthook is sys.__excepthook__
+    with pytest.raises(UserError) as mistake:
+        halves(3)
+    assert sys.excepthook is not sys.__excepthook__
+    with pytest.raises(SystemExit) as end:
+        sys.excepthook(UserError, mistake.value, None)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: 3 is odd\n"
+    sys.excepthook(ValueError, ValueError("ours"), None)  # any other error is shown as Python shows it
+    assert "ValueError: ours" in capsys.readouterr().err
+    assert (halves.__name__, halves.__doc__) == ("halves", "Half of an even number.")
+
+
+def test_a_hook_that_another_library_set_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = lambda kind, error, trace: None  # noqa: E731
+    monkeypatch.setattr(sys, "excepthook", other)
+    with pytest.raises(UserError):
+        halves(3)
+    assert sys.excepthook is other
+
+
+def test_a_mistake_in_a_study_file_is_a_message(tmp_path: Path) -> None:
+    script = tmp_path / "study.py"
+    script.write_text("from scl.cli import main\nfrom scl import designs\ndesigns.grid({'lr': [0.1]})\n")
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr == "error: factor 'lr' changes nothing: it has 1 levels, and needs 2 or more\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import torch
 from torch import Tensor
 
 from scl import export
-from scl.cli.command import main
 from scl.data.named import load_dataset
 from scl.errors import UserError
-from scl.export import Student, load_student
+from scl.export import load_student
 from scl.store.files import open_folder
 from scl.store.results import load
 from scl.store.tables import read_predictions
@@ -157,24 +155,6 @@ def test_a_file_that_describes_no_student_is_refused(tmp_path: Path, record: dic
     (tmp_path / "s.safetensors").write_bytes(checkpoint.pack({"x": torch.zeros(1)}, record))
     with pytest.raises(UserError, match=r"does not describe a student|must be of type str"):
         load_student(str(tmp_path / "s.safetensors"))
-
-
-def test_the_command(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    target = tmp_path / "out.pt"
-    assert main(["export", str(small), "scl/0", "--format", "torchscript", "--out", str(target)]) == 0
-    assert "pixels in [0, 1]; the model normalises them" in capsys.readouterr().out
-    assert isinstance(torch.jit.load(io.BytesIO(target.read_bytes()))(torch.rand(2, 1, 12, 12)), Tensor)
-    for wrong in (["--format", "onxn"], ["--input", "raw"], ["--out", "/proc/x/y.safetensors"]):
-        assert main(["export", str(small), "scl/0", *wrong]) == 2
-    assert "did you mean 'onnx'" in capsys.readouterr().err
-    assert main(["export", str(tmp_path), "scl/0"]) == 2
-
-
-def test_the_name_of_the_file_is_safe(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["export", str(small), "a/branch/0"]) == 0
-    assert [p.name for p in tmp_path.iterdir()] == ["small-a_branch-seed0.safetensors"]
-    assert isinstance(load_student("small-a_branch-seed0.safetensors"), Student)
 
 
 @pytest.mark.parametrize(("classes", "size", "grey"), [(2, 8, False), (5, 64, True), (12, 33, False)])

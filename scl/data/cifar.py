@@ -45,7 +45,7 @@ def load_cifar(reader: Any, root: Path) -> tuple[Part, Part, list[str]]:
     Raises:
         Damaged, OSError, RuntimeError, UnpicklingError: the download failed, or a file is not what it should be.
     """
-    from torchvision.datasets.utils import download_and_extract_archive
+    from torchvision.datasets.utils import download_and_extract_archive  # noqa: PLC0415
 
     folder = root / reader.base_folder
     try:

@@ -89,7 +89,7 @@ _TORCHVISION = {
 
 
 def _from_torchvision(name: str, root: Path) -> Dataset:
-    import torchvision
+    import torchvision  # noqa: PLC0415
 
     class_name, what = _TORCHVISION[name]
     reader = getattr(torchvision.datasets, class_name)

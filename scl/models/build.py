@@ -111,7 +111,7 @@ def macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
         for hook in hooks:
             hook.remove()
     else:
-        from torch.utils.flop_counter import FlopCounterMode
+        from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415
 
         counter = FlopCounterMode(display=False)
         with counter, torch.no_grad(), eval_mode(model):

@@ -59,7 +59,7 @@ def pretrained(name: str, model: nn.Module) -> tuple[dict[str, Tensor], bool]:
 
 def _timm() -> ModuleType:
     try:
-        import timm
+        import timm  # noqa: PLC0415
     except ModuleNotFoundError:
         raise UserError("timm is not installed; pip install 'scl-studies[timm]', or choose another model") from None
     return timm

@@ -116,7 +116,7 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, layers
     Raises:
         UserError: there is no such model or layer, or the model cannot process images of this size.
     """
-    from torchvision import models
+    from torchvision import models  # noqa: PLC0415
 
     name = name.removeprefix(TORCHVISION)
     names = models.list_models(module=models)
@@ -194,7 +194,7 @@ def pretrained(name: str, model: nn.Module) -> tuple[dict[str, Tensor], bool]:
     Raises:
         UserError: there are no weights, or the download fails.
     """
-    from torchvision import models
+    from torchvision import models  # noqa: PLC0415
 
     name = name.removeprefix(TORCHVISION)
     try:

@@ -1,4 +1,4 @@
-"""What a plan comes to in numbers: trials done and missing, time, and the smallest detectable effect. Trains nothing."""
+"""A plan in numbers: trials done and missing, time, the smallest detectable effect. Trains nothing."""
 
 from __future__ import annotations
 
@@ -62,9 +62,8 @@ class PlanSummary:
         if self.searched:
             seeds = f", seeds {self.seeds[0]} to {self.seeds[-1]}" if self.seeds else ""
             then = f"; then {self.winners} winners beside the arms{seeds}" if self.seeds else ""
-            lines.append(
-                f"  search     {self.to_search} of {self.searched} trials to go, over {', '.join(self.search_space)}{then}"
-            )
+            over = ", ".join(self.search_space)
+            lines.append(f"  search     {self.to_search} of {self.searched} trials to go, over {over}{then}")
         lines += [
             f"  trials     {self.trials} = {len(self.arms)} arms × {len(self.seeds)} seeds",
             f"  done       {self.done}",

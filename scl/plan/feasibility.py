@@ -99,8 +99,8 @@ class Feasibility:
         return self.built[key]
 
     def cost(self, config: Config, idle: bool = True) -> Cost:
-        """What a student costs in inference. Latency is measured once an architecture, on an idle machine before anything
-        trains: the median of 30 forwards of one image on one thread. A stored figure is used again."""
+        """What a student costs in inference. Latency is measured once an architecture, before anything trains: the
+        median of 30 forwards of one image on one thread. A stored figure is used again."""
         key = tuple(getattr(config, name) for name in ARCHITECTURE)
         cost = self.costs.get(key)
         if cost is None or (idle and cost.latency_ms is None):

@@ -138,7 +138,7 @@ def _teacher_ids(options: Options, teacher: Config, fingerprint: str, seeds: Seq
 
 
 def with_arms(plan: Plan, arms: Mapping[str, Config], seeds: Sequence[int] | None = None) -> Plan:
-    """The plan with more trials: these arms at these seeds (None: the plan's). Raises UserError if one cannot be built."""
+    """The plan with these arms at these seeds too (None: the plan's). Raises UserError if one is impossible."""
     plan.feasibility.check(plan.study, {**plan.arms, **arms})
     chosen = plan.seeds if seeds is None else seeds
     teacher_ids = dict(plan.teacher_ids)

@@ -70,7 +70,8 @@ class Probe:
         except Exception as error:  # most likely a custom loss, whose trials would all fail
             names = ", ".join(config.losses) or "cross-entropy alone"
             raise UserError(
-                f"a step with {names} failed: {type(error).__name__}: {first_line(error)}; fix it, or its trials will fail"
+                f"a step with {names} failed: {type(error).__name__}: {first_line(error)}; fix it, or all its "
+                "trials fail"
             ) from error
         self.forwards.append(forward / config.batch_size)
         return own

@@ -108,7 +108,7 @@ def fitted(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[
 
 
 def misfit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """The first difference between a checkpoint and a model: by order if they have equally many tensors, else by name."""
+    """The first difference between a checkpoint and a model: by order if they have as many tensors, else by name."""
     if len(weights) == len(wanted):
         for (name, old), (given, tensor) in zip(wanted.items(), weights.items(), strict=True):
             if tensor.shape != old.shape:

@@ -38,8 +38,8 @@ class Progress:
         self.accuracy: dict[str, float] = {}
         self.state = dict.fromkeys(labels, "waiting")
         self.began = time.monotonic()
-        from rich.console import Console
-        from rich.live import Live
+        from rich.console import Console  # noqa: PLC0415
+        from rich.live import Live  # noqa: PLC0415
 
         self.console = Console(stderr=True, force_terminal=False if in_a_log() else None)
         self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self.table, transient=True)
@@ -74,7 +74,7 @@ class Progress:
             line = f"[{ended}/{self.expected}] {self.labels[job]}: {state} {value} {self.remaining()}".rstrip()
             print(line, file=sys.stderr, flush=True)
         if error:
-            from rich.text import Text
+            from rich.text import Text  # noqa: PLC0415
 
             self.console.print(Text(f"{self.labels[job]} failed: {error.strip().splitlines()[-1]}"), style="red")
 
@@ -89,8 +89,8 @@ class Progress:
         return f"about {duration(elapsed / done * (total - done))} left"
 
     def table(self) -> Table:
-        from rich.table import Table
-        from rich.text import Text
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
 
         ended = sum(s in ENDED for s in self.state.values())
         elapsed = duration(time.monotonic() - self.began)

@@ -1,4 +1,4 @@
-"""Studies that grow: every look at the results is recorded, and Stein's rule adds seeds without invalidating the interval."""
+"""Studies that grow: every look at the results is recorded; Stein's rule adds seeds and keeps the interval valid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scl.store.tables import read_trials
 
 
 def planned_scores(plan: Plan) -> pd.DataFrame:
-    """Test accuracy of the plan's completed trials, a row a seed and a column an arm, without the trials of a search."""
+    """Test accuracy of the plan's completed trials (seeds, arms), without the trials of a search."""
     rows = read_trials(plan.context.store)
     mine = {c.trial_id: c for c in plan.trials if c.arm != ARM}
     rows = rows[rows["trial_id"].isin(mine) & (rows["state"] == "completed") & rows["test_acc"].notna()]
@@ -51,7 +51,7 @@ def print_looks(record: dict[str, Any]) -> None:
         print(f"  {i}. seeds {format_seeds(look['seeds'])}: {', '.join(shown) or 'no differences'}", file=sys.stderr)
     if not record.get("stein"):
         print(
-            "  after several looks, intervals cover less than 95 %; --interval adds seeds once, by a rule that keeps 95 %",
+            "  after several looks, intervals cover less than 95 %; --interval adds seeds once and keeps 95 %",
             file=sys.stderr,
         )
 

@@ -30,9 +30,9 @@ def report(store: Folder) -> int:
 
 def print_summary(table: Any, verdict: str) -> None:
     """The main table in short and the verdict, on stdout; the page has the rest."""
-    from rich.console import Console  # it draws random numbers when it is imported
-    from rich.table import Table
-    from rich.text import Text
+    from rich.console import Console  # it draws random numbers when it is imported  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     console = Console()
     shown = Table("arm", "n", "test acc ± sd, %", "difference [95 % interval]", "p")

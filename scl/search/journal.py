@@ -19,7 +19,7 @@ JOURNAL = "optuna.journal"
 def load_optuna() -> Any:
     """The module, quiet. Raises UserError if it is not installed."""
     try:
-        import optuna
+        import optuna  # noqa: PLC0415
     except ModuleNotFoundError:
         raise UserError("a search needs Optuna, which is not installed: pip install optuna") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -108,6 +108,6 @@ def mend(journal: Path) -> None:
 
 def storage_errors(optuna: Any) -> tuple[type[Exception], ...]:
     """The errors that mean that the storage failed, and not the search."""
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     return optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError

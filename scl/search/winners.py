@@ -6,8 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
+from scl import stats
 from scl.errors import UserError
 from scl.plan.feasibility import Feasibility
 from scl.plan.plan import Plan, with_arms
@@ -42,8 +41,8 @@ def winners_of(searcher: SearchDriver) -> dict[str, Config]:
     last = read.epochs.sort_values("epoch").drop_duplicates("trial_id", keep="last").set_index("trial_id")
     rows = rows.assign(val_loss=rows["trial_id"].map(last["val_loss"]), order=rows["trial_id"].map(searcher.numbers))
     if len(search.objectives) > 1:
-        signs = np.array([1.0 if OBJECTIVES[o] == "maximize" else -1.0 for o in search.objectives])
-        rows = rows[undominated(signs * rows[list(search.objectives)].to_numpy(float))]
+        signs = {o: 1.0 if OBJECTIVES[o] == "maximize" else -1.0 for o in search.objectives}
+        rows = rows[stats.pareto(*(sign * rows[o].to_numpy(float) for o, sign in signs.items()))]
     first = search.objectives[0]
     rows = rows.sort_values([first, "val_loss", "order"], ascending=[OBJECTIVES[first] == "minimize", True, True])
     taken = {sha256(requested(config)) for config in plan.arms.values()}
@@ -58,15 +57,6 @@ def winners_of(searcher: SearchDriver) -> dict[str, Config]:
             continue  # it trains the same as an arm or a better winner
         winners[f"winner-{len(winners) + 1}"] = config
     return winners
-
-
-def undominated(points: np.ndarray) -> np.ndarray:
-    """True for the points that no other dominates: none is as good in every objective and better in one.
-
-    points: (points, objectives), more is better. Equal points are all on the front, unlike in `stats.pareto`, which
-    draws the front of two objectives: here validation loss decides between them.
-    """
-    return np.array([not ((points >= p).all(1) & (points > p).any(1)).any() for p in points], dtype=bool)
 
 
 def measure_architectures(search: Search, template: Config, feasibility: Feasibility) -> None:

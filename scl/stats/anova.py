@@ -33,8 +33,8 @@ def anova(long: pd.DataFrame, factors: Sequence[str]) -> Anova:
     Args:
         long: a row per observation, with columns `y`, `seed` and one per factor.
     """
-    from statsmodels.formula.api import ols  # takes over a second to import, and few studies are factorial
-    from statsmodels.stats.anova import anova_lm
+    from statsmodels.formula.api import ols  # takes over a second to import, and few studies are factorial  # noqa: PLC0415
+    from statsmodels.stats.anova import anova_lm  # noqa: PLC0415
 
     empty = pd.DataFrame(columns=["sum_sq", "df", "F", "p", "eta_sq"])
     usable = [f for f in factors if long[f].nunique() > 1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -20,14 +18,19 @@ def ranks_without_a_seed(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).rank(ascending=False, method="min")
 
 
-def pareto(cost: Array, value: Array) -> NDArray[np.bool_]:
-    """True for the points that no other point dominates: none is as cheap and as good, and better in one of the two.
+def pareto(*objectives: Array) -> NDArray[np.bool_]:
+    """True for the points on the Pareto front: no other point is as good in every objective and better in one.
 
-    cost, value: (points,). Less cost and more value are better. Of equal points one is on the front.
+    objectives: (points,) each; more is better, so pass costs with a minus. Equal points are on the front together.
     """
-    order = np.lexsort((-value, cost))
-    best, on_front = -math.inf, np.zeros(len(cost), dtype=bool)
-    for i in order:
-        if value[i] > best:
-            best, on_front[i] = value[i], True
-    return on_front
+    points = np.column_stack([np.asarray(objective, dtype=float) for objective in objectives])
+    left = np.arange(len(points))
+    i = 0
+    while i < len(left):
+        point = points[left[i]]
+        better = (points[left] > point).any(1) | (points[left] == point).all(1)  # in some objective, or the same
+        i = int(better[:i].sum()) + 1
+        left = left[better]
+    front = np.zeros(len(points), dtype=bool)
+    front[left] = True
+    return front

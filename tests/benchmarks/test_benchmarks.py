@@ -1,9 +1,11 @@
-"""The benchmarks of whole studies, each at its smallest: they run, and say what they did."""
+"""The benchmarks of whole studies at their smallest, the files that benchmarks write, and the tables of RESULTS.md."""
 
 import json
 import os
+import re
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def told(tmp_path: Path, script: str, *arguments: str) -> tuple[str, dict[str, Any]]:
+def run(tmp_path: Path, script: str, *arguments: str) -> tuple[str, dict[str, Any]]:
+    """What a benchmark prints, and its figures."""
     file = tmp_path / "figures.json"
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / script), *arguments, "--json", str(file)],
@@ -21,11 +24,23 @@ def told(tmp_path: Path, script: str, *arguments: str) -> tuple[str, dict[str, A
         timeout=500,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads(file.read_text())
+    check_record(file)
+    return done.stdout, json.loads(file.read_text())["figures"]
+
+
+def check_record(file: Path) -> None:
+    found = json.loads(file.read_text())
+    assert list(found) == ["benchmark", "date", "commit", "machine", "n", "figures"]
+    assert date.fromisoformat(found["date"])
+    assert found["commit"] is None or re.fullmatch(r"[0-9a-f]{10}(-dirty)?", found["commit"])
+    assert found["machine"]["cpu"]
+    assert found["machine"]["cores"] >= 1
+    assert found["n"] >= 1
+    assert found["figures"]
 
 
 def test_scale_of_a_store(tmp_path: Path) -> None:
-    text, found = told(tmp_path, "scale.py", "--trials", "0", "--stored", "20", "--epochs", "3", "--rounds", "1")
+    text, found = run(tmp_path, "scale.py", "--trials", "0", "--stored", "20", "--epochs", "3", "--rounds", "1")
     assert "20 trials × 3 epochs" in text
     stored = found["stored"]
     assert stored["stored_s"] == pytest.approx(stored["compact_s"] + stored["page_s"], abs=0.01)
@@ -39,7 +54,7 @@ def test_scale_of_a_store(tmp_path: Path) -> None:
     [
         (["step.py", "--device", "cuda"], "torch sees no GPU here"),
         (["losses.py", "--device", "cuda"], "torch sees no GPU here"),
-        (["repdistiller.py", "nowhere"], "nowhere: not a clone of RepDistiller, it has no helper/loops.py"),
+        (["repdistiller.py", "nowhere"], "nowhere is not a clone of RepDistiller: it has no helper/loops.py"),
     ],
 )
 def test_what_cannot_be_measured_here_is_said(arguments: list[str], said: str) -> None:
@@ -53,7 +68,7 @@ def test_what_cannot_be_measured_here_is_said(arguments: list[str], said: str) -
 
 @pytest.mark.slow
 def test_scale_of_a_study(tmp_path: Path) -> None:
-    _, found = told(tmp_path, "scale.py", "--trials", "20", "--stored", "0", "--rounds", "1")
+    _, found = run(tmp_path, "scale.py", "--trials", "20", "--stored", "0", "--rounds", "1")
     for how in ("ray", "inline"):
         assert found[how]["trials"] == 20
         assert 0 < found[how]["in_steps"] < found[how]["students"] < found[how]["wall"]
@@ -63,10 +78,10 @@ def test_scale_of_a_study(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_study_three_ways(tmp_path: Path) -> None:
     small = ("--rounds", "1", "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1", "--arms", "kd")
-    text, found = told(tmp_path, "study.py", *small)
+    text, found = run(tmp_path, "study.py", *small)
     assert "all numbers the same" in text
     assert found["median"]["trials"] == 2
-    assert found["median"]["cells_compared"] > 50
+    assert found["median"]["values_compared"] > 50
     assert all(found["median"][f"wall_{way}"] > 0 for way in "ABC")
     assert found["median"]["bound"] >= 1
 
@@ -80,17 +95,28 @@ def test_a_study_whose_numbers_differ_is_refused(tmp_path: Path, monkeypatch: py
         return 1.0
 
     monkeypatch.setattr(study, "timed", fake)
-    monkeypatch.setattr(study, "asked_about", lambda *_: [{"cohorts": [], "teacher_alone": 0.1, "teacher_shared": 0.1}])
+    monkeypatch.setattr(
+        study, "measured_forwards", lambda *_: [{"cohorts": [], "teacher_alone": 0.1, "teacher_shared": 0.1}]
+    )
     with pytest.raises(SystemExit, match="A and C differ"):
         study.one_round("ABC", [], 2)
 
 
 def test_the_tables_of_the_results_are_those_of_their_parquet() -> None:
-    from benchmarks.results import KEPT, tables
+    from benchmarks.results import RUNS, tables
 
     text = (ROOT / "benchmarks" / "RESULTS.md").read_text()
-    kept = sorted(path.parent for path in KEPT.glob("*/study.json"))
-    assert kept
-    for folder in kept:
+    runs = sorted(path.parent for path in RUNS.glob("*/study.json"))
+    assert runs
+    for folder in runs:
         assert tables(folder) in text, f"RESULTS.md does not show {folder.name} as it is: run benchmarks/results.py"
         assert sum(file.stat().st_size for file in folder.iterdir()) < 500_000
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks" / "results").glob("*.json")), ids=lambda file: file.stem)
+def test_stored_figures_state_when_and_where_they_were_measured(file: Path) -> None:
+    check_record(file)
+    found = json.loads(file.read_text())
+    assert found["benchmark"] == file.stem.removesuffix("-gpu")
+    assert found["commit"]
+    assert file.stat().st_size < 10_000

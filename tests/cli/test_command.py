@@ -1,157 +1,16 @@
-"""The command `scl`, as typed."""
+"""The command `scl`: its arguments, and where they lead."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from rich.console import Console
 
-from scl.cli.command import SHELLS, main
-from scl.cli.flags import parsed, parser
-from scl.store import lookup
-from scl.store.results import load
-from tests.support.studies import SMALL
-
-ROOT = Path(__file__).parents[2]
-
-
-def scl(*arguments: str) -> int:
-    return main(arguments)
-
-
-def test_results_lists_every_study(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert scl("results", str(small.parent)) == 0
-    out = capsys.readouterr().out
-    assert "6/6" in out
-    assert f"{small}/report.html" in out
-    assert scl("results", str(small)) == 0
-    assert scl("results", str(tmp_path)) == 2
-    assert "run a study first" in capsys.readouterr().err
-
-
-def test_show_finds_a_trial_by_name_or_id(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    planned = load(str(small)).planned().set_index(["arm", "seed"])
-    identity = planned.loc[("a/branch", 1), "trial_id"]
-    for name in ("small/a/branch/1", "a/branch/1", identity[:12]):
-        assert scl("show", str(small.parent), name) == 0
-        out = capsys.readouterr().out
-        assert identity in out.replace("\n", "").replace(" ", "")
-        assert f"{planned.loc[('a/branch', 1), 'test_acc']:.4f}" in out
-        assert "scl export" in out
-    assert scl("show", str(small), "small/a/branch/1") == 0
-    capsys.readouterr()
-    assert scl("show", str(small.parent), "small/a/branch/9") == 2
-    assert "valid: a/branch/1" in capsys.readouterr().err
-
-
-def test_a_trial_that_two_studies_have_is_asked_about(
-    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("one", "two"):
-        shutil.copytree(small, tmp_path / name)
-    assert scl("show", str(tmp_path), "scl/0") == 2
-    assert "give one of: one/scl/0, two/scl/0" in capsys.readouterr().err
-    assert scl("show", str(tmp_path), "two/scl/0") == 0
-    assert capsys.readouterr().out.startswith("two: scl, seed 0, completed")
-
-
-def test_report_builds_the_page_anew(small: Path, tmp_path: Path) -> None:
-    shutil.copytree(small, tmp_path / "small")
-    (tmp_path / "small" / "report.html").unlink()
-    assert scl("report", str(tmp_path / "small")) == 0
-    assert (tmp_path / "small" / "report.html").stat().st_size > 1000
-    assert scl("report", str(tmp_path)) == 2
-
-
-STUDY = """
-from scl.cli import main
-from scl import Config, Study
-
-main(
-    Study(
-        name="tiny",
-        question="?",
-        base=Config(model="plain3", width=0.1, epochs=1),
-        teacher=Config(model="plain3", width=0.1),
-        arms={"baseline": {}},
-    )
-)
-"""
-
-
-def test_plan_is_that_of_the_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "tiny.py").write_text(STUDY)
-    assert scl("plan", str(tmp_path / "tiny.py"), "--seeds", "2", "--out", str(tmp_path / "results")) == 0
-    assert "2 = 1 arms × 2 seeds" in capsys.readouterr().out
-    assert not (tmp_path / "results" / "tiny" / "trials.parquet").exists()
-    assert scl("plan", str(tmp_path / "absent.py")) == 2
-    assert "no such file" in capsys.readouterr().err
-    (tmp_path / "empty.py").write_text("x = 1\n")
-    assert scl("plan", str(tmp_path / "empty.py")) == 2
-
-
-def test_run_is_the_script(tmp_path: Path) -> None:
-    flags = ["--inline", "--arms", "kd", "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1", "--limit", "60"]
-    assert scl("run", str(ROOT / "studies" / "ablation.py"), *flags, "--out", str(tmp_path)) == 0
-    assert set(load(str(tmp_path / "ablation")).trials["state"]) == {"completed"}
-
-
-def test_a_reader_that_leaves_is_no_error_of_ours() -> None:
-    command = f"{sys.executable} -m scl --help | true; exit ${{PIPESTATUS[0]}}"
-    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
-    assert "Traceback" not in run.stderr
-    plan = f"{sys.executable} {ROOT / 'studies' / 'ablation.py'} --plan --inline | true; exit ${{PIPESTATUS[0]}}"
-    run = subprocess.run(["bash", "-c", plan], capture_output=True, text=True, timeout=120)
-    assert (run.returncode, run.stderr) == (141, "")
-
-
-def test_export_is_a_command_too(small: Path, tmp_path: Path) -> None:
-    assert scl("export", str(small), "scl/0", "--out", str(tmp_path / "s.safetensors")) == 0
-    assert (tmp_path / "s.safetensors").exists()
-    assert scl("export", str(small.parent), "small/scl/0", "--out", str(tmp_path / "t.safetensors")) == 0
-    assert (tmp_path / "t.safetensors").exists()
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-def test_completion_knows_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert scl("completion", shell) == 0
-    out = capsys.readouterr().out
-    assert all(name in out for name in ("results", "show", "plan", "export"))
-
-
-def test_bash_completes(capsys: pytest.CaptureFixture[str]) -> None:
-    if shutil.which("bash") is None:
-        pytest.skip("no bash")
-    scl("completion", "bash")
-    script = capsys.readouterr().out
-    ask = 'COMP_WORDS=(scl re); COMP_CWORD=1; _shtab_scl; echo "${COMPREPLY[@]}"'
-    run = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, timeout=30)
-    assert {"results", "report"} <= set(run.stdout.split()), run.stderr
-    ask = 'COMP_WORDS=(scl run studies/ablation.py --teacher-); COMP_CWORD=3; _shtab_scl; echo "${COMPREPLY[@]}"'
-    run = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, timeout=30)
-    assert {"--teacher-model", "--teacher-epochs"} <= set(run.stdout.split()), run.stderr
-
-
-@pytest.mark.parametrize("no_color", [True, False])
-def test_no_color_is_heard(
-    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], no_color: bool
-) -> None:
-
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    if no_color:
-        monkeypatch.setenv("NO_COLOR", "1")
-    read = load(str(small))
-    read.trials.loc[0, ["state", "error"]] = ["failed", "it broke"]
-    monkeypatch.setattr(lookup, "read_results", lambda store: read)
-    assert scl("show", str(small), read.trials["trial_id"][0]) == 0
-    assert ("\x1b[31m" in capsys.readouterr().out) == (not no_color)
-    assert Console().no_color == no_color
+from scl.cli import command
+from scl.cli.command import main, parser
 
 
 def test_the_console_command_and_the_module_are_one() -> None:
@@ -160,10 +19,62 @@ def test_the_console_command_and_the_module_are_one() -> None:
     assert "results" in run.stdout
 
 
-def test_the_help_of_a_study_has_examples_that_parse() -> None:
-    """Every example of the help is a command line that the study takes."""
-    text = parser(SMALL, "small.py").format_help()
-    examples = text.partition("examples:\n")[2].partition("\n\n")[0].splitlines()
-    assert len(examples) == 5
-    for line in examples:
-        assert parsed(SMALL, "small.py", line.strip().split("  ")[0].split()[1:])
+@pytest.mark.parametrize(
+    ("line", "module", "parsed"),
+    [
+        ("results", "results", {"place": "results"}),
+        ("results there", "results", {"place": "there"}),
+        ("show kd/0", "show", {"results": "results", "trial": "kd/0"}),
+        ("show there kd/0", "show", {"results": "there", "trial": "kd/0"}),
+        ("run it.py --seeds 5", "study", {"command": "run", "script": "it.py", "flags": ["--seeds", "5"]}),
+        ("plan it.py", "study", {"command": "plan", "script": "it.py", "flags": []}),
+        ("export kd/0", "export", {"trial": "kd/0", "format": "safetensors", "out": None, "input": "pixels"}),
+        ("export there kd/0 --format onnx --input normalised", "export", {"format": "onnx", "input": "normalised"}),
+        ("report there", "report", {"place": "there"}),
+        ("completion zsh", "completion", {"shell": "zsh"}),
+    ],
+)
+def test_each_command_reaches_its_module_with_what_was_given(
+    line: str, module: str, parsed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def imported(name: str) -> SimpleNamespace:
+        seen.append(name)
+        return SimpleNamespace(run=lambda given: seen.append(vars(given)) or 7)
+
+    monkeypatch.setattr(command, "import_module", imported)
+    assert main(line.split()) == 7
+    name, given = seen
+    assert name == f"scl.cli.commands.{module}"
+    assert given.items() >= parsed.items()
+
+
+def test_every_command_has_a_module_and_every_module_a_command() -> None:
+    from importlib import import_module
+    from pathlib import Path
+
+    import scl.cli.commands
+
+    actions = [a.choices for a in parser()._actions if a.dest == "command"]
+    modules = {sub.get_default("module") for sub in actions[0].values()}  # type: ignore[union-attr]
+    assert modules == {p.stem for p in Path(scl.cli.commands.__file__).parent.glob("[a-z]*.py")}
+    assert all(callable(import_module(f"scl.cli.commands.{module}").run) for module in modules)
+
+
+@pytest.mark.parametrize("line", ["", "resluts", "show", "report", "results --nosuch", "run"])
+def test_a_line_that_no_command_takes_ends_with_code_2(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(line.split())
+    assert end.value.code == 2
+    assert "usage: scl" in capsys.readouterr().err
+
+
+def test_help_and_mistyped_commands_import_no_torch() -> None:
+    code = (
+        "import sys; from contextlib import suppress; from scl.cli.command import main\n"
+        "for line in (['--help'], ['show', '--help'], ['nosuch']):\n"
+        "    with suppress(SystemExit): main(line)\n"
+        "assert not {'torch', 'ray', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,17 +1,20 @@
-"""The code blocks of docs/ run, and give arms that a configuration takes."""
+"""The code of the method page gives arms, the list of public names is complete, and pages name files that exist."""
 
 from __future__ import annotations
 
 import re
 import runpy
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import scl
 from scl.study.config import Config
 from scl.study.identity import requested
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 BLOCKS = re.findall(r"```python\n(.*?)```", (DOCS / "method.md").read_text(), re.DOTALL)
 
 
@@ -24,10 +27,43 @@ def test_a_block_of_the_method_page_gives_an_arm(number: int, tmp_path: Path) ->
     assert list(config.losses) == sorted(arm["losses"])
 
 
-def test_the_own_loss_of_the_method_page_is_in_the_id(tmp_path: Path) -> None:
+def test_the_custom_loss_of_the_method_page_is_in_the_id(tmp_path: Path) -> None:
     ids = []
     for text in (BLOCKS[1], BLOCKS[1].replace("abs()", "square()")):
         file = tmp_path / f"study{len(ids)}.py"
         file.write_text(text)
         ids.append(requested(Config().replace(**runpy.run_path(str(file))["arm"])))
     assert ids[0] != ids[1]
+
+
+def test_the_api_page_lists_every_public_name_with_its_module() -> None:
+    rows = re.findall(r"^\| (`scl\..*?`) \| `(\S+)` \|", (DOCS / "api.md").read_text(), re.MULTILINE)
+    listed = {name: module for names, module in rows for name in re.findall(r"`scl\.(\w+)`", names)}
+    assert listed.keys() >= set(scl.__all__)
+    for name, module in listed.items():
+        there = import_module(module)
+        assert there is getattr(scl, name) or getattr(there, name) is not None, name
+
+
+def test_files_that_pages_name_exist() -> None:
+    pages = [
+        *[page for page in DOCS.glob("*.md") if page.name != "by-hand.md"],
+        *(ROOT / name for name in ("CONTRIBUTING.md", "README.md", ".ci/package", ".ci/run")),
+    ]
+    new = {"studies/temperature.py"}  # the example of CONTRIBUTING.md
+    paths = r"(?<![\w/.-])(?:scl(?!/0)|tests|studies|reports|benchmarks|deploy|docs)/[\w/.-]*\w"
+    missing = {
+        f"{page.name}: {path}"
+        for page in pages
+        for path in re.findall(paths, page.read_text())
+        if path not in new and not (ROOT / path).exists()
+    }
+    assert not missing
+
+
+def test_modules_that_are_written_by_hand_exist() -> None:
+    rows = re.findall(r"^\| (.+?) \|", (DOCS / "by-hand.md").read_text(), re.MULTILINE)
+    named = {path for row in rows for path in re.findall(r"`([a-z_]+(?:/\w*)*)`", row)}
+    assert len(named) > 20
+    missing = [path for path in named if not any((ROOT / "scl" / (path + end)).exists() for end in ("", ".py"))]
+    assert not missing

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -71,11 +72,12 @@ def test_the_tutorial_step_by_step(
     assert "9 = 3 arms × 3 seeds" in said.out
 
 
-@pytest.mark.parametrize("page", ["how-to.md", "page.md", "statistics.md"])
+@pytest.mark.parametrize("page", ["how-to.md", "studies.md", "page.md", "statistics.md"])
 def test_python_of_the_page_runs(page: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for out in ("mine", "results"):
         (tmp_path / out).mkdir()
         (tmp_path / out / "ablation").symlink_to(small)
+    shutil.copytree(ROOT / "tests" / "golden" / "search", tmp_path / "results" / "search")
     monkeypatch.chdir(tmp_path)
     found = [text for kind, text in blocks(DOCS / page) if kind == "python"]
     assert found

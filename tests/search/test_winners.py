@@ -6,10 +6,9 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from scl.search.winners import measure_architectures, undominated
+from scl.search.winners import measure_architectures
 from scl.store.results import load
 from scl.study.config import Config
 from scl.study.space import Choice, Float, Search
@@ -49,11 +48,6 @@ def test_two_objectives_give_a_front(tmp_path: Path) -> None:
     for _, w in chosen.iterrows():
         better = tried[(tried["val_acc"] >= w["val_acc"]) & (tried["macs"] <= w["macs"])]
         assert ((better["val_acc"] == w["val_acc"]) & (better["macs"] == w["macs"])).all()
-
-
-def test_the_front_keeps_equal_points_and_drops_dominated_ones() -> None:
-    points = np.array([[3, 1, 2], [3, 1, 2], [2, 2, 2], [2, 1, 2], [1, 3, 0], [1, 3, 1]], dtype=float)
-    assert undominated(points).tolist() == [True, True, True, False, False, True]
 
 
 class Costs:

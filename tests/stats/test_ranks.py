@@ -18,9 +18,16 @@ def test_ranks_without_each_seed() -> None:
 def test_pareto_front_by_brute_force() -> None:
     rng = np.random.default_rng(0)
     cost, value = rng.integers(0, 6, 40).astype(float), rng.integers(0, 6, 40).astype(float)
-    front = stats.pareto(cost, value)
+    front = stats.pareto(-cost, value)
     points = set(zip(cost, value, strict=True))
     for i, (c, v) in enumerate(zip(cost, value, strict=True)):
         beaten = any((a <= c and b >= v) and (a < c or b > v) for a, b in points)
-        assert not (front[i] and beaten)
-        assert beaten or (c, v) in {(cost[j], value[j]) for j in np.flatnonzero(front)}
+        assert front[i] == (not beaten)  # equal points are on the front together
+
+
+def test_pareto_front_of_three_objectives_and_of_none() -> None:
+    rng = np.random.default_rng(1)
+    points = rng.integers(0, 5, (60, 3)).astype(float)
+    beaten = [((points >= p).all(1) & (points > p).any(1)).any() for p in points]
+    assert (stats.pareto(*points.T) == ~np.array(beaten)).all()
+    assert stats.pareto(np.empty(0), np.empty(0)).tolist() == []

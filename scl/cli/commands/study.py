@@ -21,7 +21,9 @@ def run(given: Namespace) -> int:
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
+        if isinstance(end.code, int | None):
+            return end.code or 0
+        raise  # a message, which Python prints
     finally:
         sys.argv = before
         sys.path.pop(0)

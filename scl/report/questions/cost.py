@@ -74,11 +74,11 @@ def costs(facts: Facts) -> tuple[Cloud, ...]:
             if known[column].nunique() < 2:
                 continue
             if len(known) > MOST_ARMS_DRAWN:
-                on = stats.pareto(known[column].to_numpy(dtype=float), known[facts.metric].to_numpy(dtype=float))
+                on = stats.pareto(-known[column].to_numpy(dtype=float), known[facts.metric].to_numpy(dtype=float))
                 known = known[on | known.index.isin(highest(facts, facts.drawn))]
             x, y = known[column].to_numpy(dtype=float), 100 * known[facts.metric].to_numpy(dtype=float)
             arms = tuple(str(arm) for arm in known.index)
-            front = stats.pareto(x, y)
+            front = stats.pareto(-x, y)
             seeds = (None,) * len(x)
             out.append(Cloud(title, arms, x, y, seeds, 100 * facts.teacher, facts.arms, facts.baseline, front))
         return tuple(out)

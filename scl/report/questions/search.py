@@ -267,7 +267,7 @@ def front(facts: Facts) -> Front | None:
     y, x = aims[:2]
     done = facts.searched[facts.searched["state"] == "completed"].dropna(subset=[x.name, y.name])
     frame = pd.DataFrame({"number": done["number"], "x": x.unit * done[x.name], "y": y.unit * done[y.name]})
-    signs = (-1.0 if x.maximise else 1.0, 1.0 if y.maximise else -1.0)
+    signs = [1.0 if aim.maximise else -1.0 for aim in (x, y)]
     frame["on"] = stats.pareto(signs[0] * frame["x"].to_numpy(float), signs[1] * frame["y"].to_numpy(float))
     return Front(x, y, frame.reset_index(drop=True))
 

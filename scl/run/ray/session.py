@@ -53,7 +53,7 @@ def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[None]:
     off = {**({} if UV.keys() & os.environ.keys() else UV), **(CLUSTERS if local else {})}
     defaults = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **({} if local else authentication())}
     with environment(QUIET, defaults), _handlers_restored() as restore_handlers, _log_levels_restored():
-        import ray  # only now, since it reads the mode of authentication at its import
+        import ray  # only now, since it reads the mode of authentication at its import  # noqa: PLC0415
 
         if ray.is_initialized():
             raise UserError("Ray already runs in this process; call ray.shutdown() first, or run inline")
@@ -75,7 +75,7 @@ def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[None]:
 @contextmanager
 def _switched_off(constants: Mapping[str, str]) -> Iterator[None]:
     """Switch features of Ray off, by its constants and by the variables of these."""
-    from ray._private import ray_constants
+    from ray._private import ray_constants  # noqa: PLC0415
 
     before = {name: getattr(ray_constants, name) for name in constants}
     try:
@@ -89,7 +89,7 @@ def _switched_off(constants: Mapping[str, str]) -> Iterator[None]:
 
 
 def _start(options: Options, nodes: Sequence[Node]) -> None:
-    import ray
+    import ray  # noqa: PLC0415
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if options.address is None:
@@ -140,8 +140,8 @@ def _log_levels_restored() -> Iterator[None]:
 
 def _shut_down(local: bool) -> None:
     """End Ray. A local raylet may miss the end of processes that it started last, and would wait a minute for them."""
-    import psutil  # Ray depends on it
-    import ray
+    import psutil  # Ray depends on it  # noqa: PLC0415
+    import ray  # noqa: PLC0415
 
     below = [
         child

@@ -43,7 +43,7 @@ def installed_versions(names: Sequence[str]) -> dict[str, str | None]:
 
 def connect(address: str, **how: Any) -> None:
     """Call `ray.init`, again if a busy head did not start the client's server in time."""
-    import ray
+    import ray  # noqa: PLC0415
 
     for attempt in range(ATTEMPTS):
         try:
@@ -57,8 +57,8 @@ def connect(address: str, **how: Any) -> None:
 
 def query_nodes(address: str) -> list[dict[str, Any]]:
     """The fields of a `Node` for each living node of a cluster."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    import ray  # noqa: PLC0415
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 
     connect(address, log_to_driver=False, logging_level="ERROR")
     nodes = [n for n in ray.nodes() if n["Alive"]]

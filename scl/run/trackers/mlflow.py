@@ -24,7 +24,7 @@ class MLflow:
 
     def __init__(self, store: Folder) -> None:
         try:
-            import mlflow
+            import mlflow  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise not_installed("mlflow", error) from None
         self.mlflow, self.client = mlflow, mlflow.MlflowClient()

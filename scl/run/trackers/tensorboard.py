@@ -20,7 +20,7 @@ class TensorBoard:
 
     def __init__(self, store: Folder) -> None:
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise not_installed("tensorboard", error) from None
         if not store.is_local:
@@ -38,7 +38,7 @@ class TensorBoard:
             writer.add_scalar(name, value, step)
 
     def end(self, run: Any, state: str, error: str | None, values: Mapping[str, float]) -> None:
-        from torch.utils.tensorboard.summary import hparams
+        from torch.utils.tensorboard.summary import hparams  # noqa: PLC0415
 
         trial, writer = run
         # `writer.add_hparams` would write these into a separate folder.

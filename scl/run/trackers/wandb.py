@@ -19,7 +19,7 @@ class WeightsAndBiases:
 
     def __init__(self, store: Folder) -> None:
         try:
-            import wandb
+            import wandb  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise not_installed("wandb", error) from None
         self.wandb = wandb

@@ -98,7 +98,7 @@ def test_a_quarter_of_a_gpu_packs_four_cohorts_on_each(tmp_path: Path) -> None:
         refused = study(
             "ablation.py", "--address", made.address, "--gpus-per-trial", "3", "--out", str(tmp_path / "no")
         )
-    assert (refused.returncode, "of one node" in refused.stderr) == (2, True), refused.stderr
+    assert (refused.returncode, "on one node" in refused.stderr) == (2, True), refused.stderr
     spans = []
     for file in (tmp_path / "seen").iterdir():
         lines = [line.split() for line in file.read_text().splitlines()]

@@ -1,0 +1,78 @@
+"""Exit codes, and what is printed beside them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scl.cli.exits import exit_code, exit_with, write_text
+from scl.errors import RunFailed, UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def raises(error: BaseException) -> Callable[[], int]:
+    def work() -> int:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("work", "code", "printed"),
+    [
+        (lambda: 0, 0, ""),
+        (lambda: 3, 3, ""),
+        (raises(UserError("unknown arm 'kdd'")), 2, "error: unknown arm 'kdd'\n"),
+        (raises(RunFailed("the disk is full")), 1, "error: the disk is full\n"),
+        (raises(KeyboardInterrupt()), 130, "interrupted; finished trials are kept\n"),
+    ],
+)
+def test_the_codes_of_the_contract(
+    work: Callable[[], int], code: int, printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(work) == code
+    assert capsys.readouterr().err == printed
+
+
+def test_a_mistake_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        exit_code(raises(ZeroDivisionError()))
+
+
+def test_a_script_exits_with_its_code_and_is_interrupted_by_sigterm() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated() -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    try:
+        for work, code in ((lambda: 3, 3), (terminated, 130)):
+            with pytest.raises(SystemExit) as end:
+                exit_with(work)
+            assert end.value.code == code
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_reader_that_leaves_is_no_error_of_ours() -> None:
+    command = f"{sys.executable} -m scl --help | true; exit ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in run.stderr
+    plan = f"{sys.executable} {ROOT / 'studies' / 'ablation.py'} --plan --inline | true; exit ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", plan], capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stderr) == (141, "")
+
+
+def test_text_is_written_or_the_file_is_named(tmp_path: Path) -> None:
+    write_text(str(tmp_path / "a.md"), "± 0.5 – “é”")
+    assert (tmp_path / "a.md").read_bytes().decode("utf-8") == "± 0.5 – “é”"
+    for wrong in (tmp_path / "absent" / "a.md", tmp_path):
+        with pytest.raises(UserError, match=f"{wrong}: .*; name a file that can be written"):
+            write_text(str(wrong), "x")

@@ -1,0 +1,182 @@
+"""Checks of option values: text of a flag, or a value of Python."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scl.study.checks import (
+    Check,
+    assignments,
+    cohort_size,
+    model,
+    number,
+    one_of,
+    place,
+    several,
+    switch,
+    text,
+    whole,
+)
+from scl.study.config import MODELS
+
+TAKEN: list[tuple[Check, Any, Any]] = [
+    (whole(1), "1", 1),
+    (whole(1), " 12 ", 12),
+    (whole(1), 7, 7),
+    (whole(0), np.int64(0), 0),
+    (whole(1), np.uint8(255), 255),
+    (number(0), "0.5", 0.5),
+    (number(0), "1e-3", 0.001),
+    (number(0), 3, 3.0),
+    (number(0), np.float32(0.5), 0.5),
+    (number(0), np.int64(2), 2.0),
+    (number(0), Fraction(1, 2), 0.5),
+    (number(0, 1, including=True), 0, 0.0),
+    (number(0, 1, including=True), "0.999", 0.999),
+    (text, "a b", "a b"),
+    (place, "s3://bucket/x", "s3://bucket/x"),
+    (place, Path("a") / "b", "a/b"),
+    (switch, True, True),
+    (switch, False, False),
+    (one_of("device", ("cpu", "cuda")), "cuda", "cuda"),
+    (cohort_size, "auto", None),
+    (cohort_size, "4", 4),
+    (cohort_size, np.int32(4), 4),
+    (model, MODELS[0], MODELS[0]),
+    (model, "timm:any_name", "timm:any_name"),
+    (several("a,b"), "kd, scl", ("kd", "scl")),
+    (several("a,b"), "kd,", ("kd",)),
+    (several("a,b"), ["kd", "a b"], ("kd", "a b")),
+    (several("a,b"), ("kd",), ("kd",)),
+]
+
+
+@pytest.mark.parametrize(("check", "value", "checked"), TAKEN)
+def test_values_are_taken_as_plain_ones(check: Check, value: Any, checked: Any) -> None:
+    found = check(value)
+    assert found == checked
+    assert type(found) is type(checked)
+    if found is not None:
+        assert check(found) == found  # what is checked passes again
+
+
+WHOLE, ABOVE = "must be a whole number of 1 or more, got {!r}", "must be a finite number, above 0, got {!r}"
+SHARE, NAMES = "must be a finite number, 0 or more and below 1, got {!r}", "must be names, as in a,b, got {!r}"
+REFUSED: list[tuple[Check, Any, str]] = [
+    *((whole(1), value, WHOLE) for value in ("0", 0, -1, "", "one", "1.5", 2.5, 2.0, True, None, [1], np.float64(2))),
+    *((whole(1), value, WHOLE) for value in (np.bool_(True), math.inf, "nan")),
+    *((number(0), value, ABOVE) for value in ("0", 0, -1.0, "", "fast", "nan", math.nan, "inf", math.inf, "1e400")),
+    *((number(0), value, ABOVE) for value in (True, False, None, [1.0], np.bool_(True), 10**400, 1j)),
+    *((number(0, 1, including=True), value, SHARE) for value in (1, "1.0", -0.1, "x")),
+    *((text, value, "must be text, got {!r}") for value in (3, None, b"a", ["a"])),
+    *((place, value, "must be text, got {!r}") for value in (3, None, True)),
+    *((switch, value, "must be True or False, got {!r}") for value in ("yes", "true", 1, 0, None, np.bool_(True))),
+    *((cohort_size, value, "must be 'auto' or a whole number of 1 or more, got {!r}") for value in ("many", 0, True)),
+    (one_of("device", ("cpu", "cuda")), "cdua", "unknown device 'cdua' (did you mean 'cuda'?); valid: cuda, cpu"),
+    (one_of("device", ("cpu", "cuda")), 3, "unknown device 3; valid: cpu, cuda"),
+    (model, 5, "must be text, got {!r}"),
+    *((several("a,b"), value, NAMES) for value in (3, None, [1, 2], {"a"}, ["a", None], True)),
+    *((several("a,b"), value, "must give at least one name, as in a,b") for value in ("", " , ", [], ())),
+]
+
+
+@pytest.mark.parametrize(("check", "value", "message"), REFUSED)
+def test_refusals_state_the_rule_and_the_value(check: Check, value: Any, message: str) -> None:
+    with pytest.raises(ValueError) as refused:  # noqa: PT011
+        check(value)
+    assert str(refused.value) == message.format(str(value) if message.startswith("unknown") else value)
+
+
+def test_an_unknown_model_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"unknown model 'plain6' \(did you mean 'plain\d+'\?\); valid: plain"):
+        model("plain6")
+
+
+@given(st.integers(-5, 5), st.integers(-10, 10))
+def test_a_whole_number_and_its_text_are_one(low: int, value: int) -> None:
+    def outcome(given: Any) -> int | str:
+        try:
+            return int(whole(low)(given))
+        except ValueError:
+            return "refused"
+
+    assert outcome(value) == outcome(str(value)) == outcome(np.int64(value)) == (value if value >= low else "refused")
+
+
+@given(st.floats(), st.floats(-2, 2), st.floats(-2, 2), st.booleans())
+def test_a_number_and_its_text_are_one(value: float, low: float, high: float, including: bool) -> None:
+    inside = (low < value < high) or (including and value == low < high)
+    for form in (value, repr(value), np.float64(value)):
+        if inside:
+            assert number(low, high, including)(form) == value
+        else:
+            with pytest.raises(ValueError, match="must be a finite number"):
+                number(low, high, including)(form)
+
+
+@pytest.mark.parametrize(
+    ("value", "pairs"),
+    [
+        ("lr=0.1", {"lr": "0.1"}),
+        ("lr=0.1,epochs=3", {"lr": "0.1", "epochs": "3"}),
+        (" lr = 0.1 , epochs = 3 ", {"lr": "0.1", "epochs": "3"}),
+        ("milestones=150,180,lr=1", {"milestones": "150,180", "lr": "1"}),
+        (["milestones=150,180,210", "weight.kd=2"], {"milestones": "150,180,210", "weight.kd": "2"}),
+        (["lr=0.1", "lr=0.2"], {"lr": "0.2"}),  # the last counts
+        (("mine.text=a=b",), {"mine.text": "a=b"}),
+        ("weight.kd=", {"weight.kd": ""}),  # its check says what is wrong with it
+        ({"lr": 0.1, "milestones": (150, 180)}, {"lr": 0.1, "milestones": (150, 180)}),
+        ({}, {}),
+    ],
+)
+def test_assignments_are_read_from_text_and_taken_from_python(value: Any, pairs: dict[str, Any]) -> None:
+    assert assignments(value) == pairs
+
+
+@pytest.mark.parametrize("value", ["", "lr", "=3", "lr=1,=2", [], [""], ["a", "b"], 3, None, [1], [("lr", 1)], True])
+def test_what_assigns_nothing_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="must be NAME=VALUE"):
+        assignments(value)
+
+
+names = st.text("abcdefgh._", min_size=1, max_size=6)
+values = st.lists(st.text("0123456789.-", max_size=4), min_size=1, max_size=3).map(",".join)
+
+
+@given(st.dictionaries(names, values, min_size=1, max_size=4), st.booleans())
+def test_assignments_come_back_as_they_were_written(pairs: dict[str, str], repeated: bool) -> None:
+    """One flag with commas or a flag for each; values may have commas."""
+    written = [f"{name}={value}" for name, value in pairs.items()]
+    assert assignments(written if repeated else ",".join(written)) == pairs
+
+
+CHECKS: list[Callable[[Any], Any]] = [
+    whole(1),
+    number(0),
+    text,
+    place,
+    switch,
+    cohort_size,
+    model,
+    several("a"),
+    assignments,
+]
+
+
+@given(st.sampled_from(CHECKS), st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary()))
+def test_any_value_is_taken_or_refused_with_a_message(check: Check, value: Any) -> None:
+    message = "must"
+    try:
+        check(value)
+    except ValueError as error:
+        message = str(error)
+    assert message.startswith(("must", "unknown"))

@@ -1,0 +1,314 @@
+"""What a run is asked for: options, their checks together, and the study that they settle."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from scl.errors import UserError
+from scl.study.config import Config
+from scl.study.options import Options, flags_of, moved_milestones, options_for, resolved, settled
+from scl.study.recipes import RECIPES, at_length
+from scl.study.space import Choice, Float, Search
+from scl.study.study import Scale, Setting, Study
+
+ARMS: dict[str, dict[str, Any]] = {"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "at": {"losses": {"at": 10.0}}}
+STUDY = Study("options", "?", ARMS, base=Config(epochs=5), teacher=Config(model="plain11", epochs=7))
+SEARCH = Search(
+    {"weight.kd": Float(0.1, 10.0, log=True), "lr": Float(0.01, 0.1), "self_taught": Choice((0, 4))},
+    template={"losses": {"at": 10.0}, "width": 0.5},
+)
+SEARCHING = replace(STUDY, search=SEARCH)
+SCALES = {
+    "short": Scale(student={"epochs": 2}, data="digits", limit=100, val=0.2, seeds=2),
+    "full": Scale(
+        teacher={"epochs": 9}, arms={"baseline": {}, "kd": {"losses": {"kd": 2.0}}}, without=("kd",), val=0.0
+    ),
+}
+SCALED = replace(STUDY, scales=SCALES)
+
+
+def settle(study: Study = STUDY, **given: Any) -> tuple[Study, Options]:
+    return settled(study, options_for(study, given))
+
+
+# --- which options there are, and their values ----------------------------------------------------------------------
+
+
+def test_every_option_is_declared_and_the_record_is_none() -> None:
+    names = [f.name for f in dataclasses.fields(Options)]
+    some_search_and_scales = replace(SEARCHING, scales=SCALES)
+    assert list(flags_of(some_search_and_scales)) == [name for name in names if name not in ("command", "script")]
+    for flag in flags_of(some_search_and_scales).values():
+        assert flag.help if isinstance(flag.help, str) else flag.help(some_search_and_scales)
+
+
+@pytest.mark.parametrize(
+    ("study", "names"),
+    [
+        (STUDY, set()),
+        (SEARCHING, {"trials", "storage", "start_from", "fix"}),
+        (SCALED, {"scale"}),
+        (replace(SEARCHING, scales=SCALES), {"trials", "storage", "start_from", "fix", "scale"}),
+    ],
+    ids=["arms", "search", "scales", "both"],
+)
+def test_options_of_a_search_and_of_scales_exist_for_those_studies_alone(study: Study, names: set[str]) -> None:
+    every = {f.name for f in dataclasses.fields(Options) if f.metadata and f.metadata["flag"].needs}
+    assert flags_of(study).keys() & every == names
+    for name in every - names:
+        with pytest.raises(UserError, match=f"unknown option '{name}'.*valid: "):
+            options_for(study, {name: "3"})
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ({}, {}),
+        ({"seeds": None, "inline": None}, {}),
+        ({"seeds": "3", "lr": "0.1", "inline": True}, {"seeds": 3, "lr": 0.1, "inline": True}),
+        ({"cohort_size": "auto"}, {"cohort_size": None}),
+        ({"set": {"lr": 0.1}}, {"set": {"lr": 0.1}}),
+    ],
+)
+def test_options_are_the_checked_values_over_the_defaults(given: dict[str, Any], option: dict[str, Any]) -> None:
+    assert options_for(STUDY, given) == Options(**option)
+
+
+def test_all_mistakes_are_named_at_once_and_as_they_are_spelled() -> None:
+    with pytest.raises(UserError) as error:
+        options_for(STUDY, {"sedes": 1, "lr": -1, "seeds": 0}, lambda name: f"<{name}>")
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith("unknown option '<sedes>' (did you mean '<seeds>'?); valid: <seeds>, ")
+    assert lines[1:] == [
+        "<lr>: must be a finite number, above 0, got -1",
+        "<seeds>: must be a whole number of 1 or more, got 0",
+    ]
+
+
+# --- what options change --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "student", "teacher"),
+    [
+        ({}, {}, {}),
+        (
+            {"student": "plain3", "width": 2, "epochs": 4, "batch_size": 8, "lr": 0.3, "precision": "bf16"},
+            {"model": "plain3", "width": 2.0, "epochs": 4, "batch_size": 8, "lr": 0.3, "precision": "bf16"},
+            {"precision": "bf16"},
+        ),
+        ({"teacher_model": "plain7", "teacher_width": 0.5, "teacher_epochs": 3}, {}, {"model": "plain7", "width": 0.5, "epochs": 3}),
+        # Models of other libraries have no width factor.
+        ({"student": "timm:x"}, {"model": "timm:x", "width": 1.0}, {}),
+        ({"teacher_model": "torchvision:x"}, {}, {"model": "torchvision:x", "width": 1.0}),
+        ({"teacher": "timm:x"}, {}, {"model": "timm:x", "width": 1.0, "pretrained": True}),
+        ({"teacher": "mine.pt"}, {}, {}),
+        ({"teacher_layers": "a,b"}, {"teacher_layers": ("a", "b")}, {}),
+        ({"recipe": "crd"}, dict(RECIPES["crd"].fields), {k: v for k, v in RECIPES["crd"].fields.items() if k != "tap"}),
+        ({"recipe": "crd", "lr": 9.0}, {**RECIPES["crd"].fields, "lr": 9.0}, {k: v for k, v in RECIPES["crd"].fields.items() if k != "tap"}),
+    ],
+)  # fmt: skip
+def test_changes_of_the_students_and_of_the_teacher(
+    given: dict[str, Any], student: dict[str, Any], teacher: dict[str, Any]
+) -> None:
+    options = options_for(STUDY, given)
+    assert options.student_changes() == student
+    assert options.teacher_changes() == teacher
+
+
+@pytest.mark.parametrize(
+    ("teacher", "file"), [(None, None), ("mine.pt", "mine.pt"), ("timm:x", None), ("torchvision:x", None)]
+)
+def test_a_teacher_is_a_file_or_a_model_of_a_library(teacher: str | None, file: str | None) -> None:
+    assert Options(teacher=teacher).teacher_file == file
+
+
+@pytest.mark.parametrize(
+    ("given", "share"), [({}, 0.1), ({"val": 0.3}, 0.3), ({"recipe": "crd"}, 0.0), ({"recipe": "crd", "val": 0.3}, 0.3)]
+)
+def test_the_share_held_out(given: dict[str, Any], share: float) -> None:
+    assert options_for(STUDY, given).val_share == share
+
+
+# --- settled --------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_without_more_is_settled_with_digits() -> None:
+    study, options = settle()
+    assert study == STUDY
+    assert options == Options(data="digits")
+    assert settled(study, options) == (study, options)  # to settle twice changes nothing
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, ("short", "digits", 100, 0.2)),
+        ({"scale": "full"}, ("full", "cifar100", None, 0.0)),
+        ({"data": "cifar10", "limit": 7, "val": 0.4}, ("short", "cifar10", 7, 0.4)),
+        ({"recipe": "crd"}, ("short", "digits", 100, None)),  # the recipe says how many images to hold out
+    ],
+)
+def test_a_scale_gives_defaults_that_options_override(given: dict[str, Any], wanted: tuple[Any, ...]) -> None:
+    study, options = settle(SCALED, **given)
+    assert (options.scale, options.data, options.limit, options.val) == wanted
+    assert not study.scales
+    assert study.seeds == SCALES[str(options.scale)].seeds
+
+
+def test_a_scale_changes_configurations_and_arms() -> None:
+    short, options = settle(SCALED)
+    arms, teacher = resolved(short, options)
+    assert ({a.epochs for a in arms.values()}, teacher.epochs, len(arms)) == ({2}, 7, 3)
+    full, options = settle(SCALED, scale="full")
+    arms, teacher = resolved(full, options)
+    assert (list(arms), teacher.epochs) == (["baseline"], 9)
+    full, options = settle(SCALED, scale="full", arms="kd")
+    assert resolved(full, options)[0]["kd"].losses["kd"].weight == 2.0
+    with pytest.raises(UserError, match="unknown scale 'ful' .did you mean 'full'"):
+        settle(SCALED, scale="ful")
+
+
+def test_a_recipe_reaches_students_teacher_and_arms_named_after_a_loss() -> None:
+    study, options = settle(recipe="crd", epochs=60)
+    arms, teacher = resolved(study, options)
+    length = at_length(RECIPES["crd"], 60)
+    assert all(config.milestones == teacher.milestones == length["milestones"] for config in arms.values())
+    assert (arms["kd"].ce, arms["kd"].losses["kd"].weight) == (0.1, 0.9)
+    assert (arms["at"].ce, arms["at"].losses["at"].weight) == (1.0, 1000)
+    assert moved_milestones(options) == (
+        "recipe crd has 240 epochs; its milestones move in proportion: students 38, 45, 52; teacher 38, 45, 52"
+    )
+    assert moved_milestones(settle(recipe="crd")[1]) == moved_milestones(settle(recipe="short", epochs=3)[1]) == ""
+
+
+def test_a_setting_of_the_data_lies_below_flags_and_flags_below_set() -> None:
+    study = replace(STUDY, settings={"cifar10": Setting(student={"lr": 0.2, "width": 2.0}, teacher={"epochs": 3})})
+    sized, options = settle(study, data="cifar10", lr=0.3, set={"lr": 0.4, "teacher.lr": 0.5})
+    arms, teacher = resolved(sized, options)
+    assert {(a.lr, a.width) for a in arms.values()} == {(0.4, 2.0)}
+    assert (teacher.lr, teacher.epochs) == (0.5, 3)
+    sized, options = settle(study, data="cifar10", lr=0.3)
+    assert {a.lr for a in resolved(sized, options)[0].values()} == {0.3}
+
+
+def test_every_field_of_config_can_be_set() -> None:
+    base = Config()
+    for field in dataclasses.fields(Config):
+        if field.name == "losses":
+            continue
+        value = getattr(base, field.name)
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        if not text:
+            text = {"milestones": "1", "teacher_layers": "layer1"}[field.name]
+        _, options = settled(STUDY, options_for(STUDY, {"set": f"{field.name}={text}"}))
+        assert options.set
+
+
+@pytest.mark.parametrize(
+    ("given", "arm", "values"),
+    [
+        ("weight.kd=2,kd.temperature=3", "kd", {"kd": (2.0, {"temperature": 3})}),
+        ("weight.kd=2", "at", {"at": (10.0, {})}),
+        ({"weight.at": 5}, "at", {"at": (5, {})}),
+    ],
+)
+def test_set_reaches_the_losses_that_an_arm_has(given: Any, arm: str, values: dict[str, Any]) -> None:
+    arms, _ = resolved(*settle(set=given))
+    assert {name: (term.weight, dict(term.options)) for name, term in arms[arm].losses.items()} == values
+
+
+@pytest.mark.parametrize("teacher_per_seed", [False, True])
+@pytest.mark.parametrize("given", [{}, {"teacher_per_seed": True}])
+def test_a_teacher_for_each_seed_by_the_study_or_by_the_option(teacher_per_seed: bool, given: dict[str, Any]) -> None:
+    study = replace(STUDY, teacher_per_seed=teacher_per_seed)
+    assert settle(study, **given)[1].teacher_per_seed == (teacher_per_seed or bool(given))
+
+
+@pytest.mark.parametrize(("seeds", "pilot"), [(None, 5), (2, 5), (8, 8)])
+def test_an_interval_has_a_pilot_of_five_seeds_or_more(seeds: int | None, pilot: int) -> None:
+    assert settle(interval=0.01, between="kd,at", seeds=seeds)[1].seeds == pilot
+
+
+# --- searches -------------------------------------------------------------------------------------------------------
+
+
+def test_fixed_parameters_leave_the_space_for_the_template() -> None:
+    study, _ = settle(SEARCHING, fix="lr=0.05,self_taught=4")
+    assert study.search is not None
+    assert list(study.search.space) == ["weight.kd"]
+    assert study.search.template == {"losses": {"at": 10.0}, "width": 0.5, "lr": 0.05, "self_taught": 4}
+
+
+@pytest.mark.parametrize(
+    ("given", "changed"),
+    [
+        ("width=0.25", {"width": 0.25}),  # the template's own value
+        ("weight_decay=0", {"weight_decay": 0.0}),  # a field
+        ("weight.at=3", {"weight.at": 3.0}),  # a loss of the template
+        ("kd.temperature=3", {"kd.temperature": 3}),  # an option of a searched loss
+        ("teacher.width=0.5", {}),
+    ],
+)
+def test_set_reaches_the_template_of_a_search(given: str, changed: dict[str, Any]) -> None:
+    study, options = settle(SEARCHING, set=given)
+    assert study.search is not None
+    assert study.search.template == {**SEARCH.template, **changed}
+    assert study.search.space == SEARCH.space
+    assert options.set
+
+
+@pytest.mark.parametrize("name", SEARCH.space)
+def test_a_searched_parameter_cannot_be_set(name: str) -> None:
+    with pytest.raises(UserError, match=f"--set {name}: the search varies it; hold it with --fix {name}=VALUE"):
+        settle(SEARCHING, set={name: "1"})
+
+
+def test_a_parameter_that_is_fixed_can_be_set_no_more_than_once() -> None:
+    """Fixed, it is the template's, and `--set` is the later word."""
+    study, _ = settle(SEARCHING, fix="lr=0.05", set="lr=0.02")
+    assert study.search is not None
+    assert study.search.template["lr"] == 0.02
+
+
+# --- contradictions -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("study", "given", "message"),
+    [
+        (STUDY, {"inline": True, "address": "auto"}, "--inline runs in this process and --address on a cluster; give one"),
+        (STUDY, {"teacher": "timm:x", "teacher_model": "plain7"}, "--teacher timm:x already names the network; drop"),
+        (STUDY, {"plan": True, "report_only": True}, "--plan and --report-only exclude each other; give one of them"),
+        (STUDY, {"interval": 0.01}, "--interval F and --between A,B go together"),
+        (STUDY, {"between": "kd,at"}, "--interval F and --between A,B go together"),
+        (STUDY, {"interval": 0.01, "between": "kd"}, "--between takes two different arms, as in kd,baseline; got kd"),
+        (STUDY, {"interval": 0.01, "between": "kd,kd"}, "two different arms"),
+        (STUDY, {"interval": 0.01, "between": "kd,at,baseline"}, "two different arms"),
+        (STUDY, {"interval": 0.01, "between": "kd,kdd"}, "--between: unknown arm of this run 'kdd' .did you mean 'kd'"),
+        (STUDY, {"interval": 0.01, "between": "kd,at", "arms": "kd"}, "unknown arm of this run 'at'"),
+        (SEARCHING, {"interval": 0.01, "between": "kd,at"}, "--interval is for studies of arms; a search's winners"),
+        (SEARCHING, {"val": 0}, "--val 0: a search selects on validation images"),
+        (SEARCHING, {"recipe": "crd"}, "--val 0: a search selects on validation images"),
+        (SEARCHING, {"fix": "nosuch=1"}, "unknown parameter 'nosuch'"),
+        (SEARCHING, {"fix": "lr=fast"}, "--fix lr=fast: must be a number"),
+        (SEARCHING, {"set": "weight.sp=1"}, "--set: unknown name 'weight.sp'"),
+        (SEARCHING, {"set": "width=wide"}, "--set width=wide: must be a number"),
+        (STUDY, {"arms": "kdd"}, "unknown arm 'kdd'"),
+        (STUDY, {"set": "nosuch=1"}, "--set: unknown name 'nosuch'.*valid: model, "),
+        (STUDY, {"set": "teacher.nosuch=1"}, r"--set: unknown name 'teacher\.nosuch'.*valid: teacher\."),
+        (STUDY, {"set": "pretrained=true,model=timm:x"}, "pretrained is for teachers"),
+        (STUDY, {"width": 1e9, "set": "milestones=9,schedule=multistep"}, "milestones 9 lie after the last of 5 epochs"),
+    ],
+)  # fmt: skip
+def test_contradictions_are_refused_with_the_way_out(study: Study, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        settle(study, **given)
+
+
+def test_a_file_of_a_teacher_may_name_its_network() -> None:
+    assert settle(teacher="mine.pt", teacher_model="plain7")[1].teacher_file == "mine.pt"
