@@ -27,22 +27,16 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_MODULES = {
-    "Choice": "scl.study.space",
-    "Config": "scl.study.config",
-    "Float": "scl.study.space",
-    "Int": "scl.study.space",
-    "Results": "scl.report.results",
-    "RunFailed": "scl.errors",
-    "Scale": "scl.study.study",
-    "Search": "scl.study.space",
-    "Setting": "scl.study.study",
-    "Study": "scl.study.study",
-    "Term": "scl.study.term",
-    "UserError": "scl.errors",
-    "load": "scl.report.results",
-    "load_student": "scl.export",
+_NAMES = {
+    "scl.errors": ("RunFailed", "UserError"),
+    "scl.export": ("load_student",),
+    "scl.report.results": ("Results", "load"),
+    "scl.study.config": ("Config",),
+    "scl.study.space": ("Choice", "Float", "Int", "Search"),
+    "scl.study.study": ("Scale", "Setting", "Study"),
+    "scl.study.term": ("Term",),
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 # Packages and modules that are reached by their own name; `run` and `plan` are functions too (see scl.callable).
 _PACKAGES = (
     "cli", "data", "errors", "export", "losses", "models", "plan", "report", "results", "run", "search", "stats",
@@ -50,26 +44,9 @@ _PACKAGES = (
 )  # fmt: skip
 
 __all__ = [
-    "Choice",
-    "Config",
-    "Float",
-    "Int",
-    "Results",
-    "RunFailed",
-    "Scale",
-    "Search",
-    "Setting",
-    "Study",
-    "Term",
-    "UserError",
-    "__version__",
-    "controls",
-    "designs",
-    "load",
-    "load_student",
-    "plan",
-    "run",
-]
+    "Choice", "Config", "Float", "Int", "Results", "RunFailed", "Scale", "Search", "Setting", "Study", "Term",
+    "UserError", "__version__", "controls", "designs", "load", "load_student", "plan", "run",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -24,8 +24,13 @@ STUDY = scl.Study(
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return scl.run(STUDY, seeds=2, out=tmp_path_factory.mktemp("out"), **TINY)
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("out")
+
+
+@pytest.fixture(scope="module")
+def results(out: Path) -> Any:
+    return scl.run(STUDY, seeds=2, out=out, **TINY)
 
 
 def test_every_public_name_is_there() -> None:
@@ -36,7 +41,8 @@ def test_every_public_name_is_there() -> None:
         _ = scl.Studdy
 
 
-def test_run_returns_what_load_gives(results: Any, tmp_path: Path) -> None:
+def test_run_returns_what_load_gives(results: Any, out: Path) -> None:
+    assert results.trials.equals(scl.load(str(out / "library")).trials)
     assert set(results.trials["arm"]) == {"baseline", "kd", "at"}
     assert len(results.trials) == 6
     assert len(results.epochs) == 6
@@ -53,10 +59,7 @@ def test_a_figure_of_a_panel_is_plotlys(results: Any) -> None:
         results.figure("verdikt")
 
 
-def test_again_trains_nothing_and_a_plan_counts_it(
-    results: Any, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path_factory.getbasetemp() / "out0"
+def test_again_trains_nothing_and_a_plan_counts_it(results: Any, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = scl.plan(STUDY, seeds=3, out=out, **TINY)
     assert (plan.trials, plan.done, plan.missing) == (9, 6, 3)
     assert plan.device_seconds > 0
@@ -71,8 +74,8 @@ def test_again_trains_nothing_and_a_plan_counts_it(
     ("options", "message"),
     [
         ({"sedes": 3}, "unknown option 'sedes' .did you mean 'seeds'.*valid: seeds"),
-        ({"trials": 3}, "unknown option 'trials'"),
-        ({"scale": "full"}, "unknown option 'scale'"),
+        ({"trials": 3}, "trials is for studies with a search, and study 'library' has none; valid: arms, "),
+        ({"scale": "full"}, "scale is for studies with scales, and study 'library' has none; valid: arms, "),
         ({"seeds": "three"}, "seeds: must be a whole number of 1 or more, got 'three'"),
         ({"seeds": True}, "seeds: must be a whole number"),
         ({"seeds": 2.5}, "seeds: must be a whole number"),

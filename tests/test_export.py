@@ -15,8 +15,8 @@ from scl.errors import UserError
 from scl.export import load_student
 from scl.store.files import open_folder
 from scl.store.results import load
-from scl.store.tables import read_predictions
 from scl.train import checkpoint
+from tests.support.parts import read_predictions
 from tests.support.studies import SMALL, run_study, write_images
 
 ARMS = ("baseline", "scl", "a/branch")

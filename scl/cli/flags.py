@@ -11,7 +11,7 @@ from typing import Any
 
 from scl.errors import UserError, unknown
 from scl.store.masking import masked
-from scl.study.options import Options, flags_of, options_for
+from scl.study.options import Options, flags_of, no_such_option, options_for
 from scl.study.study import Study
 
 CODES = "Exit codes: 0 all trials done, 1 some failed, 2 bad arguments, 3 time budget reached, 130 interrupted."
@@ -37,8 +37,10 @@ def parsed_with(
     """The options, and the values of further flags that a script adds: `more`, a parser without help of its own."""
     given, rest = parser(study, script, more).parse_known_args(flags)
     if rest:
-        valid = map(flag, flags_of(study))
-        raise UserError(unknown("flag" if rest[0].startswith("-") else "argument", rest[0].partition("=")[0], valid))
+        first = rest[0].partition("=")[0]
+        if first.startswith("--"):
+            raise UserError(no_such_option(study, first.removeprefix("--").replace("-", "_"), flag, "flag"))
+        raise UserError(unknown("argument", first, map(flag, flags_of(study))))
     command = masked(" ".join([Path(script).name, *flags]))
     values = vars(given)
     others = {name: values.pop(name) for name in list(values) if name not in flags_of(study)}
@@ -80,7 +82,7 @@ def _examples(script: str, study: Study) -> str:
         (f"{script} --plan", "what would run, and its cost"),
         (f"{script} --arms {other} --seeds 5", "that arm beside the baseline, five seeds"),
         (f"{script} --data path/to/images", "train/CLASS/*.png, test/CLASS/*.png"),
-        (f"{script} --teacher mine.pt --teacher-model resnet32x4", "your own teacher"),
+        (f"{script} --teacher mine.pt --teacher-model resnet32x4", "your teacher"),
         (f"{script} --address auto --out s3://bucket/results", "a running Ray cluster"),
     )
     width = max(len(line) for line, _ in lines) + 2

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from scl.data.dataset import Dataset
 from scl.errors import UserError, unknown
-from scl.study.config import AUGMENTATIONS
+from scl.study.config import WORDS
 from scl.study.identity import canonical_json
 
-RESOLVED_AUGMENTATIONS = tuple(name for name in AUGMENTATIONS if name != "auto")  # the trainer resolves `auto`
+RESOLVED_AUGMENTATIONS = tuple(name for name in WORDS["augment"] if name != "auto")  # the trainer resolves `auto`
 
 
 @dataclass(frozen=True, eq=False)

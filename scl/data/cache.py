@@ -23,10 +23,8 @@ def cached_dataset(name: str, folder: Path, cache: Path, files: DatasetFiles) ->
     The key is the names, sizes and modification times of the files. A damaged cache file is rebuilt. If the cache
     cannot be written, the data set is decoded each time.
     """
-    described = []
-    for path in files.paths:
-        info = path.stat()
-        described.append([path.relative_to(folder).as_posix(), info.st_size, info.st_mtime_ns])
+    infos = ((path.relative_to(folder).as_posix(), path.stat()) for path in files.paths)
+    described = [[name, info.st_size, info.st_mtime_ns] for name, info in infos]
     entry = cache / f"{sha256([DECODER_VERSION, files.label, described])}.safetensors"
     dataset = _read(entry, name)
     if dataset is None:
@@ -38,12 +36,8 @@ def cached_dataset(name: str, folder: Path, cache: Path, files: DatasetFiles) ->
 
 
 def _to_bytes(dataset: Dataset) -> bytes:
-    metadata = {
-        "classes": json.dumps(dataset.classes),
-        "flip": json.dumps(dataset.flip),
-        "note": dataset.note,
-        "fingerprint": dataset.fingerprint,
-    }
+    metadata = {name: json.dumps(getattr(dataset, name)) for name in ("classes", "flip")}
+    metadata |= {"note": dataset.note, "fingerprint": dataset.fingerprint}
     return save({array: getattr(dataset, array) for array in _ARRAYS}, metadata)
 
 

@@ -35,11 +35,7 @@ class Dataset:
 
 
 def content_fingerprint(
-    train_images: np.ndarray,
-    train_labels: np.ndarray,
-    test_images: np.ndarray,
-    test_labels: np.ndarray,
-    classes: int,
+    train_images: np.ndarray, train_labels: np.ndarray, test_images: np.ndarray, test_labels: np.ndarray, classes: int
 ) -> str:
     """SHA-256 of shapes, pixels, labels and the number of classes: the same on machines of any byte order."""
     arrays = (train_images, train_labels, test_images, test_labels)

@@ -21,14 +21,13 @@ from scl.data.dataset import Dataset, make_dataset
 from scl.data.folders import LAYOUTS, find_dataset
 from scl.data.split import stratified
 from scl.errors import UserError, first_line, unknown
-
-NAMES = ("digits", "cifar10", "cifar100", "fashion_mnist")
+from scl.study.options import DATA
 
 DIGITS_TEST = 797
 
 
 def load_dataset(name: str, cache: Path, label: str | None = None) -> Dataset:
-    """Load a data set by its name (one of NAMES), or from a folder; `~` is expanded.
+    """Load a data set by its name (one of DATA), or from a folder; `~` is expanded.
 
     A name takes precedence over a folder of that name: `./digits` is the folder.
 
@@ -39,7 +38,7 @@ def load_dataset(name: str, cache: Path, label: str | None = None) -> Dataset:
     Raises:
         UserError: no such data set or folder, a failed download, or a mistake in the folder.
     """
-    if name in NAMES:
+    if name in DATA:
         if label is not None:
             raise UserError(
                 f"--label {label!r}: {name} has one kind of label; only Parquet folders have several, drop --label"
@@ -48,7 +47,7 @@ def load_dataset(name: str, cache: Path, label: str | None = None) -> Dataset:
     folder = Path(os.path.expanduser(name)) if name else None
     if folder is None or not os.path.isdir(folder):
         what = " (it is a file)" if folder is not None and os.path.isfile(folder) else ""
-        raise UserError(f"{unknown('data', name, NAMES)}, or a folder; there is no folder {name!r}{what}")
+        raise UserError(f"{unknown('data', name, DATA)}, or a folder; there is no folder {name!r}{what}")
     try:
         return cached_dataset(name, folder, cache, find_dataset(folder, label))
     except OSError as error:
@@ -81,19 +80,11 @@ def _digits() -> Dataset:
     )
 
 
-_TORCHVISION = {
-    "cifar10": ("CIFAR10", "CIFAR-10, photographs of things and animals"),
-    "cifar100": ("CIFAR100", "CIFAR-100, photographs of things, plants and animals, fine labels"),
-    "fashion_mnist": ("FashionMNIST", "Fashion-MNIST, pictures of clothes"),
-}
-
-
 def _from_torchvision(name: str, root: Path) -> Dataset:
     import torchvision  # noqa: PLC0415
 
-    class_name, what = _TORCHVISION[name]
+    class_name, load, flip, what = TORCHVISION[name]
     reader = getattr(torchvision.datasets, class_name)
-    load = _fashion_mnist if name == "fashion_mnist" else load_cifar
     try:
         # torchvision draws progress bars. An error may have any type: network, disk, archive, checksum.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -108,7 +99,7 @@ def _from_torchvision(name: str, root: Path) -> Dataset:
         "The test part is the official one. Published numbers train on the whole training part; "
         "results with --val 0 are comparable with them."
     )
-    return make_dataset(name, train, test, classes, True, what, caveat)
+    return make_dataset(name, train, test, classes, flip, what, caveat)
 
 
 def _fashion_mnist(reader: Any, root: Path) -> tuple[Any, Any, list[str]]:
@@ -118,3 +109,12 @@ def _fashion_mnist(reader: Any, root: Path) -> tuple[Any, Any, list[str]]:
         return np.ascontiguousarray(np.asarray(part.data)[:, None]), np.asarray(part.targets, dtype=np.int64)
 
     return arrays(train), arrays(test), train.classes
+
+
+# Name → torchvision's class, the function that reads it, whether a mirrored image keeps its class, and a description.
+# A further one is a row here and a name in `scl.study.options.DATA`.
+TORCHVISION = {
+    "cifar10": ("CIFAR10", load_cifar, True, "CIFAR-10, photographs of things and animals"),
+    "cifar100": ("CIFAR100", load_cifar, True, "CIFAR-100, photographs of things, plants and animals, fine labels"),
+    "fashion_mnist": ("FashionMNIST", _fashion_mnist, True, "Fashion-MNIST, pictures of clothes"),
+}

@@ -90,13 +90,9 @@ def decode_parquet(folder: Path, shards: Mapping[str, list[Path]], label: str | 
         for part in PARTS
     }
     train, test = decode_parts(parts["train"], parts["test"])
-    return DecodedFolder(
-        train,
-        test,
-        _class_names(schema, label, values),
-        what=f"A folder of Parquet files, label column {label}",
-        caveat=_test_part_note(shards["test"][0]) + "".join(_missing_shards(shards[part]) for part in PARTS),
-    )
+    what = f"A folder of Parquet files, label column {label}"
+    caveat = _test_part_note(shards["test"][0]) + "".join(_missing_shards(shards[part]) for part in PARTS)
+    return DecodedFolder(train, test, _class_names(schema, label, values), what, caveat)
 
 
 def _test_part_note(shard: Path) -> str:

@@ -24,19 +24,6 @@ from scl.losses.maps import at, fsp, hint, ickd, nst, vid
 from scl.losses.relations import cc, pkt, rkd, sp
 
 __all__ = [
-    "at",
-    "cc",
-    "channel_correlation",
-    "dist",
-    "dkd",
-    "fsp",
-    "hint",
-    "ickd",
-    "kd",
-    "nst",
-    "pkt",
-    "rkd",
-    "sp",
-    "spatial_correlation",
-    "vid",
-]
+    "at", "cc", "channel_correlation", "dist", "dkd", "fsp", "hint", "ickd", "kd", "nst", "pkt", "rkd", "sp",
+    "spatial_correlation", "vid",
+]  # fmt: skip

@@ -97,9 +97,7 @@ class _SmallerProducts(Function):
 
         def gradient(a: Tensor, aa: Tensor, b: Tensor, ba: Tensor) -> Tensor:
             slope = _in_layout_of(
-                a,
-                lambda a: (a @ aa).baddbmm_(b, ba, alpha=-1),
-                lambda a: (aa @ a).baddbmm_(ba.mT, b.mT, alpha=-1),
+                a, lambda a: (a @ aa).baddbmm_(b, ba, alpha=-1), lambda a: (aa @ a).baddbmm_(ba.mT, b.mT, alpha=-1)
             )
             return slope.mul_(4 * grad).to(ctx.dtype)
 

@@ -44,12 +44,7 @@ def kd(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
 
 @full_precision
 def dkd(
-    student: Tensor,
-    teacher: Tensor,
-    target: Tensor,
-    alpha: float = 1.0,
-    beta: float = 8.0,
-    temperature: float = 4.0,
+    student: Tensor, teacher: Tensor, target: Tensor, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0
 ) -> Tensor:
     """Decoupled distillation (Zhao et al., CVPR 2022, Eq. 7): T² · (α · TCKD + β · NCKD).
 

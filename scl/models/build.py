@@ -11,16 +11,7 @@ from scl.errors import UserError, unknown
 from scl.models import families, timm, torchvision
 from scl.models.mode import eval_mode
 from scl.models.staged import SelfTaught
-from scl.study.config import (
-    GUIDED,
-    HUBS,
-    MODEL_NAMES,
-    MODELS,
-    SELF_TAUGHT_PLACES,
-    SELF_TAUGHT_SOURCES,
-    TIMM,
-    TORCHVISION,
-)
+from scl.study.config import HUBS, MODEL_NAMES, MODELS, TIMM, TORCHVISION, WORDS
 
 
 def build_model(
@@ -47,13 +38,10 @@ def build_model(
     Raises:
         UserError: the name or an option does not exist, or a number of self-taught neurons does not fit.
     """
-    for kind, value, valid in (
-        ("self_taught_at", self_taught_at, SELF_TAUGHT_PLACES),
-        ("self_taught_from", self_taught_from, SELF_TAUGHT_SOURCES),
-        ("guided", guided, GUIDED),
-    ):
-        if value not in valid:
-            raise UserError(unknown(kind, value, valid))
+    words = {"self_taught_at": self_taught_at, "self_taught_from": self_taught_from, "guided": guided}
+    for field, value in words.items():
+        if value not in WORDS[field]:
+            raise UserError(unknown(field, value, WORDS[field]))
     if isinstance(width, bool) or not width > 0:
         raise UserError(f"width must be above 0, got {width!r}")
     counts = [self_taught] if isinstance(self_taught, int) else list(self_taught)

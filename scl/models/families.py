@@ -18,13 +18,7 @@ from scl.models.staged import Block, SelfTaught, Staged, assemble
 
 PLAIN_WIDTHS = (64, 128, 256, 512)
 VGG_WIDTHS = (64, 128, 256, 512, 512)
-VGG_DEPTHS = {
-    8: (1, 1, 1, 1, 1),
-    11: (1, 1, 2, 2, 2),
-    13: (2, 2, 2, 2, 2),
-    16: (2, 2, 3, 3, 3),
-    19: (2, 2, 4, 4, 4),
-}
+VGG_DEPTHS = {8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
 def build(name: str, num_classes: int, in_channels: int, width: float, taught: SelfTaught) -> Staged:

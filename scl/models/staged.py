@@ -221,7 +221,6 @@ def assemble(
     unguided: int,
     num_classes: int,
     taught: SelfTaught,
-    bias: bool = True,
 ) -> Staged:
     """A network from the widths of its stages.
 
@@ -240,12 +239,5 @@ def assemble(
         inside = first if branching else first + added
         stages.append(make_stage(i, channels, first, inside))
         channels, beside = inside, added if branching else 0
-    return Staged(
-        stem,
-        stages,
-        guided,
-        extra,
-        nn.Linear(channels + beside, num_classes),
-        branch if branching else None,
-        all_guided=taught.guided == "all",
-    )
+    classifier = nn.Linear(channels + beside, num_classes)
+    return Staged(stem, stages, guided, extra, classifier, branch if branching else None, taught.guided == "all")

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
-
-import torch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from scl.errors import UserError
-from scl.plan.nodes import Node, slots_on
 from scl.study.options import Options
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a cluster.
+
+    host: its address. resources: CPU, GPU, … → how many. versions: of Python and of packages; None if not installed.
+    """
+
+    host: str
+    resources: Mapping[str, float]
+    versions: Mapping[str, str | None]
+
+
+def slots_on(nodes: Sequence[Node], cpus: int, gpus: float) -> int:
+    """Cohorts that fit on these nodes at once; a share of a GPU lies on one GPU."""
+
+    def on(node: Node) -> int:
+        room = int(node.resources.get("CPU", 0) // cpus)
+        if gpus:
+            have = node.resources.get("GPU", 0.0)
+            room = min(room, int(have // gpus) if gpus >= 1 else int(have) * math.floor(1 / gpus + 1e-9))
+        return room
+
+    return sum(map(on, nodes))
 
 
 def cores() -> int:
@@ -27,10 +51,16 @@ def device_of(options: Options, nodes: Sequence[Node]) -> str:
     """cpu or cuda. On a cluster its nodes' GPUs count, or what --gpus-per-trial asks for.
 
     Raises:
-        UserError: cuda is asked for, and this machine has none.
+        UserError: cuda or a share of a GPU is asked for, and this machine has none.
     """
-    if options.device == "cuda" and not options.address and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no CUDA device on this machine; valid here: auto, cpu")
+    import torch  # only now: the survey of a cluster does without  # noqa: PLC0415
+
+    if not options.address and not torch.cuda.is_available():
+        if options.device == "cuda":
+            raise UserError("--device cuda: torch finds no CUDA device on this machine; valid here: auto, cpu")
+        if options.device == "auto" and options.gpus_per_trial:
+            share = f"--gpus-per-trial {options.gpus_per_trial:g}"
+            raise UserError(f"{share}: torch finds no CUDA device on this machine; valid here: 0")
     if options.device != "auto":
         return options.device
     if options.gpus_per_trial is not None and (options.gpus_per_trial > 0 or options.address):

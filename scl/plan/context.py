@@ -84,15 +84,8 @@ def _as_tensors(context: RunContext) -> SplitData:
         images, labels = context.images[name], context.labels[name]
         return Images(torch.from_numpy(_writable(images)), torch.from_numpy(_writable(labels)))
 
-    return SplitData(
-        part("train"),
-        part("val"),
-        part("test"),
-        torch.from_numpy(context.mean.copy()),
-        torch.from_numpy(context.std.copy()),
-        context.classes,
-        context.flip,
-    )
+    mean, std = (torch.from_numpy(array.copy()) for array in (context.mean, context.std))
+    return SplitData(part("train"), part("val"), part("test"), mean, std, context.classes, context.flip)
 
 
 def _writable(array: np.ndarray) -> np.ndarray:

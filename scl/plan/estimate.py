@@ -153,8 +153,7 @@ def estimate(
     """Seconds of wall time and of device time that training takes, and where the estimate comes from."""
     configs = {t.config_id: t.config for cohort in chosen for t in cohort}
     if to_search:
-        base = plan.study.base_on(str(plan.options.data), plan.options.student_changes())
-        configs["search"] = plan.study.searched(base)
+        configs["search"] = plan.template
     earlier = _earlier(plan, configs)
     untimed = {key: config for key, config in configs.items() if key not in earlier}
     # A finished teacher needs no timing unless an arm does: earlier trials include their share of it.

@@ -91,13 +91,9 @@ def plan_cohorts(plan: Plan, todo: Sequence[Trial]) -> list[list[Trial]]:
         own = {key: s / configs[key].batch_size for key, s in plan.feasibility.probe.step_seconds(configs).items()}
         forward = plan.feasibility.probe.teacher_seconds(1)
     size = plan.options.cohort_size
+    most = min(MOST, room(plan, todo))
     return cohorts(
-        todo,
-        plan.slots,
-        size,
-        forward * epochs,
-        lambda trial: own[trial.config_id] * trial.config.total_epochs,
-        most=min(MOST, room(plan, todo)),
+        todo, plan.slots, size, forward * epochs, lambda t: own[t.config_id] * t.config.total_epochs, most=most
     )
 
 

@@ -1,4 +1,4 @@
-"""From a study and its options to what would run: data, teachers, trials. Trains nothing."""
+"""From a study and its options to what would run: data, teachers, trials and their jobs. Trains nothing."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from scl.data.batches import normalisation
 from scl.data.named import load_dataset
 from scl.data.split import split, split_fingerprint
 from scl.errors import UserError
-from scl.plan.capacity import check_threads, device_of, slots_of
+from scl.plan.capacity import Node, check_threads, device_of, slots_of
 from scl.plan.context import Job, RunContext, data_of
 from scl.plan.feasibility import Feasibility
-from scl.plan.nodes import Node
-from scl.plan.teachers import import_teacher, start_from_pretrained
+from scl.plan.teachers import import_teacher, load_teacher, start_from_pretrained
 from scl.store.files import Folder
 from scl.store.tables import read_trials
 from scl.study.config import Config
-from scl.study.identity import Trial, teacher_id, trials_of
+from scl.study.identity import Trial, canonical_json, requested, teacher_id, trials_of
 from scl.study.options import Options, resolved
+from scl.study.params import column, params
 from scl.study.space import FRESH_SEED
 from scl.study.study import Study
 
@@ -44,6 +44,11 @@ class Plan:
     feasibility: Feasibility
     about_data: dict[str, Any]
     slots: int
+
+    @property
+    def template(self) -> Config:
+        """What every configuration of the search starts from."""
+        return self.study.searched(self.study.base_on(str(self.options.data), self.options.student_changes()))
 
 
 def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node] = ()) -> Plan:
@@ -72,16 +77,8 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     teacher_ids = _teacher_ids(options, teacher, fingerprint, [*seeds, *([study.search.seed] if study.search else [])])
     device = device_of(options, nodes)
     context = RunContext(
-        images={
-            "train": dataset.train_images[train],
-            "val": dataset.train_images[val],
-            "test": dataset.test_images,
-        },
-        labels={
-            "train": dataset.train_labels[train],
-            "val": dataset.train_labels[val],
-            "test": dataset.test_labels,
-        },
+        images={"train": dataset.train_images[train], "val": dataset.train_images[val], "test": dataset.test_images},
+        labels={"train": dataset.train_labels[train], "val": dataset.train_labels[val], "test": dataset.test_labels},
         mean=mean,
         std=std,
         classes=classes,
@@ -168,3 +165,37 @@ def missing(plan: Plan) -> list[Trial]:
     rows = read_trials(plan.context.store)
     done = set(rows.loc[rows["state"].isin(["completed", "pruned"]), "trial_id"])
     return [trial for trial in plan.trials if trial.trial_id not in done]
+
+
+def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] | None = None) -> dict[str, Job]:
+    """The jobs of trials, with the columns that are known before training.
+
+    Args:
+        numbers: trial_id → the order in which a search suggested it. Given while a search runs: then the machine is
+            busy, and no latency is measured.
+    """
+    accuracy = {}
+    for identity in {trial.teacher_id for trial in todo}:
+        found = load_teacher(plan.context, identity, plan.teacher)
+        assert found is not None
+        accuracy[identity] = found[1]["metrics"]["test_acc"]
+    jobs = {}
+    for trial in todo:
+        cost = plan.feasibility.cost(trial.config, idle=numbers is None)
+        columns = {
+            "trial_id": trial.trial_id,
+            "study": plan.study.name,
+            "arm": trial.arm,
+            "config_id": trial.config_id,
+            "seed": trial.seed,
+            "config_json": canonical_json(requested(trial.config)),
+            "teacher_id": trial.teacher_id,
+            "teacher_test_acc": accuracy[trial.teacher_id],
+            "params": cost.params,
+            "macs": cost.macs,
+            "latency_ms": cost.latency_ms,
+            "number": None if numbers is None else numbers[trial.trial_id],
+            **{column(name): value for name, value in params(trial.config).items()},
+        }
+        jobs[trial.trial_id] = Job(trial.config, trial.seed, trial.teacher_id, columns)
+    return jobs

@@ -81,21 +81,15 @@ class Probe:
 
         The optimizer's share is small and left out: its first use would take longer than all of this.
         """
-        device, bf16 = self.device, in_bf16(config, self.device)
-        model = move_to_device(build_student(config, self.data, 0), self.data, device)
-        network = move_to_device(build_student(self.teacher, self.data, 0, config.teacher_layers), self.data, device)
-        examples = [example_features(m, self.data, config.tap) for m in (model, network)]
+        data, device, bf16 = self.data, self.device, in_bf16(config, self.device)
+        model = move_to_device(build_student(config, data, 0), data, device)
+        network = move_to_device(build_student(self.teacher, data, 0, config.teacher_layers), data, device)
+        examples = [example_features(m, data, config.tap) for m in (model, network)]
         objective = Objective(config, *examples).to(device)
         teacher = TeacherForward(network.eval().requires_grad_(False), config.tap, bf16)
         forwards, own = [], []
         batches = training_batches(
-            self.data.train,
-            batch_size=config.batch_size,
-            seed=0,
-            epoch=1,
-            augment="crop",
-            mean=self.data.mean,
-            std=self.data.std,
+            data.train, batch_size=config.batch_size, seed=0, epoch=1, augment="crop", mean=data.mean, std=data.std
         )
         epoch = config.total_epochs
         mine, _ = objective.wanted(epoch)

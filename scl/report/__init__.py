@@ -5,7 +5,8 @@ facts.py        the numbers of a study, computed once                      paper
 findings.py     the verdict and its limits in sentences                    questions/       a module for each panel
 formatting.py   numbers, times and names as text                           drawing/         drawings that panels share
 blocks.py       the parts of a panel                                       theme.py         the look of the figures
-assemble.py     panels → HTML (page.html.j2, page.css, page.js)            glossary.py      words and symbols
+tables.py       cells and tables of numbers                                glossary.py      words and symbols
+assemble.py     panels → HTML (page.html.j2, page.css, page.js)
 
 A custom page: `reports/own_page.py`. Importing this package needs neither Plotly nor Jinja2; making a page needs both.
 """
@@ -13,11 +14,12 @@ A custom page: `reports/own_page.py`. Importing this package needs neither Plotl
 from __future__ import annotations
 
 from scl.report.assemble import page
-from scl.report.blocks import Panel, Plot, frame_table
+from scl.report.blocks import Panel, Plot
 from scl.report.facts import Facts, gather
 from scl.report.formatting import plain
 from scl.report.questions import PANELS
 from scl.report.results import Results, load
+from scl.report.tables import frame_table
 from scl.report.theme import plotly_figure
 from scl.store.files import Folder
 from scl.store.results import Results as StoredResults

@@ -39,20 +39,19 @@ def page(title: str, panels: Sequence[Panel], question: str = "") -> str:
     blocks = [block for panel in panels for block in panel.blocks]
     figures = {f"{b.id}-{i}": figure for b in blocks if isinstance(b, Plot) for i, figure in enumerate(b.figures)}
     rest = {b.table: _packed(b) for b in blocks if isinstance(b, Rest)}
+    loader, undefined = jinja2.FileSystemLoader(HERE), jinja2.StrictUndefined
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+        loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["kind"] = lambda block: type(block).__name__
-    environment.filters["short"] = lambda name: shorten(plain(name), WIDE)
-    environment.filters["named"] = lambda name: shorten(plain(name), 60)
-    environment.filters["shape"] = lambda mark: _SHAPES[mark.symbol]
     seen = itertools.count(1)
-    # Screen readers list regions by label: a number makes each label unique.
-    environment.filters["unique"] = lambda table: f", table {next(seen)}"
+    environment.filters |= {
+        "kind": lambda block: type(block).__name__,
+        "short": lambda name: shorten(plain(name), WIDE),
+        "named": lambda name: shorten(plain(name), 60),
+        "shape": lambda mark: _SHAPES[mark.symbol],
+        # Screen readers list regions by label: a number makes each label unique.
+        "unique": lambda table: f", table {next(seen)}",
+    }
     return environment.get_template("page.html.j2").render(
         title=title,
         question=question or title,
@@ -83,11 +82,8 @@ def _packed(rest: Rest) -> dict[str, Any]:
             numbers = [None if c.exact == "" else float(f"{c.value:.7g}") for c in cells]
             whole = [None if v is None else int(v) if v.is_integer() else v for v in numbers]
             columns.append({"scale": how[0], "digits": how[1], "numbers": whole})
-    return {
-        "arms": _coded([row.arm for row in rest.rows]),
-        "kinds": _coded([row.kind for row in rest.rows]),
-        "columns": columns,
-    }
+    arms, kinds = _coded([row.arm for row in rest.rows]), _coded([row.kind for row in rest.rows])
+    return {"arms": arms, "kinds": kinds, "columns": columns}
 
 
 def _coded(texts: Sequence[str]) -> dict[str, Any]:
@@ -101,6 +97,4 @@ def _coded(texts: Sequence[str]) -> dict[str, Any]:
 def _script_json(value: Any) -> str:
     """JSON that is safe inside <script>: nothing in it can close the element or open a comment."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+    return text.translate({ord(character): f"\\u{ord(character):04x}" for character in "<>&"})

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import pandas as pd
-
-from scl.report.formatting import fixed, plain, shorten
 from scl.report.theme import Figure
 
 
@@ -55,12 +53,8 @@ class Table:
     @property
     def groups(self) -> list[tuple[str, int]]:
         """Neighbouring columns of one group as (heading, span); empty if no column has a group."""
-        out: list[tuple[str, int]] = []
-        for column in self.columns:
-            if out and column.group and out[-1][0] == column.group:
-                out[-1] = (column.group, out[-1][1] + 1)
-            else:
-                out.append((column.group, 1))
+        runs = [(head, len(list(run))) for head, run in itertools.groupby(column.group for column in self.columns)]
+        out = [part for head, span in runs for part in ([(head, span)] if head else [("", 1)] * span)]
         return out if any(head for head, _ in out) else []
 
 
@@ -151,34 +145,3 @@ class Panel:
     title: str
     answer: str
     blocks: Sequence[Block] = field(default_factory=tuple)
-
-
-def text_cell(text: object) -> Cell:
-    return Cell(plain(text))
-
-
-def arm_cell(arm: object) -> Cell:
-    """An arm's name, shortened; data-arm of the row holds the whole name."""
-    return Cell(shorten(plain(arm), 60))
-
-
-def frame_table(frame: pd.DataFrame, decimals: int = 2, label: str = "Numbers") -> Table:
-    """The numbers of a figure from a frame: first its index, then its columns, with this many decimals."""
-    columns = [Column("arm", str(frame.index.name or ""), number=False)]
-    columns += [Column(f"c{i}", plain(name)) for i, name in enumerate(frame.columns)]
-    rows = []
-    for name, values in zip(frame.index, frame.itertuples(index=False), strict=True):
-        cells = [Cell(fixed(v, decimals), float(v)) for v in values]
-        rows.append(Row([arm_cell(name), *cells], arm=plain(name)))
-    return Table(columns, rows, label=label)
-
-
-def number_table(
-    columns: Sequence[Column], rows: Sequence[tuple[str, Sequence[Cell]]], head: str = "Arm", label: str = "Numbers"
-) -> Table:
-    """The numbers of a figure: one row an arm (or what `head` names), its name in the first column."""
-    return Table(
-        (Column("arm", head, number=False), *columns),
-        [Row((arm_cell(arm), *cells), arm=arm) for arm, cells in rows],
-        label=label,
-    )

@@ -13,14 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
+
 from scl import stats
 from scl.report.assemble import page
-from scl.report.blocks import Block, Card, Cards, Cell, Column, Note, Panel, Plot, Row, Table, text_cell
+from scl.report.blocks import Block, Card, Cards, Cell, Column, Note, Panel, Plot, Row, Table
 from scl.report.drawing.rows import ArmRow, ArmRows, draw_rows
 from scl.report.facts import Facts, gather
 from scl.report.findings import ALPHA, verdict
-from scl.report.formatting import DASH, listing, name_of, p_value, percent_number, plain, plural, points
+from scl.report.formatting import DASH, listing, name_of, percent_number, plain, plural, points
 from scl.report.questions.setting import setting
+from scl.report.tables import count_cell, number_cells, p_cell, text_cell
 from scl.report.theme import axis, zero_line
 from scl.store.results import Results
 
@@ -28,14 +31,7 @@ from scl.store.results import Results
 SETTINGS = {
     "Data": ("data.name", "data.fingerprint", "data.train", "data.val", "data.test", "data.limit"),
     "Split": ("data.split_seed", "data.val_share"),
-    "Teacher": (
-        "teacher.model",
-        "teacher.width",
-        "teacher.epochs",
-        "teacher.source",
-        "teacher.per_seed",
-        "teacher.ids",
-    ),
+    "Teacher": tuple(f"teacher.{name}" for name in ("model", "width", "epochs", "source", "per_seed", "ids")),
     "Code": ("git.commit", "git.dirty", "versions"),
     "Design": ("baseline", "seeds", "metric", "selection", "design"),
     "Machine": ("hardware", "cpus_per_trial"),
@@ -149,21 +145,18 @@ def _beyond_recipe(arm: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[st
 
 def versus(first_name: str, first: Facts, second_name: str, second: Facts) -> Versus:
     """The arms of both studies, by name, and whether their differences may be tested."""
-    why_not = []
-    if _teacher_ids(first) != _teacher_ids(second):
-        why_not.append("their teachers differ")
     split = ("data.fingerprint", "data.split_seed", "data.val_share", "data.limit")
-    if any(_get(first.study, f) != _get(second.study, f) for f in split):
-        why_not.append("their data or split differ")
-    if recipe(first.study) != recipe(second.study):
-        why_not.append("their recipes differ")
-    if first.metric != second.metric:
-        why_not.append("their metrics differ")
+    differ = {
+        "their teachers differ": _teacher_ids(first) != _teacher_ids(second),
+        "their data or split differ": any(_get(first.study, f) != _get(second.study, f) for f in split),
+        "their recipes differ": recipe(first.study) != recipe(second.study),
+        "their metrics differ": first.metric != second.metric,
+    }
+    why_not = [why for why, so in differ.items() if so]
     configs = [f.completed.drop_duplicates("arm").set_index("arm")["config_id"].to_dict() for f in (first, second)]
     found = []
     for arm in [arm for arm in first.scores.columns if arm in second.scores.columns]:
-        both = first.scores[[arm]].join(second.scores[[arm]], how="outer", lsuffix="_first", rsuffix="_second")
-        both.columns = [first_name + "\0", second_name]
+        both = pd.concat([first.scores[arm], second.scores[arm]], axis=1, keys=[first_name + "\0", second_name])
         (pair,) = stats.paired(both, first_name + "\0")
         same = configs[0].get(arm) == configs[1].get(arm)
         means = float(first.scores[arm].mean()), float(second.scores[arm].mean())
@@ -189,27 +182,18 @@ def _teacher_ids(facts: Facts) -> set[str]:
 
 def _verdicts(facts: Mapping[str, Facts], against: Sequence[Versus]) -> Panel:
     first = next(iter(facts))
-    cards = [
-        Card(
-            name if len(name) <= 24 else name[:23] + "…",
-            plural(f.scores.shape[1], "arm"),
-            f"{plural(f.seeds, 'seed')}, {len(f.completed):,} completed trials",
-        )
-        for name, f in facts.items()
-    ]
+    counts = {name: f"{plural(f.seeds, 'seed')}, {len(f.completed):,} completed trials" for name, f in facts.items()}
+    cards = [Card(_cut(name, 24), plural(f.scores.shape[1], "arm"), counts[name]) for name, f in facts.items()]
     notes = [Note(f"{name}: {verdict(f)}") for name, f in facts.items()]
     sentences = []
     for one in against:
         significant = [s.arm for s in one.shared if s.paired.p_holm < ALPHA]
         start = f"{name_of(one.second)} shares {plural(len(one.shared), 'arm')} with {name_of(first)}"
+        found = f"significantly different: {listing(significant)}" if significant else "none is shown to differ"
         if one.why_not:
             sentences.append(f"{start}; nothing is tested, because {' and '.join(one.why_not)}.")
-        elif not one.shared:
-            sentences.append(f"{start}.")
-        elif significant:
-            sentences.append(f"{start}; significantly different: {listing(significant)} (paired t, Holm, 5 %).")
         else:
-            sentences.append(f"{start}; none is shown to differ (paired t, Holm, 5 %).")
+            sentences.append(f"{start}; {found} (paired t, Holm, 5 %)." if one.shared else f"{start}.")
     return Panel("compared", "What did each study find?", " ".join(sentences), [Cards(cards), *notes])
 
 
@@ -232,8 +216,11 @@ def _changes(facts: Mapping[str, Facts]) -> Panel:
 def _text(value: Any) -> str:
     if value is None:
         return DASH
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return text if len(text) <= 160 else text[:159] + "…"
+    return _cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True), 160)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _differences(anchor: str, one: Versus, second: Facts) -> Panel:
@@ -259,11 +246,10 @@ def _differences(anchor: str, one: Versus, second: Facts) -> Panel:
     shown = [s for s in one.shared[:MOST_ARMS] if s.paired.differences.n]
     if not shown:
         return Panel(anchor, plain(title), answer, [Note("The two studies share no seed."), table])
-    rows = []
-    for s in shown:
-        low, high = 100 * s.paired.differences.low, 100 * s.paired.differences.high
-        rows.append(ArmRow(s.arm, 100 * s.paired.differences.mean, low, high, {}, faint=bool(one.why_not)))
-    arm_rows = ArmRows(tuple(rows), second.baseline, second.decimals)
+    spans = [(s.arm, s.paired.differences) for s in shown]
+    faint = bool(one.why_not)
+    rows = tuple(ArmRow(arm, 100 * d.mean, 100 * d.low, 100 * d.high, {}, faint) for arm, d in spans)
+    arm_rows = ArmRows(rows, second.baseline, second.decimals)
     hover = f"%{{x:+.{second.decimals}f}} points"
     drawn = draw_rows(arm_rows, axis("points, by seed"), zero_line("no change"), hover, [0.0])
     return Panel(anchor, plain(title), answer, [Plot(anchor, caption, [drawn], table)])
@@ -284,10 +270,10 @@ def _differences_table(one: Versus, decimals: int, label: str) -> Table:
     rows = []
     for s in one.shared:
         m = s.paired.differences
-        cells = [text_cell(s.arm), Cell("the same" if s.same else "changed"), Cell(str(m.n), m.n)]
-        cells += [Cell(percent_number(v, decimals), v) for v in (s.first, s.second)]
-        cells += [Cell(points(v, decimals), v) for v in (m.mean, m.low, m.high)]
-        rows.append(Row([*cells, Cell(p_value(s.paired.p_holm), s.paired.p_holm)], s.arm))
+        cells = [text_cell(s.arm), Cell("the same" if s.same else "changed"), count_cell(m.n)]
+        cells += number_cells(percent_number, decimals, s.first, s.second)
+        cells += number_cells(points, decimals, m.mean, m.low, m.high)
+        rows.append(Row([*cells, p_cell(s.paired.p_holm)], s.arm))
     return Table(columns, rows, label=label)
 
 
@@ -305,22 +291,16 @@ def _effects(facts: Mapping[str, Facts]) -> Panel:
             continue
         rows.append(ArmRow(f"{arm} · {name}", 100 * c.estimate, 100 * c.low, 100 * c.high, {}))
         cells = [text_cell(arm), text_cell(name), Cell(str(f.comparison.seeds if f.comparison else 0))]
-        cells += [Cell(points(v, d), v) for v in (c.estimate, c.low, c.high)]
-        table_rows.append(Row([*cells, Cell(p_value(c.p), c.p)], arm))
+        cells += number_cells(points, d, c.estimate, c.low, c.high)
+        table_rows.append(Row([*cells, p_cell(c.p)], arm))
     if not rows:
         return Panel("effects", title, "No arm was compared with the baseline in more than one of these studies.")
     shown = ArmRows(tuple(rows), "", d)
     x = axis("points above the baseline of the study")
     drawn = draw_rows(shown, x, zero_line("baseline of the study"), "%{x:+.2f} points", [0.0])
-    columns = [
-        Column("arm", "Arm", number=False),
-        Column("study", "Study", number=False),
-        Column("n", "n"),
-        Column("difference", "points"),
-        Column("low", "from", group="simultaneous 95 %"),
-        Column("high", "to", group="simultaneous 95 %"),
-        Column("p", "p"),
-    ]
+    columns = [Column("arm", "Arm", number=False), Column("study", "Study", number=False), Column("n", "n")]
+    columns += [Column("difference", "points"), Column("low", "from", group="simultaneous 95 %")]
+    columns += [Column("high", "to", group="simultaneous 95 %"), Column("p", "p")]
     caption = (
         "Each arm minus the baseline of its study, with the simultaneous 95 % interval of that study (Dunnett, "
         "accuracy ~ arm + seed). An effect with the same sign in every study does not depend on one of their settings. "
@@ -339,7 +319,7 @@ def _arms(facts: Mapping[str, Facts]) -> Panel:
     for name, f in facts.items():
         for arm in f.scores.columns:
             m = stats.mean_interval(f.scores[arm].to_numpy())
-            values = [Cell(percent_number(v, f.decimals), v) for v in (m.mean, m.sd, m.low, m.high)]
-            rows.append(Row([text_cell(name), text_cell(arm), Cell(str(m.n), m.n), *values], str(arm)))
+            values = number_cells(percent_number, f.decimals, m.mean, m.sd, m.low, m.high)
+            rows.append(Row([text_cell(name), text_cell(arm), count_cell(m.n), *values], str(arm)))
     answer = "± is the standard deviation over seeds; the interval of the mean is Student's t."
     return Panel("arms", "All arms", answer, [Table(columns, rows, id="all-arms", sortable=True, label="All arms")])

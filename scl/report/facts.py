@@ -58,7 +58,6 @@ class Facts:
     left_out: dict[str, str]
     collapsed: tuple[str, ...]
     comparison: stats.Comparison | None
-    paired: dict[str, stats.Paired]
     teachers: dict[str, float]
     decimals: int
 
@@ -78,13 +77,21 @@ class Facts:
 
     @functools.cached_property
     def drawn(self) -> list[str]:
-        collapsed = set(self.collapsed)
-        learnt = [str(arm) for arm in self.scores.columns if arm not in collapsed]
-        return learnt or [str(arm) for arm in self.scores.columns]
+        arms, collapsed = [str(arm) for arm in self.scores.columns], set(self.collapsed)
+        return [arm for arm in arms if arm not in collapsed] or arms
+
+    @functools.cached_property
+    def learnt(self) -> pd.DataFrame:
+        """The completed trials of the drawn arms."""
+        return self.completed[self.completed["arm"].isin(self.drawn)]
 
     @functools.cached_property
     def contrasts(self) -> dict[str, stats.Contrast]:
         return {c.arm: c for c in self.comparison.contrasts} if self.comparison else {}
+
+    @functools.cached_property
+    def paired(self) -> dict[str, stats.Paired]:
+        return {p.arm: p for p in stats.paired(self.compared, self.baseline)} if self.comparison else {}
 
     @functools.cached_property
     def pairs(self) -> stats.Pairs:
@@ -123,23 +130,22 @@ def gather(results: Results) -> Facts:
     if len(unplanned):
         trials = pd.concat([trials, unplanned[trials.columns]], ignore_index=True)
         plan = pd.concat([plan, unplanned[plan.columns]], ignore_index=True)
-    metric = str(study.get("metric", "test_acc"))
+    metric = str(study.get("metric"))
     metric = metric if metric in trials.columns else "test_acc"
     in_arms = trials[~trials["trial_id"].isin(searched["trial_id"])]
     completed = in_arms[(in_arms["state"] == "completed") & in_arms[metric].notna()]
 
     baseline = str(study.get("baseline") or "")
     names = [*(study.get("arms") or {}), *plan["arm"].unique()]
-    arms = tuple(dict.fromkeys(([baseline] if baseline in names else []) + [str(n) for n in names]))
-    if len(searched):
-        arms = tuple(arm for arm in arms if arm != SEARCH)
+    first = [baseline] if baseline in names else []
+    arms = tuple(arm for arm in dict.fromkeys([*first, *map(str, names)]) if arm != SEARCH or searched.empty)
     with_trials = set(completed["arm"])
-    left_out = {arm: "has no completed trial" for arm in arms if arm not in with_trials}
+    left_out = dict.fromkeys([arm for arm in arms if arm not in with_trials], "has no completed trial")
     # Several configurations under one name have no common mean.
-    twice = completed[completed.duplicated(["arm", "seed"], keep=False)]
-    left_out |= {str(arm): "has several configurations" for arm in twice["arm"].unique()}
+    twice = list(completed.loc[completed.duplicated(["arm", "seed"], keep=False), "arm"].unique())
+    left_out |= dict.fromkeys(map(str, twice), "has several configurations")
 
-    single = completed[~completed["arm"].isin(list(twice["arm"].unique()))]
+    single = completed[~completed["arm"].isin(twice)]
     scores = single.pivot(index="seed", columns="arm", values=metric).sort_index()
     scores = scores[[arm for arm in arms if arm in scores.columns]].astype(float)
 
@@ -154,7 +160,6 @@ def gather(results: Results) -> Facts:
         comparison = stats.against_baseline(compared, baseline)
         left_out |= comparison.left_out
         compared = compared.drop(columns=list(comparison.left_out))
-    paired = {p.arm: p for p in stats.paired(compared, baseline)} if comparison else {}
     return Facts(
         results=results,
         trials=trials,
@@ -170,7 +175,6 @@ def gather(results: Results) -> Facts:
         left_out=left_out,
         collapsed=collapsed,
         comparison=comparison,
-        paired=paired,
         teachers=_teachers(study, trials),
         decimals=_decimals((study.get("data") or {}).get("test"), compared, comparison),
     )
@@ -190,8 +194,7 @@ def _searched(results: Results) -> pd.DataFrame:
         rows = rows[rows["trial_id"].isin(planned)]
     if "number" not in rows.columns:
         return rows.assign(number=range(len(rows))).reset_index(drop=True)
-    rows = rows[rows["number"].notna()]
-    return rows.sort_values("number", kind="stable").reset_index(drop=True)
+    return rows.dropna(subset=["number"]).sort_values("number", kind="stable").reset_index(drop=True)
 
 
 def _decimals(test_images: int | None, compared: pd.DataFrame, comparison: stats.Comparison | None) -> int:
@@ -226,27 +229,15 @@ def summary(facts: Facts) -> pd.DataFrame:
     from the baseline (Dunnett's simultaneous 95 % interval), `p` (Dunnett); `p_holm`, `d_z` (paired t tests by seed,
     Holm's correction); means of `agreement`, `params`, `macs`, `latency_ms`.
     """
-    contrasts = facts.contrasts
     costs = facts.completed.groupby("arm")[["agreement", "params", "macs", "latency_ms"]].mean().astype(float)
-    costs = costs.reindex(list(facts.arms))
     rows = []
     for arm in facts.arms:
         mean = stats.mean_interval(facts.scores[arm].to_numpy() if arm in facts.scores else [])
-        contrast, pair = contrasts.get(arm), facts.paired.get(arm)
-        rows.append(
-            {
-                "arm": arm,
-                "n": mean.n,
-                f"{facts.metric}_mean": mean.mean,
-                f"{facts.metric}_sd": mean.sd,
-                f"{facts.metric}_low": mean.low,
-                f"{facts.metric}_high": mean.high,
-                "difference": contrast.estimate if contrast else math.nan,
-                "difference_low": contrast.low if contrast else math.nan,
-                "difference_high": contrast.high if contrast else math.nan,
-                "p": contrast.p if contrast else math.nan,
-                "p_holm": pair.p_holm if pair else math.nan,
-                "d_z": pair.d_z if pair else math.nan,
-            }
-        )
-    return pd.concat([pd.DataFrame(rows), costs.reset_index(drop=True)], axis=1)
+        row = {"arm": arm, "n": mean.n}
+        row |= {f"{facts.metric}_{name}": getattr(mean, name) for name in ("mean", "sd", "low", "high")}
+        contrast, pair = facts.contrasts.get(arm), facts.paired.get(arm)
+        row["difference"] = contrast.estimate if contrast else math.nan
+        row |= {f"difference_{name}": getattr(contrast, name, math.nan) for name in ("low", "high")}
+        row["p"] = contrast.p if contrast else math.nan
+        rows.append(row | {name: getattr(pair, name, math.nan) for name in ("p_holm", "d_z")})
+    return pd.concat([pd.DataFrame(rows), costs.reindex(list(facts.arms)).reset_index(drop=True)], axis=1)

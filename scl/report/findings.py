@@ -20,9 +20,7 @@ def baseline_name(facts: Facts) -> str:
 def leading(facts: Facts) -> str:
     """The arm that the verdict is about: the winner, else the best of those compared, else the highest mean."""
     compared = list(facts.contrasts.values())
-    if not compared:
-        return str(facts.scores.mean().idxmax())
-    return _lead(compared).arm
+    return _lead(compared).arm if compared else str(facts.scores.mean().idxmax())
 
 
 def _lead(contrasts: list[stats.Contrast]) -> stats.Contrast:
@@ -41,8 +39,7 @@ def seed_count(analysis: Mapping[str, Any]) -> str:
 
 def verdict(facts: Facts) -> str:
     """The arm that won, by how much, whether that is significant, and the distance to the teacher: one sentence."""
-    d = facts.decimals
-    means = facts.scores.mean()
+    d, means = facts.decimals, facts.scores.mean()
     if means.empty and len(facts.searched):
         return "This study is only a search: its panel is below, and no arm has been trained on fresh seeds."
     if means.empty:
@@ -73,9 +70,8 @@ def verdict(facts: Facts) -> str:
 
 
 def _without_intervals(facts: Facts, comparison: stats.Comparison) -> str:
-    d = facts.decimals
+    d, means = facts.decimals, facts.scores.mean()
     lead = max(comparison.contrasts, key=lambda c: c.estimate)
-    means = facts.scores.mean()
     if facts.seeds == 1:
         why = "one seed gives no interval and no winner"
     elif comparison.sigma <= stats.NO_SPREAD:
@@ -89,11 +85,9 @@ def _without_intervals(facts: Facts, comparison: stats.Comparison) -> str:
 
 
 def _with_intervals(facts: Facts, comparison: stats.Comparison) -> str:
-    d = facts.decimals
-    means = facts.scores.mean()
+    d, means, baseline = facts.decimals, facts.scores.mean(), baseline_name(facts)
     contrasts = list(comparison.contrasts)
     lead = _lead(contrasts)
-    baseline = baseline_name(facts)
     apart = distance(lead.estimate, d)
     span = f"simultaneous 95 % interval {interval(lead.low, lead.high, d, signs=True)}, corrected {p_clause(lead.p)}"
     if lead.low > 0:
@@ -131,8 +125,7 @@ def goal(facts: Facts) -> str:
     if m.n == 0:
         why = "none of its seeds is done" if declared.planned else "it is not part of this run"
         return f"{question} Not shown: {why}."
-    mean = f"{points(m.mean, d)} points"
-    seeds = plural(m.n, "seed")
+    mean, seeds = f"{points(m.mean, d)} points", plural(m.n, "seed")
     missing = f" {m.n} of {declared.planned} seeds are done." if m.n < declared.planned else ""
     if not math.isfinite(declared.test.p):
         why = "one seed gives no interval" if m.n == 1 else "seeds without spread give no interval"
@@ -148,9 +141,7 @@ def goal(facts: Facts) -> str:
 def qualifications(facts: Facts) -> list[str]:
     """What a reader must know to read the verdict rightly: one paragraph each."""
     out = []
-    d = facts.decimals
-    comparison = facts.comparison
-    smallest = facts.detectable()
+    d, comparison, smallest = facts.decimals, facts.comparison, facts.detectable()
     if comparison is not None and math.isfinite(smallest) and smallest > 0:
         out.append(
             f"With {plural(comparison.seeds, 'seed')} and {len(comparison.contrasts) + 1} arms, the smallest "

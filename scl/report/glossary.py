@@ -67,10 +67,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "pass, measured once for each architecture",
     ),
     ("Pareto front", "the arms that no other arm beats in both accuracy and cost"),
-    (
-        "fANOVA",
-        "share of the variance over the search space that a parameter explains alone (Hutter et al. 2014)",
-    ),
+    ("fANOVA", "share of the variance over the search space that a parameter explains alone (Hutter et al. 2014)"),
     (
         "PED-ANOVA",
         "how differently the best tenth of trials and all trials are spread over a parameter (Watanabe et al. 2023)",

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Callable
+from typing import Any
 
 from scl import stats
 from scl.report.facts import Facts, summary
@@ -23,9 +24,7 @@ def caption(facts: Facts) -> str:
     text = f"Test accuracy after the last epoch{f' on {plain(data)}' if data else ''}: mean ± standard deviation over "
     text += f"seeds ({n})"
     comparison = facts.comparison
-    if facts.seeds > 1:
-        text += ", with Student's 95 % interval of the mean"
-    text += ". "
+    text += ", with Student's 95 % interval of the mean. " if facts.seeds > 1 else ". "
     if comparison is not None and math.isfinite(comparison.critical):
         text += (
             f"Differences from “{plain(facts.baseline)}” in points, with simultaneous 95 % intervals and p corrected "
@@ -48,28 +47,17 @@ def caption(facts: Facts) -> str:
 def _rows(facts: Facts) -> list[list[str]]:
     d, m = facts.decimals, facts.metric
 
-    def interval(low: float, high: float, show: Callable[[float, int], str]) -> str:
+    def interval(row: dict[str, Any], of: str, show: Callable[[float, int], str]) -> str:
+        low, high = row[f"{of}_low"], row[f"{of}_high"]
         return f"[{show(low, d)}, {show(high, d)}]" if math.isfinite(low) else DASH
 
     rows = []
     for r in summary(facts).to_dict("records"):
-        mean = percent_number(r[f"{m}_mean"], d)
-        if math.isfinite(r[f"{m}_sd"]):
-            mean += f" ± {percent_number(r[f'{m}_sd'], d)}"
-        rows.append(
-            [
-                plain(r["arm"]),
-                f"{r['n']:.0f}",
-                mean,
-                interval(r[f"{m}_low"], r[f"{m}_high"], percent_number),
-                points(r["difference"], d),
-                interval(r["difference_low"], r["difference_high"], points),
-                p_value(r["p"]),
-                d_z(r["d_z"], r["n"]),
-                count(r["params"]),
-                count(r["macs"]),
-            ]
-        )
+        mean, sd = percent_number(r[f"{m}_mean"], d), r[f"{m}_sd"]
+        mean += f" ± {percent_number(sd, d)}" if math.isfinite(sd) else ""
+        accuracy = [plain(r["arm"]), f"{r['n']:.0f}", mean, interval(r, m, percent_number)]
+        difference = [points(r["difference"], d), interval(r, "difference", points), p_value(r["p"])]
+        rows.append([*accuracy, *difference, d_z(r["d_z"], r["n"]), count(r["params"]), count(r["macs"])])
     return rows
 
 
@@ -115,28 +103,12 @@ def latex(facts: Facts) -> str:
     heads = [_latex(head).replace(r"d\_z", "$d_z$").replace("95 ", "95\\,") for head in _HEADS]
     heads = [r"$p$" if head == "p" else r"$n$" if head == "n" else head for head in heads]
     body = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in _rows(facts)]
-    text = (
-        _latex(caption(facts))
-        .replace(r"d\_z", "$d_z$")
-        .replace("accuracy \\textasciitilde{} arm", r"accuracy $\sim$ arm")
-    )
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs}",
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{text}}}",
-            r"\begin{tabular}{l" + "r" * (len(_HEADS) - 1) + "}",
-            r"\toprule",
-            " & ".join(heads) + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    text = _latex(caption(facts)).replace(r"d\_z", "$d_z$")
+    text = text.replace(r"accuracy \textasciitilde{} arm", r"accuracy $\sim$ arm")
+    start = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{text}}}"]
+    start += [r"\begin{tabular}{l" + "r" * (len(_HEADS) - 1) + "}", r"\toprule"]
+    end = [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    return "\n".join([*start, " & ".join(heads) + r" \\", r"\midrule", *body, *end])
 
 
 def comma_separated(facts: Facts) -> str:

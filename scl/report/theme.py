@@ -16,6 +16,7 @@ from typing import Any
 from scl.report.formatting import isolated, plain, shorten
 
 Figure = dict[str, Any]
+Marks = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # shapes and annotations of a layout
 
 COLOURS = ("@c1", "@c2", "@c3", "@c4", "@c5", "@c6")  # Okabe–Ito without its black and its yellow
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
@@ -41,14 +42,16 @@ def labels(names: Iterable[str], most: int = WIDE) -> dict[str, str]:
 
 def styles(arms: Sequence[str], baseline: str) -> dict[str, dict[str, str]]:
     """Colour, dash and symbol of each arm; the baseline has the colour of the text. No two of 210 are alike."""
-    out = {baseline: {"color": "@ink", "dash": "solid", "symbol": "circle"}}
-    for i, arm in enumerate(a for a in arms if a != baseline):
-        out[arm] = {
-            "color": COLOURS[i % len(COLOURS)],
-            "dash": DASHES[i % len(DASHES)],
-            "symbol": SYMBOLS[(i + 1) % len(SYMBOLS)],
-        }
-    return out
+    others = [arm for arm in arms if arm != baseline]
+    return {baseline: series_style(-1)} | {arm: series_style(i) for i, arm in enumerate(others)}
+
+
+def series_style(i: int) -> dict[str, str]:
+    """Colour, dash and symbol of series i; −1: the colour of the text."""
+    if i < 0:
+        return {"color": "@ink", "dash": "solid", "symbol": "circle"}
+    colour, dash = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)]
+    return {"color": colour, "dash": dash, "symbol": SYMBOLS[(i + 1) % len(SYMBOLS)]}
 
 
 def figure(
@@ -57,14 +60,17 @@ def figure(
     narrow: Mapping[str, Any] | None = None,
     legend: int = 0,
     top: int = 44,
+    marks: Marks | None = None,
     **layout: Any,
 ) -> Figure:
     """A figure with the layout of this page, `height` pixels high without its legend.
 
     narrow: dotted paths of the layout → values on a narrow screen. legend: the number of names in it, 0 for no legend.
-    top: pixels above the drawing.
+    top: pixels above the drawing. marks: shapes and annotations.
     """
     rows, narrow_rows = math.ceil(legend / 3), legend
+    # The legend starts 56 pixels below the axis; Plotly wants its place in heights of the drawing.
+    place = {"x": 0, "xanchor": "left", "y": -56 / (height - 88), "yanchor": "top", "maxheight": 24 * narrow_rows + 10}
     base: dict[str, Any] = {
         "height": height + 22 * rows,
         "margin": {"l": 8, "r": 16, "t": top, "b": 44},
@@ -75,18 +81,10 @@ def figure(
         "hoverlabel": {"bgcolor": "@raised", "bordercolor": "@rule", "font": {"color": "@ink"}, "align": "left"},
         "hovermode": "closest",
         "showlegend": legend > 0,
-        # The legend starts 56 pixels below the axis; Plotly wants its place in heights of the drawing.
-        "legend": {
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": -56 / (height - 88),
-            "yanchor": "top",
-            "maxheight": 24 * narrow_rows + 10,
-            "itemwidth": 44,
-            "font": {"size": 12},
-        },
+        "legend": {"orientation": "h", **place, "itemwidth": 44, "font": {"size": 12}},
     }
+    if marks is not None:
+        base["shapes"], base["annotations"] = marks
     change = {"height": height + 22 * narrow_rows} if legend else {}
     return {"data": data, "layout": {**base, **layout}, "narrow": {**change, **(narrow or {})}}
 
@@ -110,16 +108,15 @@ def arm_axis(arms: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     Positions are numbers, not names, so that names that look alike stay apart.
     """
     wide, narrow = labels(arms), labels(arms, NARROW)
-    y = axis(
-        "",
-        tickmode="array",
-        tickvals=list(range(len(arms))),
-        ticktext=[wide[arm] for arm in arms],
-        range=[len(arms) - 0.4, -0.6],
-        showgrid=False,
-        tickfont={"color": "@ink"},
-    )
+    held = [len(arms) - 0.4, -0.6]
+    y = axis("", **ticks(wide[arm] for arm in arms), range=held, showgrid=False, tickfont={"color": "@ink"})
     return y, {"yaxis.ticktext": [narrow[arm] for arm in arms]}
+
+
+def ticks(names: Iterable[str]) -> dict[str, Any]:
+    """Names at the positions 0, 1, … of an axis."""
+    texts = list(names)
+    return {"tickmode": "array", "tickvals": list(range(len(texts))), "ticktext": texts}
 
 
 def span(values: Iterable[float], share: bool = False) -> list[float] | None:
@@ -138,14 +135,15 @@ def rows_height(rows: int) -> int:
     return 112 + max(rows, 2) * (34 if rows <= 16 else 24)
 
 
-Marks = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # shapes and annotations of a layout
-
-
 def teacher_line(value: float, vertical: bool) -> Marks:
     """A dashed line across the figure at the teacher's value; empty if the value is not finite."""
     if not math.isfinite(value):
         return [], []
     return _line(value, vertical, {"color": "@teacher", "width": 1.5, "dash": "dash"}, "teacher", "@teacher")
+
+
+def both(one: Marks, other: Marks) -> Marks:
+    return one[0] + other[0], one[1] + other[1]
 
 
 def zero_line(text: str, vertical: bool = True) -> Marks:
@@ -156,14 +154,35 @@ def zero_line(text: str, vertical: bool = True) -> Marks:
 def _line(value: float, vertical: bool, style: dict[str, Any], text: str, colour: str) -> Marks:
     along, across = ("x", "y") if vertical else ("y", "x")
     ends = {f"{along}0": value, f"{along}1": value, f"{across}0": 0, f"{across}1": 1, f"{across}ref": "paper"}
-    place = {along: value, across: 1, f"{across}ref": "paper", "yanchor": "bottom", "showarrow": False}
+    place = {along: value, across: 1, f"{across}ref": "paper", "yanchor": "bottom"}
     place |= {} if vertical else {"xanchor": "right"}
-    return [{"type": "line", **ends, "line": style}], [{**place, "text": text, "font": {"color": colour, "size": 12}}]
+    return [{"type": "line", **ends, "line": style}], [label(text, colour, **place)]
+
+
+def label(text: str, colour: str, **place: Any) -> dict[str, Any]:
+    """A text in the drawing."""
+    return {"text": text, "showarrow": False, "font": {"color": colour, "size": 12}, **place}
 
 
 def scatter(mode: str, x: Sequence[Any], y: Sequence[Any], **more: Any) -> dict[str, Any]:
     """A trace of points, lines or both; mode as Plotly names it."""
     return {"type": "scatter", "mode": mode, "x": x, "y": y, **more}
+
+
+def markers(
+    x: Sequence[Any], y: Sequence[Any], hover: str, size: int, symbol: str, color: Any, edge: float = 0, **more: Any
+) -> dict[str, Any]:
+    """A trace of points. hover: a template of the text on hover. edge: the width of an open symbol's line."""
+    marker = {"size": size, "symbol": symbol, "color": color}
+    if edge:
+        marker["line"] = {"width": edge, "color": color}
+    return {**scatter("markers", x, y, hovertemplate=f"{hover}<extra></extra>", marker=marker), **more}
+
+
+def error_bars(above: Iterable[float], below: Iterable[float], colour: str, digits: int = 5) -> dict[str, Any]:
+    """The bars of a trace: distances from its points to the ends of their intervals."""
+    ends = {"array": numbers(above, digits), "arrayminus": numbers(below, digits)}
+    return {"type": "data", "symmetric": False, "color": colour, "thickness": 1.3, "width": 3, **ends}
 
 
 def plotly_figure(drawn: Figure, theme: str = "light") -> Any:
@@ -188,10 +207,9 @@ def plotly_figure(drawn: Figure, theme: str = "light") -> Any:
         if not key.endswith(("color", "colorscale")) or not str(value).startswith("@"):
             return value
         name, _, alpha = str(value)[1:].partition("/")
-        colour = colours[name]
         if not alpha:
-            return colour
-        r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+            return colours[name]
+        r, g, b = (int(colours[name][i : i + 2], 16) for i in (1, 3, 5))
         return f"rgba({r},{g},{b},{alpha})"
 
     page = {"paper_bgcolor": colours["page"], "plot_bgcolor": colours["page"]}

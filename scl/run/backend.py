@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
+from scl.plan.capacity import Node
 from scl.plan.context import Job, RunContext
-from scl.plan.jobs import student_jobs
-from scl.plan.nodes import Node
-from scl.plan.plan import Plan
-from scl.run.execute import execute
+from scl.plan.plan import Plan, student_jobs
+from scl.run.execute import execute, message_of
 from scl.run.progress import Progress
 from scl.run.stopping import Stop
 from scl.run.trackers.tracker import Tracker
@@ -82,11 +81,8 @@ class InlineBackend:
 
     def search(self, plan: Plan, searcher: SearchDriver) -> None:
         pruned: set[str] = set()
-        with (
-            self.stop.overdue_raises(),
-            self._halting(),
-            Progress("search", {}, {}, expected=searcher.to_go) as progress,
-        ):
+        progress = Progress("search", {}, {}, expected=searcher.to_go)
+        with self.stop.overdue_raises(), self._halting(), progress:
             while not self.stop() and (batch := searcher.suggest(searcher.batch)):
                 jobs = student_jobs(plan, batch, searcher.numbers)
                 context = replace(plan.context, jobs={**plan.context.jobs, **jobs})
@@ -112,10 +108,15 @@ class InlineBackend:
             self.stop.halt(explain(error))
 
     def _show(self, progress: Progress, context: RunContext, event: Event) -> None:
-        columns = context.jobs[event.trial_id].columns
-        if isinstance(event, EpochDone):
-            self.tracker.epoch(columns, event.row)
-            progress.epoch(event.trial_id, event.row["epoch"], event.row.get("val_acc", -1.0))
-        else:
-            self.tracker.ended(columns, event.metrics)
-            progress.ended(event.trial_id, event.metrics["state"], event.metrics["error"] or "")
+        show(self.tracker, progress, message_of(context, event))
+
+
+def show(tracker: Tracker, progress: Progress, message: Mapping[str, Any]) -> None:
+    """Pass an event on to the tracker and the progress."""
+    job, columns, row = message["job"], message["columns"], message["row"]
+    if "state" in row:
+        tracker.ended(columns, row)
+        progress.ended(job, row["state"], row["error"] or "")
+    else:
+        tracker.epoch(columns, row)
+        progress.epoch(job, row["epoch"], row.get("val_acc", -1.0))

@@ -18,7 +18,7 @@ from scl.train import checkpoint
 from scl.train.loop import train_cohort
 from scl.train.process import freed_memory_kept, threads
 from scl.train.teacher import Teacher
-from scl.train.types import Event, TrialEnded, TrialSpec
+from scl.train.types import EpochDone, Event, TrialEnded, TrialSpec
 
 NO_MEMORY = (
     "it does not fit alone either: lower batch_size or width, or raise --gpus-per-trial so that fewer share a GPU"
@@ -67,6 +67,13 @@ def execute(
                 failed = TrialEnded(left[0].id, {"state": "failed", "error": f"{no_memory}; {NO_MEMORY}"}, [])
                 _store_result(context, failed)
                 yield failed
+
+
+def message_of(context: RunContext, event: Event) -> dict[str, Any]:
+    """An event for people and trackers: the job, its columns that are known before training, and a row: of an epoch
+    or, with a state, of the job's end."""
+    row = event.row if isinstance(event, EpochDone) else event.metrics
+    return {"job": event.trial_id, "columns": context.jobs[event.trial_id].columns, "row": row}
 
 
 def _load(context: RunContext, job_ids: Sequence[str]) -> tuple[list[TrialSpec], Teacher | None]:

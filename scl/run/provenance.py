@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 import subprocess
 from importlib import metadata
@@ -18,6 +17,7 @@ from scl.plan.plan import Plan
 from scl.store.schema import SCHEMA_VERSION, now
 from scl.store.study_file import read_study
 from scl.study.identity import requested, sha256
+from scl.train.process import physical_memory
 
 PACKAGES = ("scl-studies", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
 # These describe the run that trained: a later run that finds nothing to train keeps them.
@@ -57,16 +57,11 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "published": dataclasses.asdict(plan.study.published) if plan.study.published else None,
         "command": options.command,
         "git": git_state(options.script),
-        "versions": {
-            "python": platform.python_version(),
-            **{package: _version(package) for package in PACKAGES},
-        },
+        "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
         "hardware": hardware(),
         "data": plan.about_data,
         "teacher": {
-            "model": plan.teacher.model,
-            "width": plan.teacher.width,
-            "epochs": plan.teacher.epochs,
+            **{name: getattr(plan.teacher, name) for name in ("model", "width", "epochs")},
             "config": requested(plan.teacher),
             "per_seed": options.teacher_per_seed,
             "source": source(plan),
@@ -126,10 +121,5 @@ def git_state(script: str) -> dict[str, Any] | None:
 
 def hardware() -> dict[str, Any]:
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "cpu": f"{platform.machine()} {platform.processor()}".strip(),
-        "cores": cores(),
-        "memory_gb": round(memory, 1),
-        "gpus": gpus,
-    }
+    cpu, memory = f"{platform.machine()} {platform.processor()}".strip(), round(physical_memory() / 2**30, 1)
+    return {"cpu": cpu, "cores": cores(), "memory_gb": memory, "gpus": gpus}

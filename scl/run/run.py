@@ -14,7 +14,6 @@ from scl.plan.estimate import PlanSummary, summarise
 from scl.plan.plan import Plan, make_plan, missing
 from scl.plan.teachers import load_teacher
 from scl.run.backend import open_backend
-from scl.run.process import environment, random_streams_kept
 from scl.run.provenance import earlier_record, of_training, study_record
 from scl.run.sequential import differences, print_looks, print_winners, stein_extension, stein_interval
 from scl.run.stopping import Stop, stopping
@@ -32,6 +31,7 @@ from scl.store.tables import compact, write_reference_predictions
 from scl.study.config import Config
 from scl.study.options import Options
 from scl.study.study import Study
+from scl.train.process import environment, random_streams_kept
 
 AGAIN = "then run the same command again, finished trials are kept"
 

@@ -90,15 +90,8 @@ def stein_extension(plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
     wanted, _ = stats.stein_seeds(apart.to_numpy(), width)
     n = max(len(pilot), min(wanted, cap))
     sd = float(apart.std(ddof=1))
-    stein: dict[str, Any] = {
-        "between": [one, two],
-        "width": width,
-        "pilot": len(pilot),
-        "pilot_sd": sd,
-        "wanted": wanted,
-        "cap": cap,
-        "seeds": n,
-    }
+    stein: dict[str, Any] = {"between": [one, two], "width": width, "pilot": len(pilot), "pilot_sd": sd}
+    stein |= {"wanted": wanted, "cap": cap, "seeds": n}
     print(
         f"pilot of {len(pilot)} seeds: {one} − {two} has sd {100 * sd:.2f} points; an interval "
         f"{100 * width:g} points wide needs {wanted} seeds"
@@ -127,5 +120,5 @@ def print_winners(record: dict[str, Any]) -> None:
     for arm, won in record["winners"].items():
         values = ", ".join(f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in won["params"].items())
         found = fresh.get(arm)
-        real = f"{_points(found)} points of test accuracy above the baseline on fresh seeds" if found else "not run yet"
+        real = f"{_points(found)} points of test accuracy from the baseline, on fresh seeds" if found else "not run yet"
         print(f"{arm} (trial {won['number']}, validation {100 * won['val_acc']:.1f} %; {values}): {real}")

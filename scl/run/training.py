@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from scl.errors import UserError
-from scl.plan.jobs import student_jobs
 from scl.plan.packing import plan_cohorts
-from scl.plan.plan import Plan, missing
+from scl.plan.plan import Plan, missing, student_jobs
 from scl.plan.teachers import load_teacher
 from scl.run.backend import Backend, Work
 from scl.run.stopping import Stop

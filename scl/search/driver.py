@@ -20,7 +20,7 @@ from typing import Any
 from scl.errors import UserError, first_line
 from scl.plan.plan import Plan
 from scl.search.journal import JOURNAL, copy_journal, load_optuna, open_study, storage_errors
-from scl.search.trials import name_in_optuna, search_of, searched_trial, stored_point, stored_space, template_of
+from scl.search.trials import name_in_optuna, search_of, searched_trial, stored_point, stored_space
 from scl.store.files import explain
 from scl.store.masking import masked
 from scl.store.results import load, read_results
@@ -69,7 +69,7 @@ class SearchDriver:
         self.plan, self.search, self.on_storage_lost = plan, search_of(plan), on_storage_lost
         self.store = plan.context.store
         self.total = plan.options.trials or self.search.trials
-        self.template = template_of(plan)
+        self.template = plan.template
         self.study_name = name_in_optuna(plan)
         self.on_new_trials: Callable[[], None] = lambda: None  # called after each suggestion
         self.lost_storage = False

@@ -21,11 +21,6 @@ def search_of(plan: Plan) -> Search:
     return plan.study.search
 
 
-def template_of(plan: Plan) -> Config:
-    """What every configuration of the search starts from."""
-    return plan.study.searched(plan.study.base_on(str(plan.options.data), plan.options.student_changes()))
-
-
 def searched_trial(plan: Plan, template: Config, point: Mapping[str, Any]) -> Trial:
     """The trial of some parameter values. Raises UserError if a value is refused."""
     config = with_params(template, point)
@@ -37,7 +32,7 @@ def name_in_optuna(plan: Plan) -> str:
     """The name of the search in Optuna's storage: a hash of its template, space, objectives, data and teacher."""
     search = search_of(plan)
     identity = {
-        "template": requested(template_of(plan)),
+        "template": requested(plan.template),
         "space": stored_space(search.space),
         "objectives": search.objectives,
         "data": plan.context.fingerprint,
@@ -68,7 +63,7 @@ def left_to_search(plan: Plan) -> int:
     """How many configurations the search has still to try, by the store alone: Optuna's storage is not opened."""
     if plan.study.search is None:
         return 0
-    search, template = plan.study.search, template_of(plan)
+    search, template = plan.study.search, plan.template
     rows = read_trials(plan.context.store)
     done = 0
     for row in rows[(rows["arm"] == ARM) & rows["state"].isin(["completed", "pruned"])].to_dict("records"):

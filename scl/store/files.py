@@ -6,7 +6,6 @@ import errno
 import os
 import secrets
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,11 +78,6 @@ class Folder:
         with suppress(FileNotFoundError):
             self.filesystem.delete_file(f"{self.path}/{name}")
 
-    def remove_all(self) -> None:
-        """Remove this folder and its content, if it exists."""
-        with suppress(FileNotFoundError):
-            self.filesystem.delete_dir(self.path)
-
     def set_aside(self, name: str, reason: str) -> None:
         """Move a damaged file to `aside` and print a message. If it cannot be moved, it stays where it is."""
         aside = self.aside or f"{self.path}/damaged"
@@ -93,16 +87,12 @@ class Folder:
             self.filesystem.create_dir(aside)
             self.filesystem.move(f"{self.path}/{name}", f"{aside}/{moved}")
 
-    def sweep(self, older_than: float = 0.0) -> None:
-        """Remove the partial files that killed writers left in this folder and below. Only for the lock's holder.
-
-        older_than: seconds. Another process may still be writing a younger file.
-        """
+    def sweep(self) -> None:
+        """Remove the partial files that killed writers left in this folder and below. Only for the lock's holder."""
         if self.is_local:
             for partial in Path(self.path).rglob(f".*{PARTIAL}"):
                 with suppress(OSError):
-                    if time.time() - partial.stat().st_mtime >= older_than:
-                        partial.unlink()
+                    partial.unlink()
 
 
 def open_folder(place: str) -> Folder:

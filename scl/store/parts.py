@@ -17,10 +17,7 @@ from scl.store.schema import EPOCHS, TRIALS, widened
 
 
 def write_part(
-    store: Folder,
-    trial: Mapping[str, Any],
-    epochs: list[dict[str, Any]],
-    predicted: np.ndarray | None,
+    store: Folder, trial: Mapping[str, Any], epochs: list[dict[str, Any]], predicted: np.ndarray | None
 ) -> None:
     """Write one ended trial in one atomic file.
 

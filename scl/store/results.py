@@ -30,7 +30,7 @@ class Results:
         """The present plan, a row per trial: arm, seed, trial_id and state, which may be `missing`."""
         plan = pd.DataFrame(self.study.get("plan", []), columns=["arm", "seed", "trial_id"])
         states = self.trials.set_index("trial_id")["state"]
-        plan["state"] = plan["trial_id"].map(states).fillna("missing")
+        plan["state"] = plan["trial_id"].map(states).astype(object).fillna("missing")
         return plan
 
     def planned(self) -> pd.DataFrame:

@@ -10,60 +10,49 @@ import pyarrow as pa
 
 SCHEMA_VERSION = 1
 
-_STRINGS = ("trial_id", "study", "arm", "config_id")
-_TIME = pa.timestamp("ms", tz="UTC")
+
+def _fields(kind: pa.DataType, *names: str) -> list[pa.Field]:
+    return [pa.field(name, kind) for name in names]
+
 
 # Also a typed column `param.*` for each field of the configuration.
 TRIALS = pa.schema(
     [
-        *[pa.field(name, pa.string()) for name in _STRINGS],
-        pa.field("seed", pa.int64()),
-        pa.field("state", pa.string()),  # completed, pruned, failed
-        pa.field("error", pa.string()),
-        pa.field("config_json", pa.string()),
-        pa.field("teacher_id", pa.string()),
-        *[
-            pa.field(name, pa.float64())
-            for name in (
-                "teacher_test_acc",
-                "val_acc",  # at the last epoch reached, as test_acc
-                "test_acc",
-                "test_acc_at_best_val",
-                "test_acc_best",  # chosen on the test set itself: optimistic
-                "test_acc5",
-                "test_loss",
-                "agreement",  # share of test images on which student and teacher predict the same class
-                "teacher_kl",  # mean KL(teacher ‖ student) on the test set, in nats
-                "ece",  # expected calibration error on the test set, 15 equal bins
-                "gap_closed",  # (test_acc − baseline) / (teacher_test_acc − baseline), same seed
-                "test_acc_muted",  # with self-taught channels set to zero; null without such channels
-            )
-        ],
-        pa.field("params", pa.int64()),
-        pa.field("macs", pa.int64()),
-        pa.field("latency_ms", pa.float64()),
-        pa.field("epochs", pa.int64()),
-        pa.field("best_epoch", pa.int64()),
-        pa.field("train_seconds", pa.float64()),
-        pa.field("images_per_second", pa.float64()),
-        pa.field("device", pa.string()),
-        pa.field("cohort_size", pa.int64()),
-        pa.field("restarts", pa.int64()),
-        pa.field("number", pa.int64()),  # position in the order of a search's suggestions; null for other trials
-        pa.field("started", _TIME),
-        pa.field("ended", _TIME),
+        *_fields(pa.string(), "trial_id", "study", "arm", "config_id"),
+        *_fields(pa.int64(), "seed"),
+        *_fields(pa.string(), "state", "error", "config_json", "teacher_id"),  # state: completed, pruned, failed
+        *_fields(
+            pa.float64(),
+            "teacher_test_acc",
+            "val_acc",  # at the last epoch reached, as test_acc
+            "test_acc",
+            "test_acc_at_best_val",
+            "test_acc_best",  # chosen on the test set itself: optimistic
+            "test_acc5",
+            "test_loss",
+            "agreement",  # share of test images on which student and teacher predict the same class
+            "teacher_kl",  # mean KL(teacher ‖ student) on the test set, in nats
+            "ece",  # expected calibration error on the test set, 15 equal bins
+            "gap_closed",  # (test_acc − baseline) / (teacher_test_acc − baseline), same seed
+            "test_acc_muted",  # with self-taught channels set to zero; null without such channels
+        ),
+        *_fields(pa.int64(), "params", "macs"),
+        *_fields(pa.float64(), "latency_ms"),
+        *_fields(pa.int64(), "epochs", "best_epoch"),
+        *_fields(pa.float64(), "train_seconds", "images_per_second"),
+        *_fields(pa.string(), "device"),
+        # number: position in the order of a search's suggestions; null for other trials
+        *_fields(pa.int64(), "cohort_size", "restarts", "number"),
+        *_fields(pa.timestamp("ms", tz="UTC"), "started", "ended"),
     ]
 )
 
 # Also float32 columns `term.NAME` and `weighted.NAME` for each loss term.
 EPOCHS = pa.schema(
     [
-        pa.field("trial_id", pa.string()),
-        pa.field("epoch", pa.int32()),  # from 1
-        *[
-            pa.field(name, pa.float32())
-            for name in ("lr", "train_loss", "train_acc", "val_loss", "val_acc", "test_acc")
-        ],
+        *_fields(pa.string(), "trial_id"),
+        *_fields(pa.int32(), "epoch"),  # from 1
+        *_fields(pa.float32(), "lr", "train_loss", "train_acc", "val_loss", "val_acc", "test_acc"),
     ]
 )
 

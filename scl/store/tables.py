@@ -66,20 +66,11 @@ def read_trials(store: Folder) -> pd.DataFrame:
     return read_tables(store, (store / "parts").names(), "trials")[0].to_pandas()
 
 
-def read_predictions(store: Folder) -> pd.DataFrame:
-    """Columns `trial_id` and `predicted`: the predicted class of each test image, in the data's order.
-
-    The row with trial_id `labels` holds the true classes. A teacher's row has the teacher's id.
-    """
-    return read_tables(store, (store / "parts").names(), "predictions")[0].to_pandas()
-
-
 def write_reference_predictions(store: Folder, rows: Mapping[str, np.ndarray]) -> None:
     """Add the rows that belong to no trial: `labels`, the true classes, and the predictions of teachers, by id."""
     old = _read_table(store, "predictions", PREDICTIONS)
     new = pa.Table.from_pydict(
-        {"trial_id": list(rows), "predicted": [v.astype(np.uint16) for v in rows.values()]},
-        schema=PREDICTIONS,
+        {"trial_id": list(rows), "predicted": [v.astype(np.uint16) for v in rows.values()]}, schema=PREDICTIONS
     )
     others = pa.array([i not in rows for i in old["trial_id"].to_pylist()], pa.bool_())
     _write_table(store, "predictions", pa.concat_tables([old.filter(others), new]))

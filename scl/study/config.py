@@ -32,14 +32,17 @@ TIMM = "timm:"
 HUBS = (TORCHVISION, TIMM)
 MODEL_NAMES = (*MODELS, *(f"{hub}NAME" for hub in HUBS))
 
-SCHEDULES = ("cosine", "multistep")
-AUGMENTATIONS = ("auto", "crop+flip", "crop", "none")
-PRECISIONS = ("auto", "fp32", "bf16")
-SELF_TAUGHT_PLACES = ("layers", "penultimate", "branch")
-SELF_TAUGHT_SOURCES = ("added", "taken")
-GUIDED = ("first", "all")
-CONNECTORS = ("auto", "always")
-TAPS = ("relu", "bn", "block")
+# The valid values of the fields that are words.
+WORDS = {
+    "self_taught_at": ("layers", "penultimate", "branch"),
+    "self_taught_from": ("added", "taken"),
+    "guided": ("first", "all"),
+    "tap": ("relu", "bn", "block"),
+    "connector": ("auto", "always"),
+    "schedule": ("cosine", "multistep"),
+    "augment": ("auto", "crop+flip", "crop", "none"),
+    "precision": ("auto", "fp32", "bf16"),
+}
 # The fields that determine a network. `guided` decides in addition what losses see of it.
 ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from")
 # Trials of a cohort share these and their seed: one stream of batches and one forward of the teacher.
@@ -138,16 +141,7 @@ class Config:
         problems = []
         if not self.model.startswith(HUBS) and self.model not in MODELS:
             problems.append(unknown("model", self.model, MODEL_NAMES))
-        for name, valid in (
-            ("self_taught_at", SELF_TAUGHT_PLACES),
-            ("self_taught_from", SELF_TAUGHT_SOURCES),
-            ("guided", GUIDED),
-            ("tap", TAPS),
-            ("connector", CONNECTORS),
-            ("schedule", SCHEDULES),
-            ("augment", AUGMENTATIONS),
-            ("precision", PRECISIONS),
-        ):
+        for name, valid in WORDS.items():
             if getattr(self, name) not in valid:
                 problems.append(unknown(name, getattr(self, name), valid))
         for name, low, open_below, high in (

@@ -144,7 +144,7 @@ def one_at_a_time(factors: Mapping[str, Levels], base: str = "baseline") -> Desi
     arms: dict[str, Changes] = {base: {}}
     levels: dict[str, dict[str, Level]] = {base: dict.fromkeys(factors, "base")}
     for factor, of in factors.items():
-        for level in _labels(of):
+        for level in of:
             name = _name({factor: level})
             arms[name] = _changes(factor, of, level)
             levels[name] = {**levels[base], factor: level}
@@ -198,10 +198,6 @@ def _factorial(
     return Design(arms, kind, levels)
 
 
-def _labels(levels: Levels) -> list[Any]:
-    return list(levels)
-
-
 def _changes(factor: str, levels: Levels, level: Any) -> Changes:
     return levels[level] if isinstance(levels, Mapping) else {factor: level}
 
@@ -221,7 +217,7 @@ def _checked(factors: Mapping[str, Levels], least: int = 2) -> list[list[Any]]:
     if not factors:
         raise UserError("a design needs a factor: a name and its levels")
     for factor, levels in factors.items():
-        labels = _labels(levels)
+        labels: list[Any] = list(levels)
         if len(labels) < least:
             raise UserError(
                 f"factor {factor!r} changes nothing: it has {len(labels)} levels, and needs {least} or more"
@@ -230,7 +226,7 @@ def _checked(factors: Mapping[str, Levels], least: int = 2) -> list[list[Any]]:
         for i, j in itertools.combinations(range(len(labels)), 2):
             if means[i] == means[j]:
                 raise UserError(f"factor {factor!r}: levels {labels[i]!r} and {labels[j]!r} are the same; remove one")
-    return [_labels(levels) for levels in factors.values()]
+    return [list(levels) for levels in factors.values()]
 
 
 def _check_parts(parts: Mapping[str, Changes]) -> None:

@@ -97,26 +97,13 @@ def trials_of(
     """Every arm at every seed, seeds as paired blocks. `data` is a fingerprint, `teacher` gives a seed's teacher id."""
     asked = {arm: requested(config) for arm, config in arms.items()}
     config_ids = {arm: sha256(plain) for arm, plain in asked.items()}
-    return [
-        Trial(
-            arm=arm,
-            seed=seed,
-            config=config,
-            config_id=config_ids[arm],
-            trial_id=sha256(
-                {
-                    "config": asked[arm],
-                    "seed": seed,
-                    "data": data,
-                    "teacher": teacher(seed),
-                    "version": RESULTS_VERSION,
-                }
-            ),
-            teacher_id=teacher(seed),
-        )
-        for seed in seeds
-        for arm, config in arms.items()
-    ]
+    shared = {"data": data, "version": RESULTS_VERSION}
+    trials = []
+    for seed in seeds:
+        for arm, config in arms.items():
+            trial_id = sha256({**shared, "config": asked[arm], "seed": seed, "teacher": teacher(seed)})
+            trials.append(Trial(arm, seed, config, config_ids[arm], trial_id, teacher(seed)))
+    return trials
 
 
 def stream_seed(*names: object) -> int:

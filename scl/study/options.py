@@ -8,17 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scl.errors import UserError, unknown
 from scl.study.checks import Check, assignments, cohort_size, model, number, one_of, place, several, switch, text, whole
-from scl.study.config import HUBS, PRECISIONS, TIMM, TORCHVISION, Config
+from scl.study.config import HUBS, TIMM, TORCHVISION, WORDS, Config
 from scl.study.params import FIELDS, parsed
 from scl.study.recipes import RECIPES, at_length
-
-if TYPE_CHECKING:
-    from scl.study.space import Search
-    from scl.study.study import Study
+from scl.study.space import Search
+from scl.study.study import Study
 
 TRACKERS = ("tensorboard", "mlflow", "wandb")
 DATA = ("digits", "cifar10", "cifar100", "fashion_mnist")
@@ -123,7 +121,8 @@ class Options:
     teacher_epochs: int | None = option(None, TRAINING, whole(1), "N", _teacher_epochs)
     batch_size: int | None = option(None, TRAINING, whole(2), "N", "images a step")
     lr: float | None = option(None, TRAINING, number(0), "F", "peak learning rate of the students")
-    precision: str | None = option(None, TRAINING, one_of("precision", PRECISIONS), "P", "auto (default), fp32 or bf16")
+    precision: str | None = option(None, TRAINING, one_of("precision", WORDS["precision"]), "P",
+        "auto (default), fp32 or bf16")
     device: str = option("auto", TRAINING, one_of("device", DEVICES), "D", "auto (default), cpu or cuda")
     deterministic: bool = option(False, TRAINING, switch, "", "exact kernels on a GPU, at some cost in speed")
 
@@ -170,15 +169,8 @@ class Options:
     def student_changes(self) -> dict[str, Any]:
         """Fields of the students' base configuration that flags change."""
         changes = at_length(RECIPES[self.recipe], self.epochs) if self.recipe else {}
-        named = {
-            "model": self.student,
-            "width": self.width,
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "lr": self.lr,
-            "precision": self.precision,
-            "teacher_layers": self.teacher_layers,
-        }
+        fields = ("width", "epochs", "batch_size", "lr", "precision", "teacher_layers")
+        named = {"model": self.student, **{name: getattr(self, name) for name in fields}}
         return changes | _unit_width(self.student) | {k: v for k, v in named.items() if v is not None}
 
     def teacher_changes(self) -> dict[str, Any]:
@@ -208,6 +200,16 @@ def flags_of(study: Study) -> dict[str, Flag]:
     return {name: flag for name, flag in found.items() if not flag.needs or getattr(study, flag.needs)}
 
 
+def no_such_option(study: Study, name: str, spell: Callable[[str], str] = str, kind: str = "option") -> str:
+    """The message for an option that does not exist for this study."""
+    every = {f.name: f.metadata["flag"] for f in dataclasses.fields(Options) if f.metadata}
+    if name not in every:
+        return unknown(kind, spell(name), map(spell, flags_of(study)))
+    need = {"search": "a search", "scales": "scales"}[every[name].needs]
+    valid = ", ".join(map(spell, flags_of(study)))
+    return f"{spell(name)} is for studies with {need}, and study {study.name!r} has none; valid: {valid}"
+
+
 def options_for(study: Study, given: Mapping[str, Any], spell: Callable[[str], str] = str) -> Options:
     """Options from flags or keywords.
 
@@ -222,7 +224,7 @@ def options_for(study: Study, given: Mapping[str, Any], spell: Callable[[str], s
     problems, values = [], {}
     for name, value in given.items():
         if name not in flags:
-            problems.append(unknown("option", spell(name), map(spell, flags)))
+            problems.append(no_such_option(study, name, spell))
         elif value is not None:
             try:
                 values[name] = flags[name].check(value)
@@ -274,14 +276,8 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
 
 def resolved(study: Study, options: Options) -> tuple[dict[str, Config], Config]:
     """The arms' configurations and the teacher's under these options. Raises UserError as `Study.resolve` does."""
-    return study.resolve(
-        options.data or "digits",
-        options.arms,
-        options.student_changes(),
-        options.teacher_changes(),
-        options.recipe_arms,
-        options.set,
-    )
+    data, student, teacher = options.data or "digits", options.student_changes(), options.teacher_changes()
+    return study.resolve(data, options.arms, student, teacher, options.recipe_arms, options.set)
 
 
 def _search_with(search: Search, changes: Mapping[str, Any]) -> Search:

@@ -69,7 +69,7 @@ def _add_source(term: str, thing: Any, seen: dict[Any, str]) -> None:
         source = inspect.getsource(thing)
     except (OSError, TypeError):
         raise UserError(
-            f"loss {term!r}: the source of {thing!r} cannot be read; define it with `def` or `class` in a file"
+            f"loss {term!r}: the source of {thing!r} cannot be read; define it in a file that you import"
         ) from None
     seen[id(thing)] = source
     functions = [thing] if inspect.isfunction(thing) else [f for f in vars(thing).values() if inspect.isfunction(f)]

@@ -166,11 +166,11 @@ def point_of(config: Config, space: Mapping[str, Range]) -> dict[str, Any] | Non
 def _parse(name: str, text: str, range_: Range) -> Any:
     if isinstance(range_, Choice):
         for choice in range_.choices:
-            if str(choice) == text:
+            if str(choice) == str(text):
                 return choice
         raise UserError(f"--fix {name}={text}: valid: {', '.join(map(str, range_.choices))}")
     try:
-        return int(text) if isinstance(range_, Int) else float(text)
+        return int(str(text)) if isinstance(range_, Int) else float(str(text))  # Python may give any value
     except ValueError:
         raise UserError(f"--fix {name}={text}: must be a number") from None
 

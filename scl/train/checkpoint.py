@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -110,11 +111,8 @@ def load_weights(path: str) -> dict[str, Tensor]:
     if not file.is_file():
         raise UserError(f"--teacher {path!r}: no such file")
     way_out = "give a .safetensors file, or torch.save(model.state_dict(), PATH)"
-    content = file.read_bytes()
-    try:
-        return _without_wrapper(load_tensors(content))
-    except (SafetensorError, ValueError):
-        pass
+    with suppress(SafetensorError, ValueError):
+        return _without_wrapper(load_tensors(file.read_bytes()))
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or hostile file can raise anything

@@ -94,18 +94,12 @@ def train_cohort(
             wanted = wanted if wanted == together else together  # graphs are replayed for the same object
             sizes: list[int] = []
             began, before = time.perf_counter(), [s.seconds for s in active]
-            batches = with_teacher(
-                training_batches(
-                    data.train, batch_size=size, seed=seed, epoch=epoch, augment=augment, mean=data.mean, std=data.std
-                ),
-                teacher_forward,
-                wanted,
-                guided,
-                teacher_slot,
-                teacher_buffers,
+            batches = training_batches(
+                data.train, batch_size=size, seed=seed, epoch=epoch, augment=augment, mean=data.mean, std=data.std
             )
-            batches = prefetch(batches, teacher_slot, student_buffers) if graphs else batches
-            for step, (images, target, teacher_features) in enumerate(batches):
+            guiding = with_teacher(batches, teacher_forward, wanted, guided, teacher_slot, teacher_buffers)
+            guiding = prefetch(guiding, teacher_slot, student_buffers) if graphs else guiding
+            for step, (images, target, teacher_features) in enumerate(guiding):
                 with settings.suspended():
                     stopped = stop()
                 if stopped:
@@ -127,10 +121,9 @@ def train_cohort(
 
             alive = [s for s in active if s.failure is None]
             evaluated = [s for s in alive if s.needs_evaluation]
+            models = [s.model for s in evaluated]
             logits = {
-                part: dict(
-                    zip(evaluated, evaluate([s.model for s in evaluated], getattr(data, part), data), strict=True)
-                )
+                part: dict(zip(evaluated, evaluate(models, getattr(data, part), data), strict=True))
                 for part in ("val", "test")
             }
             for student in alive:

@@ -1,13 +1,15 @@
-"""Settings of the process that training needs, as context managers that put back what they found."""
+"""Settings of the process that a run needs, as context managers that put back what they found."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+import numpy as np
 import torch
 
 CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
@@ -17,10 +19,8 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 @contextmanager
 def deterministic(mode: bool) -> Iterator[None]:
     """Switch torch's deterministic algorithms on or off, with the workspace that exact products of cuBLAS need."""
-    before, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     workspace = os.environ.get(CUBLAS_WORKSPACE)
     if mode and workspace is None:
         os.environ[CUBLAS_WORKSPACE] = ":4096:8"
@@ -44,17 +44,6 @@ def generators(device: torch.device) -> list[torch.Generator]:
     return [torch.default_generator, torch.cuda.default_generators[index]]
 
 
-@contextmanager
-def random_state_kept(device: torch.device) -> Iterator[None]:
-    """Restore torch's global random state, of the CPU and of the device, at the end."""
-    states = [(generator, generator.get_state()) for generator in generators(device)]
-    try:
-        yield
-    finally:
-        for generator, state in states:
-            generator.set_state(state)
-
-
 class TrainingSettings:
     """Context manager: the deterministic mode of a training, and torch's random state free to be overwritten.
 
@@ -63,12 +52,12 @@ class TrainingSettings:
     """
 
     def __init__(self, device: torch.device, mode: bool) -> None:
-        self.device, self.mode = device, mode
+        self.mode, self.gpus = mode, [device] if device.type == "cuda" else []
         self.stack = ExitStack()
 
     def __enter__(self) -> TrainingSettings:
         self.stack.enter_context(deterministic(self.mode))
-        self.stack.enter_context(random_state_kept(self.device))
+        self.stack.enter_context(torch.random.fork_rng(self.gpus))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,6 +70,35 @@ class TrainingSettings:
             yield
         finally:
             self.__enter__()
+
+
+@contextmanager
+def environment(values: Mapping[str, str] | None = None, defaults: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Set environment variables; at the end every variable is as it was before, also those that a library changed.
+
+    Args:
+        values: variables to set.
+        defaults: variables to set if they are not set yet.
+    """
+    before = dict(os.environ)
+    os.environ.update({**(defaults or {}), **before, **(values or {})})
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
+
+
+@contextmanager
+def random_streams_kept() -> Iterator[None]:
+    """Restore Python's and numpy's global random streams at the end: libraries and custom losses draw from them."""
+    python, arrays = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)
 
 
 @contextmanager

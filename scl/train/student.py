@@ -223,19 +223,12 @@ class StudentTrainer:
         """Write a checkpoint, if the trial has a folder for it."""
         if self.trial.files is None:
             return
-        momentum = {f"momentum.{i}": buffer for i, buffer in enumerate(self.momentum) if buffer is not None}
         tensors = {
             **{f"model.{k}": v for k, v in self.model.state_dict().items()},
             **{f"objective.{k}": v for k, v in self.objective.state_dict().items()},
-            **momentum,
+            **{f"momentum.{i}": buffer for i, buffer in enumerate(self.momentum) if buffer is not None},
         }
-        record = {
-            "epoch": self.epoch,
-            "history": self.history,
-            "seconds": self.seconds,
-            "restarts": self.restarts,
-            "started": self.started,
-        }
+        record = {name: getattr(self, name) for name in ("epoch", "history", "seconds", "restarts", "started")}
         checkpoint.save_epoch(self.trial.files, self.epoch, tensors, record)
 
     def resume(self) -> None:

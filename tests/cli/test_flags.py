@@ -89,8 +89,8 @@ def test_each_flag_and_its_keyword_are_one_option(study: Study) -> None:
     [
         ("--sedes 3", r"unknown flag '--sedes' \(did you mean '--seeds'\?\); valid: --seeds, .*--report-only"),
         ("--seed=3", r"unknown flag '--seed' \(did you mean '--seeds'\?\)"),  # no abbreviations
-        ("--trials 3", "unknown flag '--trials'"),
-        ("--scale full", "unknown flag '--scale'"),
+        ("--trials 3", "^--trials is for studies with a search, and study 'small' has none; valid: --arms, "),
+        ("--scale full", "^--scale is for studies with scales, and study 'small' has none; valid: --arms, "),
         ("kd", "unknown argument 'kd'"),
         ("--batch-size one", "^--batch-size: must be a whole number of 2 or more, got 'one'"),
         ("--seeds 0 --lr fast", "(?s)^--seeds: must be .*\n--lr: must be a finite number"),

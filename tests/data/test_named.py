@@ -12,7 +12,8 @@ import torch
 import torchvision
 from sklearn.datasets import load_digits
 
-from scl.data.named import NAMES, load_dataset
+from scl.data.named import TORCHVISION, load_dataset
+from scl.study.options import DATA
 from tests.support.images import PIXELS, assert_error, assert_form
 
 pytestmark = pytest.mark.usefixtures("silent")
@@ -82,7 +83,7 @@ def test_a_failed_download_says_so_and_the_way_out(
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DATA)
 def test_a_named_data_set_takes_no_label(name: str, cache: Path) -> None:
     assert_error("--label 'fine_label': .*drop --label", name, cache, "fine_label")
 
@@ -107,3 +108,7 @@ def test_an_unknown_name_is_refused(name: str, message: str, cache: Path) -> Non
 def test_a_folder_is_found_below_home(monkeypatch: pytest.MonkeyPatch, files: Path, cache: Path) -> None:
     monkeypatch.setenv("HOME", str(files.parent))
     assert load_dataset("~/pictures", cache).classes == ("cat", "dog")
+
+
+def test_every_name_has_a_reader() -> None:
+    assert set(DATA) == {"digits", *TORCHVISION}

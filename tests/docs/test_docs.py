@@ -45,6 +45,15 @@ def test_the_api_page_lists_every_public_name_with_its_module() -> None:
         assert there is getattr(scl, name) or getattr(there, name) is not None, name
 
 
+def test_the_study_of_the_contributing_page_resolves(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    file = tmp_path / "temperature.py"
+    file.write_text(blocks[-1])
+    study = runpy.run_path(str(file))["STUDY"]
+    arms, _ = study.resolve("digits", None, {}, {})
+    assert list(arms) == ["baseline", *(f"kd.temperature={t}" for t in (1, 4, 16))]
+
+
 def test_files_that_pages_name_exist() -> None:
     pages = [
         *[page for page in DOCS.glob("*.md") if page.name != "by-hand.md"],

@@ -37,6 +37,12 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
 def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(line)
     assert words[:2] == ["uv", "run"], line
@@ -139,8 +145,10 @@ def test_flags_that_pages_name_exist() -> None:
 
 def test_links_between_pages_lead_somewhere() -> None:
     for page in [*DOCS.glob("*.md"), *ROOT.glob("*.md")]:
-        for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} → {target}"
+        for target, anchor in re.findall(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)", page.read_text()):
+            there = page.parent / target if target else page
+            assert there.exists(), f"{page.name} → {target}"
+            assert not anchor or anchor in anchors(there), f"{page.name} → {target}#{anchor}"
 
 
 @pytest.mark.slow

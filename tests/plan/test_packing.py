@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from scl.plan.packing import cohorts, makespan
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scl.plan import packing
+from scl.plan.packing import MOST, cohorts, makespan, plan_cohorts, room
+from scl.plan.plan import missing
 from scl.study.config import Config
 from scl.study.identity import trials_of
+from scl.study.study import Study
+from tests.support.studies import planned
 
 ARMS = {"baseline": Config(), "kd": Config(ce=0.1, losses={"kd": 0.9}), "at": Config(losses={"at": 10})}
 
@@ -31,3 +40,17 @@ def test_cohort_size_is_an_upper_bound() -> None:
 def test_what_differs_in_batches_never_shares_a_cohort() -> None:
     arms = {"a": Config(), "b": Config(batch_size=64), "c": Config(augment="none"), "d": Config(precision="bf16")}
     assert len(cohorts(trials_of(arms, [0], "d", lambda s: "t"), 1, None, 1.0, lambda c: 1.0)) == 4
+
+
+def test_cohorts_hold_what_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = {"baseline": {}, **{f"kd {w}": {"losses": {"kd": float(w)}} for w in range(1, 9)}}
+    study = Study("room", "?", arms, base=Config(width=0.125, epochs=1), teacher=Config("plain11", 0.125), seeds=1)
+    made = replace(planned(study, tmp_path, "--epochs", "1"), slots=2)
+    todo = missing(made)
+    assert room(made, todo) > MOST
+    parameters = made.feasibility.cost(todo[0].config, idle=False).params
+    monkeypatch.setattr(packing, "physical_memory", lambda: 2 * 2 * 12 * parameters * 3)
+    assert room(made, todo) == 3
+    assert max(len(cohort) for cohort in plan_cohorts(made, todo)) == 3
+    monkeypatch.setattr(packing, "physical_memory", lambda: 1)
+    assert room(made, todo) == 1

@@ -1,9 +1,6 @@
-"""What a step costs, and what a cohort may hold."""
+"""What a step costs."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,15 +8,11 @@ import torch
 from scl.data.batches import SplitData
 from scl.errors import UserError
 from scl.models.build import build_model, macs
-from scl.plan import packing, probe
-from scl.plan.packing import MOST, plan_cohorts, room
-from scl.plan.plan import missing
+from scl.plan import probe
 from scl.plan.probe import Probe
 from scl.study.config import Config
-from scl.study.study import Study
 from scl.study.term import Term
-from scl.train.process import freed_memory_kept, physical_memory
-from tests.support.studies import CPU, planned
+from tests.support.studies import CPU
 
 
 def student_macs(config: Config) -> int:
@@ -67,25 +60,3 @@ def test_a_loss_that_raises_is_told(tiny: SplitData) -> None:
     asked = Probe(Config(model="plain11", width=0.125), tiny, CPU, 1, student_macs)
     with pytest.raises(UserError, match="of no use"):
         asked.step_seconds({"mine": config})
-
-
-def test_cohorts_hold_what_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arms = {"baseline": {}, **{f"kd {w}": {"losses": {"kd": float(w)}} for w in range(1, 9)}}
-    study = Study("room", "?", arms, base=Config(width=0.125, epochs=1), teacher=Config("plain11", 0.125), seeds=1)
-    made = replace(planned(study, tmp_path, "--epochs", "1"), slots=2)
-    todo = missing(made)
-    assert room(made, todo) > MOST
-    parameters = made.feasibility.cost(todo[0].config, idle=False).params
-    monkeypatch.setattr(packing, "physical_memory", lambda: 2 * 2 * 12 * parameters * 3)
-    assert room(made, todo) == 3
-    assert max(len(cohort) for cohort in plan_cohorts(made, todo)) == 3
-    monkeypatch.setattr(packing, "physical_memory", lambda: 1)
-    assert room(made, todo) == 1
-
-
-def test_freed_memory_stays_and_no_number_moves() -> None:
-    x = torch.rand(64, 64)
-    before = x @ x
-    with freed_memory_kept():
-        assert torch.equal(before, x @ x)
-    assert physical_memory() > 2**28

@@ -20,8 +20,8 @@ from scl.errors import UserError
 from scl.store.files import open_folder
 from scl.store.results import load
 from scl.store.study_file import check_study
-from scl.store.tables import read_predictions
 from tests.support.commands import here
+from tests.support.parts import read_predictions
 
 ROOT = Path(__file__).parents[2]
 STUDY = """

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
+import pandas as pd
+
 from scl.run.provenance import git_state
+from scl.study.designs import grid
+from scl.study.study import Study
+from tests.support.plans import SHORT, STUDY
+from tests.support.studies import run_study
 
 
 def test_code_that_git_does_not_know_is_dirty(tmp_path: Path) -> None:
@@ -36,3 +43,15 @@ def test_code_that_git_does_not_know_is_dirty(tmp_path: Path) -> None:
     assert not dirty()
     study.write_text("x = 2\n")
     assert dirty()
+
+
+def test_factors_reach_the_store(tmp_path: Path) -> None:
+    study = Study("tiny", "?", {"baseline": {}} | grid({"lr": [0.01, 0.02], "self_taught": [0, 4]}), base=STUDY.base,
+                  teacher=STUDY.teacher)  # fmt: skip
+    assert run_study(study, "--out", str(tmp_path), *SHORT, "--seeds", "1") == 0
+    record = json.loads((tmp_path / "tiny" / "study.json").read_text())
+    assert record["design"] == "full factorial"
+    assert record["factors"] == {"lr": {"levels": [0.01, 0.02]}, "self_taught": {"levels": [0, 4]}}
+    assert record["arm_levels"]["lr=0.02/self_taught=4"] == {"lr": 0.02, "self_taught": 4}
+    trials = pd.read_parquet(tmp_path / "tiny" / "trials.parquet")
+    assert trials["number"].isna().all()

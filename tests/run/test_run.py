@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-import torch
-from safetensors.torch import save_file
 
-from scl.models.build import build_model
 from scl.run.provenance import OF_TRAINING, of_training
 from scl.store.files import open_folder
 from scl.store.results import load
-from scl.store.tables import read_predictions
 from tests.support.clusters import cluster
-from tests.support.commands import ROOT, SHORT, TIMES, ablation, about, here, inline, rows
+from tests.support.commands import SHORT, TIMES, ablation, about, here, inline, rows
+from tests.support.parts import read_predictions
 
 
 @pytest.fixture(scope="module")
@@ -142,11 +137,6 @@ def test_a_diverging_arm_fails_alone_and_the_exit_code_says_so(tmp_path: Path) -
     assert (tmp_path / "ablation" / "report.html").exists()
 
 
-class Evil:
-    def __reduce__(self) -> tuple[object, ...]:
-        return (os.system, ("touch executed",))
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -181,78 +171,6 @@ def test_bad_input_is_refused_before_anything_starts(flags: list[str], message: 
     assert not (tmp_path / "ablation" / "trials.parquet").exists()
 
 
-@pytest.mark.parametrize("kind", ["architecture", "classes", "pickle", "text", "not-tensors"])
-def test_a_teacher_that_does_not_fit_is_refused_and_not_executed(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "teacher.pt"
-    if kind == "architecture":
-        torch.save(build_model("plain5", 10, 1).state_dict(), path)
-    elif kind == "classes":
-        torch.save(build_model("plain11", 7, 1, 0.25).state_dict(), path)
-    elif kind == "pickle":
-        path.write_bytes(pickle.dumps(Evil()))
-    elif kind == "text":
-        path.write_text("hello")
-    else:
-        torch.save({"a": 1}, path)
-    run = ablation(tmp_path / "out", "--inline", "--teacher", str(path))
-    assert run.returncode == 2
-    assert "--teacher" in run.stderr
-    assert "Traceback" not in run.stderr
-    assert not (ROOT / "executed").exists()
-
-
-@pytest.mark.parametrize("kind", ["pt", "safetensors"])
-def test_a_teacher_from_a_file_guides(kind: str, tmp_path: Path) -> None:
-    state = build_model("plain11", 10, 1, 0.25).state_dict()
-    path = tmp_path / f"teacher.{kind}"
-    torch.save(state, path) if kind == "pt" else save_file(state, path)
-    run = ablation(
-        tmp_path / "out", "--inline", "--teacher", str(path), "--epochs", "1", "--seeds", "1", "--arms", "kd"
-    )
-    assert run.returncode == 0, run.stderr
-    study = json.loads((tmp_path / "out" / "ablation" / "study.json").read_text())
-    assert study["teacher"]["source"] == "file"
-    assert 0 < study["teacher"]["test_acc"]["all"] < 0.5  # untrained
-
-
-def test_help_is_quick_and_complete() -> None:
-    text = ablation(Path("unused"), "--help").stdout
-    flags = [
-        "--address",
-        "--data",
-        "--label",
-        "--limit",
-        "--arms",
-        "--seeds",
-        "--epochs",
-        "--batch-size",
-        "--lr",
-        "--student",
-        "--teacher-model",
-        "--width",
-        "--teacher-width",
-        "--teacher-epochs",
-        "--device",
-        "--split-seed",
-        "--teacher",
-        "--cohort-size",
-        "--gpus-per-trial",
-        "--cpus-per-trial",
-        "--max-concurrent",
-        "--time-budget",
-        "--out",
-        "--inline",
-        "--val",
-        "--teacher-per-seed",
-        "--precision",
-        "--deterministic",
-        "--plan",
-        "--report-only",
-        "--recipe",
-    ]
-    assert [flag for flag in flags if flag not in text] == []
-
-
 def test_on_ray_the_numbers_are_those_of_the_inline_run(done: Path, tmp_path: Path) -> None:
     run = ablation(tmp_path, *SHORT, "--seeds", "2", "--arms", "kd,scl")
     assert run.returncode == 0, run.stderr
@@ -280,19 +198,6 @@ def test_families_and_a_torchvision_teacher_from_the_command_line(tmp_path: Path
     assert set(trials["param.teacher_layers"]) == {"layer1/layer2"}
     study = json.loads((tmp_path / "ablation" / "study.json").read_text())
     assert study["teacher"]["model"] == "torchvision:resnet18"
-
-
-def test_a_checkpoint_of_public_code_fits_by_order(tmp_path: Path) -> None:
-    """Other names, the same layers in the same order, as RepDistiller saves them."""
-    state = build_model("resnet14", 10, 1).state_dict()
-    renamed = {f"layer{i}.{name.rpartition('.')[2]}": tensor for i, (name, tensor) in enumerate(state.items())}
-    torch.save({"epoch": 240, "model": renamed}, tmp_path / "teacher.pth")
-    run = ablation(
-        tmp_path / "out", "--inline", "--teacher", str(tmp_path / "teacher.pth"), "--teacher-model", "resnet14",
-        "--teacher-width", "1", "--epochs", "1", "--limit", "60", "--seeds", "1", "--arms", "kd",
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert "matched by order and shape" in run.stderr
 
 
 def test_the_published_recipe_takes_all_images_and_the_published_weights(tmp_path: Path) -> None:
@@ -359,37 +264,3 @@ def test_losses_of_ones_own_run_on_workers_that_have_never_seen_their_files(tmp_
     assert set(trials["state"]) == {"completed"}
     epochs = load(str(tmp_path / "out" / "own")).epochs
     assert epochs.groupby("trial_id")["term.mine"].last().notna().sum() == 2
-
-
-def test_a_teacher_file_is_looked_at_anew_for_another_network_or_other_data(tmp_path: Path) -> None:
-    save_file(build_model("plain11", 10, 1, 0.25).state_dict(), tmp_path / "teacher.safetensors")
-    flags = ["--teacher", str(tmp_path / "teacher.safetensors"), "--arms", "kd", "--seeds", "1", "--epochs", "1"]
-    first = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60")
-    assert first.returncode == 0, first.stderr
-    again = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60")
-    assert "test accuracy" in first.stderr
-    assert "test accuracy" not in again.stderr
-    other_data = ablation(tmp_path / "out", "--inline", *flags, "--limit", "70")
-    assert "test accuracy" in other_data.stderr
-    other_network = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60", "--teacher-model", "plain9")
-    assert other_network.returncode == 2
-    assert "does not fit plain9" in other_network.stderr
-
-
-@pytest.mark.parametrize("kind", ["nan", "empty", "objects"])
-def test_a_teacher_file_that_cannot_guide_says_why(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "teacher.pth"
-    state = build_model("plain11", 10, 1, 0.25).state_dict()
-    if kind == "nan":
-        state["classifier.weight"][0, 0] = float("nan")
-        torch.save(state, path)
-    elif kind == "empty":
-        path.touch()
-    else:
-        torch.save({"model": state, "best_acc": np.float64(0.7)}, path)
-    run = ablation(tmp_path / "out", "--inline", "--teacher", str(path))
-    assert run.returncode == 2
-    assert "Traceback" not in run.stderr
-    reason = {"nan": "not finite", "empty": "can be read safely (EOFError)", "objects": "it holds Python objects"}[kind]
-    assert reason in run.stderr
-    assert "weights_only" not in run.stderr

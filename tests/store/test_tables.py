@@ -12,8 +12,8 @@ from scl.store.files import Folder
 from scl.store.parts import write_part
 from scl.store.results import read_results
 from scl.store.schema import now
-from scl.store.tables import compact, read_predictions, read_trials, write_reference_predictions
-from tests.support.parts import put_part
+from scl.store.tables import compact, read_trials, write_reference_predictions
+from tests.support.parts import put_part, read_predictions
 
 
 def test_parts_are_read_with_and_without_compaction(store: Folder) -> None:

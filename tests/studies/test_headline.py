@@ -116,7 +116,7 @@ def test_flags_stand_above_the_scale() -> None:
 def test_scales_that_do_not_exist_are_refused() -> None:
     with pytest.raises(UserError, match=r"unknown scale 'huge'.*smoke, laptop, full"):
         sized(headline.STUDY, "--scale", "huge")
-    with pytest.raises(UserError, match="unknown flag '--scale'"):
+    with pytest.raises(UserError, match="--scale is for studies with scales"):
         sized(SMALL, "--scale", "smoke")
     with pytest.raises(UserError, match="against_teacher"):
         Study(name="s", question="?", arms={"baseline": {}}, against_teacher="kd")

@@ -13,7 +13,7 @@ from scl.study.study import Study
 from tests.support.studies import asked, planned
 
 STUDIES = Path(__file__).parents[2] / "studies"
-# headline_search.py is many studies, of one search each: tests/test_headline.py.
+# headline_search.py has one study for each method; test_headline.py tests it.
 NAMES = sorted(path.stem for path in STUDIES.glob("*.py") if path.stem != "headline_search")
 
 

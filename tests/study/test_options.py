@@ -12,14 +12,14 @@ from scl.errors import UserError
 from scl.study.config import Config
 from scl.study.options import Options, flags_of, moved_milestones, options_for, resolved, settled
 from scl.study.recipes import RECIPES, at_length
-from scl.study.space import Choice, Float, Search
+from scl.study.space import Choice, Float, Int, Search
 from scl.study.study import Scale, Setting, Study
 
 ARMS: dict[str, dict[str, Any]] = {"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "at": {"losses": {"at": 10.0}}}
 STUDY = Study("options", "?", ARMS, base=Config(epochs=5), teacher=Config(model="plain11", epochs=7))
 SEARCH = Search(
     {"weight.kd": Float(0.1, 10.0, log=True), "lr": Float(0.01, 0.1), "self_taught": Choice((0, 4))},
-    template={"losses": {"at": 10.0}, "width": 0.5},
+    template={"losses": {"at": 10.0, "kd": 1.0}, "width": 0.5},
 )
 SEARCHING = replace(STUDY, search=SEARCH)
 SCALES = {
@@ -29,6 +29,8 @@ SCALES = {
     ),
 }
 SCALED = replace(STUDY, scales=SCALES)
+CRD = dict(RECIPES["crd"].fields)
+CRD_TEACHER = {name: value for name, value in CRD.items() if name != "tap"}  # which changes no teacher
 
 
 def settle(study: Study = STUDY, **given: Any) -> tuple[Study, Options]:
@@ -60,8 +62,9 @@ def test_options_of_a_search_and_of_scales_exist_for_those_studies_alone(study: 
     every = {f.name for f in dataclasses.fields(Options) if f.metadata and f.metadata["flag"].needs}
     assert flags_of(study).keys() & every == names
     for name in every - names:
-        with pytest.raises(UserError, match=f"unknown option '{name}'.*valid: "):
-            options_for(study, {name: "3"})
+        need = "scales" if name == "scale" else "a search"
+        with pytest.raises(UserError, match=f"^<{name}> is for studies with {need}, and .* has none; valid: <arms>, "):
+            options_for(study, {name: "3"}, lambda name: f"<{name}>")
 
 
 @pytest.mark.parametrize(
@@ -101,17 +104,21 @@ def test_all_mistakes_are_named_at_once_and_as_they_are_spelled() -> None:
             {"model": "plain3", "width": 2.0, "epochs": 4, "batch_size": 8, "lr": 0.3, "precision": "bf16"},
             {"precision": "bf16"},
         ),
-        ({"teacher_model": "plain7", "teacher_width": 0.5, "teacher_epochs": 3}, {}, {"model": "plain7", "width": 0.5, "epochs": 3}),
+        (
+            {"teacher_model": "plain7", "teacher_width": 0.5, "teacher_epochs": 3},
+            {},
+            {"model": "plain7", "width": 0.5, "epochs": 3},
+        ),
         # Models of other libraries have no width factor.
         ({"student": "timm:x"}, {"model": "timm:x", "width": 1.0}, {}),
         ({"teacher_model": "torchvision:x"}, {}, {"model": "torchvision:x", "width": 1.0}),
         ({"teacher": "timm:x"}, {}, {"model": "timm:x", "width": 1.0, "pretrained": True}),
         ({"teacher": "mine.pt"}, {}, {}),
         ({"teacher_layers": "a,b"}, {"teacher_layers": ("a", "b")}, {}),
-        ({"recipe": "crd"}, dict(RECIPES["crd"].fields), {k: v for k, v in RECIPES["crd"].fields.items() if k != "tap"}),
-        ({"recipe": "crd", "lr": 9.0}, {**RECIPES["crd"].fields, "lr": 9.0}, {k: v for k, v in RECIPES["crd"].fields.items() if k != "tap"}),
+        ({"recipe": "crd"}, CRD, CRD_TEACHER),
+        ({"recipe": "crd", "lr": 9.0}, {**CRD, "lr": 9.0}, CRD_TEACHER),
     ],
-)  # fmt: skip
+)
 def test_changes_of_the_students_and_of_the_teacher(
     given: dict[str, Any], student: dict[str, Any], teacher: dict[str, Any]
 ) -> None:
@@ -169,7 +176,7 @@ def test_a_scale_changes_configurations_and_arms() -> None:
     assert (list(arms), teacher.epochs) == (["baseline"], 9)
     full, options = settle(SCALED, scale="full", arms="kd")
     assert resolved(full, options)[0]["kd"].losses["kd"].weight == 2.0
-    with pytest.raises(UserError, match="unknown scale 'ful' .did you mean 'full'"):
+    with pytest.raises(UserError, match=r"unknown scale 'ful' \(did you mean 'full'"):
         settle(SCALED, scale="ful")
 
 
@@ -241,7 +248,18 @@ def test_fixed_parameters_leave_the_space_for_the_template() -> None:
     study, _ = settle(SEARCHING, fix="lr=0.05,self_taught=4")
     assert study.search is not None
     assert list(study.search.space) == ["weight.kd"]
-    assert study.search.template == {"losses": {"at": 10.0}, "width": 0.5, "lr": 0.05, "self_taught": 4}
+    assert study.search.template == {**SEARCH.template, "lr": 0.05, "self_taught": 4}
+
+
+@pytest.mark.parametrize("form", ["epochs=4,lr=0.05,self_taught=4", {"epochs": 4, "lr": 0.05, "self_taught": 4}])
+def test_parameters_are_fixed_by_text_or_by_values(form: Any) -> None:
+    search = Search({"epochs": Int(2, 9), "lr": Float(0.01, 0.1), "self_taught": Choice((0, 4)), "ce": Float(0.1, 1)})
+    study, _ = settle(replace(STUDY, search=search), fix=form)
+    assert study.search is not None
+    assert study.search.template == {"epochs": 4, "lr": 0.05, "self_taught": 4}
+    for name, value in (("epochs", 2.5), ("epochs", True), ("lr", None), ("lr", [1]), ("self_taught", 5)):
+        with pytest.raises(UserError, match=f"--fix {name}="):
+            settle(replace(STUDY, search=search), fix={name: value})
 
 
 @pytest.mark.parametrize(
@@ -268,8 +286,7 @@ def test_a_searched_parameter_cannot_be_set(name: str) -> None:
         settle(SEARCHING, set={name: "1"})
 
 
-def test_a_parameter_that_is_fixed_can_be_set_no_more_than_once() -> None:
-    """Fixed, it is the template's, and `--set` is the later word."""
+def test_set_overrides_a_parameter_that_is_fixed() -> None:
     study, _ = settle(SEARCHING, fix="lr=0.05", set="lr=0.02")
     assert study.search is not None
     assert study.search.template["lr"] == 0.02
@@ -281,7 +298,7 @@ def test_a_parameter_that_is_fixed_can_be_set_no_more_than_once() -> None:
 @pytest.mark.parametrize(
     ("study", "given", "message"),
     [
-        (STUDY, {"inline": True, "address": "auto"}, "--inline runs in this process and --address on a cluster; give one"),
+        (STUDY, {"inline": True, "address": "auto"}, "--inline runs in this process and --address on a cluster"),
         (STUDY, {"teacher": "timm:x", "teacher_model": "plain7"}, "--teacher timm:x already names the network; drop"),
         (STUDY, {"plan": True, "report_only": True}, "--plan and --report-only exclude each other; give one of them"),
         (STUDY, {"interval": 0.01}, "--interval F and --between A,B go together"),
@@ -302,7 +319,7 @@ def test_a_parameter_that_is_fixed_can_be_set_no_more_than_once() -> None:
         (STUDY, {"set": "nosuch=1"}, "--set: unknown name 'nosuch'.*valid: model, "),
         (STUDY, {"set": "teacher.nosuch=1"}, r"--set: unknown name 'teacher\.nosuch'.*valid: teacher\."),
         (STUDY, {"set": "pretrained=true,model=timm:x"}, "pretrained is for teachers"),
-        (STUDY, {"width": 1e9, "set": "milestones=9,schedule=multistep"}, "milestones 9 lie after the last of 5 epochs"),
+        (STUDY, {"set": "milestones=9,schedule=multistep"}, "milestones 9 lie after the last of 5 epochs"),
     ],
 )  # fmt: skip
 def test_contradictions_are_refused_with_the_way_out(study: Study, given: dict[str, Any], message: str) -> None:

@@ -1,12 +1,14 @@
-"""Parts with made-up numbers."""
+"""Parts with made-up numbers, and the table of predictions."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from scl.store.files import Folder
 from scl.store.parts import write_part
 from scl.store.schema import now
+from scl.store.tables import read_tables
 
 
 def put_part(store: Folder, trial_id: str, state: str = "completed", accuracy: float = 0.5, epochs: int = 2) -> None:
@@ -16,3 +18,8 @@ def put_part(store: Folder, trial_id: str, state: str = "completed", accuracy: f
     }  # fmt: skip
     history = [{"trial_id": trial_id, "epoch": e + 1, "lr": 0.1, "term.kd": 1.5} for e in range(epochs)]
     write_part(store, row, history, np.arange(5) if state == "completed" else None)
+
+
+def read_predictions(store: Folder) -> pd.DataFrame:
+    """Columns `trial_id` (a trial, a teacher, or `labels`) and `predicted`: the class of each test image."""
+    return read_tables(store, (store / "parts").names(), "predictions")[0].to_pandas()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import torch
@@ -14,9 +15,9 @@ from scl.train.loop import train_cohort
 from scl.train.process import (
     TrainingSettings,
     deterministic,
+    environment,
     freed_memory_kept,
     physical_memory,
-    random_state_kept,
     threads,
 )
 from scl.train.teacher import Teacher
@@ -57,12 +58,12 @@ def test_the_mode_and_the_environment_are_put_back(caller: bool, mode: bool) -> 
 
 def test_the_random_state_and_the_threads_are_put_back(caller: bool) -> None:
     before = settings()
-    with random_state_kept(CPU), threads(2):
+    with TrainingSettings(CPU, mode=caller), threads(2):
         torch.manual_seed(1)
         torch.rand(3)
         assert torch.get_num_threads() == 2
     assert settings() == before
-    with pytest.raises(ZeroDivisionError), random_state_kept(CPU), threads(2):
+    with pytest.raises(ZeroDivisionError), TrainingSettings(CPU, mode=caller), threads(2):
         torch.rand(3) / (1 // 0)
     assert settings() == before
 
@@ -136,3 +137,16 @@ def test_freed_memory_stays_and_no_number_moves() -> None:
         assert torch.equal(before, x @ x)
     assert torch.equal(before, x @ x)
     assert physical_memory() > 2**28
+
+
+def test_every_variable_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCL_A", "a")
+    monkeypatch.setenv("SCL_B", "b")
+    monkeypatch.delenv("SCL_C", raising=False)
+    before = dict(os.environ)
+    with suppress(KeyError), environment({"SCL_A": "1"}, defaults={"SCL_B": "2", "SCL_C": "3"}):
+        assert [os.environ[name] for name in ("SCL_A", "SCL_B", "SCL_C")] == ["1", "b", "3"]
+        os.environ["SCL_D"] = "a library set it"
+        del os.environ["SCL_B"]
+        raise KeyError
+    assert dict(os.environ) == before

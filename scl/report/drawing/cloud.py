@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scl import stats
+from scl.report import theme
 from scl.report.blocks import Mark
 from scl.report.formatting import shorten
-from scl.report.theme import Figure, axis, figure, labels, literal, numbers, scatter, span, styles, teacher_line
+from scl.report.theme import Figure, axis, labels, numbers, span
 
 MOST_LABELLED = 6  # points of a front that show the name of their arm
 
@@ -41,40 +42,32 @@ class Cloud:
 
 def cloud_key(shown: Cloud) -> list[Mark]:
     """The colour and symbol of each arm. The figures have no legend: the page shows one key for all of them."""
-    style = styles(shown.order, shown.baseline)
+    style = theme.styles(shown.order, shown.baseline)
     return [Mark(arm, style[arm]["color"], style[arm]["symbol"]) for arm in shown.present]
 
 
 def draw_cloud(shown: Cloud, height: int = 400) -> Figure:
-    style = styles(shown.order, shown.baseline)
+    style = theme.styles(shown.order, shown.baseline)
     data = []
     if shown.front.any():
         step = np.flatnonzero(shown.front)[np.argsort(shown.x[shown.front], kind="stable")]
-        stairs = {"color": "@soft", "width": 1.5, "shape": "hv"}
-        data.append(scatter("lines", numbers(shown.x[step]), numbers(shown.y[step]), line=stairs, hoverinfo="skip"))
+        stairs = {"line": {"color": "@soft", "width": 1.5, "shape": "hv"}, "hoverinfo": "skip"}
+        data.append(theme.scatter("lines", numbers(shown.x[step]), numbers(shown.y[step]), **stairs))
     names = labels(shown.present)
     where = np.array(shown.arms, dtype=object)
     for arm in shown.present:
         index = np.flatnonzero(where == arm)
         seeds = ["" if shown.seed[i] is None else f"seed {shown.seed[i]}" for i in index]
-        data.append(
-            scatter(
-                "markers",
-                numbers(shown.x[index]),
-                numbers(shown.y[index]),
-                customdata=[[names[arm], seed] for seed in seeds],
-                hovertemplate="%{customdata[0]} %{customdata[1]}<br>%{x:.4s}, %{y:.2f} %<extra></extra>",
-                marker={"size": 9, "color": style[arm]["color"], "symbol": style[arm]["symbol"]},
-            )
-        )
-    shapes, annotations = teacher_line(shown.line, vertical=False)
+        x, y, about = numbers(shown.x[index]), numbers(shown.y[index]), [[names[arm], seed] for seed in seeds]
+        hover = "%{customdata[0]} %{customdata[1]}<br>%{x:.4s}, %{y:.2f} %"
+        data.append(theme.markers(x, y, hover, 9, style[arm]["symbol"], style[arm]["color"], customdata=about))
+    shapes, notes = theme.teacher_line(shown.line, vertical=False)
     front = np.flatnonzero(shown.front)
     for i in front if len(front) <= MOST_LABELLED else []:
         left = shown.x[i] > (shown.x.min() + shown.x.max()) / 2
         place = {"x": float(shown.x[i]), "y": float(shown.y[i]), "xanchor": "right" if left else "left"}
-        text = literal(shorten(shown.arms[i], 18))
         shift = {"xshift": -8 if left else 8, "yshift": 9}
-        annotations.append({**place, **shift, "text": text, "showarrow": False, "font": {"color": "@ink", "size": 12}})
-    x = axis(shown.x_title, range=span(shown.x), nticks=6)
-    y = axis("test accuracy, %", range=span([*shown.y, shown.line]))
-    return figure(data, height, xaxis=x, yaxis=y, shapes=shapes, annotations=annotations)
+        notes.append(theme.label(theme.literal(shorten(shown.arms[i], 18)), "@ink", **place, **shift))
+    x_axis = axis(shown.x_title, range=span(shown.x), nticks=6)
+    y_axis = axis("test accuracy, %", range=span([*shown.y, shown.line]))
+    return theme.figure(data, height, marks=(shapes, notes), xaxis=x_axis, yaxis=y_axis)

@@ -10,8 +10,10 @@ from typing import Any
 import pandas as pd
 
 from scl import stats
-from scl.report.blocks import Cell, Column, Table, number_table
-from scl.report.theme import Figure, Marks, arm_axis, figure, labels, numbers, rows_height, scatter, span
+from scl.report import theme
+from scl.report.blocks import Column, Table
+from scl.report.tables import number_cells, number_table
+from scl.report.theme import Figure, Marks, labels, numbers
 
 MOST_SEEDS_DRAWN = 30
 MOST_SEED_CELLS = 600  # of a table with a column a seed
@@ -68,10 +70,8 @@ def rows_table(shown: ArmRows, show: Callable[[float, int], str]) -> Table:
     seeds = sorted({seed for row in shown.rows for seed in row.seeds})[: seeds_listed(len(shown.rows))]
     columns = [Column("value", "Estimate"), Column("low", "95 % from"), Column("high", "to")]
     columns += [Column(f"seed_{seed}", f"Seed {seed}") for seed in seeds]
-    rows = []
-    for row in shown.rows:
-        values = [row.value, row.low, row.high, *[row.seeds.get(seed, math.nan) for seed in seeds]]
-        rows.append((row.arm, [Cell(show(v / 100, shown.decimals), v) for v in values]))
+    values = {r.arm: [r.value, r.low, r.high, *[r.seeds.get(seed, math.nan) for seed in seeds]] for r in shown.rows}
+    rows = [(arm, number_cells(show, shown.decimals, *mine, unit=100)) for arm, mine in values.items()]
     return number_table(columns, rows)
 
 
@@ -82,47 +82,27 @@ def draw_rows(
     share: x is a share in %, so the axis ends at 0 and 100."""
     rows = shown.rows
     held = [v for r in rows if not r.off_scale for v in (r.value, r.low, r.high, *r.seeds.values())]
-    x["range"] = span([*include, *held], share)
-    shapes, notes = marks
-    left = {"x": 0, "xref": "paper", "xanchor": "left", "showarrow": False, "font": {"color": "@soft", "size": 12}}
-    notes = notes + [
-        {**left, "y": i, "text": f"◂ {row.value:.{shown.decimals}f} %, off the scale"}
-        for i, row in enumerate(rows)
-        if row.off_scale
-    ]
+    x["range"] = theme.span([*include, *held], share)
+    left = {"x": 0, "xref": "paper", "xanchor": "left"}
+    off = [(i, f"◂ {r.value:.{shown.decimals}f} %, off the scale") for i, r in enumerate(rows) if r.off_scale]
+    marks = theme.both(marks, ([], [theme.label(text, "@soft", y=i, **left) for i, text in off]))
     arms = [row.arm for row in rows]
     names = labels(arms)
-    y, narrow = arm_axis(arms)
+    y, narrow = theme.arm_axis(arms)
     colours = ["@soft" if r.faint else "@ink" if r.arm == shown.baseline else "@c1" for r in rows]
-    drawn = {row.arm: list(row.seeds.items())[:MOST_SEEDS_DRAWN] for row in rows}
+    drawn = [(i, seed, v) for i, row in enumerate(rows) for seed, v in list(row.seeds.items())[:MOST_SEEDS_DRAWN]]
     # Seeds stand a little below the interval of their arm, so that neither hides the other.
-    rings = scatter(
-        "markers",
-        numbers(value for row in rows for _, value in drawn[row.arm]),
-        [i + 0.24 for i, row in enumerate(rows) for _ in drawn[row.arm]],
-        customdata=[[names[row.arm], seed] for row in rows for seed, _ in drawn[row.arm]],
-        hovertemplate=f"%{{customdata[0]}}<br>seed %{{customdata[1]}}: {unit}<extra></extra>",
-        marker={
-            "size": 6,
-            "symbol": "circle-open",
-            "color": [c for row, c in zip(rows, colours, strict=True) for _ in drawn[row.arm]],
-        },
-    )
-    bars = [
-        scatter("lines", numbers([row.low, row.high]), [i, i], hoverinfo="skip", line={"color": colour, "width": 2})
-        for i, (row, colour) in enumerate(zip(rows, colours, strict=True))
-        if math.isfinite(row.low)
-    ]
-    diamonds = scatter(
-        "markers",
-        numbers(row.value for row in rows),
-        list(range(len(rows))),
-        customdata=[[names[row.arm], _interval(row, shown.decimals)] for row in rows],
-        hovertemplate=f"%{{customdata[0]}}<br>{unit} %{{customdata[1]}}<extra></extra>",
-        marker={"size": 10, "symbol": "diamond", "color": colours},
-    )
-    data = [rings, *bars, diamonds]
-    return figure(data, rows_height(len(rows)), narrow, xaxis=x, yaxis=y, shapes=shapes, annotations=notes)
+    values, below = numbers(value for _, _, value in drawn), [i + 0.24 for i, _, _ in drawn]
+    about = [[names[arms[i]], seed] for i, seed, _ in drawn]
+    hover = f"%{{customdata[0]}}<br>seed %{{customdata[1]}}: {unit}"
+    rings = theme.markers(values, below, hover, 6, "circle-open", [colours[i] for i, _, _ in drawn], customdata=about)
+    ends = [(i, numbers([row.low, row.high])) for i, row in enumerate(rows) if math.isfinite(row.low)]
+    look = [{"hoverinfo": "skip", "line": {"color": colour, "width": 2}} for colour in colours]
+    bars = [theme.scatter("lines", span, [i, i], **look[i]) for i, span in ends]
+    values, about = numbers(row.value for row in rows), [[names[r.arm], _interval(r, shown.decimals)] for r in rows]
+    hover = f"%{{customdata[0]}}<br>{unit} %{{customdata[1]}}"
+    diamonds = theme.markers(values, list(range(len(rows))), hover, 10, "diamond", colours, customdata=about)
+    return theme.figure([rings, *bars, diamonds], theme.rows_height(len(rows)), narrow, marks=marks, xaxis=x, yaxis=y)
 
 
 def _interval(row: ArmRow, decimals: int) -> str:

@@ -2,7 +2,7 @@
 
 `panel(facts)` makes the panel; its id is the name of the module with hyphens. Numbers are dataclasses of arrays and
 frames, in the units of their axes; `draw_…` turns them into a figure, a dict as theme.py describes it. A new question
-is a module with a `panel` and a line in PANELS.
+is a module with a `panel`, named in the order of the page below.
 """
 
 from __future__ import annotations
@@ -29,20 +29,6 @@ from scl.report.questions import (
     verdict,
 )
 
-PANELS: tuple[Callable[[Facts], Panel], ...] = (
-    verdict.panel,
-    setting.panel,
-    table.panel,
-    against_baseline.panel,
-    seeds.panel,
-    pairs.panel,
-    curves.panel,
-    loss_shares.panel,
-    self_taught.panel,
-    depth.panel,
-    distilling.panel,
-    cost.panel,
-    search.panel,
-    importance.panel,
-    everything.panel,
-)
+_RESULT = (verdict, setting, table, against_baseline, seeds, pairs)
+_REASONS = (curves, loss_shares, self_taught, depth, distilling, cost, search, importance, everything)
+PANELS: tuple[Callable[[Facts], Panel], ...] = tuple(question.panel for question in (*_RESULT, *_REASONS))

@@ -38,14 +38,12 @@ def panel(facts: Facts) -> Panel:
         answer = f"Significantly {'; '.join(parts)}." if parts else "No arm's interval excludes 0."
     else:
         caption += "."
-        answer = (
-            "With one seed, these are single differences without intervals."
-            if facts.seeds == 1
-            else "The seeds show no spread, so no interval can be computed."
-        )
+        answer = "The seeds show no spread, so no interval can be computed."
+        if facts.seeds == 1:
+            answer = "With one seed, these are single differences without intervals."
     answer += _pairing(stats.correlation(facts.compared))
-    caption += beyond(shown.beyond)
-    plot = Plot("differences", caption, [draw_differences(shown)], rows_table(shown, points))
+    figure, table = draw_differences(shown), rows_table(shown, points)
+    plot = Plot("differences", caption + beyond(shown.beyond), [figure], table)
     return Panel("against-baseline", TITLE, answer, [plot])
 
 

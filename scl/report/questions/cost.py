@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 
 from scl import stats
-from scl.report.blocks import Cell, Column, Panel, Plot, number_table
+from scl.report.blocks import Cell, Column, Panel, Plot
 from scl.report.drawing.arms import MOST_ARMS_DRAWN, beyond, highest, not_drawn
 from scl.report.drawing.cloud import Cloud, cloud_key, draw_cloud
 from scl.report.facts import Facts
 from scl.report.formatting import count, listing, percent_number
+from scl.report.tables import number_cells, number_table
 
 TITLE = "What does accuracy cost?"
-PREDICTION = {
-    "params": "parameters",
-    "macs": "multiply-adds for one image",
-    "latency_ms": "latency of one image, ms",
-}
+PREDICTION = {"params": "parameters", "macs": "multiply-adds for one image", "latency_ms": "latency of one image, ms"}
 TRAINING = {"train_seconds": "training time of one trial, s"}
 
 
@@ -26,9 +23,8 @@ def panel(facts: Facts) -> Panel:
         return Panel("cost", TITLE, "This needs at least two arms with results and different costs.")
     first = shown[0]
     front = [arm for arm, on in zip(first.arms, first.front, strict=True) if on]
-    answer = ""
-    if first.x_title not in PREDICTION.values():
-        answer = "All arms have the same size and speed in prediction; they differ only in training time. "
+    same = "All arms have the same size and speed in prediction; they differ only in training time. "
+    answer = "" if first.x_title in PREDICTION.values() else same
     answer += f"In {first.x_title.split(',')[0]}, no arm is both cheaper and better than {listing(front)}."
     arms = {arm for cloud in shown for arm in cloud.arms}
     caption = (
@@ -47,10 +43,7 @@ def panel(facts: Facts) -> Panel:
             mine += [Cell(f"{x:.3g}" if x < 1000 else count(x), x), Cell("yes" if on else "no")]
     means = facts.scores.mean()
     columns.append(Column("accuracy", "Test accuracy, %, mean"))
-    rows = [
-        (arm, [*mine, Cell(percent_number(means[arm], facts.decimals), float(means[arm]))])
-        for arm, mine in cells.items()
-    ]
+    rows = [(arm, [*mine, *number_cells(percent_number, facts.decimals, means[arm])]) for arm, mine in cells.items()]
     drawn = [draw_cloud(cloud, 320 if len(shown) > 1 else 400) for cloud in shown]
     titles = [cloud.x_title for cloud in shown] if len(shown) > 1 else []
     table = number_table(columns, rows, label="Cost and accuracy by arm")
@@ -63,8 +56,7 @@ def costs(facts: Facts) -> tuple[Cloud, ...]:
     A point for each arm that learnt; of very many, the best and those on a front. The costs are those of the student
     alone, without teacher and connectors.
     """
-    rows = facts.completed[facts.completed["arm"].isin(facts.drawn)]
-    means = rows.groupby("arm")[[*PREDICTION, *TRAINING, facts.metric]].mean()
+    means = facts.learnt.groupby("arm")[[*PREDICTION, *TRAINING, facts.metric]].mean()
     means = means.loc[[arm for arm in facts.drawn if arm in means.index]]
 
     def clouds(columns: dict[str, str]) -> tuple[Cloud, ...]:
@@ -77,10 +69,9 @@ def costs(facts: Facts) -> tuple[Cloud, ...]:
                 on = stats.pareto(-known[column].to_numpy(dtype=float), known[facts.metric].to_numpy(dtype=float))
                 known = known[on | known.index.isin(highest(facts, facts.drawn))]
             x, y = known[column].to_numpy(dtype=float), 100 * known[facts.metric].to_numpy(dtype=float)
-            arms = tuple(str(arm) for arm in known.index)
-            front = stats.pareto(-x, y)
-            seeds = (None,) * len(x)
-            out.append(Cloud(title, arms, x, y, seeds, 100 * facts.teacher, facts.arms, facts.baseline, front))
+            arms, front = tuple(map(str, known.index)), stats.pareto(-x, y)
+            line = 100 * facts.teacher
+            out.append(Cloud(title, arms, x, y, (None,) * len(x), line, facts.arms, facts.baseline, front))
         return tuple(out)
 
     return clouds(PREDICTION) or clouds(TRAINING)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scl import stats
-from scl.report.blocks import Cell, Column, Panel, Plot, number_table
+from scl.report import theme
+from scl.report.blocks import Column, Panel, Plot
 from scl.report.facts import Facts
 from scl.report.findings import leading
-from scl.report.formatting import DASH, fixed, name_of, plural
-from scl.report.theme import Figure, axis, figure, labels, numbers, scatter, span, styles, teacher_line
+from scl.report.formatting import name_of, plural
+from scl.report.tables import interval_cell, number_table
+from scl.report.theme import Figure, axis, labels, numbers, scatter, span, styles
 
 TITLE = "When do the curves separate?"
 MOST_CURVES = 30
@@ -41,8 +44,8 @@ def panel(facts: Facts) -> Panel:
     listed = _spread(epochs)
     rows = []
     for c in shown.curves:
-        at = {int(e): (m, h - m) for e, m, h in zip(c.epoch, c.mean, c.high, strict=True)}
-        rows.append((c.arm, [_cell(*at.get(e, (math.nan, math.nan)), facts.decimals) for e in listed]))
+        at = {int(e): (mean, high) for e, mean, high in zip(c.epoch, c.mean, c.high, strict=True)}
+        rows.append((c.arm, [interval_cell(*at.get(e, (math.nan, math.nan)), facts.decimals) for e in listed]))
     table = number_table([Column(f"epoch_{e}", f"{e}") for e in listed], rows, label="Accuracy by epoch")
     word = "Validation" if shown.metric == "val_acc" else "Test"
     answer = f"{word} accuracy over {plural(max(epochs), 'epoch')}. {_separation(facts, shown)}".strip()
@@ -54,12 +57,6 @@ def _spread(epochs: Sequence[int]) -> list[int]:
     if len(epochs) <= MOST_COLUMNS:
         return list(epochs)
     return sorted({epochs[round(i * (len(epochs) - 1) / (MOST_COLUMNS - 1))] for i in range(MOST_COLUMNS)})
-
-
-def _cell(mean: float, half: float, decimals: int) -> Cell:
-    if not math.isfinite(mean):
-        return Cell(DASH)
-    return Cell(fixed(mean, decimals) + (f" ± {fixed(half, decimals)}" if math.isfinite(half) else ""), float(mean))
 
 
 @dataclass(frozen=True)
@@ -128,8 +125,9 @@ def epochs_by_arm(facts: Facts, arms: list[str], columns: list[str]) -> pd.DataF
     epochs = facts.results.epochs
     code = pd.Index(arm_of.index).get_indexer(epochs["trial_id"])
     frame = epochs.loc[code >= 0, ["epoch", *columns]].astype(dict.fromkeys(columns, "float64"))
-    frame["arm"] = pd.Categorical(arm_of.to_numpy()[code[code >= 0]], categories=arms)
-    return frame.dropna(subset=["arm"])
+    frame["arm"] = arm_of.to_numpy()[code[code >= 0]]
+    frame = frame[frame["arm"].isin(arms)]
+    return frame.assign(arm=pd.Categorical(frame["arm"], categories=arms))
 
 
 def _separation(facts: Facts, shown: Curves) -> str:
@@ -173,7 +171,7 @@ def draw_curves(shown: Curves) -> Figure:
                 "line": {"color": colour, "dash": dash, "width": 2},
             }
             data.append(scatter("lines", x, numbers(c.mean[part], 3), **common, **axes, **line))
-    shapes, notes = teacher_line(shown.line, vertical=False)
+    shapes, notes = theme.teacher_line(shown.line, vertical=False)
     for item in [*shapes, *notes]:
         item["xref"] = "x domain"
     twins = [{**item, "xref": "x2 domain", "yref": "y2"} for item in shapes]
@@ -184,17 +182,13 @@ def draw_curves(shown: Curves) -> Figure:
         frame = [{"type": "rect", **box, "line": {"color": "@soft", "width": 1}}]
     word = {"val_acc": "validation", "train_acc": "training"}.get(shown.metric, "test")
     heading = {"xref": "x2 domain", "yref": "y2 domain", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"}
-    notes.append({**heading, "text": "the last epochs", "showarrow": False, "font": {"color": "@soft", "size": 12}})
-    below = {"xaxis.domain": [0, 1], "xaxis2.domain": [0, 1], "yaxis.domain": [0.58, 1], "yaxis2.domain": [0, 0.42]}
-    return figure(
-        data,
-        440,
-        {**below, "height": 620 + 22 * len(shown.curves), "legend.y": -56 / (620 - 88)},
-        legend=len(shown.curves),
-        xaxis=axis("epoch", showgrid=False, domain=[0, 0.56]),
-        yaxis=axis(f"{word} accuracy, %"),
-        xaxis2=axis("epoch", showgrid=False, domain=[0.66, 1], anchor="y2", range=[shown.late, last], nticks=5),
-        yaxis2=axis("", anchor="x2", range=shown.span),
-        shapes=[*shapes, *twins, *frame],
-        annotations=notes,
-    )
+    notes.append(theme.label("the last epochs", "@soft", **heading))
+    below: dict[str, Any] = {"height": 620 + 22 * len(shown.curves), "legend.y": -56 / (620 - 88)}
+    below |= {"xaxis.domain": [0, 1], "xaxis2.domain": [0, 1], "yaxis.domain": [0.58, 1], "yaxis2.domain": [0, 0.42]}
+    looks: dict[str, Any] = {
+        "xaxis": axis("epoch", showgrid=False, domain=[0, 0.56]),
+        "yaxis": axis(f"{word} accuracy, %"),
+        "xaxis2": axis("epoch", showgrid=False, domain=[0.66, 1], anchor="y2", range=[shown.late, last], nticks=5),
+        "yaxis2": axis("", anchor="x2", range=shown.span),
+    }
+    return theme.figure(data, 440, below, legend=len(names), marks=([*shapes, *twins, *frame], notes), **looks)

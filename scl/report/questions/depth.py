@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 
 from scl import stats
-from scl.report.blocks import Block, Cell, Column, Heading, Note, Panel, Plot, Row, Table, number_table, text_cell
+from scl.report.blocks import Block, Cell, Column, Heading, Note, Panel, Plot, Row, Table
 from scl.report.drawing.lines import Line, draw_lines, line_cells, line_key
 from scl.report.facts import Facts
 from scl.report.findings import ALPHA
-from scl.report.formatting import DASH, fixed, listing, p_clause, p_value, plural
+from scl.report.formatting import DASH, fixed, listing, p_clause, plural
+from scl.report.tables import number_cells, number_table, p_cell, text_cell
 from scl.report.theme import Figure
 
 MOST_LINES = 12
@@ -51,6 +52,10 @@ class Layout:
     across: str
     by: str
     reference: str
+
+    @property
+    def steps(self) -> list[str]:
+        return self.order[self.across]
 
 
 @dataclass(frozen=True)
@@ -101,25 +106,21 @@ def _is_number(level: Any) -> bool:
 
 def interaction(facts: Facts, design: Layout) -> Interaction:
     """Means over seeds for each pair of levels; further factors are averaged within a seed first."""
-    by_cell: dict[tuple[str, str], pd.Series] = {}
-    for key, arms in design.levels.groupby([design.across, design.by]).groups.items():
-        by_cell[key] = facts.scores[list(arms)].mean(axis=1, skipna=False)
-    steps = design.order[design.across]
+    groups = design.levels.groupby([design.across, design.by]).groups
+    by_cell = {key: facts.scores[list(arms)].mean(axis=1, skipna=False) for key, arms in groups.items()}
+    steps = design.steps
     drawn = design.order[design.by][:MOST_LINES]
 
-    def line(level: str, colour: int, minus: str | None) -> Line:
-        at, means = [], []
+    def line(level: str, colour: int, minus: str | None = None) -> Line:
+        means = {}
         for i, step in enumerate(steps):
-            values = by_cell.get((step, level))
-            other = by_cell.get((step, minus)) if minus is not None else None
-            if values is None or (minus is not None and other is None):
-                continue
-            at.append(i)
-            means.append(stats.mean_interval(100 * (values if other is None else values - other).to_numpy()))
-        return Line(level, tuple(at), tuple(means), colour)
+            values, other = by_cell.get((step, level)), by_cell.get((step, minus), 0.0 if minus is None else None)
+            if values is not None and other is not None:
+                means[i] = stats.mean_interval(100 * (values - other).to_numpy())
+        return Line(level, tuple(means), tuple(means.values()), colour)
 
     colours = {level: i for i, level in enumerate(level for level in drawn if level != design.reference)}
-    accuracy = tuple(line(level, colours.get(level, -1), None) for level in drawn)
+    accuracy = tuple(line(level, colours.get(level, -1)) for level in drawn)
     gain = tuple(line(level, colours[level], design.reference) for level in colours)
     return Interaction(design, accuracy, tuple(g for g in gain if g.at), len(design.order[design.by]) - len(drawn))
 
@@ -134,14 +135,13 @@ def variance(facts: Facts, design: Layout) -> stats.Anova:
 
 
 def draw_accuracy(shown: Interaction, teacher: float) -> Figure:
-    across = shown.layout.across
-    return draw_lines(shown.accuracy, shown.layout.order[across], across, "test accuracy, %", teacher=teacher)
+    steps, across = shown.layout.steps, shown.layout.across
+    return draw_lines(shown.accuracy, steps, across, "test accuracy, %", teacher=teacher)
 
 
 def draw_gain(shown: Interaction) -> Figure:
-    across = shown.layout.across
-    title = "points above the reference"
-    return draw_lines(shown.gain, shown.layout.order[across], across, title, unit="points", zero="reference")
+    steps, across = shown.layout.steps, shown.layout.across
+    return draw_lines(shown.gain, steps, across, "points above the reference", unit="points", zero="reference")
 
 
 def _plot(facts: Facts, design: Layout) -> Plot:
@@ -166,7 +166,7 @@ def _plot(facts: Facts, design: Layout) -> Plot:
         caption += f" Not drawn: {plural(shown.left_out, 'further level')} of {by}."
     collapsed = [arm for arm in facts.collapsed if arm in (facts.study.get("arm_levels") or {})]
     caption += f" Left out because they collapsed: {listing(collapsed)}." if collapsed else ""
-    steps = design.order[across]
+    steps = design.steps
     columns = [Column(f"at_{i}", f"{across} {step}") for i, step in enumerate(steps)]
     rows = [(line.name, line_cells(line, len(steps))) for line in shown.accuracy]
     rows += [(f"{line.name} minus {reference}", line_cells(line, len(steps))) for line in shown.gain]
@@ -197,9 +197,7 @@ def _anova_table(anova: stats.Anova) -> Table:
     ]
     rows = []
     for term, r in anova.table.iterrows():
-        cells = [text_cell(term), Cell(f"{r['df']:.0f}", float(r["df"])), Cell(f"{r['sum_sq']:.3g}", r["sum_sq"])]
-        shown = (fixed(r["F"], 2), p_value(r["p"]), fixed(r["eta_sq"], 2))
-        known = math.isfinite(r["F"])
-        cells += [Cell(s, r[k]) if known else Cell(DASH) for s, k in zip(shown, ("F", "p", "eta_sq"), strict=True)]
-        rows.append(Row(cells))
+        cells = [text_cell(term), *number_cells(fixed, 0, r["df"]), Cell(f"{r['sum_sq']:.3g}", r["sum_sq"])]
+        tested = [*number_cells(fixed, 2, r["F"]), p_cell(r["p"]), *number_cells(fixed, 2, r["eta_sq"])]
+        rows.append(Row([*cells, *(tested if math.isfinite(r["F"]) else [Cell(DASH)] * 3)]))
     return Table(columns, rows, id="anova", label="Analysis of variance")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pandas as pd
 
-from scl.report.blocks import Block, Cell, Column, Note, Panel, Plot, number_table
+from scl.report.blocks import Block, Column, Note, Panel, Plot
 from scl.report.drawing.arms import beyond, highest, not_drawn
 from scl.report.drawing.cloud import Cloud, cloud_key, draw_cloud
-from scl.report.drawing.rows import ArmRow, ArmRows, draw_rows, mean_row, rows_table
+from scl.report.drawing.rows import ArmRows, draw_rows, mean_row, rows_table
 from scl.report.facts import Facts
 from scl.report.formatting import capital, distance, fixed, listing, name_of, percent, percent_number, signed, size
-from scl.report.theme import Figure, axis, teacher_line, zero_line
+from scl.report.tables import number_cells, number_table
+from scl.report.theme import Figure, axis, both, teacher_line, zero_line
 
 TITLE = "Do students follow their teacher?"
 MOST_POINTS = 30  # of an arm in a cloud
@@ -42,23 +44,15 @@ def agreement(facts: Facts) -> Cloud:
     """A point for each completed trial: agreement with the teacher against accuracy, both in %; arms that learnt."""
     rows = facts.completed[facts.completed["arm"].isin(highest(facts, facts.drawn))].dropna(subset=["agreement"])
     rows = rows.groupby("arm", sort=False).head(MOST_POINTS)
-    return Cloud(
-        "agreement with the teacher, %",
-        tuple(rows["arm"]),
-        100 * rows["agreement"].to_numpy(),
-        100 * rows[facts.metric].to_numpy(),
-        tuple(int(s) for s in rows["seed"]),
-        100 * facts.teacher,
-        facts.arms,
-        facts.baseline,
-        np.zeros(len(rows), dtype=bool),
-    )
+    title, arms, seeds = "agreement with the teacher, %", tuple(rows["arm"]), tuple(map(int, rows["seed"]))
+    x, y = 100 * rows["agreement"].to_numpy(), 100 * rows[facts.metric].to_numpy()
+    front, line = np.zeros(len(rows), dtype=bool), 100 * facts.teacher
+    return Cloud(title, arms, x, y, seeds, line, facts.arms, facts.baseline, front)
 
 
 def _means(facts: Facts) -> pd.DataFrame:
     """Mean agreement and accuracy of each arm that learnt."""
-    rows = facts.completed[facts.completed["arm"].isin(facts.drawn)]
-    return rows.groupby("arm")[["agreement", facts.metric]].mean()
+    return facts.learnt.groupby("arm")[["agreement", facts.metric]].mean()
 
 
 def ranks_together(facts: Facts) -> float:
@@ -73,8 +67,7 @@ def _most_agreeing(facts: Facts) -> str:
     means = _means(facts)["agreement"].dropna()
     if len(means) < 2 or facts.baseline not in means:
         return ""
-    d = facts.decimals
-    most = str(means.idxmax())
+    most, d = str(means.idxmax()), facts.decimals
     base = percent(means[facts.baseline], d)
     if most == facts.baseline:
         return f" No arm agrees with the teacher more than the baseline ({base}), which never saw the teacher."
@@ -85,20 +78,15 @@ def _most_agreeing(facts: Facts) -> str:
 
 
 def _agreement_plot(facts: Facts, shown: Cloud) -> Plot:
-    d = facts.decimals
-    rows = facts.completed[facts.completed["arm"].isin(set(shown.arms))]
-    means = rows.groupby("arm")[["agreement", facts.metric]].mean()
-    cells = [
-        (str(arm), [Cell(percent_number(v, d), v) for v in (r["agreement"], r[facts.metric])])
-        for arm, r in means.loc[[a for a in facts.arms if a in means.index]].iterrows()
-    ]
+    means = _means(facts).loc[shown.present]
+    rows = [(str(arm), number_cells(percent_number, facts.decimals, *values)) for arm, *values in means.itertuples()]
     columns = [Column("agreement", "Agreement, %, mean"), Column("accuracy", "Test accuracy, %, mean")]
     caption = (
         "A mark for each completed trial. Further right: closer to the predictions of the teacher; further up: closer "
         "to the labels. An arm that is higher but not further right learnt something other than its teacher; one that "
         "is further right but not higher also copies the teacher's mistakes." + not_drawn(facts)
     )
-    table = number_table(columns, cells, label="Agreement and accuracy by arm")
+    table = number_table(columns, rows, label="Agreement and accuracy by arm")
     return Plot("agreement", caption, [draw_cloud(shown)], table, key=cloud_key(shown))
 
 
@@ -114,8 +102,8 @@ def gap_closed(facts: Facts) -> ArmRows:
     completed = facts.completed
     if "gap_closed" not in completed or completed["gap_closed"].isna().all():
         completed = completed.assign(gap_closed=_gap(facts))
-    rows = _rows(facts, completed, "gap_closed", 100.0)
-    return _arm_rows(facts, sorted(rows, key=lambda r: -r.value), decimals=0)
+    rows = _rows(facts, completed, "gap_closed", 100.0, decimals=0)
+    return dataclasses.replace(rows, rows=tuple(sorted(rows.rows, key=lambda r: -r.value)))
 
 
 def _gap(facts: Facts) -> pd.Series:
@@ -128,8 +116,7 @@ def _gap(facts: Facts) -> pd.Series:
 
 
 def draw_gap(shown: ArmRows) -> Figure:
-    (zero, zero_name), (teacher, teacher_name) = zero_line("baseline"), teacher_line(100.0, vertical=True)
-    marks = (zero + teacher, zero_name + teacher_name)
+    marks = both(zero_line("baseline"), teacher_line(100.0, vertical=True))
     return draw_rows(shown, axis("gap to the teacher closed, %"), marks, "%{x:.0f} %", [0.0, 100.0])
 
 
@@ -150,11 +137,11 @@ def _gap_plot(facts: Facts, gap: ArmRows) -> Plot:
 
 
 def _no_gap(facts: Facts) -> str:
-    if math.isfinite(facts.teacher) and facts.baseline in facts.scores:
-        if facts.scores[facts.baseline].mean() >= facts.teacher:
-            return "The teacher is not better than the baseline, so there is no gap to close."
-        return "The store holds no share of the gap to the teacher."
-    return "The gap to the teacher needs the accuracies of both the teacher and the baseline."
+    if not math.isfinite(facts.teacher) or facts.baseline not in facts.scores:
+        return "The gap to the teacher needs the accuracies of both the teacher and the baseline."
+    if facts.scores[facts.baseline].mean() >= facts.teacher:
+        return "The teacher is not better than the baseline, so there is no gap to close."
+    return "The store holds no share of the gap to the teacher."
 
 
 # Calibration and divergence
@@ -162,40 +149,36 @@ def _no_gap(facts: Facts) -> str:
 
 def calibration(facts: Facts) -> ArmRows:
     """Expected calibration error on the test set in %, by arm: mean, Student's interval, seeds; lowest first."""
-    rows = _rows(facts, facts.completed, "ece", 100.0)
-    return _arm_rows(facts, sorted(rows, key=lambda r: r.value), decimals=1)
+    return _rows(facts, facts.completed, "ece", 100.0, decimals=1)
 
 
 def divergence(facts: Facts) -> ArmRows:
     """Mean KL(teacher ‖ student) on the test set in nats, by arm; lowest first."""
-    rows = _rows(facts, facts.completed, "teacher_kl", 1.0)
-    return _arm_rows(facts, sorted(rows, key=lambda r: r.value), decimals=3)
+    return _rows(facts, facts.completed, "teacher_kl", 1.0, decimals=3)
 
 
-def _rows(facts: Facts, completed: pd.DataFrame, column: str, unit: float) -> list[ArmRow]:
-    """A row for each arm with a value of this column, times unit."""
-    if column not in completed:
-        return []
-    known = completed.dropna(subset=[column])
-    known = known[known["arm"].isin(highest(facts, facts.drawn))]
-    return [
-        mean_row(str(arm), unit * pd.Series(rows[column].to_numpy(dtype=float), index=rows["seed"].to_numpy()))
-        for arm, rows in known.groupby("arm", sort=False)
-    ]
-
-
-def _arm_rows(facts: Facts, rows: list[ArmRow], decimals: int) -> ArmRows:
-    return ArmRows(tuple(rows), facts.baseline, decimals, len(facts.drawn) - len(highest(facts, facts.drawn)))
+def _rows(facts: Facts, completed: pd.DataFrame, column: str, unit: float, decimals: int) -> ArmRows:
+    """A row for each arm with a value of this column, times unit; lowest first."""
+    drawn = highest(facts, facts.drawn)
+    rows = []
+    if column in completed:
+        known = completed[completed["arm"].isin(drawn)].dropna(subset=[column]).set_index("seed")
+        by_arm = (unit * known[column].astype(float)).groupby(known["arm"], sort=False)
+        rows = sorted((mean_row(str(arm), values) for arm, values in by_arm), key=lambda r: r.value)
+    return ArmRows(tuple(rows), facts.baseline, decimals, len(facts.drawn) - len(drawn))
 
 
 def draw_calibration(shown: ArmRows) -> Figure:
-    x = axis("calibration error, %", rangemode="tozero")
-    return draw_rows(shown, x, ([], []), f"%{{x:.{shown.decimals}f}} %", [0.0])
+    return _draw_from_zero(shown, "calibration error, %", "%")
 
 
 def draw_divergence(shown: ArmRows) -> Figure:
-    x = axis("divergence from the teacher, nats", rangemode="tozero")
-    return draw_rows(shown, x, ([], []), f"%{{x:.{shown.decimals}f}} nats", [0.0])
+    return _draw_from_zero(shown, "divergence from the teacher, nats", "nats")
+
+
+def _draw_from_zero(shown: ArmRows, title: str, unit: str) -> Figure:
+    hover = f"%{{x:.{shown.decimals}f}} {unit}"
+    return draw_rows(shown, axis(title, rangemode="tozero"), ([], []), hover, [0.0])
 
 
 _ECE = "expected calibration error on the test set (15 bins), the distance between predicted confidence and accuracy."
@@ -221,7 +204,7 @@ def _calibration_plot(facts: Facts) -> Plot | None:
         for arm, mine in cells.items():
             row = by_arm.get(arm)
             values = (row.value, row.low, row.high) if row else (math.nan,) * 3
-            mine += [Cell(fixed(v, shown.decimals), v) for v in values]
+            mine += number_cells(fixed, shown.decimals, *values)
     places = ("Left: ", "Right: ") if len(known) == 2 else ("",)
     parts = [place + about[5] if place else capital(about[5]) for place, about in zip(places, known, strict=True)]
     caption = (

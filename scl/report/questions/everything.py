@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pandas as pd
 
-from scl.report.blocks import Block, Cell, Column, Heading, Pairs, Panel, Rest, Row, Table, arm_cell
+from scl.report.blocks import Block, Cell, Column, Heading, Pairs, Panel, Rest, Row, Table
 from scl.report.facts import Facts
-from scl.report.formatting import DASH, percent_number, plain, plural, shorten
+from scl.report.formatting import fixed, percent_number, plain, plural, shorten
 from scl.report.glossary import GLOSSARY
+from scl.report.tables import arm_cell, count_cell, number_cells
 
 MOST_OF_A_TRACE = 2000  # characters
 MOST_ROWS = 200  # that the page holds as HTML; it builds the others on request
@@ -31,19 +35,13 @@ _FRACTIONS = ("test_acc", "val_acc", "test_acc_at_best_val", "test_acc_best", "a
 
 def panel(facts: Facts) -> Panel:
     """Every trial, failed ones first, and the glossary."""
-    rows = _rows(facts)
-    columns: tuple[Column, ...] = _COLUMNS
-    if facts.trials["error"].isna().all():
-        at = [column.key for column in columns].index("error")
-        columns = columns[:at] + columns[at + 1 :]
-        rows = [Row([*row.cells[:at], *row.cells[at + 1 :]], row.arm, row.kind) for row in rows]
+    with_reason = not facts.trials["error"].isna().all()
+    rows, columns = _rows(facts, with_reason), [c for c in _COLUMNS if with_reason or c.key != "error"]
     failed = int((facts.plan["state"] == "failed").sum())
     answer = f"{plural(failed, 'trial')} failed; the table gives the reasons." if failed else "No trial failed."
     answer += " The Parquet files of this study hold exact values, epochs and predictions."
-    blocks: list[Block] = [
-        Heading("All trials"),
-        Table(columns, rows[:MOST_ROWS], id="all-trials", sortable=True, label="All trials"),
-    ]
+    table = Table(columns, rows[:MOST_ROWS], id="all-trials", sortable=True, label="All trials")
+    blocks: list[Block] = [Heading("All trials"), table]
     if len(rows) > MOST_ROWS:
         formats: dict[str, tuple[float, int]] = dict.fromkeys(_FRACTIONS, (100.0, facts.decimals))
         formats |= {"seed": (1.0, 0), "epochs": (1.0, 0), "train_seconds": (1.0, 1)}
@@ -52,7 +50,7 @@ def panel(facts: Facts) -> Panel:
     return Panel("everything", "All trials, words and symbols", answer, blocks)
 
 
-def _rows(facts: Facts) -> list[Row]:
+def _rows(facts: Facts, with_reason: bool) -> list[Row]:
     order = {"failed": 0, "missing": 1, "pruned": 2, "completed": 3}
     trials = facts.plan.merge(facts.trials.drop(columns=["arm", "seed", "state"]), on="trial_id", how="left")
     trials = trials.iloc[trials["state"].map(order).fillna(4).argsort(kind="stable")]
@@ -60,15 +58,12 @@ def _rows(facts: Facts) -> list[Row]:
     for r in trials.to_dict("records"):
         reason = "" if pd.isna(r["error"]) else shorten(plain(r["error"]), MOST_OF_A_TRACE)
         arm = arm_cell(r["arm"] if pd.isna(r.get("number")) else f"{r['arm']} {r['number']:.0f}")
-        numbers = [
-            Cell(DASH) if pd.isna(r["epochs"]) else Cell(f"{r['epochs']:.0f}", int(r["epochs"])),
-            Cell(DASH) if pd.isna(r["train_seconds"]) else Cell(f"{r['train_seconds']:.1f}", r["train_seconds"]),
-        ]
-        accuracies = [_fraction(r[c], facts.decimals) for c in _FRACTIONS]
-        cells = [arm, Cell(str(r["seed"]), int(r["seed"])), Cell(r["state"]), Cell(reason), *accuracies, *numbers]
+        cells = [arm, count_cell(r["seed"]), Cell(r["state"]), *([Cell(reason)] if with_reason else [])]
+        cells += number_cells(percent_number, facts.decimals, *[_number(r[c]) for c in _FRACTIONS])
+        cells += number_cells(fixed, 0, _number(r["epochs"])) + number_cells(fixed, 1, _number(r["train_seconds"]))
         rows.append(Row([*cells, Cell(str(r["trial_id"])[:10])], str(r["arm"]), str(r["state"])))
     return rows
 
 
-def _fraction(value: float, decimals: int) -> Cell:
-    return Cell(DASH) if pd.isna(value) else Cell(percent_number(value, decimals), float(value))
+def _number(value: Any) -> float:
+    return math.nan if pd.isna(value) else float(value)

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scl.report.blocks import Block, Cell, Column, Mark, Note, Panel, Plot, Row, Table, number_table
+from scl.report.blocks import Block, Cell, Column, Mark, Note, Panel, Plot, Row, Table
 from scl.report.facts import Facts
-from scl.report.formatting import DASH, fixed, listing, name_of, percent, plural
-from scl.report.questions.search import MOST_DRAWN, Objective, course, objectives
-from scl.report.theme import NARROW, Figure, axis, figure, labels, numbers, scatter
+from scl.report.formatting import DASH, listing, name_of, percent, percent_number, plural
+from scl.report.questions.search import MOST_DRAWN, STATES, Objective, course, objectives
+from scl.report.tables import count_cell, number_cells, number_table
+from scl.report.theme import NARROW, Figure, axis, error_bars, figure, labels, markers, numbers, ticks
 
 TITLE = "Which searched parameters matter?"
 MOST_SLICES = 16
@@ -28,10 +29,10 @@ FEW = 100  # with fewer trials, the page warns about importances
 
 def panel(facts: Facts) -> Panel:
     parameters = space(facts)
-    if facts.searched.empty or not parameters:
-        why = "This study ran no search, so no parameters were searched."
-        if len(facts.searched):
-            why = "The store holds no search space, so searched parameters cannot be separated from fixed ones."
+    if facts.searched.empty:
+        return Panel("importance", TITLE, "This study ran no search, so no parameters were searched.")
+    if not parameters:
+        why = "The store holds no search space, so searched parameters cannot be separated from fixed ones."
         return Panel("importance", TITLE, why)
     blocks: list[Block] = []
     answer = "The objective by each searched parameter."
@@ -40,11 +41,9 @@ def panel(facts: Facts) -> Panel:
     except ImportError as error:
         blocks.append(Note(f"No importances: {error.name} is not installed where this page was built."))
     else:
-        if table.empty:
-            blocks.append(Note("No importances: they need at least two completed trials with different values."))
-        else:
-            blocks.append(_importance_plot(facts, table, n, left_out))
-            answer = _answer(table, n)
+        few = Note("No importances: they need at least two completed trials with different values.")
+        blocks.append(few if table.empty else _importance_plot(facts, table, n, left_out))
+        answer = answer if table.empty else _answer(table, n)
     blocks.append(_slices_plot(facts, parameters[:MOST_SLICES], len(parameters)))
     return Panel("importance", TITLE, answer, blocks)
 
@@ -114,11 +113,8 @@ def importances(facts: Facts) -> tuple[pd.DataFrame, int, list[str]]:
     aim = objectives(facts)[0]
     done = facts.searched[facts.searched["state"] == "completed"].sort_values("number")
     done = done.iloc[np.unique(np.linspace(0, len(done) - 1, min(len(done), MOST_FITTED)).round().astype(int))]
-    usable = {
-        p.name: p
-        for p in parameters
-        if p.frame["number"].isin(done["number"]).sum() == len(done) > 1 and p.frame["x"].nunique() > 1
-    }
+    complete = [p for p in parameters if p.frame["number"].isin(done["number"]).sum() == len(done) > 1]
+    usable = {p.name: p for p in complete if p.frame["x"].nunique() > 1}
     left_out = [p.name for p in parameters if p.name not in usable]
     if not usable or done[aim.name].nunique() < 2:
         return pd.DataFrame(columns=["fanova", "fanova_low", "fanova_high", "ped"]), len(done), left_out
@@ -146,41 +142,24 @@ def _fit(usable: Mapping[str, Parameter], done: pd.DataFrame, aim: Objective) ->
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         study = optuna.create_study(direction="maximize" if aim.maximise else "minimize")
-        study.add_trials(
-            [
-                optuna.trial.create_trial(
-                    params={name: column[row] for name, column in values.items()},
-                    distributions=distributions,
-                    value=float(value),
-                )
-                for row, value in enumerate(done[aim.name])
-            ]
-        )
-        forests = pd.DataFrame(
-            [
-                FanovaImportanceEvaluator(n_trees=TREES, max_depth=SPLITS, seed=seed).evaluate(study)
-                for seed in range(FORESTS)
-            ]
-        )
+        trials = []
+        for row, value in enumerate(done[aim.name]):
+            params = {name: column[row] for name, column in values.items()}
+            trials.append(optuna.trial.create_trial(params=params, distributions=distributions, value=float(value)))
+        study.add_trials(trials)
+        evaluators = [FanovaImportanceEvaluator(n_trees=TREES, max_depth=SPLITS, seed=seed) for seed in range(FORESTS)]
+        forests = pd.DataFrame([evaluator.evaluate(study) for evaluator in evaluators])
         ped = pd.Series(PedAnovaImportanceEvaluator().evaluate(study), dtype=float)
     finally:
         optuna.logging.set_verbosity(verbosity)
-    keys = list(distributions)
-    return pd.DataFrame(
-        {
-            "fanova": forests[keys].mean().to_numpy(),
-            "fanova_low": forests[keys].min().to_numpy(),
-            "fanova_high": forests[keys].max().to_numpy(),
-            "ped": (ped[keys] / ped.sum() if ped.sum() > 0 else ped[keys]).to_numpy(),
-        },
-        index=list(usable),
-    )
+    shares = {"fanova": forests.mean(), "fanova_low": forests.min(), "fanova_high": forests.max()}
+    shares["ped"] = ped / ped.sum() if ped.sum() > 0 else ped
+    return pd.DataFrame(shares).loc[list(distributions)].set_axis(list(usable))
 
 
 def draw_importances(shown: pd.DataFrame) -> Figure:
     names = labels([str(name) for name in shown.index])
-    ticks = {"tickmode": "array", "tickvals": list(range(len(shown))), "ticktext": list(names.values())}
-    data = []
+    data: list[dict[str, Any]] = []
     for column, name, colour, symbol, shift in (
         ("fanova", "fANOVA: share of the variance", "@c1", "circle", -0.12),
         ("ped", "PED-ANOVA: what separates the best tenth", "@c2", "diamond", 0.12),
@@ -188,22 +167,12 @@ def draw_importances(shown: pd.DataFrame) -> Figure:
         x, y = numbers(100 * shown[column], 2), [i + shift for i in range(len(shown))]
         bar: dict[str, Any] = {"type": "bar", "orientation": "h", "x": x, "y": y, "width": 0.05}
         data.append({**bar, "marker": {"color": colour}, "hoverinfo": "skip", "showlegend": False})
-        mark = scatter(
-            "markers",
-            x,
-            y,
-            name=name,
-            customdata=list(names.values()),
-            hovertemplate=f"%{{customdata}}<br>{name} %{{x:.0f}} %<extra></extra>",
-            marker={"size": 10, "symbol": symbol, "color": colour},
-        )
+        hover = f"%{{customdata}}<br>{name} %{{x:.0f}} %"
+        data.append(markers(x, y, hover, 10, symbol, colour, name=name, customdata=list(names.values())))
         if column == "fanova":
-            error = {"type": "data", "symmetric": False, "thickness": 1.3, "width": 3, "color": colour}
-            error["array"] = numbers(100 * (shown["fanova_high"] - shown["fanova"]), 2)
-            error["arrayminus"] = numbers(100 * (shown["fanova"] - shown["fanova_low"]), 2)
-            mark["error_x"] = error
-        data.append(mark)
-    y_axis = axis("", range=[len(shown) - 0.4, -0.6], showgrid=False, **ticks)
+            ends = shown["fanova_high"] - shown["fanova"], shown["fanova"] - shown["fanova_low"]
+            data[-1]["error_x"] = error_bars(100 * ends[0], 100 * ends[1], colour, digits=2)
+    y_axis = axis("", range=[len(shown) - 0.4, -0.6], showgrid=False, **ticks(names.values()))
     narrow = {"yaxis.ticktext": list(labels([str(name) for name in shown.index], NARROW).values())}
     x_axis = axis("importance, %", rangemode="tozero")
     return figure(data, 100 + 40 * max(len(shown), 2), narrow, legend=2, xaxis=x_axis, yaxis=y_axis)
@@ -221,16 +190,10 @@ def _importance_plot(facts: Facts, table: pd.DataFrame, n: int, left_out: list[s
     )
     if left_out:
         caption += f" Without an importance, because some trials lack them or they never varied: {listing(left_out)}."
-    columns = [
-        Column("fanova", "fANOVA, %"),
-        Column("low", "least", group="forests"),
-        Column("high", "most", group="forests"),
-        Column("ped", "PED-ANOVA, %"),
-    ]
-    rows = []
-    for name, r in table.iterrows():
-        values = [r["fanova"], r["fanova_low"], r["fanova_high"], r["ped"]]
-        rows.append((str(name), [Cell(fixed(100 * v, 0), float(v)) for v in values]))
+    columns = [Column("fanova", "fANOVA, %"), Column("low", "least", group="forests")]
+    columns += [Column("high", "most", group="forests"), Column("ped", "PED-ANOVA, %")]
+    # The columns of `table` have the order of these.
+    rows = [(str(name), number_cells(percent_number, 0, *map(float, values))) for name, *values in table.itertuples()]
     numbers_of = number_table(columns, rows, "Parameter", "Importance by parameter")
     return Plot("importance", caption, [draw_importances(table)], numbers_of)
 
@@ -243,23 +206,14 @@ def draw_slice(shown: Parameter, title: str, held: list[float] | None) -> Figure
     frame = shown.frame.iloc[:: math.ceil(max(len(shown.frame), 1) / (MOST_DRAWN // 4))]
     where = {c: i for i, c in enumerate(shown.choices)}
     data = []
-    for state, colour, symbol in (("pruned", "@soft", "x-thin-open"), ("completed", "@c1", "circle-open")):
+    for state, colour, symbol in STATES:
         rows = frame[frame["state"] == state]
         x = [where[v] for v in rows["x"]] if shown.choices else [float(f"{v:.5g}") for v in rows["x"].astype(float)]
-        data.append(
-            scatter(
-                "markers",
-                x,
-                numbers(rows["value"], 3),
-                customdata=rows["number"].astype(int).tolist(),
-                hovertemplate=f"trial %{{customdata}}, {state}<br>%{{x:.4g}}: %{{y:.2f}}<extra></extra>",
-                marker={"size": 5, "symbol": symbol, "color": colour, "line": {"width": 1.2, "color": colour}},
-            )
-        )
+        y, hover = numbers(rows["value"], 3), f"trial %{{customdata}}, {state}<br>%{{x:.4g}}: %{{y:.2f}}"
+        data.append(markers(x, y, hover, 5, symbol, colour, edge=1.2, customdata=rows["number"].astype(int).tolist()))
     if shown.choices:
         names = labels(shown.choices, 12)
-        ticks = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": list(names.values())}
-        x_axis = axis("", **ticks, range=[-0.6, len(names) - 0.4])
+        x_axis = axis("", **ticks(names.values()), range=[-0.6, len(names) - 0.4])
     else:
         x_axis = axis("", type="log", dtick=1, exponentformat="power") if shown.log else axis("", nticks=5)
     return figure(data, 230, top=28, xaxis=x_axis, yaxis=axis(title, range=held))
@@ -292,9 +246,9 @@ def _slices_plot(facts: Facts, parameters: Sequence[Parameter], total: int) -> P
 def _range_cells(p: Parameter, aim: Objective) -> list[Cell]:
     done = p.frame[p.frame["state"] == "completed"]
     if done.empty:
-        return [Cell(p.name), Cell("0", 0), Cell(DASH), Cell(DASH)]
+        return [Cell(p.name), count_cell(0), Cell(DASH), Cell(DASH)]
     ordered = done.sort_values("value", ascending=not aim.maximise, kind="stable")
     top = ordered.head(max(len(ordered) // 10, 1))["x"]
-    middle = str(top.mode().iloc[0]) if p.choices else f"{float(top.median()):.3g}"
-    best = str(ordered["x"].iloc[0]) if p.choices else f"{float(ordered['x'].iloc[0]):.3g}"
-    return [Cell(p.name), Cell(str(len(p.frame)), len(p.frame)), Cell(best), Cell(middle)]
+    ends = ordered["x"].iloc[0], top.mode().iloc[0] if p.choices else top.median()
+    shown = [Cell(str(x) if p.choices else f"{float(x):.3g}") for x in ends]
+    return [Cell(p.name), count_cell(len(p.frame)), *shown]

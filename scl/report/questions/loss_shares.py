@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
 import pandas as pd
 
-from scl.report.blocks import Cell, Column, Mark, Panel, Plot, number_table
+from scl.report.blocks import Cell, Column, Mark, Panel, Plot
 from scl.report.facts import Facts
 from scl.report.formatting import DASH, listing, plain
 from scl.report.questions.curves import MOST_EPOCHS, epochs_by_arm
+from scl.report.tables import number_table
 from scl.report.theme import COLOURS, Figure, axis, figure, labels, numbers, scatter
 
 TITLE = "Which loss term dominates?"
@@ -27,21 +29,18 @@ def panel(facts: Facts) -> Panel:
         "others; a term with a tiny share may have little effect. Shares of the loss are not shares of the gradient."
     )
     last = {s.arm: s.share.iloc[-1] for s in shown}
-    first = {s.arm: s.share.iloc[0] for s in shown}
-    columns = [
-        Column(f"{when}_{term}", f"{plain(term)}, {when} epoch, %") for term in terms for when in ("first", "last")
-    ]
-    rows = [(s.arm, [_cell(when[s.arm].get(term)) for term in terms for when in (first, last)]) for s in shown]
+    both = list(itertools.product(terms, ("first", "last")))
+    columns = [Column(f"{when}_{term}", f"{plain(term)}, {when} epoch, %") for term, when in both]
+    ends = {s.arm: {"first": s.share.iloc[0], "last": s.share.iloc[-1]} for s in shown}
+    rows = [(s.arm, [_cell(ends[s.arm][when].get(term)) for term, when in both]) for s in shown]
     small = [s.arm for s in shown if "ce" in s.share.columns and last[s.arm]["ce"] < 0.1]
     answer = _dominating(last)
-    if small:
-        answer += f" Cross-entropy ends below 10 % of the loss in {listing(small)}."
+    answer += f" Cross-entropy ends below 10 % of the loss in {listing(small)}." if small else ""
     figures = [draw_shares(s, terms) for s in shown]
     key = [Mark(term, _colour(term, terms)) for term in terms]
     table = number_table(columns, rows, label="Loss shares by arm")
-    return Panel(
-        "loss-shares", TITLE, answer, [Plot("loss-shares", caption, figures, table, [s.arm for s in shown], key)]
-    )
+    plot = Plot("loss-shares", caption, figures, table, list(last), key)
+    return Panel("loss-shares", TITLE, answer, [plot])
 
 
 def _dominating(last: dict[str, pd.Series]) -> str:
@@ -96,18 +95,8 @@ def draw_shares(shown: Shares, terms: list[str]) -> Figure:
     for term in shown.share.columns:
         colour = _colour(term, terms)
         (name,) = labels([term]).values()
-        data.append(
-            scatter(
-                "lines",
-                [int(e) for e in shown.share.index],
-                numbers(100 * shown.share[term], 2),
-                stackgroup="one",
-                name=name,
-                customdata=[name] * len(shown.share),
-                hovertemplate="%{customdata}<br>epoch %{x}: %{y:.1f} %<extra></extra>",
-                line={"color": colour, "width": 1},
-                fillcolor=f"{colour}/0.45",
-            )
-        )
-    x, y = axis("epoch", showgrid=False), axis("share, %", range=[0, 100])
-    return figure(data, 210, top=28, xaxis=x, yaxis=y)
+        x, y = [int(e) for e in shown.share.index], numbers(100 * shown.share[term], 2)
+        hover = "%{customdata}<br>epoch %{x}: %{y:.1f} %<extra></extra>"
+        trace = scatter("lines", x, y, name=name, customdata=[name] * len(x), hovertemplate=hover, stackgroup="one")
+        data.append({**trace, "line": {"color": colour, "width": 1}, "fillcolor": f"{colour}/0.45"})
+    return figure(data, 210, top=28, xaxis=axis("epoch", showgrid=False), yaxis=axis("share, %", range=[0, 100]))

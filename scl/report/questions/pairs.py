@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from scl import stats
-from scl.report.blocks import Cell, Column, Panel, Plot, number_table, text_cell
+from scl.report.blocks import Column, Panel, Plot
 from scl.report.drawing.arms import beyond, highest
 from scl.report.facts import Facts
 from scl.report.findings import ALPHA
-from scl.report.formatting import DASH, p_value, plural, points, signed
-from scl.report.theme import Figure, axis, figure, labels
+from scl.report.formatting import DASH, plural, points, signed
+from scl.report.tables import number_cells, number_table, p_cell, text_cell
+from scl.report.theme import Figure, axis, figure, labels, ticks
 
 TITLE = "Which arms differ from each other?"
 MOST_PAIRS = 400  # rows of the table
@@ -34,19 +36,15 @@ def panel(facts: Facts) -> Panel:
         + beyond(facts.compared.shape[1] - n)
     )
     columns = [Column("other", "Minus", number=False), Column("difference", "Points"), Column("p_holm", "Holm p")]
-    order = sorted(
-        ((i, j) for i in range(n) for j in range(i + 1, n)), key=lambda pair: np.nan_to_num(shown.p[pair], nan=2.0)
-    )
+    order = sorted(itertools.combinations(range(n), 2), key=lambda pair: np.nan_to_num(shown.p[pair], nan=2.0))
     rows = []
     for i, j in order[:MOST_PAIRS]:
-        d, p = shown.difference[i, j], shown.p[i, j]
-        cells = [text_cell(shown.arms[j]), Cell(points(d / 100, facts.decimals), d), Cell(p_value(p), p)]
-        rows.append((shown.arms[i], cells))
+        difference = number_cells(points, facts.decimals, shown.difference[i, j], unit=100)
+        rows.append((shown.arms[i], [text_cell(shown.arms[j]), *difference, p_cell(shown.p[i, j])]))
     if len(order) > MOST_PAIRS:
         caption += f" The table below holds the {MOST_PAIRS} pairs with the smallest p."
-    return Panel(
-        "pairs", TITLE, answer, [Plot("matrix", caption, [draw_pair_matrix(shown)], number_table(columns, rows))]
-    )
+    plot = Plot("matrix", caption, [draw_pair_matrix(shown)], number_table(columns, rows))
+    return Panel("pairs", TITLE, answer, [plot])
 
 
 @dataclass(frozen=True)
@@ -85,36 +83,25 @@ def draw_pair_matrix(shown: PairMatrix) -> Figure:
     significant = np.nan_to_num(shown.p, nan=1.0) < ALPHA
     sign = np.where(significant, np.sign(shown.difference), 0.0)
     with_text = len(shown.arms) <= MOST_WITH_TEXT
-    heat = {
-        "type": "heatmap",
-        "x": list(rows),
-        "y": list(rows),
-        "z": [[None if i == j else float(sign[i, j]) for j in rows] for i in rows],
-        "zmin": -1,
-        "zmax": 1,
-        "colorscale": [[0, "@worse"], [0.5, "@pale"], [1, "@better"]],
-        "showscale": False,
-        "xgap": 2,
-        "ygap": 2,
-        "hoverongaps": False,
-        "customdata": [
-            [[wide[shown.arms[i]], wide[shown.arms[j]], *_pair_text(shown, i, j)] for j in rows] for i in rows
-        ],
-        "hovertemplate": "%{customdata[0]}<br>minus %{customdata[1]}<br>%{customdata[2]} points, "
-        "Holm p %{customdata[3]}<extra></extra>",
-    }
+    names = list(wide.values())
+    heat: dict[str, Any] = {"type": "heatmap", "x": list(rows), "y": list(rows), "xgap": 2, "ygap": 2}
+    heat["z"] = [[None if i == j else float(sign[i, j]) for j in rows] for i in rows]
+    heat |= {"zmin": -1, "zmax": 1, "colorscale": [[0, "@worse"], [0.5, "@pale"], [1, "@better"]], "showscale": False}
+    heat["customdata"] = [[[names[i], names[j], *_pair_text(shown, i, j)] for j in rows] for i in rows]
+    hover = "%{customdata[0]}<br>minus %{customdata[1]}<br>%{customdata[2]} points, Holm p %{customdata[3]}"
+    heat |= {"hovertemplate": f"{hover}<extra></extra>", "hoverongaps": False}
     if with_text:
         heat["text"] = [[_pair_text(shown, i, j)[0] for j in rows] for i in rows]
         heat["texttemplate"] = "%{text}"
         heat["textfont"] = {"color": "@ink"}  # without a size, Plotly shrinks the text, then hides it, in small cells
-    ticks = {"tickmode": "array", "tickvals": list(rows), "showgrid": False, "tickfont": {"color": "@ink"}}
+    look = {"showgrid": False, "tickfont": {"color": "@ink"}}
     # The names of many columns would overlap; the columns have the order of the rows.
-    columns = [narrow[a] for a in shown.arms] if with_text else [""] * len(shown.arms)
-    x = axis("minus this arm", ticktext=columns, tickangle=-45, **ticks)
-    y = axis("", ticktext=[wide[a] for a in shown.arms], range=[len(shown.arms) - 0.5, -0.5], **ticks)
-    change: dict[str, Any] = {"yaxis.ticktext": [narrow[a] for a in shown.arms]}
+    columns = list(narrow.values()) if with_text else [""] * len(names)
+    x = axis("minus this arm", **ticks(columns), tickangle=-45, **look)
+    y = axis("", **ticks(names), range=[len(names) - 0.5, -0.5], **look)
+    change: dict[str, Any] = {"yaxis.ticktext": list(narrow.values())}
     if with_text:
-        change |= {"xaxis.ticktext": [labels(shown.arms, 8)[a] for a in shown.arms], "margin.b": 20}
+        change |= {"xaxis.ticktext": list(labels(shown.arms, 8).values()), "margin.b": 20}
     height = 150 + max(len(shown.arms), 3) * (38 if with_text else 20)
     return figure([heat], height, change, xaxis=x, yaxis=y)
 

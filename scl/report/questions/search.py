@@ -9,14 +9,16 @@ from dataclasses import dataclass
 import pandas as pd
 
 from scl import stats
-from scl.report.blocks import Block, Cell, Column, Mark, Note, Panel, Plot, number_table
+from scl.report.blocks import Block, Cell, Column, Mark, Note, Panel, Plot
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row
 from scl.report.facts import Facts
 from scl.report.formatting import listing, percent_number, plural, shorten, size
-from scl.report.theme import WIDE, Figure, axis, figure, literal, numbers, scatter, span
+from scl.report.tables import count_cell, number_cells, number_table
+from scl.report.theme import WIDE, Figure, axis, figure, literal, markers, numbers, scatter, span
 
 TITLE = "Did the search help?"
 MOST_DRAWN = 2000  # trials in one figure, evenly over the search
+STATES = (("pruned", "@soft", "x-thin-open"), ("completed", "@c1", "circle-open"))  # and their colours and symbols
 
 
 def panel(facts: Facts) -> Panel:
@@ -34,12 +36,12 @@ def panel(facts: Facts) -> Panel:
     if pareto is not None and len(pareto.frame) > 1:
         blocks.append(_front_plot(pareto))
     again = winners(facts)
-    if winner_arms(facts) and len(again.rows) > 1:
-        blocks.append(_winners_plot(facts, again))
-    elif winner_arms(facts):
-        blocks.append(Note("The store holds no validation accuracy of the winners to compare with the search."))
-    else:
+    if not winner_arms(facts):
         blocks.append(Note("No winner has been retrained on fresh seeds yet, so the search has no result so far."))
+    elif len(again.rows) > 1:
+        blocks.append(_winners_plot(facts, again))
+    else:
+        blocks.append(Note("The store holds no validation accuracy of the winners to compare with the search."))
     return Panel("search", TITLE, f"{counts}. {_answer(facts)}", blocks)
 
 
@@ -117,8 +119,7 @@ def course(facts: Facts) -> Course | None:
     if facts.searched.empty:
         return None
     aim = objectives(facts)[0]
-    frame = facts.searched[["number", "state"]].copy()
-    frame["value"] = aim.unit * facts.searched[aim.name].astype(float)
+    frame = facts.searched[["number", "state"]].assign(value=aim.unit * facts.searched[aim.name].astype(float))
     frame = frame.sort_values("number", kind="stable").reset_index(drop=True)
     failed = int((frame["state"] == "failed").sum())
     frame = frame[frame["state"].isin(["completed", "pruned"]) & frame["value"].notna()]
@@ -130,34 +131,23 @@ def course(facts: Facts) -> Course | None:
 def draw_course(shown: Course) -> Figure:
     frame = shown.frame.iloc[:: math.ceil(max(len(shown.frame), 1) / MOST_DRAWN)]
     data = []
-    for state, colour, symbol in (("pruned", "@soft", "x-thin-open"), ("completed", "@c1", "circle-open")):
+    for state, colour, symbol in STATES:
         rows = frame[frame["state"] == state]
         if rows.empty:
             continue
-        data.append(
-            scatter(
-                "markers",
-                rows["number"].astype(int).tolist(),
-                numbers(rows["value"], 3),
-                name=state,
-                hovertemplate=f"trial %{{x}}, {state}: %{{y:.2f}}<extra></extra>",
-                marker={"size": 6, "symbol": symbol, "color": colour, "line": {"width": 1.3, "color": colour}},
-            )
+        x, y, hover = (
+            rows["number"].astype(int).tolist(),
+            numbers(rows["value"], 3),
+            f"trial %{{x}}, {state}: %{{y:.2f}}",
         )
+        data.append(markers(x, y, hover, 6, symbol, colour, edge=1.3, name=state))
     steps = shown.frame.dropna(subset=["best"])
     steps = steps[steps["best"].ne(steps["best"].shift()) | (steps.index == steps.index[-1])] if len(steps) else steps
-    data.append(
-        scatter(
-            "lines",
-            steps["number"].astype(int).tolist(),
-            numbers(steps["best"], 3),
-            name="best so far",
-            hovertemplate="best after trial %{x}: %{y:.2f}<extra></extra>",
-            line={"color": "@ink", "width": 2, "shape": "hv"},
-        )
-    )
-    y = axis(shown.objective.title, range=shown.span)
-    return figure(data, 380, legend=len(data), xaxis=axis("trial", showgrid=False), yaxis=y)
+    x, y = steps["number"].astype(int).tolist(), numbers(steps["best"], 3)
+    look = {"line": {"color": "@ink", "width": 2, "shape": "hv"}, "name": "best so far"}
+    data.append(scatter("lines", x, y, hovertemplate="best after trial %{x}: %{y:.2f}<extra></extra>", **look))
+    y_axis = axis(shown.objective.title, range=shown.span)
+    return figure(data, 380, legend=len(data), xaxis=axis("trial", showgrid=False), yaxis=y_axis)
 
 
 def _course_plot(facts: Facts, shown: Course, done: pd.DataFrame) -> Plot:
@@ -188,12 +178,9 @@ def winner_arms(facts: Facts) -> list[str]:
 
 def winners(facts: Facts) -> ArmRows:
     """Baseline and winners on fresh seeds: validation accuracy in %, mean, interval, seeds."""
-    rows = []
-    for arm in [facts.baseline, *winner_arms(facts)]:
-        mine = facts.completed[facts.completed["arm"] == arm].dropna(subset=["val_acc"])
-        if len(mine):
-            values = 100 * pd.Series(mine["val_acc"].to_numpy(dtype=float), index=mine["seed"].to_numpy())
-            rows.append(mean_row(arm, values))
+    known = facts.completed.dropna(subset=["val_acc"]).set_index("seed")
+    values = {arm: 100 * rows["val_acc"].astype(float) for arm, rows in known.groupby("arm")}
+    rows = [mean_row(arm, values[arm]) for arm in [facts.baseline, *winner_arms(facts)] if arm in values]
     return ArmRows(tuple(rows), facts.baseline, facts.decimals)
 
 
@@ -209,16 +196,9 @@ def draw_winners(shown: ArmRows, found: Mapping[str, float]) -> Figure:
     hover = f"%{{x:.{shown.decimals}f}} %"
     drawn = draw_rows(shown, axis("validation accuracy, %"), ([], []), hover, list(found.values()), share=True)
     at = {row.arm: i for i, row in enumerate(shown.rows) if row.arm in found}
-    drawn["data"].append(
-        scatter(
-            "markers",
-            numbers(found[arm] for arm in at),
-            [i - 0.24 for i in at.values()],
-            customdata=[literal(shorten(arm, WIDE)) for arm in at],
-            hovertemplate="%{customdata}<br>in the search: %{x:.2f} %<extra></extra>",
-            marker={"size": 10, "symbol": "triangle-down", "color": "@c2"},
-        )
-    )
+    x, y = numbers(found[arm] for arm in at), [i - 0.24 for i in at.values()]
+    names, hover = [literal(shorten(arm, WIDE)) for arm in at], "%{customdata}<br>in the search: %{x:.2f} %"
+    drawn["data"].append(markers(x, y, hover, 10, "triangle-down", "@c2", customdata=names))
     return drawn
 
 
@@ -232,9 +212,8 @@ def _winners_plot(facts: Facts, shown: ArmRows) -> Plot:
     key = [Mark("on fresh seeds", "@c1", "diamond"), Mark("baseline on the same seeds", "@ink", "diamond")]
     if lost:
         mean = sum(lost) / len(lost) / 100
-        side = "above" if mean >= 0 else "below"
-        apart = size(mean, max(facts.decimals, 1))
-        caption += f"; triangle: the same configuration in the search, {apart} {side} on average"
+        apart = f"{size(mean, max(facts.decimals, 1))} {'above' if mean >= 0 else 'below'}"
+        caption += f"; triangle: the same configuration in the search, {apart} on average"
         caption += ", which is the bias of picking the best of many" if mean > 0 else ""
         key.append(Mark("in the search", "@c2", "triangle-down"))
     columns = [Column("search", "In the search, %"), Column("fresh", "On fresh seeds, %")]
@@ -242,8 +221,8 @@ def _winners_plot(facts: Facts, shown: ArmRows) -> Plot:
     rows = []
     for row in shown.rows:
         values = [found.get(row.arm, math.nan), row.value, row.low, row.high]
-        cells = [Cell(percent_number(v / 100, facts.decimals), v) for v in values]
-        rows.append((row.arm, [*cells, Cell(str(len(row.seeds)), len(row.seeds))]))
+        cells = number_cells(percent_number, facts.decimals, *values, unit=100)
+        rows.append((row.arm, [*cells, count_cell(len(row.seeds))]))
     table = number_table(columns, rows, label="Winners on fresh seeds")
     return Plot("winners", caption + ".", [draw_winners(shown, found)], table, key=key)
 
@@ -277,18 +256,10 @@ def draw_front(shown: Front) -> Figure:
     for on, name, colour, symbol in ((False, "beaten", "@soft", "circle-open"), (True, "front", "@c1", "diamond")):
         rows = shown.frame[shown.frame["on"] == on]
         rows = rows.iloc[:: math.ceil(max(len(rows), 1) / MOST_DRAWN)].sort_values("x")
-        data.append(
-            scatter(
-                "lines+markers" if on else "markers",
-                numbers(rows["x"]),
-                numbers(rows["y"], 3),
-                name=name,
-                customdata=rows["number"].astype(int).tolist(),
-                hovertemplate="trial %{customdata}<br>%{x:.4s}, %{y:.2f}<extra></extra>",
-                marker={"size": 8 if on else 6, "symbol": symbol, "color": colour},
-                line={"color": colour, "width": 1.5, "shape": "hv"},
-            )
-        )
+        look = {"mode": "lines+markers" if on else "markers", "line": {"color": colour, "width": 1.5, "shape": "hv"}}
+        more = {**look, "name": name, "customdata": rows["number"].astype(int).tolist()}
+        x, y, hover = numbers(rows["x"]), numbers(rows["y"], 3), "trial %{customdata}<br>%{x:.4s}, %{y:.2f}"
+        data.append(markers(x, y, hover, 8 if on else 6, symbol, colour, **more))
     return figure(data, 380, legend=2, xaxis=axis(shown.x.title, nticks=6), yaxis=axis(shown.y.title))
 
 
@@ -298,10 +269,8 @@ def _front_plot(shown: Front) -> Plot:
         f"Completed trials in two objectives, {shown.y.title} against {shown.x.title}. No other trial beats the "
         f"{len(on)} on the front in both; they are optimistic too, because they were picked."
     )
-    rows = [
-        (f"trial {r['number']:.0f}", [Cell(f"{r[k]:.4g}", float(r[k])) for k in ("x", "y")])
-        for r in on.to_dict("records")
-    ]
+    points = zip(on["number"], on["x"], on["y"], strict=True)
+    rows = [(f"trial {number:.0f}", [Cell(f"{v:.4g}", float(v)) for v in at]) for number, *at in points]
     columns = [Column("x", shown.x.title), Column("y", shown.y.title)]
     table = number_table(columns, rows, "Trial", "Front of the search")
     return Plot("search-front", caption, [draw_front(shown)], table)

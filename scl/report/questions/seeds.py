@@ -7,25 +7,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from scl import stats
-from scl.report.blocks import Cell, Column, Panel, Plot, number_table
+from scl.report import theme
+from scl.report.blocks import Column, Panel, Plot
 from scl.report.drawing.arms import beyond, highest, not_drawn
 from scl.report.drawing.rows import MOST_SEEDS_DRAWN, seeds_listed
 from scl.report.facts import Facts
-from scl.report.formatting import name_of, percent_number, plural
-from scl.report.theme import (
-    COLOURS,
-    DASHES,
-    SYMBOLS,
-    Figure,
-    arm_axis,
-    axis,
-    figure,
-    labels,
-    numbers,
-    rows_height,
-    scatter,
-    teacher_line,
-)
+from scl.report.formatting import fixed, name_of, percent_number, plural
+from scl.report.tables import number_cells, number_table
+from scl.report.theme import COLOURS, DASHES, SYMBOLS, Figure, axis, labels, numbers
 
 TITLE = "Does one seed drive the result?"
 
@@ -66,31 +55,26 @@ def _lines_plot(facts: Facts, shown: SeedLines) -> Plot:
     drawn = list(shown.accuracy.index[:MOST_SEEDS_DRAWN])
     listed = drawn[: seeds_listed(shown.accuracy.shape[1])]
     columns = [Column(f"seed_{s}", f"Seed {s}") for s in listed]
-    rows = []
-    for arm in shown.accuracy.columns:
-        values = [shown.accuracy.loc[s, arm] for s in listed]
-        rows.append((str(arm), [Cell(percent_number(v / 100, facts.decimals), v) for v in values]))
+    rows = [
+        (str(arm), number_cells(percent_number, facts.decimals, *shown.accuracy.loc[listed, arm], unit=100))
+        for arm in shown.accuracy.columns
+    ]
     caption = (
         "Each line joins the arms of one seed; the best mean is on top. Parallel lines: a good seed is good for every "
         "arm. Crossing lines: the order of the arms depends on the seed."
-        + (
-            f" The first {len(drawn)} of {len(shown.accuracy)} seeds are drawn."
-            if len(drawn) < len(shown.accuracy)
-            else ""
-        )
-        + not_drawn(facts)
-        + beyond(shown.beyond)
     )
+    if len(drawn) < len(shown.accuracy):
+        caption += f" The first {len(drawn)} of {len(shown.accuracy)} seeds are drawn."
+    caption += not_drawn(facts) + beyond(shown.beyond)
     return Plot("by-seed", caption, [draw_seed_lines(shown)], number_table(columns, rows, label="Seeds by arm"))
 
 
 def draw_seed_lines(shown: SeedLines) -> Figure:
     arms = [str(arm) for arm in shown.accuracy.columns]
     names = labels(arms)
-    y, narrow = arm_axis(arms)
-    shapes, notes = teacher_line(shown.line, vertical=True)
+    y, narrow = theme.arm_axis(arms)
     data = [
-        scatter(
+        theme.scatter(
             "lines+markers",
             numbers(values),
             list(range(len(arms))),
@@ -103,16 +87,9 @@ def draw_seed_lines(shown: SeedLines) -> Figure:
         )
         for i, (seed, values) in enumerate(shown.accuracy.head(MOST_SEEDS_DRAWN).iterrows())
     ]
-    return figure(
-        data,
-        rows_height(len(arms)),
-        narrow,
-        legend=len(data),
-        xaxis=axis("test accuracy, %"),
-        yaxis=y,
-        shapes=shapes,
-        annotations=notes,
-    )
+    marks = theme.teacher_line(shown.line, vertical=True)
+    x, height = axis("test accuracy, %"), theme.rows_height(len(arms))
+    return theme.figure(data, height, narrow, legend=len(data), marks=marks, xaxis=x, yaxis=y)
 
 
 def _ranks_plot(shown: SeedLines) -> Plot:
@@ -122,15 +99,10 @@ def _ranks_plot(shown: SeedLines) -> Plot:
         "Rank of each arm by its mean over all seeds (diamond), and its best and worst rank when any one seed is left "
         f"out (bar). {plural(stable, 'arm keeps its rank', 'arms keep their rank')} whichever seed is left out."
     )
-    columns = [
-        Column("rank", "Rank"),
-        Column("rank_low", "Best", "with any one seed left out"),
-        Column("rank_high", "Worst", "with any one seed left out"),
-    ]
-    rows = []
-    for arm in shown.ranks.index:
-        values = (shown.ranks.loc[arm, "all"], others.loc[arm].min(), others.loc[arm].max())
-        rows.append((str(arm), [Cell(f"{rank:.0f}", float(rank)) for rank in values]))
+    hint = "with any one seed left out"
+    columns = [Column("rank", "Rank"), Column("rank_low", "Best", hint), Column("rank_high", "Worst", hint)]
+    spans = zip(shown.ranks.index, shown.ranks["all"], others.min(axis=1), others.max(axis=1), strict=True)
+    rows = [(str(arm), number_cells(fixed, 0, *map(float, ranks))) for arm, *ranks in spans]
     return Plot("ranks", caption, [draw_ranks(shown)], number_table(columns, rows, label="Ranks by arm"))
 
 
@@ -138,24 +110,16 @@ def draw_ranks(shown: SeedLines) -> Figure:
     """The rank of each arm over all seeds, and a bar from its best to its worst with one seed left out."""
     arms = [str(arm) for arm in shown.ranks.index]
     names = labels(arms)
-    y, narrow = arm_axis(arms)
+    y, narrow = theme.arm_axis(arms)
     others = shown.ranks.drop(columns="all")
     best, worst = others.min(axis=1), others.max(axis=1)
-    bars = scatter(
-        "lines",
-        [v for arm in arms for v in (float(best[arm]), float(worst[arm]), None)],
-        [v for i in range(len(arms)) for v in (i, i, None)],
-        hoverinfo="skip",
-        line={"color": "@c1", "width": 4},
-    )
-    marks = scatter(
-        "markers",
-        numbers(shown.ranks["all"]),
-        list(range(len(arms))),
-        customdata=[[names[arm], f"{best[arm]:.0f} to {worst[arm]:.0f}"] for arm in arms],
-        hovertemplate="%{customdata[0]}<br>rank %{x}, with one seed left out %{customdata[1]}<extra></extra>",
-        marker={"size": 10, "symbol": "diamond", "color": "@ink"},
-    )
+    ends = [v for arm in arms for v in (float(best[arm]), float(worst[arm]), None)]
+    rows = [v for i in range(len(arms)) for v in (i, i, None)]
+    bars = theme.scatter("lines", ends, rows, hoverinfo="skip", line={"color": "@c1", "width": 4})
+    about = [[names[arm], f"{best[arm]:.0f} to {worst[arm]:.0f}"] for arm in arms]
+    hover = "%{customdata[0]}<br>rank %{x}, with one seed left out %{customdata[1]}"
+    middle = numbers(shown.ranks["all"])
+    diamonds = theme.markers(middle, list(range(len(arms))), hover, 10, "diamond", "@ink", customdata=about)
     last = float(worst.max())
     x = axis("rank by mean, 1 is best", range=[0.5, last + 0.5], dtick=max(1, round(last / 12)), tick0=1)
-    return figure([bars, marks], rows_height(len(arms)), narrow, xaxis=x, yaxis=y)
+    return theme.figure([bars, diamonds], theme.rows_height(len(arms)), narrow, xaxis=x, yaxis=y)

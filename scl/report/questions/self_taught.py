@@ -6,20 +6,20 @@ student, one recipe. Its k = 0 arm belongs to every guided series; arms without 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from scl import stats
-from scl.report.blocks import Block, Cell, Column, Note, Panel, Plot, Row, Table, number_table, text_cell
+from scl.report.blocks import Block, Cell, Column, Note, Panel, Plot, Row, Table
 from scl.report.drawing.lines import Line, draw_lines, line_cells, line_key
 from scl.report.facts import Facts
 from scl.report.findings import ALPHA
-from scl.report.formatting import DASH, distance, p_clause, p_value, percent, points
+from scl.report.formatting import DASH, distance, p_clause, percent, points
+from scl.report.tables import count_cell, number_cells, number_table, p_cell, text_cell
 from scl.report.theme import Figure
 
 TITLE = "How many self-taught neurons?"
@@ -40,8 +40,7 @@ KINDS = (FREE, FREE_CONNECTED, TAKEN, ALL, ALL_CONNECTED, UNGUIDED)
 def panel(facts: Facts) -> Panel:
     found = families(facts)
     if not found:
-        why = "No two arms differ only in the number of self-taught neurons."
-        return Panel("self-taught", TITLE, why)
+        return Panel("self-taught", TITLE, "No two arms differ only in the number of self-taught neurons.")
     shown = found[:MOST_FAMILIES]
     pairs = [(family, equal_width(facts, family)) for family in shown]
     blocks: list[Block] = [_response_plot(facts, shown, len(found))]
@@ -49,12 +48,9 @@ def panel(facts: Facts) -> Panel:
     missing = sorted({kind for f in shown for kind in (ALL, UNGUIDED) if kind not in f.controls})
     if missing:
         what = " and ".join(kind.removeprefix("control: ") for kind in missing)
-        blocks.append(
-            Note(
-                f"Controls missing in this study{'' if len(shown) == 1 else ' for some sets of losses'}: {what}. "
-                f"Without {'it' if len(missing) == 1 else 'them'}, a gain may come from the wider network alone."
-            )
-        )
+        where, them = "" if len(shown) == 1 else " for some sets of losses", "it" if len(missing) == 1 else "them"
+        text = f"Controls missing in this study{where}: {what}. Without {them}, a gain may come from the wider network "
+        blocks.append(Note(f"{text}alone."))
     answer = " ".join(_best_count(facts, family, tested) for family, tested in pairs[:3])
     return Panel("self-taught", TITLE, answer, blocks)
 
@@ -90,19 +86,14 @@ def families(facts: Facts) -> tuple[Family, ...]:
     """The families with self-taught neurons among the arms that learnt; each has at least two counts."""
     if "param.self_taught" not in facts.completed:
         return ()
-    settings = facts.completed[facts.completed["arm"].isin(facts.drawn)].drop_duplicates("arm").set_index("arm")
+    settings = facts.learnt.drop_duplicates("arm").set_index("arm")
     settings["count"] = [_count(value) for value in settings["param.self_taught"]]
     settings = settings[settings["count"] >= 0]
     params = [c for c in settings.columns if c.startswith("param.")]
     weights = [c for c in params if c.startswith("param.weight.")]
     losses = {c.removeprefix("param.weight.") for c in weights}
-    outside = [
-        c
-        for c in params
-        if c not in weights
-        and c.removeprefix("param.") not in _INSIDE
-        and c.removeprefix("param.").split(".")[0] not in losses
-    ]
+    names = {c: c.removeprefix("param.") for c in params if c not in weights}
+    outside = [c for c, name in names.items() if name not in _INSIDE and name.split(".")[0] not in losses]
     varied = [c for c in outside if settings[c].nunique(dropna=False) > 1]
     # context → names of the losses → arm → its row
     grouped: dict[tuple[Any, ...], dict[tuple[str, ...], dict[str, Any]]] = {}
@@ -166,10 +157,8 @@ def equal_width(facts: Facts, family: Family) -> tuple[Pair, ...]:
                 (pair,) = stats.paired(facts.scores[[other, arm]], other)
                 found.append(Pair(kind, count, control, pair))
     corrected = stats.holm([f.paired.p for f in found])
-    return tuple(
-        dataclasses.replace(f, paired=dataclasses.replace(f.paired, p_holm=float(p)))
-        for f, p in zip(found, corrected, strict=True)
-    )
+    pairs = zip(found, corrected, strict=True)
+    return tuple(replace(pair, paired=replace(pair.paired, p_holm=float(p))) for pair, p in pairs)
 
 
 def responses(facts: Facts, family: Family) -> tuple[Line, ...]:
@@ -180,11 +169,8 @@ def responses(facts: Facts, family: Family) -> tuple[Line, ...]:
         means = tuple(stats.mean_interval(100 * facts.scores[arm].to_numpy()) for arm in arms.values())
         return Line(kind, tuple(at[k] for k in arms), means, colour)
 
-    out = [
-        line(kind, family.series[kind], -1 if kind == UNGUIDED else i)
-        for i, kind in enumerate(KINDS)
-        if kind in family.series
-    ]
+    kinds = [(i, kind) for i, kind in enumerate(KINDS) if kind in family.series]
+    out = [line(kind, family.series[kind], -1 if kind == UNGUIDED else i) for i, kind in kinds]
     if "test_acc_muted" in facts.completed:
         muted = facts.completed.dropna(subset=["test_acc_muted"]).groupby("arm")["test_acc_muted"]
         zeroed = {
@@ -249,21 +235,15 @@ def _best_count(facts: Facts, family: Family, pairs: Sequence[Pair]) -> str:
 
 
 def _equal_width_table(facts: Facts, family: Family, pairs: Sequence[Pair]) -> Table:
-    columns = [
-        Column("kind", "Arm", number=False),
-        Column("control", "Minus, at the same width", number=False),
-        Column("count", "k"),
-        Column("n", "n"),
-        Column("difference", "points"),
-        Column("low", "from", "Student's t interval of the paired difference, not corrected", "95 % interval"),
-        Column("high", "to", "Student's t interval of the paired difference, not corrected", "95 % interval"),
-        Column("p_holm", "Holm p", "paired t, over all rows of this table"),
-    ]
+    hint = "Student's t interval of the paired difference, not corrected"
+    columns = [Column("kind", "Arm", number=False), Column("control", "Minus, at the same width", number=False)]
+    columns += [Column("count", "k"), Column("n", "n"), Column("difference", "points")]
+    columns += [Column("low", "from", hint, "95 % interval"), Column("high", "to", hint, "95 % interval")]
+    columns.append(Column("p_holm", "Holm p", "paired t, over all rows of this table"))
     rows = []
     for pair in pairs:
         m = pair.paired.differences
         cells = [text_cell(pair.kind), text_cell(pair.control.removeprefix("control: same width, "))]
-        cells += [Cell(str(pair.count), pair.count), Cell(str(m.n), m.n)]
-        cells += [Cell(points(v, facts.decimals), v) for v in (m.mean, m.low, m.high)]
-        rows.append(Row([*cells, Cell(p_value(pair.paired.p_holm), pair.paired.p_holm)], pair.paired.arm))
+        cells += [count_cell(pair.count), count_cell(m.n), *number_cells(points, facts.decimals, m.mean, m.low, m.high)]
+        rows.append(Row([*cells, p_cell(pair.paired.p_holm)], pair.paired.arm))
     return Table(columns, rows, label=f"Self-taught against equal width: {family.title}")

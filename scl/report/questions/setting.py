@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
-from scl.report.blocks import Block, Column, Note, Pairs, Panel, Table, number_table, text_cell
+from scl.report.blocks import Block, Column, Note, Pairs, Panel, Table
 from scl.report.facts import Facts
 from scl.report.findings import seed_count
 from scl.report.formatting import duration, moment, name_of, percent, plain, plural
+from scl.report.tables import number_table, text_cell
 
+Shown = dict[str, Callable[[Any], str]]  # field of study.json → its value as text
 MOST_SETTINGS = 200  # arms whose settings the page lists
 
 
@@ -67,18 +70,11 @@ def _damaged(names: tuple[str, ...]) -> str:
 def _teacher(facts: Facts) -> str:
     """The recipe and accuracy of the teacher, by seed if each seed has its own."""
     teacher = facts.study.get("teacher") or {}
-    parts = [
-        str(teacher.get("model") or ""),
-        f"width {teacher['width']:g}" if teacher.get("width") else "",
-        plural(teacher["epochs"], "epoch") if teacher.get("epochs") else "",
-        str(teacher.get("source") or ""),
-        ("one for each seed" if teacher.get("per_seed") else "one for all seeds") if teacher else "",
-    ]
-    parts += [
-        ("" if seed == "all" else f"seed {seed} ") + percent(value, facts.decimals)
-        for seed, value in list(facts.teachers.items())[:10]
-    ]
-    return ", ".join(part for part in parts if part)
+    shown: Shown = {"model": str, "width": "width {:g}".format, "epochs": lambda n: plural(n, "epoch"), "source": str}
+    parts = [show(teacher[key]) for key, show in shown.items() if teacher.get(key)]
+    parts += [f"one for {'each seed' if teacher.get('per_seed') else 'all seeds'}"] if teacher else []
+    names = {seed: "" if seed == "all" else f"seed {seed} " for seed in list(facts.teachers)[:10]}
+    return ", ".join([*parts, *[name + percent(facts.teachers[seed], facts.decimals) for seed, name in names.items()]])
 
 
 def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
@@ -87,12 +83,9 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
     git, hardware = study.get("git") or {}, study.get("hardware") or {}
     images = [f"{data[part]:,} {word}" for part, word in _SPLITS if data.get(part) is not None]
     shape = [str(data[k]) for k in ("channels", "height", "width") if data.get(k)]
-    machine = [
-        str(hardware.get("cpu") or ""),
-        plural(hardware["cores"], "core") if hardware.get("cores") else "",
-        f"{hardware['memory_gb']:.0f} GB" if hardware.get("memory_gb") else "",
-        *[str(gpu) for gpu in hardware.get("gpus") or []],
-    ]
+    shown: Shown = {"cpu": str, "cores": lambda n: plural(n, "core"), "memory_gb": "{:.0f} GB".format}
+    machine = [show(hardware[key]) for key, show in shown.items() if hardware.get(key)]
+    machine += [str(gpu) for gpu in hardware.get("gpus") or [] if str(gpu)]
     commit = str(git.get("commit") or "")
     if commit and git.get("dirty"):
         commit += ", with uncommitted changes"
@@ -107,7 +100,7 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
         ("Command", str(study.get("command") or "")),
         ("Commit", commit or "unknown"),
         ("Versions", ", ".join(f"{k} {v}" for k, v in sorted((study.get("versions") or {}).items()))),
-        ("Hardware", ", ".join(part for part in machine if part)),
+        ("Hardware", ", ".join(machine)),
         ("Started", moment(study.get("started"))),
         ("Wall time", wall_time),
         ("Analyses", ", ".join(analyses)),
@@ -118,16 +111,15 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
 
 def _search(study: dict[str, Any]) -> str:
     """The search space, and the Optuna study if it is stored."""
-    ranges = [
-        f"{name} {'one of ' + ', '.join(map(str, about['choices'])) if about.get('choices') else _range(about)}"
-        for name, about in (study.get("search_space") or {}).items()
-    ]
+    ranges = [f"{name} {_range(about)}" for name, about in (study.get("search_space") or {}).items()]
     about = study.get("search") or {}
     stored = f"Optuna study {about['optuna_study']} in {about.get('storage')}" if about.get("optuna_study") else ""
     return "; ".join([*ranges, *([stored] if stored else [])])
 
 
 def _range(about: dict[str, Any]) -> str:
+    if about.get("choices"):
+        return f"one of {', '.join(map(str, about['choices']))}"
     return f"{about.get('low')} to {about.get('high')}{' (log)' if about.get('log') else ''}"
 
 
@@ -136,14 +128,10 @@ _SPLITS = (("train", "training images"), ("val", "for validation"), ("test", "fo
 
 def _settings(arms: dict[str, dict[str, Any]]) -> Table:
     """What each arm requests; fields that all arms share stand in one row, and defaults are left out."""
-    shared = {
-        key: value
-        for key, value in next(iter(arms.values())).items()
-        if all(key in arm and arm[key] == value for arm in arms.values())
-    }
-    rows = [
-        (name, [text_cell(setting({k: v for k, v in arm.items() if k not in shared}))]) for name, arm in arms.items()
-    ]
+    first, *others = arms.values()
+    shared = {k: v for k, v in first.items() if all(k in arm and arm[k] == v for arm in others)}
+    differing = {name: {k: v for k, v in arm.items() if k not in shared} for name, arm in arms.items()}
+    rows = [(name, [text_cell(setting(fields))]) for name, fields in differing.items()]
     more = len(rows) - MOST_SETTINGS
     if more > 0:
         rows = [*rows[:MOST_SETTINGS], (f"{more:,} more", [text_cell("in study.json")])]

@@ -6,9 +6,10 @@ import math
 
 from scl import stats
 from scl.report import paper_table
-from scl.report.blocks import Block, Cell, Column, Copy, Heading, Note, Panel, Row, Table, arm_cell, text_cell
+from scl.report.blocks import Block, Cell, Column, Copy, Heading, Note, Panel, Row, Table
 from scl.report.facts import Facts, summary
 from scl.report.formatting import DASH, count, d_z, name_of, p_value, percent_number, points
+from scl.report.tables import arm_cell, count_cell, number_cells, text_cell
 
 MOST_COPIED = 200  # arms of a table that the page also holds as text to copy
 
@@ -62,21 +63,11 @@ def main_table(facts: Facts) -> Table:
 def _cell(key: str, value: float, decimals: int, n: int) -> Cell:
     if not math.isfinite(value):
         return Cell(DASH)
-    if key.startswith("difference"):
-        shown = points(value, decimals)
-    elif key in ("p", "p_holm"):
-        shown = p_value(value)
-    elif key == "d_z":
-        shown = d_z(value, n)
-    elif key in ("params", "macs"):
-        shown = count(value)
-    elif key == "latency_ms":
-        shown = f"{value:.3g}"
-    elif key == "n":
-        shown = f"{value:.0f}"
-    else:
-        shown = percent_number(value, decimals)
-    return Cell(shown, value)
+    other = {"p": p_value, "p_holm": p_value, "params": count, "macs": count, "n": "{:.0f}".format}
+    other |= {"d_z": lambda value: d_z(value, n), "latency_ms": "{:.3g}".format}
+    if key in other:
+        return Cell(other[key](value), value)
+    return Cell((points if key.startswith("difference") else percent_number)(value, decimals), value)
 
 
 def _beside_published(facts: Facts) -> list[Block]:
@@ -98,12 +89,9 @@ def _beside_published(facts: Facts) -> list[Block]:
     ]
     rows = []
     for arm, figure in published["accuracy"].items():
-        scores = list(facts.teachers.values()) if arm == "teacher" else list(facts.scores.get(arm, []))
-        here = stats.mean_interval(scores)
-        apart = [value - figure for value in (here.mean, here.low, here.high)]
-        numbers = [Cell(percent_number(v, d), v) for v in (here.mean, here.sd, figure)]
-        numbers += [Cell(points(v, d), v) for v in apart]
-        how = text_cell(published["otherwise"].get(arm, ""))
-        rows.append(Row([arm_cell(arm), Cell(str(here.n), here.n), *numbers, how], arm=arm))
+        here = stats.mean_interval(list(facts.teachers.values() if arm == "teacher" else facts.scores.get(arm, [])))
+        cells = [arm_cell(arm), count_cell(here.n), *number_cells(percent_number, d, here.mean, here.sd, figure)]
+        cells += number_cells(points, d, here.mean - figure, here.low - figure, here.high - figure)
+        rows.append(Row([*cells, text_cell(published["otherwise"].get(arm, ""))], arm=arm))
     table = Table(columns, rows, sortable=True, label="Beside published figures")
     return [Heading("Beside published figures"), Note(published["source"]), table]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 from scl import stats
-from scl.report.blocks import Block, Card, Cards, Cell, Column, Heading, Note, Panel, Plot, Row, Table, text_cell
+from scl.report.blocks import Block, Card, Cards, Column, Heading, Note, Panel, Plot, Row, Table
 from scl.report.drawing.arms import beyond, highest
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row, rows_table
 from scl.report.facts import Facts
 from scl.report.findings import goal, leading, qualifications, verdict
 from scl.report.formatting import DASH, interval, percent, percent_number, plain, plural, points, size
+from scl.report.tables import number_cells, text_cell
 from scl.report.theme import Figure, axis, teacher_line
 
 
@@ -24,10 +25,9 @@ def panel(facts: Facts) -> Panel:
 
 def accuracies(facts: Facts) -> ArmRows:
     """The accuracy of each arm in %: mean, Student's 95 % interval, seeds."""
-    rows = [
-        mean_row(arm, 100 * facts.scores[arm].dropna(), arm in facts.left_out, arm not in facts.drawn)
-        for arm in highest(facts, list(facts.scores.columns))
-    ]
+    arms = highest(facts, list(facts.scores.columns))
+    scores = 100 * facts.scores
+    rows = [mean_row(arm, scores[arm].dropna(), arm in facts.left_out, arm not in facts.drawn) for arm in arms]
     lower = facts.scores.shape[1] - len(rows)
     return ArmRows(tuple(rows), facts.baseline, facts.decimals, lower, line=100 * facts.teacher)
 
@@ -40,16 +40,14 @@ def draw_accuracies(shown: ArmRows) -> Figure:
 def _plot(facts: Facts) -> Plot:
     shown = accuracies(facts)
     grey = "; grey: arms left out of the comparison" if set(facts.left_out) & set(facts.scores.columns) else ""
+    bar = overlap = ""
+    if facts.seeds > 1:
+        bar = "bar: its 95 % interval (Student's t); "
+        overlap = " The bars of two arms may overlap although the arms differ, because seeds are paired: see the "
+        overlap += "differences."
     caption = (
-        "Test accuracy after the last epoch. Diamond: mean over seeds; "
-        + ("bar: its 95 % interval (Student's t); " if facts.seeds > 1 else "")
-        + f"ring: one seed; dashed line: the teacher. The baseline has the colour of the text{grey}."
-        + (
-            " The bars of two arms may overlap although the arms differ, because seeds are paired: see the differences."
-            if facts.seeds > 1
-            else ""
-        )
-        + beyond(shown.beyond)
+        f"Test accuracy after the last epoch. Diamond: mean over seeds; {bar}ring: one seed; dashed line: the teacher. "
+        f"The baseline has the colour of the text{grey}.{overlap}{beyond(shown.beyond)}"
     )
     return Plot("accuracy", caption, [draw_accuracies(shown)], rows_table(shown, percent_number))
 
@@ -63,20 +61,15 @@ def _declared(facts: Facts) -> list[Block]:
     seeds = declared.by_seed
     if seeds.empty:
         return blocks
-    columns = [
-        Column("seed", "Seed", number=False),
-        Column("student", "Student, %"),
-        Column("teacher", "Its teacher, %"),
-        Column("difference", "Difference, points"),
-    ]
+    columns = [Column("seed", "Seed", number=False), Column("student", "Student, %")]
+    columns += [Column("teacher", "Its teacher, %"), Column("difference", "Difference, points")]
     d = max(facts.decimals, 2)
 
-    def row(name: str, student: float, teacher: float) -> Row:
-        both = [Cell(percent_number(value, d), value) for value in (student, teacher)]
-        return Row([text_cell(name), *both, Cell(points(student - teacher, d), student - teacher)])
-
-    rows = [row(str(seed), float(at["student"]), float(at["teacher"])) for seed, at in seeds.iterrows()]
-    rows.append(row("mean", float(seeds["student"].mean()), float(seeds["teacher"].mean())))
+    both = [*seeds.itertuples(), ("mean", seeds["student"].mean(), seeds["teacher"].mean())]
+    rows = [
+        Row([text_cell(name), *number_cells(percent_number, d, s, t), *number_cells(points, d, s - t)])
+        for name, s, t in both
+    ]
     return [*blocks, Table(columns, rows, label="The arm and its teacher, by seed")]
 
 
@@ -90,16 +83,13 @@ def _cards(facts: Facts) -> list[Card]:
     best = leading(facts)
     mean = stats.mean_interval(facts.scores[best].to_numpy())
     cards = [Card("Test accuracy", percent(mean.mean, d), f"mean of {plain(best)}")]
-    if math.isfinite(mean.low):
-        cards.append(Card("95 % interval, %", interval(mean.low, mean.high, d), "of that mean, Student’s t"))
-    else:
-        cards.append(Card("95 % interval", DASH, "needs two seeds"))
+    of_mean = Card("95 % interval, %", interval(mean.low, mean.high, d), "of that mean, Student’s t")
+    cards.append(of_mean if math.isfinite(mean.low) else Card("95 % interval", DASH, "needs two seeds"))
     cards.append(Card("Seeds", f"n = {mean.n}", trials))
     contrast = facts.contrasts.get(best)
     if contrast:
-        note = "without an interval"
-        if math.isfinite(contrast.low):
-            note = f"{interval(contrast.low, contrast.high, d, signs=True)}, simultaneous 95 %"
+        span = f"{interval(contrast.low, contrast.high, d, signs=True)}, simultaneous 95 %"
+        note = span if math.isfinite(contrast.low) else "without an interval"
         cards.append(Card("Minus the baseline", f"{points(contrast.estimate, d)} points", note))
     elif best == facts.baseline:
         cards.append(Card("Minus the baseline", DASH, "this arm is the baseline"))

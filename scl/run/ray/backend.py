@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from importlib import import_module
 from typing import Any, Self
 
-from scl.plan.nodes import Node
+from scl.plan.capacity import Node
 from scl.plan.plan import Plan
 from scl.run.backend import Backend, Work
 from scl.run.ray.session import ray_session

@@ -12,13 +12,11 @@ from typing import Any
 
 import ray
 
-from scl.plan.capacity import gpus_of_cohort
+from scl.plan.capacity import Node, gpus_of_cohort
 from scl.plan.context import Job, RunContext
-from scl.plan.jobs import student_jobs
-from scl.plan.nodes import Node
 from scl.plan.packing import plan_cohorts
-from scl.plan.plan import Plan
-from scl.run.backend import Work
+from scl.plan.plan import Plan, student_jobs
+from scl.run.backend import Work, show
 from scl.run.progress import Progress
 from scl.run.ray import rpc
 from scl.run.ray.slots import cluster_slots, has_other_hosts
@@ -105,17 +103,9 @@ class Runs:
             search_calls: functions of a search, by their names in DriverCalls.
         """
 
-        def event(message: Mapping[str, Any]) -> None:
-            if "state" in message:
-                self.tracker.ended(message["columns"], message["row"])
-                progress.ended(message["job"], message["state"], message["error"])
-            else:
-                self.tracker.epoch(message["columns"], message["row"])
-                progress.epoch(message["job"], message["epoch"], message["val_acc"])
-
         began = now()
         calls: dict[str, Any] = {
-            "event": event,
+            "event": partial(show, self.tracker, progress),
             "notice": partial(print, file=sys.stderr),
             "stop": self.stop,
             "halt": self.stop.halt,

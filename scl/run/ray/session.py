@@ -14,12 +14,11 @@ from types import ModuleType
 from typing import Any
 
 from scl.errors import UserError
-from scl.plan.capacity import cores
-from scl.plan.nodes import Node
-from scl.run.process import environment
+from scl.plan.capacity import Node, cores
 from scl.run.ray.survey import authentication, connect, packages_to_send
 from scl.study.options import Options
 from scl.study.source import is_users
+from scl.train.process import environment
 
 QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -93,13 +92,8 @@ def _start(options: Options, nodes: Sequence[Node]) -> None:
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if options.address is None:
-        ray.init(
-            address="local",
-            num_cpus=max(cores(), options.cpus_per_trial),
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            **quiet,
-        )
+        cpus = max(cores(), options.cpus_per_trial)
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
     else:
         # The code travels with the job: scl and small packages as folders, the study file's own code by value.
         runtime_env = {"py_modules": packages_to_send(nodes), "env_vars": dict(QUIET)}
@@ -143,12 +137,8 @@ def _shut_down(local: bool) -> None:
     import psutil  # Ray depends on it  # noqa: PLC0415
     import ray  # noqa: PLC0415
 
-    below = [
-        child
-        for process in (psutil.Process().children() if local else [])
-        if process.name() == "raylet"
-        for child in process.children(recursive=True)
-    ]
+    raylets = [process for process in psutil.Process().children() if process.name() == "raylet"] if local else []
+    below = [child for raylet in raylets for child in raylet.children(recursive=True)]
     ray.shutdown()
     for process in psutil.wait_procs(below, timeout=2)[1]:
         with suppress(psutil.NoSuchProcess):

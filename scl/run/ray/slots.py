@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 import ray
 
 from scl.errors import UserError
-from scl.plan.capacity import gpus_of_cohort
-from scl.plan.nodes import Node, slots_on
+from scl.plan.capacity import Node, gpus_of_cohort, slots_on
 from scl.run.ray.survey import PATIENCE
 from scl.study.options import Options
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from scl.errors import UserError
-from scl.plan.nodes import Node
+from scl.plan.capacity import Node
 
 # Packages that a worker imports beside scl → how many parts of the version must be the driver's. Numbers depend on
 # torch; arrays travel as numpy's.
@@ -63,14 +63,8 @@ def query_nodes(address: str) -> list[dict[str, Any]]:
     connect(address, log_to_driver=False, logging_level="ERROR")
     nodes = [n for n in ray.nodes() if n["Alive"]]
     task = ray.remote(num_cpus=0)(installed_versions)
-    versions = ray.get(
-        [
-            task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(n["NodeID"], soft=False)).remote(
-                [*NEEDED, SENT]
-            )
-            for n in nodes
-        ]
-    )
+    places = [NodeAffinitySchedulingStrategy(n["NodeID"], soft=False) for n in nodes]
+    versions = ray.get([task.options(scheduling_strategy=place).remote([*NEEDED, SENT]) for place in places])
     return [
         {"host": n["NodeManagerAddress"], "resources": n["Resources"], "versions": found}
         for n, found in zip(nodes, versions, strict=True)

@@ -115,10 +115,11 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
         assert self.driver.ended is not None
         assert self.driver.epoch is not None
         for event in result.get("events", ()):
-            if "state" in event:
-                self.driver.ended(event["job"], event["state"])
-            elif self.driver.epoch(event["job"], event["epoch"], event["val_acc"]):
-                ray.get(self.mailbox.stop.remote(event["job"]))
+            job, row = event["job"], event["row"]
+            if "state" in row:
+                self.driver.ended(job, row["state"])
+            elif self.driver.epoch(job, row["epoch"], row["val_acc"]):
+                ray.get(self.mailbox.stop.remote(job))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         assert self.driver.cohort_ended is not None

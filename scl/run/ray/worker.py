@@ -13,9 +13,8 @@ import ray
 from ray import tune
 
 from scl.plan.context import Job, RunContext
-from scl.run.execute import execute
+from scl.run.execute import execute, message_of
 from scl.store.files import explain, not_writable
-from scl.train.types import EpochDone, Event
 
 REPORT_SECONDS = 0.25  # the least time between two reports: each makes the worker wait for the driver
 
@@ -53,7 +52,7 @@ def train(config: dict[str, Any], context: RunContext, mailbox: Any = None) -> N
 
     try:
         for event in execute(context, cohort, each_step, prune):
-            events.append(_message(context, event))
+            events.append(message_of(context, event))
             # A search decides on each epoch before the next begins.
             report(REPORT_SECONDS if mailbox is None else 0.0)
         report(0.0)
@@ -62,26 +61,6 @@ def train(config: dict[str, Any], context: RunContext, mailbox: Any = None) -> N
         if not not_writable(error):
             raise
         tune.report({"halt": f"{explain(error)} (seen by a worker on {socket.gethostname()})"})
-
-
-def _message(context: RunContext, event: Event) -> dict[str, Any]:
-    """An event for the driver, with the trial's columns for its tracker."""
-    columns = context.jobs[event.trial_id].columns
-    if isinstance(event, EpochDone):
-        return {
-            "job": event.trial_id,
-            "epoch": event.row["epoch"],
-            "val_acc": event.row.get("val_acc", -1.0),
-            "columns": columns,
-            "row": event.row,
-        }
-    return {
-        "job": event.trial_id,
-        "state": event.metrics["state"],
-        "error": event.metrics["error"] or "",
-        "columns": columns,
-        "row": event.metrics,
-    }
 
 
 class JobMailbox:

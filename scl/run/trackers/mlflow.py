@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from scl.errors import UserError, first_line
-from scl.run.trackers.tool import TrackedTrial, not_installed
+from scl.run.trackers.tool import TrackedTrial, imported
 from scl.store.files import Folder
 
 STATES = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "stopped": "KILLED"}  # → MLflow's
@@ -23,11 +23,8 @@ class MLflow:
     """
 
     def __init__(self, store: Folder) -> None:
-        try:
-            import mlflow  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            raise not_installed("mlflow", error) from None
-        self.mlflow, self.client = mlflow, mlflow.MlflowClient()
+        self.mlflow = imported("mlflow", "mlflow")
+        self.client = self.mlflow.MlflowClient()
         name = store.path.rpartition("/")[2]
         try:
             found = self.client.get_experiment_by_name(name)
@@ -35,7 +32,7 @@ class MLflow:
                 raise RuntimeError(f"the experiment {name!r} was deleted there; restore it or delete it permanently")
             self.experiment = found.experiment_id if found else self.client.create_experiment(name)
         except Exception as error:
-            server = re.sub(r"//[^/@]*@", "//…@", mlflow.get_tracking_uri())
+            server = re.sub(r"//[^/@]*@", "//…@", self.mlflow.get_tracking_uri())
             raise UserError(
                 f"--track mlflow: {server} cannot be used ({first_line(error)[:200]}); "
                 "set MLFLOW_TRACKING_URI to a running server"

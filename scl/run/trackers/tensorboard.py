@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scl.errors import UserError
-from scl.run.trackers.tool import TrackedTrial, not_installed
+from scl.run.trackers.tool import TrackedTrial, imported
 from scl.store.files import Folder
 
 
@@ -19,13 +19,10 @@ class TensorBoard:
     """
 
     def __init__(self, store: Folder) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            raise not_installed("tensorboard", error) from None
+        self.writer = imported("tensorboard", "torch.utils.tensorboard").SummaryWriter
         if not store.is_local:
             raise UserError(f"--track tensorboard writes files, so it needs an --out on a disk; got {store}")
-        self.writer, self.folder = SummaryWriter, f"{store.path}/tensorboard"
+        self.folder = f"{store.path}/tensorboard"
 
     def start(self, trial: TrackedTrial) -> Any:
         name = re.sub(r"[^A-Za-z0-9._+=-]+", "_", trial.arm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Protocol
 
 from scl.errors import UserError
@@ -37,5 +38,9 @@ class Tool(Protocol):
         """End a run: completed, pruned, failed, or stopped, after which it may continue."""
 
 
-def not_installed(name: str, error: ModuleNotFoundError) -> UserError:
-    return UserError(f"--track {name}: {error.name} is not installed; pip install 'scl-studies[{name}]'")
+def imported(name: str, module: str) -> Any:
+    """A module of the tool `name`. Raises UserError if it is not installed."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(f"--track {name}: {error.name} is not installed; pip install 'scl-studies[{name}]'") from None

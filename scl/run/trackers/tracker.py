@@ -15,12 +15,12 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from scl.errors import first_line
-from scl.run.process import environment
 from scl.run.trackers import mlflow
 from scl.run.trackers.tensorboard import TensorBoard
 from scl.run.trackers.tool import Tool, TrackedTrial
 from scl.run.trackers.wandb import WeightsAndBiases
 from scl.store.files import Folder
+from scl.train.process import environment
 
 TOOLS: dict[str, Callable[[Folder], Tool]] = {
     "tensorboard": TensorBoard,

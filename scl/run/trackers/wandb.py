@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scl.errors import UserError
-from scl.run.trackers.tool import TrackedTrial, not_installed
+from scl.run.trackers.tool import TrackedTrial, imported
 from scl.store.files import Folder
 
 
@@ -18,17 +18,14 @@ class WeightsAndBiases:
     """
 
     def __init__(self, store: Folder) -> None:
-        try:
-            import wandb  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            raise not_installed("wandb", error) from None
-        self.wandb = wandb
+        self.wandb = imported("wandb", "wandb")
         self.folder = store.path if store.is_local else None
-        mode = wandb.setup().settings.mode
-        if mode not in ("offline", "disabled") and not wandb.api.api_key:
+        mode = self.wandb.setup().settings.mode
+        if mode not in ("offline", "disabled") and not self.wandb.api.api_key:
             raise UserError("--track wandb: nobody is logged in; run `wandb login`, or set WANDB_MODE=offline")
 
     def start(self, trial: TrackedTrial) -> Any:
+        about = {"study": trial.study, "arm": trial.arm, "seed": trial.seed, "trial_id": trial.trial_id}
         return self.wandb.init(
             project=trial.study,
             id=trial.trial_id[:32],
@@ -36,13 +33,7 @@ class WeightsAndBiases:
             name=trial.name,
             group=trial.arm[:128],
             tags=[f"study {trial.study}"[:64], f"arm {trial.arm}"[:64], f"seed {trial.seed}"],
-            config={
-                **trial.params,
-                "study": trial.study,
-                "arm": trial.arm,
-                "seed": trial.seed,
-                "trial_id": trial.trial_id,
-            },
+            config={**trial.params, **about},
             dir=self.folder,
             reinit="create_new",
             settings=self.wandb.Settings(silent=True, console="off"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scl.plan.nodes import Node
+from scl.plan.capacity import Node
 from scl.run.backend import Work
 from scl.run.ray import backend
 from scl.run.ray.backend import RayBackend

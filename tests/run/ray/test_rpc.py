@@ -97,7 +97,7 @@ def test_workers_reach_nothing_but_the_results(tmp_path: Path) -> None:
         (f"{out.path}/ablation/../..", "read", ("secret",)),
         (f"{out.path}/ablation", "read", ("../../secret",)),
         (f"{out.path}/ablation", "read", ("",)),
-        (f"{out.path}/ablation", "remove_all", ()),
+        (f"{out.path}/ablation", "sweep", ()),
         (f"{out.path}/ablation", "__class__", ()),
     ):
         with pytest.raises(PermissionError):

@@ -11,8 +11,7 @@ import ray
 
 from scl.models.networks import build_student
 from scl.plan.context import data_of
-from scl.plan.jobs import student_jobs
-from scl.plan.plan import Plan
+from scl.plan.plan import Plan, student_jobs
 from scl.plan.teachers import evaluate_and_save
 from scl.run.backend import Work
 from scl.run.ray import rpc, runs
@@ -96,7 +95,7 @@ def test_events_reach_the_tracker_and_a_lost_cohort_has_failed(
     first, second = plan.trials[:2]
     row = {"state": "completed", "error": None}
     columns = work.jobs[first.trial_id].columns
-    tune.messages = [{"job": first.trial_id, "state": "completed", "error": "", "columns": columns, "row": row}]
+    tune.messages = [{"job": first.trial_id, "columns": columns, "row": row}]
     tune.failed = [([second.trial_id], "the worker died 4 times")]
     Runs(Stop(), tracker, ()).train(plan, work)
     assert tracker.ends == [(first.arm, "completed"), (second.arm, "failed")]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scl.errors import UserError
-from scl.plan.nodes import Node
+from scl.plan.capacity import Node
 from scl.run.ray import slots
 from scl.run.ray.survey import PATIENCE
 

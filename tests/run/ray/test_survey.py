@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from scl.errors import UserError
-from scl.plan.nodes import Node
+from scl.plan.capacity import Node
 from scl.run.ray import survey
 from tests.support.clusters import SHORT, cluster, study
 

@@ -56,7 +56,7 @@ def test_a_search_trains_batches_of_suggestions(monkeypatch: pytest.MonkeyPatch)
     driver = Driver(suggest=["a", "b"], epoch=True)
     searcher = CohortSearcher(driver.functions, 2, mailbox)
     assert searcher.suggest("t1") == {"cohort": ["a", "b"]}
-    events = [{"job": "a", "epoch": 1, "val_acc": 0.5}, {"job": "b", "state": "completed"}]
+    events = [{"job": "a", "row": {"epoch": 1, "val_acc": 0.5}}, {"job": "b", "row": {"state": "completed"}}]
     searcher.on_trial_result("t1", {"events": events})
     searcher.on_trial_complete("t1")
     assert driver.calls == [

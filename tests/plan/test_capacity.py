@@ -1,0 +1,139 @@
+"""The device of a run, and how many cohorts train at once."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+import torch
+
+from scl.errors import UserError
+from scl.plan import capacity
+from scl.plan.capacity import Node, check_threads, cores, device_of, gpus_of_cohort, slots_of, slots_on
+from scl.study.options import Options
+
+
+def nodes(*resources: tuple[float, float]) -> list[Node]:
+    """Nodes with so many CPUs and GPUs each."""
+    return [Node(f"10.0.0.{i}", {"CPU": cpus, "GPU": gpus}, {}) for i, (cpus, gpus) in enumerate(resources)]
+
+
+@pytest.mark.parametrize(
+    ("options", "cluster", "gpu_here", "device"),
+    [
+        ({}, [], False, "cpu"),
+        ({}, [], True, "cuda"),
+        ({"device": "cpu"}, [], True, "cpu"),
+        ({"device": "cuda"}, [], True, "cuda"),
+        ({"gpus_per_trial": 0.5}, [], True, "cuda"),
+        ({"gpus_per_trial": 0.0}, [], False, "cpu"),
+        ({"gpus_per_trial": 0.0}, [], True, "cuda"),  # a share of 0 says nothing of the device here
+        ({"address": "auto"}, [(4, 0), (4, 2)], False, "cuda"),
+        ({"address": "auto"}, [(4, 0), (4, 0)], True, "cpu"),  # this machine does not train
+        ({"address": "auto", "gpus_per_trial": 0.0}, [(4, 2)], True, "cpu"),
+        ({"address": "auto", "gpus_per_trial": 0.5}, [(4, 0)], False, "cuda"),
+        ({"address": "auto", "device": "cuda"}, [(4, 0)], False, "cuda"),
+        ({"address": "auto", "device": "cpu"}, [(4, 2)], True, "cpu"),
+    ],
+)
+def test_the_device_of_a_run(
+    options: dict[str, Any],
+    cluster: list[tuple[float, float]],
+    gpu_here: bool,
+    device: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu_here)
+    assert device_of(Options(**options), nodes(*cluster)) == device
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "cuda"}, "--device cuda: torch finds no CUDA device on this machine; valid here: auto, cpu"),
+        ({"gpus_per_trial": 0.5}, "--gpus-per-trial 0.5: torch finds no CUDA device on this machine; valid here: 0"),
+    ],
+)
+def test_a_gpu_that_is_not_here_is_refused(
+    options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=message):
+        device_of(Options(**options), [])
+    assert device_of(Options(**options, address="auto"), nodes((4, 0))) == "cuda"  # the cluster may get one
+
+
+@pytest.mark.parametrize(
+    ("options", "cluster", "device", "slots"),
+    [
+        ({}, [], "cpu", 8),
+        ({"cpus_per_trial": 3}, [], "cpu", 2),
+        ({"cpus_per_trial": 8}, [], "cpu", 1),
+        ({"max_concurrent": 3}, [], "cpu", 3),
+        ({"max_concurrent": 30}, [], "cpu", 8),
+        ({"inline": True}, [], "cpu", 1),
+        ({"inline": True, "max_concurrent": 5}, [], "cpu", 1),
+        ({"address": "auto"}, [(4, 0), (3, 0)], "cpu", 7),
+        ({"address": "auto", "cpus_per_trial": 2}, [(4, 0), (3, 0)], "cpu", 3),
+        ({"address": "auto"}, [(16, 2), (16, 1)], "cuda", 3),  # one GPU each
+        ({"address": "auto", "gpus_per_trial": 0.25}, [(16, 2), (16, 1)], "cuda", 12),
+        ({"address": "auto", "gpus_per_trial": 0.25, "max_concurrent": 5}, [(16, 2)], "cuda", 5),
+        # No node can take a cohort now: one slot to plan with.
+        ({"address": "auto"}, [(4, 0)], "cuda", 1),
+        ({"address": "auto", "max_concurrent": 4}, [(4, 0)], "cuda", 1),
+        ({"address": "auto"}, [], "cpu", 1),
+    ],
+)
+def test_cohorts_at_once(
+    options: dict[str, Any],
+    cluster: list[tuple[float, float]],
+    device: str,
+    slots: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(capacity, "cores", lambda: 8)
+    assert slots_of(Options(**options), nodes(*cluster), device) == slots
+
+
+@pytest.mark.parametrize(
+    ("share", "device", "gpus"), [(None, "cpu", 0.0), (None, "cuda", 1.0), (0.25, "cuda", 0.25), (0.0, "cuda", 0.0)]
+)
+def test_gpus_of_a_cohort(share: float | None, device: str, gpus: float) -> None:
+    assert gpus_of_cohort(Options(gpus_per_trial=share), device) == gpus
+
+
+def test_threads_of_a_cohort_must_exist_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "cores", lambda: 4)
+    check_threads(Options(cpus_per_trial=4))
+    check_threads(Options(cpus_per_trial=64, address="auto"))  # the cluster's nodes may have them
+    with pytest.raises(UserError, match="--cpus-per-trial 5: this machine has 4; give 1 to 4"):
+        check_threads(Options(cpus_per_trial=5))
+
+
+def test_cores_are_those_of_this_process_not_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5}, raising=False)
+    assert cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")  # macOS has none
+    assert cores() == os.cpu_count()
+
+
+def node(cpus: float, gpus: float = 0) -> Node:
+    return Node("10.0.0.7", {"CPU": cpus, "GPU": gpus}, {})
+
+
+@pytest.mark.parametrize(
+    ("cluster_of", "cpus", "gpus", "room"),
+    [
+        ([node(4), node(2)], 1, 0.0, 6),
+        ([node(3), node(3)], 2, 0.0, 2),  # a cohort runs on one node
+        ([node(16, 2)], 1, 0.25, 8),
+        ([node(16, 2)], 1, 0.6, 2),  # and its share of a GPU lies on one GPU
+        ([node(16, 3)], 1, 2.0, 1),
+        ([node(2, 2)], 1, 0.25, 2),
+        ([node(2)], 1, 1.0, 0),
+    ],
+)
+def test_slots_on_nodes(cluster_of: list[Node], cpus: int, gpus: float, room: int) -> None:
+    assert slots_on(cluster_of, cpus, gpus) == room

@@ -1,0 +1,192 @@
+"""From a study and its options to trials, teachers, data and jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+
+from scl.errors import UserError
+from scl.models.build import build_model
+from scl.plan.plan import Plan, missing, student_jobs, with_arms
+from scl.store.parts import write_part
+from scl.store.tables import read_trials
+from scl.study.identity import requested, teacher_id, trials_of
+from scl.study.params import params
+from tests.support.plans import SEARCHING, STUDY, put_rows, put_teachers, tiny_plan
+from tests.support.studies import planned
+
+
+def test_a_plan_has_every_arm_at_every_seed_in_order(tmp_path: Path) -> None:
+    plan = tiny_plan(tmp_path, "--seeds", "2")
+    assert [(t.arm, t.seed) for t in plan.trials] == [(arm, seed) for seed in (0, 1) for arm in STUDY.arms]
+    assert len({t.trial_id for t in plan.trials}) == 6
+    assert plan.trials == trials_of(plan.arms, [0, 1], plan.context.fingerprint, lambda seed: plan.teacher_ids[0])
+    assert plan.seeds == [0, 1]
+    assert (plan.teacher.epochs, {c.epochs for c in plan.arms.values()}) == (1, {2})
+    assert (plan.slots, plan.context.device, plan.context.threads) == (1, "cpu", 1)
+    assert not (tmp_path / "tiny").exists()  # nothing is written into the store
+
+
+def test_images_are_split_and_counted(tmp_path: Path) -> None:
+    plan = tiny_plan(tmp_path)
+    about, context = plan.about_data, plan.context
+    assert (about["name"], about["train"], about["val"], about["test"]) == ("digits", 60, 100, 797)
+    assert (about["classes"], about["channels"], about["height"], about["width"]) == (10, 1, 8, 8)
+    assert {part: len(images) for part, images in context.images.items()} == {"train": 60, "val": 100, "test": 797}
+    assert all(len(context.labels[part]) == len(images) for part, images in context.images.items())
+    assert about["fingerprint"] == context.fingerprint
+    whole = planned(STUDY, tmp_path, "--inline")
+    assert np.array_equal(whole.context.images["val"], context.images["val"])  # --limit cuts the training part alone
+    assert whole.context.fingerprint != context.fingerprint
+    without = planned(STUDY, tmp_path, "--inline", "--val", "0")
+    assert without.about_data["val"] == 0
+    assert without.about_data["train"] == whole.about_data["train"] + 100
+
+
+@pytest.mark.parametrize(
+    ("flags", "same"),
+    [
+        (("--cohort-size", "1"), True),
+        (("--arms", "kd"), True),
+        (("--cpus-per-trial", "1"), True),
+        (("--deterministic",), True),
+        (("--split-seed", "1"), False),
+        (("--limit", "61"), False),
+        (("--teacher-epochs", "2"), False),
+        (("--lr", "0.06"), False),
+        (("--val", "0.2"), False),
+    ],
+)
+def test_ids_depend_on_what_determines_numbers_alone(flags: tuple[str, ...], same: bool, tmp_path: Path) -> None:
+    ids = {(t.arm, t.seed): t.trial_id for t in tiny_plan(tmp_path).trials}
+    others = {(t.arm, t.seed): t.trial_id for t in tiny_plan(tmp_path, *flags).trials}
+    assert others.keys() <= ids.keys()
+    assert {ids[key] == other for key, other in others.items()} == {same}
+
+
+def test_one_teacher_for_all_seeds_or_one_for_each(tmp_path: Path) -> None:
+    one, each = tiny_plan(tmp_path, "--seeds", "3"), tiny_plan(tmp_path, "--seeds", "3", "--teacher-per-seed")
+    fingerprint = one.context.fingerprint
+    assert one.teacher_ids == dict.fromkeys(range(3), teacher_id(one.teacher, 0, fingerprint))
+    assert each.teacher_ids == {seed: teacher_id(one.teacher, seed, fingerprint) for seed in range(3)}
+    assert {i: job.seed for i, job in one.context.jobs.items()} == {one.teacher_ids[0]: 0}
+    assert {i: job.seed for i, job in each.context.jobs.items()} == {i: s for s, i in each.teacher_ids.items()}
+    assert all(job.config == one.teacher and job.columns is None for job in one.context.jobs.values())
+
+
+def test_the_id_of_a_teachers_file_is_the_hash_of_its_content(tmp_path: Path) -> None:
+    file = tmp_path / "teacher.safetensors"
+    save_file(build_model("plain5", 10, 1, 0.125).state_dict(), file)
+    plan = tiny_plan(tmp_path, "--teacher", str(file), "--teacher-per-seed", "--seeds", "2")
+    assert set(plan.teacher_ids.values()) == {hashlib.sha256(file.read_bytes()).hexdigest()}
+    with pytest.raises(UserError, match=r"--teacher '.*absent': no such file"):
+        tiny_plan(tmp_path, "--teacher", str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(("winners", "seeds"), [(2, [1000, 1001]), (0, [])])
+def test_arms_beside_a_search_have_fresh_seeds(winners: int, seeds: list[int], tmp_path: Path) -> None:
+    assert SEARCHING.search is not None
+    study = replace(SEARCHING, search=replace(SEARCHING.search, winners=winners))
+    plan = tiny_plan(tmp_path, "--seeds", "2", "--teacher-per-seed", study=study)
+    assert plan.seeds == seeds
+    assert sorted({t.seed for t in plan.trials}) == seeds
+    assert set(plan.teacher_ids) == {*seeds, 0}  # the seed of the searched trials
+    assert len(set(plan.teacher_ids.values())) == len(seeds) + 1
+
+
+def test_more_arms_and_seeds_are_added_to_a_plan(tmp_path: Path) -> None:
+    plan = tiny_plan(tmp_path, "--seeds", "2", "--teacher-per-seed")
+    more = with_arms(plan, {"sp": plan.arms["baseline"].replace(losses={"sp": 1.0})})
+    assert [(t.arm, t.seed) for t in more.trials[6:]] == [("sp", 0), ("sp", 1)]
+    assert more.trials[:6] == plan.trials
+    longer = with_arms(plan, {arm: plan.arms[arm] for arm in ("kd", "baseline")}, range(4))
+    assert [(t.arm, t.seed) for t in longer.trials[6:]] == [(a, s) for s in (2, 3) for a in ("kd", "baseline")]
+    assert longer.seeds == [0, 1, 2, 3]
+    # The trials are those of a plan that asks for so many seeds.
+    asked = tiny_plan(tmp_path, "--seeds", "4", "--teacher-per-seed")
+    assert {t.trial_id for t in longer.trials} < {t.trial_id for t in asked.trials}
+    assert longer.teacher_ids == asked.teacher_ids
+    assert {i: job.seed for i, job in longer.context.jobs.items()} == {
+        i: job.seed for i, job in asked.context.jobs.items()
+    }
+    assert len(plan.trials) == 6  # the plan itself stays
+    with pytest.raises(UserError, match="'kd' and 'again' are one configuration"):
+        with_arms(plan, {"again": plan.arms["kd"]})
+
+
+def test_more_seeds_share_the_one_teacher(tmp_path: Path) -> None:
+    plan = tiny_plan(tmp_path, "--seeds", "2")
+    more = with_arms(plan, {"kd": plan.arms["kd"]}, [2, 3])
+    assert set(more.teacher_ids.values()) == set(plan.teacher_ids.values())
+    assert more.context.jobs == plan.context.jobs
+
+
+def test_failed_trials_are_missing_and_pruned_ones_are_not(tmp_path: Path) -> None:
+    plan = tiny_plan(tmp_path, "--seeds", "2")
+    assert missing(plan) == plan.trials
+    for trial, state in zip(plan.trials, ("completed", "pruned", "failed"), strict=False):
+        put_rows(plan, [trial], state)
+    assert missing(plan) == plan.trials[2:]
+    put_rows(plan, plan.trials[2:3])
+    assert missing(plan) == plan.trials[3:]
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return tiny_plan(tmp_path_factory.mktemp("out"), "--seeds", "2", "--teacher-per-seed")
+
+
+def test_jobs_have_the_columns_that_are_known_before_training(plan: Plan) -> None:
+    accuracies = put_teachers(plan)
+    assert len(set(accuracies.values())) == len(accuracies) == 2
+    jobs = student_jobs(plan, plan.trials)
+    assert list(jobs) == [trial.trial_id for trial in plan.trials]
+    for trial in plan.trials:
+        job = jobs[trial.trial_id]
+        assert (job.config, job.seed, job.teacher_id, job.weights) == (trial.config, trial.seed, trial.teacher_id, None)
+        row = job.columns
+        assert row is not None
+        assert [row[name] for name in ("trial_id", "study", "arm", "config_id", "seed", "teacher_id")] == [
+            trial.trial_id, "tiny", trial.arm, trial.config_id, trial.seed, trial.teacher_id,
+        ]  # fmt: skip
+        assert json.loads(row["config_json"]) == requested(trial.config)
+        assert row["teacher_test_acc"] == accuracies[trial.teacher_id]
+        cost = plan.feasibility.cost(trial.config)
+        assert (row["params"], row["macs"], row["latency_ms"]) == (cost.params, cost.macs, cost.latency_ms)
+        assert row["latency_ms"] > 0
+        assert row["number"] is None
+        assert row["param.student"] == "plain3"  # the stored name of `model`
+        flat = {name.removeprefix("param."): value for name, value in row.items() if name.startswith("param.")}
+        assert {"model": flat.pop("student"), **flat} == params(trial.config)
+
+
+def test_jobs_of_a_search_have_its_numbers_and_no_latency(plan: Plan) -> None:
+    put_teachers(plan)
+    plan.feasibility.costs.clear()
+    jobs = student_jobs(plan, plan.trials[:2], {plan.trials[0].trial_id: 5, plan.trials[1].trial_id: 3})
+    columns = [job.columns or {} for job in jobs.values()]
+    assert [(row["number"], row["latency_ms"]) for row in columns] == [(5, None), (3, None)]
+    assert all(row["params"] > 0 for row in columns)
+
+
+def test_the_columns_are_those_of_the_store(plan: Plan, tmp_path: Path) -> None:
+    put_teachers(plan)
+    store = plan.context.out / "elsewhere"
+    for job in student_jobs(plan, plan.trials).values():
+        write_part(store, {**(job.columns or {}), "state": "completed"}, [], None)
+    rows = read_trials(store)
+    assert len(rows) == len(plan.trials)
+    assert rows["param.weight.kd"].notna().sum() == 2
+
+
+def test_nothing_to_do_needs_no_teacher(tmp_path: Path) -> None:
+    plan = tiny_plan(tmp_path)
+    assert student_jobs(plan, []) == {}
+    with pytest.raises(AssertionError):
+        student_jobs(plan, plan.trials)

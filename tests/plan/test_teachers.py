@@ -1,0 +1,292 @@
+"""Teachers in their folders, from a user's file, and from published weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from scl.errors import UserError
+from scl.models.build import build_model
+from scl.models.networks import build_student
+from scl.plan import teachers as module
+from scl.plan.context import RunContext, data_of
+from scl.plan.plan import Plan
+from scl.plan.teachers import (
+    TEACHER_FILE,
+    evaluate_and_save,
+    fitted,
+    import_teacher,
+    imported_file,
+    load_teacher,
+    misfit,
+    save_teacher,
+    start_from_pretrained,
+)
+from scl.study.config import Config
+from tests.support.commands import ROOT, ablation
+from tests.support.plans import put_teachers, tiny_plan
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return tiny_plan(tmp_path / "out", "--seeds", "1")
+
+
+def fresh(plan: Plan, seed: int = 0) -> dict[str, Tensor]:
+    """Weights of an untrained teacher."""
+    return build_student(plan.teacher, data_of(plan.context), seed).state_dict()
+
+
+def only_id(plan: Plan) -> str:
+    (identity,) = plan.context.jobs
+    return identity
+
+
+# --- stored teachers ------------------------------------------------------------------------------------------------
+
+
+def test_a_teacher_comes_back_with_its_logits_and_its_accuracy(plan: Plan) -> None:
+    assert load_teacher(plan.context, only_id(plan), plan.teacher) is None
+    accuracies = put_teachers(plan)
+    found = load_teacher(plan.context, only_id(plan), plan.teacher)
+    assert found is not None
+    teacher, record = found
+    assert teacher.config == plan.teacher
+    assert teacher.weights.keys() == fresh(plan).keys()
+    assert all(torch.equal(teacher.weights[name], tensor) for name, tensor in fresh(plan).items())
+    model = build_student(plan.teacher, data_of(plan.context), 1).eval()
+    model.load_state_dict(teacher.weights)
+    data = data_of(plan.context)
+    images = (data.test.images.float() / 255 - data.mean.view(1, -1, 1, 1)) / data.std.view(1, -1, 1, 1)
+    with torch.no_grad():
+        logits = model(images)
+    torch.testing.assert_close(teacher.test_logits, logits, atol=1e-4, rtol=1e-4)
+    right = int((teacher.test_logits.argmax(1) == data.test.labels).sum())
+    assert record["metrics"]["test_acc"] == accuracies[only_id(plan)] == right / len(data.test.labels)
+
+
+def test_a_damaged_teacher_is_set_aside_and_missing(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    put_teachers(plan)
+    files = plan.context.teacher_files(only_id(plan))
+    content = bytearray(files.read(TEACHER_FILE))
+    content[-3] ^= 1
+    files.write(TEACHER_FILE, bytes(content))
+    assert load_teacher(plan.context, only_id(plan), plan.teacher) is None
+    assert not files.exists(TEACHER_FILE)
+    assert "checksum does not match" in capsys.readouterr().err
+    assert len((plan.context.store / "damaged").names()) == 1
+
+
+def test_a_file_serves_one_network_on_one_data_set(plan: Plan) -> None:
+    """The id of a user's file is the hash of its content alone, so its use is part of the record."""
+    one, other = plan.context, replace(plan.context, fingerprint="other data")
+    names = {imported_file(context, config) for context in (one, other) for config in (plan.teacher, Config())}
+    assert len(names) == 4
+    evaluate_and_save(one, plan.teacher, fresh(plan), "file", imported=True)
+    assert load_teacher(one, "file", plan.teacher) is not None
+    assert load_teacher(other, "file", plan.teacher) is None
+    assert load_teacher(one, "file", Config()) is None
+    # A record of another use is not taken, whatever its name.
+    found = load_teacher(one, "file", plan.teacher)
+    assert found is not None
+    save_teacher(
+        other.teacher_files("file"),
+        found[0].weights,
+        found[0].test_logits,
+        found[1],
+        imported_file(other, plan.teacher),
+    )
+    assert load_teacher(other, "file", plan.teacher) is None
+
+
+# --- a user's checkpoint --------------------------------------------------------------------------------------------
+
+
+def shapes(*pairs: tuple[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    return {name: torch.arange(float(np.prod(shape))).reshape(shape) for name, shape in pairs}
+
+
+A, B = ("a", (2, 3)), ("b", (4,))
+FITS: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = [
+    (shapes(A, B), shapes(A, B)),
+    (shapes(B, A), shapes(A, B)),  # by name in any order
+    (shapes(("x", (2, 3)), ("y", (4,))), shapes(A, B)),  # by order and shape
+    (shapes(A, B), shapes(("net.a", (2, 3)), ("net.b", (4,)))),  # of another library, wrapped here
+    (shapes(A, B, ("head", (1,))), shapes(("net.a", (2, 3)), ("net.b", (4,)))),  # its auxiliary head is left out
+]
+
+
+@pytest.mark.parametrize(("weights", "wanted"), FITS)
+def test_a_checkpoint_fits_by_name_or_by_order_and_shape(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    found = fitted(weights, wanted)
+    assert found is not None
+    assert {name: tensor.shape for name, tensor in found.items()} == {n: t.shape for n, t in wanted.items()}
+    by_shape = {tuple(tensor.shape): tensor for tensor in weights.values()}
+    assert all(torch.equal(tensor, by_shape[tuple(tensor.shape)]) for tensor in found.values())
+
+
+def test_tensors_take_the_type_of_the_model() -> None:
+    found = fitted(
+        {"a": torch.ones(2, dtype=torch.float16), "n": torch.tensor(3.0)}, {"a": torch.zeros(2), "n": torch.tensor(0)}
+    )
+    assert found is not None
+    assert (found["a"].dtype, found["n"].dtype) == (torch.float32, torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("weights", "wanted", "difference"),
+    [
+        (shapes(("x", (2, 3)), ("y", (5,))), shapes(A, B), r"by order, y is \(5,\) where b is \(4,\)"),
+        (shapes(A, ("b", (5,))), shapes(A, B), r"by order, b is \(5,\) where b is \(4,\)"),
+        (shapes(A, B, ("c", (1,))), shapes(A, B), "it has 3 tensors, wanted 2; c is one too many"),
+        (shapes(A), shapes(A, B), "it has 1 tensors, wanted 2; b is absent"),
+        (shapes(A, ("z", (4,)), ("c", (1,))), shapes(("net.a", (2, 3)), ("net.b", (4,))), "it has 3 tensors, wanted 2"),
+        (shapes(("a", (3, 2)), B), shapes(("net.a", (2, 3)), ("net.b", (4,))), r"by order, a is \(3, 2\)"),
+    ],
+)
+def test_the_first_difference_is_named(weights: dict[str, Tensor], wanted: dict[str, Tensor], difference: str) -> None:
+    assert fitted(weights, wanted) is None
+    with pytest.raises(UserError, match=difference):
+        raise UserError(misfit(weights, wanted))
+
+
+def test_a_checkpoint_is_checked_stored_and_used_again(
+    plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file({f"module.{name}": tensor for name, tensor in fresh(plan, 3).items()}, tmp_path / "t.safetensors")
+    import_teacher(plan.context, plan.teacher, "hash", str(tmp_path / "t.safetensors"))
+    found = load_teacher(plan.context, "hash", plan.teacher)
+    assert found is not None
+    assert all(torch.equal(found[0].weights[name], tensor) for name, tensor in fresh(plan, 3).items())
+    accuracy = found[1]["metrics"]["test_acc"]
+    assert capsys.readouterr().err == f"teacher {tmp_path / 't.safetensors'}: test accuracy {accuracy:.2%}\n"
+    monkeypatch.setattr(module, "fitted", None)  # not looked at again
+    import_teacher(plan.context, plan.teacher, "hash", str(tmp_path / "t.safetensors"))
+    assert capsys.readouterr().err == ""
+
+
+# --- published weights ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the same classes", "other classes"])
+def test_published_weights_are_the_teacher_or_its_start(
+    whole: bool, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    published = fresh(plan, 5)
+    monkeypatch.setattr(module, "pretrained", lambda name, model: (asked.append(name), (published, whole))[1])
+
+    def start() -> RunContext:
+        return start_from_pretrained(plan.context, plan.teacher)
+
+    context = start()
+    found = load_teacher(context, only_id(plan), plan.teacher)
+    assert (found is not None) == whole
+    job = context.jobs[only_id(plan)]
+    assert job == (
+        plan.context.jobs[only_id(plan)] if whole else replace(plan.context.jobs[only_id(plan)], weights=published)
+    )
+    if found:
+        assert all(torch.equal(found[0].weights[name], tensor) for name, tensor in published.items())
+    put_teachers(plan)
+    assert start().jobs == plan.context.jobs  # a teacher that is there needs no weights
+    assert asked == [plan.teacher.model]
+
+
+# --- from the command line ------------------------------------------------------------------------------------------
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.system, ("touch executed",))
+
+
+@pytest.mark.parametrize("kind", ["architecture", "classes", "pickle", "text", "not-tensors"])
+def test_a_teacher_that_does_not_fit_is_refused_and_not_executed(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "teacher.pt"
+    if kind == "architecture":
+        torch.save(build_model("plain5", 10, 1).state_dict(), path)
+    elif kind == "classes":
+        torch.save(build_model("plain11", 7, 1, 0.25).state_dict(), path)
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps(Evil()))
+    elif kind == "text":
+        path.write_text("hello")
+    else:
+        torch.save({"a": 1}, path)
+    run = ablation(tmp_path / "out", "--inline", "--teacher", str(path))
+    assert run.returncode == 2
+    assert "--teacher" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (ROOT / "executed").exists()
+
+
+@pytest.mark.parametrize("kind", ["pt", "safetensors"])
+def test_a_teacher_from_a_file_guides(kind: str, tmp_path: Path) -> None:
+    state = build_model("plain11", 10, 1, 0.25).state_dict()
+    path = tmp_path / f"teacher.{kind}"
+    torch.save(state, path) if kind == "pt" else save_file(state, path)
+    run = ablation(
+        tmp_path / "out", "--inline", "--teacher", str(path), "--epochs", "1", "--seeds", "1", "--arms", "kd"
+    )
+    assert run.returncode == 0, run.stderr
+    study = json.loads((tmp_path / "out" / "ablation" / "study.json").read_text())
+    assert study["teacher"]["source"] == "file"
+    assert 0 < study["teacher"]["test_acc"]["all"] < 0.5  # untrained
+
+
+def test_a_checkpoint_of_public_code_fits_by_order(tmp_path: Path) -> None:
+    """Other names, the same layers in the same order, as RepDistiller saves them."""
+    state = build_model("resnet14", 10, 1).state_dict()
+    renamed = {f"layer{i}.{name.rpartition('.')[2]}": tensor for i, (name, tensor) in enumerate(state.items())}
+    torch.save({"epoch": 240, "model": renamed}, tmp_path / "teacher.pth")
+    run = ablation(
+        tmp_path / "out", "--inline", "--teacher", str(tmp_path / "teacher.pth"), "--teacher-model", "resnet14",
+        "--teacher-width", "1", "--epochs", "1", "--limit", "60", "--seeds", "1", "--arms", "kd",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "matched by order and shape" in run.stderr
+
+
+def test_a_teacher_file_is_looked_at_anew_for_another_network_or_other_data(tmp_path: Path) -> None:
+    save_file(build_model("plain11", 10, 1, 0.25).state_dict(), tmp_path / "teacher.safetensors")
+    flags = ["--teacher", str(tmp_path / "teacher.safetensors"), "--arms", "kd", "--seeds", "1", "--epochs", "1"]
+    first = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60")
+    assert first.returncode == 0, first.stderr
+    again = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60")
+    assert "test accuracy" in first.stderr
+    assert "test accuracy" not in again.stderr
+    other_data = ablation(tmp_path / "out", "--inline", *flags, "--limit", "70")
+    assert "test accuracy" in other_data.stderr
+    other_network = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60", "--teacher-model", "plain9")
+    assert other_network.returncode == 2
+    assert "does not fit plain9" in other_network.stderr
+
+
+@pytest.mark.parametrize("kind", ["nan", "empty", "objects"])
+def test_a_teacher_file_that_cannot_guide_says_why(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "teacher.pth"
+    state = build_model("plain11", 10, 1, 0.25).state_dict()
+    if kind == "nan":
+        state["classifier.weight"][0, 0] = float("nan")
+        torch.save(state, path)
+    elif kind == "empty":
+        path.touch()
+    else:
+        torch.save({"model": state, "best_acc": np.float64(0.7)}, path)
+    run = ablation(tmp_path / "out", "--inline", "--teacher", str(path))
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+    reason = {"nan": "not finite", "empty": "can be read safely (EOFError)", "objects": "it holds Python objects"}[kind]
+    assert reason in run.stderr
+    assert "weights_only" not in run.stderr

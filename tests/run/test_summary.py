@@ -1,0 +1,103 @@
+"""What a run prints and writes at its end."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from scl import report as page
+from scl.report.results import load
+from scl.run.summary import print_summary, report
+from scl.store.files import Folder, open_folder
+
+NAN = float("nan")
+
+
+@pytest.fixture
+def store(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """A copy of the small study without its page."""
+    shutil.copytree(small, tmp_path / "small")
+    (tmp_path / "small" / "report.html").unlink()
+    monkeypatch.setenv("COLUMNS", "200")
+    return open_folder(str(tmp_path / "small"))
+
+
+def test_the_table_and_the_verdict_are_printed_and_the_page_is_named(
+    store: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(store) == 0
+    printed = capsys.readouterr()
+    results = load(store.path)
+    assert all(arm in printed.out for arm in ("baseline", "scl", "a/branch"))
+    assert printed.out.replace("\n", " ").rstrip().endswith(results.verdict().replace("\n", " "))
+    assert printed.err == f"page: {store}/report.html\n"
+    assert store.exists("report.html")
+
+
+def test_failed_trials_of_the_plan_make_it_code_1(store: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(store.path) / "trials.parquet"
+    trials = pd.read_parquet(path)
+    trials.loc[:1, "state"] = "failed"
+    other = trials.iloc[[0]].assign(trial_id="of another plan")
+    pd.concat([trials, other]).to_parquet(path)
+    assert report(store) == 1
+    assert "2 trials failed; the page says which and why. The same command runs them again" in capsys.readouterr().err
+    assert store.exists("report.html")
+
+
+def test_without_plotly_there_is_no_page_and_no_failure(
+    store: Folder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def absent(store: Folder) -> None:
+        raise ModuleNotFoundError(name="plotly")
+
+    monkeypatch.setattr(page, "write", absent)
+    assert report(store) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "no page: plotly is not installed. Build it elsewhere with --report-only\n"
+    assert "baseline" in printed.out
+
+
+def row(arm: str, **values: Any) -> dict[str, Any]:
+    empty = dict.fromkeys(("test_acc_mean", "test_acc_sd", "difference", "difference_low", "difference_high", "p"), NAN)
+    return {"arm": arm, "n": 0, **empty, **values}
+
+
+@pytest.mark.parametrize(
+    ("found", "cells"),
+    [
+        (row("none"), ["none", "0", "—", "—", "—"]),
+        (row("one", n=1, test_acc_mean=0.5), ["one", "1", "50.00", "—", "—"]),
+        (row("base", n=3, test_acc_mean=0.5, test_acc_sd=0.012), ["base", "3", "50.00 ± 1.20", "—", "—"]),
+        (
+            row("kd", n=2, test_acc_mean=0.512, test_acc_sd=0.01, difference=0.012),
+            ["kd", "2", "51.20 ± 1.00", "+1.20", "—"],
+        ),
+        (
+            row("at", n=5, test_acc_mean=0.4567, test_acc_sd=0.01, difference=-0.0123, difference_low=-0.02,
+                difference_high=0.0011, p=0.0456),
+            ["at", "5", "45.67 ± 1.00", "-1.23 [-2.00, +0.11]", "0.046"],
+        ),
+        (row("[red]x", n=1, test_acc_mean=0.5), ["[red]x", "1", "50.00", "—", "—"]),  # a name is no markup
+    ],
+)  # fmt: skip
+def test_a_row_of_the_table(
+    found: dict[str, Any], cells: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    print_summary(pd.DataFrame([found]), "[b]No arm won.")
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if line.startswith("│")]
+    assert [cell.strip() for cell in line.strip("│").split("│")] == cells
+    assert out.endswith("[b]No arm won.\n")
+
+
+def test_the_trials_of_a_search_have_no_row(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(pd.DataFrame([row("search"), row("winner-1")]), "")
+    out = capsys.readouterr().out
+    assert "winner-1" in out
+    assert "search" not in out

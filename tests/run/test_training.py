@@ -1,0 +1,128 @@
+"""What a plan lacks is trained: its teachers, then its students."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scl.plan.plan import Plan
+from scl.plan.teachers import TEACHER_FILE
+from scl.run.backend import Work
+from scl.run.stopping import Stop
+from scl.run.training import train_students, train_teachers
+from scl.store.locks import locked
+from tests.support.plans import put_rows, put_teachers, tiny_plan
+
+
+class Recorder:
+    """A backend that notes its work and may do something about it."""
+
+    def __init__(self, then: Callable[[Plan], object] = lambda plan: None) -> None:
+        self.works: list[Work] = []
+        self.then = then
+
+    def nodes(self) -> tuple[()]:
+        return ()
+
+    def train(self, plan: Plan, work: Work) -> None:
+        self.works.append(work)
+        self.then(plan)
+
+    def search(self, plan: Plan, searcher: object) -> None:
+        raise AssertionError("nothing is searched here")
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return tiny_plan(tmp_path, "--seeds", "2", "--teacher-per-seed")
+
+
+def test_missing_teachers_are_trained_each_in_its_cohort(plan: Plan) -> None:
+    backend = Recorder(put_teachers)
+    assert train_teachers(plan, backend, Stop())
+    (work,) = backend.works
+    ids = sorted(plan.teacher_ids.values())
+    assert work == Work("teacher", [[i] for i in ids], dict.fromkeys(ids, "teacher"))
+    assert train_teachers(plan, backend, Stop())
+    assert len(backend.works) == 1  # they are there now
+
+
+def test_only_teachers_that_are_missing_are_trained(plan: Plan) -> None:
+    put_teachers(plan)
+    gone = plan.teacher_ids[1]
+    plan.context.teacher_files(gone).remove(TEACHER_FILE)
+    backend = Recorder(put_teachers)
+    assert train_teachers(plan, backend, Stop())
+    assert [work.cohorts for work in backend.works] == [[[gone]]]
+
+
+def test_a_teacher_that_could_not_be_trained_is_no_success(plan: Plan) -> None:
+    assert not train_teachers(plan, Recorder(), Stop())
+
+
+def test_what_killed_writers_left_is_swept(plan: Plan) -> None:
+    files = plan.context.teacher_files(plan.teacher_ids[0])
+    files.write(".epoch-00001.safetensors.1-abc.partial", b"half")
+    train_teachers(plan, Recorder(), Stop())
+    assert not list(Path(files.path).glob(".*partial"))
+
+
+def test_a_teacher_that_another_run_trains_is_waited_for(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    """And when that run has trained it, it is not trained again; locks are free afterwards."""
+    ids = sorted(plan.teacher_ids.values())
+    backend, waits = Recorder(), []
+    other = locked(plan.context.teacher_files(ids[0]), command="the other run")
+    other.__enter__()
+
+    class Waiting(Stop):
+        def __call__(self) -> bool:
+            if not waits:
+                put_teachers(plan)
+                other.__exit__(None, None, None)
+            waits.append(1)
+            return False
+
+    assert train_teachers(plan, backend, Waiting())
+    assert waits
+    assert backend.works == []
+    assert "the other run" in capsys.readouterr().err
+    with locked(plan.context.teacher_files(ids[0])):
+        pass
+
+
+def test_a_stop_while_waiting_trains_nothing(plan: Plan) -> None:
+    backend, stop = Recorder(), Stop(budget=-1.0)
+    with locked(plan.context.teacher_files(sorted(plan.teacher_ids.values())[0])):
+        assert not train_teachers(plan, backend, stop)
+    assert backend.works == []
+
+
+def test_students_are_trained_in_cohorts_with_their_names_and_jobs(plan: Plan) -> None:
+    put_teachers(plan)
+    put_rows(plan, plan.trials[:1])
+    todo = plan.trials[1:]
+    backend = Recorder()
+    assert train_students(plan, backend, Stop())
+    (work,) = backend.works
+    assert work.title == "students"
+    assert sorted(i for cohort in work.cohorts for i in cohort) == sorted(t.trial_id for t in todo)
+    assert work.labels == {t.trial_id: f"{t.arm} · seed {t.seed}" for t in todo}
+    assert {i: (job.config, job.seed) for i, job in work.jobs.items()} == {t.trial_id: (t.config, t.seed) for t in todo}
+    seeds = {t.trial_id: t.seed for t in todo}
+    assert all(len({seeds[i] for i in cohort}) == 1 for cohort in work.cohorts)  # each sees one stream of batches
+
+
+def test_nothing_missing_trains_no_student(plan: Plan) -> None:
+    put_rows(plan, plan.trials)
+    backend = Recorder()
+    assert not train_students(plan, backend, Stop())
+    assert backend.works == []
+
+
+def test_a_stop_while_cohorts_are_packed_trains_no_student(plan: Plan) -> None:
+    put_teachers(plan)
+    backend = Recorder()
+    assert train_students(plan, backend, Stop(budget=-1.0))  # there was something to train
+    assert backend.works == []
