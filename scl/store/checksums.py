@@ -50,7 +50,8 @@ def from_parquet(content: bytes) -> pa.Table:
         plain = content[:start] + content[at:] if marked else content
         if marked and hashlib.sha256(plain).digest() != content[start + len(MARK) : at]:
             raise Damaged("its checksum does not match")
-        table = pq.read_table(pa.BufferReader(plain))
+        # Not pq.read_table: it scans in Arrow's threads, which may free the bytes when Python has ended, and abort.
+        table = pq.ParquetFile(pa.BufferReader(plain)).read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Damaged(first_line(error)[:200]) from None
     if not marked and (table.schema.metadata or {}).get(b"checksum"):
