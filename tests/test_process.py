@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CODE = """
 import hashlib, logging, os, random, signal, sys
 import numpy as np
@@ -70,5 +72,6 @@ def test_a_deterministic_run_leaves_the_process_as_it_was(tmp_path: Path) -> Non
     _run(tmp_path, "{'inline': True, 'deterministic': True}")
 
 
+@pytest.mark.slow  # tests/run/ray/test_session.py checks a session in this process
 def test_a_run_on_a_local_ray_leaves_the_process_as_it_was(tmp_path: Path) -> None:
     _run(tmp_path, "{}")
