@@ -51,10 +51,15 @@ def plan(study: Study, **options: Any) -> PlanSummary:
     Raises:
         UserError: an option, a name or the data is wrong.
     """
-    return plan_study(*_settled(study, options))
+    study, chosen = _settled(study, options)
+    if chosen.report_only:
+        raise UserError("report_only=True trains nothing, so there is nothing to plan; drop it, or call scl.run")
+    return plan_study(study, chosen)
 
 
 def _settled(study: Study, options: dict[str, Any]) -> tuple[Study, Options]:
+    if not isinstance(study, Study):
+        raise UserError(f"the first argument is a scl.Study, got {study!r}")
     call = ", ".join(["study", *(f"{name}={value!r}" for name, value in options.items())])
     asked = replace(options_for(study, options), command=masked(f"scl.run({call})"))
     study, chosen = settled(study, asked)

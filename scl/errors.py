@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from functools import wraps
 from types import TracebackType
@@ -41,26 +42,39 @@ def first_line(error: BaseException) -> str:
 
 
 def _end_without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if isinstance(error, UserError):
+    defining = any(frame.f_code is _DEFINED for frame, _ in traceback.walk_tb(trace))
+    if isinstance(error, UserError) and defining:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     sys.__excepthook__(kind, error, trace)
 
 
+def _in_a_script() -> bool:
+    """Whether a script's top level is being run, and no call of the library or the command line is."""
+    modules = [frame.f_globals for frame, _ in traceback.walk_stack(None)]
+    called = any(m.get("__name__") in ("scl.api", "scl.cli.main") for m in modules)
+    return not called and any(m.get("__name__") == "__main__" and "__file__" in m for m in modules)
+
+
 def definition(function: Callable[P, R]) -> Callable[P, R]:
     """Decorator of what a study file calls at its top level, before `main` can catch anything: an uncaught UserError
-    ends the script with its message and code 2, without a traceback. Python's hook is set only after a mistake."""
+    ends the script with its message and code 2, without a traceback. Python's hook is set only after a mistake, and
+    never by a call of the library."""
 
     @wraps(function)
     def defined(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except UserError:
-            if sys.excepthook is sys.__excepthook__:
+            if sys.excepthook is sys.__excepthook__ and _in_a_script():
                 sys.excepthook = _end_without_traceback
             raise
 
     return defined
+
+
+# The code that all wrappers share, by which the hook knows them in a traceback.
+_DEFINED = definition(unknown).__code__
 
 
 def names_checked(cls: type[T]) -> type[T]:

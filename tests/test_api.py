@@ -89,7 +89,8 @@ def test_again_trains_nothing_and_a_plan_counts_it(results: Any, out: Path, caps
         ({"set": {"teacher.nosuch": 1}}, "unknown name 'teacher.nosuch'.*valid: teacher."),
         ({"set": {"lr": "fast"}}, "--set lr=fast: must be a number"),
         ({"set": {"epochs": "0"}}, "epochs must be finite, 1 or more"),
-        ({"set": {"weight.sp": 1}}, "unknown name 'weight.sp'"),
+        ({"set": {"weight.sp": 1}}, "'weight.sp': no arm of this run has the loss 'sp'"),
+        ({"set": "lr=1,lr=2"}, "set: lr is given twice"),
         ({"plan": True}, "scl.plan"),
         ({"data": "digitz"}, "unknown data 'digitz' .did you mean 'digits'"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
@@ -100,6 +101,24 @@ def test_mistakes_are_user_errors_that_name_the_valid(options: dict[str, Any], m
     with pytest.raises(scl.UserError, match=message):
         scl.run(STUDY, **{**TINY, "out": tmp_path / "out", **options})
     assert not (tmp_path / "out" / "library" / "trials.parquet").exists()
+
+
+def test_calls_that_make_no_sense_are_user_errors(results: Any, tmp_path: Path) -> None:
+    for call in (
+        lambda: scl.run("studies/ablation.py", out=tmp_path),
+        lambda: scl.plan({"baseline": {}}, out=tmp_path),
+        lambda: scl.plan(STUDY, report_only=True, out=tmp_path),
+        lambda: scl.load(3),
+        lambda: scl.load(None),
+        lambda: results.figure(1),
+        lambda: results.figure("verdict", "first"),
+    ):
+        with pytest.raises(scl.UserError):
+            call()
+
+
+def test_results_are_read_from_a_path_object(results: Any, out: Path) -> None:
+    assert scl.load(out / "library").trials.equals(results.trials)
 
 
 def test_set_reaches_fields_weights_options_and_the_teacher(tmp_path: Path) -> None:

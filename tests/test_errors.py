@@ -68,23 +68,54 @@ def halves(number: int) -> int:
     return number // 2
 
 
-def test_the_hook_is_set_only_after_a_mistake(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    assert halves(4) == 2
-    with pytest.raises(TypeError):
-        halves(None)  # type: ignore[arg-type]
-    assert sys.excepthook is sys.__excepthook__
-    with pytest.raises(UserError) as mistake:
-        halves(3)
-    assert sys.excepthook is not sys.__excepthook__
-    with pytest.raises(SystemExit) as end:
-        sys.excepthook(UserError, mistake.value, None)
-    assert end.value.code == 2
-    assert capsys.readouterr().err == "error: 3 is odd\n"
-    sys.excepthook(ValueError, ValueError("ours"), None)  # any other error is shown as Python shows it
-    assert "ValueError: ours" in capsys.readouterr().err
+SCRIPT = """
+import sys
+from scl.errors import UserError, definition
+
+@definition
+def halves(number):
+    if number % 2:
+        raise UserError(f"{number} is odd")
+    return number // 2
+
+def hooked():
+    return sys.excepthook is not sys.__excepthook__
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ("halves(4); assert not hooked()", 0, ""),
+        ("halves(3)", 2, "error: 3 is odd\n"),
+        ("halves(None)", 1, "Traceback"),
+        ("try: halves(3)\nexcept UserError: pass\nraise ValueError('ours')", 1, "ValueError: ours"),
+        ("try: halves(3)\nexcept UserError: pass\nraise UserError('ours')", 1, "Traceback"),
+        ("import scl\ntry: scl.run(3)\nexcept UserError: assert not hooked()", 0, ""),
+        ("import scl\nscl.Study('a', '?', {'baseline': {}}, seeds=0)", 2, "error: Study: seeds must be"),
+        (
+            "import scl\nstudy = scl.Study('a', '?', {'baseline': {}})\n"
+            "try: scl.plan(study, set={'lr': -1})\nexcept UserError: assert not hooked()\nelse: raise SystemExit(9)",
+            0,
+            "",
+        ),
+    ],
+)
+def test_the_hook_is_set_only_for_a_mistake_of_a_study_file(body: str, code: int, said: str, tmp_path: Path) -> None:
+    (tmp_path / "study.py").write_text(SCRIPT + body)
+    done = subprocess.run([sys.executable, "study.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert ("Traceback" in done.stderr) == (code == 1)
+
+
+def test_code_that_is_no_script_keeps_pythons_hook() -> None:
+    """As in a notebook or a console: `__main__` without a file."""
+    code = f"{SCRIPT}\ntry: halves(3)\nexcept UserError: assert not hooked()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_definition_keeps_its_name() -> None:
     assert (halves.__name__, halves.__doc__) == ("halves", "Half of an even number.")
 
 
@@ -101,4 +132,4 @@ def test_a_mistake_in_a_study_file_is_a_message(tmp_path: Path) -> None:
     script.write_text("from scl.cli import main\nfrom scl import designs\ndesigns.grid({'lr': [0.1]})\n")
     run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert run.returncode == 2
-    assert run.stderr == "error: factor 'lr' changes nothing: it has 1 levels, and needs 2 or more\n"
+    assert run.stderr == "error: factor 'lr' changes nothing: its levels are [0.1]; give 2 or more\n"

@@ -61,6 +61,8 @@ class Results(stored.Results):
         """
         if theme not in ("light", "dark"):
             raise UserError(unknown("theme", theme, ["light", "dark"]))
+        if not isinstance(name, str):
+            raise UserError(f"a figure is asked for by its name, as in figure('verdict', 0), got {name!r}")
         wanted = name.replace("_", "-")
         valid: list[str] = []
         for make in PANELS:
@@ -102,8 +104,8 @@ def _pick(panel: Panel, plots: list[Plot], number: int) -> dict[str, object]:
     figures = [figure for plot in plots for figure in plot.figures]
     if not figures:
         raise UserError(f"{panel.id!r} has no figure in this study: {panel.answer}")
-    if not 0 <= number < len(figures):
-        raise UserError(f"number must be 0 to {len(figures) - 1} for {panel.id!r}, got {number}")
+    if not isinstance(number, int) or not 0 <= number < len(figures):
+        raise UserError(f"number must be 0 to {len(figures) - 1} for {panel.id!r}, got {number!r}")
     return figures[number]
 
 

@@ -95,12 +95,15 @@ class Folder:
                     partial.unlink()
 
 
-def open_folder(place: str) -> Folder:
+def open_folder(place: str | os.PathLike[str]) -> Folder:
     """The folder at a path, or at an `s3://` or `gs://` URI; it need not exist.
 
     Raises:
-        UserError: pyarrow.fs does not support the URI.
+        UserError: `place` is no path, or pyarrow.fs does not support the URI.
     """
+    place = os.fspath(place) if isinstance(place, os.PathLike) else place
+    if not isinstance(place, str) or not place:
+        raise UserError(f"a folder of results is a path, or s3://… or gs://…, got {place!r}")
     if "://" not in place:
         return Folder(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(place)))
     try:

@@ -103,21 +103,29 @@ def several(kind: str) -> Check:
 
 
 def assignments(value: Any) -> dict[str, Any]:
-    """NAME=VALUE: text (several with commas), a list of such texts, or a mapping."""
+    """NAME=VALUE: text (several with commas), a list of such texts of which the later count, or a mapping."""
     if isinstance(value, Mapping):
         return {str(name): given for name, given in value.items()}
     texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, Sequence) or not all(isinstance(part, str) for part in texts):
+    if not isinstance(texts, Sequence) or not texts or not all(isinstance(part, str) for part in texts):
         raise ValueError(f"must be NAME=VALUE, or a mapping in Python, got {value!r}")
-    pairs: list[tuple[str, str]] = []
-    for part in ",".join(texts).split(","):
-        name, sign, given = part.partition("=")
-        if sign:
-            pairs.append((name.strip(), given.strip()))
-        elif pairs:
-            pairs[-1] = pairs[-1][0], f"{pairs[-1][1]},{part.strip()}"  # a value with commas, as in milestones=150,180
+    found: dict[str, Any] = {}
+    for each in texts:
+        found |= _assigned(each)
+    return found
+
+
+def _assigned(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    last = ""
+    for part in text.split(","):
+        name, sign, given = (piece.strip() for piece in part.partition("="))
+        if sign and name in found:
+            raise ValueError(f"{name} is given twice in {text!r}; give each name once")
+        if sign and name:
+            found[name], last = given, name
+        elif last and not sign:  # a value with commas, as in milestones=150,180
+            found[last] += f",{name}"
         else:
-            pairs.append((part.strip(), ""))
-    if not pairs or not all(name for name, _ in pairs) or "=" not in ",".join(texts):
-        raise ValueError(f"must be NAME=VALUE, got {','.join(texts)!r}")
-    return dict(pairs)
+            raise ValueError(f"must be NAME=VALUE, got {text!r}")
+    return found

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scl.errors import UserError, names_checked, unknown
-from scl.study.term import Term, checked_terms
+from scl.study.term import Term, as_real, as_whole, checked_terms
 
 MODELS = (
     *(f"plain{layers}" for layers in (3, 5, 7, 9, 11, 13, 15, 17)),
@@ -114,25 +114,30 @@ class Config:
             raise UserError("; ".join(problems))
 
     def _coerce_scalars(self) -> list[str]:
-        """Cast numbers to the declared type, because 1 and 1.0 must give one id; refuse values of another type."""
+        """Cast numbers to the declared type, because 1, 1.0 and numpy's 1 must give one id; refuse other types."""
         problems = []
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            if f.type == "float" and isinstance(value, int) and not isinstance(value, bool):
-                object.__setattr__(self, f.name, float(value))
-            elif f.type == "float" and not isinstance(value, float):
-                problems.append(f"{f.name} must be a number, got {value!r}")
-            elif f.type == "int" and (not isinstance(value, int) or isinstance(value, bool)):
-                problems.append(f"{f.name} must be a whole number, got {value!r}")
-            elif f.type in ("str", "bool") and type(value).__name__ != f.type:
+            if f.type in ("str", "bool") and type(value) is not {"str": str, "bool": bool}[f.type]:
                 problems.append(f"{f.name} must be of type {f.type}, got {value!r}")
-        counts = self.self_taught if isinstance(self.self_taught, tuple) else (self.self_taught,)
-        if not counts or any(isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= 65536 for k in counts):
+            elif f.type in ("float", "int"):
+                number = as_real(value) if f.type == "float" else as_whole(value)
+                if number is None:
+                    problems.append(f"{f.name} must be a {'' if f.type == 'float' else 'whole '}number, got {value!r}")
+                object.__setattr__(self, f.name, number)
+        several = isinstance(self.self_taught, tuple)
+        counts = [
+            as_whole(k) for k in (self.self_taught if isinstance(self.self_taught, tuple) else [self.self_taught])
+        ]
+        if not counts or any(k is None or not 0 <= k <= 65536 for k in counts):
             problems.append(
                 f"self_taught must be a whole number of 0 to 65536, or one a layer, got {self.self_taught!r}"
             )
-        if not isinstance(self.milestones, tuple) or any(type(m) is not int for m in self.milestones):
+        object.__setattr__(self, "self_taught", tuple(counts) if several else counts[0])
+        epochs = [as_whole(m) for m in self.milestones] if isinstance(self.milestones, tuple) else [None]
+        if None in epochs:
             problems.append(f"milestones must be whole numbers, got {self.milestones!r}")
+        object.__setattr__(self, "milestones", tuple(epochs))
         if not isinstance(self.teacher_layers, tuple) or any(type(p) is not str for p in self.teacher_layers):
             problems.append(f"teacher_layers must be a list of module paths, got {self.teacher_layers!r}")
         return problems

@@ -10,7 +10,7 @@ levels and seeds can be added at any time.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -217,11 +217,11 @@ def _checked(factors: Mapping[str, Levels], least: int = 2) -> list[list[Any]]:
     if not factors:
         raise UserError("a design needs a factor: a name and its levels")
     for factor, levels in factors.items():
+        if isinstance(levels, str) or not isinstance(levels, Collection):
+            raise UserError(f"factor {factor!r}: levels are a list, or a dict of names and changes, got {levels!r}")
         labels: list[Any] = list(levels)
         if len(labels) < least:
-            raise UserError(
-                f"factor {factor!r} changes nothing: it has {len(labels)} levels, and needs {least} or more"
-            )
+            raise UserError(f"factor {factor!r} changes nothing: its levels are {labels}; give {least} or more")
         means = [_changes(factor, levels, label) for label in labels]
         for i, j in itertools.combinations(range(len(labels)), 2):
             if means[i] == means[j]:

@@ -85,8 +85,9 @@ class Options:
     teacher_per_seed: bool = option(False, STUDY, switch, "",
         lambda s: "train a teacher for each seed" + ("; this study always does" if s.teacher_per_seed else ""))
     set: Mapping[str, Any] | None = option(None, STUDY, assignments, "NAME=VALUE",
-        "set a field of every arm's configuration, or a loss's weight or option in the arms that have it, as in "
-        "weight_decay=0, weight.kd=2 or kd.temperature=2; teacher.NAME=VALUE sets the teacher's. Repeatable",
+        "set a field of every arm's configuration, or a loss's weight, option, layers, warmup, end or stage in the "
+        "arms that have it, as in weight_decay=0, weight.kd=2, kd.temperature=2 or kd.warmup=5; "
+        "teacher.NAME=VALUE sets the teacher's. Repeatable",
         repeatable=True)
     interval: float | None = option(None, STUDY, number(0, 1), "F",
         "after a pilot, add seeds once so that the 95 %% interval of --between is F wide (0.01: one point)")

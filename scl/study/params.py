@@ -10,8 +10,10 @@ from scl.errors import UserError, unknown
 from scl.study.config import Config
 from scl.study.identity import canonical_json, stored_name
 from scl.study.loss_table import LOSSES
-from scl.study.term import Term, requested_options
+from scl.study.term import Term, checked_terms, requested_options
 
+# What a term has beside its weight and options. A custom loss may have options of these names, which come first.
+TERM_FIELDS = ("layers", "warmup", "end", "stage")
 FIELDS = {f.name: str(f.type) for f in dataclasses.fields(Config) if f.name != "losses"}
 
 
@@ -38,18 +40,17 @@ def column(name: str) -> str:
 
 
 def with_params(config: Config, changes: Mapping[str, Any]) -> Config:
-    """A copy with some values changed, each under its name in `params`: `lr`, `weight.kd`, `kd.temperature`.
+    """A copy with some values changed, each under its name: `lr`, `weight.kd`, `kd.temperature`, `kd.warmup`.
 
     `weight.NAME` adds the loss NAME if the configuration lacks it.
 
     Raises:
         UserError: there is no such name, or the value is refused.
     """
-    config = config.replace(**{name: value for name, value in changes.items() if "." not in name})
-    if not any("." in name for name in changes):
-        return config
-    losses = dict(config.losses)
-    problems = []
+    fields = {name: value for name, value in changes.items() if "." not in name}
+    if len(fields) == len(changes):
+        return config.replace(**fields)
+    losses, problems = checked_terms(fields.pop("losses", config.losses))
     for name in sorted((n for n in changes if "." in n), key=lambda n: not n.startswith("weight.")):
         first, _, last = name.partition(".")
         term = last if first == "weight" else first
@@ -58,17 +59,19 @@ def with_params(config: Config, changes: Mapping[str, Any]) -> Config:
             problems.append(f"{name!r}: {unknown('loss', term, valid or ['(none in this objective)'])}")
         elif first == "weight":
             losses[term] = dataclasses.replace(losses.get(term, Term(0.0)), weight=changes[name])
+        elif last in TERM_FIELDS and not callable(losses[term].loss):
+            losses[term] = dataclasses.replace(losses[term], **{last: changes[name]})
         else:
             options = {**losses[term].options, last: changes[name]}
             losses[term] = dataclasses.replace(losses[term], options=options)
     if problems:
         raise UserError("; ".join(problems))
-    return dataclasses.replace(config, losses=losses)
+    return config.replace(**fields, losses=losses)  # at once, because a field may need a loss and a loss a field
 
 
 def overridden(configs: Mapping[str, Config], changes: Mapping[str, Any], prefix: str = "") -> dict[str, Config]:
-    """Configurations by name with `--set` applied: a field in all of them, `weight.NAME` and `NAME.OPTION` in those
-    that have the loss NAME.
+    """Configurations by name with `--set` applied: a field in all of them, `weight.NAME`, `NAME.OPTION` and
+    `NAME.layers`, `.warmup`, `.end` and `.stage` in those that have the loss NAME.
 
     Args:
         changes: name → value, or its text as on the command line.
@@ -79,7 +82,7 @@ def overridden(configs: Mapping[str, Config], changes: Mapping[str, Any], prefix
     """
     settable = {key: {f"{prefix}{name}": name for name in _settable(config)} for key, config in configs.items()}
     every = dict.fromkeys(name for names in settable.values() for name in names)
-    wrong = [f"--set: {unknown('name', name, every)}" for name in changes if name not in every]
+    wrong = [f"--set: {_no_such_name(name, prefix, every)}" for name in changes if name not in every]
     if wrong:
         raise UserError("\n".join(wrong))
     values = {name: parsed(name, name.removeprefix(prefix), value) for name, value in changes.items()}
@@ -93,12 +96,20 @@ def overridden(configs: Mapping[str, Config], changes: Mapping[str, Any], prefix
     return found
 
 
+def _no_such_name(name: str, prefix: str, every: Iterable[str]) -> str:
+    first, _, last = name.removeprefix(prefix).partition(".")
+    loss = last if first == "weight" else first
+    if last and loss in LOSSES and f"{prefix}weight.{loss}" not in every:
+        return f"{name!r}: no arm of this run has the loss {loss!r}; --arms chooses arms, a study file defines them"
+    return unknown("name", name, every)
+
+
 def _settable(config: Config) -> Iterable[str]:
     yield from FIELDS
     for name, term in config.losses.items():
         yield f"weight.{name}"
-        known = LOSSES[term.loss].options if isinstance(term.loss, str) else {}
-        yield from (f"{name}.{option}" for option in {**known, **term.options})
+        known = [*LOSSES[term.loss].options, *TERM_FIELDS] if isinstance(term.loss, str) else []
+        yield from (f"{name}.{option}" for option in dict.fromkeys([*known, *term.options]))
 
 
 def parsed(spelled: str, name: str, value: Any) -> Any:
@@ -106,14 +117,15 @@ def parsed(spelled: str, name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     kind = FIELDS.get(name, "float" if name.startswith("weight.") else "number or word")
+    kind = "tuple[int, ...]" if name.endswith(".layers") else kind
     readers: dict[str, tuple[Callable[[str], Any], str]] = {
         "str": (str, ""),
         "int": (int, "a whole number"),
         "float": (float, "a number"),
         "bool": (lambda text: {"true": True, "false": False}[text.lower()], "true or false"),
         "int | tuple[int, ...]": (_whole_or_several, "a whole number, or one for each layer as in 0,2,0,1"),
-        "tuple[int, ...]": (lambda text: tuple(map(int, text.split(","))), "whole numbers, as in 150,180"),
-        "tuple[str, ...]": (lambda text: tuple(part.strip() for part in text.split(",")), ""),
+        "tuple[int, ...]": (lambda text: tuple(map(int, _parts(text))), "whole numbers, as in 150,180"),
+        "tuple[str, ...]": (lambda text: tuple(_parts(text)), ""),
         "number or word": (_number_or_word, ""),
     }
     read, rule = readers[kind]
@@ -121,6 +133,10 @@ def parsed(spelled: str, name: str, value: Any) -> Any:
         return read(value)
     except (ValueError, KeyError):
         raise UserError(f"--set {spelled}={value}: must be {rule}, got {value!r}") from None
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _whole_or_several(text: str) -> int | tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from scl.errors import UserError, names_checked, unknown
 from scl.study.config import Config
-from scl.study.params import params, with_params
+from scl.study.params import TERM_FIELDS, params, with_params
 
 FRESH_SEED = 1000  # the first seed of the trials that confirm a search's winners
 OBJECTIVES = {"val_acc": "maximize", "val_loss": "minimize", "macs": "minimize", "params": "minimize"}
@@ -102,6 +102,9 @@ class Search:
             )
         for name, range_ in self.space.items():
             problems += [f"search space, {name!r}: {problem}" for problem in _range_problems(range_)]
+            loss, _, last = name.partition(".")
+            if last in TERM_FIELDS and not (loss in base.losses and callable(base.losses[loss].loss)):
+                problems.append(f"search space, {name!r}: a search varies fields, weights and options of losses")
         if problems:
             raise UserError("; ".join(problems))
         weights = [n for n in self.space if n.startswith("weight.")]

@@ -14,6 +14,7 @@ from scl.study.designs import Design, as_design
 from scl.study.identity import effective, sha256
 from scl.study.params import overridden, with_params
 from scl.study.space import Search
+from scl.study.term import as_whole
 
 
 @names_checked
@@ -96,6 +97,8 @@ class Study:
     published: Published | None = None
 
     def __post_init__(self) -> None:
+        if wrong := self._of_wrong_type():
+            raise UserError("; ".join(f"Study: {problem}" for problem in wrong))
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name):
             raise UserError(
                 f"study name {self.name!r}: it names a folder, so 1-64 letters, digits, '.', '_' or '-', "
@@ -111,6 +114,39 @@ class Study:
         for arm in self.arms:
             if not arm.strip() or len(arm) > 300 or any(ord(c) < 32 for c in arm):
                 raise UserError(f"arm name {arm!r}: 1-300 printable characters")
+
+    def _of_wrong_type(self) -> list[str]:
+        """Fields that are something else than declared; found here, they are named, and not met deep in a run."""
+        kinds: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
+            ("name", str, "text"),
+            ("question", str, "text"),
+            ("arms", Mapping, "a dict of names and changes"),
+            ("base", Config, "a scl.Config"),
+            ("teacher", Config, "a scl.Config"),
+            ("baseline", str, "the name of an arm"),
+            ("settings", Mapping, "a dict of data sets and scl.Setting"),
+            ("search", (Search, type(None)), "a scl.Search"),
+            ("scales", Mapping, "a dict of names and scl.Scale"),
+            ("teacher_per_seed", bool, "True or False"),
+            ("against_teacher", str, "the name of an arm"),
+            ("published", (Published, type(None)), "a Published"),
+        )
+        wrong = [
+            f"{name} must be {rule}, got {getattr(self, name)!r}"
+            for name, kind, rule in kinds
+            if not isinstance(getattr(self, name), kind)
+        ]
+        if isinstance(self.asked_for, str) or not isinstance(self.asked_for, Collection):
+            wrong.append(f"asked_for must be a list of arms, got {self.asked_for!r}")
+        if (as_whole(self.seeds) or 0) < 1:
+            wrong.append(f"seeds must be a whole number of 1 or more, got {self.seeds!r}")
+        items: tuple[tuple[str, type], ...] = (("arms", Mapping), ("settings", Setting), ("scales", Scale))
+        for name, kind in items if not wrong else ():
+            for key, value in getattr(self, name).items():
+                if not isinstance(key, str) or not isinstance(value, kind):
+                    of = "a dict of what it changes" if kind is Mapping else f"a scl.{kind.__name__}"
+                    wrong.append(f"{name}: {key!r} must be text, and its value {of}, got {value!r}")
+        return wrong
 
     def at(self, name: str) -> Study:
         """The study at one of its scales. Raises UserError if the scale does not exist."""

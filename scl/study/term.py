@@ -72,7 +72,7 @@ def _plain(term: Term) -> tuple[Term, list[str]]:
     """The term with Python's own numbers (sweeps bring numpy's), and the problems of fields of a wrong type."""
     problems = []
     changes: dict[str, Any] = {}
-    weight = _real(term.weight)
+    weight = as_real(term.weight)
     if weight is None or not math.isfinite(weight) or weight < 0:
         problems.append(f"weight must be a finite number of 0 or more, got {term.weight!r}")
     changes["weight"] = weight
@@ -80,11 +80,11 @@ def _plain(term: Term) -> tuple[Term, list[str]]:
         value = getattr(term, name)
         if value is None and optional:
             continue
-        changes[name] = _whole(value)
+        changes[name] = as_whole(value)
         if changes[name] is None or changes[name] < least:
             problems.append(f"{name} must be a whole number of epochs, {least} or more, got {value!r}")
     if term.layers is not None:
-        layers = [_whole(i) for i in term.layers] if isinstance(term.layers, (tuple, list)) else []
+        layers = [as_whole(i) for i in term.layers] if isinstance(term.layers, (tuple, list)) else []
         if not layers or None in layers:
             problems.append(f"layers are whole numbers, as in (1, -1), or None for the default, got {term.layers!r}")
         changes["layers"] = tuple(layers)
@@ -120,7 +120,7 @@ def _option_problems(row: LossRow, option: str, value: Any) -> list[str]:
         return [unknown("option", option, row.options or ["(none)"])]
     if words := row.words.get(option):
         return [] if value in words else [unknown(option, value, words)]
-    number = _real(value)
+    number = as_real(value)
     if number is None or not math.isfinite(number):
         return [f"{option} must be a finite number, got {value!r}"]
     if option == "temperature" and number <= 0:
@@ -141,7 +141,7 @@ def _custom_option_problems(term: Term) -> list[str]:
     return [unknown("option", option, valid or ["(none)"]) for option in term.options if option not in valid]
 
 
-def _real(value: Any) -> float | None:
+def as_real(value: Any) -> float | None:
     """A real number as a float; None for anything else, True and False included."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return None
@@ -151,7 +151,8 @@ def _real(value: Any) -> float | None:
         return math.inf
 
 
-def _whole(value: Any) -> int | None:
+def as_whole(value: Any) -> int | None:
+    """A whole number as Python's int; None for anything else, True and False included."""
     if isinstance(value, bool):
         return None
     try:
@@ -203,9 +204,9 @@ _NOT_PLAIN = object()
 def _jsonable(value: Any) -> Any:
     if value is None or isinstance(value, (bool, str)):
         return value
-    if (whole := _whole(value)) is not None:
+    if (whole := as_whole(value)) is not None:
         return whole
-    if (number := _real(value)) is not None:
+    if (number := as_real(value)) is not None:
         return number if math.isfinite(number) else repr(number)
     if isinstance(value, (tuple, list)):
         inside = [_jsonable(v) for v in value]

@@ -310,7 +310,7 @@ def test_a_disk_that_is_full(where: list[str], script: Path, calm: Path, tmp_pat
         run.until_epoch(2)
         subprocess.run(["dd", "if=/dev/zero", f"of={disk}/ballast", "bs=64k"], capture_output=True)
         said = run.ends(1, seconds=120)
-        assert "the disk is full, so make space" in said
+        assert "the disk is full, so free some space" in said
         assert "run the same command again" in said
         assert "cannot be written" in finish(script, disk / "out", code=2)
         (disk / "ballast").unlink()

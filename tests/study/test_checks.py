@@ -148,6 +148,12 @@ def test_what_assigns_nothing_is_refused(value: Any) -> None:
         assignments(value)
 
 
+@pytest.mark.parametrize("value", ["lr=1,lr=2", ["lr=1", "b=1,b=1"], "a=1,b=2,3,a=4"])
+def test_a_name_is_assigned_once(value: Any) -> None:
+    with pytest.raises(ValueError, match="is given twice in .*; give each name once"):
+        assignments(value)
+
+
 names = st.text("abcdefgh._", min_size=1, max_size=6)
 values = st.lists(st.text("0123456789.-", max_size=4), min_size=1, max_size=3).map(",".join)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from scl.errors import UserError
@@ -20,6 +21,20 @@ from scl.study.term import Term
         ({"lr": float("nan")}, "lr must be finite"),
         ({"epochs": 0}, "epochs must be finite, 1 or more"),
         ({"epochs": 1.5}, "epochs must be a whole number"),
+        ({"epochs": True}, "epochs must be a whole number"),
+        ({"epochs": np.float64(2)}, "epochs must be a whole number"),
+        ({"lr": "0.1"}, "lr must be a number"),
+        ({"lr": True}, "lr must be a number"),
+        ({"lr": np.nan}, "lr must be finite"),
+        ({"nesterov": 1}, "nesterov must be of type bool"),
+        ({"nesterov": np.True_}, "nesterov must be of type bool"),
+        ({"tap": np.str_("bn")}, "tap must be of type str"),
+        ({"self_taught": np.float32(8)}, "self_taught must be a whole number"),
+        ({"self_taught": (1, True)}, "self_taught must be a whole number"),
+        ({"self_taught": ()}, "self_taught must be a whole number"),
+        ({"milestones": (1, 2.5)}, "milestones must be whole numbers"),
+        ({"milestones": 3}, "milestones must be whole numbers"),
+        ({"teacher_layers": "layer1"}, "teacher_layers must be a list"),
         ({"model": "plain6"}, "unknown model 'plain6'"),
         ({"losses": {"kdd": 1}}, "unknown loss 'kdd' .did you mean 'kd'"),
         ({"losses": {"kd": -1}}, "weight must be"),

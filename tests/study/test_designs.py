@@ -141,9 +141,12 @@ def test_designs_join_each_other_and_plain_arms() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: grid({"lr": [0.1]}), "factor 'lr' changes nothing: it has 1 levels"),
+        (lambda: grid({"lr": [0.1]}), "factor 'lr' changes nothing: its levels are .0.1.; give 2 or more"),
         (lambda: grid({"lr": [0.1, 0.1]}), "levels 0.1 and 0.1 are the same"),
         (lambda: grid({"a": {"x": {"lr": 1}, "y": {"lr": 1}}}), "levels 'x' and 'y' are the same"),
+        (lambda: grid({"lr": "0.1"}), "factor 'lr': levels are a list, or a dict of names and changes, got '0.1'"),
+        (lambda: grid({"lr": 0.1}), "factor 'lr': levels are a list"),
+        (lambda: one_at_a_time({"lr": None}), "factor 'lr': levels are a list"),
         (lambda: grid({}), "needs a factor"),
         (lambda: grid({"lr": [0.1000001, 0.1000002]}), "two arms are called 'lr=0.1'"),
         (lambda: leave_one_out({"kd": {}, "k": {"self_taught": 8}}), "part 'kd' changes nothing"),

@@ -229,6 +229,13 @@ def test_set_reaches_the_losses_that_an_arm_has(given: Any, arm: str, values: di
     assert {name: (term.weight, dict(term.options)) for name, term in arms[arm].losses.items()} == values
 
 
+def test_set_reaches_every_part_of_a_term() -> None:
+    arms, _ = resolved(*settle(set="at.layers=-1,at.warmup=2,at.end=4"))
+    term = arms["at"].losses["at"]
+    assert (term.layers, term.warmup, term.end, term.weight) == ((-1,), 2, 4, 10.0)
+    assert arms["kd"].losses["kd"] == resolved(*settle())[0]["kd"].losses["kd"]
+
+
 @pytest.mark.parametrize("teacher_per_seed", [False, True])
 @pytest.mark.parametrize("given", [{}, {"teacher_per_seed": True}])
 def test_a_teacher_for_each_seed_by_the_study_or_by_the_option(teacher_per_seed: bool, given: dict[str, Any]) -> None:
@@ -313,7 +320,15 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         (SEARCHING, {"recipe": "crd"}, "--val 0: a search selects on validation images"),
         (SEARCHING, {"fix": "nosuch=1"}, "unknown parameter 'nosuch'"),
         (SEARCHING, {"fix": "lr=fast"}, "--fix lr=fast: must be a number"),
-        (SEARCHING, {"set": "weight.sp=1"}, "--set: unknown name 'weight.sp'"),
+        (SEARCHING, {"set": "weight.sp=1"}, "--set: 'weight.sp': no arm of this run has the loss 'sp'; --arms"),
+        (STUDY, {"set": "sp.nosuch=1"}, "--set: 'sp.nosuch': no arm of this run has the loss 'sp'"),
+        (STUDY, {"set": "weight.nosuch=1"}, "--set: unknown name 'weight.nosuch'"),
+        (STUDY, {"set": "kd.nosuch=1"}, r"--set: unknown name 'kd.nosuch'.*kd\.temperature"),
+        (STUDY, {"set": "kd.layers=deep"}, "--set kd.layers=deep: must be whole numbers, as in 150,180"),
+        (STUDY, {"set": "kd.layers=7,8.5"}, "must be whole numbers"),
+        (STUDY, {"set": "kd.warmup=often"}, "warmup must be a whole number of epochs"),
+        (STUDY, {"set": "kd.stage=never"}, "unknown stage 'never'"),
+        (STUDY, {"set": "kd.stage=pretrain"}, "needs pretrain_epochs of 1 or more"),
         (SEARCHING, {"set": "width=wide"}, "--set width=wide: must be a number"),
         (STUDY, {"arms": "kdd"}, "unknown arm 'kdd'"),
         (STUDY, {"set": "nosuch=1"}, "--set: unknown name 'nosuch'.*valid: model, "),

@@ -43,6 +43,36 @@ def test_a_study_cannot_leave_its_folder(name: str) -> None:
         study(name=name)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": 3}, "name must be text, got 3"),
+        ({"name": None}, "name must be text"),
+        ({"question": None}, "question must be text"),
+        ({"arms": ["baseline"]}, "arms must be a dict of names and changes"),
+        ({"arms": {"baseline": None}}, "arms: 'baseline' must be text, and its value a dict of what it changes"),
+        ({"arms": {"baseline": {}, 3: {}}}, "arms: 3 must be text"),
+        ({"base": {"lr": 1}}, "base must be a scl.Config"),
+        ({"teacher": "plain11"}, "teacher must be a scl.Config, got 'plain11'"),
+        ({"asked_for": "kd"}, "asked_for must be a list of arms, got 'kd'"),
+        ({"asked_for": None}, "asked_for must be a list of arms"),
+        ({"seeds": 0}, "seeds must be a whole number of 1 or more, got 0"),
+        ({"seeds": True}, "seeds must be a whole number"),
+        ({"seeds": "3"}, "seeds must be a whole number"),
+        ({"settings": {"digits": {"lr": 1}}}, "settings: 'digits' must be text, and its value a scl.Setting"),
+        ({"scales": {"full": {}}}, "scales: 'full' must be text, and its value a scl.Scale"),
+        ({"scales": []}, "scales must be a dict"),
+        ({"search": {"lr": 1}}, "search must be a scl.Search"),
+        ({"published": 0.7}, "published must be a Published"),
+        ({"teacher_per_seed": 1}, "teacher_per_seed must be True or False"),
+        ({"arms": None, "seeds": 0}, "Study: arms must be .*; Study: seeds must be"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        study(**changes)
+
+
 def test_the_baseline_always_runs() -> None:
     arms, _ = study().resolve("digits", ["kd"], {}, {})
     assert list(arms) == ["baseline", "kd"]
