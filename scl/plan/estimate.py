@@ -11,7 +11,7 @@ from scl import stats
 from scl.plan.packing import makespan, plan_cohorts
 from scl.plan.plan import Plan, missing
 from scl.plan.teachers import load_teacher
-from scl.report.formatting import duration
+from scl.report.formatting import duration, plural
 from scl.store.tables import read_trials
 from scl.study.config import Config
 from scl.study.identity import Trial
@@ -61,11 +61,11 @@ class PlanSummary:
         ]
         if self.searched:
             seeds = f", seeds {self.seeds[0]} to {self.seeds[-1]}" if self.seeds else ""
-            then = f"; then {self.winners} winners beside the arms{seeds}" if self.seeds else ""
+            then = f"; then {plural(self.winners, 'winner')} beside the arms{seeds}" if self.seeds else ""
             over = ", ".join(self.search_space)
             lines.append(f"  search     {self.to_search} of {self.searched} trials to go, over {over}{then}")
         lines += [
-            f"  trials     {self.trials} = {len(self.arms)} arms × {len(self.seeds)} seeds",
+            f"  trials     {self.trials} = {plural(len(self.arms), 'arm')} × {plural(len(self.seeds), 'seed')}",
             f"  done       {self.done}",
             f"  missing    {self.missing}" + (f", in {self._cohorts()}" if self.missing else ""),
             f"  teacher    {self.teacher.model} × {self.teacher.width:g}, {self.teacher.epochs} epochs: "
@@ -81,14 +81,14 @@ class PlanSummary:
     def _cohorts(self) -> str:
         sizes = self.cohorts
         many = f"{min(sizes)} to {max(sizes)} trials" if len(sizes) > 12 else ", ".join(map(str, sizes))
-        return f"{len(sizes)} cohorts of {many}, on {self.slots} slot{'s' * (self.slots > 1)}"
+        return f"{plural(len(sizes), 'cohort')} of {many}, on {plural(self.slots, 'slot')}"
 
     def _can_show(self) -> str:
         if self.detectable_sds is None:
             lacking = ["a second seed"] * (len(self.seeds) < 2) + ["a second arm"] * (len(self.arms) + self.winners < 2)
             return f"values and differences, but no interval: that needs {' and '.join(lacking)}"
         text = f"differences of {self.detectable_sds:.2f} sd of a paired difference, with 80 % power at "
-        text += f"{len(self.seeds)} seeds"
+        text += plural(len(self.seeds), "seed")
         if self.detectable is not None:
             text += f": {100 * self.detectable:.2f} points, by the sd of {self.detectable_from} finished trials"
         return text

@@ -120,9 +120,7 @@ def check_writable(folder: Folder) -> None:
         folder.write(name, bytes(65536))
         folder.remove(name)
     except OSError as error:
-        raise UserError(
-            f"--out {folder} cannot be written: {explain(error)}, or name a folder that you can write to"
-        ) from error
+        raise UserError(f"--out {folder} cannot be written: {explain(error)}, or name another folder") from error
 
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)

@@ -1,4 +1,4 @@
-"""One live run per folder: a file lock on a disk, a lease in an object store."""
+"""One live run in a folder: the next waits or is refused. A file lock on a disk, a lease in an object store."""
 
 from __future__ import annotations
 

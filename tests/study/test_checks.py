@@ -150,7 +150,7 @@ def test_what_assigns_nothing_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("value", ["lr=1,lr=2", ["lr=1", "b=1,b=1"], "a=1,b=2,3,a=4"])
 def test_a_name_is_assigned_once(value: Any) -> None:
-    with pytest.raises(ValueError, match="is given twice in .*; give each name once"):
+    with pytest.raises(ValueError, match=r"is given twice in .*; give each name once"):
         assignments(value)
 
 
