@@ -200,7 +200,7 @@ def test_the_text_has_the_numbers() -> None:
         ({"teacher_ready": True}, "teacher", "plain11 × 0.25, 40 epochs: done"),
         ({"missing": 0, "cohorts": ()}, "missing", "0"),
         ({"missing": 0, "cohorts": ()}, "estimate", None),
-        ({"cohorts": (4,), "slots": 1}, "missing", "4, in 1 cohorts of 4, on 1 slot"),
+        ({"cohorts": (4,), "slots": 1}, "missing", "4, in 1 cohort of 4, on 1 slot"),
         ({"missing": 30, "cohorts": (3,) + (2,) * 13}, "missing", "30, in 14 cohorts of 2 to 3 trials, on 2 slots"),
         ({"detectable": 0.0123, "detectable_from": 8}, "can show",
          "differences of 1.23 sd of a paired difference, with 80 % power at 3 seeds: 1.23 points, by the sd of 8 "

@@ -33,7 +33,7 @@ main(
 def test_plan_is_that_of_the_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tiny.py").write_text(STUDY)
     assert main(["plan", str(tmp_path / "tiny.py"), "--seeds", "2", "--out", str(tmp_path / "results")]) == 0
-    assert "2 = 1 arms × 2 seeds" in capsys.readouterr().out
+    assert "2 = 1 arm × 2 seeds" in capsys.readouterr().out
     assert not (tmp_path / "results" / "tiny" / "trials.parquet").exists()
     assert main(["plan", str(tmp_path / "absent.py")]) == 2
     assert "no such file" in capsys.readouterr().err
