@@ -68,7 +68,7 @@ class PlanSummary:
             f"  trials     {self.trials} = {plural(len(self.arms), 'arm')} × {plural(len(self.seeds), 'seed')}",
             f"  done       {self.done}",
             f"  missing    {self.missing}" + (f", in {self._cohorts()}" if self.missing else ""),
-            f"  teacher    {self.teacher.model} × {self.teacher.width:g}, {self.teacher.epochs} epochs: "
+            f"  teacher    {self.teacher.model} × {self.teacher.width:g}, {plural(self.teacher.epochs, 'epoch')}: "
             + ("done" if self.teacher_ready else "to train"),
         ]
         if self.missing or self.to_search:
