@@ -19,6 +19,8 @@ T = TypeVar("T")
 class UserError(Exception):
     """A mistake that the user can correct. The message states the rule, the value given and the way out."""
 
+    of_definition = False  # raised through `definition`
+
 
 class RunFailed(Exception):
     """A run that cannot go on. The message names what failed and the way out; finished trials are kept."""
@@ -42,8 +44,7 @@ def first_line(error: BaseException) -> str:
 
 
 def _end_without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    defining = any(frame.f_code is _DEFINED for frame, _ in traceback.walk_tb(trace))
-    if isinstance(error, UserError) and defining:
+    if isinstance(error, UserError) and error.of_definition:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     sys.__excepthook__(kind, error, trace)
@@ -65,16 +66,13 @@ def definition(function: Callable[P, R]) -> Callable[P, R]:
     def defined(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except UserError:
+        except UserError as error:
+            error.of_definition = True
             if sys.excepthook is sys.__excepthook__ and _in_a_script():
                 sys.excepthook = _end_without_traceback
             raise
 
     return defined
-
-
-# The code that all wrappers share, by which the hook knows them in a traceback.
-_DEFINED = definition(unknown).__code__
 
 
 def names_checked(cls: type[T]) -> type[T]:

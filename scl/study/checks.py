@@ -6,13 +6,12 @@ All raise ValueError with the rule and the value that was given.
 from __future__ import annotations
 
 import math
-import numbers
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from scl.errors import unknown
 from scl.study.config import HUBS, MODEL_NAMES, MODELS
+from scl.study.term import as_real, as_whole
 
 Check = Callable[[Any], Any]
 
@@ -20,10 +19,10 @@ Check = Callable[[Any], Any]
 def whole(low: int) -> Check:
     def check(value: Any) -> int:
         try:
-            number = int(value) if isinstance(value, str) else operator.index(value)
-        except (ValueError, TypeError):
-            number = low - 1
-        if number < low or isinstance(value, bool):
+            number = int(value) if isinstance(value, str) else as_whole(value)
+        except ValueError:
+            number = None
+        if number is None or number < low:
             raise ValueError(f"must be a whole number of {low} or more, got {value!r}")
         return number
 
@@ -33,10 +32,10 @@ def whole(low: int) -> Check:
 def number(low: float, high: float = math.inf, including: bool = False) -> Check:
     def check(value: Any) -> float:
         try:
-            real = float(value) if isinstance(value, (str, numbers.Real)) and not isinstance(value, bool) else math.nan
-        except (ValueError, OverflowError):
-            real = math.nan
-        if not math.isfinite(real) or real < low or (real == low and not including) or real >= high:
+            real = float(value) if isinstance(value, str) else as_real(value)
+        except ValueError:
+            real = None
+        if real is None or not math.isfinite(real) or real < low or (real == low and not including) or real >= high:
             rule = f"{low:g} or more" if including else f"above {low:g}"
             below = "" if math.isinf(high) else f" and below {high:g}"
             raise ValueError(f"must be a finite number, {rule}{below}, got {value!r}")

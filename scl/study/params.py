@@ -10,7 +10,7 @@ from scl.errors import UserError, unknown
 from scl.study.config import Config
 from scl.study.identity import canonical_json, stored_name
 from scl.study.loss_table import LOSSES
-from scl.study.term import Term, checked_terms, requested_options
+from scl.study.term import Term, checked_terms, default_options, requested_options
 
 # What a term has beside its weight and options. A custom loss may have options of these names, which come first.
 TERM_FIELDS = ("layers", "warmup", "end", "stage")
@@ -28,8 +28,7 @@ def params(config: Config) -> dict[str, int | float | str | bool]:
             flat[name] = "/".join(map(str, value)) if isinstance(value, tuple) else value
     for name, term in config.losses.items():
         flat[f"weight.{name}"] = term.weight
-        defaults = LOSSES[term.loss].options if isinstance(term.loss, str) else {}
-        for option, value in {**defaults, **requested_options(name, term)}.items():
+        for option, value in {**default_options(term), **requested_options(name, term)}.items():
             flat[f"{name}.{option}"] = value if isinstance(value, (int, float, str)) else canonical_json(value)
     return flat
 
@@ -108,8 +107,8 @@ def _settable(config: Config) -> Iterable[str]:
     yield from FIELDS
     for name, term in config.losses.items():
         yield f"weight.{name}"
-        known = [*LOSSES[term.loss].options, *TERM_FIELDS] if isinstance(term.loss, str) else []
-        yield from (f"{name}.{option}" for option in dict.fromkeys([*known, *term.options]))
+        fields = TERM_FIELDS if isinstance(term.loss, str) else ()
+        yield from (f"{name}.{part}" for part in dict.fromkeys([*default_options(term), *fields, *term.options]))
 
 
 def parsed(spelled: str, name: str, value: Any) -> Any:

@@ -177,14 +177,19 @@ def requested_term(name: str, term: Term) -> dict[str, Any]:
     return out
 
 
+def default_options(term: Term) -> Mapping[str, Any]:
+    """The options of a built-in loss with their defaults; a custom loss has none that is known here."""
+    return LOSSES[term.loss].options if isinstance(term.loss, str) else {}
+
+
 def requested_options(name: str, term: Term) -> dict[str, Any]:
     """The options that differ from their defaults; for a custom loss, all options.
 
     Raises:
         UserError: a value is not made of numbers, words, lists and dicts, so it cannot be part of the trial's id.
     """
-    defaults = LOSSES[term.loss].options if isinstance(term.loss, str) else {}
-    options = {}
+    defaults = default_options(term)
+    options: dict[str, Any] = {}
     for option, value in term.options.items():
         plain = _jsonable(value)
         if plain is _NOT_PLAIN:

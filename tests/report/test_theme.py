@@ -8,9 +8,7 @@ import numpy as np
 
 from scl import report
 from scl.report import assemble, theme
-from scl.report.questions import (
-    against_baseline,
-)
+from scl.report.questions import against_baseline
 from scl.report.results import Results
 from tests.support.pages import Page
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scl.report.questions import (
-    cost,
-)
+from scl.report.questions import cost
 from tests.support.synthetic import (
     ARMS,
     EFFECTS,

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from scl.report.questions import (
-    curves,
-)
+from scl.report.questions import curves
 from scl.report.results import Results
 from tests.support.pages import Page, built
 from tests.support.synthetic import (

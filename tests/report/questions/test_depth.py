@@ -10,9 +10,7 @@ import pytest
 from scipy import stats as reference
 
 from scl.report.facts import gather
-from scl.report.questions import (
-    depth,
-)
+from scl.report.questions import depth
 from scl.store.study_file import read_study, write_study
 from tests.support.pages import built
 from tests.support.synthetic import (

@@ -8,9 +8,7 @@ import pytest
 from scipy import stats as reference
 
 from scl.report.facts import Facts, gather
-from scl.report.questions import (
-    distilling,
-)
+from scl.report.questions import distilling
 from scl.report.results import Results
 from tests.support.pages import built
 from tests.support.synthetic import (

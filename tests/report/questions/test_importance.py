@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from scl.report.facts import Facts
-from scl.report.questions import (
-    importance,
-)
+from scl.report.questions import importance
 from tests.support.pages import built
 from tests.support.synthetic import (
     SPACE,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scl.report.facts import gather
-from scl.report.questions import (
-    loss_shares,
-)
+from scl.report.questions import loss_shares
 from scl.report.results import Results
 from tests.support.pages import Page
 

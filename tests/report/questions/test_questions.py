@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scl.report.facts import gather
-from scl.report.questions import (
-    PANELS,
-)
+from scl.report.questions import PANELS
 from tests.support.pages import built
 from tests.support.synthetic import (
     ARMS,

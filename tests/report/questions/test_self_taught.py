@@ -11,9 +11,7 @@ from scipy import stats as reference
 from statsmodels.stats.multitest import multipletests
 
 from scl.report.facts import Facts
-from scl.report.questions import (
-    self_taught,
-)
+from scl.report.questions import self_taught
 from scl.store.study_file import read_study, write_study
 from tests.support.pages import built
 from tests.support.synthetic import (

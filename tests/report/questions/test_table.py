@@ -11,9 +11,7 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.multitest import multipletests
 
 from scl.report.facts import gather
-from scl.report.questions import (
-    table,
-)
+from scl.report.questions import table
 from scl.report.results import Results
 from tests.support.pages import Page, built
 from tests.support.synthetic import (
