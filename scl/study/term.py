@@ -31,7 +31,8 @@ class Term:
     class that is built as ``Loss(student_channels, teacher_channels, **options)`` and called like such a function.
     None takes the name of the term. compares: what a custom loss receives, one of COMPARES: feature maps (B, C, H, W)
     layer by layer, pairs of neighbouring maps, embeddings (B, D) or logits (B, K). options: keyword options of the
-    loss.
+    loss. version: of a custom loss that reaches what cannot be part of a trial's id, such as a file: a text that its
+    author changes with it.
 
     Raises:
         UserError: a field that does not exist. Config checks the values.
@@ -45,6 +46,7 @@ class Term:
     loss: str | Callable[..., Any] | None = None
     compares: str = "maps"
     options: Mapping[str, Any] = field(default_factory=dict)
+    version: str | None = None
 
 
 def loss_row(term: Term) -> LossRow:
@@ -90,6 +92,8 @@ def _plain(term: Term) -> tuple[Term, list[str]]:
         changes["layers"] = tuple(layers)
     if not isinstance(term.options, Mapping) or any(not isinstance(o, str) for o in term.options):
         problems.append(f"options is a dict of names and values, got {term.options!r}")
+    if term.version is not None and not (isinstance(term.version, str) and term.version):
+        problems.append(f"version is a text, as in '2', or None, got {term.version!r}")
     if not isinstance(term.loss, str) and not callable(term.loss):
         problems.append(f"loss is a name, a function or a class, got {term.loss!r}")
     return (term, problems) if problems else (replace(term, **changes), [])
@@ -110,6 +114,8 @@ def _problems(name: str, term: Term) -> list[str]:
     else:
         if term.compares != "maps":
             problems.append("compares is only for a custom loss; built-in losses know what they compare")
+        if term.version is not None:
+            problems.append("version is only for a custom loss; the version of built-in losses is scl's")
         for option, value in term.options.items():
             problems += _option_problems(LOSSES[term.loss], option, value)
     return problems
@@ -169,7 +175,7 @@ def requested_term(name: str, term: Term) -> dict[str, Any]:
         if f.name not in ("weight", "loss", "options") and value != f.default:
             out[f.name] = value
     if callable(term.loss):
-        out["loss"] = source_identity(name, term.loss)
+        out["loss"] = source_identity(name, term.loss, term.version)
     elif term.loss != name:
         out["loss"] = term.loss
     if options := requested_options(name, term):
