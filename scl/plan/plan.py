@@ -15,6 +15,7 @@ from scl.errors import UserError
 from scl.plan.capacity import Node, check_threads, device_of, slots_of
 from scl.plan.context import Job, RunContext, data_of
 from scl.plan.feasibility import Feasibility
+from scl.plan.rehearsal import rehearse
 from scl.plan.teachers import import_teacher, load_teacher, start_from_pretrained
 from scl.store.files import Folder
 from scl.store.tables import read_trials
@@ -59,7 +60,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         nodes: of the cluster; none on this machine.
 
     Raises:
-        UserError: data, a teacher or an arm cannot be what the options ask for.
+        UserError: data, a teacher or an arm cannot be what the options ask for, or a custom loss cannot be resumed.
     """
     check_threads(options)
     arms, teacher = resolved(study, options)
@@ -99,7 +100,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         context = start_from_pretrained(context, teacher)
     feasibility = Feasibility(teacher, tensors, context)
     feasibility.check(study, arms)
-    return Plan(
+    plan = Plan(
         study=study,
         options=options,
         context=context,
@@ -122,6 +123,9 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         },
         slots=slots_of(options, nodes, device),
     )
+    to_train = [trial.config for trial in missing(plan)] + ([plan.template] if study.search else [])
+    rehearse(to_train, teacher, tensors, feasibility.probe.device, context.threads)
+    return plan
 
 
 def _teacher_ids(options: Options, teacher: Config, fingerprint: str, seeds: Sequence[int]) -> dict[int, str]:

@@ -23,10 +23,8 @@ from scl.models.staged import Features, Wanted
 from scl.study.config import Config
 from scl.study.loss_table import LossRow
 from scl.study.term import Term, loss_row
-
-
-class TrialFailure(Exception):
-    """Ends one trial and not its cohort. The message is for the author of its configuration."""
+from scl.train import custom
+from scl.train.types import TrialFailure
 
 
 class Objective(nn.Module):
@@ -49,6 +47,8 @@ class Objective(nn.Module):
         self.learned = nn.ModuleDict()
         # The loss of each term, once for each comparison that it makes.
         self.calls: dict[str, list[Callable[..., Any]]] = {}
+        self.custom = {name: term.loss for name, term in self.terms.items() if callable(term.loss)}
+        self.audit = True  # of custom losses: see `custom.call`
         for name, term in self.terms.items():
             if teacher is None:
                 raise UserError(f"loss {name!r} needs a teacher")
@@ -56,6 +56,13 @@ class Objective(nn.Module):
             if self.rows[name].correlates:
                 self._check_correlations(name, student, teacher)
             self.calls[name] = self._calls(name, term, student, teacher)
+
+    @property
+    def custom_modules(self) -> nn.ModuleDict:
+        """The custom losses that are classes."""
+        return nn.ModuleDict(
+            {key: module for key, module in self.learned.items() if key[: -len("-loss")] in self.custom}
+        )
 
     @property
     def term_names(self) -> list[str]:
@@ -89,7 +96,7 @@ class Objective(nn.Module):
             student, teacher: features of one batch. target: its labels (B,).
 
         Raises:
-            TrialFailure: a custom loss does not return a scalar that depends on the student.
+            TrialFailure: a custom loss does not return a scalar that depends on the student, or reaches its neighbours.
         """
         values = {}
         for name in self.term_names:
@@ -104,7 +111,7 @@ class Objective(nn.Module):
 
     def _transfer(self, name: str, student: Features, teacher: Features, target: Tensor) -> Tensor:
         """The value of a transfer loss, summed over its comparisons."""
-        row, custom = self.rows[name], callable(self.terms[name].loss)
+        row = self.rows[name]
         labels = (target,) if row.needs_target else ()
         inputs: list[tuple[Any, Any]]
         if row.compares in ("logits", "embedding"):
@@ -113,8 +120,12 @@ class Objective(nn.Module):
             inputs = [self._matched(name, i, student.maps[i], teacher.maps[j]) for i, j in self.pairs[name]]
         if row.compares == "pairs":
             inputs = [((s, s_next), (t, t_next)) for (s, t), (s_next, t_next) in pairwise(inputs)]
-        values = [loss(s, t, *labels) for loss, (s, t) in zip(self.calls[name], inputs, strict=True)]
-        return torch.stack([_checked(name, value) for value in values] if custom else values).sum()
+        calls = list(zip(self.calls[name], inputs, strict=True))
+        if name in self.custom:
+            values = [_checked(name, custom.call(name, loss, s, t, self.audit)) for loss, (s, t) in calls]
+        else:
+            values = [loss(s, t, *labels) for loss, (s, t) in calls]
+        return torch.stack(values).sum()
 
     def _matched(self, name: str, layer: int, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """Maps of equal channels (by a connector) and equal size (by pooling), if the loss needs them equal."""

@@ -102,6 +102,15 @@ def random_streams_kept() -> Iterator[None]:
 
 
 @contextmanager
+def seeded_streams(seed: int) -> Iterator[None]:
+    """Seed Python's and numpy's global random streams, and restore them at the end."""
+    with random_streams_kept():
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        yield
+
+
+@contextmanager
 def threads(count: int) -> Iterator[None]:
     """Let torch use this number of CPU threads."""
     before = torch.get_num_threads()

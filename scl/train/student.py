@@ -6,7 +6,7 @@ import math
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,14 +20,14 @@ from scl.models.fold import absorb_biases
 from scl.models.networks import build_student, example_features, in_bf16, in_float32, move_to_device
 from scl.models.staged import Features, Staged
 from scl.study.identity import stream_seed
-from scl.train import checkpoint
+from scl.train import checkpoint, custom
 from scl.train.cuda_graphs import GraphRunner, StreamSlot
 from scl.train.evaluation import evaluate, final_metrics
-from scl.train.objective import Objective, TrialFailure
+from scl.train.objective import Objective
 from scl.train.optim import learning_rate
-from scl.train.process import generators
+from scl.train.process import generators, seeded_streams
 from scl.train.teacher import Teacher
-from scl.train.types import TrialEnded, TrialSpec
+from scl.train.types import TrialEnded, TrialFailure, TrialSpec
 
 
 class StudentTrainer:
@@ -49,8 +49,9 @@ class StudentTrainer:
         if trial.weights is not None:
             model.load_state_dict(trial.weights)
         absorb_biases(model)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(stream_seed("objective", trial.seed))
+        seed = stream_seed("objective", trial.seed)
+        with torch.random.fork_rng(devices=[]), seeded_streams(seed):
+            torch.default_generator.manual_seed(seed)
             objective = Objective(config, example_features(model, data, config.tap), teacher)
         self.model = move_to_device(model, data, device)
         self.objective = objective.to(device).to(memory_format=torch.channels_last)
@@ -58,9 +59,11 @@ class StudentTrainer:
         self.momentum: list[Tensor | None] = [None] * len(self.parameters)
         self.draw_seed = stream_seed("draws", trial.seed) >> 1  # leaves room to add the number of a step
         self.bf16 = in_bf16(config, device)
-        # Other libraries' networks and custom losses may run Python code that a replay does not repeat.
-        built_in = isinstance(model, Staged) and not any(callable(term.loss) for term in config.losses.values())
-        self.slot, self.runner = slot, GraphRunner(slot, built_in)
+        # Other libraries' networks and custom losses may run Python code that a replay does not repeat, and draw from
+        # Python's and numpy's random streams.
+        self.built_in = isinstance(model, Staged) and not objective.custom
+        self.slot, self.runner = slot, GraphRunner(slot, self.built_in)
+        self.outside = custom.Outside(objective.custom)
         # With graphs the learning rate is a tensor on the device, so that each replay reads its new value.
         self.rate: float | Tensor = torch.tensor(config.lr, device=device) if slot.graphs else config.lr
         self.weights: dict[str, float] = {}
@@ -117,9 +120,12 @@ class StudentTrainer:
             rate = learning_rate(self.config, self.epoch + (step + 1) / steps)
             self.rate = self.rate.fill_(rate) if isinstance(self.rate, Tensor) else rate
             # Dropout and custom losses draw from a function of seed, epoch and step, whatever the cohort.
+            seed = self.draw_seed + self.epoch * steps + step
             for generator in generators(images.device):
-                generator.manual_seed(self.draw_seed + self.epoch * steps + step)
-            values, correct = self.runner(self.learn, images, target, teacher, state=self.changing_tensors)
+                generator.manual_seed(seed)
+            self.objective.audit = self.epoch == 0 or step % custom.AUDIT_EVERY == 0
+            with nullcontext() if self.built_in else seeded_streams(seed):
+                values, correct = self.runner(self.learn, images, target, teacher, state=self.changing_tensors)
             self.values[step] = values
             self.correct += correct
         self.seconds += time.perf_counter() - began
@@ -182,8 +188,9 @@ class StudentTrainer:
             evaluated: `val` and `test` → logits (N, K) and labels (N,), as far as they were evaluated.
 
         Raises:
-            TrialFailure: a term or a logit is not finite.
+            TrialFailure: a term or a logit is not finite, or a custom loss changed variables outside of it.
         """
+        self.outside.check()
         epoch = self.epoch + 1
         values = self.values.double().cpu()
         names = list(self.weights)
@@ -223,12 +230,16 @@ class StudentTrainer:
         """Write a checkpoint, if the trial has a folder for it."""
         if self.trial.files is None:
             return
+        held, loss_state = custom.loss_state(self.objective.custom_modules)
         tensors = {
             **{f"model.{k}": v for k, v in self.model.state_dict().items()},
-            **{f"objective.{k}": v for k, v in self.objective.state_dict().items()},
+            **{f"objective.{k}": v for k, v in self.objective.state_dict().items() if isinstance(v, Tensor)},
             **{f"momentum.{i}": buffer for i, buffer in enumerate(self.momentum) if buffer is not None},
+            **{f"custom.{k}": v for k, v in held.items()},
         }
         record = {name: getattr(self, name) for name in ("epoch", "history", "seconds", "restarts", "started")}
+        if loss_state:
+            record["custom"] = loss_state
         checkpoint.save_epoch(self.trial.files, self.epoch, tensors, record)
 
     def resume(self) -> None:
@@ -242,7 +253,9 @@ class StudentTrainer:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         self.model.load_state_dict(under("model."))
-        self.objective.load_state_dict(under("objective."))
+        extra = {k: v for k, v in self.objective.state_dict().items() if not isinstance(v, Tensor)}
+        self.objective.load_state_dict({**extra, **under("objective.")})
+        custom.restore_loss_state(self.objective.custom_modules, under("custom."), record.get("custom", {}))
         for i, buffer in under("momentum.").items():
             # In the memory layout of the parameter, so that the arithmetic is the same as without the stop.
             self.momentum[int(i)] = torch.empty_like(self.parameters[int(i)]).copy_(buffer)

@@ -1,4 +1,4 @@
-"""The inputs of training (trials) and its outputs (events: finished epochs, ended trials)."""
+"""The inputs of training (trials) and its outputs (events: finished epochs, ended trials; failures)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from torch import Tensor
 
 from scl.study.config import Config
 from scl.train.checkpoint import Files
+
+
+class TrialFailure(Exception):
+    """Ends one trial and not its cohort. The message is for the author of its configuration."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from scl.models.staged import Features, Wanted
 from scl.study.config import Config
 from scl.study.loss_table import LOSSES
 from scl.study.term import Term
-from scl.train.objective import Objective, TrialFailure
+from scl.train.objective import Objective
+from scl.train.types import TrialFailure
 
 IMAGES = (1, 16, 16)
 

@@ -13,10 +13,9 @@ from scl.store.files import open_folder
 from scl.study.config import Config
 from scl.study.term import Term
 from scl.train.cuda_graphs import StreamSlot
-from scl.train.objective import TrialFailure
 from scl.train.optim import learning_rate
 from scl.train.student import StudentTrainer
-from scl.train.types import TrialSpec
+from scl.train.types import TrialFailure, TrialSpec
 from tests.support.studies import CPU
 from tests.support.training import BASE
 

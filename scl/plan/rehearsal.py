@@ -1,0 +1,173 @@
+"""Rehearse custom losses before anything trains: a loss whose state a checkpoint does not hold is refused.
+
+Each trains for two epochs of two steps, once without a stop and once with a stop between the epochs. The two must agree
+bitwise on a CPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from scl.data.batches import Images, SplitData, training_batches
+from scl.errors import UserError
+from scl.models.networks import build_student, example_features, in_bf16, move_to_device
+from scl.models.staged import Features
+from scl.study.config import Config
+from scl.study.identity import sha256
+from scl.study.term import requested_term
+from scl.train.cuda_graphs import StreamSlot
+from scl.train.custom import Outside, same_bits
+from scl.train.process import TrainingSettings, threads
+from scl.train.student import StudentTrainer
+from scl.train.teacher import TeacherForward
+from scl.train.types import TrialFailure, TrialSpec
+
+STEPS = 2  # of each of the two epochs
+GPU_GAP = 1e-3  # relative: kernels of a GPU may sum in another order each time
+
+
+@dataclass
+class MemoryFiles:
+    """A folder of checkpoints in memory."""
+
+    content: dict[str, bytes] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        return sorted(self.content)
+
+    def read(self, name: str) -> bytes:
+        return self.content[name]
+
+    def write(self, name: str, content: bytes) -> None:
+        self.content[name] = content
+
+    def remove(self, name: str) -> None:
+        del self.content[name]
+
+    def set_aside(self, name: str, reason: str) -> None:
+        raise ValueError(f"{name}: {reason}")
+
+
+def rehearse(configs: Iterable[Config], teacher: Config, data: SplitData, device: torch.device, count: int) -> None:
+    """Rehearse each custom loss of these configurations once.
+
+    Args:
+        teacher: its weights do not matter here, so they are random. count: threads of the CPU.
+
+    Raises:
+        UserError: a loss changes variables outside of it, keeps state that a checkpoint does not hold, or gives other
+            numbers with the same seed. A loss that fails in a step is not refused: its trials fail, with the reason.
+    """
+    rehearsed = set()
+    with threads(count), TrainingSettings(device, False):
+        for config in configs:
+            for name, term in config.losses.items():
+                key = sha256(requested_term(name, term)) if callable(term.loss) and term.weight > 0 else None
+                if key is not None and key not in rehearsed:
+                    rehearsed.add(key)
+                    _rehearse(name, config, teacher, data, device)
+
+
+def _rehearse(name: str, config: Config, teacher: Config, data: SplitData, device: torch.device) -> None:
+    term = config.losses[name]
+    assert callable(term.loss)
+    alone = config.replace(
+        losses={name: dataclasses.replace(term, warmup=0, end=None, stage="train")},
+        **{"ce": config.ce or 1.0, "epochs": 2, "warmup_epochs": 0, "pretrain_epochs": 0},
+        **{"schedule": "cosine", "milestones": ()},
+    )
+    outside = Outside({name: term.loss})
+    stage = _stage(alone, teacher, data, device)
+    try:
+        whole = _trained(alone, stage, device, stopped=False)
+        resumed = _trained(alone, stage, device, stopped=True)
+        if _agree(whole, resumed, device):
+            return
+        again = _trained(alone, stage, device, stopped=False)
+    except TrialFailure:
+        _unchanged(outside)  # the reason, most likely
+        return
+    if not _agree(whole, again, device):
+        raise UserError(
+            f"loss {name!r} gives other numbers when it trains again with the same seed; draw with torch.rand, "
+            "random.random or numpy.random, which are seeded each step, and read neither the clock nor files"
+        )
+    raise UserError(
+        f"loss {name!r} keeps state that a checkpoint does not hold, so a resumed trial would have other numbers; "
+        "keep it in buffers (self.register_buffer), or in attributes of its module that are tensors, numbers, words, "
+        "or lists and dicts of them"
+    )
+
+
+def _unchanged(outside: Outside) -> None:
+    try:
+        outside.check()
+    except TrialFailure as failure:
+        raise UserError(str(failure)) from None
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What both trainings share: some images, and the teacher's features of each batch."""
+
+    data: SplitData
+    example: Features
+    batches: Mapping[int, list[tuple[Tensor, Tensor, Features]]]  # by epoch
+
+
+def _stage(config: Config, teacher: Config, data: SplitData, device: torch.device) -> _Stage:
+    count = STEPS * config.batch_size
+    some = Images(data.train.images[:count], data.train.labels[:count])
+    data = dataclasses.replace(data, train=some, val=some, test=some).to(device)
+    network = move_to_device(build_student(teacher, data, 0, config.teacher_layers), data, device)
+    example = example_features(network, data, config.tap)
+    forward = TeacherForward(network.eval().requires_grad_(False), config.tap, in_bf16(config, device))
+    # A set that is smaller than a batch still makes two steps.
+    size = min(config.batch_size, max(2, len(some.labels) // STEPS))
+
+    def batches(epoch: int) -> list[tuple[Tensor, Tensor, Features]]:
+        pairs = training_batches(
+            data.train, batch_size=size, seed=0, epoch=epoch, augment="crop", mean=data.mean, std=data.std
+        )
+        return [(images, target, forward(images, None)) for images, target in itertools.islice(pairs, STEPS)]
+
+    return _Stage(data, example, {epoch: batches(epoch) for epoch in (1, 2)})
+
+
+def _trained(config: Config, stage: _Stage, device: torch.device, stopped: bool) -> list[Tensor]:
+    """The parameters after two epochs and the losses of each step. Raises TrialFailure if a step fails."""
+    trial = TrialSpec("rehearsal", config, 0, MemoryFiles())
+    student, values = _trainer(trial, stage, device), []
+    for epoch, batches in stage.batches.items():
+        student.start_epoch(len(batches), device)
+        for step, (images, target, teacher) in enumerate(batches):
+            with student.isolate(f"epoch {epoch}, step {step + 1}"):
+                student.step(images, target, teacher, step, len(batches))
+        values.append(student.values.clone())
+        with student.isolate(f"epoch {epoch}"):
+            student.end_epoch([len(target) for _, target, _ in batches], {})
+        if student.failure is not None:
+            raise TrialFailure(student.failure)
+        if stopped and epoch == 1:
+            student.save()
+            student = _trainer(trial, stage, device)
+            student.resume()
+    return [*values, *(parameter.detach() for parameter in student.parameters)]
+
+
+def _trainer(trial: TrialSpec, stage: _Stage, device: torch.device) -> StudentTrainer:
+    return StudentTrainer(trial, stage.data, stage.example, device, StreamSlot(device, graphs=False))
+
+
+def _agree(one: list[Tensor], other: list[Tensor], device: torch.device) -> bool:
+    if device.type == "cpu":
+        return all(map(same_bits, one, other))
+    return all(
+        torch.allclose(a, b, rtol=GPU_GAP, atol=GPU_GAP, equal_nan=True) for a, b in zip(one, other, strict=True)
+    )

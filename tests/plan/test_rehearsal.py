@@ -1,0 +1,218 @@
+"""Custom losses are rehearsed: what a checkpoint does not hold is refused before anything trains."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from scl.data.batches import SplitData
+from scl.errors import UserError
+from scl.plan.rehearsal import rehearse
+from scl.study.config import Config
+from scl.study.term import Term
+from tests.support.studies import CPU
+from tests.support.training import BASE
+
+CALLS = {"n": 0}
+TICKS = itertools.count()
+
+
+def distance(student: Tensor, teacher: Tensor) -> Tensor:
+    return (student.mean((1, 2, 3)) - teacher.mean((1, 2, 3))).square().mean()
+
+
+class Loss(nn.Module):
+    def __init__(self, student: int, teacher: int) -> None:
+        super().__init__()
+        self.setup()
+
+    def setup(self) -> None: ...
+
+    def factor(self, value: Tensor) -> Any:
+        return 1.0
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return distance(student, teacher) * self.factor(student.detach().mean())
+
+
+class Number(Loss):
+    def setup(self) -> None:
+        self.average = 0.0
+
+    def factor(self, value: Tensor) -> Any:
+        self.average = 0.9 * self.average + float(value)
+        return 1 + self.average
+
+
+class HiddenBuffer(Loss):
+    def setup(self) -> None:
+        self.register_buffer("average", torch.zeros(()), persistent=False)
+
+    def factor(self, value: Tensor) -> Any:
+        self.average = 0.9 * self.average + value
+        return 1 + self.average
+
+
+class Buffer(Loss):
+    def setup(self) -> None:
+        self.register_buffer("average", torch.zeros(()))
+
+    def factor(self, value: Tensor) -> Any:
+        self.average.mul_(0.9).add_(value)
+        return 1 + self.average
+
+
+class Queue(Loss):
+    def setup(self) -> None:
+        self.queue: collections.deque[Tensor] = collections.deque(maxlen=3)
+
+    def factor(self, value: Tensor) -> Any:
+        self.queue.append(value)
+        return 1 + sum(self.queue)
+
+
+class ByName(Loss):
+    def setup(self) -> None:
+        self.table: dict[str, Any] = {"steps": 0, "centre": np.zeros(1)}
+
+    def factor(self, value: Tensor) -> Any:
+        self.table["steps"] += 1
+        self.table["centre"] += float(value)
+        return self.table["steps"] + float(self.table["centre"][0])
+
+
+class Learned(Loss):
+    def setup(self) -> None:
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def factor(self, value: Tensor) -> Any:
+        return self.scale
+
+
+class InAnObject(Loss):
+    def setup(self) -> None:
+        self.counter = collections.Counter()  # type: ignore[var-annotated]
+
+    def factor(self, value: Tensor) -> Any:
+        self.counter["n"] += 1
+        return self.counter["n"]
+
+
+class InAnIterator(Loss):
+    def setup(self) -> None:
+        self.ticks = itertools.count(1)
+
+    def factor(self, value: Tensor) -> Any:
+        return next(self.ticks)
+
+
+class InAStream(Loss):
+    def setup(self) -> None:
+        self.stream = torch.Generator().manual_seed(0)
+
+    def factor(self, value: Tensor) -> Any:
+        return torch.rand(1, generator=self.stream).item()
+
+
+class AnUnusedObject(Loss):
+    def setup(self) -> None:
+        self.words = {1, 2, 3}
+
+
+def draws(student: Tensor, teacher: Tensor) -> Tensor:
+    return distance(student, teacher) * (1 + torch.rand(1) + np.random.rand())
+
+
+def counts(student: Tensor, teacher: Tensor) -> Tensor:
+    CALLS["n"] += 1
+    return distance(student, teacher) * CALLS["n"]
+
+
+def counts_and_fails(student: Tensor, teacher: Tensor) -> Tensor:
+    CALLS["n"] += 1
+    raise ValueError("a mistake")
+
+
+def reads_the_clock(student: Tensor, teacher: Tensor) -> Tensor:
+    return distance(student, teacher) * (1 + time.perf_counter())
+
+
+def fails(student: Tensor, teacher: Tensor) -> Tensor:
+    raise ValueError("a mistake")
+
+
+def config(loss: Callable[..., Any], **options: Any) -> Config:
+    return BASE.replace(losses={"mine": Term(1.0, loss=loss, **options)})
+
+
+@pytest.mark.parametrize(
+    "loss", [distance, draws, Loss, Number, HiddenBuffer, Buffer, Queue, ByName, Learned, AnUnusedObject, fails]
+)
+def test_losses_whose_state_is_saved_pass(loss: Callable[..., Any], tiny: SplitData) -> None:
+    rehearse([config(loss)], BASE, tiny, CPU, 1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (InAnObject, "keeps state that a checkpoint does not hold"),
+        (InAnIterator, "keeps state that a checkpoint does not hold"),
+        (InAStream, "keeps state that a checkpoint does not hold"),
+        (counts, "CALLS changed while it trained"),
+        (counts_and_fails, "CALLS changed while it trained"),
+        (reads_the_clock, "gives other numbers when it trains again with the same seed"),
+    ],
+)
+def test_losses_that_cannot_be_resumed_are_refused(loss: Callable[..., Any], message: str, tiny: SplitData) -> None:
+    with pytest.raises(UserError, match=f"loss 'mine'.*{message}"):
+        rehearse([BASE, config(loss)], BASE, tiny, CPU, 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"warmup": 3},
+        {"end": 1},
+        {"layers": (-1,)},
+        {"compares": "logits"},
+    ],
+)
+def test_the_loss_is_rehearsed_whenever_it_is_active(changes: dict[str, Any], tiny: SplitData) -> None:
+    def on_logits(student: Tensor, teacher: Tensor) -> Tensor:
+        CALLS["n"] += 1
+        return (student - teacher).square().mean()
+
+    loss = on_logits if "compares" in changes else counts
+    with pytest.raises(UserError, match="CALLS changed"):
+        rehearse([config(loss, **changes)], BASE, tiny, CPU, 1)
+
+
+def test_pretraining_losses_and_objectives_without_cross_entropy_are_rehearsed(tiny: SplitData) -> None:
+    pretrain = BASE.replace(losses={"mine": Term(1.0, loss=InAnObject, stage="pretrain")}, pretrain_epochs=1)
+    without = BASE.replace(ce=0.0, losses={"mine": Term(1.0, loss=InAnObject)})
+    for one in (pretrain, without):
+        with pytest.raises(UserError, match="keeps state"):
+            rehearse([one], BASE, tiny, CPU, 1)
+
+
+def test_each_loss_is_rehearsed_once_and_idle_ones_never(tiny: SplitData, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("scl.plan.rehearsal._rehearse", lambda name, config, *_: seen.append(config.width))
+    idle = BASE.replace(losses={"mine": Term(0.0, loss=distance)})
+    rehearse([idle, config(distance), config(distance).replace(width=0.25), config(draws)], BASE, tiny, CPU, 1)
+    assert seen == [BASE.width, BASE.width]
+
+
+def test_the_process_is_left_as_it_was(tiny: SplitData) -> None:
+    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[union-attr]
+    rehearse([config(draws)], BASE, tiny, CPU, 1)
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    assert before[1] == np.random.get_state()[1].tolist()  # type: ignore[union-attr]
