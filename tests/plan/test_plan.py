@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from scl.store.tables import read_trials
 from scl.study.identity import requested, teacher_id, trials_of
 from scl.study.params import params
 from tests.support.plans import SEARCHING, STUDY, put_rows, put_teachers, tiny_plan
-from tests.support.studies import planned
+from tests.support.studies import planned, run_study, write_images
 
 
 def test_a_plan_has_every_arm_at_every_seed_in_order(tmp_path: Path) -> None:
@@ -47,6 +48,21 @@ def test_images_are_split_and_counted(tmp_path: Path) -> None:
     without = planned(STUDY, tmp_path, "--inline", "--val", "0")
     assert without.about_data["val"] == 0
     assert without.about_data["train"] == whole.about_data["train"] + 100
+
+
+def test_images_that_stand_in_two_parts_are_told_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_images(tmp_path / "data", classes=2, size=8, grey=True)
+    shutil.copy(data / "train" / "class-0" / "0.png", data / "test" / "class-0" / "0.png")
+    note = "1 of 20 test images is also a training image"
+    flags = ("--data", str(data), "--val", "0", "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1")
+    assert run_study(STUDY, *flags, "--plan", "--out", str(tmp_path)) == 0
+    assert note in capsys.readouterr().out
+    assert run_study(STUDY, *flags, "--out", str(tmp_path)) == 0
+    assert f"note: {note}" in capsys.readouterr().err
+    assert note in (tmp_path / STUDY.name / "report.html").read_text()
+    assert tiny_plan(tmp_path).about_data["overlap"] is None
 
 
 @pytest.mark.parametrize(

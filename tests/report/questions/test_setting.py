@@ -34,6 +34,14 @@ def test_damaged_and_missing_trials_are_named(tmp_path: Path) -> None:
     assert "Missing: “kd” seed 1. The same command trains them." in page.text
 
 
+def test_images_that_stand_in_two_parts_are_told(tmp_path: Path) -> None:
+    store = make_store(tmp_path, ARMS[:2], range(2), accuracy(EFFECTS))
+    study = read_study(store)
+    text = "3 of 797 test images are also training images"
+    write_study(store, {**study, "data": {**study["data"], "overlap": text}})
+    assert text in built(store)[0].text
+
+
 def test_settings_are_words() -> None:
     losses = {"kd": {"weight": 0.9, "options": {"temperature": 2}}, "at": {"weight": 100.0}}
     assert setting({"epochs": 30, "losses": losses}) == "epochs 30; at × 100; kd × 0.9 (temperature 2)"
