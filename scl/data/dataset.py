@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class Dataset:
     flip: True if a mirrored image keeps its class.
     note: a description for the report.
     fingerprint: `content_fingerprint` of the arrays and K.
+    skipped: what lay among the images and was not read, by reason.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Dataset:
     flip: bool
     note: str
     fingerprint: str
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 def content_fingerprint(

@@ -6,14 +6,14 @@ import io
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from scl.errors import UserError, first_line
 
@@ -23,7 +23,7 @@ SMALLEST_SIDE = 4
 PARTS = ("train", "test")
 
 # Raised by hand when decoding changes pixels, labels or descriptions: caches of older versions are not read.
-DECODER_VERSION = 2
+DECODER_VERSION = 3
 
 Source = tuple[str, Path | bytes]
 """An encoded image: its name in messages, and its file or content."""
@@ -56,11 +56,13 @@ class DatasetFiles:
     """A data set found in a folder, not yet decoded.
 
     label: the label column that the user chose. Paths and label decide the content. decode: reads the files.
+    skipped: what lies among the images and is not read, by reason.
     """
 
     paths: list[Path]
     label: str | None
     decode: Callable[[], DecodedFolder]
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 def require_same_labels(folder: Path, train: set[Any], test: set[Any]) -> None:
@@ -142,7 +144,8 @@ def _pixels(source: Source, size: tuple[int, ...] | None) -> np.ndarray:
     """One decoded image, uint8 (1 or 3, H, W)."""
     where, content = source
     try:
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=IMAGE_FORMATS) as image:
+        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=IMAGE_FORMATS) as file:
+            image = ImageOps.exif_transpose(file)  # as the camera was held
             if size is not None and (image.height, image.width) != size:
                 raise UserError(
                     f"{where}: an image of {image.height}×{image.width} pixels; the first is {size[0]}×{size[1]}, "
@@ -151,7 +154,7 @@ def _pixels(source: Source, size: tuple[int, ...] | None) -> np.ndarray:
             if image.mode.startswith(("I", "F")):
                 raise UserError(f"{where}: its pixels have more than 8 bits (mode {image.mode}); save it with 8 bits")
             grey = image.mode in ("1", "L", "LA")
-            pixels = np.asarray(image.convert("L" if grey else "RGB"))
+            pixels = np.asarray(_on_white(image).convert("L" if grey else "RGB"))
     except UserError:
         raise
     except Exception as error:  # Pillow raises many types of error for damaged images
@@ -159,3 +162,11 @@ def _pixels(source: Source, size: tuple[int, ...] | None) -> np.ndarray:
             f"{where}: cannot be decoded as a PNG, JPEG, BMP or WebP image ({first_line(error)}); replace or remove it"
         ) from error
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """The image on a white page. Its transparent pixels still have colours, which nobody sees."""
+    if not image.has_transparency_data:
+        return image
+    seen = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)

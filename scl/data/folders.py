@@ -6,6 +6,7 @@ Every mistake in the user's data is a UserError that names the file, and the row
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,9 +52,10 @@ def find_dataset(folder: Path, label: str | None) -> DatasetFiles:
             f"--label {label!r}: {folder} holds images, and their labels are their class folders; drop --label"
         )
     _require_both_parts(folder, present, "{}/")
-    images = {part: _class_folders(folder, part) for part in PARTS}
+    skipped: Counter[str] = Counter()
+    images = {part: _class_folders(folder, part, skipped) for part in PARTS}
     paths = [path for part in PARTS for in_class in images[part].values() for path in in_class]
-    return DatasetFiles(paths, None, lambda: _decode_images(folder, images))
+    return DatasetFiles(paths, None, lambda: _decode_images(folder, images), skipped)
 
 
 def _require_both_parts(folder: Path, found: Mapping[str, object], pattern: str) -> None:
@@ -65,8 +67,9 @@ def _require_both_parts(folder: Path, found: Mapping[str, object], pattern: str)
             )
 
 
-def _class_folders(folder: Path, part: str) -> dict[str, list[Path]]:
-    """The classes of train or test and their image files, both sorted by name."""
+def _class_folders(folder: Path, part: str, skipped: Counter[str]) -> dict[str, list[Path]]:
+    """The classes of train or test and their image files, both sorted by name. What is not read is counted in
+    `skipped`, by reason; hidden files are not."""
     root = os.path.realpath(folder)
 
     def refuse_outside(entry: os.DirEntry[str]) -> None:
@@ -76,11 +79,16 @@ def _class_folders(folder: Path, part: str) -> dict[str, list[Path]]:
     classes: dict[str, list[Path]] = {}
     for class_entry in visible_entries(folder / part):
         if not class_entry.is_dir():
+            skipped[f"file beside the class folders of {part}"] += 1
             continue
         refuse_outside(class_entry)
         paths = []
         for entry in visible_entries(class_entry.path):
+            if entry.is_dir():
+                skipped["folder inside a class folder"] += 1
+                continue
             if not entry.name.lower().endswith(IMAGE_SUFFIXES):
+                skipped[f"{Path(entry.name).suffix.lower()} file".strip()] += 1
                 continue
             if entry.is_symlink():
                 refuse_outside(entry)

@@ -7,6 +7,7 @@ set needs them, so that a plan is made quickly.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.util
 import io
 import os
@@ -49,7 +50,8 @@ def load_dataset(name: str, cache: Path, label: str | None = None) -> Dataset:
         what = " (it is a file)" if folder is not None and os.path.isfile(folder) else ""
         raise UserError(f"{unknown('data', name, DATA)}, or a folder; there is no folder {name!r}{what}")
     try:
-        return cached_dataset(name, folder, cache, find_dataset(folder, label))
+        files = find_dataset(folder, label)
+        return dataclasses.replace(cached_dataset(name, folder, cache, files), skipped=files.skipped)
     except OSError as error:
         where = error.filename or folder
         raise UserError(f"--data {name}: {where} cannot be read: {error.strerror or error}") from error

@@ -21,7 +21,7 @@ from scl.study.identity import Trial
 class PlanSummary:
     """What would run, what is done, and what the rest would cost. `str()` is the text that `--plan` prints.
 
-    overlap: images that stand in two parts of the data, in words; empty if none do. trials, done, missing: counts of
+    caveats: what a reader must know about the data, in sentences. trials, done, missing: counts of
     trials. cohorts: sizes of the cohorts that the missing ones form. slots: cohorts
     at once. searched, to_search: configurations of a search, in all and to try. wall_seconds, device_seconds: an
     estimate of what is left, from `source`; 0 if nothing is left. detectable_sds: the smallest detectable effect (80 %
@@ -34,7 +34,7 @@ class PlanSummary:
     design: str
     data: str
     images: Mapping[str, int]
-    overlap: str
+    caveats: tuple[str, ...]
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
     trials: int
@@ -61,8 +61,7 @@ class PlanSummary:
             f"  design     {self.design}",
             f"  data       {self.data}: " + ", ".join(f"{count} {part}" for part, count in self.images.items()),
         ]
-        if self.overlap:
-            lines.append(f"             {self.overlap}")
+        lines += [f"             {caveat}" for caveat in self.caveats]
         if self.searched:
             seeds = f", seeds {self.seeds[0]} to {self.seeds[-1]}" if self.seeds else ""
             then = f"; then {plural(self.winners, 'winner')} beside the arms{seeds}" if self.seeds else ""
@@ -112,7 +111,7 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         design=plan.study.design.kind,
         data=str(plan.options.data),
         images={part: len(labels) for part, labels in plan.context.labels.items()},
-        overlap=plan.about_data["overlap"] or "",
+        caveats=tuple(plan.about_data["caveats"]),
         arms=tuple(plan.arms),
         seeds=tuple(plan.seeds),
         trials=len(plan.trials),

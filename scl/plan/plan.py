@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from scl.data.batches import normalisation
+from scl.data.caveats import caveats
 from scl.data.named import load_dataset
-from scl.data.overlap import overlap_note, overlaps
 from scl.data.split import split, split_fingerprint
 from scl.errors import UserError
 from scl.plan.capacity import Node, check_threads, device_of, slots_of
@@ -121,7 +121,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
             "val_share": options.val_share,
             "split_seed": options.split_seed,
             "note": dataset.note,
-            "overlap": overlap_note(overlaps(context.images), {p: len(of) for p, of in context.labels.items()}) or None,
+            "caveats": caveats(context.images, dataset.skipped),
         },
         slots=slots_of(options, nodes, device),
     )

@@ -121,8 +121,8 @@ def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
     else:
         line = f"{len(plan.trials)} trials, {counts}"
     print(f"{plan.study.name}: {line}", file=sys.stderr)
-    if overlap := plan.about_data["overlap"]:
-        print(f"note: {overlap}", file=sys.stderr)
+    for caveat in plan.about_data["caveats"]:
+        print(f"note: {caveat}", file=sys.stderr)
     record = study_record(plan)
     write_study(store, record)
     if searcher:

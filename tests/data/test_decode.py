@@ -86,9 +86,9 @@ def test_a_row_is_counted_over_chunks(tmp_path: Path, cache: Path) -> None:
     assert_error("train.parquet, row 1300: cannot be decoded", tmp_path / "d", cache)
 
 
-def put_everywhere(files: Path, image: Image.Image) -> None:
+def put_everywhere(files: Path, image: Image.Image, kind: str = "PNG") -> None:
     for path in files.rglob("*.png"):
-        path.write_bytes(encoded(image))
+        path.write_bytes(encoded(image, kind))
 
 
 GREY = noise((8, 8))
@@ -115,15 +115,82 @@ def test_grey_images_have_one_channel(files: Path, cache: Path, mode: str) -> No
     assert_form(dataset)
 
 
-@pytest.mark.parametrize("mode", ["P", "RGBA"])
-def test_palettes_and_transparency_become_rgb(files: Path, cache: Path, mode: str) -> None:
+@pytest.mark.parametrize("mode", ["P", "RGBA", "CMYK", "RGB"])
+def test_palettes_and_opaque_colours_become_rgb(files: Path, cache: Path, mode: str) -> None:
     image = Image.fromarray(PIXELS[0]).convert(mode)
-    if mode == "P":
-        image.info["transparency"] = bytes(range(256))
-    put_everywhere(files, image)
+    put_everywhere(files, image, "JPEG" if mode == "CMYK" else "PNG")
     dataset = load_dataset(str(files), cache)
-    expected = np.asarray(image.convert("RGBA"))[..., :3].transpose(2, 0, 1)
-    np.testing.assert_array_equal(dataset.train_images, np.broadcast_to(expected, (4, 3, 8, 8)))
+    if mode != "CMYK":
+        expected = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+        np.testing.assert_array_equal(dataset.train_images, np.broadcast_to(expected, (4, 3, 8, 8)))
+    assert dataset.train_images.shape[1] == 3
+
+
+def half_transparent(mode: str) -> Image.Image:
+    """Colours whose upper half is invisible."""
+    image = Image.fromarray(PIXELS[0]).convert("RGBA")
+    alpha = np.full((8, 8), 255, np.uint8)
+    alpha[:4] = 0
+    image.putalpha(Image.fromarray(alpha))
+    if mode == "P":
+        image = Image.fromarray((np.arange(64, dtype=np.uint8) // 32).reshape(8, 8), "P")
+        image.putpalette([10, 20, 30, 40, 50, 60])
+        image.info["transparency"] = 0
+    if mode == "RGB":
+        image = image.convert("RGB")
+        pixels = np.asarray(image).copy()
+        pixels[:4] = (1, 2, 3)
+        image = Image.fromarray(pixels)
+        image.info["transparency"] = (1, 2, 3)
+    return image.convert(mode) if mode == "LA" else image
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+def test_transparent_pixels_are_white_and_not_their_hidden_colours(files: Path, cache: Path, mode: str) -> None:
+    put_everywhere(files, half_transparent(mode))
+    images = load_dataset(str(files), cache).train_images
+    assert (images[:, :, :4] == 255).all()
+    assert not (images[:, :, 4:] == 255).all()
+    assert images.shape[1] == (1 if mode == "LA" else 3)
+
+
+def test_half_transparent_pixels_are_blended_with_white(files: Path, cache: Path) -> None:
+    put_everywhere(files, Image.new("RGBA", (8, 8), (100, 0, 200, 51)))
+    assert load_dataset(str(files), cache).train_images[0, :, 0, 0].tolist() == [224, 204, 244]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_turned_as_the_camera_was_held(files: Path, cache: Path, orientation: int) -> None:
+    image = Image.fromarray(PIXELS[0])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", exif=exif)
+    for path in files.rglob("*.png"):
+        path.write_bytes(buffer.getvalue())
+    turned = [
+        lambda a: a, np.fliplr, lambda a: np.rot90(a, 2), np.flipud, lambda a: a.transpose(1, 0, 2),
+        lambda a: np.rot90(a, -1), lambda a: np.rot90(a, 2).transpose(1, 0, 2), np.rot90,
+    ][orientation - 1]  # fmt: skip
+    found = load_dataset(str(files), cache).train_images[0].transpose(1, 2, 0)
+    np.testing.assert_array_equal(found, turned(PIXELS[0]))
+
+
+def test_what_is_not_read_is_counted_by_reason(files: Path, cache: Path) -> None:
+    before = load_dataset(str(files), cache)
+    assert before.skipped == {}
+    (files / "train" / "cat" / "a.txt").write_text("words")
+    (files / "train" / "cat" / "b.TIFF").write_bytes(b"")
+    (files / "train" / "cat" / "c").write_bytes(b"")
+    (files / "train" / "cat" / ".hidden").write_bytes(b"")
+    (files / "train" / "d.png").write_bytes(b"")
+    (files / "test" / "dog" / "inner").mkdir()
+    after = load_dataset(str(files), cache)
+    assert after.fingerprint == before.fingerprint
+    assert after.skipped == {
+        ".txt file": 1, ".tiff file": 1, "file": 1, "file beside the class folders of train": 1,
+        "folder inside a class folder": 1,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("place", ["train/cat/1.png", "test/dog/0.png"])

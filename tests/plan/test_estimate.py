@@ -167,7 +167,7 @@ def test_finished_trials_turn_sds_into_accuracy(tmp_path: Path) -> None:
 
 SUMMARY = PlanSummary(
     study="mine", question="Does it help?", design="arms", data="digits", images={"train": 60, "val": 9, "test": 7},
-    overlap="", arms=("baseline", "kd"), seeds=(0, 1, 2), trials=6, done=2, missing=4, cohorts=(2, 1, 1), slots=2,
+    caveats=(), arms=("baseline", "kd"), seeds=(0, 1, 2), trials=6, done=2, missing=4, cohorts=(2, 1, 1), slots=2,
     teacher=Config(model="plain11", width=0.25, epochs=40), teacher_ready=False, searched=0, to_search=0,
     search_space=(), winners=0, wall_seconds=75.0, device_seconds=1800.0, source="a few steps", detectable_sds=1.234,
     detectable=None, detectable_from=0,
@@ -197,7 +197,7 @@ def test_the_text_has_the_numbers() -> None:
 @pytest.mark.parametrize(
     ("changes", "label", "text"),
     [
-        ({"overlap": "1 of 7 test images is also there."}, "", "1 of 7 test images is also there."),
+        ({"caveats": ("1 of 7 test images is also there.",)}, "", "1 of 7 test images is also there."),
         ({"teacher_ready": True}, "teacher", "plain11 × 0.25, 40 epochs: done"),
         ({"missing": 0, "cohorts": ()}, "missing", "0"),
         ({"missing": 0, "cohorts": ()}, "estimate", None),

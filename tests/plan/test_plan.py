@@ -50,19 +50,20 @@ def test_images_are_split_and_counted(tmp_path: Path) -> None:
     assert without.about_data["train"] == whole.about_data["train"] + 100
 
 
-def test_images_that_stand_in_two_parts_are_told_before_training(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_caveats_of_the_data_are_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_images(tmp_path / "data", classes=2, size=8, grey=True)
     shutil.copy(data / "train" / "class-0" / "0.png", data / "test" / "class-0" / "0.png")
+    (data / "train" / "class-1" / "notes.txt").write_text("words")
     note = "1 of 20 test images is also a training image"
     flags = ("--data", str(data), "--val", "0", "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1")
     assert run_study(STUDY, *flags, "--plan", "--out", str(tmp_path)) == 0
-    assert note in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert note in text
+    assert "Not read as images: 1 (.txt file: 1)." in text
     assert run_study(STUDY, *flags, "--out", str(tmp_path)) == 0
     assert f"note: {note}" in capsys.readouterr().err
     assert note in (tmp_path / STUDY.name / "report.html").read_text()
-    assert tiny_plan(tmp_path).about_data["overlap"] is None
+    assert tiny_plan(tmp_path).about_data["caveats"] == []
 
 
 @pytest.mark.parametrize(

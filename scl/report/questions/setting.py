@@ -33,8 +33,7 @@ def panel(facts: Facts) -> Panel:
     data = study.get("data") or {}
     if data.get("limit"):
         blocks.append(Note(f"Quick look: only {data['limit']:,} training images were used."))
-    if data.get("overlap"):
-        blocks.append(Note(plain(str(data["overlap"]))))
+    blocks += [Note(plain(str(caveat))) for caveat in data.get("caveats") or ()]
     note = str(data.get("note") or "")
     answer = ", ".join(parts) + "." + (f" {plain(note)}" if note else "")
     return Panel("setting", "What ran?", answer, blocks)

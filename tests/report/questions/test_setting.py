@@ -34,11 +34,11 @@ def test_damaged_and_missing_trials_are_named(tmp_path: Path) -> None:
     assert "Missing: “kd” seed 1. The same command trains them." in page.text
 
 
-def test_images_that_stand_in_two_parts_are_told(tmp_path: Path) -> None:
+def test_caveats_of_the_data_are_on_the_page(tmp_path: Path) -> None:
     store = make_store(tmp_path, ARMS[:2], range(2), accuracy(EFFECTS))
     study = read_study(store)
     text = "3 of 797 test images are also training images"
-    write_study(store, {**study, "data": {**study["data"], "overlap": text}})
+    write_study(store, {**study, "data": {**study["data"], "caveats": [text]}})
     assert text in built(store)[0].text
 
 

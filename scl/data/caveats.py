@@ -1,4 +1,4 @@
-"""Images of one part of a data set that also stand in another: a test on them measures memory."""
+"""What a reader must know about a data set: images that stand in two of its parts, and files that were not read."""
 
 from __future__ import annotations
 
@@ -26,15 +26,22 @@ def overlaps(images: Mapping[str, np.ndarray]) -> dict[str, int]:
     return {pair: count for pair, count in counts.items() if count}
 
 
-def overlap_note(counts: Mapping[str, int], sizes: Mapping[str, int]) -> str:
-    """What `overlaps` found, in words; empty if nothing. sizes: images of each part."""
+def caveats(images: Mapping[str, np.ndarray], skipped: Mapping[str, int]) -> list[str]:
+    """What a reader must know about the data, in sentences; none if there is nothing.
+
+    Args:
+        images: of each part. skipped: what lay among the image files and was not read, by reason.
+    """
     sentences = []
-    for pair, count in counts.items():
+    for pair, count in overlaps(images).items():
         part, _, other = pair.partition("_in_")
-        points = 100 * count / sizes[part]
+        size = len(images[part])
         are = f"is also a {NAMES[other]} image" if count == 1 else f"are also {NAMES[other]} images"
         sentences.append(
-            f"{count:,} of {sizes[part]:,} {NAMES[part]} images {are} (equal in every pixel), "
-            f"so {NAMES[part]} accuracy may be up to {points:.2g} points too high."
+            f"{count:,} of {size:,} {NAMES[part]} images {are} (equal in every pixel), "
+            f"so {NAMES[part]} accuracy may be up to {100 * count / size:.2g} points too high."
         )
-    return " ".join(sentences)
+    if skipped:
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(skipped.items()))
+        sentences.append(f"Not read as images: {sum(skipped.values()):,} ({reasons}).")
+    return sentences

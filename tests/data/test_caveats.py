@@ -1,11 +1,11 @@
-"""Images that stand in two parts of a data set."""
+"""Images that stand in two parts of a data set, and files that were not read."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from scl.data.overlap import overlap_note, overlaps
+from scl.data.caveats import caveats, overlaps
 
 
 def parts(**changes: list[tuple[str, int]]) -> dict[str, np.ndarray]:
@@ -48,10 +48,13 @@ def test_a_part_without_images_shares_none() -> None:
     assert overlaps({**parts(), "val": np.zeros((0, 3, 4, 4), np.uint8)}) == {}
 
 
-def test_the_note_bounds_the_error() -> None:
-    assert overlap_note({}, {}) == ""
-    assert overlap_note({"test_in_train": 10, "val_in_train": 5}, {"test": 10_000, "val": 5_000, "train": 45_000}) == (
-        "10 of 10,000 test images are also training images (equal in every pixel), so test accuracy may be up to 0.1 "
-        "points too high. 5 of 5,000 validation images are also training images (equal in every pixel), so validation "
-        "accuracy may be up to 0.1 points too high."
-    )
+def test_the_sentences_bound_the_error_and_count_what_was_not_read() -> None:
+    assert caveats(parts(), {}) == []
+    images = parts(test=[("train", 3)], val=[("train", 1), ("train", 2)])
+    assert caveats(images, {".txt file": 2, "folder inside a class folder": 1}) == [
+        "1 of 10 test images is also a training image (equal in every pixel), so test accuracy may be up to 10 points "
+        "too high.",
+        "2 of 5 validation images are also training images (equal in every pixel), so validation accuracy may be up to "
+        "40 points too high.",
+        "Not read as images: 3 (.txt file: 2, folder inside a class folder: 1).",
+    ]
