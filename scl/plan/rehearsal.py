@@ -62,7 +62,7 @@ def rehearse(configs: Iterable[Config], teacher: Config, data: SplitData, device
 
     Raises:
         UserError: a loss changes variables outside of it, keeps state that a checkpoint does not hold, or gives other
-            numbers with the same seed. A loss that fails in a step is not refused: its trials fail, with the reason.
+            numbers with the same seed. A loss whose step fails is not refused: its trials fail, with the reason.
     """
     rehearsed = set()
     with threads(count), TrainingSettings(device, False):
@@ -90,7 +90,7 @@ def _rehearse(name: str, config: Config, teacher: Config, data: SplitData, devic
         if _agree(whole, resumed, device):
             return
         again = _trained(alone, stage, device, stopped=False)
-    except TrialFailure:
+    except (TrialFailure, torch.OutOfMemoryError):
         _unchanged(outside)  # the reason, most likely
         return
     if not _agree(whole, again, device):

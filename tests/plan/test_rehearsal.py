@@ -149,12 +149,30 @@ def fails(student: Tensor, teacher: Tensor) -> Tensor:
     raise ValueError("a mistake")
 
 
+def needs_too_much(student: Tensor, teacher: Tensor) -> Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
 def config(loss: Callable[..., Any], **options: Any) -> Config:
     return BASE.replace(losses={"mine": Term(1.0, loss=loss, **options)})
 
 
 @pytest.mark.parametrize(
-    "loss", [distance, draws, Loss, Number, HiddenBuffer, Buffer, Queue, ByName, Learned, AnUnusedObject, fails]
+    "loss",
+    [
+        distance,
+        draws,
+        Loss,
+        Number,
+        HiddenBuffer,
+        Buffer,
+        Queue,
+        ByName,
+        Learned,
+        AnUnusedObject,
+        fails,
+        needs_too_much,
+    ],
 )
 def test_losses_whose_state_is_saved_pass(loss: Callable[..., Any], tiny: SplitData) -> None:
     rehearse([config(loss)], BASE, tiny, CPU, 1)

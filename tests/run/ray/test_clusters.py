@@ -79,7 +79,7 @@ main(Study(
     name="packed", question="q", seeds=8,
     base=Config(model="plain3", width=0.05, epochs=40, batch_size=32),
     teacher=Config(model="plain5", width=0.05, batch_size=32, epochs=1),
-    arms={"baseline": {"losses": {"noted": Term(0.5, loss=noted)}}},
+    arms={"baseline": {"losses": {"noted": Term(0.5, loss=noted, version="1")}}},
 ))
 """
 
