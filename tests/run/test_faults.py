@@ -42,7 +42,7 @@ def not_a_number(student, teacher):
 
 arms = {
     "baseline": {},
-    "mine": {"losses": {"mine": Term(0.5, loss=loss)}},
+    "mine": {"losses": {"mine": Term(0.5, loss=loss, version="1")}},
     "../../x": {"losses": {"kd": 0.5}},
     "<img src=x onerror=alert(1)>": {"losses": {"kd": 0.7}},
     "raises": {"losses": {"mine": Term(0.5, loss=broken)}},
