@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scl.errors import RunFailed, UserError
+from scl.study.checks import place
 
 
 def exit_with(work: Callable[[], int]) -> None:
@@ -38,6 +39,8 @@ def exit_code(work: Callable[[], int]) -> int:
 def write_text(out: str, text: str) -> None:
     """Write a text to the file of a flag `--out`; raises UserError if it cannot be written."""
     try:
-        Path(out).write_text(text, encoding="utf-8")
+        Path(place(out)).write_text(text, encoding="utf-8")
+    except ValueError as error:
+        raise UserError(f"--out: {error}") from None
     except OSError as error:
-        raise UserError(f"{out}: {error.strerror}; name a file that can be written") from None
+        raise UserError(f"--out {out}: {error.strerror}; name a file that can be written") from None
