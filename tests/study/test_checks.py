@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from scl.study.checks import (
     Check,
+    address,
     assignments,
     cohort_size,
+    gpus,
     model,
     number,
     one_of,
@@ -94,6 +96,62 @@ def test_refusals_state_the_rule_and_the_value(check: Check, value: Any, message
     with pytest.raises(ValueError) as refused:  # noqa: PT011
         check(value)
     assert str(refused.value) == message.format(str(value) if message.startswith("unknown") else value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["auto", "10.0.0.1:6379", "head:6379", "ray://head.cluster-1.example:10001", "[::1]:6379", "ray://[fe80::1]:1"],
+)
+def test_addresses_are_taken_as_they_are(given: str) -> None:
+    assert address(given) == given
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "ray://", "ray://nowhere", "x", "127.0.0.1:", ":6379", "h:0", "h:70000", "h:99999999", "h:６３７９", "h:+1",
+        "h:1 ", "a..b:1", f"{'a' * 64}:1", f"{'a.' * 140}b:1", "-a:1", "a b:1", "münchen:1", "[::1:6379", "[x]:6379",
+        "::1:6379x", "http://h:1", "ray://ray://h:1", "me:secret@h:1", "AUTO", "local", "h:1/x",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be auto, HOST:PORT or ray://HOST:PORT, the port of 1 to 65535, got "):
+        address(given)
+
+
+@pytest.mark.parametrize("given", [0, "0", 0.0001, 0.25, "1", 1, 2.0, "8", 1024])
+def test_gpus_are_none_a_share_or_whole(given: Any) -> None:
+    assert gpus(given) == float(given)
+
+
+@pytest.mark.parametrize("given", [-1, 0.00001, "1e-300", "1e-400", 1.5, "2.5", 1025, "1e9", "nan", None, True, ""])
+def test_other_gpus_are_refused(given: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"^must be 0, a share of one GPU from 0.0001, or a whole number to 1024, got "
+    ):
+        gpus(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ("", "must not be empty"),
+        ("  ", "must not be empty"),
+        ("a\0b", "must be UTF-8 without control characters"),
+        ("a\nb", "must be UTF-8 without control characters"),
+        ("\x1b[31mred", "must be UTF-8 without control characters"),
+        ("\x9b31m", "must be UTF-8 without control characters"),
+        ("caf\udce9", "must be UTF-8 without control characters"),
+        ("a" * 5000, "must have at most 4,096 characters, got 'a{159}… .5,002 characters.$"),
+    ],
+)
+def test_text_can_be_printed_and_stored(given: str, rule: str) -> None:
+    for check in (text, place, address, model, several("a,b"), assignments):
+        with pytest.raises(ValueError, match=r"^must "):
+            check(given)
+    for check in (text, place):
+        with pytest.raises(ValueError, match=rule):
+            check(given)
 
 
 def test_an_unknown_model_is_answered_with_the_nearest() -> None:

@@ -16,8 +16,8 @@ from scl.study.numerals import real_from, whole_from
 # What Python's int or float reads, or nearly reads, and what is most likely a slip.
 SLIPS = [
     "", " ", "\n", "\0", "1_0", "1_000.5", "１２", "٣", "²", "Ⅷ", "½", "0x10", "0b1", "1e", "e5", ".", "+", "-", "--1",
-    "1 0", "1,5", "1.2.3", "nan", "NaN", "inf", "-inf", "infinity", "true", "None", "\u00a05", "5\u2003", "\udc80", "1\0",
-    "١e٢", "9" * 5000, "1" + "0" * 400, "0." + "0" * 5000 + "x",
+    "1 0", "1,5", "1.2.3", "nan", "NaN", "inf", "-inf", "infinity", "true", "None", "\u00a05", "5\u2003", "\udc80",
+    "1\0", "١e٢", "9" * 5000, "1" + "0" * 400, "0." + "0" * 5000 + "x",
 ]  # fmt: skip
 
 
