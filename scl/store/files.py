@@ -115,7 +115,7 @@ def open_folder(place: str | os.PathLike[str]) -> Folder:
         filesystem, path = fs.FileSystem.from_uri(place)
     except Exception as error:
         raise UserError(f"{shown(masked(place))} cannot be opened: {masked(str(error))}; valid: {PLACES}") from error
-    if filesystem.type_name == "mock" or not path.strip("/"):
+    if not path.strip("/"):
         raise UserError(f"{shown(masked(place))} names no bucket or folder; valid: {PLACES}")
     return Folder(filesystem, path.rstrip("/"))
 
