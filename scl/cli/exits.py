@@ -32,9 +32,9 @@ def exit_code(work: Callable[[], int]) -> int:
         _drop_stdout()  # the reader has ended, as in `| head`
         return 128 + signal.SIGPIPE
     except OSError as error:
-        if not _stdout_is_full():
-            raise
-        print(f"error: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        full = _stdout_is_full()
+        what = f"standard output cannot be written: {error.strerror}" if full else f"{error}; name another path"
+        print(f"error: {what}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; finished trials are kept", file=sys.stderr)

@@ -114,9 +114,11 @@ def open_folder(place: str | os.PathLike[str]) -> Folder:
     try:
         filesystem, path = fs.FileSystem.from_uri(place)
     except Exception as error:
-        raise UserError(f"{shown(masked(place))} cannot be opened: {masked(str(error))}; valid: {PLACES}") from error
+        raise UserError(
+            f"folder of results {shown(masked(place))} cannot be opened: {masked(str(error))}; valid: {PLACES}"
+        ) from error
     if not path.strip("/"):
-        raise UserError(f"{shown(masked(place))} names no bucket or folder; valid: {PLACES}")
+        raise UserError(f"folder of results {shown(masked(place))} names no bucket or folder; valid: {PLACES}")
     return Folder(filesystem, path.rstrip("/"))
 
 

@@ -21,7 +21,8 @@ from scl.study.numerals import real_from, whole_from
 Check = Callable[[Any], Any]
 
 LARGEST_WHOLE = 2**63 - 1  # that a column of the store holds
-LONGEST_TEXT = 4096  # characters: more is no path on any system
+LONGEST_TEXT = 4096  # characters
+LONGEST_PATH, LONGEST_NAME = 2048, 255  # bytes that file systems take; what is below the path needs room too
 SMALLEST_SHARE = 0.0001  # of a GPU: Ray counts in these
 MOST_GPUS = 1024
 RAY_CLIENT = "ray://"  # before the address of a cluster that is reached from outside
@@ -72,8 +73,14 @@ def text(value: Any) -> str:
 
 
 def place(value: Any) -> str:
-    """A path or URI."""
-    return text(os.fspath(value) if isinstance(value, os.PathLike) else value)
+    """A path or URI, no longer than systems take."""
+    path = text(os.fspath(value) if isinstance(value, os.PathLike) else value)
+    if len(path.encode()) > LONGEST_PATH or any(len(name.encode()) > LONGEST_NAME for name in path.split("/")):
+        raise ValueError(
+            f"must be a path of at most {LONGEST_PATH:,} bytes, each name in it of at most {LONGEST_NAME}, "
+            f"got {shown(value)}"
+        )
+    return path
 
 
 def address(value: Any) -> str:

@@ -154,6 +154,15 @@ def test_text_can_be_printed_and_stored(given: str, rule: str) -> None:
             check(given)
 
 
+@pytest.mark.parametrize("given", ["a" * 256, f"x/{'é' * 128}/y", "/".join(["a" * 200] * 11), Path("a" * 300)])
+def test_a_place_is_no_longer_than_file_systems_take(given: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"^must be a path of at most 2,048 bytes, each name in it of at most 255, got "
+    ):
+        place(given)
+    assert place(str(given)[-100:]) == str(given)[-100:]
+
+
 def test_an_unknown_model_is_answered_with_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"unknown model 'plain6' \(did you mean 'plain\d+'\?\); valid: plain"):
         model("plain6")
