@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from scl.errors import UserError
+from scl.errors import UserError, shown
 from scl.plan.estimate import PlanSummary
 from scl.report.results import Results, read
 from scl.run.run import plan_study, run_study
@@ -59,8 +59,8 @@ def plan(study: Study, **options: Any) -> PlanSummary:
 
 def _settled(study: Study, options: dict[str, Any]) -> tuple[Study, Options]:
     if not isinstance(study, Study):
-        raise UserError(f"the first argument is a scl.Study, got {study!r}")
-    call = ", ".join(["study", *(f"{name}={value!r}" for name, value in options.items())])
+        raise UserError(f"the first argument is a scl.Study, got {shown(study)}")
+    call = ", ".join(["study", *(f"{name}={shown(value)}" for name, value in options.items())])
     asked = replace(options_for(study, options), command=masked(f"scl.run({call})"))
     study, chosen = settled(study, asked)
     if moved := moved_milestones(chosen):

@@ -15,6 +15,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
+SHOWN = 160  # characters of a value in a message
+
 
 class UserError(Exception):
     """A mistake that the user can correct. The message states the rule, the value given and the way out."""
@@ -30,12 +32,21 @@ class Damaged(Exception):
     """A file whose content differs from what was written. The message says how that was found."""
 
 
+def shown(value: object) -> str:
+    """A value as messages show it: its `repr`, cut if it is long."""
+    try:
+        text = repr(value)
+    except Exception:  # a whole number of more than 4,300 digits, or an object whose own repr fails
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
+
+
 def unknown(kind: str, value: object, valid: Iterable[str]) -> str:
     """The message for a name that does not exist: the value, and the valid names, the nearest first."""
     names = list(valid)
-    near = difflib.get_close_matches(str(value), names)
+    near = difflib.get_close_matches(value if isinstance(value, str) else shown(value), names)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"unknown {kind} {value!r}{hint}; valid: {', '.join(dict.fromkeys([*near, *names]))}"
+    return f"unknown {kind} {shown(value)}{hint}; valid: {', '.join(dict.fromkeys([*near, *names]))}"
 
 
 def first_line(error: BaseException) -> str:

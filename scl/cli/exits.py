@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scl.errors import RunFailed, UserError
+from scl.study.checks import place
 
 
 def exit_with(work: Callable[[], int]) -> None:
@@ -21,23 +22,45 @@ def exit_code(work: Callable[[], int]) -> int:
     """The exit code of `work`: 2 with one message for a user's mistake, 1 for a run that failed."""
     try:
         code = work()
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except (UserError, RunFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     except BrokenPipeError:
-        # The reader has ended, as in `| head`. Python's flush at the end must not meet the broken pipe again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()  # the reader has ended, as in `| head`
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        full = _stdout_is_full()
+        what = f"standard output cannot be written: {error.strerror}" if full else f"{error}; name another path"
+        print(f"error: {what}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; finished trials are kept", file=sys.stderr)
         return 130
 
 
+def _stdout_is_full() -> bool:
+    """Whether nothing more can be printed; then what is still to be printed is dropped."""
+    try:
+        print(flush=True)
+    except OSError:
+        _drop_stdout()
+        return True
+    return False
+
+
+def _drop_stdout() -> None:
+    """Python's flush at the end must not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def write_text(out: str, text: str) -> None:
     """Write a text to the file of a flag `--out`; raises UserError if it cannot be written."""
     try:
-        Path(out).write_text(text, encoding="utf-8")
+        Path(place(out)).write_text(text, encoding="utf-8")
+    except ValueError as error:
+        raise UserError(f"--out: {error}") from None
     except OSError as error:
-        raise UserError(f"{out}: {error.strerror}; name a file that can be written") from None
+        raise UserError(f"--out {out}: {error.strerror}; name a file that can be written") from None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import os
+import stat
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -11,20 +14,23 @@ from safetensors.numpy import save
 
 from scl.data.dataset import Dataset, content_fingerprint, make_dataset
 from scl.data.decode import DECODER_VERSION, DatasetFiles
+from scl.errors import UserError
 from scl.store.files import open_folder
 from scl.study.identity import sha256
 
+SAMPLE = 4096  # bytes at the beginning, in the middle and at the end of a file
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def cached_dataset(name: str, folder: Path, cache: Path, files: DatasetFiles) -> Dataset:
     """The data set in `folder`, from the cache or else decoded and then cached.
 
-    The key is the names, sizes and modification times of the files. A damaged cache file is rebuilt. If the cache
-    cannot be written, the data set is decoded each time.
+    A damaged cache file is rebuilt. If the cache cannot be written, the data set is decoded each time.
+
+    Raises:
+        UserError: a file is none, such as a named pipe, which would be waited for without end.
     """
-    infos = ((path.relative_to(folder).as_posix(), path.stat()) for path in files.paths)
-    described = [[name, info.st_size, info.st_mtime_ns] for name, info in infos]
+    described = [_described(folder, path) for path in files.paths]
     entry = cache / f"{sha256([DECODER_VERSION, files.label, described])}.safetensors"
     dataset = _read(entry, name)
     if dataset is None:
@@ -33,6 +39,25 @@ def cached_dataset(name: str, folder: Path, cache: Path, files: DatasetFiles) ->
         with contextlib.suppress(OSError):
             open_folder(str(cache)).write(entry.name, _to_bytes(dataset))
     return dataset
+
+
+def _described(folder: Path, path: Path) -> list[object]:
+    """What tells a file from every other: its name in the folder, what the system numbers anew for each file and each
+    change, which a user cannot set, and a hash of three samples. Names, sizes and times of two files can agree."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        info = os.fstat(file.fileno())
+        if not stat.S_ISREG(info.st_mode):
+            raise UserError(f"{path}: no regular file, so it cannot be read as data; replace or remove it")
+        digest = hashlib.sha256()
+        for start in sorted({0, max(0, info.st_size // 2 - SAMPLE // 2), max(0, info.st_size - SAMPLE)}):
+            file.seek(start)
+            digest.update(file.read(SAMPLE))
+    name = path.relative_to(folder).as_posix()
+    return [name, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, digest.hexdigest()]
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a named pipe waits for a writer
 
 
 def _to_bytes(dataset: Dataset) -> bytes:

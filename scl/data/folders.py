@@ -92,7 +92,7 @@ def _class_folders(folder: Path, part: str, skipped: Counter[str]) -> dict[str, 
                 continue
             if entry.is_symlink():
                 refuse_outside(entry)
-            if entry.is_symlink() or entry.is_file():  # a dead link is listed, so that reading it names it
+            if entry.is_symlink() or not entry.is_dir():  # a dead link or a pipe is listed, so that reading it names it
                 paths.append(Path(entry.path))
         if not paths:
             raise UserError(

@@ -16,11 +16,13 @@ class Node:
     """A node of a cluster.
 
     host: its address. resources: CPU, GPU, … → how many. versions: of Python and of packages; None if not installed.
+    driver: whether it has a GPU's driver, if that is known.
     """
 
     host: str
     resources: Mapping[str, float]
     versions: Mapping[str, str | None]
+    driver: bool = True
 
 
 def slots_on(nodes: Sequence[Node], cpus: int, gpus: float) -> int:
@@ -51,8 +53,21 @@ def device_of(options: Options, nodes: Sequence[Node]) -> str:
     """cpu or cuda. On a cluster its nodes' GPUs count, or what --gpus-per-trial asks for.
 
     Raises:
-        UserError: cuda or a share of a GPU is asked for, and this machine has none.
+        UserError: cuda or a share of a GPU is asked for, and this machine has none or not so many; or Ray counts GPUs
+            on a cluster whose nodes have no driver.
     """
+    device = _device_of(options, nodes)
+    having = [node for node in nodes if node.resources.get("GPU", 0.0) > 0]
+    if device == "cuda" and having and not any(node.driver for node in having):
+        hosts = ", ".join(node.host for node in having[:5])
+        raise UserError(
+            f"--address {options.address}: Ray counts GPUs on {hosts}, but no driver of a GPU is installed there; "
+            "install it, or give --device cpu"
+        )
+    return device
+
+
+def _device_of(options: Options, nodes: Sequence[Node]) -> str:
     import torch  # only now: the survey of a cluster does without  # noqa: PLC0415
 
     if not options.address and not torch.cuda.is_available():
@@ -61,6 +76,10 @@ def device_of(options: Options, nodes: Sequence[Node]) -> str:
         if options.device == "auto" and options.gpus_per_trial:
             share = f"--gpus-per-trial {options.gpus_per_trial:g}"
             raise UserError(f"{share}: torch finds no CUDA device on this machine; valid here: 0")
+    if not options.address and options.device != "cpu" and (options.gpus_per_trial or 0) > 1:
+        have = torch.cuda.device_count()
+        if (options.gpus_per_trial or 0) > have:
+            raise UserError(f"--gpus-per-trial {options.gpus_per_trial:g}: this machine has {have}; give at most that")
     if options.device != "auto":
         return options.device
     if options.gpus_per_trial is not None and (options.gpus_per_trial > 0 or options.address):

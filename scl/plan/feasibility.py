@@ -10,16 +10,19 @@ import torch
 from scl.data.batches import SplitData
 from scl.errors import UserError
 from scl.models.build import macs
-from scl.models.networks import build_student, example_features
+from scl.models.networks import build_network, build_student, example_features
 from scl.models.staged import Features
 from scl.plan.context import RunContext
 from scl.plan.cost import Cost, measure_latency_ms
 from scl.plan.probe import Probe
 from scl.store.tables import read_trials
-from scl.study.config import ARCHITECTURE, Config
+from scl.study.config import ARCHITECTURE, HUBS, Config
 from scl.study.identity import effective, requested, sha256
 from scl.study.study import Study
 from scl.train.objective import Objective
+from scl.train.process import physical_memory
+
+BYTES_OF_A_PARAMETER = 12  # its weight, gradient and momentum
 
 
 class Feasibility:
@@ -29,6 +32,7 @@ class Feasibility:
 
     def __init__(self, teacher: Config, tensors: SplitData, context: RunContext) -> None:
         self.teacher, self.tensors, self.device, self.store = teacher, tensors, context.device, context.store
+        _require_memory(teacher, tensors)
         self.teacher_macs = macs(build_student(teacher, tensors, 0), tensors.image_shape)
         here = torch.device(context.device if torch.cuda.is_available() else "cpu")
         self.probe = Probe(teacher, tensors, here, context.threads, self.macs)
@@ -75,6 +79,7 @@ class Feasibility:
     def _model(self, config: Config) -> tuple[Features, list[Any]]:
         key = tuple(getattr(config, name) for name in (*ARCHITECTURE, "guided", "tap"))
         if key not in self.models:
+            _require_memory(config, self.tensors)
             model = build_student(config, self.tensors, 0)
             features = example_features(model, self.tensors, config.tap)
             shapes = [[name, list(p.shape)] for name, p in model.named_parameters()]
@@ -120,3 +125,20 @@ class Feasibility:
 
     def macs(self, config: Config) -> int:
         return self.cost(config, idle=False).macs
+
+
+def _require_memory(config: Config, tensors: SplitData) -> None:
+    """Raises UserError for a network that is larger than this machine's memory. It is counted without being built: the
+    system would end the process that builds it."""
+    if config.model.startswith(HUBS):
+        return  # of a fixed size
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        network = build_network(config, tensors.classes, tensors.image_shape)
+    parameters = sum(p.numel() for p in network.parameters())
+    needed, have = BYTES_OF_A_PARAMETER * parameters, physical_memory()
+    if needed > have:
+        raise UserError(
+            f"{config.model} of width {config.width:g} with {config.self_taught} self-taught neurons has "
+            f"{parameters:,} parameters, which take {needed / 2**30:,.0f} GiB to train, and this machine has "
+            f"{have / 2**30:,.0f} GiB; give a smaller width, or fewer neurons"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from scl.data.batches import normalisation
 from scl.data.caveats import caveats
 from scl.data.named import load_dataset
 from scl.data.split import split, split_fingerprint
-from scl.errors import UserError
+from scl.errors import UserError, shown
 from scl.plan.capacity import Node, check_threads, device_of, slots_of
 from scl.plan.context import Job, RunContext, data_of
 from scl.plan.feasibility import Feasibility
@@ -133,10 +134,9 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
 def _teacher_ids(options: Options, teacher: Config, fingerprint: str, seeds: Sequence[int]) -> dict[int, str]:
     """The teacher's id by seed: the hash of the user's file, or of the recipe with its seed and data."""
     if options.teacher_file:
-        file = Path(options.teacher_file)
-        if not file.is_file():
-            raise UserError(f"--teacher {options.teacher_file!r}: no such file")
-        return dict.fromkeys(seeds, hashlib.sha256(file.read_bytes()).hexdigest())
+        if not os.path.isfile(options.teacher_file):  # False for a name that is too long, too
+            raise UserError(f"--teacher {shown(options.teacher_file)}: no such file")
+        return dict.fromkeys(seeds, hashlib.sha256(Path(options.teacher_file).read_bytes()).hexdigest())
     return {seed: teacher_id(teacher, seed if options.teacher_per_seed else 0, fingerprint) for seed in seeds}
 
 

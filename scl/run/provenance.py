@@ -110,7 +110,9 @@ def git_state(script: str) -> dict[str, Any] | None:
     where = Path(script).resolve().parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=where, capture_output=True, text=True, check=True).stdout.strip()
+        # Without optional locks: `git status` would take .git/index.lock to store what it found.
+        command = ["git", "--no-optional-locks", *arguments]
+        return subprocess.run(command, cwd=where, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "-uno") or git("ls-files", "--others", "--exclude-standard", ":/*.py")

@@ -13,8 +13,12 @@ from typing import TypeGuard
 
 from pyarrow import fs
 
-from scl.errors import UserError
+from scl.errors import UserError, shown
+from scl.store.masking import masked
+from scl.study import checks
 
+PLACES = "a path, s3://BUCKET/… or gs://BUCKET/…"
+SCHEMES = ("file:", "s3:", "gs:")  # a path that begins so is a URI that was mistyped
 PARTIAL = ".partial"  # suffix of files that are being written
 
 
@@ -101,15 +105,20 @@ def open_folder(place: str | os.PathLike[str]) -> Folder:
     Raises:
         UserError: `place` is no path, or pyarrow.fs does not support the URI.
     """
-    place = os.fspath(place) if isinstance(place, os.PathLike) else place
-    if not isinstance(place, str) or not place:
-        raise UserError(f"a folder of results is a path, or s3://… or gs://…, got {place!r}")
-    if "://" not in place:
+    try:
+        place = checks.place(place)
+    except ValueError as error:
+        raise UserError(f"a folder of results is {PLACES}; it {error}") from None
+    if "://" not in place and not place.lower().startswith(SCHEMES):
         return Folder(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(place)))
     try:
         filesystem, path = fs.FileSystem.from_uri(place)
     except Exception as error:
-        raise UserError(f"--out {place!r} cannot be opened: {error}; valid: a path, s3://… or gs://…") from error
+        raise UserError(
+            f"folder of results {shown(masked(place))} cannot be opened: {masked(str(error))}; valid: {PLACES}"
+        ) from error
+    if not path.strip("/"):
+        raise UserError(f"folder of results {shown(masked(place))} names no bucket or folder; valid: {PLACES}")
     return Folder(filesystem, path.rstrip("/"))
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from pyarrow import fs
 
-from scl.errors import UserError, unknown
+from scl.errors import UserError, shown, unknown
 from scl.store.files import Folder, open_folder
 from scl.store.results import Results, read_results
+from scl.study import checks
 
 
 def stores(place: str) -> dict[str, Folder]:
@@ -35,6 +37,10 @@ def find_trial(place: str, trial: str) -> tuple[str, Folder, Mapping[str, Any]]:
     Raises:
         UserError: no trial matches, or several do.
     """
+    try:
+        trial = checks.text(trial)
+    except ValueError as error:
+        raise UserError(f"a trial {error}; give STUDY/ARM/SEED, ARM/SEED or the beginning of an id") from None
     every = stores(place)
     named, _, rest = trial.partition("/")
     asked = {named: every[named]} if named in every and rest else every
@@ -52,11 +58,11 @@ def find_trial(place: str, trial: str) -> tuple[str, Folder, Mapping[str, Any]]:
         return found[0]
     if found:
         names = ", ".join(f"{name}/{row['arm']}/{row['seed']}" for name, _, row in found)
-        raise UserError(f"trial {trial!r} is in several studies; give one of: {names}")
+        raise UserError(f"trial {shown(trial)} is in several studies; give one of: {names}")
     if len(asked) == 1:
         raise UserError(reasons[0])
     raise UserError(
-        f"unknown trial {trial!r}; give STUDY/ARM/SEED or the beginning of an id; studies: {', '.join(asked)}"
+        f"unknown trial {shown(trial)}; give STUDY/ARM/SEED or the beginning of an id; studies: {', '.join(asked)}"
     )
 
 
@@ -68,7 +74,7 @@ def find_in_study(read: Results, trial: str) -> Mapping[str, Any]:
     """
     planned = read.planned()
     arm, _, seed = trial.rpartition("/")
-    if arm and seed.isdigit():
+    if arm and re.fullmatch("[0-9]{1,18}", seed):
         rows = planned[(planned["arm"] == arm) & (planned["seed"] == int(seed))]
         if len(rows):
             return dict(rows.iloc[-1])
@@ -76,8 +82,8 @@ def find_in_study(read: Results, trial: str) -> Mapping[str, Any]:
     if len(rows) == 1:
         return dict(rows.iloc[0])
     if len(rows) > 1:
-        raise UserError(f"trial {trial!r}: {len(rows)} ids begin with it; give more characters, or ARM/SEED")
+        raise UserError(f"trial {shown(trial)}: {len(rows)} ids begin with it; give more characters, or ARM/SEED")
     if not len(read.trials):
-        raise UserError(f"trial {trial!r}: no trial of this study has ended yet; run it first")
+        raise UserError(f"trial {shown(trial)}: no trial of this study has ended yet; run it first")
     names = [f"{arm}/{seed}" for arm, seed in zip(planned["arm"], planned["seed"], strict=True)]
     raise UserError(f"{unknown('trial', trial, names)}; or the beginning of a trial's id")

@@ -5,78 +5,141 @@ All raise ValueError with the rule and the value that was given.
 
 from __future__ import annotations
 
+import ipaddress
 import math
+import os
+import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from scl.errors import unknown
+from scl.errors import shown, unknown
 from scl.study.config import HUBS, MODEL_NAMES, MODELS
-from scl.study.term import as_real, as_whole
+from scl.study.numerals import real_from, whole_from
 
 Check = Callable[[Any], Any]
 
+LARGEST_WHOLE = 2**63 - 1  # that a column of the store holds
+LONGEST_TEXT = 4096  # characters
+LONGEST_PATH, LONGEST_NAME = 2048, 255  # bytes that file systems take; what is below the path needs room too
+SMALLEST_SHARE = 0.0001  # of a GPU: Ray counts in these
+MOST_GPUS = 1024
+RAY_CLIENT = "ray://"  # before the address of a cluster that is reached from outside
+_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 
-def whole(low: int) -> Check:
+
+def whole(low: int, high: int = LARGEST_WHOLE) -> Check:
+    """A whole number from low to high, both included."""
+    rule = f"{low} or more" if high == LARGEST_WHOLE else f"{low} to {high:,}"
+
     def check(value: Any) -> int:
-        try:
-            number = int(value) if isinstance(value, str) else as_whole(value)
-        except ValueError:
-            number = None
-        if number is None or number < low:
-            raise ValueError(f"must be a whole number of {low} or more, got {value!r}")
-        return number
+        with suppress(ValueError):
+            if low <= (number := whole_from(value)) <= high:
+                return number
+        raise ValueError(f"must be a whole number of {rule}, got {shown(value)}")
 
     return check
 
 
-def number(low: float, high: float = math.inf, including: bool = False) -> Check:
+def number(low: float, high: float = math.inf, including: str = "") -> Check:
+    """A finite number between low and high. including: the ends that belong to it: `low`, `high` or `low and high`."""
+    rule = f"{low:g} or more" if "low" in including else f"above {low:g}"
+    if not math.isinf(high):
+        rule += f" and at most {high:g}" if "high" in including else f" and below {high:g}"
+
     def check(value: Any) -> float:
-        try:
-            real = float(value) if isinstance(value, str) else as_real(value)
-        except ValueError:
-            real = None
-        if real is None or not math.isfinite(real) or real < low or (real == low and not including) or real >= high:
-            rule = f"{low:g} or more" if including else f"above {low:g}"
-            below = "" if math.isinf(high) else f" and below {high:g}"
-            raise ValueError(f"must be a finite number, {rule}{below}, got {value!r}")
-        return real
+        with suppress(ValueError):
+            real = real_from(value)
+            if low <= real <= high and (real > low or "low" in including) and (real < high or "high" in including):
+                return real
+        raise ValueError(f"must be a finite number, {rule}, got {shown(value)}")
 
     return check
 
 
 def text(value: Any) -> str:
+    """Text that can be printed and stored: not empty, no control characters, no bytes that are not UTF-8."""
     if not isinstance(value, str):
-        raise ValueError(f"must be text, got {value!r}")
+        raise ValueError(f"must be text, got {shown(value)}")
+    if not value.strip():
+        raise ValueError(f"must not be empty, got {shown(value)}")
+    if len(value) > LONGEST_TEXT:
+        raise ValueError(f"must have at most {LONGEST_TEXT:,} characters, got {shown(value)}")
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
+        raise ValueError(f"must be UTF-8 without control characters such as line ends, got {shown(value)}")
     return value
 
 
 def place(value: Any) -> str:
-    """A path or URI."""
-    return text(value.__fspath__() if hasattr(value, "__fspath__") else value)
+    """A path or URI, no longer than systems take."""
+    path = text(os.fspath(value) if isinstance(value, os.PathLike) else value)
+    if len(path.encode()) > LONGEST_PATH or any(len(name.encode()) > LONGEST_NAME for name in path.split("/")):
+        raise ValueError(
+            f"must be a path of at most {LONGEST_PATH:,} bytes, each name in it of at most {LONGEST_NAME}, "
+            f"got {shown(value)}"
+        )
+    return path
+
+
+def address(value: Any) -> str:
+    """Where a Ray cluster is: `auto`, HOST:PORT or ray://HOST:PORT; an IPv6 address stands in brackets."""
+    given = text(value)
+    host, _, port = given.removeprefix(RAY_CLIENT).rpartition(":")
+    if given != "auto" and not (_is_host(host) and re.fullmatch("[0-9]{1,5}", port) and 1 <= int(port) <= 65535):
+        raise ValueError(
+            f"must be auto, HOST:PORT or {RAY_CLIENT}HOST:PORT, the port of 1 to 65535, got {shown(value)}"
+        )
+    return given
+
+
+def _is_host(host: str) -> bool:
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            ipaddress.IPv6Address(host[1:-1])
+        except ValueError:
+            return False
+        return True
+    return HOST.fullmatch(host) is not None
+
+
+def gpus(value: Any) -> float:
+    """GPUs as Ray gives them: none, a share of one, or whole ones."""
+    with suppress(ValueError):
+        count = real_from(value)
+        if count == 0 or SMALLEST_SHARE <= count <= 1 or (count.is_integer() and 1 < count <= MOST_GPUS):
+            return count
+    raise ValueError(
+        f"must be 0, a share of one GPU from {SMALLEST_SHARE:g}, or a whole number to {MOST_GPUS}, got {shown(value)}"
+    )
 
 
 def switch(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"must be True or False, got {value!r}")
+        raise ValueError(f"must be True or False, got {shown(value)}")
     return value
 
 
 def one_of(kind: str, valid: Sequence[str]) -> Check:
     def check(value: Any) -> str:
-        if value not in valid:
+        if not isinstance(value, str) or value not in valid:
             raise ValueError(unknown(kind, value, valid))
-        return str(value)
+        return value
 
     return check
 
 
-def cohort_size(value: Any) -> int | None:
-    if value is None or value == "auto":
-        return None
-    try:
-        return int(whole(1)(value))
-    except ValueError:
-        raise ValueError(f"must be 'auto' or a whole number of 1 or more, got {value!r}") from None
+def cohort_size(most: int) -> Check:
+    def check(value: Any) -> int | None:
+        if value is None or (isinstance(value, str) and value == "auto"):
+            return None
+        try:
+            return int(whole(1, most)(value))
+        except ValueError:
+            raise ValueError(f"must be 'auto' or a whole number of 1 to {most:,}, got {shown(value)}") from None
+
+    return check
 
 
 def model(value: Any) -> str:
@@ -92,8 +155,8 @@ def several(kind: str) -> Check:
     def check(value: Any) -> tuple[str, ...]:
         parts = value.split(",") if isinstance(value, str) else value
         if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
-            raise ValueError(f"must be names, as in {kind}, got {value!r}")
-        names = tuple(part.strip() for part in parts if part.strip())
+            raise ValueError(f"must be names, as in {kind}, got {shown(value)}")
+        names = tuple(text(part.strip()) for part in parts if part.strip())
         if not names:
             raise ValueError(f"must give at least one name, as in {kind}")
         return names
@@ -103,28 +166,28 @@ def several(kind: str) -> Check:
 
 def assignments(value: Any) -> dict[str, Any]:
     """NAME=VALUE: text (several with commas), a list of such texts of which the later count, or a mapping."""
-    if isinstance(value, Mapping):
-        return {str(name): given for name, given in value.items()}
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return {name: text(given) if isinstance(given, str) and given else given for name, given in value.items()}
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, Sequence) or not texts or not all(isinstance(part, str) for part in texts):
-        raise ValueError(f"must be NAME=VALUE, or a mapping in Python, got {value!r}")
+        raise ValueError(f"must be NAME=VALUE, or a mapping in Python, got {shown(value)}")
     found: dict[str, Any] = {}
     for each in texts:
         found |= _assigned(each)
     return found
 
 
-def _assigned(text: str) -> dict[str, str]:
+def _assigned(given: str) -> dict[str, str]:
     found: dict[str, str] = {}
     last = ""
-    for part in text.split(","):
-        name, sign, given = (piece.strip() for piece in part.partition("="))
+    for part in text(given).split(",") if given.strip() else [""]:
+        name, sign, value = (piece.strip() for piece in part.partition("="))
         if sign and name in found:
-            raise ValueError(f"{name} is given twice in {text!r}; give each name once")
+            raise ValueError(f"{name} is given twice in {shown(given)}; give each name once")
         if sign and name:
-            found[name], last = given, name
+            found[name], last = value, name
         elif last and not sign:  # a value with commas, as in milestones=150,180
             found[last] += f",{name}"
         else:
-            raise ValueError(f"must be NAME=VALUE, got {text!r}")
+            raise ValueError(f"must be NAME=VALUE, got {shown(given)}")
     return found

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scl.errors import UserError, names_checked, unknown
+from scl.errors import UserError, names_checked, shown, unknown
 from scl.study.term import Term, as_real, as_whole, checked_terms
 
 MODELS = (
@@ -43,6 +43,8 @@ WORDS = {
     "augment": ("auto", "crop+flip", "crop", "none"),
     "precision": ("auto", "fp32", "bf16"),
 }
+# The largest values of fields; what is larger is a slip, and would fill the memory.
+LARGEST = {"width": 64, "self_taught": 65_536, "epochs": 100_000, "batch_size": 1_000_000}
 # The fields that determine a network. `guided` decides in addition what losses see of it.
 ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from")
 # Trials of a cohort share these and their seed: one stream of batches and one forward of the teacher.
@@ -119,27 +121,30 @@ class Config:
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if f.type in ("str", "bool") and type(value) is not {"str": str, "bool": bool}[f.type]:
-                problems.append(f"{f.name} must be of type {f.type}, got {value!r}")
+                problems.append(f"{f.name} must be of type {f.type}, got {shown(value)}")
             elif f.type in ("float", "int"):
                 number = as_real(value) if f.type == "float" else as_whole(value)
                 if number is None:
-                    problems.append(f"{f.name} must be a {'' if f.type == 'float' else 'whole '}number, got {value!r}")
+                    problems.append(
+                        f"{f.name} must be a {'' if f.type == 'float' else 'whole '}number, got {shown(value)}"
+                    )
                 object.__setattr__(self, f.name, number)
         several = isinstance(self.self_taught, tuple)
         counts = [
             as_whole(k) for k in (self.self_taught if isinstance(self.self_taught, tuple) else [self.self_taught])
         ]
-        if not counts or any(k is None or not 0 <= k <= 65536 for k in counts):
+        most = LARGEST["self_taught"]
+        if not counts or any(k is None or not 0 <= k <= most for k in counts):
             problems.append(
-                f"self_taught must be a whole number of 0 to 65536, or one a layer, got {self.self_taught!r}"
+                f"self_taught must be a whole number of 0 to {most}, or one a layer, got {shown(self.self_taught)}"
             )
         object.__setattr__(self, "self_taught", tuple(counts) if several else counts[0])
         epochs = [as_whole(m) for m in self.milestones] if isinstance(self.milestones, tuple) else [None]
         if None in epochs:
-            problems.append(f"milestones must be whole numbers, got {self.milestones!r}")
+            problems.append(f"milestones must be whole numbers, got {shown(self.milestones)}")
         object.__setattr__(self, "milestones", tuple(epochs))
         if not isinstance(self.teacher_layers, tuple) or any(type(p) is not str for p in self.teacher_layers):
-            problems.append(f"teacher_layers must be a list of module paths, got {self.teacher_layers!r}")
+            problems.append(f"teacher_layers must be a list of module paths, got {shown(self.teacher_layers)}")
         return problems
 
     def _problems(self) -> list[str]:
@@ -150,17 +155,17 @@ class Config:
             if getattr(self, name) not in valid:
                 problems.append(unknown(name, getattr(self, name), valid))
         for name, low, open_below, high in (
-            ("width", 0.0, True, 64.0),
+            ("width", 0.0, True, LARGEST["width"]),
             ("ce", 0.0, False, math.inf),
             ("label_smoothing", 0.0, False, 1.0),
-            ("epochs", 1, False, 100_000),
-            ("batch_size", 2, False, 1_000_000),
+            ("epochs", 1, False, LARGEST["epochs"]),
+            ("batch_size", 2, False, LARGEST["batch_size"]),
             ("lr", 0.0, True, math.inf),
             ("momentum", 0.0, False, 1.0),
             ("weight_decay", 0.0, False, math.inf),
             ("lr_decay", 0.0, True, 1.0),
-            ("warmup_epochs", 0, False, 100_000),
-            ("pretrain_epochs", 0, False, 100_000),
+            ("warmup_epochs", 0, False, LARGEST["epochs"]),
+            ("pretrain_epochs", 0, False, LARGEST["epochs"]),
         ):
             value = getattr(self, name)
             if not math.isfinite(value) or value < low or (open_below and value == low) or value > high:

@@ -11,17 +11,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scl.errors import UserError, unknown
-from scl.study.checks import Check, assignments, cohort_size, model, number, one_of, place, several, switch, text, whole
-from scl.study.config import HUBS, TIMM, TORCHVISION, WORDS, Config
+from scl.study.checks import (
+    Check,
+    address,
+    assignments,
+    cohort_size,
+    gpus,
+    model,
+    number,
+    one_of,
+    place,
+    several,
+    switch,
+    text,
+    whole,
+)  # fmt: skip
+from scl.study.config import HUBS, LARGEST, TIMM, TORCHVISION, WORDS, Config
 from scl.study.params import FIELDS, parsed
 from scl.study.recipes import RECIPES, at_length
-from scl.study.space import Search
+from scl.study.space import MOST_TRIALS, Search
 from scl.study.study import Study
 
 TRACKERS = ("tensorboard", "mlflow", "wandb")
 DATA = ("digits", "cifar10", "cifar100", "fashion_mnist")
 DEVICES = ("auto", "cpu", "cuda")
 PILOT_SEEDS = 5  # the fewest that show a spread
+NARROWEST = 1e-6  # an interval: a difference of one image in a million
 
 
 @dataclass(frozen=True)
@@ -71,12 +86,15 @@ class Options:
     arms: tuple[str, ...] | None = option(None, STUDY, several("kd,scl"), "A,B",
         "run only these arms and the baseline (default: all but the optional ones)")
     scale: str | None = option(None, STUDY, text, "NAME", _scales, needs="scales")
-    seeds: int | None = option(None, STUDY, whole(1), "N", lambda s: f"seeds 0 to N-1 (default: {_sized(s, s.seeds)})")
+    seeds: int | None = option(None, STUDY, whole(1, MOST_TRIALS), "N",
+        lambda s: f"seeds 0 to N-1 (default: {_sized(s, s.seeds)})")
     student: str | None = option(None, STUDY, model, "NAME", lambda s: f"student network (default: {s.base.model})")
-    width: float | None = option(None, STUDY, number(0), "F", "factor on the student's channels")
+    width: float | None = option(None, STUDY, number(0, LARGEST["width"], including="high"), "F",
+        "factor on the student's channels")
     teacher_model: str | None = option(None, STUDY, model, "NAME",
         lambda s: f"teacher network: a student's name, {TORCHVISION}NAME or {TIMM}NAME (default: {s.teacher.model})")
-    teacher_width: float | None = option(None, STUDY, number(0), "F", "factor on the teacher's channels")
+    teacher_width: float | None = option(None, STUDY, number(0, LARGEST["width"], including="high"), "F",
+        "factor on the teacher's channels")
     teacher: str | None = option(None, STUDY, place, "PATH",
         f"use this checkpoint (safetensors or a state dict) and train no teacher; or {TORCHVISION}NAME, {TIMM}NAME: "
         "start from published weights, and fine-tune them if the classes differ")
@@ -89,13 +107,13 @@ class Options:
         "arms that have it, as in weight_decay=0, weight.kd=2, kd.temperature=2 or kd.warmup=5; "
         "teacher.NAME=VALUE sets the teacher's. Repeatable",
         repeatable=True)
-    interval: float | None = option(None, STUDY, number(0, 1), "F",
+    interval: float | None = option(None, STUDY, number(NARROWEST, 1, including="low"), "F",
         "after a pilot, add seeds once so that the 95 %% interval of --between is F wide (0.01: one point)")
     between: tuple[str, ...] | None = option(None, STUDY, several("kd,baseline"), "A,B",
         "the two arms whose difference --interval measures")
-    max_seeds: int = option(50, STUDY, whole(2), "N", "most seeds that --interval may use (default: 50)")
+    max_seeds: int = option(50, STUDY, whole(2, MOST_TRIALS), "N", "most seeds that --interval may use (default: 50)")
 
-    trials: int | None = option(None, SEARCH, whole(1), "N",
+    trials: int | None = option(None, SEARCH, whole(1, MOST_TRIALS), "N",
         lambda s: f"configurations to try (default: {s.search.trials if s.search else ''})", needs="search")
     storage: str | None = option(None, SEARCH, text, "URL",
         "database for Optuna's trials, as postgresql+psycopg://… or sqlite:///… (default: a file in --out)",
@@ -111,32 +129,33 @@ class Options:
     label: str | None = option(None, DATASET, text, "COLUMN", "label column, if a Parquet folder has several")
     limit: int | None = option(None, DATASET, whole(1), "N",
         lambda s: f"use N training images, stratified (default: {_sized(s, 'all')})")
-    val: float | None = option(None, DATASET, number(0, 1, including=True), "F",
+    val: float | None = option(None, DATASET, number(0, 1, including="low"), "F",
         lambda s: f"share of training images held out for validation (default: {_sized(s, '0.1')}, or the recipe's)")
     split_seed: int = option(0, DATASET, whole(0), "N", "seed of the split (default: 0)")
 
     recipe: str | None = option(None, TRAINING, one_of("recipe", tuple(RECIPES)), "NAME",
         f"one of {', '.join(RECIPES)}; crd is the published one for CIFAR-100, with its weights for arms that "
         "are named after a loss")
-    epochs: int | None = option(None, TRAINING, whole(1), "N", "epochs of the students")
-    teacher_epochs: int | None = option(None, TRAINING, whole(1), "N", _teacher_epochs)
-    batch_size: int | None = option(None, TRAINING, whole(2), "N", "images a step")
+    epochs: int | None = option(None, TRAINING, whole(1, LARGEST["epochs"]), "N", "epochs of the students")
+    teacher_epochs: int | None = option(None, TRAINING, whole(1, LARGEST["epochs"]), "N", _teacher_epochs)
+    batch_size: int | None = option(None, TRAINING, whole(2, LARGEST["batch_size"]), "N", "images a step")
     lr: float | None = option(None, TRAINING, number(0), "F", "peak learning rate of the students")
     precision: str | None = option(None, TRAINING, one_of("precision", WORDS["precision"]), "P",
         "auto (default), fp32 or bf16")
     device: str = option("auto", TRAINING, one_of("device", DEVICES), "D", "auto (default), cpu or cuda")
     deterministic: bool = option(False, TRAINING, switch, "", "exact kernels on a GPU, at some cost in speed")
 
-    address: str | None = option(None, PLACE, text, "A",
+    address: str | None = option(None, PLACE, address, "A",
         "a running Ray cluster: auto or HOST:PORT from a machine that is part of it, ray://HOST:PORT from outside "
         "(default: a local Ray)")
     inline: bool = option(False, PLACE, switch, "", "run in this process, without Ray; the numbers are the same")
-    cohort_size: int | None = option(None, PLACE, cohort_size, "N",
+    cohort_size: int | None = option(None, PLACE, cohort_size(MOST_TRIALS), "N",
         "trials that train side by side: auto (default) or a number")
-    cpus_per_trial: int = option(1, PLACE, whole(1), "N", "threads of a cohort (default: 1)")
-    gpus_per_trial: float | None = option(None, PLACE, number(0, including=True), "F",
+    cpus_per_trial: int = option(1, PLACE, whole(1, 4096), "N", "threads of a cohort (default: 1)")
+    gpus_per_trial: float | None = option(None, PLACE, gpus, "F",
         "GPUs of a cohort (default: 1 on cuda)")
-    max_concurrent: int | None = option(None, PLACE, whole(1), "N", "cohorts at once (default: as many as fit)")
+    max_concurrent: int | None = option(None, PLACE, whole(1, MOST_TRIALS), "N",
+        "cohorts at once (default: as many as fit)")
     time_budget: float | None = option(None, PLACE, number(0), "S", "stop cleanly after S seconds")
 
     out: str = option("results", RESULTS, place, "DIR",
@@ -264,10 +283,13 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
     _check_interval(list(arms), options, study.search is not None)
     if options.interval is not None:
         options = dataclasses.replace(options, seeds=max(PILOT_SEEDS, options.seeds or study.seeds))
+    _check_size(len(arms), options.seeds or study.seeds)
     if options.inline and options.address:
         raise UserError("--inline runs in this process and --address on a cluster; give one of them")
     if options.teacher and options.teacher_model and options.teacher_file is None:
         raise UserError(f"--teacher {options.teacher} already names the network; drop --teacher-model")
+    if options.device == "cpu" and options.gpus_per_trial:
+        raise UserError(f"--device cpu and --gpus-per-trial {options.gpus_per_trial:g} exclude each other; drop one")
     if options.plan and options.report_only:
         raise UserError("--plan and --report-only exclude each other; give one of them")
     if study.search is not None and options.val_share == 0:
@@ -294,6 +316,15 @@ def _search_with(search: Search, changes: Mapping[str, Any]) -> Search:
         if name in FIELDS or name.removeprefix("weight.").partition(".")[0] in losses
     }
     return dataclasses.replace(search, template={**search.template, **mine})
+
+
+def _check_size(arms: int, seeds: int) -> None:
+    """Raises UserError for more trials than a study can have, before a list of them fills the memory."""
+    if arms * seeds > MOST_TRIALS:
+        raise UserError(
+            f"{arms:,} arms × {seeds:,} seeds are {arms * seeds:,} trials, and a study has at most {MOST_TRIALS:,}; "
+            f"give --seeds {max(1, MOST_TRIALS // arms):,} or fewer, or fewer --arms"
+        )
 
 
 def _check_interval(arms: Sequence[str], options: Options, search: bool) -> None:

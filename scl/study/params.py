@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from scl.errors import UserError, unknown
+from scl.errors import UserError, shown, unknown
 from scl.study.config import Config
 from scl.study.identity import canonical_json, stored_name
 from scl.study.loss_table import LOSSES
+from scl.study.numerals import real_from, whole_from
 from scl.study.term import Term, checked_terms, default_options, requested_options
 
 # What a term has beside its weight and options. A custom loss may have options of these names, which come first.
@@ -91,7 +93,10 @@ def overridden(configs: Mapping[str, Config], changes: Mapping[str, Any], prefix
         try:
             found[key] = with_params(config, {names[name]: value for name, value in values.items() if name in names})
         except UserError as error:
-            raise UserError(f"--set {', '.join(f'{n}={v}' for n, v in changes.items())}: {error}") from None
+            given = ", ".join(
+                f"{name}={value if isinstance(value, str) else shown(value)}" for name, value in changes.items()
+            )
+            raise UserError(f"--set {given}: {error}") from None
     return found
 
 
@@ -119,19 +124,19 @@ def parsed(spelled: str, name: str, value: Any) -> Any:
     kind = "tuple[int, ...]" if name.endswith(".layers") else kind
     readers: dict[str, tuple[Callable[[str], Any], str]] = {
         "str": (str, ""),
-        "int": (int, "a whole number"),
-        "float": (float, "a number"),
+        "int": (whole_from, "a whole number"),
+        "float": (real_from, "a finite number"),
         "bool": (lambda text: {"true": True, "false": False}[text.lower()], "true or false"),
         "int | tuple[int, ...]": (_whole_or_several, "a whole number, or one for each layer as in 0,2,0,1"),
-        "tuple[int, ...]": (lambda text: tuple(map(int, _parts(text))), "whole numbers, as in 150,180"),
+        "tuple[int, ...]": (lambda text: tuple(map(whole_from, _parts(text))), "whole numbers, as in 150,180"),
         "tuple[str, ...]": (lambda text: tuple(_parts(text)), ""),
-        "number or word": (_number_or_word, ""),
+        "number or word": (_number_or_word, "a finite number, or a word"),
     }
     read, rule = readers[kind]
     try:
         return read(value)
     except (ValueError, KeyError):
-        raise UserError(f"--set {spelled}={value}: must be {rule}, got {value!r}") from None
+        raise UserError(f"--set {spelled}: must be {rule}, got {shown(value)}") from None
 
 
 def _parts(text: str) -> list[str]:
@@ -139,13 +144,15 @@ def _parts(text: str) -> list[str]:
 
 
 def _whole_or_several(text: str) -> int | tuple[int, ...]:
-    return tuple(map(int, text.split(","))) if "," in text else int(text)
+    return tuple(map(whole_from, text.split(","))) if "," in text else whole_from(text)
 
 
 def _number_or_word(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    for read in (whole_from, real_from):
+        with suppress(ValueError):
+            return read(text)
+    try:
+        float(text)
+    except ValueError:
+        return text
+    raise ValueError("what Python reads as a number, and `real_from` does not, is no word")

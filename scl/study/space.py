@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scl.errors import UserError, names_checked, unknown
-from scl.study.config import Config
+from scl.errors import UserError, names_checked, shown, unknown
+from scl.study.config import LARGEST, Config
+from scl.study.numerals import real_from, whole_from
 from scl.study.params import TERM_FIELDS, params, with_params
+from scl.study.term import as_real, as_whole
 
+MOST_TRIALS = 100_000  # of a study; their rows and plan fit into memory
 FRESH_SEED = 1000  # the first seed of the trials that confirm a search's winners
 OBJECTIVES = {"val_acc": "maximize", "val_loss": "minimize", "macs": "minimize", "params": "minimize"}
 
@@ -87,19 +90,19 @@ class Search:
         problems = [unknown("objective", o, OBJECTIVES) for o in self.objectives if o not in OBJECTIVES]
         if not self.objectives or not self.space:
             problems.append("a search needs an objective and a parameter to search")
-        counts = {"trials": 1, "winners": 0, "batch": 1, "seed": 0}
-        problems += [
-            f"{name} must be {least} or more, got {getattr(self, name)}"
-            for name, least in counts.items()
-            if getattr(self, name) < least
-        ]
-        if self.seed >= FRESH_SEED:
-            problems.append(f"seed must be below {FRESH_SEED}, the first seed of winners, got {self.seed}")
-        if self.reduction < 2 or (self.first_rung is not None and self.first_rung < 1):
-            problems.append(
-                f"successive halving needs a reduction of 2 or more and a first_rung of 1 or more, "
-                f"got {self.reduction} and {self.first_rung}"
-            )
+        counts = {
+            "trials": (1, MOST_TRIALS),
+            "winners": (0, MOST_TRIALS),
+            "batch": (1, MOST_TRIALS),
+            "seed": (0, FRESH_SEED - 1),  # winners have the seeds from there
+            "reduction": (2, LARGEST["epochs"]),
+            "first_rung": (1, LARGEST["epochs"]),
+        }
+        for name, (least, most) in counts.items():
+            value = getattr(self, name)
+            whole = as_whole(value)
+            if (whole is None or not least <= whole <= most) and (name, value) != ("first_rung", None):
+                problems.append(f"{name} must be a whole number of {least} to {most:,}, got {shown(value)}")
         for name, range_ in self.space.items():
             problems += [f"search space, {name!r}: {problem}" for problem in _range_problems(range_)]
             loss, _, last = name.partition(".")
@@ -169,13 +172,14 @@ def point_of(config: Config, space: Mapping[str, Range]) -> dict[str, Any] | Non
 def _parse(name: str, text: str, range_: Range) -> Any:
     if isinstance(range_, Choice):
         for choice in range_.choices:
-            if str(choice) == str(text):
+            if repr(choice) == shown(text) or str(choice) == text:
                 return choice
-        raise UserError(f"--fix {name}={text}: valid: {', '.join(map(str, range_.choices))}")
+        raise UserError(f"--fix {name}: {unknown('value', text, map(str, range_.choices))}")
+    read, kind = (whole_from, "whole") if isinstance(range_, Int) else (real_from, "finite")
     try:
-        return int(str(text)) if isinstance(range_, Int) else float(str(text))  # Python may give any value
+        return read(text)
     except ValueError:
-        raise UserError(f"--fix {name}={text}: must be a number") from None
+        raise UserError(f"--fix {name}: must be a {kind} number, got {shown(text)}") from None
 
 
 def _ends(range_: Range) -> list[Any]:
@@ -197,10 +201,10 @@ def _range_problems(range_: Range) -> list[str]:
             + ([] if simple else ["choices must be numbers, strings, True or False"])
         )
     numbers = (range_.low, range_.high)
-    if any(isinstance(n, bool) or not isinstance(n, (int, float)) or not math.isfinite(n) for n in numbers):
-        return [f"its ends must be finite numbers, got {range_.low!r} and {range_.high!r}"]
-    if isinstance(range_, Int) and not all(isinstance(n, int) for n in (*numbers, range_.step)):
-        return [f"an Int needs whole numbers, got {range_.low!r}, {range_.high!r}, step {range_.step!r}"]
+    if any(real is None or not math.isfinite(real) for real in map(as_real, numbers)):
+        return [f"its ends must be finite numbers, got {shown(range_.low)} and {shown(range_.high)}"]
+    if isinstance(range_, Int) and None in map(as_whole, (*numbers, range_.step)):
+        return [f"an Int needs whole numbers, got {shown(numbers)}, step {shown(range_.step)}"]
     problems = []
     if range_.low >= range_.high:
         problems.append(f"low must be below high, got {range_.low} and {range_.high}")

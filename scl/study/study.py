@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scl.errors import UserError, names_checked, unknown
+from scl.errors import UserError, names_checked, shown, unknown
 from scl.study.config import Config
 from scl.study.designs import Design, as_design
 from scl.study.identity import effective, sha256
@@ -132,20 +132,20 @@ class Study:
             ("published", (Published, type(None)), "a Published"),
         )
         wrong = [
-            f"{name} must be {rule}, got {getattr(self, name)!r}"
+            f"{name} must be {rule}, got {shown(getattr(self, name))}"
             for name, kind, rule in kinds
             if not isinstance(getattr(self, name), kind)
         ]
         if isinstance(self.asked_for, str) or not isinstance(self.asked_for, Collection):
-            wrong.append(f"asked_for must be a list of arms, got {self.asked_for!r}")
+            wrong.append(f"asked_for must be a list of arms, got {shown(self.asked_for)}")
         if (as_whole(self.seeds) or 0) < 1:
-            wrong.append(f"seeds must be a whole number of 1 or more, got {self.seeds!r}")
+            wrong.append(f"seeds must be a whole number of 1 or more, got {shown(self.seeds)}")
         items: tuple[tuple[str, type], ...] = (("arms", Mapping), ("settings", Setting), ("scales", Scale))
         for name, kind in items if not wrong else ():
             for key, value in getattr(self, name).items():
                 if not isinstance(key, str) or not isinstance(value, kind):
                     of = "a dict of what it changes" if kind is Mapping else f"a scl.{kind.__name__}"
-                    wrong.append(f"{name}: {key!r} must be text, and its value {of}, got {value!r}")
+                    wrong.append(f"{name}: {key!r} must be text, and its value {of}, got {shown(value)}")
         return wrong
 
     def at(self, name: str) -> Study:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from scl.errors import UserError, names_checked, unknown
+from scl.errors import UserError, names_checked, shown, unknown
 from scl.study.loss_table import COMPARES, LOSSES, LossRow
 from scl.study.source import source_identity
 
@@ -59,7 +59,7 @@ def loss_row(term: Term) -> LossRow:
 def checked_terms(losses: Any) -> tuple[dict[str, Term], list[str]]:
     """The terms sorted by name, their numbers as Python's own types, and the problems found in them."""
     if not isinstance(losses, Mapping) or any(not isinstance(name, str) for name in losses):
-        return {}, [f"losses is a dict of names and terms, as in {{'kd': 0.9}}, got {losses!r}"]
+        return {}, [f"losses is a dict of names and terms, as in {{'kd': 0.9}}, got {shown(losses)}"]
     terms, problems = {}, []
     for name in sorted(losses):
         value = losses[name]
@@ -76,7 +76,7 @@ def _plain(term: Term) -> tuple[Term, list[str]]:
     changes: dict[str, Any] = {}
     weight = as_real(term.weight)
     if weight is None or not math.isfinite(weight) or weight < 0:
-        problems.append(f"weight must be a finite number of 0 or more, got {term.weight!r}")
+        problems.append(f"weight must be a finite number of 0 or more, got {shown(term.weight)}")
     changes["weight"] = weight
     for name, least, optional in (("warmup", 0, False), ("end", 1, True)):
         value = getattr(term, name)
@@ -84,18 +84,20 @@ def _plain(term: Term) -> tuple[Term, list[str]]:
             continue
         changes[name] = as_whole(value)
         if changes[name] is None or changes[name] < least:
-            problems.append(f"{name} must be a whole number of epochs, {least} or more, got {value!r}")
+            problems.append(f"{name} must be a whole number of epochs, {least} or more, got {shown(value)}")
     if term.layers is not None:
         layers = [as_whole(i) for i in term.layers] if isinstance(term.layers, (tuple, list)) else []
         if not layers or None in layers:
-            problems.append(f"layers are whole numbers, as in (1, -1), or None for the default, got {term.layers!r}")
+            problems.append(
+                f"layers are whole numbers, as in (1, -1), or None for the default, got {shown(term.layers)}"
+            )
         changes["layers"] = tuple(layers)
     if not isinstance(term.options, Mapping) or any(not isinstance(o, str) for o in term.options):
-        problems.append(f"options is a dict of names and values, got {term.options!r}")
+        problems.append(f"options is a dict of names and values, got {shown(term.options)}")
     if term.version is not None and not (isinstance(term.version, str) and term.version):
-        problems.append(f"version is a text, as in '2', or None, got {term.version!r}")
+        problems.append(f"version is a text, as in '2', or None, got {shown(term.version)}")
     if not isinstance(term.loss, str) and not callable(term.loss):
-        problems.append(f"loss is a name, a function or a class, got {term.loss!r}")
+        problems.append(f"loss is a name, a function or a class, got {shown(term.loss)}")
     return (term, problems) if problems else (replace(term, **changes), [])
 
 
@@ -128,9 +130,9 @@ def _option_problems(row: LossRow, option: str, value: Any) -> list[str]:
         return [] if value in words else [unknown(option, value, words)]
     number = as_real(value)
     if number is None or not math.isfinite(number):
-        return [f"{option} must be a finite number, got {value!r}"]
+        return [f"{option} must be a finite number, got {shown(value)}"]
     if option == "temperature" and number <= 0:
-        return [f"temperature must be above 0, got {value!r}"]
+        return [f"temperature must be above 0, got {shown(value)}"]
     return []
 
 
@@ -148,23 +150,25 @@ def _custom_option_problems(term: Term) -> list[str]:
 
 
 def as_real(value: Any) -> float | None:
-    """A real number as a float; None for anything else, True and False included."""
+    """A real number as a float, −0 as 0; None for anything else, True and False included."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return None
     try:
-        return float(value)
+        return float(value) + 0.0
     except OverflowError:
         return math.inf
 
 
 def as_whole(value: Any) -> int | None:
-    """A whole number as Python's int; None for anything else, True and False included."""
+    """A whole number of 64 bits, which the store's columns have, as Python's int; None for anything else, True and
+    False included."""
     if isinstance(value, bool):
         return None
     try:
-        return operator.index(value)
+        whole = operator.index(value)
     except TypeError:
         return None
+    return whole if -(2**63) <= whole < 2**63 else None
 
 
 def requested_term(name: str, term: Term) -> dict[str, Any]:
@@ -217,6 +221,8 @@ def _jsonable(value: Any) -> Any:
         return value
     if (whole := as_whole(value)) is not None:
         return whole
+    if isinstance(value, numbers.Integral):
+        return _NOT_PLAIN  # of more than 64 bits: as a float, two such numbers could be one
     if (number := as_real(value)) is not None:
         return number if math.isfinite(number) else repr(number)
     if isinstance(value, (tuple, list)):

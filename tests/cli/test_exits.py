@@ -70,9 +70,26 @@ def test_a_reader_that_leaves_is_no_error_of_ours() -> None:
     assert (run.returncode, run.stderr) == (141, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_full_standard_output_is_named(size: int) -> None:
+    code = f"import sys; from scl.cli.exits import exit_code; sys.exit(exit_code(lambda: print('x' * {size}) or 0))"
+    with open("/dev/full", "w") as full:
+        run = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (run.returncode, run.stderr) == (2, "error: standard output cannot be written: No space left on device\n")
+
+
+def test_a_path_that_cannot_be_read_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(raises(NotADirectoryError(20, "Not a directory", "elsewhere"))) == 2
+    assert capsys.readouterr().err == "error: [Errno 20] Not a directory: 'elsewhere'; name another path\n"
+
+
 def test_text_is_written_or_the_file_is_named(tmp_path: Path) -> None:
     write_text(str(tmp_path / "a.md"), "± 0.5 – “é”")
     assert (tmp_path / "a.md").read_bytes().decode("utf-8") == "± 0.5 – “é”"
     for wrong in (tmp_path / "absent" / "a.md", tmp_path):
-        with pytest.raises(UserError, match=f"{wrong}: .*; name a file that can be written"):
+        with pytest.raises(UserError, match=f"--out {wrong}: .*; name a file that can be written"):
             write_text(str(wrong), "x")
+    for name in ("", "a\0b", "caf\udce9"):
+        with pytest.raises(UserError, match=r"^--out: must "):
+            write_text(name, "x")

@@ -92,7 +92,7 @@ def test_each_flag_and_its_keyword_are_one_option(study: Study) -> None:
         ("--trials 3", "^--trials is for studies with a search, and study 'small' has none; valid: --arms, "),
         ("--scale full", "^--scale is for studies with scales, and study 'small' has none; valid: --arms, "),
         ("kd", "unknown argument 'kd'"),
-        ("--batch-size one", "^--batch-size: must be a whole number of 2 or more, got 'one'"),
+        ("--batch-size one", "^--batch-size: must be a whole number of 2 to 1,000,000, got 'one'"),
         ("--seeds 0 --lr fast", "(?s)^--seeds: must be .*\n--lr: must be a finite number"),
     ],
 )

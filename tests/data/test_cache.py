@@ -12,6 +12,7 @@ import pytest
 
 from scl.data import decode
 from scl.data.named import load_dataset
+from scl.errors import UserError
 from tests.support.images import PIXELS, assert_same, encoded
 
 pytestmark = pytest.mark.usefixtures("silent")
@@ -53,6 +54,59 @@ def test_a_changed_file_is_decoded_again(files: Path, cache: Path) -> None:
     after = load_dataset(str(files), cache)
     assert before.fingerprint != after.fingerprint
     np.testing.assert_array_equal(after.train_images[0], PIXELS[5].transpose(2, 0, 1))
+
+
+def test_folders_whose_files_agree_in_names_sizes_and_times_are_two(tmp_path: Path, cache: Path) -> None:
+    """As copies that keep times do, or an archive unpacked over another."""
+    folders = []
+    for name, shift in (("one", 0), ("two", 1)):
+        folder = tmp_path / name
+        for part in ("train", "test"):
+            for number, kind in enumerate(("cat", "dog")):
+                path = folder / part / kind / "0.bmp"
+                path.parent.mkdir(parents=True)
+                path.write_bytes(encoded(PIXELS[number + shift], "BMP"))
+                os.utime(path, ns=(1, 1))
+        folders.append(folder)
+    sizes = [sorted(p.stat().st_size for p in folder.rglob("*.bmp")) for folder in folders]
+    assert sizes[0] == sizes[1]
+    one, two = (load_dataset(str(folder), cache) for folder in folders)
+    assert one.fingerprint != two.fingerprint
+    swapped = folders[0].rename(tmp_path / "three")
+    folders[1].rename(folders[0])
+    assert load_dataset(str(folders[0]), cache).fingerprint == two.fingerprint
+    assert load_dataset(str(swapped), cache).fingerprint == one.fingerprint
+
+
+def test_a_file_that_was_changed_in_place_and_back_in_time_is_decoded_again(files: Path, cache: Path) -> None:
+    path = files / "train/cat/0.png"
+    content, before = path.read_bytes(), path.stat()
+    load_dataset(str(files), cache)
+    with open(path, "r+b") as file:  # the same inode
+        file.write(encoded(PIXELS[5])[: len(content)].ljust(len(content), b"\0"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    np.testing.assert_array_equal(load_dataset(str(files), cache).train_images[0], PIXELS[5].transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("place", ["train/cat/9.png", "test/dog/9.png"])
+@pytest.mark.parametrize("link", [False, True])
+def test_a_named_pipe_among_images_is_refused(files: Path, cache: Path, tmp_path: Path, place: str, link: bool) -> None:
+    """It would be waited for without end."""
+    pipe = files / "pipe" if link else files / place
+    os.mkfifo(pipe)
+    if link:
+        (files / place).symlink_to(pipe)
+    with pytest.raises(UserError, match=r"9\.png: no regular file, so it cannot be read as data"):
+        load_dataset(str(files), cache)
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "train-00000-of-00001.parquet"])
+def test_a_named_pipe_as_parquet_is_refused(tmp_path: Path, cache: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    os.mkfifo(tmp_path / name.replace("train", "test"))
+    with pytest.raises(UserError, match=r"parquet: no regular file"):
+        load_dataset(str(tmp_path), cache)
 
 
 def flip_last_byte(content: bytes) -> bytes:

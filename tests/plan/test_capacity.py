@@ -64,6 +64,26 @@ def test_a_gpu_that_is_not_here_is_refused(
     assert device_of(Options(**options, address="auto"), nodes((4, 0))) == "cuda"  # the cluster may get one
 
 
+def test_gpus_that_ray_counts_on_nodes_without_a_driver_are_refused() -> None:
+    without = [Node("10.0.0.1", {"CPU": 4, "GPU": 1}, {}, driver=False), Node("10.0.0.2", {"CPU": 4}, {}, driver=False)]
+    for given in ({}, {"gpus_per_trial": 1.0}, {"device": "cuda"}):
+        with pytest.raises(UserError, match=r"Ray counts GPUs on 10\.0\.0\.1, but no driver .* or give --device cpu"):
+            device_of(Options(**given, address="auto"), without)
+    assert device_of(Options(device="cpu", address="auto"), without) == "cpu"
+    assert device_of(Options(address="auto"), [*without, Node("10.0.0.3", {"GPU": 1}, {})]) == "cuda"
+
+
+@pytest.mark.parametrize(("given", "fits"), [(2.0, True), (3.0, False), (1.0, True), (0.5, True)])
+def test_more_gpus_than_this_machine_has_are_refused(given: float, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    if fits:
+        assert device_of(Options(gpus_per_trial=given), []) == "cuda"
+    else:
+        with pytest.raises(UserError, match="--gpus-per-trial 3: this machine has 2; give at most that"):
+            device_of(Options(gpus_per_trial=given), [])
+
+
 @pytest.mark.parametrize(
     ("options", "cluster", "device", "slots"),
     [

@@ -35,6 +35,23 @@ def fresh(plan: Plan) -> Feasibility:
     return Feasibility(plan.teacher, data_of(plan.context), plan.context)
 
 
+@pytest.mark.parametrize("changes", [{"width": 64.0}, {"self_taught": 65_536}, {"model": "wrn_40_2", "width": 60.0}])
+def test_a_network_larger_than_memory_is_refused_before_it_is_built(
+    plan: Plan, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "physical_memory", lambda: 16 * 2**30)
+    monkeypatch.setattr(module, "build_student", lambda *_: pytest.fail("it was built"))
+    large = Config(model="plain5").replace(**changes)
+    checked = object.__new__(Feasibility)
+    checked.tensors, checked.models = data_of(plan.context), {}
+    with pytest.raises(
+        UserError, match=r"parameters, which take [\d,]+ GiB to train, and this machine has 16 GiB; give a"
+    ):
+        checked.trained_as(large)
+    with pytest.raises(UserError, match=r"and this machine has 16 GiB"):
+        Feasibility(large, data_of(plan.context), plan.context)
+
+
 def test_arms_that_come_to_the_same_on_these_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def refused(**arms: object) -> str:
         study = Study("s", "?", {"baseline": {}} | arms, base=STUDY.base, teacher=STUDY.teacher)  # type: ignore[operator]

@@ -29,6 +29,7 @@ def test_code_that_git_does_not_know_is_dirty(tmp_path: Path) -> None:
     study = tmp_path / "studies" / "mine.py"
     study.parent.mkdir()
     git("init")
+    lock = tmp_path / ".git" / "index.lock"
     (tmp_path / ".gitignore").write_text("results/\n")
     git("add", ".")
     git("commit", "-m", "a")
@@ -42,6 +43,12 @@ def test_code_that_git_does_not_know_is_dirty(tmp_path: Path) -> None:
     git("commit", "-m", "b")
     assert not dirty()
     study.write_text("x = 2\n")
+    assert dirty()
+    seen = (tmp_path / ".git" / "index").stat()
+    study.touch()  # `git status` would write the index anew, under its lock
+    assert dirty()
+    assert (tmp_path / ".git" / "index").stat() == seen
+    lock.touch()  # of a commit that runs at this time
     assert dirty()
 
 

@@ -27,8 +27,15 @@ def test_a_write_that_fails_leaves_the_old_file(store: Folder, monkeypatch: pyte
 
 
 def test_out_that_cannot_be_opened_or_written() -> None:
-    with pytest.raises(UserError, match="cannot be opened"):
-        open_folder("nonsense://x")
+    for uri in ("nonsense://x", "s3:///", "gs:///x", "file:x", "file://host/x", "s3:x", "S3:x", "http://h/x"):
+        with pytest.raises(UserError, match=r"cannot be opened: .*; valid: a path, s3://BUCKET"):
+            open_folder(uri)
+    for uri in ("s3://", "gs://", "file:///"):
+        with pytest.raises(UserError, match=r"names no bucket or folder; valid: a path, s3://BUCKET"):
+            open_folder(uri)
+    for place in ("", " ", "a\0b", "a\nb", "caf\udce9", "a" * 5000, 3, b"a", None):
+        with pytest.raises(UserError, match=r"^a folder of results is a path, .*; it must "):
+            open_folder(place)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="cannot be written"):
         check_writable(open_folder("/proc/nowhere"))
 

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from scl.study.checks import (
     Check,
+    address,
     assignments,
     cohort_size,
+    gpus,
     model,
     number,
     one_of,
@@ -40,17 +42,17 @@ TAKEN: list[tuple[Check, Any, Any]] = [
     (number(0), np.float32(0.5), 0.5),
     (number(0), np.int64(2), 2.0),
     (number(0), Fraction(1, 2), 0.5),
-    (number(0, 1, including=True), 0, 0.0),
-    (number(0, 1, including=True), "0.999", 0.999),
+    (number(0, 1, including="low"), 0, 0.0),
+    (number(0, 1, including="low"), "0.999", 0.999),
     (text, "a b", "a b"),
     (place, "s3://bucket/x", "s3://bucket/x"),
     (place, Path("a") / "b", "a/b"),
     (switch, True, True),
     (switch, False, False),
     (one_of("device", ("cpu", "cuda")), "cuda", "cuda"),
-    (cohort_size, "auto", None),
-    (cohort_size, "4", 4),
-    (cohort_size, np.int32(4), 4),
+    (cohort_size(99), "auto", None),
+    (cohort_size(99), "4", 4),
+    (cohort_size(99), np.int32(4), 4),
     (model, MODELS[0], MODELS[0]),
     (model, "timm:any_name", "timm:any_name"),
     (several("a,b"), "kd, scl", ("kd", "scl")),
@@ -75,12 +77,12 @@ REFUSED: list[tuple[Check, Any, str]] = [
     *((whole(1), value, WHOLE) for value in ("0", 0, -1, "", "one", "1.5", 2.5, 2.0, True, None, [1], np.float64(2))),
     *((whole(1), value, WHOLE) for value in (np.bool_(True), math.inf, "nan")),
     *((number(0), value, ABOVE) for value in ("0", 0, -1.0, "", "fast", "nan", math.nan, "inf", math.inf, "1e400")),
-    *((number(0), value, ABOVE) for value in (True, False, None, [1.0], np.bool_(True), 10**400, 1j)),
-    *((number(0, 1, including=True), value, SHARE) for value in (1, "1.0", -0.1, "x")),
+    *((number(0), value, ABOVE) for value in (True, False, None, [1.0], np.bool_(True), 1j)),
+    *((number(0, 1, including="low"), value, SHARE) for value in (1, "1.0", -0.1, "x")),
     *((text, value, "must be text, got {!r}") for value in (3, None, b"a", ["a"])),
     *((place, value, "must be text, got {!r}") for value in (3, None, True)),
     *((switch, value, "must be True or False, got {!r}") for value in ("yes", "true", 1, 0, None, np.bool_(True))),
-    *((cohort_size, value, "must be 'auto' or a whole number of 1 or more, got {!r}") for value in ("many", 0, True)),
+    *((cohort_size(99), value, "must be 'auto' or a whole number of 1 to 99, got {!r}") for value in ("many", 0, True)),
     (one_of("device", ("cpu", "cuda")), "cdua", "unknown device 'cdua' (did you mean 'cuda'?); valid: cuda, cpu"),
     (one_of("device", ("cpu", "cuda")), 3, "unknown device 3; valid: cpu, cuda"),
     (model, 5, "must be text, got {!r}"),
@@ -94,6 +96,71 @@ def test_refusals_state_the_rule_and_the_value(check: Check, value: Any, message
     with pytest.raises(ValueError) as refused:  # noqa: PT011
         check(value)
     assert str(refused.value) == message.format(str(value) if message.startswith("unknown") else value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["auto", "10.0.0.1:6379", "head:6379", "ray://head.cluster-1.example:10001", "[::1]:6379", "ray://[fe80::1]:1"],
+)
+def test_addresses_are_taken_as_they_are(given: str) -> None:
+    assert address(given) == given
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "ray://", "ray://nowhere", "x", "127.0.0.1:", ":6379", "h:0", "h:70000", "h:99999999", "h:６３７９", "h:+1",
+        "h:1 ", "a..b:1", f"{'a' * 64}:1", f"{'a.' * 140}b:1", "-a:1", "a b:1", "münchen:1", "[::1:6379", "[x]:6379",
+        "::1:6379x", "http://h:1", "ray://ray://h:1", "me:secret@h:1", "AUTO", "local", "h:1/x",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be auto, HOST:PORT or ray://HOST:PORT, the port of 1 to 65535, got "):
+        address(given)
+
+
+@pytest.mark.parametrize("given", [0, "0", 0.0001, 0.25, "1", 1, 2.0, "8", 1024])
+def test_gpus_are_none_a_share_or_whole(given: Any) -> None:
+    assert gpus(given) == float(given)
+
+
+@pytest.mark.parametrize("given", [-1, 0.00001, "1e-300", "1e-400", 1.5, "2.5", 1025, "1e9", "nan", None, True, ""])
+def test_other_gpus_are_refused(given: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"^must be 0, a share of one GPU from 0.0001, or a whole number to 1024, got "
+    ):
+        gpus(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ("", "must not be empty"),
+        ("  ", "must not be empty"),
+        ("a\0b", "must be UTF-8 without control characters"),
+        ("a\nb", "must be UTF-8 without control characters"),
+        ("\x1b[31mred", "must be UTF-8 without control characters"),
+        ("\x9b31m", "must be UTF-8 without control characters"),
+        ("caf\udce9", "must be UTF-8 without control characters"),
+        ("a" * 5000, "must have at most 4,096 characters, got 'a{159}… .5,002 characters.$"),
+    ],
+)
+def test_text_can_be_printed_and_stored(given: str, rule: str) -> None:
+    for check in (text, place, address, model, several("a,b"), assignments):
+        with pytest.raises(ValueError, match=r"^must "):
+            check(given)
+    for check in (text, place):
+        with pytest.raises(ValueError, match=rule):
+            check(given)
+
+
+@pytest.mark.parametrize("given", ["a" * 256, f"x/{'é' * 128}/y", "/".join(["a" * 200] * 11), Path("a" * 300)])
+def test_a_place_is_no_longer_than_file_systems_take(given: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"^must be a path of at most 2,048 bytes, each name in it of at most 255, got "
+    ):
+        place(given)
+    assert place(str(given)[-100:]) == str(given)[-100:]
 
 
 def test_an_unknown_model_is_answered_with_the_nearest() -> None:
@@ -117,10 +184,10 @@ def test_a_number_and_its_text_are_one(value: float, low: float, high: float, in
     inside = (low < value < high) or (including and value == low < high)
     for form in (value, repr(value), np.float64(value)):
         if inside:
-            assert number(low, high, including)(form) == value
+            assert number(low, high, "low" if including else "")(form) == value
         else:
             with pytest.raises(ValueError, match="must be a finite number"):
-                number(low, high, including)(form)
+                number(low, high, "low" if including else "")(form)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +238,7 @@ CHECKS: list[Callable[[Any], Any]] = [
     text,
     place,
     switch,
-    cohort_size,
+    cohort_size(99),
     model,
     several("a"),
     assignments,

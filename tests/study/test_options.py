@@ -88,7 +88,7 @@ def test_all_mistakes_are_named_at_once_and_as_they_are_spelled() -> None:
     assert lines[0].startswith("unknown option '<sedes>' (did you mean '<seeds>'?); valid: <seeds>, ")
     assert lines[1:] == [
         "<lr>: must be a finite number, above 0, got -1",
-        "<seeds>: must be a whole number of 1 or more, got 0",
+        "<seeds>: must be a whole number of 1 to 100,000, got 0",
     ]
 
 
@@ -265,7 +265,7 @@ def test_parameters_are_fixed_by_text_or_by_values(form: Any) -> None:
     assert study.search is not None
     assert study.search.template == {"epochs": 4, "lr": 0.05, "self_taught": 4}
     for name, value in (("epochs", 2.5), ("epochs", True), ("lr", None), ("lr", [1]), ("self_taught", 5)):
-        with pytest.raises(UserError, match=f"--fix {name}="):
+        with pytest.raises(UserError, match=f"--fix {name}: "):
             settle(replace(STUDY, search=search), fix={name: value})
 
 
@@ -308,6 +308,9 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         (STUDY, {"inline": True, "address": "auto"}, "--inline runs in this process and --address on a cluster"),
         (STUDY, {"teacher": "timm:x", "teacher_model": "plain7"}, "--teacher timm:x already names the network; drop"),
         (STUDY, {"plan": True, "report_only": True}, "--plan and --report-only exclude each other; give one of them"),
+        (STUDY, {"device": "cpu", "gpus_per_trial": 1}, "--device cpu and --gpus-per-trial 1 exclude each other"),
+        (STUDY, {"seeds": 50_000}, "3 arms × 50,000 seeds are 150,000 trials, .*; give --seeds 33,333 or"),
+        (replace(STUDY, seeds=10**9), {}, "3 arms × 1,000,000,000 seeds are 3,000,000,000 trials"),
         (STUDY, {"interval": 0.01}, "--interval F and --between A,B go together"),
         (STUDY, {"between": "kd,at"}, "--interval F and --between A,B go together"),
         (STUDY, {"interval": 0.01, "between": "kd"}, "--between takes two different arms, as in kd,baseline; got kd"),
@@ -319,17 +322,17 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         (SEARCHING, {"val": 0}, "--val 0: a search selects on validation images"),
         (SEARCHING, {"recipe": "crd"}, "--val 0: a search selects on validation images"),
         (SEARCHING, {"fix": "nosuch=1"}, "unknown parameter 'nosuch'"),
-        (SEARCHING, {"fix": "lr=fast"}, "--fix lr=fast: must be a number"),
+        (SEARCHING, {"fix": "lr=fast"}, "--fix lr: must be a finite number, got 'fast'"),
         (SEARCHING, {"set": "weight.sp=1"}, "--set: 'weight.sp': no arm of this run has the loss 'sp'; --arms"),
         (STUDY, {"set": "sp.nosuch=1"}, "--set: 'sp.nosuch': no arm of this run has the loss 'sp'"),
         (STUDY, {"set": "weight.nosuch=1"}, "--set: unknown name 'weight.nosuch'"),
         (STUDY, {"set": "kd.nosuch=1"}, r"--set: unknown name 'kd.nosuch'.*kd\.temperature"),
-        (STUDY, {"set": "kd.layers=deep"}, "--set kd.layers=deep: must be whole numbers, as in 150,180"),
+        (STUDY, {"set": "kd.layers=deep"}, "--set kd.layers: must be whole numbers, as in 150,180, got 'deep'"),
         (STUDY, {"set": "kd.layers=7,8.5"}, "must be whole numbers"),
         (STUDY, {"set": "kd.warmup=often"}, "warmup must be a whole number of epochs"),
         (STUDY, {"set": "kd.stage=never"}, "unknown stage 'never'"),
         (STUDY, {"set": "kd.stage=pretrain"}, "needs pretrain_epochs of 1 or more"),
-        (SEARCHING, {"set": "width=wide"}, "--set width=wide: must be a number"),
+        (SEARCHING, {"set": "width=wide"}, "--set width: must be a finite number, got 'wide'"),
         (STUDY, {"arms": "kdd"}, "unknown arm 'kdd'"),
         (STUDY, {"set": "nosuch=1"}, "--set: unknown name 'nosuch'.*valid: model, "),
         (STUDY, {"set": "teacher.nosuch=1"}, r"--set: unknown name 'teacher\.nosuch'.*valid: teacher\."),

@@ -54,8 +54,8 @@ def test_parameters_that_do_not_exist(changes: dict[str, float], message: str) -
         ({"space": {"lr": (0.1, 0.2)}}, "a Float, an Int or a Choice"),
         ({"space": {}}, "needs an objective and a parameter"),
         ({"objectives": ("test_acc",)}, "unknown objective 'test_acc'"),
-        ({"trials": 0}, "trials must be 1 or more"),
-        ({"reduction": 1}, "reduction of 2 or more"),
+        ({"trials": 0}, "trials must be a whole number of 1 to 100,000, got 0"),
+        ({"reduction": 1}, "reduction must be a whole number of 2 to 100,000, got 1"),
         ({"start": ({"weight.kd": 100.0},)}, "lies outside"),
         ({"start": ({"lr": 0.1},)}, "unknown parameter 'lr'"),
     ],
@@ -73,7 +73,7 @@ def test_a_valid_search_passes_and_may_fix_parameters() -> None:
     assert list(fixed.space) == ["weight.kd"]
     assert fixed.template == {"self_taught": 8, "kd.temperature": 4.0}
     assert fixed.start == ({"weight.kd": 1.0},)
-    with pytest.raises(UserError, match="--fix self_taught=9: valid: 0, 8"):
+    with pytest.raises(UserError, match="--fix self_taught: unknown value '9'; valid: 0, 8"):
         search.without({"self_taught": "9"})
     with pytest.raises(UserError, match="unknown parameter 'k'"):
         search.without({"k": "9"})

@@ -9,16 +9,23 @@ from pathlib import Path
 from scl.cli.command import FORMATS, INPUTS
 from scl.errors import UserError, unknown
 from scl.export import SUFFIXES, load_student, save, takes
+from scl.study.checks import place
+
+LONGEST_STEM = 200  # an arm's name may be longer than a file's can be
 
 
 def run(given: Namespace) -> int:
     for name, value, valid in (("format", given.format, FORMATS), ("input", given.input, INPUTS)):
         if value not in valid:
             raise UserError(f"--{name}: {unknown(name, value, valid)}")
+    try:
+        out = None if given.out is None else place(given.out)
+    except ValueError as error:
+        raise UserError(f"--out: {error}") from None
     student = load_student(given.results, given.trial, normalise=given.input == "pixels")
     record = student.record
     stem = re.sub(r"[^A-Za-z0-9._+=-]+", "_", f"{record['study']}-{record['arm']}-seed{record['seed']}")
-    path = Path(given.out).expanduser() if given.out else Path(stem + SUFFIXES[given.format])
+    path = Path(out).expanduser() if out else Path(stem[:LONGEST_STEM] + SUFFIXES[given.format])
     difference = save(student, path, given.format)
     print(f"{path}: {record['config'].get('student', 'plain5')}, test accuracy {record['test_acc']:.2%}")
     print(f"  takes   {takes(student)}")

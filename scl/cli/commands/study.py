@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 from argparse import Namespace
 from pathlib import Path
 
-from scl.errors import UserError
+from scl.errors import UserError, shown
 
 
 def run(given: Namespace) -> int:
     script = given.script
-    path = Path(script)
-    if not path.is_file():
-        raise UserError(f"{script!r}: no such file; name a study's script, as in studies/ablation.py")
+    if not os.path.isfile(script):  # False for what cannot be a path, too
+        raise UserError(f"{shown(script)}: no such file; name a study's script, as in studies/ablation.py")
     before = sys.argv
     sys.argv = [script, *given.flags, *["--plan"] * (given.command == "plan")]
-    sys.path.insert(0, str(path.resolve().parent))  # as Python does for a script
+    sys.path.insert(0, str(Path(script).resolve().parent))  # as Python does for a script
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit as end:

@@ -20,7 +20,6 @@ from scl.run.backend import Work, show
 from scl.run.progress import Progress
 from scl.run.ray import rpc
 from scl.run.ray.slots import cluster_slots, has_other_hosts
-from scl.run.ray.survey import CLIENT
 from scl.run.ray.tune import DriverCalls, Throttled, TuneRun, run_tune
 from scl.run.ray.worker import JobMailbox
 from scl.run.stopping import Stop
@@ -30,6 +29,7 @@ from scl.store.files import Folder
 from scl.store.parts import write_part
 from scl.store.schema import now
 from scl.store.tables import read_trials
+from scl.study.checks import RAY_CLIENT
 
 MAX_FAILURES = 3  # deaths of a cohort's worker, before its unfinished trials count as failed
 
@@ -111,7 +111,7 @@ class Runs:
             "halt": self.stop.halt,
             **(search_calls or {}),
         }
-        outside = (plan.options.address or "").startswith(CLIENT)
+        outside = (plan.options.address or "").startswith(RAY_CLIENT)
         with progress, ExitStack() as stack:
             if outside or (context.out.is_local and has_other_hosts()):
                 out = context.out

@@ -20,14 +20,19 @@ from typing import Any
 
 from scl.errors import UserError
 from scl.plan.capacity import Node
+from scl.study.checks import RAY_CLIENT
 
 # Packages that a worker imports beside scl → how many parts of the version must be the driver's. Numbers depend on
 # torch; arrays travel as numpy's.
 NEEDED = {"torch": 2, "torchvision": 0, "numpy": 1, "pandas": 0, "pyarrow": 0}
 SENT = "safetensors"  # small and rarely installed on clusters: sent along if a node lacks it
-CLIENT = "ray://"
+# What a Linux system has for a GPU that can be used: NVIDIA's driver, AMD's, and that of Windows below it.
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 ATTEMPTS = 3
 PATIENCE = 180.0  # seconds that a cluster may take to wake up
+GREETING_SECONDS = 20.0  # that a busy head may take to answer as gRPC does
+HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # with empty settings
+HTTP2_SETTINGS = 4  # the type of the first frame of every answer
 
 
 def installed_versions(names: Sequence[str]) -> dict[str, str | None]:
@@ -41,6 +46,16 @@ def installed_versions(names: Sequence[str]) -> dict[str, str | None]:
     return found
 
 
+def gpu_driver() -> bool:
+    """Whether this node has a GPU's driver; True on systems other than Linux, where it is not checked."""
+    return not sys.platform.startswith("linux") or any(map(os.path.exists, GPU_DEVICES))
+
+
+def about_node(names: Sequence[str]) -> dict[str, Any]:
+    """What a `Node` says of a node beside its resources. Runs there, as `installed_versions` does."""
+    return {"versions": installed_versions(names), "driver": gpu_driver()}
+
+
 def connect(address: str, **how: Any) -> None:
     """Call `ray.init`, again if a busy head did not start the client's server in time."""
     import ray  # noqa: PLC0415
@@ -50,7 +65,7 @@ def connect(address: str, **how: Any) -> None:
             ray.init(address=address, **how)
             return
         except (ConnectionError, RuntimeError) as error:
-            late = address.startswith(CLIENT) and "client server failed" in str(error)
+            late = address.startswith(RAY_CLIENT) and "client server failed" in str(error)
             if not late or attempt + 1 == ATTEMPTS:
                 raise
 
@@ -62,12 +77,12 @@ def query_nodes(address: str) -> list[dict[str, Any]]:
 
     connect(address, log_to_driver=False, logging_level="ERROR")
     nodes = [n for n in ray.nodes() if n["Alive"]]
-    task = ray.remote(num_cpus=0)(installed_versions)
+    task = ray.remote(num_cpus=0)(about_node)
     places = [NodeAffinitySchedulingStrategy(n["NodeID"], soft=False) for n in nodes]
-    versions = ray.get([task.options(scheduling_strategy=place).remote([*NEEDED, SENT]) for place in places])
+    about = ray.get([task.options(scheduling_strategy=place).remote([*NEEDED, SENT]) for place in places])
     return [
-        {"host": n["NodeManagerAddress"], "resources": n["Resources"], "versions": found}
-        for n, found in zip(nodes, versions, strict=True)
+        {"host": n["NodeManagerAddress"], "resources": n["Resources"], **found}
+        for n, found in zip(nodes, about, strict=True)
     ]
 
 
@@ -109,13 +124,30 @@ def authentication() -> dict[str, str]:
 def _check_reachable(address: str) -> None:
     if address == "auto":
         return
-    host, _, port = address.removeprefix(CLIENT).rpartition(":")
-    if not host or not port.isdigit():
-        raise UserError(f"--address {address!r}; valid: auto, HOST:PORT or ray://HOST:PORT")
+    host, _, port = address.removeprefix(RAY_CLIENT).rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as connection:
+            answer = None if os.environ.get("RAY_USE_TLS") == "1" else _greeted(connection)
     except OSError as error:
         raise UserError(_no_cluster(address, str(error))) from None
+    if answer:
+        raise UserError(_no_cluster(address, answer))
+
+
+def _greeted(connection: socket.socket) -> str | None:
+    """What is wrong with a server's answer to a greeting in gRPC's protocol; None if it is as Ray's. Without this, a
+    server that accepts and says nothing would be waited for as a cluster that wakes up."""
+    connection.settimeout(GREETING_SECONDS)
+    try:
+        connection.sendall(HTTP2_HELLO)
+        head = b""
+        while len(head) < 4 and (more := connection.recv(4 - len(head))):
+            head += more
+    except TimeoutError:
+        return f"something accepts connections there, and has said nothing for {GREETING_SECONDS:.0f} s"
+    if len(head) < 4 or head[3] != HTTP2_SETTINGS:
+        return f"something else than Ray answers there, with {head!r}"
+    return None
 
 
 def _no_cluster(address: str, reason: str) -> str:

@@ -25,7 +25,7 @@ class TensorBoard:
         self.folder = f"{store.path}/tensorboard"
 
     def start(self, trial: TrackedTrial) -> Any:
-        name = re.sub(r"[^A-Za-z0-9._+=-]+", "_", trial.arm)
+        name = re.sub(r"[^A-Za-z0-9._+=-]+", "_", trial.short_arm)
         writer = self.writer(f"{self.folder}/{name}-seed{trial.seed}-{trial.trial_id[:8]}", flush_secs=10)
         return trial, writer
 

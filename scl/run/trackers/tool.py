@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from scl.errors import UserError
 
+LONGEST_NAME = 100  # characters; W&B takes 128 for a run's name with its seed, a disk 255 bytes for a folder's
+
 
 @dataclass(frozen=True)
 class TrackedTrial:
@@ -21,8 +23,13 @@ class TrackedTrial:
     params: Mapping[str, Any]
 
     @property
+    def short_arm(self) -> str:
+        """The arm, cut to a length that is a name in every tool and on every disk; the full one is among the tags."""
+        return self.arm if len(self.arm) <= LONGEST_NAME else f"{self.arm[: LONGEST_NAME - 1]}…"
+
+    @property
     def name(self) -> str:
-        return f"{self.arm} · seed {self.seed}"
+        return f"{self.short_arm} · seed {self.seed}"
 
 
 class Tool(Protocol):

@@ -6,8 +6,11 @@ import importlib.metadata
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,10 +54,44 @@ def test_small_packages_are_sent_if_a_node_lacks_them() -> None:
     assert [Path(p).name for p in survey.packages_to_send([node()])] == ["scl"]
 
 
-def test_an_address_that_is_none_is_refused() -> None:
-    for address in ("ray://", "ray://nowhere", "x", "127.0.0.1:"):
-        with pytest.raises(UserError, match="valid: auto, HOST:PORT or ray://HOST:PORT"):
-            survey.survey(address)
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey, "GREETING_SECONDS", 0.2)
+    with pytest.raises(UserError, match=r"accepts connections there, and has said nothing for 0 s\); start one"):
+        survey.survey(f"127.0.0.1:{listening.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("answer", [b"", b"HT", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-x\r\n", b"\0\0\0\7\0"])
+def test_something_else_than_ray_is_named(listening: socket.socket, answer: bytes) -> None:
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(len(survey.HTTP2_HELLO), socket.MSG_WAITALL)
+            connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with pytest.raises(UserError, match="something else than Ray answers there"):
+        survey.survey(f"127.0.0.1:{listening.getsockname()[1]}")
+    thread.join()
+
+
+@pytest.mark.parametrize(("files", "driver"), [([], False), (["/dev/nvidiactl"], True), (["/dev/kfd", "/dev/x"], True)])
+def test_a_driver_of_a_gpu_is_seen_by_its_devices(
+    files: list[str], driver: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey.os.path, "exists", files.__contains__)
+    monkeypatch.setattr(survey.sys, "platform", "linux")
+    assert survey.gpu_driver() == driver
+    monkeypatch.setattr(survey.sys, "platform", "darwin")
+    assert survey.gpu_driver()
 
 
 @pytest.fixture

@@ -38,6 +38,20 @@ def test_tensorboard_reads_the_numbers_of_the_store(tmp_path: Path) -> None:
         assert settings["lr"].number_value == row["param.lr"]
 
 
+@pytest.mark.parametrize("arm", ["a" * 300, "ä/" * 150, "." * 300, "日本" * 100])
+def test_the_name_of_an_arm_may_be_longer_than_a_files(tmp_path: Path, arm: str) -> None:
+    """A folder that cannot be made would end the tracker for all later trials."""
+    pytest.importorskip("tensorboard", reason="tensorboard is an extra")
+    with tracking("tensorboard", open_folder(str(tmp_path))) as tracker:
+        for number in range(2):
+            row = {"trial_id": f"{number}" * 64, "study": "s", "arm": arm, "seed": number, "config_id": "c"}
+            columns = {**row, "teacher_id": "t", "teacher_test_acc": 0.5, "params": 1, "macs": 1}
+            tracker.epoch(columns, {"epoch": 1, "val_acc": 0.5})
+            tracker.ended(columns, {"state": "completed", "error": None, "test_acc": 0.5})
+        assert tracker.tool is not None
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+
+
 def test_tensorboard_needs_a_disk() -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is an extra")
     with pytest.raises(UserError, match="needs an --out on a disk"), tracking("tensorboard", open_folder("mock://a/b")):

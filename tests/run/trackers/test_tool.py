@@ -17,6 +17,14 @@ def test_a_run_is_named_by_arm_and_seed() -> None:
     assert TrackedTrial("x", "ablation", "kd", 3, {}).name == "kd · seed 3"
 
 
+def test_a_long_name_of_an_arm_is_cut() -> None:
+    """The longest that a study takes has 300 characters; tools and disks take fewer."""
+    long = TrackedTrial("x", "ablation", "日" * 300, 3, {})
+    assert long.arm == "日" * 300
+    assert (len(long.short_arm), long.short_arm[-2:]) == (100, "日…")
+    assert len(long.name) < 128
+
+
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_missing_package_is_named_with_its_extra(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
