@@ -6,7 +6,10 @@ All raise ValueError with the rule and the value that was given.
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from scl.errors import unknown
@@ -14,6 +17,9 @@ from scl.study.config import HUBS, MODEL_NAMES, MODELS
 from scl.study.term import as_real, as_whole
 
 Check = Callable[[Any], Any]
+
+MOST_SEEDS = 100_000
+LARGEST_SEED = 2**63 - 1  # a column of the store holds it
 
 
 def whole(low: int) -> Check:
@@ -99,6 +105,30 @@ def several(kind: str) -> Check:
         return names
 
     return check
+
+
+def seed_list(value: Any) -> tuple[int, ...]:
+    """Seeds, sorted: text of numbers and ranges with commas, as in 0-2,7, or a sequence of whole numbers."""
+    found: list[int] = []
+    if isinstance(value, str):
+        for part in value.split(","):
+            given = re.fullmatch(r"\s*([0-9]{1,19})\s*(?:-\s*([0-9]{1,19})\s*)?", part)
+            low, high = (int(given[1]), int(given[2] or given[1])) if given else (1, 0)
+            if low > high:
+                raise ValueError(f"must be seeds and ranges that rise, as in 3,4 or 0-2,7; got {part.strip()!r}")
+            found += range(low, min(high + 1, low + MOST_SEEDS + 1))
+    elif isinstance(value, Sequence) and not isinstance(value, bytes):
+        found = [whole(0)(seed) for seed in islice(value, MOST_SEEDS + 1)]
+    else:
+        raise ValueError(f"must be seeds, as in [3, 4] or '0-2,7'; got {value!r}")
+    if not found:
+        raise ValueError("must give at least one seed, as in 3,4")
+    if len(found) > MOST_SEEDS or max(found) > LARGEST_SEED:
+        raise ValueError(f"must be at most {MOST_SEEDS:,} seeds of 0 to {LARGEST_SEED}")
+    twice = [seed for seed, times in Counter(found).items() if times > 1]
+    if twice:
+        raise ValueError(f"seed {twice[0]} is given twice; give each seed once")
+    return tuple(sorted(found))
 
 
 def assignments(value: Any) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scl.errors import UserError, unknown
-from scl.study.checks import Check, assignments, cohort_size, model, number, one_of, place, several, switch, text, whole
+from scl.study.checks import (
+    Check, assignments, cohort_size, model, number, one_of, place, seed_list, several, switch, text, whole,
+)  # fmt: skip
 from scl.study.config import HUBS, TIMM, TORCHVISION, WORDS, Config
 from scl.study.params import FIELDS, parsed
 from scl.study.recipes import RECIPES, at_length
@@ -72,6 +74,8 @@ class Options:
         "run only these arms and the baseline (default: all but the optional ones)")
     scale: str | None = option(None, STUDY, text, "NAME", _scales, needs="scales")
     seeds: int | None = option(None, STUDY, whole(1), "N", lambda s: f"seeds 0 to N-1 (default: {_sized(s, s.seeds)})")
+    seed_list: tuple[int, ...] | None = option(None, STUDY, seed_list, "A,B-C",
+        "run exactly these seeds, as in 3,4 or 0-2,7; `scl merge` joins the parts of a study (default: see --seeds)")
     student: str | None = option(None, STUDY, model, "NAME", lambda s: f"student network (default: {s.base.model})")
     width: float | None = option(None, STUDY, number(0), "F", "factor on the student's channels")
     teacher_model: str | None = option(None, STUDY, model, "NAME",
@@ -262,6 +266,7 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         study = dataclasses.replace(study, search=_search_with(study.search, options.set))
     arms, _ = resolved(study, options)
     _check_interval(list(arms), options, study.search is not None)
+    _check_seed_list(options, study.search is not None)
     if options.interval is not None:
         options = dataclasses.replace(options, seeds=max(PILOT_SEEDS, options.seeds or study.seeds))
     if options.inline and options.address:
@@ -310,6 +315,20 @@ def _check_interval(arms: Sequence[str], options: Options, search: bool) -> None
     wrong = [unknown("arm of this run", arm, arms) for arm in between if arm not in arms]
     if wrong:
         raise UserError(f"--between: {wrong[0]}")
+
+
+def _check_seed_list(options: Options, search: bool) -> None:
+    """Raises UserError if something else says which seeds run."""
+    if options.seed_list is None:
+        return
+    if options.seeds is not None:
+        raise UserError(
+            "--seeds and --seed-list exclude each other: N seeds from 0, or exactly the seeds that you list"
+        )
+    if options.interval is not None:
+        raise UserError("--interval chooses the seeds itself, from 0; drop --seed-list")
+    if search:
+        raise UserError("--seed-list is for studies of arms; a search's winners run on --seeds N fresh seeds from 1000")
 
 
 def moved_milestones(options: Options) -> str:
