@@ -39,8 +39,8 @@ _NAMES = {
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 # Packages and modules that are reached by their own name; `run` and `plan` are functions too (see scl.callable).
 _PACKAGES = (
-    "cli", "data", "errors", "export", "losses", "models", "plan", "report", "results", "run", "search", "stats",
-    "store", "study", "train",
+    "cli", "data", "errors", "export", "losses", "merge", "models", "plan", "report", "results", "run", "search",
+    "stats", "store", "study", "train",
 )  # fmt: skip
 
 __all__ = [

@@ -12,7 +12,18 @@ from typing import Any
 
 from scl.errors import UserError, unknown
 from scl.study.checks import (
-    Check, assignments, cohort_size, model, number, one_of, place, seed_list, several, switch, text, whole,
+    Check,
+    assignments,
+    cohort_size,
+    model,
+    number,
+    one_of,
+    place,
+    seed_list,
+    several,
+    switch,
+    text,
+    whole,
 )  # fmt: skip
 from scl.study.config import HUBS, TIMM, TORCHVISION, WORDS, Config
 from scl.study.params import FIELDS, parsed
