@@ -10,6 +10,7 @@ import pandas as pd
 
 from scl import stats
 from scl.plan.plan import Plan, with_arms
+from scl.report.findings import grew
 from scl.report.formatting import format_seeds
 from scl.search.trials import ARM
 from scl.stats import t_critical
@@ -45,15 +46,17 @@ def print_looks(record: dict[str, Any]) -> None:
     looks = record["looks"]
     if len(looks) < 2:
         return
-    print(
-        f"this is look {len(looks)} at this study; adding seeds after seeing results counts as a look:", file=sys.stderr
-    )
+    grown = grew(record)
+    many = f"this is look {len(looks)} at this study; adding seeds after seeing results counts as a look:"
+    print(many if grown else "this study was merged; its parts and the whole showed:", file=sys.stderr)
     for i, look in enumerate(looks, 1):
         shown = [f"{arm} {_points(d)}" for arm, d in list(look.get("differences", {}).items())[:6]]
         part = f" in {look['part']}" if "part" in look else ""
         seeds = f"seeds {format_seeds(look['seeds'])}{part}"
         print(f"  {i}. {seeds}: {', '.join(shown) or 'no differences'}", file=sys.stderr)
-    if not record.get("stein"):
+    if not grown:
+        print("  if a part was added because of what another showed, intervals cover less than 95 %", file=sys.stderr)
+    elif not record.get("stein"):
         print(
             "  after several looks, intervals cover less than 95 %; --interval adds seeds once and keeps 95 %",
             file=sys.stderr,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
+from itertools import combinations
 from typing import Any
 
 import pyarrow as pa
@@ -150,20 +151,18 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
                 f"{name} is a search, and searches cannot be merged: each suggestion depends on the trials before it; "
                 "run more --trials on one store instead"
             )
-    for other in list(records)[1:]:
-        _check_one_study(records, next(iter(records)), other)
+    for one, other in combinations(records, 2):
+        _check_one_study(records, one, other)
     first, every = next(iter(records.values())), list(records.values())
-    plan = _merged_plan(records)
+    plan, sides = _merged_plan(records), [_comparable(record) for record in every]
     merged = {
         **{k: v for k, v in first.items() if k not in ("stein", "sha256", *OF_A_RUN)},
-        "arms": {arm: config for record in every for arm, config in record["arms"].items()},
+        "arms": {arm: config for side in sides for arm, config in side["arms"].items()},
         "arm_levels": {k: v for record in every for k, v in (record.get("arm_levels") or {}).items()} or None,
         "teacher": {
-            **first["teacher"],
-            "ids": {k: v for record in every for k, v in record["teacher"]["ids"].items()},
-            "test_acc": {
-                k: v for record in every for k, v in record["teacher"].get("test_acc", {}).items() if v is not None
-            },
+            **(first.get("teacher") or {}),
+            "ids": {k: v for side in sides for k, v in side["teacher"]["ids"].items()},
+            "test_acc": {k: v for side in sides for k, v in side["teacher"]["test_acc"].items()},
         },
         "plan": plan,
         "plan_id": sha256([trial["trial_id"] for trial in plan]),
@@ -242,7 +241,7 @@ def _shown(value: Any) -> str:
 
 def _merged_plan(records: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The planned trials of all parts, seeds as paired blocks. Raises Conflict if an arm has two ids at a seed."""
-    arms = list(dict.fromkeys(arm for record in records.values() for arm in record["arms"]))
+    arms = list(dict.fromkeys(arm for record in records.values() for arm in record.get("arms") or {}))
     found: dict[tuple[int, str], tuple[str, str]] = {}
     named: dict[str, tuple[str, str]] = {}
     for name, record in records.items():
