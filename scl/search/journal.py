@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from scl.errors import UserError, first_line
+from scl.errors import UserError, first_line, how_to_install
 from scl.store.files import Folder
 from scl.store.masking import masked
 from scl.study.identity import sha256
@@ -45,6 +45,11 @@ def open_study(optuna: Any, store: Folder, url: str | None, **settings: Any) -> 
         known = study.get_trials(deepcopy=False)
     except UserError:
         raise
+    except ImportError as error:
+        raise UserError(
+            f"--storage {masked(str(url))}: the database's driver is not installed ({masked(first_line(error))}). For "
+            f"postgresql+psycopg, {how_to_install('postgres')}; for another, install its SQLAlchemy driver"
+        ) from error
     except Exception as error:
         reason = masked(first_line(error))
         raise UserError(f"--storage {masked(url or JOURNAL)}: Optuna cannot open it ({reason})") from error
