@@ -49,14 +49,18 @@ def open_study(optuna: Any, store: Folder, url: str | None, **settings: Any) -> 
     except UserError:
         raise
     except ImportError as error:
+        reason = masked(first_line(error.__cause__ or error))
         raise UserError(
-            f"--storage {masked(str(url))}: the database's driver is not installed ({masked(first_line(error.__cause__ or error))}). "
-            f"For postgresql+psycopg, {how_to_install('postgres')}; for another, install its SQLAlchemy driver"
+            f"--storage {masked(str(url))}: the database's driver is not installed ({reason}). For postgresql+psycopg, "
+            f"{how_to_install('postgres')}; for another, install its SQLAlchemy driver"
         ) from error
     except Exception as error:
         reason = masked(first_line(error))
+        if url:
+            raise UserError(f"--storage {masked(url)}: Optuna cannot open it ({reason}); valid: {URLS}") from error
         raise UserError(
-            f"--storage {masked(url or JOURNAL)}: Optuna cannot open it ({reason}); valid: {URLS}"
+            f"{store}/{JOURNAL}: Optuna cannot read it ({reason}); rename it to start the search anew. Finished trials "
+            "are kept, and none is trained twice"
         ) from error
     owner = study.user_attrs.get("results")
     if url and known and owner != str(store):
