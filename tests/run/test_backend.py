@@ -104,10 +104,10 @@ def test_no_cohort_starts_after_a_stop(plan: Plan, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
-        (errno.ENOSPC, "your quota on this disk is used up, so free some space"),
-        (errno.EDQUOT, "the disk is full, so free some space"),
+        (errno.ENOSPC, "the disk is full, so free some space"),
+        (errno.EDQUOT, "your quota on this disk is used up, so free some space"),
         (errno.EROFS, "it is mounted read-only, so make it writable"),
-        (errno.EACCES, "Permission denied"),
+        (errno.EACCES, "you have no permission, so get it"),
     ],
 )
 def test_a_store_that_cannot_be_written_halts_the_run(
