@@ -8,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from scl.errors import UserError
+from scl.shadows import hiding
 
 
 def run(given: Namespace) -> int:
@@ -15,9 +16,12 @@ def run(given: Namespace) -> int:
     path = Path(script)
     if not path.is_file():
         raise UserError(f"{script!r}: no such file; name a study's script, as in studies/ablation.py")
+    folder = str(path.resolve().parent)
+    if message := hiding([folder]):
+        raise UserError(message)
     before = sys.argv
     sys.argv = [script, *given.flags, *["--plan"] * (given.command == "plan")]
-    sys.path.insert(0, str(path.resolve().parent))  # as Python does for a script
+    sys.path.insert(0, folder)  # as Python does for a script
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit as end:
