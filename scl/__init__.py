@@ -11,8 +11,12 @@ Everything is imported when it is first used, so that a start stays short.
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
-from typing import TYPE_CHECKING, Any
+from scl.shadows import refuse_hidden_modules
+
+refuse_hidden_modules()  # before a module is imported that a file might hide
+
+from importlib import import_module, metadata  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from scl.api import plan, run
@@ -39,8 +43,8 @@ _NAMES = {
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 # Packages and modules that are reached by their own name; `run` and `plan` are functions too (see scl.callable).
 _PACKAGES = (
-    "cli", "data", "errors", "export", "losses", "models", "plan", "report", "results", "run", "search", "stats",
-    "store", "study", "train",
+    "cli", "data", "errors", "export", "losses", "merge", "models", "plan", "report", "results", "run", "search",
+    "stats", "store", "study", "train",
 )  # fmt: skip
 
 __all__ = [

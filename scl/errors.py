@@ -49,6 +49,11 @@ def unknown(kind: str, value: object, valid: Iterable[str]) -> str:
     return f"unknown {kind} {shown(value)}{hint}; valid: {', '.join(dict.fromkeys([*near, *names]))}"
 
 
+def how_to_install(extra: str) -> str:
+    """Where to get an optional part. No package index has scl, so it is installed from its clone."""
+    return f"in the clone of scl: uv sync --inexact --extra {extra}, or pip install '.[{extra}]'"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message; its type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

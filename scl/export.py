@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scl.errors import Damaged, UserError, first_line, unknown
+from scl.errors import Damaged, UserError, first_line, how_to_install, unknown
 from scl.models.networks import build_network
 from scl.store.files import open_folder
 from scl.store.lookup import find_trial
@@ -163,7 +163,7 @@ def _onnx(student: Student) -> Made:
         import onnxruntime  # noqa: PLC0415
         import onnxscript  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:
-        raise UserError(f"--format onnx: {error.name} is not installed; pip install 'scl-studies[onnx]'") from None
+        raise UserError(f"--format onnx: {error.name} is not installed; {how_to_install('onnx')}") from None
     buffer = io.BytesIO()
     batch = torch.export.Dim("batch")
     with _quiet():

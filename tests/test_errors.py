@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from scl.errors import UserError, definition, first_line, names_checked, unknown
+from scl.errors import UserError, definition, first_line, how_to_install, names_checked, unknown
 
 
 def test_an_unknown_name_is_answered_with_the_valid_ones_the_nearest_first() -> None:
@@ -113,6 +115,19 @@ def test_code_that_is_no_script_keeps_pythons_hook() -> None:
     """As in a notebook or a console: `__main__` without a file."""
     code = f"{SCRIPT}\ntry: halves(3)\nexcept UserError: assert not hooked()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_extras_are_advised_in_one_place_and_exist() -> None:
+    """Nothing advises to install this project by a name: no index has it."""
+    root = Path(__file__).parents[1]
+    with open(root / "pyproject.toml", "rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert how_to_install("wandb").endswith("uv sync --inexact --extra wandb, or pip install '.[wandb]'")
+    files = [root / "README.md", *(root / "docs").glob("*.md"), *(root / "scl").rglob("*.py")]
+    texts = {str(file): file.read_text(encoding="utf-8") for file in files}
+    named = {name for text in texts.values() for name in re.findall(r"how_to_install\(['\"](\w+)|--extra (\w+)", text)}
+    assert {a or b for a, b in named} <= extras.keys()
+    assert [file for file, text in texts.items() if re.search(r"install '?scl-studies", text)] == []
 
 
 def test_a_definition_keeps_its_name() -> None:

@@ -6,6 +6,7 @@
     scl plan studies/ablation.py     what it would run, and its cost
     scl export ablation/scl/0 --format onnx
     scl report results/ablation      rebuild the page
+    scl merge jobs/0 jobs/1 --out results   one store of a study that was split over jobs
 
 `--help` and a mistyped command are answered without importing torch: the module of a command is imported when it runs.
 """
@@ -78,6 +79,13 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
     )
     c = command("report", "rebuild a study's page from its store")
     c.add_argument("place", metavar="RESULTS", help="a study's folder, as in results/ablation")
+    c = command("merge", "join stores of one study, which was split over jobs, into a new store")
+    c.add_argument(
+        "places", nargs="+", metavar="RESULTS", help="what was given to each job's --out, or one study's folder in it"
+    )
+    c.add_argument(
+        "--out", required=True, metavar="DIR", help="folder for the new store, DIR/STUDY; or s3://… or gs://…"
+    )
     c = command("completion", "print what your shell needs to complete these commands")
     c.add_argument("shell", metavar="SHELL", help=f"one of {', '.join(SHELLS)}")
     return p

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from scl.errors import UserError, first_line
+from scl.errors import UserError, first_line, how_to_install
 from scl.models.torchvision import TappedModel, tapped
 from scl.study.config import TIMM
 
@@ -61,7 +61,7 @@ def _timm() -> ModuleType:
     try:
         import timm  # noqa: PLC0415
     except ModuleNotFoundError:
-        raise UserError("timm is not installed; pip install 'scl-studies[timm]', or choose another model") from None
+        raise UserError(f"timm is not installed; choose another model, or {how_to_install('timm')}") from None
     return timm
 
 

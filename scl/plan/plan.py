@@ -76,7 +76,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     mean, std = normalisation(dataset)
     first = FRESH_SEED if study.search else 0
     count = 0 if study.search and study.search.winners == 0 else options.seeds or study.seeds
-    seeds = list(range(first, first + count))
+    seeds = list(options.seed_list or range(first, first + count))
     teacher_ids = _teacher_ids(options, teacher, fingerprint, [*seeds, *([study.search.seed] if study.search else [])])
     device = device_of(options, nodes)
     context = RunContext(

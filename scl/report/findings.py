@@ -162,14 +162,26 @@ def qualifications(facts: Facts) -> list[str]:
         out.append("All seeds used one teacher; the intervals do not cover other teachers.")
     if error := _test_set_error(facts):
         out.append(error)
-    analyses = facts.study.get("looks") or []
-    if len(analyses) > 1:
+    analyses, merged = facts.study.get("looks") or [], facts.study.get("merged") or []
+    if merged:
+        out.append(
+            f"These results were merged from {plural(len(merged), 'store')}. If a part was added because of what "
+            "another had shown, a false winner is more likely than the intervals state."
+        )
+    if grew(facts.study):
         steps = ", ".join(map(seed_count, analyses))
         out.append(
             f"The results were analysed {len(analyses)} times while seeds were added ({steps}). Each analysis makes a "
             "false winner more likely than the intervals state."
         )
     return out
+
+
+def grew(study: Mapping[str, Any]) -> bool:
+    """Whether seeds were added after an analysis. Parts that were merged have one analysis each."""
+    looks = study.get("looks") or []
+    whole = [look for look in looks if "part" not in look]
+    return len(whole) > 1 or any(part.get("looks", 0) > 1 for part in study.get("merged") or [])
 
 
 def _test_set_error(facts: Facts) -> str:

@@ -146,3 +146,14 @@ def moment(iso: object) -> str:
         return datetime.fromisoformat(str(iso)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     except ValueError:
         return "" if iso is None else str(iso)
+
+
+def format_seeds(seeds: Sequence[int]) -> str:
+    """Seeds as ranges: 0–4, or 0–2, 7."""
+    runs: list[list[int]] = []
+    for seed in sorted(seeds):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in runs)

@@ -32,7 +32,8 @@ def study_record(plan: Plan) -> dict[str, Any]:
         if options.teacher_per_seed and not options.teacher_file
         else {"all": next(iter(plan.teacher_ids.values()))}
     )
-    looks = earlier_record(plan).get("looks", [])
+    earlier = earlier_record(plan)
+    looks = earlier.get("looks", [])
     seeds = plan.seeds
     if not looks or looks[-1]["seeds"] != seeds:
         looks = [*looks, {"when": now().isoformat(), "seeds": seeds}]
@@ -70,6 +71,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
         },
         "plan": [{"arm": c.arm, "seed": c.seed, "trial_id": c.trial_id} for c in plan.trials],
         "looks": looks,
+        "merged": earlier.get("merged"),  # the runs whose stores `scl merge` has joined
         "started": now().isoformat(),
         "slots": plan.slots,
         "cpus_per_trial": options.cpus_per_trial,

@@ -15,7 +15,7 @@ from scl.plan.plan import Plan, make_plan, missing
 from scl.plan.teachers import load_teacher
 from scl.run.backend import open_backend
 from scl.run.provenance import earlier_record, of_training, study_record
-from scl.run.sequential import differences, print_looks, print_winners, stein_extension, stein_interval
+from scl.run.sequential import differences, planned_scores, print_looks, print_winners, stein_extension, stein_interval
 from scl.run.stopping import Stop, stopping
 from scl.run.summary import report
 from scl.run.trackers.tracker import Tracker, tracking
@@ -160,7 +160,7 @@ def _finish(
     record.setdefault("ended", now().isoformat())
     if not stop.held():
         raise RunFailed(f"{store}: {stop.halted}; its page is not built here")
-    record["looks"][-1]["differences"] = differences(plan)
+    record["looks"][-1]["differences"] = differences(planned_scores(plan), plan.study.baseline)
     write_study(store, record)
     compact(store, record)
     write_reference_predictions(

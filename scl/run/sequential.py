@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from scl import stats
 from scl.plan.plan import Plan, with_arms
+from scl.report.findings import grew
+from scl.report.formatting import format_seeds
 from scl.search.trials import ARM
 from scl.stats import t_critical
 from scl.store.tables import read_trials
@@ -17,17 +19,18 @@ from scl.store.tables import read_trials
 
 def planned_scores(plan: Plan) -> pd.DataFrame:
     """Test accuracy of the plan's completed trials (seeds, arms), without the trials of a search."""
-    rows = read_trials(plan.context.store)
-    mine = {c.trial_id: c for c in plan.trials if c.arm != ARM}
-    rows = rows[rows["trial_id"].isin(mine) & (rows["state"] == "completed") & rows["test_acc"].notna()]
-    rows = rows.assign(arm=[mine[i].arm for i in rows["trial_id"]])
+    return scores(read_trials(plan.context.store), {c.trial_id: c.arm for c in plan.trials if c.arm != ARM})
+
+
+def scores(rows: pd.DataFrame, arms: Mapping[str, str]) -> pd.DataFrame:
+    """Test accuracy (seeds, arms) of the completed trials among `rows` that `arms`, trial_id → arm, names."""
+    rows = rows[rows["trial_id"].isin(list(arms)) & (rows["state"] == "completed") & rows["test_acc"].notna()]
+    rows = rows.assign(arm=rows["trial_id"].map(arms))
     return rows.pivot(index="seed", columns="arm", values="test_acc") if len(rows) else pd.DataFrame()
 
 
-def differences(plan: Plan) -> dict[str, dict[str, float | None]]:
-    """What a look shows: each arm against the baseline, with its simultaneous interval."""
-    seen = planned_scores(plan)
-    baseline = plan.study.baseline
+def differences(seen: pd.DataFrame, baseline: str) -> dict[str, dict[str, float | None]]:
+    """What a look shows: each arm against the baseline, with its simultaneous interval. `seen`: from `scores`."""
     if baseline not in seen or seen.shape[1] < 2:
         return {}
     contrasts = stats.against_baseline(seen, baseline).contrasts
@@ -43,13 +46,17 @@ def print_looks(record: dict[str, Any]) -> None:
     looks = record["looks"]
     if len(looks) < 2:
         return
-    print(
-        f"this is look {len(looks)} at this study; adding seeds after seeing results counts as a look:", file=sys.stderr
-    )
+    grown = grew(record)
+    many = f"this is look {len(looks)} at this study; adding seeds after seeing results counts as a look:"
+    print(many if grown else "this study was merged; its parts and the whole showed:", file=sys.stderr)
     for i, look in enumerate(looks, 1):
         shown = [f"{arm} {_points(d)}" for arm, d in list(look.get("differences", {}).items())[:6]]
-        print(f"  {i}. seeds {format_seeds(look['seeds'])}: {', '.join(shown) or 'no differences'}", file=sys.stderr)
-    if not record.get("stein"):
+        part = f" in {look['part']}" if "part" in look else ""
+        seeds = f"seeds {format_seeds(look['seeds'])}{part}"
+        print(f"  {i}. {seeds}: {', '.join(shown) or 'no differences'}", file=sys.stderr)
+    if not grown:
+        print("  if a part was added because of what another showed, intervals cover less than 95 %", file=sys.stderr)
+    elif not record.get("stein"):
         print(
             "  after several looks, intervals cover less than 95 %; --interval adds seeds once and keeps 95 %",
             file=sys.stderr,
@@ -61,17 +68,6 @@ def _points(d: dict[str, float | None]) -> str:
     if d["low"] is None or d["high"] is None:
         return f"{100 * (d['estimate'] or 0.0):+.2f}"
     return f"{100 * (d['estimate'] or 0.0):+.2f} [{100 * d['low']:+.2f}, {100 * d['high']:+.2f}]"
-
-
-def format_seeds(seeds: Sequence[int]) -> str:
-    """Seeds as ranges: 0–4, or 0–2, 7."""
-    runs: list[list[int]] = []
-    for seed in sorted(seeds):
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in runs)
 
 
 def stein_extension(plan: Plan) -> tuple[Plan, dict[str, Any] | None]:

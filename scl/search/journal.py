@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-from scl.errors import UserError, first_line
+from scl.errors import UserError, first_line, how_to_install
 from scl.store.files import Folder
 from scl.store.masking import masked
+from scl.store.tables import read_trials
 from scl.study.identity import sha256
 
 JOURNAL = "optuna.journal"
+URLS = "sqlite:///PATH in a folder that exists, postgresql+psycopg://USER:PASSWORD@HOST/DB"
 
 
 def load_optuna() -> Any:
@@ -36,7 +39,7 @@ def open_study(optuna: Any, store: Folder, url: str | None, **settings: Any) -> 
         settings: of `optuna.create_study`.
 
     Raises:
-        UserError: the storage cannot be opened, or holds this search for results in another folder.
+        UserError: the storage cannot be opened, or holds this search for results of another store.
     """
     try:
         study = optuna.create_study(
@@ -45,25 +48,60 @@ def open_study(optuna: Any, store: Folder, url: str | None, **settings: Any) -> 
         known = study.get_trials(deepcopy=False)
     except UserError:
         raise
+    except ImportError as error:
+        reason = masked(first_line(error.__cause__ or error))
+        raise UserError(
+            f"--storage {masked(str(url))}: the database's driver is not installed ({reason}). For postgresql+psycopg, "
+            f"{how_to_install('postgres')}; for another, install its SQLAlchemy driver"
+        ) from error
     except Exception as error:
         reason = masked(first_line(error))
-        raise UserError(f"--storage {masked(url or JOURNAL)}: Optuna cannot open it ({reason})") from error
+        if url:
+            raise UserError(f"--storage {masked(url)}: Optuna cannot open it ({reason}); valid: {URLS}") from error
+        raise UserError(
+            f"{store}/{JOURNAL}: Optuna cannot read it ({reason}); rename it to start the search anew. Finished trials "
+            "are kept, and none is trained twice"
+        ) from error
     owner = study.user_attrs.get("results")
     if url and known and owner != str(store):
-        raise UserError(
-            f"--storage {masked(url)}: it holds {len(known)} trials of this search, whose results are in {owner}; "
-            "give the --out of those results, or another storage"
-        )
+        _check_moved(optuna, store, str(owner), f"--storage {masked(url)}", known)
     if owner != str(store):
         study.set_user_attr("results", str(store))
     return study
 
 
+def _check_moved(optuna: Any, store: Folder, owner: str, storage: str, known: list[Any]) -> None:
+    """Check that this store is the one whose search the database holds, after its folder was moved.
+
+    Its former place must be gone, else two stores would share one search; and every result that Optuna knows must be
+    here, else a search would go on from results that are lost.
+
+    Raises:
+        UserError: it is another store, or lacks results.
+    """
+    about = f"{storage}: it holds {len(known)} trials of this search, whose results"
+    before = Path(owner)
+    if before.exists():
+        if store.is_local and before.samefile(store.path):
+            return  # another path to the same folder
+        raise UserError(
+            f"{about} are in {owner}; give the --out of those results, or another storage. If {store} is a copy that "
+            f"shall go on in their place, rename {owner} first"
+        )
+    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    ended = {t.user_attrs["trial_id"] for t in known if t.state in states and "trial_id" in t.user_attrs}
+    lost = ended - set(read_trials(store)["trial_id"])
+    if lost:
+        raise UserError(
+            f"{about} were in {owner}. That folder is not here, and {store} has {len(ended) - len(lost)} of the "
+            f"{len(ended)} results; give the --out to which that folder was moved, or another storage"
+        )
+    print(f"search: its results have moved from {owner} to {store}", file=sys.stderr)
+
+
 def _database(optuna: Any, url: str) -> Any:
     if not re.match(r"[a-z][a-z0-9+]*://", url):
-        raise UserError(
-            f"--storage {url!r}: not a database URL; valid: sqlite:///PATH, postgresql+psycopg://USER:PASSWORD@HOST/DB"
-        )
+        raise UserError(f"--storage {url!r}: not a database URL; valid: {URLS}")
     return optuna.storages.RDBStorage(url)
 
 

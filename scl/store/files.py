@@ -70,8 +70,11 @@ class Folder:
                     with open(partial, "rb") as written:
                         os.fsync(written.fileno())
                 os.replace(partial, target)
-            except BaseException:
-                Path(partial).unlink(missing_ok=True)
+            except BaseException as error:
+                with suppress(OSError):
+                    Path(partial).unlink(missing_ok=True)
+                if isinstance(error, OSError):
+                    error.filename, error.filename2 = target, None  # not the partial file, which nobody knows
                 raise
         else:
             with self.filesystem.open_output_stream(target, compression=None) as stream:  # by default, by the suffix
@@ -141,10 +144,26 @@ def not_writable(error: BaseException) -> TypeGuard[OSError]:
     return isinstance(error, OSError) and error.errno in NOT_WRITABLE
 
 
+# What fails, and what helps. Other errors are told in the system's words.
+EXPLAINED = {
+    errno.ENOSPC: "the disk is full, so free some space",
+    errno.EDQUOT: "your quota on this disk is used up, so free some space",
+    errno.EROFS: "it is mounted read-only, so make it writable",
+    errno.EACCES: "you have no permission, so get it",
+    errno.EPERM: "you have no permission, so get it",
+    errno.ENOLCK: "its file system gives no file locks, so mount it with locks, or name an --out on another disk",
+    errno.ENOTSUP: "its file system does not support this, so name an --out on another disk",
+    errno.EMFILE: "this process has too many open files, so raise `ulimit -n`",
+    errno.ENFILE: "this machine has too many open files, so close some programs",
+    errno.EFBIG: "the file is larger than allowed, so raise `ulimit -f`",
+    errno.ENAMETOOLONG: "the name is too long, so shorten the path or the name of the study",
+    errno.ENOTDIR: "a part of this path is a file, so remove it or choose another path",
+    errno.EISDIR: "a folder is in the place of this file, so remove it",
+    errno.EIO: "the disk or the network to it fails, so check it, or name an --out on another disk",
+    errno.ESTALE: "the network file system has lost it, so mount that again",
+}
+
+
 def explain(error: OSError) -> str:
-    """The cause of an OSError, and for a full or read-only disk what to do about it."""
-    if error.errno in NO_ROOM:
-        return "the disk is full, so free some space"
-    if error.errno == errno.EROFS:
-        return "it is mounted read-only, so make it writable"
-    return error.strerror or str(error)
+    """The cause of an OSError, and what helps."""
+    return EXPLAINED.get(error.errno or 0) or error.strerror or str(error)

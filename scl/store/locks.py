@@ -63,6 +63,9 @@ def _file_lock(folder: Folder, holder: dict[str, object]) -> Iterator[Callable[[
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise HeldByAnother(held_by(folder, read_holder(folder))) from None
+    except OSError as error:
+        error.filename = lock.lock_file  # the system's call knows only a descriptor
+        raise
     try:
         folder.write(".holder", json.dumps(holder).encode())
         yield lambda: True

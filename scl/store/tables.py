@@ -35,11 +35,16 @@ def compact(store: Folder, study: Mapping[str, Any]) -> None:
         arms = [plan.get(i, a) for i, a in zip(trials["trial_id"].to_pylist(), trials["arm"].to_pylist(), strict=True)]
         trials = trials.set_column(trials.schema.get_field_index("arm"), "arm", pa.array(arms, pa.string()))
         trials = _with_gap_closed(trials, study)
-    # Trials come last: that table says what has ended, and the others must already have those trials.
-    for file, table in (("predictions", predictions), ("epochs", epochs), ("trials", trials)):
-        _write_table(store, file, table)
+    write_tables(store, {"trials": trials, "epochs": epochs, "predictions": predictions})
     for name in names:
         (store / "parts").remove(name)
+
+
+def write_tables(store: Folder, tables: Mapping[str, pa.Table]) -> None:
+    """Write the three tables, each with its copy."""
+    # Trials come last: that table says what has ended, and the others must already have those trials.
+    for file in reversed(SCHEMAS):
+        _write_table(store, file, tables[file])
 
 
 def _with_gap_closed(trials: pa.Table, study: Mapping[str, Any]) -> pa.Table:

@@ -10,8 +10,10 @@ import math
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from scl.errors import shown, unknown
@@ -21,6 +23,7 @@ from scl.study.numerals import real_from, whole_from
 Check = Callable[[Any], Any]
 
 LARGEST_WHOLE = 2**63 - 1  # that a column of the store holds
+MOST_SEEDS = 100_000
 LONGEST_TEXT = 4096  # characters
 LONGEST_PATH, LONGEST_NAME = 2048, 255  # bytes that file systems take; what is below the path needs room too
 SMALLEST_SHARE = 0.0001  # of a GPU: Ray counts in these
@@ -162,6 +165,30 @@ def several(kind: str) -> Check:
         return names
 
     return check
+
+
+def seed_list(value: Any) -> tuple[int, ...]:
+    """Seeds, sorted: text of numbers and ranges with commas, as in 0-2,7, or a sequence of whole numbers."""
+    found: list[int] = []
+    if isinstance(value, str):
+        for part in value.split(","):
+            given = re.fullmatch(r"\s*([0-9]{1,19})\s*(?:-\s*([0-9]{1,19})\s*)?", part)
+            low, high = (int(given[1]), int(given[2] or given[1])) if given else (1, 0)
+            if low > high:
+                raise ValueError(f"must be seeds and ranges that rise, as in 3,4 or 0-2,7; got {part.strip()!r}")
+            found += range(low, min(high + 1, low + MOST_SEEDS + 1))
+    elif isinstance(value, Sequence) and not isinstance(value, bytes):
+        found = [whole(0)(seed) for seed in islice(value, MOST_SEEDS + 1)]
+    else:
+        raise ValueError(f"must be seeds, as in [3, 4] or '0-2,7'; got {value!r}")
+    if not found:
+        raise ValueError("must give at least one seed, as in 3,4")
+    if len(found) > MOST_SEEDS or max(found) > LARGEST_WHOLE:
+        raise ValueError(f"must be at most {MOST_SEEDS:,} seeds of 0 to {LARGEST_WHOLE}")
+    twice = [seed for seed, times in Counter(found).items() if times > 1]
+    if twice:
+        raise ValueError(f"seed {twice[0]} is given twice; give each seed once")
+    return tuple(sorted(found))
 
 
 def assignments(value: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from scl.study.checks import (
     number,
     one_of,
     place,
+    seed_list,
     several,
     switch,
     text,
@@ -88,6 +89,8 @@ class Options:
     scale: str | None = option(None, STUDY, text, "NAME", _scales, needs="scales")
     seeds: int | None = option(None, STUDY, whole(1, MOST_TRIALS), "N",
         lambda s: f"seeds 0 to N-1 (default: {_sized(s, s.seeds)})")
+    seed_list: tuple[int, ...] | None = option(None, STUDY, seed_list, "A,B-C",
+        "run exactly these seeds, as in 3,4 or 0-2,7; `scl merge` joins the parts of a study (default: see --seeds)")
     student: str | None = option(None, STUDY, model, "NAME", lambda s: f"student network (default: {s.base.model})")
     width: float | None = option(None, STUDY, number(0, LARGEST["width"], including="high"), "F",
         "factor on the student's channels")
@@ -281,9 +284,10 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         study = dataclasses.replace(study, search=_search_with(study.search, options.set))
     arms, _ = resolved(study, options)
     _check_interval(list(arms), options, study.search is not None)
+    _check_seed_list(options, study.search is not None)
     if options.interval is not None:
         options = dataclasses.replace(options, seeds=max(PILOT_SEEDS, options.seeds or study.seeds))
-    _check_size(len(arms), options.seeds or study.seeds)
+    _check_size(len(arms), len(options.seed_list or ()) or options.seeds or study.seeds)
     if options.inline and options.address:
         raise UserError("--inline runs in this process and --address on a cluster; give one of them")
     if options.teacher and options.teacher_model and options.teacher_file is None:
@@ -341,6 +345,20 @@ def _check_interval(arms: Sequence[str], options: Options, search: bool) -> None
     wrong = [unknown("arm of this run", arm, arms) for arm in between if arm not in arms]
     if wrong:
         raise UserError(f"--between: {wrong[0]}")
+
+
+def _check_seed_list(options: Options, search: bool) -> None:
+    """Raises UserError if something else says which seeds run."""
+    if options.seed_list is None:
+        return
+    if options.seeds is not None:
+        raise UserError(
+            "--seeds and --seed-list exclude each other: N seeds from 0, or exactly the seeds that you list"
+        )
+    if options.interval is not None:
+        raise UserError("--interval chooses the seeds itself, from 0; drop --seed-list")
+    if search:
+        raise UserError("--seed-list is for studies of arms; a search's winners run on --seeds N fresh seeds from 1000")
 
 
 def moved_milestones(options: Options) -> str:

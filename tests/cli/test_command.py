@@ -31,6 +31,7 @@ def test_the_console_command_and_the_module_are_one() -> None:
         ("export kd/0", "export", {"trial": "kd/0", "format": "safetensors", "out": None, "input": "pixels"}),
         ("export there kd/0 --format onnx --input normalised", "export", {"format": "onnx", "input": "normalised"}),
         ("report there", "report", {"place": "there"}),
+        ("merge a b --out c", "merge", {"places": ["a", "b"], "out": "c"}),
         ("completion zsh", "completion", {"shell": "zsh"}),
     ],
 )

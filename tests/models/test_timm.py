@@ -18,7 +18,7 @@ from tests.support.studies import SMALL, run_study
 
 def test_without_timm_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(UserError, match=r"pip install 'scl-studies\[timm\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[timm\]'"):
         build_model("timm:resnet18", 10)
 
 

@@ -34,6 +34,13 @@ def test_a_plan_has_every_arm_at_every_seed_in_order(tmp_path: Path) -> None:
     assert not (tmp_path / "tiny").exists()  # nothing is written into the store
 
 
+def test_a_list_of_seeds_is_a_part_of_the_study(tmp_path: Path) -> None:
+    whole = tiny_plan(tmp_path, "--seeds", "5")
+    part = tiny_plan(tmp_path, "--seed-list", "3-4,1")
+    assert part.seeds == [1, 3, 4]
+    assert part.trials == [trial for trial in whole.trials if trial.seed in (1, 3, 4)]
+
+
 def test_images_are_split_and_counted(tmp_path: Path) -> None:
     plan = tiny_plan(tmp_path)
     about, context = plan.about_data, plan.context

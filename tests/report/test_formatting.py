@@ -51,3 +51,8 @@ from scl.report import formatting as f
 )
 def test_text(shown: str, text: str) -> None:
     assert shown == text
+
+
+def test_seeds_are_spelled_short() -> None:
+    assert f.format_seeds([0, 1, 2]) == "0–2"
+    assert f.format_seeds([5, 0, 1]) == "0–1, 5"

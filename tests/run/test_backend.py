@@ -105,9 +105,9 @@ def test_no_cohort_starts_after_a_stop(plan: Plan, monkeypatch: pytest.MonkeyPat
     ("number", "reason"),
     [
         (errno.ENOSPC, "the disk is full, so free some space"),
-        (errno.EDQUOT, "the disk is full, so free some space"),
+        (errno.EDQUOT, "your quota on this disk is used up, so free some space"),
         (errno.EROFS, "it is mounted read-only, so make it writable"),
-        (errno.EACCES, "Permission denied"),
+        (errno.EACCES, "you have no permission, so get it"),
     ],
 )
 def test_a_store_that_cannot_be_written_halts_the_run(
@@ -116,7 +116,7 @@ def test_a_store_that_cannot_be_written_halts_the_run(
     """It ends the run and no trial: a real training, and a disk that fails at its first file."""
 
     def write(folder: Folder, name: str, content: bytes, durable: bool = False) -> None:
-        raise OSError(number, "Permission denied" if number == errno.EACCES else "an error")
+        raise OSError(number, "an error")
 
     stop, tracker = Stop(), Watched()
     work = work_of(plan, plan.trials[:1], plan.trials[1:])

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from scipy import stats as reference
 
-from scl.run.sequential import format_seeds
 from scl.store.results import load
 from tests.support.plans import SHORT, STUDY
 from tests.support.studies import run_study
@@ -53,8 +52,3 @@ def test_every_look_is_kept_and_printed(tmp_path: Path, capsys: pytest.CaptureFi
     looks = load(str(tmp_path / "tiny")).study["looks"]
     assert [look["seeds"] for look in looks] == [[0, 1], [0, 1, 2]]
     assert all("kd" in look["differences"] for look in looks)
-
-
-def test_seeds_are_spelled_short() -> None:
-    assert format_seeds([0, 1, 2]) == "0–2"
-    assert format_seeds([5, 0, 1]) == "0–1, 5"

@@ -83,11 +83,41 @@ def test_a_damaged_file_is_moved_and_named(tmp_path: Path, capsys: pytest.Captur
     [
         (errno.ENOSPC, True, "free some space"),
         (errno.EROFS, True, "make it writable"),
-        (errno.EACCES, True, "Permission denied"),
-        (errno.EIO, False, "Input/output error"),
+        (errno.EDQUOT, True, "your quota on this disk is used up, so free"),
+        (errno.EACCES, True, "no permission, so get it"),
+        (errno.EPERM, True, "no permission, so get it"),
+        (errno.ENOLCK, False, "no file locks, so mount it with locks"),
+        (errno.EMFILE, False, "raise `ulimit -n`"),
+        (errno.EFBIG, False, "raise `ulimit -f`"),
+        (errno.ENAMETOOLONG, False, "so shorten the path"),
+        (errno.ENOTDIR, False, "a part of this path is a file"),
+        (errno.EISDIR, False, "a folder is in the place of this file"),
+        (errno.EIO, False, "the disk or the network to it fails"),
+        (errno.ESTALE, False, "mount that again"),
+        (errno.ENOENT, False, "No such file or directory"),
     ],
 )
 def test_errors_of_the_disk_are_explained(number: int, refused: bool, said: str) -> None:
     error = OSError(number, os.strerror(number))
     assert not_writable(error) is refused
     assert said in explain(error)
+
+
+def test_an_error_of_the_object_store_is_told_in_its_words() -> None:
+    assert explain(OSError("AWS Error NO_SUCH_BUCKET")) == "AWS Error NO_SUCH_BUCKET"
+
+
+@pytest.mark.parametrize("call", ["os.replace", "os.fsync", "pathlib.Path.write_bytes"])
+def test_a_failed_write_names_the_file_and_leaves_nothing(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not its partial file, which nobody knows."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(call, full)
+    with pytest.raises(OSError, match="No space left") as failed:
+        open_folder(str(tmp_path)).write("trials.parquet", b"1", durable=True)
+    assert failed.value.filename == f"{tmp_path}/trials.parquet"
+    assert list(tmp_path.iterdir()) == []

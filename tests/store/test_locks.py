@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scl.errors import UserError
-from scl.store.files import open_folder
+from scl.store.files import explain, open_folder
 from scl.store.locks import locked
 
 
@@ -54,3 +56,15 @@ def test_a_run_that_may_no_longer_wait_names_the_holder(tmp_path: Path) -> None:
         locked(folder, stop=lambda: True),
     ):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EIO])
+def test_a_file_system_without_locks_is_named(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_lock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", no_lock)
+    with pytest.raises(OSError, match=os.strerror(number)) as failed, locked(open_folder(str(tmp_path))):
+        pass
+    assert failed.value.filename == f"{tmp_path}/.lock"
+    assert "name an --out on another disk" in explain(failed.value)

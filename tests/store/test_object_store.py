@@ -14,6 +14,8 @@ from pyarrow import fs
 
 from benchmarks.chaos import compare, free_port
 from scl.errors import UserError
+from scl.export import load_student
+from scl.merge import merge
 from scl.store import lease
 from scl.store.files import open_folder
 from scl.store.locks import locked
@@ -104,6 +106,19 @@ def test_a_study_its_page_and_its_growth(script: Path, server: str, tmp_path: Pa
     assert "page: s3://bucket/results/faulty/report.html" in run(script, place, "--report-only")
     finish(script, tmp_path / "out", "--seeds", "1", "--arms", "mine")
     there, here = load(f"s3://bucket/results/faulty{server}"), load(str(tmp_path / "out" / "faulty"))
+    assert sum(compare(here, there)[name] for name in ("lost", "duplicated", "different", "more")) == 0
+
+
+def test_stores_are_merged_out_of_buckets_and_into_one(script: Path, server: str, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    parts = [str(tmp_path / "a"), f"s3://bucket/b{server}"]
+    for seed, place in enumerate(parts):
+        run(script, place, "--seed-list", str(seed), "--arms", "mine")
+    assert merge(parts, f"s3://bucket/merged{server}") == 0
+    assert "nothing to train" in run(script, f"s3://bucket/merged{server}", "--seeds", "2", "--arms", "mine")
+    load_student(f"s3://bucket/merged/faulty{server}", "mine/1")
+    finish(script, tmp_path / "whole", "--seeds", "2", "--arms", "mine")
+    there, here = load(f"s3://bucket/merged/faulty{server}"), load(str(tmp_path / "whole" / "faulty"))
     assert sum(compare(here, there)[name] for name in ("lost", "duplicated", "different", "more")) == 0
 
 

@@ -23,6 +23,7 @@ from scl.study.checks import (
     number,
     one_of,
     place,
+    seed_list,
     several,
     switch,
     text,
@@ -59,6 +60,13 @@ TAKEN: list[tuple[Check, Any, Any]] = [
     (several("a,b"), "kd,", ("kd",)),
     (several("a,b"), ["kd", "a b"], ("kd", "a b")),
     (several("a,b"), ("kd",), ("kd",)),
+    (seed_list, "3,4", (3, 4)),
+    (seed_list, "7, 0-2", (0, 1, 2, 7)),
+    (seed_list, " 5 - 5 ", (5,)),
+    (seed_list, [4, 3], (3, 4)),
+    (seed_list, range(2, 4), (2, 3)),
+    (seed_list, [np.int64(0)], (0,)),
+    (seed_list, str(2**63 - 1), (2**63 - 1,)),
 ]
 
 
@@ -73,6 +81,8 @@ def test_values_are_taken_as_plain_ones(check: Check, value: Any, checked: Any) 
 
 WHOLE, ABOVE = "must be a whole number of 1 or more, got {!r}", "must be a finite number, above 0, got {!r}"
 SHARE, NAMES = "must be a finite number, 0 or more and below 1, got {!r}", "must be names, as in a,b, got {!r}"
+RISE = "must be seeds and ranges that rise, as in 3,4 or 0-2,7; got {!r}"
+MANY = "must be at most 100,000 seeds of 0 to 9223372036854775807"
 REFUSED: list[tuple[Check, Any, str]] = [
     *((whole(1), value, WHOLE) for value in ("0", 0, -1, "", "one", "1.5", 2.5, 2.0, True, None, [1], np.float64(2))),
     *((whole(1), value, WHOLE) for value in (np.bool_(True), math.inf, "nan")),
@@ -87,6 +97,21 @@ REFUSED: list[tuple[Check, Any, str]] = [
     (one_of("device", ("cpu", "cuda")), 3, "unknown device 3; valid: cpu, cuda"),
     (model, 5, "must be text, got {!r}"),
     *((several("a,b"), value, NAMES) for value in (3, None, [1, 2], {"a"}, ["a", None], True)),
+    *(
+        (seed_list, value, "must be seeds, as in [3, 4] or '0-2,7'; got {!r}")
+        for value in (3, None, b"3", {3}, True, 1.5)
+    ),
+    *(
+        (seed_list, value, RISE.format(value))
+        for value in ("", "x", "-1", "4-2", "1-", "1-2-3", "1.5", "²", "３", "1e3")
+    ),
+    (seed_list, "3,,4", RISE.format("")),
+    (seed_list, "9" * 5000, RISE.format("9" * 5000)),
+    (seed_list, [-1], "must be a whole number of 0 or more, got -1"),
+    (seed_list, [True], "must be a whole number of 0 or more, got True"),
+    (seed_list, [], "must give at least one seed, as in 3,4"),
+    *((seed_list, value, "seed 3 is given twice; give each seed once") for value in ("3,3", "1-4,3", [3, 3])),
+    *((seed_list, value, MANY) for value in ("0-999999999999999999", range(10**9), [2**63], str(2**63))),
     *((several("a,b"), value, "must give at least one name, as in a,b") for value in ("", " , ", [], ())),
 ]
 

@@ -9,15 +9,19 @@ from argparse import Namespace
 from pathlib import Path
 
 from scl.errors import UserError, shown
+from scl.shadows import hiding
 
 
 def run(given: Namespace) -> int:
     script = given.script
     if not os.path.isfile(script):  # False for what cannot be a path, too
         raise UserError(f"{shown(script)}: no such file; name a study's script, as in studies/ablation.py")
+    folder = str(Path(script).resolve().parent)
+    if message := hiding([folder]):
+        raise UserError(message)
     before = sys.argv
     sys.argv = [script, *given.flags, *["--plan"] * (given.command == "plan")]
-    sys.path.insert(0, str(Path(script).resolve().parent))  # as Python does for a script
+    sys.path.insert(0, folder)  # as Python does for a script
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit as end:

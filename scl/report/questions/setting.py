@@ -9,11 +9,12 @@ from typing import Any
 from scl.report.blocks import Block, Column, Note, Pairs, Panel, Table
 from scl.report.facts import Facts
 from scl.report.findings import seed_count
-from scl.report.formatting import duration, moment, name_of, percent, plain, plural
+from scl.report.formatting import duration, format_seeds, moment, name_of, percent, plain, plural
 from scl.report.tables import number_table, text_cell
 
 Shown = dict[str, Callable[[Any], str]]  # field of study.json → its value as text
 MOST_SETTINGS = 200  # arms whose settings the page lists
+MOST_PARTS = 20  # merged stores that the page lists
 
 
 def panel(facts: Facts) -> Panel:
@@ -91,7 +92,10 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
     if commit and git.get("dirty"):
         commit += ", with uncommitted changes"
     wall_time = duration(float(study["wall_seconds"])) if study.get("wall_seconds") is not None else ""
-    analyses = [f"{seed_count(at)} at {moment(at.get('when')) or '?'}" for at in study.get("looks") or []]
+    analyses = [
+        f"{seed_count(at)}{' of ' + at['part'] if at.get('part') else ''} at {moment(at.get('when')) or '?'}"
+        for at in study.get("looks") or []
+    ]
     items = [
         ("Data", ", ".join([str(data.get("name") or ""), "×".join(shape), *images])),
         ("Classes", f"{data['classes']:,}; chance is {percent(1 / data['classes'], 1)}" if data.get("classes") else ""),
@@ -99,6 +103,7 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
         ("Search", _search(study)),
         ("Selection", str(study.get("selection") or "")),
         ("Command", str(study.get("command") or "")),
+        ("Merged from", _parts(study)),
         ("Commit", commit or "unknown"),
         ("Versions", ", ".join(f"{k} {v}" for k, v in sorted((study.get("versions") or {}).items()))),
         ("Hardware", ", ".join(machine)),
@@ -108,6 +113,21 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
         ("Data fingerprint", str(data.get("fingerprint") or "")),
     ]
     return [(term, plain(text)) for term, text in items if text.strip(", ")]
+
+
+def _parts(study: dict[str, Any]) -> str:
+    """The runs whose stores were merged: seeds, time, machine."""
+    parts = study.get("merged") or []
+    texts = []
+    for part in parts[:MOST_PARTS]:
+        wall = duration(float(part["wall_seconds"])) if part.get("wall_seconds") is not None else "not ended"
+        hardware = part.get("hardware") or {}
+        machine = [str(hardware.get("cpu") or ""), *[str(gpu) for gpu in hardware.get("gpus") or []]]
+        commit = str((part.get("git") or {}).get("commit") or "unknown")[:12]
+        shown = [f"seeds {format_seeds(part['seeds'])}", wall, *filter(None, machine), f"commit {commit}"]
+        texts.append(f"{part['from']} ({', '.join(shown)})")
+    more = len(parts) - MOST_PARTS
+    return "; ".join(texts + [f"{more:,} more in study.json"] * (more > 0))
 
 
 def _search(study: dict[str, Any]) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Self
 
+from scl.errors import UserError
 from scl.plan.capacity import Node
 from scl.plan.plan import Plan
 from scl.run.backend import Backend, Work
@@ -15,6 +17,8 @@ from scl.run.ray.survey import survey
 from scl.run.stopping import GRACE_ON_RAY, Stop
 from scl.run.trackers.tracker import Tracker
 from scl.search.driver import SearchDriver
+from scl.shadows import hiding
+from scl.study.checks import RAY_CLIENT
 from scl.study.options import Options
 
 
@@ -31,6 +35,9 @@ class RayBackend:
         self._started = False
 
     def __enter__(self) -> Self:
+        """Raises UserError if the current folder hides scl, or a module that it needs, from Ray's workers."""
+        if not str(self.options.address).startswith(RAY_CLIENT):  # a client's folder is not searched
+            check_current_folder()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -68,3 +75,16 @@ class RayBackend:
             self.stop.overdue = True
             raise
         self._started = True
+
+
+def check_current_folder() -> None:
+    """Raise UserError if the current folder, which Ray's workers search first, hides scl or a module that it needs."""
+    folder, running = Path.cwd(), Path(__file__).resolve().parents[2]
+    others = [p for p in (folder / "scl", folder / "scl.py") if p.is_file() or (p / "__init__.py").is_file()]
+    message = next((f"{p} hides the scl that runs here, {running}" for p in others if p.resolve() != running), None)
+    message = message or hiding([str(folder)])
+    if message:
+        raise UserError(
+            f"Ray's workers search the current folder first, and there {message}; start in another folder, or run with "
+            "--inline"
+        )

@@ -93,7 +93,8 @@ def survey(address: str) -> tuple[Node, ...]:
         UserError: no cluster answers, its Ray or Python has another version, or a node lacks what workers need.
     """
     _check_reachable(address)
-    command = [sys.executable, "-m", "scl.run.ray.survey", address]
+    # -P: not from the current folder, where another scl may be
+    command = [sys.executable, "-P", "-m", "scl.run.ray.survey", address]
     environment = {
         **authentication(),
         **os.environ,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
-from scl.errors import UserError
+from scl.errors import UserError, how_to_install
 
 LONGEST_NAME = 100  # characters; W&B takes 128 for a run's name with its seed, a disk 255 bytes for a folder's
 
@@ -50,4 +50,4 @@ def imported(name: str, module: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise UserError(f"--track {name}: {error.name} is not installed; pip install 'scl-studies[{name}]'") from None
+        raise UserError(f"--track {name}: {error.name} is not installed; {how_to_install(name)}") from None

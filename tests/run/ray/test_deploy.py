@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from scl.cli.flags import parsed
+from scl.merge import merge
 from scl.store.results import load
 from tests.support.clusters import ROOT, SHORT, cluster, without_the_project
 from tests.support.studies import SMALL
@@ -30,10 +31,28 @@ def test_the_files_of_deploy_are_what_their_tools_read() -> None:
     assert (job["kind"], job["apiVersion"]) == ("RayJob", "ray.io/v1")
     flags = job["spec"]["entrypoint"].split()[2:]
     assert parsed(SMALL, "study.py", flags).address == "auto"
-    check = subprocess.run(
-        ["bash", "-n", str(ROOT / "deploy" / "slurm.sh")], capture_output=True, text=True, check=False
-    )
-    assert check.returncode == 0, check.stderr
+    for script in ("slurm.sh", "slurm-array.sh"):
+        check = subprocess.run(
+            ["bash", "-n", str(ROOT / "deploy" / script)], capture_output=True, text=True, check=False
+        )
+        assert check.returncode == 0, check.stderr
+
+
+@pytest.mark.slow
+def test_the_tasks_of_an_array_share_a_teacher_and_merge(tmp_path: Path) -> None:
+    command = ["bash", str(ROOT / "deploy" / "slurm-array.sh"), str(ROOT / "studies" / "ablation.py"), *SHORT[2:]]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    tasks = [
+        subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PATH": path, "SLURM_ARRAY_TASK_ID": str(i)})
+        for i in range(2)
+    ]
+    assert [task.wait(timeout=120) for task in tasks] == [0, 0]
+    parts = tmp_path / "results" / "array"
+    assert len(list(parts.glob("teachers/*/teacher.safetensors"))) == 1
+    assert merge([str(parts / "0"), str(parts / "1")], str(tmp_path / "results")) == 0
+    merged = load(str(tmp_path / "results" / "ablation"))
+    assert set(merged.plan_states()["state"]) == {"completed"}
+    assert merged.study["seeds"] == [0, 1]
 
 
 @pytest.mark.slow

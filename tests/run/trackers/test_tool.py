@@ -30,6 +30,6 @@ def test_a_missing_package_is_named_with_its_extra(name: str, tmp_path: Path, mo
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     for module in ("mlflow", "wandb"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UserError, match=rf"pip install 'scl-studies\[{name}\]'"):
+    with pytest.raises(UserError, match=rf"pip install '\.\[{name}\]'"):
         run_study(SMALL, "--out", str(tmp_path), "--track", name)
     assert not (tmp_path / "small" / "study.json").exists()
