@@ -35,12 +35,13 @@ HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 
 def whole(low: int, high: int = LARGEST_WHOLE) -> Check:
     """A whole number from low to high, both included."""
-    rule = f"{low} or more" if high == LARGEST_WHOLE else f"{low} to {high:,}"
 
     def check(value: Any) -> int:
         with suppress(ValueError):
             if low <= (number := whole_from(value)) <= high:
                 return number
+        beyond = isinstance(value, int) and value > LARGEST_WHOLE
+        rule = f"{low} or more" if high == LARGEST_WHOLE and not beyond else f"{low} to {high:,}"
         raise ValueError(f"must be a whole number of {rule}, got {shown(value)}")
 
     return check
@@ -175,12 +176,12 @@ def seed_list(value: Any) -> tuple[int, ...]:
             given = re.fullmatch(r"\s*([0-9]{1,19})\s*(?:-\s*([0-9]{1,19})\s*)?", part)
             low, high = (int(given[1]), int(given[2] or given[1])) if given else (1, 0)
             if low > high:
-                raise ValueError(f"must be seeds and ranges that rise, as in 3,4 or 0-2,7; got {part.strip()!r}")
+                raise ValueError(f"must be seeds and ranges that rise, as in 3,4 or 0-2,7; got {shown(part.strip())}")
             found += range(low, min(high + 1, low + MOST_SEEDS + 1))
     elif isinstance(value, Sequence) and not isinstance(value, bytes):
         found = [whole(0)(seed) for seed in islice(value, MOST_SEEDS + 1)]
     else:
-        raise ValueError(f"must be seeds, as in [3, 4] or '0-2,7'; got {value!r}")
+        raise ValueError(f"must be seeds, as in [3, 4] or '0-2,7'; got {shown(value)}")
     if not found:
         raise ValueError("must give at least one seed, as in 3,4")
     if len(found) > MOST_SEEDS or max(found) > LARGEST_WHOLE:
