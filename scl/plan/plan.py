@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from scl.data.batches import normalisation
 from scl.data.caveats import caveats
 from scl.data.named import load_dataset
@@ -127,7 +129,8 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         slots=slots_of(options, nodes, device),
     )
     to_train = [trial.config for trial in missing(plan)] + ([plan.template] if study.search else [])
-    rehearse(to_train, teacher, tensors, feasibility.probe.device, context.threads)
+    here = torch.device(device if torch.cuda.is_available() else "cpu")
+    rehearse(to_train, teacher, tensors, here, context.threads)
     return plan
 
 
