@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from scl.errors import UserError, first_line
+from scl.masking import masked_value, without_secrets
 from scl.store.files import Folder
-from scl.store.masking import masked
 from scl.study.identity import sha256
 
 JOURNAL = "optuna.journal"
@@ -46,13 +46,14 @@ def open_study(optuna: Any, store: Folder, url: str | None, **settings: Any) -> 
     except UserError:
         raise
     except Exception as error:
-        reason = masked(first_line(error))
-        raise UserError(f"--storage {masked(url or JOURNAL)}: Optuna cannot open it ({reason})") from error
+        shown = masked_value(url or JOURNAL)
+        reason = without_secrets(first_line(error), url or "")
+        raise UserError(f"--storage {shown!r}: Optuna cannot open it ({reason})") from None
     owner = study.user_attrs.get("results")
     if url and known and owner != str(store):
         raise UserError(
-            f"--storage {masked(url)}: it holds {len(known)} trials of this search, whose results are in {owner}; "
-            "give the --out of those results, or another storage"
+            f"--storage {masked_value(url)!r}: it holds {len(known)} trials of this search, whose results are in "
+            f"{owner}; give the --out of those results, or another storage"
         )
     if owner != str(store):
         study.set_user_attr("results", str(store))
@@ -60,11 +61,38 @@ def open_study(optuna: Any, store: Folder, url: str | None, **settings: Any) -> 
 
 
 def _database(optuna: Any, url: str) -> Any:
-    if not re.match(r"[a-z][a-z0-9+]*://", url):
+    from sqlalchemy.engine import make_url  # noqa: PLC0415
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    shown = masked_value(url)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    # An @ behind a slash: the slash belongs to the user's name or the password, and was not written as %2F.
+    if parsed is None or ("@" in (parsed.database or "") and parsed.get_backend_name() != "sqlite"):
         raise UserError(
-            f"--storage {url!r}: not a database URL; valid: sqlite:///PATH, postgresql+psycopg://USER:PASSWORD@HOST/DB"
+            f"--storage {shown!r}: not a database URL; valid: sqlite:///PATH, postgresql+psycopg://USER@HOST/DB with a "
+            "password behind USER and a colon; write @, :, / and ? in a user's name or password as %40, %3A, %2F and "
+            "%3F"
         )
+    if parsed.get_backend_name() == "sqlite":
+        _check_sqlite(parsed.database or "", parsed.query, shown)
     return optuna.storages.RDBStorage(url)
+
+
+def _check_sqlite(database: str, query: Mapping[str, Any], shown: str) -> None:
+    """Raises UserError if a database of SQLite would be lost with this process, or is no file."""
+    if not database or ":memory:" in database or query.get("mode") == "memory" or "mode=memory" in database:
+        raise UserError(
+            f"--storage {shown!r}: this database is in memory and is lost when the run ends; name a file, as in "
+            "sqlite:///search.db, or leave --storage out"
+        )
+    path = Path(database)
+    if path.exists() and not path.is_file():
+        raise UserError(
+            f"--storage {shown!r}: {database} is not a regular file; name a file, new or of an earlier search"
+        )
 
 
 def _journal(optuna: Any, store: Folder) -> Any:

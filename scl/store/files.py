@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import TypeGuard
 from pyarrow import fs
 
 from scl.errors import UserError
+from scl.masking import masked_value, without_values
+from scl.terminal import say
 
 PARTIAL = ".partial"  # suffix of files that are being written
 
@@ -82,7 +83,7 @@ class Folder:
         """Move a damaged file to `aside` and print a message. If it cannot be moved, it stays where it is."""
         aside = self.aside or f"{self.path}/damaged"
         moved = f"{self.path.rpartition('/')[2]}-{secrets.token_hex(2)}-{name}"
-        print(f"damaged: {self}/{name} ({reason}); moved to {aside}/{moved}", file=sys.stderr)
+        say(f"damaged: {self}/{name} ({reason}); moved to {aside}/{moved}")
         with suppress(OSError):
             self.filesystem.create_dir(aside)
             self.filesystem.move(f"{self.path}/{name}", f"{aside}/{moved}")
@@ -109,7 +110,10 @@ def open_folder(place: str | os.PathLike[str]) -> Folder:
     try:
         filesystem, path = fs.FileSystem.from_uri(place)
     except Exception as error:
-        raise UserError(f"--out {place!r} cannot be opened: {error}; valid: a path, s3://… or gs://…") from error
+        reason = without_values(str(error), [place])
+        raise UserError(
+            f"--out {masked_value(place)!r} cannot be opened: {reason}; valid: a path, s3://… or gs://…"
+        ) from None
     return Folder(filesystem, path.rstrip("/"))
 
 
