@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from urllib.parse import unquote_plus
 
 HIDDEN = "***"
 # What goes before `://`, with the dialects of SQLAlchemy (`postgresql+psycopg`).
-SCHEME = r"[A-Za-z][A-Za-z0-9+._-]*"
+SCHEME = r"[A-Za-z][A-Za-z0-9+._-]{0,40}"
 # Here the part before `@` is a key or a token. Elsewhere it may be a user's name, and that is no secret.
 KEYS_AS_USERS = {"s3", "s3a", "s3n", "gs", "gcs", "hf", "http", "https", "ftp", "ws", "wss"}
 # Names of secrets in a URL's query, in an environment and in a connection string.
@@ -23,13 +24,14 @@ SECRET = re.compile(
 )
 # The same outside of a URL, where more words are harmless: `token=…` may be a loss's option.
 ASSIGNED = re.compile(
-    r"""(\b[\w.-]*(?:passw(?:or)?d|passphrase|pwd|secret|(?:api|access|account|shared)[_-]?key|sharedaccesssignature"""
-    r"""|(?:auth|access|session|security|bearer)[_-]?token)[\w.-]*["']?\s*[=:]\s*)"""
+    r"""(\b[\w.-]{0,40}(?:passw(?:or)?d|passphrase|pwd|secret|(?:api|access|account|shared)[_-]?key|sharedaccesssignature"""
+    r"""|(?:auth|access|session|security|bearer)[_-]?token)[\w.-]{0,40}["']?\s*[=:]\s*)"""
     r"""('[^'\n]*'|"[^"\n]*"|[^\s,;&'"][^\s,;&]*)""",
     re.IGNORECASE,
 )
 # A URL whose scheme was forgotten or mistyped (`me:password@host`); a path begins otherwise.
-BARE = re.compile(r"((?:\A|=)(?![./~]|[A-Za-z]:\\)[^\s@:=]*):\S+@(?=\S)")
+BARE = re.compile(r"((?:\A|=)(?![./~]|[A-Za-z]:\\)[^\s@:=]{0,200}):\S{1,2000}@(?=\S)")
+MOST_MARKS = 100  # `?` and `#` that are looked at, since names from files may consist of them
 URL = re.compile(rf"({SCHEME})://((?:(?!{SCHEME}://)[^\n])*)")
 
 
@@ -104,7 +106,7 @@ def _without(scheme: str, rest: str, prose: bool) -> str:
 
 def _split(rest: str) -> tuple[str, str, str]:
     """The address, and the query with its mark. A password may hold `?` and `#` too: an `@` follows those."""
-    for mark in re.finditer(r"[?#]", rest):
+    for mark in islice(re.finditer(r"[?#]", rest), MOST_MARKS):
         before, after = rest[: mark.start()], rest[mark.end() :]
         named = re.match(r"[\w.%-]+=", after) is not None
         port_alone = re.search(r":(?!\d+(/|\Z))", before) is None
