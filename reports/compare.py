@@ -8,30 +8,31 @@ recipe.
 
 import argparse
 import os
-import sys
 
-from scl.cli.exits import exit_with, write_text
+from scl.cli.exits import Parser, exit_with, write_text
 from scl.errors import UserError
 from scl.report import comparison
 from scl.store.results import load
+from scl.terminal import say
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", nargs="+", metavar="STORE", help="folder or URI of a study's results, two or more")
     parser.add_argument(
         "--out", default="compare.html", metavar="FILE", help="the page to write (default: compare.html)"
     )
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
     options = parser.parse_args()
-    exit_with(lambda: compare(options.studies, options.out))
+    exit_with(lambda: compare(options.studies, options.out, options.force))
 
 
-def compare(paths: list[str], out: str) -> int:
+def compare(paths: list[str], out: str, force: bool = False) -> int:
     if len(paths) < 2:
         raise UserError("name two studies or more, as in: compare.py results/ablation other/ablation")
     page = comparison.render({name: load(path) for name, path in zip(names(paths), paths, strict=True)})
-    write_text(out, page)
-    print(f"page: {out}", file=sys.stderr)
+    write_text(out, page, force)
+    say(f"page: {out}")
     return 0
 
 

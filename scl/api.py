@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import Any
 
 from scl.errors import UserError, shown
+from scl.masking import masked, masked_value
 from scl.plan.estimate import PlanSummary
 from scl.report.results import Results, read
 from scl.run.run import plan_study, run_study
 from scl.store.files import open_folder
-from scl.store.masking import masked
 from scl.study.options import Options, moved_milestones, options_for, settled
 from scl.study.study import Study
+from scl.terminal import say
 
 
 def run(study: Study, **options: Any) -> Results:
@@ -60,9 +60,10 @@ def plan(study: Study, **options: Any) -> PlanSummary:
 def _settled(study: Study, options: dict[str, Any]) -> tuple[Study, Options]:
     if not isinstance(study, Study):
         raise UserError(f"the first argument is a scl.Study, got {shown(study)}")
-    call = ", ".join(["study", *(f"{name}={shown(value)}" for name, value in options.items())])
-    asked = replace(options_for(study, options), command=masked(f"scl.run({call})"))
+    given = {n: shown(masked_value(v)) if isinstance(v, str) else masked(shown(v)) for n, v in options.items()}
+    call = ", ".join(["study", *(f"{name}={value}" for name, value in given.items())])
+    asked = replace(options_for(study, options), command=f"scl.run({call})")
     study, chosen = settled(study, asked)
     if moved := moved_milestones(chosen):
-        print(moved, file=sys.stderr)
+        say(moved)
     return study, chosen

@@ -11,6 +11,8 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from scl.terminal import printable, say
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -18,17 +20,24 @@ T = TypeVar("T")
 SHOWN = 160  # characters of a value in a message
 
 
-class UserError(Exception):
+class _Message(Exception):
+    """An error whose message people read, wherever it is printed: without control characters and credentials."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class UserError(_Message):
     """A mistake that the user can correct. The message states the rule, the value given and the way out."""
 
     of_definition = False  # raised through `definition`
 
 
-class RunFailed(Exception):
+class RunFailed(_Message):
     """A run that cannot go on. The message names what failed and the way out; finished trials are kept."""
 
 
-class Damaged(Exception):
+class Damaged(_Message):
     """A file whose content differs from what was written. The message says how that was found."""
 
 
@@ -61,7 +70,7 @@ def first_line(error: BaseException) -> str:
 
 def _end_without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if isinstance(error, UserError) and error.of_definition:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         sys.exit(2)
     sys.__excepthook__(kind, error, trace)
 

@@ -19,15 +19,38 @@ import torch
 from torch import Tensor, nn
 
 from scl.errors import Damaged, UserError, first_line, how_to_install, unknown
-from scl.models.networks import build_network
+from scl.models.networks import build_network, tensors_of
 from scl.store.files import open_folder
 from scl.store.lookup import find_trial
+from scl.store.output import output_file
 from scl.study.config import ARCHITECTURE, Config
 from scl.study.identity import from_stored
 from scl.train import checkpoint
+from scl.train.weights import difference, regular_file
 
 SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
 TOLERANCE = 1e-4  # largest difference of a logit between an exported model and the network
+MOST_PIXELS = 1 << 26  # numbers in an image: 4096 × 4096 in colour
+LEAST_STD = 1e-12  # of pixels in [0, 1]
+
+
+def _numbers(value: Any, kind: Any, low: float, high: float) -> bool:
+    """True for a list of numbers of a type, from `low` to `high`; a boolean is none."""
+    numbers: list[Any] = value if isinstance(value, list) else [None]
+    return all(isinstance(n, kind) and not isinstance(n, bool) and low <= n <= high for n in numbers)
+
+
+# What a student's record must hold.
+RECORD: dict[str, Callable[[Any], bool]] = {
+    **{name: lambda value: isinstance(value, str) for name in ("trial_id", "study", "arm")},
+    "seed": lambda value: type(value) is int,
+    "config": lambda value: isinstance(value, dict),
+    "classes": lambda value: isinstance(value, list) and len(value) > 1 and all(isinstance(c, str) for c in value),
+    "image_shape": lambda value: _numbers(value, int, 1, MOST_PIXELS) and len(value) == 3,
+    "mean": lambda value: _numbers(value, float | int, 0, 1),
+    "std": lambda value: _numbers(value, float | int, LEAST_STD, 1),
+    "test_acc": lambda value: _numbers([value], float | int, 0, 1),
+}
 # The fields of a configuration that determine its network.
 NETWORK = (*ARCHITECTURE, "guided")
 
@@ -75,10 +98,14 @@ def load_student(place: str, trial: str | None = None, normalise: bool = True) -
         UserError: there is no such store, trial or file; the trial did not complete; the file is damaged or no student.
     """
     if trial is None:
-        path = Path(place).expanduser()
-        if not path.is_file():
-            raise UserError(f"{place!r}: no such file; for a folder of results, name a trial too, as in ARM/SEED")
-        return _student(path.read_bytes(), str(path), normalise)
+        try:
+            path = regular_file(place)
+            content = path.read_bytes()
+        except UserError as error:
+            raise UserError(f"{error}; for a folder of results, name a trial too, as in ARM/SEED") from None
+        except OSError as error:
+            raise UserError(f"{place} cannot be read: {error.strerror}") from None
+        return _student(content, str(path), normalise)
     _, store, row = find_trial(place, trial)
     if row["state"] != "completed":
         raise UserError(f"trial {trial} is {row['state']}, so it has no student; choose a completed trial")
@@ -94,29 +121,48 @@ def _student(content: bytes, where: str, normalise: bool) -> Student:
     except Damaged as damage:
         raise UserError(f"{where} is damaged, or no student of scl ({damage}); use another copy of it") from None
     try:
+        if problem := _misdescribed(record):
+            raise UserError(problem)
         # Losses and recipe served training only. The rest is checked like any configuration.
         config = Config(**{k: v for k, v in from_stored(record["config"]).items() if k in NETWORK})
-        channels, height, width = (int(n) for n in record["image_shape"])
+        size = len(record["classes"]), tuple(record["image_shape"])
+        # The shapes come first: a description of a huge network must not allocate one.
+        if problem := difference(weights, tensors_of(config, *size)):
+            raise UserError(f"its weights are not those of its configuration: {problem}")
         with torch.random.fork_rng(devices=[]):
-            network = build_network(config, len(record["classes"]), (channels, height, width))
+            network = build_network(config, *size)
         network.load_state_dict(weights)
         return Student(network, record, normalise)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (UserError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise UserError(f"{where} does not describe a student of this version of scl ({first_line(error)})") from None
+
+
+def _misdescribed(record: Mapping[str, Any]) -> str:
+    """What is wrong in a student's record; '' if nothing is."""
+    wrong = [name for name, right in RECORD.items() if name not in record or not right(record[name])]
+    if wrong:
+        return f"{wrong[0]} is {record[wrong[0]]!r:.80}" if wrong[0] in record else f"it has no {wrong[0]}"
+    channels, height, width = record["image_shape"]
+    if channels * height * width > MOST_PIXELS:
+        return f"its images are {channels} × {height} × {width}"
+    if not len(record["mean"]) == len(record["std"]) == channels:
+        return f"mean and std are not one number for each of {channels} channels"
+    return ""
 
 
 # ------------------------------------------------------------------------------------------------------ as a file
 
 
-def save(student: Student, path: Path, form: str) -> float:
+def save(student: Student, path: Path, form: str, force: bool = False) -> float:
     """Write a student as a file and compare it with the network; returns the largest difference of a logit.
 
     Raises:
-        UserError: an extra is not installed, the file cannot be written, or its logits differ by more than TOLERANCE;
-            then nothing is written.
+        UserError: an extra is not installed, the file exists (without `force`) or cannot be written, or its logits
+            differ by more than TOLERANCE; then nothing is written.
     """
     if form not in SUFFIXES:
         raise UserError(unknown("format", form, SUFFIXES))
+    path = output_file(path, force)
     content, run = {"safetensors": _safetensors, "onnx": _onnx, "torchscript": _torchscript}[form](student)
     difference = max(
         (run(images) - student(images)).abs().max().item() for images in (_examples(student, n) for n in (1, 5))
@@ -127,7 +173,7 @@ def save(student: Student, path: Path, form: str) -> float:
             "nothing was written: choose another --format"
         )
     try:
-        open_folder(str(path.parent)).write(path.name, content)
+        open_folder(path.parent).write(path.name, content)
     except OSError as error:
         raise UserError(f"--out {path}: {error.strerror or error}; name a file you can write") from None
     return difference

@@ -27,6 +27,7 @@ from scl.store.results import read_results
 from scl.study.options import Options
 from scl.study.params import column, params, with_params
 from scl.study.space import Range
+from scl.terminal import say, show
 
 if TYPE_CHECKING:
     from studies import headline
@@ -160,9 +161,9 @@ def search_all(options: Options, methods: Sequence[str] | None) -> int:
     found = {method: value for method, value in values.items() if value}
     if found and not options.plan:
         text = f"WEIGHTS[{scale!r}] = {pprint.pformat(found, width=110, sort_dicts=False)}\n"
-        print(text)
+        show(text)
         open_folder(options.out).write("headline_weights.txt", text.encode())
-        print(f"weights: {options.out}/headline_weights.txt; put them into studies/headline.py", file=sys.stderr)
+        say(f"weights: {options.out}/headline_weights.txt; put them into studies/headline.py")
     return 0
 
 

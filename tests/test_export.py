@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from scl import export
+from scl.cli.command import main
 from scl.data.named import load_dataset
 from scl.errors import UserError
 from scl.export import load_student
+from scl.models.build import build_model
 from scl.store.files import open_folder
 from scl.store.results import load
 from scl.train import checkpoint
+from tests.support.checkpoints import BAD, ESCAPES, POINTER, nested, special_files
 from tests.support.parts import read_predictions
 from tests.support.studies import SMALL, run_study, write_images
 
@@ -148,13 +155,110 @@ def test_a_damaged_file_is_refused(small: Path, tmp_path: Path) -> None:
         load_student(str(tmp_path / "absent"))
 
 
-@pytest.mark.parametrize(
-    "record", [{}, {"config": {"model": "plain5"}}, {"config": {"student": 7}, "image_shape": [1, 2]}, {"config": []}]
-)
-def test_a_file_that_describes_no_student_is_refused(tmp_path: Path, record: dict[str, object]) -> None:
-    (tmp_path / "s.safetensors").write_bytes(checkpoint.pack({"x": torch.zeros(1)}, record))
-    with pytest.raises(UserError, match=r"does not describe a student|must be of type str"):
-        load_student(str(tmp_path / "s.safetensors"))
+def a_student() -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A network and its record, as a file holds them."""
+    record = {
+        "trial_id": "0", "study": "s", "arm": "a", "seed": 0, "config": {"student": "plain3", "width": 0.0625},
+        "test_acc": 0.5, "classes": ["x", "y"], "image_shape": [1, 8, 8], "mean": [0.5], "std": [0.25],
+    }  # fmt: skip
+    return build_model("plain3", 2, 1, 0.0625).state_dict(), record
+
+
+WEIGHTS: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
+    "none": lambda w: {"x": torch.zeros(1)},
+    "one too few": lambda w: dict(list(w.items())[1:]),
+    "one too many": lambda w: {**w, "x": torch.zeros(1)},
+    "a teacher's": lambda w: {**w, "test_logits": torch.zeros(5, 2)},
+    "other shapes": lambda w: {name: t[..., :1] if t.ndim else t for name, t in w.items()},
+    "flat": lambda w: {name: t.reshape(-1) for name, t in w.items()},
+    "half": lambda w: {name: t.half() for name, t in w.items()},
+    "int8": lambda w: {name: t.to(torch.int8) for name, t in w.items()},
+    "complex": lambda w: {name: t.to(torch.complex64) for name, t in w.items()},
+    "bool": lambda w: {name: t.bool() for name, t in w.items()},
+    "nan": lambda w: {name: t * float("nan") if t.ndim else t for name, t in w.items()},
+    "inf": lambda w: {name: t + float("inf") if t.ndim else t for name, t in w.items()},
+    "escapes": lambda w: {**w, ESCAPES: torch.zeros(1)},
+}
+RECORDS: dict[str, object] = {
+    **{f"config {i}": {"config": value} for i, value in enumerate(
+        [None, 3, [], "x", {"student": 7}, {"student": "nosuch"}, {"student": ESCAPES}, {"width": 10**9}, {"width": -1},
+         {"width": "1"}, {"width": float("nan")}, {"student": "plain11"}, {"student": "torchvision:nosuch"},
+         {"self_taught": 65536, "student": "plain11", "width": 64}, {"self_taught": [[[]]]}])},
+    **{f"image_shape {i}": {"image_shape": value} for i, value in enumerate(
+        [None, 3, "abc", [], [1, 8], [1, 8, 8, 8], [0, 8, 8], [1, -8, 8], [1, 8.5, 8], [True, 8, 8], ["1", 8, 8],
+         [1, 200_000, 400_000], [1, 10**30, 1], [10**6, 8, 8], [[1], 8, 8], [3, 8, 8]])},
+    **{f"classes {i}": {"classes": value} for i, value in enumerate(
+        [None, 2, "xy", [], ["x"], ["x", 2], {"x": 0, "y": 1}, ["x", "y", "z"], [None, None]])},
+    **{f"{name} {i}": {name: value} for name in ("mean", "std") for i, value in enumerate(
+        [None, 0.5, "x", [], [0.5, 0.5], ["0.5"], [None], [float("nan")], [float("inf")], [10**400], [-1], [True]])},
+    "std 0": {"std": [0.0]},
+    **{f"test_acc {i}": {"test_acc": value} for i, value in enumerate([None, "1", float("nan"), 2, -1, [0.5], True])},
+    **{f"{name} {i}": {name: value} for name in ("study", "arm", "trial_id", "seed") for i, value in enumerate(
+        [None, [], {}, 1.5, float("nan")])},
+}  # fmt: skip
+
+
+def refused(content: bytes, folder: Path) -> None:
+    (folder / "s.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match=r"s\.safetensors") as error:
+        load_student(str(folder / "s.safetensors"))
+    text = str(error.value)
+    assert "\x1b" not in text
+    assert "allocate memory" not in text
+    assert len(text) < 2000  # valid names are listed
+
+
+def test_a_right_student_is_read(tmp_path: Path) -> None:
+    (tmp_path / "s.safetensors").write_bytes(checkpoint.pack(*a_student()))
+    assert load_student(str(tmp_path / "s.safetensors"))(torch.rand(2, 1, 8, 8)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_weights_that_are_no_students_are_refused(kind: str, tmp_path: Path) -> None:
+    weights, record = a_student()
+    refused(checkpoint.pack(WEIGHTS[kind](weights), record), tmp_path)
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_a_record_of_other_values_is_refused(kind: str, tmp_path: Path) -> None:
+    weights, record = a_student()
+    refused(checkpoint.pack(weights, record | RECORDS[kind]), tmp_path)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", a_student()[1])
+def test_a_record_that_lacks_a_field_is_refused(name: str, tmp_path: Path) -> None:
+    weights, record = a_student()
+    refused(checkpoint.pack(weights, {k: v for k, v in record.items() if k != name}), tmp_path)
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_files_that_are_no_student_are_refused(kind: str, tmp_path: Path) -> None:
+    refused(BAD[kind][0](), tmp_path)
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    for path, message in special_files(tmp_path).values():
+        with pytest.raises(UserError, match=message):
+            load_student(str(path))
+
+
+def test_a_damaged_student_of_a_store_is_refused_by_every_command(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(small, tmp_path / "small")
+    (file,) = (tmp_path / "small" / "checkpoints").glob(f"{trial_id(small)}/student.safetensors")
+    for content, message in ((POINTER, "git lfs pull"), (b"", "is empty"), (nested(10**5), "nested too deeply")):
+        file.write_bytes(content)
+        assert main(["export", str(tmp_path / "small"), "scl/0"]) == 2
+        assert message in capsys.readouterr().err
+    file.unlink()
+    os.mkfifo(file)
+    assert main(["export", str(tmp_path / "small"), "scl/0"]) == 2
+    assert main(["show", str(tmp_path / "small"), "scl/0"]) == 0
+
+
+def trial_id(store: Path) -> str:
+    return str(load(str(store)).planned().set_index(["arm", "seed"]).loc[("scl", 0), "trial_id"])
 
 
 @pytest.mark.parametrize(("classes", "size", "grey"), [(2, 8, False), (5, 64, True), (12, 33, False)])

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from scl.cli.exits import exit_code
+from scl.cli.exits import Parser, exit_code
 from scl.cli.flags import add_flags
 from scl.study.space import Search
 from scl.study.study import Study
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
     """The command line. with_study_flags: for completion; otherwise a study reads its flags itself."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="scl",
         description="Run studies and look at their results. The flags of a study: python studies/ablation.py --help",
         epilog='Completion of these commands in your shell: eval "$(scl completion bash)", or zsh.',
@@ -71,6 +71,7 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
     _trial_arguments(c)
     c.add_argument("--format", default="safetensors", metavar="NAME", help=f"one of {', '.join(FORMATS)}")
     c.add_argument("--out", metavar="FILE", help="the file to write (default: STUDY-ARM-seedN, here)")
+    c.add_argument("--force", action="store_true", help="replace the file if it exists")
     c.add_argument(
         "--input",
         default="pixels",

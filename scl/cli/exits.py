@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from typing import NoReturn
 
 from scl.errors import RunFailed, UserError
+from scl.store.output import output_file
 from scl.study.checks import place
+from scl.terminal import printable, say, show
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages, which repeat arguments, hold no credentials."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def exit_with(work: Callable[[], int]) -> None:
@@ -26,7 +36,7 @@ def exit_code(work: Callable[[], int]) -> int:
             sys.stdout.flush()
         return code
     except (UserError, RunFailed) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 2 if isinstance(error, UserError) else 1
     except BrokenPipeError:
         _drop_stdout()  # the reader has ended, as in `| head`
@@ -34,17 +44,18 @@ def exit_code(work: Callable[[], int]) -> int:
     except OSError as error:
         full = _stdout_is_full()
         what = f"standard output cannot be written: {error.strerror}" if full else f"{error}; name another path"
-        print(f"error: {what}", file=sys.stderr)
+        say(f"error: {what}")
         return 2
     except KeyboardInterrupt:
-        print("interrupted; finished trials are kept", file=sys.stderr)
+        say("interrupted; finished trials are kept")
         return 130
 
 
 def _stdout_is_full() -> bool:
     """Whether nothing more can be printed; then what is still to be printed is dropped."""
     try:
-        print(flush=True)
+        show("")
+        sys.stdout.flush()
     except OSError:
         _drop_stdout()
         return True
@@ -56,10 +67,11 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def write_text(out: str, text: str) -> None:
-    """Write a text to the file of a flag `--out`; raises UserError if it cannot be written."""
+def write_text(out: str, text: str, force: bool = False) -> None:
+    """Write a text to the file of a flag `--out`; raises UserError if it cannot be written or may not be replaced."""
     try:
-        Path(place(out)).write_text(text, encoding="utf-8")
+        path = output_file(place(out), force)
+        path.write_text(text, encoding="utf-8")
     except ValueError as error:
         raise UserError(f"--out: {error}") from None
     except OSError as error:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from scl.cli.exits import Parser
 from scl.errors import UserError, unknown
-from scl.store.masking import masked
+from scl.masking import masked_command
 from scl.study.options import Options, flags_of, no_such_option, options_for
 from scl.study.study import Study
 
@@ -41,7 +42,7 @@ def parsed_with(
         if first.startswith("--"):
             raise UserError(no_such_option(study, first.removeprefix("--").replace("-", "_"), flag, "flag"))
         raise UserError(unknown("argument", first, map(flag, flags_of(study))))
-    command = masked(" ".join([Path(script).name, *flags]))
+    command = masked_command([Path(script).name, *flags])
     values = vars(given)
     others = {name: values.pop(name) for name in list(values) if name not in flags_of(study)}
     return replace(options_for(study, values, flag), command=command, script=script), others
@@ -50,7 +51,7 @@ def parsed_with(
 def parser(study: Study, script: str, more: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
     optional = f" Only if asked for: {', '.join(study.asked_for)}." if study.asked_for else ""
     arms = f"Arms: {', '.join(a for a in study.arms if a not in study.asked_for)}.{optional}"
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog=Path(script).name,
         description=textwrap.fill(study.question, 100),
         epilog="\n\n".join([textwrap.fill(arms, 100), _examples(Path(script).name, study), CODES]),

@@ -10,6 +10,7 @@ from scl.cli.exits import exit_with
 from scl.cli.flags import parsed
 from scl.study.options import Options, moved_milestones, settled
 from scl.study.study import Study
+from scl.terminal import say, show
 
 
 def main(study: Study) -> None:
@@ -26,11 +27,11 @@ def run_options(study: Study, options: Options) -> int:
     """The same from checked options."""
     study, options = settled(study, options)
     if moved := moved_milestones(options):
-        print(moved, file=sys.stderr)
+        say(moved)
     # Imported only now: a mistyped name is answered before torch and pandas are imported.
     life = import_module("scl.run.run")
     if options.plan:
-        print(life.plan_study(study, options))
+        show(life.plan_study(study, options))
         return 0
     code: int = life.run_study(study, options)
     return code

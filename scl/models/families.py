@@ -44,6 +44,8 @@ def scaled(channels: int, width: float) -> int:
 
 
 def _initialise(module: nn.Module, narrow_classifier: bool) -> None:
+    if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+        return  # its shape alone is asked for; the first normal numbers on that device would import for seconds
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:

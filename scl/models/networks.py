@@ -11,7 +11,7 @@ from scl.data.batches import SplitData
 from scl.models.build import build_model
 from scl.models.mode import eval_mode
 from scl.models.staged import Block, Features
-from scl.study.config import Config
+from scl.study.config import HUBS, Config
 from scl.study.identity import stream_seed
 
 # With at most so many locations and at least so many channels, a CPU's convolutions are faster with channels first: up
@@ -46,6 +46,21 @@ def build_network(
     return build_model(
         config.model, classes, channels, config.width, *taught, config.guided, image_size=height, layers=layers
     )
+
+
+def tensors_of(
+    config: Config, classes: int, image_shape: tuple[int, int, int], layers: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """The state dict of a configuration's network, for its names, shapes and types alone: a network of scl allocates
+    nothing here, whatever its size.
+
+    Raises:
+        UserError: see `build_model`.
+    """
+    # Models of other libraries compute with numbers while they are built.
+    device = "cpu" if config.model.startswith(HUBS) else "meta"
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        return build_network(config, classes, image_shape, layers).state_dict()
 
 
 def move_to_device(model: nn.Module, data: SplitData, device: torch.device) -> nn.Module:

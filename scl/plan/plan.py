@@ -29,6 +29,7 @@ from scl.study.options import Options, resolved
 from scl.study.params import column, params
 from scl.study.space import FRESH_SEED
 from scl.study.study import Study
+from scl.train.weights import regular_file
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,14 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
 def _teacher_ids(options: Options, teacher: Config, fingerprint: str, seeds: Sequence[int]) -> dict[int, str]:
     """The teacher's id by seed: the hash of the user's file, or of the recipe with its seed and data."""
     if options.teacher_file:
-        if not os.path.isfile(options.teacher_file):  # False for a name that is too long, too
+        if not os.path.isfile(options.teacher_file) and not os.path.exists(options.teacher_file):  # or too long a name
             raise UserError(f"--teacher {shown(options.teacher_file)}: no such file")
-        return dict.fromkeys(seeds, hashlib.sha256(Path(options.teacher_file).read_bytes()).hexdigest())
+        file = regular_file(options.teacher_file, "--teacher")
+        try:
+            with file.open("rb") as stream:
+                return dict.fromkeys(seeds, hashlib.file_digest(stream, "sha256").hexdigest())
+        except OSError as error:
+            raise UserError(f"--teacher {shown(options.teacher_file)} cannot be read: {error.strerror}") from None
     return {seed: teacher_id(teacher, seed if options.teacher_per_seed else 0, fingerprint) for seed in seeds}
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +11,16 @@ from torch import Tensor
 
 from scl.errors import Damaged, UserError
 from scl.models.build import pretrained
-from scl.models.networks import build_student
+from scl.models.networks import build_student, tensors_of
 from scl.plan.context import RunContext, data_of
 from scl.store.files import Folder
 from scl.study.config import Config
 from scl.study.identity import requested, sha256
+from scl.terminal import say
 from scl.train import checkpoint
 from scl.train.evaluation import evaluate
 from scl.train.teacher import Teacher, build_teacher
+from scl.train.weights import FLOATS, difference, keeps_order, load_weights, type_name
 
 TEACHER_FILE = "teacher.safetensors"
 
@@ -28,16 +29,38 @@ def load_teacher(context: RunContext, teacher_id: str, config: Config) -> tuple[
     """A trained teacher and its record; None if it is missing or damaged."""
     files = context.teacher_files(teacher_id)
     for name in (imported_file(context, config), TEACHER_FILE):
+        if not files.exists(name):  # a pipe would wait for ever
+            continue
         try:
             tensors, record = checkpoint.unpack(files.read(name))
+            if record.get("use") not in (None, use_of(context, config)):
+                continue
+            logits = tensors.pop("test_logits", torch.empty(0))
+            if problem := _unusable(context, config, tensors, logits, record):
+                raise Damaged(problem)
         except FileNotFoundError:
             continue
         except Damaged as damage:
             files.set_aside(name, str(damage))
             continue
-        if record.get("use") in (None, use_of(context, config)):
-            return Teacher(config, tensors, tensors.pop("test_logits")), record
+        return Teacher(config, tensors, logits), record
     return None
+
+
+def _unusable(
+    context: RunContext, config: Config, weights: Mapping[str, Tensor], logits: Tensor, record: Mapping[str, Any]
+) -> str:
+    """Why a stored teacher cannot serve this network and data; '' if it can."""
+    wanted = tensors_of(config, context.classes, data_of(context).image_shape)
+    if problem := difference(weights, wanted):
+        return f"it is no {config.model} of this study: {problem}"
+    if tuple(logits.shape) != (len(context.labels["test"]), context.classes) or logits.dtype not in FLOATS:
+        return "it has no logits of the test images"
+    metrics = record.get("metrics")
+    accuracy = metrics.get("test_acc") if isinstance(metrics, Mapping) else None
+    if isinstance(accuracy, bool) or not isinstance(accuracy, float | int) or not 0 <= accuracy <= 1:
+        return "its record has no test accuracy"
+    return ""
 
 
 def use_of(context: RunContext, config: Config) -> dict[str, Any]:
@@ -70,57 +93,85 @@ def import_teacher(context: RunContext, config: Config, identity: str, path: str
     """
     if load_teacher(context, identity, config) is not None:
         return
-    weights = checkpoint.load_weights(path)
-    wanted = build_student(config, data_of(context), 0).state_dict()
-    kept = fitted(weights, wanted)
-    if kept is None:
+    weights = load_weights(path)
+    wanted = tensors_of(config, context.classes, data_of(context).image_shape)
+    ordered = keeps_order(path)
+    by_name = fitted(weights, wanted, by_order=False)
+    found = by_name or (fitted(weights, wanted) if ordered else None)
+    if found is None:
         raise UserError(
             f"--teacher {path!r} does not fit {config.model} at width {config.width:g} with {context.classes} classes "
-            f"and {data_of(context).image_shape[0]} channels ({misfit(weights, wanted)}); name its architecture with "
-            "--teacher-model and --teacher-width, and give data with its classes"
+            f"and {data_of(context).image_shape[0]} channels ({misfit(weights, wanted, ordered)}); name its "
+            "architecture with --teacher-model and --teacher-width, and give data with its classes"
         )
-    broken = [name for name, tensor in kept.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise UserError(
-            f"--teacher {path!r}: {broken[0]} has numbers that are not finite; give a checkpoint that trained"
-        )
+    kept = {}
+    for name, old in wanted.items():
+        if old.is_floating_point() and not found[name].is_floating_point():
+            raise UserError(
+                f"--teacher {path!r}: {name} is {type_name(found[name].dtype)}, which holds no weights of a trained "
+                f"network; give the checkpoint from before it was quantised, in {' or '.join(map(type_name, FLOATS))}"
+            )
+        # A copy, since the file is mapped and may change; a large float64 becomes infinite here.
+        kept[name] = found[name].to(old.dtype, copy=True)
+        if not torch.isfinite(found[name]).all() or not torch.isfinite(kept[name]).all():
+            raise UserError(
+                f"--teacher {path!r}: {name} has numbers that are not finite; give a checkpoint that trained"
+            )
     accuracy = evaluate_and_save(context, config, kept, identity, imported=True)
-    how = "" if wanted.keys() <= weights.keys() else "; names differ, so tensors were matched by order and shape"
-    print(f"teacher {path}: test accuracy {accuracy:.2%}{how}", file=sys.stderr)
+    how = "" if by_name else "; names differ, so tensors were matched by order and shape"
+    say(f"teacher {path}: test accuracy {accuracy:.2%}{how}")
 
 
-def fitted(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """A checkpoint's tensors under the names of a model, or None if it does not fit.
+def fitted(
+    weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], by_order: bool = True
+) -> dict[str, Tensor] | None:
+    """A checkpoint's tensors under the names of a model, or None if it does not fit. Only names and shapes are read.
 
-    They are matched by name or, if names differ, by order and shape: published code registers the layers of these
-    architectures in the same order under other names. A checkpoint with more tensors fits only a model of another
-    library, whose auxiliary heads are not built here.
+    They are matched by name, after prefixes that all names share (`module.`, `backbone.`) if they are not the model's.
+    Or else, with `by_order`, by order and shape: published code registers the layers of these architectures in the same
+    order under other names. A checkpoint with more tensors fits only a model of another library, whose auxiliary heads
+    are not built here.
     """
-    by_name = {k: weights.get(k, weights.get(k.removeprefix("net."))) for k in wanted}
-    by_order = dict(zip(wanted, weights.values(), strict=False)) if len(weights) == len(wanted) else {}
     if len(weights) > len(wanted) and not any(k.startswith("net.") for k in wanted):
         return None
-    for found in (by_name, by_order):
-        kept = {k: t.to(old.dtype) for k, old in wanted.items() if (t := found.get(k)) is not None}
+    names = {k: k.removeprefix("net.") for k in wanted}
+    candidates = [{k: bare.get(k, bare.get(short)) for k, short in names.items()} for bare in _unprefixed(weights)]
+    if by_order and len(weights) == len(wanted):
+        candidates.append(dict(zip(wanted, weights.values(), strict=True)))
+    for found in candidates:
+        kept = {k: t for k, t in found.items() if t is not None}
         if kept.keys() == wanted.keys() and all(kept[k].shape == old.shape for k, old in wanted.items()):
             return kept
     return None
 
 
-def misfit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+def _unprefixed(weights: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
+    """The tensors as they are named, and then without each prefix that all names share."""
+    while True:
+        yield weights
+        first = next(iter(weights), "").partition(".")[0] + "."
+        if not all(name.startswith(first) and name != first for name in weights):
+            return
+        weights = {name.removeprefix(first): tensor for name, tensor in weights.items()}
+
+
+def misfit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], by_order: bool = True) -> str:
     """The first difference between a checkpoint and a model: by order if they have as many tensors, else by name."""
-    if len(weights) == len(wanted):
+    if len(weights) == len(wanted) and by_order:
         for (name, old), (given, tensor) in zip(wanted.items(), weights.items(), strict=True):
             if tensor.shape != old.shape:
                 return f"by order, {given} is {tuple(tensor.shape)} where {name} is {tuple(old.shape)}"
-    over = [name for name in weights if name not in wanted]
+    bare = max(_unprefixed(weights), key=lambda named: len(named.keys() & wanted.keys()))
+    count = f"it has {len(weights)} tensors, wanted {len(wanted)}"
+    over = [name for name in bare if name not in wanted]
     if len(weights) > len(wanted) and over:
-        return f"it has {len(weights)} tensors, wanted {len(wanted)}; {over[0]} is one too many"
-    absent = [name for name in wanted if name not in weights]
-    if absent:
-        return f"it has {len(weights)} tensors, wanted {len(wanted)}; {absent[0]} is absent"
-    name = next(name for name, old in wanted.items() if weights[name].shape != old.shape)
-    return f"{name} is {tuple(weights[name].shape)}, wanted {tuple(wanted[name].shape)}"
+        return f"{count}; {over[0]} is one too many"
+    if absent := [name for name in wanted if name not in bare]:
+        # safetensors sorts tensors by type and name.
+        order = "" if by_order else "; names must match, because a .safetensors file does not keep the order of layers"
+        return f"{count}; {absent[0]} is absent{order}"
+    name = next(name for name, old in wanted.items() if bare[name].shape != old.shape)
+    return f"{name} is {tuple(bare[name].shape)}, wanted {tuple(wanted[name].shape)}"
 
 
 def evaluate_and_save(
@@ -130,6 +181,8 @@ def evaluate_and_save(
     tensors = data_of(context)
     built = build_teacher(Teacher(config, weights, torch.empty(0)), tensors, torch.device("cpu"))
     (logits,) = evaluate([built], tensors.test, tensors)
+    if imported and not torch.isfinite(logits).all():
+        raise UserError("--teacher: the network's logits are not finite; give a checkpoint that trained")
     accuracy = (logits.argmax(1) == tensors.test.labels).double().mean().item()
     record = {"metrics": {"test_acc": accuracy}, "use": use_of(context, config) if imported else None}
     name = imported_file(context, config) if imported else TEACHER_FILE

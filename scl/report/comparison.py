@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from scl import stats
+from scl.masking import masked_command
 from scl.report.assemble import page
 from scl.report.blocks import Block, Card, Cards, Cell, Column, Note, Panel, Plot, Row, Table
 from scl.report.drawing.rows import ArmRow, ArmRows, draw_rows
@@ -216,7 +217,8 @@ def _changes(facts: Mapping[str, Facts]) -> Panel:
 def _text(value: Any) -> str:
     if value is None:
         return DASH
-    return _cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True), 160)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return _cut(masked_command(text.split(" ")), 160)
 
 
 def _cut(text: str, most: int) -> str:

@@ -7,15 +7,20 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from scl.terminal import ISOLATES, TURNS
+
 DASH = "–"
 
 # Names
 
 
 def plain(text: object) -> str:
-    """The text on one line, without control characters: safe in HTML once it is escaped."""
+    """The text on one line, without control characters and changes of direction: safe in HTML once it is escaped."""
     spaced = " ".join(str(text).split())
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cs") else c for c in spaced)
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cs") or c in TURNS + ISOLATES else c
+        for c in spaced
+    )
 
 
 def shorten(text: str, most: int) -> str:

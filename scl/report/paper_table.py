@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -111,16 +112,29 @@ def latex(facts: Facts) -> str:
     return "\n".join([*start, " & ".join(heads) + r" \\", r"\midrule", *body, *end])
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")  # first characters of formulas in spreadsheets
+
+
 def comma_separated(facts: Facts) -> str:
     """All columns of the main table with exact values, below two comment lines with the caption."""
     out = io.StringIO()
-    out.write(f"# {caption(facts)}\n# level {stats.LEVEL}; accuracies and differences are fractions\n")
+    # A comment is no cell, but programs split it at its commas too.
+    about = re.sub(r"([,;]\s*)(?=[=+\-@＝＋－＠])", r"\1'", caption(facts))
+    out.write(f"# {about}\n# level {stats.LEVEL}; accuracies and differences are fractions\n")
     frame = summary(facts)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(frame.columns)
     for row in frame.itertuples(index=False):
-        writer.writerow(["" if isinstance(v, float) and not math.isfinite(v) else v for v in row])
+        writer.writerow(["" if isinstance(v, float) and not math.isfinite(v) else _cell(v) for v in row])
     return out.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A value that a spreadsheet does not compute: a text that would be a formula gets an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r", "\n")  # the writer quotes a cell for its newlines alone
+    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
 
 
 FORMATS: dict[str, Callable[[Facts], str]] = {"LaTeX": latex, "Markdown": markdown, "CSV": comma_separated}

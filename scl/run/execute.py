@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import gc
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from scl.errors import UserError, first_line
+from scl.masking import masked
 from scl.plan.context import RunContext, data_of
 from scl.plan.teachers import load_teacher, save_teacher
 from scl.store.parts import ended_in_parts, write_part
+from scl.terminal import say
 from scl.train import checkpoint
 from scl.train.loop import train_cohort
 from scl.train.process import freed_memory_kept, threads
@@ -61,7 +62,7 @@ def execute(
             left = [trial for trial in cohort if trial.id not in ended]
             if len(cohort) > 1:
                 half = -(-len(left) // 2)
-                print(f"a cohort of {len(cohort)} does not fit: {no_memory}; it continues in halves", file=sys.stderr)
+                say(f"a cohort of {len(cohort)} does not fit: {no_memory}; it continues in halves")
                 waiting = [part for part in (left[:half], left[half:]) if part] + waiting
             elif left:
                 failed = TrialEnded(left[0].id, {"state": "failed", "error": f"{no_memory}; {NO_MEMORY}"}, [])
@@ -130,5 +131,7 @@ def _store_result(context: RunContext, ended: TrialEnded) -> None:
             "std": context.std.tolist(),
         }
         files.write("student.safetensors", checkpoint.pack(ended.weights, record))
-    write_part(context.store, {**job.columns, **ended.metrics}, ended.epochs, predicted)
+    error = ended.metrics.get("error")
+    told = {"error": masked(error)} if error else {}  # a driver's message may hold the URL of its server
+    write_part(context.store, {**job.columns, **ended.metrics, **told}, ended.epochs, predicted)
     checkpoint.drop_epochs(files)

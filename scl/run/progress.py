@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from scl.report.formatting import duration
+from scl.terminal import cell, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,7 +49,7 @@ class Progress:
         if self.console.is_terminal:
             self.live.start()
         else:
-            print(f"{self.title}: {self.expected} to train", file=sys.stderr, flush=True)
+            say(f"{self.title}: {self.expected} to train")
         return self
 
     def __exit__(
@@ -72,11 +73,9 @@ class Progress:
             accuracy = self.accuracy.get(job, -1.0)
             value = f"val {accuracy:.1%}" if accuracy >= 0 else ""
             line = f"[{ended}/{self.expected}] {self.labels[job]}: {state} {value} {self.remaining()}".rstrip()
-            print(line, file=sys.stderr, flush=True)
+            say(line)
         if error:
-            from rich.text import Text  # noqa: PLC0415
-
-            self.console.print(Text(f"{self.labels[job]} failed: {error.strip().splitlines()[-1]}"), style="red")
+            self.console.print(cell(f"{self.labels[job]} failed: {error.strip().splitlines()[-1]}", style="red"))
 
     def remaining(self) -> str:
         if not self.labels:
@@ -90,16 +89,15 @@ class Progress:
 
     def table(self) -> Table:
         from rich.table import Table  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
 
         ended = sum(s in ENDED for s in self.state.values())
         elapsed = duration(time.monotonic() - self.began)
         title = f"{self.title}: {ended} of {self.expected} · {elapsed} {self.remaining()}"
-        table = Table("trial", "state", "epoch", "val acc", title=Text(title), title_justify="left")
+        table = Table("trial", "state", "epoch", "val acc", title=cell(title), title_justify="left")
         # Running jobs first, and no more than fit on a screen.
         order = sorted(self.labels, key=lambda j: ("running", "waiting", *ENDED).index(self.state[j]))
         for job in order[: max(4, self.console.height - 6)]:
             accuracy = self.accuracy.get(job, -1.0)
             value = f"{accuracy:.1%}" if accuracy >= 0 else ""
-            table.add_row(Text(self.labels[job]), self.state[job], f"{self.done[job]}/{self.epochs[job]}", value)
+            table.add_row(cell(self.labels[job]), self.state[job], f"{self.done[job]}/{self.epochs[job]}", value)
         return table

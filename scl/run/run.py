@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -31,6 +30,7 @@ from scl.store.tables import compact, write_reference_predictions
 from scl.study.config import Config
 from scl.study.options import Options
 from scl.study.study import Study
+from scl.terminal import say
 from scl.train.process import environment, random_streams_kept
 
 AGAIN = "then run the same command again, finished trials are kept"
@@ -120,9 +120,9 @@ def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
             line += f"; then {searcher.search.winners} winners beside {len(plan.trials)} trials of the arms, {counts}"
     else:
         line = f"{len(plan.trials)} trials, {counts}"
-    print(f"{plan.study.name}: {line}", file=sys.stderr)
+    say(f"{plan.study.name}: {line}")
     for caveat in plan.about_data["caveats"]:
-        print(f"note: {caveat}", file=sys.stderr)
+        say(f"note: {caveat}")
     record = study_record(plan)
     write_study(store, record)
     if searcher:
@@ -167,15 +167,15 @@ def _finish(
         store, {i: found[0].test_logits.argmax(1).numpy() for i, found in teachers.items() if found}
     )
     if not trained:
-        print("nothing to train: every trial of this plan is done", file=sys.stderr)
+        say("nothing to train: every trial of this plan is done")
     code = report(store)
     print_looks(record)
     if winners:
         print_winners(record)
     if new := set((store / "damaged").names()) - damaged:
-        print(f"{len(new)} damaged files are in {store}/damaged; the page lists them", file=sys.stderr)
+        say(f"{len(new)} damaged files are in {store}/damaged; the page lists them")
     if stop.signalled:
-        print("interrupted; finished trials are kept, and the same command continues", file=sys.stderr)
+        say("interrupted; finished trials are kept, and the same command continues")
         return 130
     if stop.halted:
         raise RunFailed(f"{store}: {stop.halted}; {AGAIN}")
@@ -184,5 +184,5 @@ def _finish(
         return code
     names = [f"{trial.arm} seed {trial.seed}" for trial in gaps if trial.arm != ARM]
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    print(f"out of time; missing: {', '.join(names[:8])}{more}. The same command continues", file=sys.stderr)
+    say(f"out of time; missing: {', '.join(names[:8])}{more}. The same command continues")
     return 1 if code == 1 else 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from scl.report.formatting import format_seeds
 from scl.search.trials import ARM
 from scl.stats import t_critical
 from scl.store.tables import read_trials
+from scl.terminal import say, show
 
 
 def planned_scores(plan: Plan) -> pd.DataFrame:
@@ -48,19 +48,15 @@ def print_looks(record: dict[str, Any]) -> None:
         return
     grown = grew(record)
     many = f"this is look {len(looks)} at this study; adding seeds after seeing results counts as a look:"
-    print(many if grown else "this study was merged; its parts and the whole showed:", file=sys.stderr)
+    say(many if grown else "this study was merged; its parts and the whole showed:")
     for i, look in enumerate(looks, 1):
         shown = [f"{arm} {_points(d)}" for arm, d in list(look.get("differences", {}).items())[:6]]
         part = f" in {look['part']}" if "part" in look else ""
-        seeds = f"seeds {format_seeds(look['seeds'])}{part}"
-        print(f"  {i}. {seeds}: {', '.join(shown) or 'no differences'}", file=sys.stderr)
+        say(f"  {i}. seeds {format_seeds(look['seeds'])}{part}: {', '.join(shown) or 'no differences'}")
     if not grown:
-        print("  if a part was added because of what another showed, intervals cover less than 95 %", file=sys.stderr)
+        say("  if a part was added because of what another showed, intervals cover less than 95 %")
     elif not record.get("stein"):
-        print(
-            "  after several looks, intervals cover less than 95 %; --interval adds seeds once and keeps 95 %",
-            file=sys.stderr,
-        )
+        say("  after several looks, intervals cover less than 95 %; --interval adds seeds once and keeps 95 %")
 
 
 def _points(d: dict[str, float | None]) -> str:
@@ -79,7 +75,7 @@ def stein_extension(plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
     pilot = plan.seeds
     seen = planned_scores(plan)
     if one not in seen or two not in seen or len(seen[[one, two]].dropna()) < len(pilot):
-        print(f"error: the pilot of {one!r} and {two!r} is incomplete, so no seeds are added", file=sys.stderr)
+        say(f"error: the pilot of {one!r} and {two!r} is incomplete, so no seeds are added")
         return plan, None
     apart = (seen[one] - seen[two]).loc[pilot]
     width, cap = plan.options.interval or 0.0, plan.options.max_seeds
@@ -88,11 +84,10 @@ def stein_extension(plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
     sd = float(apart.std(ddof=1))
     stein: dict[str, Any] = {"between": [one, two], "width": width, "pilot": len(pilot), "pilot_sd": sd}
     stein |= {"wanted": wanted, "cap": cap, "seeds": n}
-    print(
+    say(
         f"pilot of {len(pilot)} seeds: {one} − {two} has sd {100 * sd:.2f} points; an interval "
         f"{100 * width:g} points wide needs {wanted} seeds"
-        + (f", more than --max-seeds {cap}: the interval will be wider" if n < wanted else ""),
-        file=sys.stderr,
+        + (f", more than --max-seeds {cap}: the interval will be wider" if n < wanted else "")
     )
     seeds = list(range(pilot[0], pilot[0] + n))
     return with_arms(plan, {arm: plan.arms[arm] for arm in (one, two)}, seeds), stein
@@ -106,7 +101,7 @@ def stein_interval(plan: Plan, stein: Mapping[str, Any]) -> dict[str, float | No
     half = t_critical(stein["pilot"] - 1) * stein["pilot_sd"] / len(apart) ** 0.5
     mean = float(apart.mean())
     after: dict[str, float | None] = {"n": len(apart), "estimate": mean, "low": mean - half, "high": mean + half}
-    print(f"{one} − {two}: {_points(after)} points, 95 % by Stein's two stages, n = {len(apart)}")
+    show(f"{one} − {two}: {_points(after)} points, 95 % by Stein's two stages, n = {len(apart)}")
     return after
 
 
@@ -117,4 +112,4 @@ def print_winners(record: dict[str, Any]) -> None:
         values = ", ".join(f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in won["params"].items())
         found = fresh.get(arm)
         real = f"{_points(found)} points of test accuracy from the baseline, on fresh seeds" if found else "not run yet"
-        print(f"{arm} (trial {won['number']}, validation {100 * won['val_acc']:.1f} %; {values}): {real}")
+        show(f"{arm} (trial {won['number']}, validation {100 * won['val_acc']:.1f} %; {values}): {real}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
+
+from scl.terminal import say
 
 # From a request to stop to leaving training in the middle of an epoch; a checkpoint has the epoch before.
 GRACE_SECONDS = 5.0
@@ -53,7 +54,7 @@ class Stop:
         """End the run because it cannot go on; the first reason counts."""
         if self.halted is None:
             self.halted = reason
-            print(f"stopping: {reason}", file=sys.stderr)
+            say(f"stopping: {reason}")
 
     @contextmanager
     def overdue_raises(self, grace: float = GRACE_SECONDS) -> Iterator[None]:
@@ -76,7 +77,7 @@ class Stop:
             if threading.current_thread() is threading.main_thread():
                 signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
             with suppress(OSError):  # the terminal may be gone
-                print("stopping: finished trials are kept", file=sys.stderr)
+                say("stopping: finished trials are kept")
 
 
 class _Overdue(BaseException):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from math import isnan
 from typing import Any
 
@@ -10,6 +9,7 @@ from scl import report as page
 from scl.report.results import read
 from scl.search.trials import ARM
 from scl.store.files import Folder
+from scl.terminal import cell, say
 
 
 def report(store: Folder) -> int:
@@ -20,11 +20,11 @@ def report(store: Folder) -> int:
     try:
         page.write(store)
     except ModuleNotFoundError as error:
-        print(f"no page: {error.name} is not installed. Build it elsewhere with --report-only", file=sys.stderr)
+        say(f"no page: {error.name} is not installed. Build it elsewhere with --report-only")
     else:
-        print(f"page: {store}/report.html", file=sys.stderr)
+        say(f"page: {store}/report.html")
     if failed:
-        print(f"{failed} trials failed; the page says which and why. The same command runs them again", file=sys.stderr)
+        say(f"{failed} trials failed; the page says which and why. The same command runs them again")
     return 1 if failed else 0
 
 
@@ -32,7 +32,6 @@ def print_summary(table: Any, verdict: str) -> None:
     """The main table in short and the verdict, on stdout; the page has the rest."""
     from rich.console import Console  # it draws random numbers when it is imported  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     console = Console()
     shown = Table("arm", "n", "test acc ± sd, %", "difference [95 % interval]", "p")
@@ -44,6 +43,6 @@ def print_summary(table: Any, verdict: str) -> None:
         low, high = 100 * row["difference_low"], 100 * row["difference_high"]
         interval = "" if isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
         difference = "—" if isnan(row["difference"]) else f"{100 * row['difference']:+.2f}{interval}"
-        shown.add_row(Text(row["arm"]), str(row["n"]), mean, difference, "—" if isnan(row["p"]) else f"{row['p']:.3f}")
+        shown.add_row(cell(row["arm"]), str(row["n"]), mean, difference, "—" if isnan(row["p"]) else f"{row['p']:.3f}")
     console.print(shown)
-    console.print(Text(verdict))
+    console.print(cell(verdict))

@@ -12,22 +12,22 @@ search that was killed continues with all that it had learnt:
 from __future__ import annotations
 
 import functools
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from scl.errors import UserError, first_line
+from scl.masking import masked_value, without_secrets
 from scl.plan.plan import Plan
 from scl.search.journal import JOURNAL, copy_journal, load_optuna, open_study, storage_errors
 from scl.search.trials import name_in_optuna, search_of, searched_trial, stored_point, stored_space
 from scl.store.files import explain
-from scl.store.masking import masked
 from scl.store.results import load, read_results
 from scl.store.tables import read_trials
 from scl.study.config import SHARED_IN_COHORT, Config
 from scl.study.identity import Trial, from_stored, requested, sha256, stored_name, stream_seed
 from scl.study.space import OBJECTIVES, Choice, Float, point_of
+from scl.terminal import say
 
 START_POINTS = 5  # configurations taken from --start-from
 
@@ -45,8 +45,9 @@ def ends_search_if_storage_fails(otherwise: Any) -> Callable[[Callable[..., Any]
                 return method(self, *arguments)
             except storage_errors(self.optuna) as error:
                 self.lost_storage = True
-                storage = masked(self.plan.options.storage or JOURNAL)
-                reason = explain(error) if isinstance(error, OSError) else masked(first_line(error))[:300]
+                url = self.plan.options.storage or JOURNAL
+                storage = masked_value(url)
+                reason = explain(error) if isinstance(error, OSError) else without_secrets(first_line(error), url)[:300]
                 self.on_storage_lost(f"the search's storage {storage} was lost ({reason}); finished trials are kept")
                 return otherwise
 
@@ -227,7 +228,7 @@ class SearchDriver:
         except UserError as error:
             if live is not None:
                 self.study.tell(live, state=self.optuna.trial.TrialState.FAIL)
-                print(f"search: trial {live.number} cannot be built: {error}", file=sys.stderr)
+                say(f"search: trial {live.number} cannot be built: {error}")
             return None
         return trial
 
@@ -317,7 +318,7 @@ class SearchDriver:
             "objectives": {o: OBJECTIVES[o] for o in self.search.objectives},
             "search": {
                 "optuna_study": self.study_name,
-                "storage": masked(self.plan.options.storage or JOURNAL),
+                "storage": masked_value(self.plan.options.storage or JOURNAL),
                 "trials": self.total,
                 "seed": self.search.seed,
                 "template": requested(self.template),

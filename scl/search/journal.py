@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
-import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from scl.errors import UserError, first_line, how_to_install
+from scl.masking import masked_value, without_secrets
 from scl.store.files import Folder
-from scl.store.masking import masked
 from scl.store.tables import read_trials
 from scl.study.identity import sha256
+from scl.terminal import say
 
 JOURNAL = "optuna.journal"
 URLS = "sqlite:///PATH in a folder that exists, postgresql+psycopg://USER:PASSWORD@HOST/DB"
@@ -49,22 +49,24 @@ def open_study(optuna: Any, store: Folder, url: str | None, **settings: Any) -> 
     except UserError:
         raise
     except ImportError as error:
-        reason = masked(first_line(error.__cause__ or error))
+        reason = without_secrets(first_line(error.__cause__ or error), url or "")
         raise UserError(
-            f"--storage {masked(str(url))}: the database's driver is not installed ({reason}). For postgresql+psycopg, "
+            f"--storage {masked_value(str(url))!r}: the database's driver is not installed ({reason}). For postgresql+psycopg, "
             f"{how_to_install('postgres')}; for another, install its SQLAlchemy driver"
         ) from error
     except Exception as error:
-        reason = masked(first_line(error))
+        reason = without_secrets(first_line(error), url or "")
         if url:
-            raise UserError(f"--storage {masked(url)}: Optuna cannot open it ({reason}); valid: {URLS}") from error
+            raise UserError(
+                f"--storage {masked_value(url)!r}: Optuna cannot open it ({reason}); valid: {URLS}"
+            ) from None
         raise UserError(
             f"{store}/{JOURNAL}: Optuna cannot read it ({reason}); rename it to start the search anew. Finished trials "
             "are kept, and none is trained twice"
         ) from error
     owner = study.user_attrs.get("results")
     if url and known and owner != str(store):
-        _check_moved(optuna, store, str(owner), f"--storage {masked(url)}", known)
+        _check_moved(optuna, store, str(owner), f"--storage {masked_value(url)!r}", known)
     if owner != str(store):
         study.set_user_attr("results", str(store))
     return study
@@ -96,13 +98,41 @@ def _check_moved(optuna: Any, store: Folder, owner: str, storage: str, known: li
             f"{about} were in {owner}. That folder is not here, and {store} has {len(ended) - len(lost)} of the "
             f"{len(ended)} results; give the --out to which that folder was moved, or another storage"
         )
-    print(f"search: its results have moved from {owner} to {store}", file=sys.stderr)
+    say(f"search: its results have moved from {owner} to {store}")
 
 
 def _database(optuna: Any, url: str) -> Any:
-    if not re.match(r"[a-z][a-z0-9+]*://", url):
-        raise UserError(f"--storage {url!r}: not a database URL; valid: {URLS}")
+    from sqlalchemy.engine import make_url  # noqa: PLC0415
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    shown = masked_value(url)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    # An @ behind a slash: the slash belongs to the user's name or the password, and was not written as %2F.
+    if parsed is None or ("@" in (parsed.database or "") and parsed.get_backend_name() != "sqlite"):
+        raise UserError(
+            f"--storage {shown!r}: not a database URL; valid: {URLS}, with a password behind USER and a colon; write @, "
+            ":, / and ? in a user's name or password as %40, %3A, %2F and %3F"
+        )
+    if parsed.get_backend_name() == "sqlite":
+        _check_sqlite(parsed.database or "", parsed.query, shown)
     return optuna.storages.RDBStorage(url)
+
+
+def _check_sqlite(database: str, query: Mapping[str, Any], shown: str) -> None:
+    """Raises UserError if a database of SQLite would be lost with this process, or is no file."""
+    if not database or ":memory:" in database or query.get("mode") == "memory" or "mode=memory" in database:
+        raise UserError(
+            f"--storage {shown!r}: this database is in memory and is lost when the run ends; name a file, as in "
+            "sqlite:///search.db, or leave --storage out"
+        )
+    path = Path(database)
+    if path.exists() and not path.is_file():
+        raise UserError(
+            f"--storage {shown!r}: {database} is not a regular file; name a file, new or of an earlier search"
+        )
 
 
 def _journal(optuna: Any, store: Folder) -> Any:

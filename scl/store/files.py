@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import TypeGuard
 from pyarrow import fs
 
 from scl.errors import UserError, shown
-from scl.store.masking import masked
+from scl.masking import masked_value, without_values
 from scl.study import checks
+from scl.terminal import say
 
 PLACES = "a path, s3://BUCKET/… or gs://BUCKET/…"
 SCHEMES = ("file:", "s3:", "gs:")  # a path that begins so is a URI that was mistyped
@@ -89,7 +89,7 @@ class Folder:
         """Move a damaged file to `aside` and print a message. If it cannot be moved, it stays where it is."""
         aside = self.aside or f"{self.path}/damaged"
         moved = f"{self.path.rpartition('/')[2]}-{secrets.token_hex(2)}-{name}"
-        print(f"damaged: {self}/{name} ({reason}); moved to {aside}/{moved}", file=sys.stderr)
+        say(f"damaged: {self}/{name} ({reason}); moved to {aside}/{moved}")
         with suppress(OSError):
             self.filesystem.create_dir(aside)
             self.filesystem.move(f"{self.path}/{name}", f"{aside}/{moved}")
@@ -117,11 +117,12 @@ def open_folder(place: str | os.PathLike[str]) -> Folder:
     try:
         filesystem, path = fs.FileSystem.from_uri(place)
     except Exception as error:
+        reason = without_values(str(error), [place])
         raise UserError(
-            f"folder of results {shown(masked(place))} cannot be opened: {masked(str(error))}; valid: {PLACES}"
-        ) from error
+            f"folder of results {shown(masked_value(place))} cannot be opened: {reason}; valid: {PLACES}"
+        ) from None
     if not path.strip("/"):
-        raise UserError(f"folder of results {shown(masked(place))} names no bucket or folder; valid: {PLACES}")
+        raise UserError(f"folder of results {shown(masked_value(place))} names no bucket or folder; valid: {PLACES}")
     return Folder(filesystem, path.rstrip("/"))
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ import filelock
 from scl.errors import UserError
 from scl.store.files import Folder
 from scl.store.lease import HeldByAnother, held_by, lease, read_holder
+from scl.terminal import say
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def locked(folder: Folder, stop: Callable[[], bool] | None = None, command: str 
             if stop is None or stop():
                 raise UserError(f"{error}; wait for it, stop it, or name another --out") from None
             if not waiting:
-                print(f"waiting: {error}", file=sys.stderr)
+                say(f"waiting: {error}")
             waiting = True
             time.sleep(0.5)
 

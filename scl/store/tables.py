@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from scl.store.checksums import from_parquet, to_parquet
 from scl.store.files import Folder
 from scl.store.parts import read_part
 from scl.store.schema import PREDICTIONS, SCHEMAS
+from scl.terminal import say
 
 
 def compact(store: Folder, study: Mapping[str, Any]) -> None:
@@ -101,7 +101,7 @@ def _read_table(store: Folder, file: str, schema: pa.Schema) -> pa.Table:
         else:
             if folder != store:
                 store.write(name, content)
-                print(f"{store}/{name}: restored from its copy", file=sys.stderr)
+                say(f"{store}/{name}: restored from its copy")
             return table
     return schema.empty_table()
 

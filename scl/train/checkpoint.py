@@ -9,17 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from scl.errors import Damaged, UserError, first_line
+from scl.errors import Damaged, first_line
+from scl.train.weights import no_weights
 
 
 class Files(Protocol):
@@ -45,18 +43,29 @@ def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         Damaged: the bytes are not what `pack` made.
     """
+    if problem := no_weights(content[:1024]):
+        raise Damaged(f"it {problem}")
     try:
         tensors = load_tensors(content)
         (length,) = struct.unpack("<Q", content[:8])
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        if "record" not in metadata or "sha256" not in metadata:
+            raise Damaged("it has no record of scl; for weights from elsewhere use --teacher")
         if metadata["sha256"] != _digest(tensors):
             raise Damaged("its checksum does not match")
         text = metadata["record"]
         if metadata.get("record_sha256", _sha256(text)) != _sha256(text):
             raise Damaged("the checksum of its record does not match")
-        return tensors, json.loads(text)
-    except (SafetensorError, ValueError, KeyError, struct.error) as error:
-        raise Damaged(str(error)) from None
+        record = json.loads(text)
+    except (Damaged, MemoryError):
+        raise
+    except RecursionError:
+        raise Damaged("its record is nested too deeply") from None
+    except Exception as error:  # a broken or hostile file can raise anything
+        raise Damaged(first_line(error)[:200]) from None
+    if not isinstance(record, dict):
+        raise Damaged(f"its record is of type {type(record).__name__}, not an object")
+    return tensors, record
 
 
 def _sha256(text: str) -> str:
@@ -99,37 +108,3 @@ def drop_epochs(files: Files) -> None:
 
 def _epochs(files: Files) -> list[str]:
     return [name for name in files.names() if name.startswith("epoch-")]
-
-
-def load_weights(path: str) -> dict[str, Tensor]:
-    """The state dict in a user's file: safetensors, or a PyTorch file, read with `weights_only=True`.
-
-    Raises:
-        UserError: there is no such file, or it has neither format. No code in the file is executed.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise UserError(f"--teacher {path!r}: no such file")
-    way_out = "give a .safetensors file, or torch.save(model.state_dict(), PATH)"
-    with suppress(SafetensorError, ValueError):
-        return _without_wrapper(load_tensors(file.read_bytes()))
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken or hostile file can raise anything
-        # torch's own message suggests to unpickle, which is unsafe for a file from elsewhere.
-        objects = "weights_only" in str(error) or "Unsupported" in str(error)
-        reason = "it holds Python objects other than tensors" if objects else first_line(error)[:200]
-        raise UserError(
-            f"--teacher {path!r} is not a checkpoint that can be read safely ({reason}); {way_out}"
-        ) from None
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(f"--teacher {path!r} contains no state dict of tensors; {way_out}")
-    return _without_wrapper(state)
-
-
-def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict without the prefix `module.`, which DataParallel adds to every name."""
-    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}

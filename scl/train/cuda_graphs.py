@@ -7,7 +7,6 @@ run on the device at the same time.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from scl.errors import first_line
 from scl.losses.arithmetic import tensors_in
+from scl.terminal import say
 from scl.train.process import generators
 
 WARMUP_CALLS = 3  # calls before a capture: they allocate the tensors that stay, and choose algorithms
@@ -158,7 +158,7 @@ class GraphRunner:
     def _disable(self, reason: str) -> None:
         self.reset()
         self.disabled = True
-        print(f"steps run without a CUDA graph, more slowly: {reason}", file=sys.stderr)
+        say(f"steps run without a CUDA graph, more slowly: {reason}")
 
 
 def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -87,8 +87,12 @@ def test_a_path_that_cannot_be_read_is_named(capsys: pytest.CaptureFixture[str])
 def test_text_is_written_or_the_file_is_named(tmp_path: Path) -> None:
     write_text(str(tmp_path / "a.md"), "± 0.5 – “é”")
     assert (tmp_path / "a.md").read_bytes().decode("utf-8") == "± 0.5 – “é”"
-    for wrong in (tmp_path / "absent" / "a.md", tmp_path):
-        with pytest.raises(UserError, match=f"--out {wrong}: .*; name a file that can be written"):
+    with pytest.raises(UserError, match="the file exists; --force replaces it"):
+        write_text(str(tmp_path / "a.md"), "x")
+    write_text(str(tmp_path / "a.md"), "x", force=True)
+    assert (tmp_path / "a.md").read_text() == "x"
+    for wrong in (tmp_path / "absent" / "a.md", tmp_path, Path("/dev/null")):
+        with pytest.raises(UserError, match=f"{wrong}: .*; name a file that can be written"):
             write_text(str(wrong), "x")
     for name in ("", "a\0b", "caf\udce9"):
         with pytest.raises(UserError, match=r"^--out: must "):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from scl.report import paper_table
-from scl.report.facts import Facts, gather
+from scl.report.facts import Facts, gather, summary
 from scl.store.results import read_results
 from tests.support.pages import NASTY, built
 from tests.support.synthetic import (
@@ -65,7 +65,28 @@ def test_tables_escape_names(tmp_path: Path) -> None:
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 11 for line in markdown[: len(names) + 2])
     assert "<" not in re.sub(r"\\<", "", "".join(markdown))
     frame = pd.read_csv(io.StringIO(paper_table.comma_separated(facts)), skiprows=2)
-    assert list(frame["arm"]) == names
+    assert list(frame["arm"]) == [f"'{name}" if name[0] in "=@" else name for name in names]
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", " =", "＝", "\n="])
+def test_no_cell_of_a_csv_is_a_formula(first: str, tmp_path: Path) -> None:
+    names = ["baseline", f"{first}cmd|' /C calc'!A0", f"a,{first}cmd|x", f'b"{first}1']
+    states = {(names[2], 0): "failed"}  # then the caption names it
+    facts = gather(read_results(make_store(tmp_path / "s", names, range(3), states=states)))
+    lines = list(csv.reader(io.StringIO(paper_table.comma_separated(facts))))
+    cells = [cell for line in lines for cell in line]
+    formulas = [cell for cell in cells if cell.strip()[:1] in {*"=+-@＝＋－＠"} and not number(cell)]
+    assert not formulas
+    frame = pd.read_csv(io.StringIO(paper_table.comma_separated(facts)), skiprows=2)
+    assert frame["difference"].dropna().tolist() == summary(facts)["difference"].dropna().tolist()
+
+
+def number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def test_one_seed_has_no_intervals_in_the_table(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from scl.cli.command import FORMATS, INPUTS
 from scl.errors import UserError, unknown
 from scl.export import SUFFIXES, load_student, save, takes
 from scl.study.checks import place
+from scl.terminal import show
 
-LONGEST_STEM = 200  # an arm's name may be longer than a file's can be
+MOST_LETTERS = 200  # of a file's name that are a trial's; file systems allow 255
 
 
 def run(given: Namespace) -> int:
@@ -24,11 +25,13 @@ def run(given: Namespace) -> int:
         raise UserError(f"--out: {error}") from None
     student = load_student(given.results, given.trial, normalise=given.input == "pixels")
     record = student.record
-    stem = re.sub(r"[^A-Za-z0-9._+=-]+", "_", f"{record['study']}-{record['arm']}-seed{record['seed']}")
-    path = Path(out).expanduser() if out else Path(stem[:LONGEST_STEM] + SUFFIXES[given.format])
-    difference = save(student, path, given.format)
-    print(f"{path}: {record['config'].get('student', 'plain5')}, test accuracy {record['test_acc']:.2%}")
-    print(f"  takes   {takes(student)}")
-    print(f"  gives   float32 logits (B, {len(record['classes'])}): {', '.join(student.classes[:10])}")
-    print(f"  checked on random images: logits differ from the network's by at most {difference:.1g}")
+    named = re.sub(r"[^A-Za-z0-9._+=-]+", "_", f"{record['study']}-{record['arm']}").lstrip("-")
+    path = (
+        Path(out).expanduser() if out else Path(f"{named[:MOST_LETTERS]}-seed{record['seed']}{SUFFIXES[given.format]}")
+    )
+    difference = save(student, path, given.format, given.force)
+    show(f"{path}: {record['config'].get('student', 'plain5')}, test accuracy {record['test_acc']:.2%}")
+    show(f"  takes   {takes(student)}")
+    show(f"  gives   float32 logits (B, {len(record['classes'])}): {', '.join(student.classes[:10])}")
+    show(f"  checked on random images: logits differ from the network's by at most {difference:.1g}")
     return 0

@@ -6,10 +6,10 @@ from argparse import Namespace
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from scl.store.lookup import stores
 from scl.store.results import read_results
+from scl.terminal import cell
 
 
 def run(given: Namespace) -> int:
@@ -24,16 +24,16 @@ def run(given: Namespace) -> int:
         done = int(states.isin(["completed", "pruned"]).sum())
         pages.append(f"{store}/report.html" if store.exists("report.html") else f"{store} has no page yet")
         table.add_row(
-            Text(name),
-            Text(str(read.study.get("data", {}).get("name", "?"))),
+            cell(name),
+            cell(read.study.get("data", {}).get("name", "?")),
             f"{done}/{len(states)}",
             str(int((states == "failed").sum())),
             str(int((states == "missing").sum())),
-            Text(str(means.idxmax()) if len(means) else "—"),
+            cell(str(means.idxmax()) if len(means) else "—"),
             f"{100 * means.max():.2f}" if len(means) else "—",
         )
     console.print(table)
     console.print("best arm: the highest mean; the page says how sure that is")
     for page in pages:
-        console.print(Text(page), soft_wrap=True)
+        console.print(cell(page), soft_wrap=True)
     return 0

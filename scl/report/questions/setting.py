@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from scl.masking import masked_command, masked_value
 from scl.report.blocks import Block, Column, Note, Pairs, Panel, Table
 from scl.report.facts import Facts
 from scl.report.findings import seed_count
@@ -102,7 +103,7 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
         ("Teacher", teacher),
         ("Search", _search(study)),
         ("Selection", str(study.get("selection") or "")),
-        ("Command", str(study.get("command") or "")),
+        ("Command", masked_command(str(study.get("command") or "").split(" "))),
         ("Merged from", _parts(study)),
         ("Commit", commit or "unknown"),
         ("Versions", ", ".join(f"{k} {v}" for k, v in sorted((study.get("versions") or {}).items()))),
@@ -134,7 +135,11 @@ def _search(study: dict[str, Any]) -> str:
     """The search space, and the Optuna study if it is stored."""
     ranges = [f"{name} {_range(about)}" for name, about in (study.get("search_space") or {}).items()]
     about = study.get("search") or {}
-    stored = f"Optuna study {about['optuna_study']} in {about.get('storage')}" if about.get("optuna_study") else ""
+    stored = (
+        f"Optuna study {about['optuna_study']} in {masked_value(str(about.get('storage')))}"
+        if about.get("optuna_study")
+        else ""
+    )
     return "; ".join([*ranges, *([stored] if stored else [])])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from scl.store.parts import write_part
 from scl.store.schema import now
 from scl.store.tables import read_trials
 from scl.study.checks import RAY_CLIENT
+from scl.terminal import say
 
 MAX_FAILURES = 3  # deaths of a cohort's worker, before its unfinished trials count as failed
 
@@ -106,7 +106,7 @@ class Runs:
         began = now()
         calls: dict[str, Any] = {
             "event": partial(show, self.tracker, progress),
-            "notice": partial(print, file=sys.stderr),
+            "notice": say,
             "stop": self.stop,
             "halt": self.stop.halt,
             **(search_calls or {}),

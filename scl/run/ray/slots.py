@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,6 +11,7 @@ from scl.errors import UserError
 from scl.plan.capacity import Node, gpus_of_cohort, slots_on
 from scl.run.ray.survey import PATIENCE
 from scl.study.options import Options
+from scl.terminal import say
 
 
 def cluster_slots(options: Options, device: str, surveyed: Sequence[Node], stop: Callable[[], bool]) -> int:
@@ -25,7 +25,7 @@ def cluster_slots(options: Options, device: str, surveyed: Sequence[Node], stop:
     cpus, gpus = options.cpus_per_trial, gpus_of_cohort(options, device)
     nodes = living_nodes()
     if not slots_on(nodes, cpus, gpus) and slots_on(surveyed, cpus, gpus):
-        print(f"waiting for nodes: those of {options.address} that had room are gone", file=sys.stderr)
+        say(f"waiting for nodes: those of {options.address} that had room are gone")
         until = time.monotonic() + PATIENCE
         while not slots_on(nodes, cpus, gpus) and not stop() and time.monotonic() < until:
             time.sleep(1)

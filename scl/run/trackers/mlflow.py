@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 
 from scl.errors import UserError, first_line
+from scl.masking import masked_value, without_values
 from scl.run.trackers.tool import TrackedTrial, imported
 from scl.store.files import Folder
 
@@ -32,9 +32,10 @@ class MLflow:
                 raise RuntimeError(f"the experiment {name!r} was deleted there; restore it or delete it permanently")
             self.experiment = found.experiment_id if found else self.client.create_experiment(name)
         except Exception as error:
-            server = re.sub(r"//[^/@]*@", "//…@", self.mlflow.get_tracking_uri())
+            uri = self.mlflow.get_tracking_uri()
+            reason = without_values(first_line(error), [uri])[:200]
             raise UserError(
-                f"--track mlflow: {server} cannot be used ({first_line(error)[:200]}); "
+                f"--track mlflow: {masked_value(uri)} cannot be used ({reason}); "
                 "set MLFLOW_TRACKING_URI to a running server"
             ) from None
 

@@ -9,7 +9,6 @@ documents (`MLFLOW_TRACKING_URI`, `WANDB_MODE`, …).
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -20,6 +19,7 @@ from scl.run.trackers.tensorboard import TensorBoard
 from scl.run.trackers.tool import Tool, TrackedTrial
 from scl.run.trackers.wandb import WeightsAndBiases
 from scl.store.files import Folder
+from scl.terminal import say
 from scl.train.process import environment
 
 TOOLS: dict[str, Callable[[Folder], Tool]] = {
@@ -106,10 +106,9 @@ class Tracker:
             yield self.tool
         except Exception as error:  # of the tool, its server or the network
             self.tool = None
-            print(
+            say(
                 f"warning: --track {self.name} stopped ({type(error).__name__}: {first_line(error)}); "
-                "training goes on, and the store has every number",
-                file=sys.stderr,
+                "training goes on, and the store has every number"
             )
 
 

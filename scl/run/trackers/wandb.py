@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from scl.errors import UserError
+from scl.masking import masked_command
 from scl.run.trackers.tool import TrackedTrial, imported
 from scl.store.files import Folder
 
@@ -25,6 +27,8 @@ class WeightsAndBiases:
             raise UserError("--track wandb: nobody is logged in; run `wandb login`, or set WANDB_MODE=offline")
 
     def start(self, trial: TrackedTrial) -> Any:
+        # The tool keeps the command line among the machine's metadata, which must not hold a database's password.
+        credentials = masked_command(sys.argv) != " ".join(sys.argv)
         about = {"study": trial.study, "arm": trial.arm, "seed": trial.seed, "trial_id": trial.trial_id}
         return self.wandb.init(
             project=trial.study,
@@ -36,7 +40,7 @@ class WeightsAndBiases:
             config={**trial.params, **about},
             dir=self.folder,
             reinit="create_new",
-            settings=self.wandb.Settings(silent=True, console="off"),
+            settings=self.wandb.Settings(silent=True, console="off", x_disable_meta=credentials),
         )
 
     def log(self, run: Any, step: int, values: Mapping[str, float]) -> None:

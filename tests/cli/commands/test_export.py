@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,22 @@ def test_the_command(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         assert main(["export", str(small), "scl/0", *wrong]) == 2
     assert "did you mean 'onnx'" in capsys.readouterr().err
     assert main(["export", str(tmp_path), "scl/0"]) == 2
+
+
+def test_a_file_is_replaced_only_with_force_and_a_pipe_never(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target, pipe = tmp_path / "old.safetensors", tmp_path / "pipe"
+    target.write_text("mine")
+    os.mkfifo(pipe)
+    assert main(["export", str(small), "scl/0", "--out", str(target)]) == 2
+    assert "--force replaces it" in capsys.readouterr().err
+    assert target.read_text() == "mine"
+    for force in ([], ["--force"]):
+        assert main(["export", str(small), "scl/0", "--out", str(pipe), *force]) == 2
+    assert pipe.is_fifo()
+    assert main(["export", str(small), "scl/0", "--out", str(target), "--force"]) == 0
+    assert isinstance(load_student(str(target)), Student)
 
 
 def test_a_study_in_a_folder_of_results_is_named_with_the_trial(small: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Trials as runs of a real MLflow server. Skipped without the extra."""
+"""Trials as runs of MLflow. The real server is skipped without the extra."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from scl.errors import UserError
-from scl.run.trackers.mlflow import STATES
-from scl.run.trackers.tracker import tracking
+from scl.run.trackers.mlflow import STATES, MLflow
+from scl.run.trackers.tracker import Tracker, tracking
 from scl.store.files import open_folder
 from scl.store.results import load
 from tests.support.studies import SMALL, run_study
@@ -86,3 +87,36 @@ def test_a_real_mlflow_server_has_the_runs(tmp_path: Path, monkeypatch: pytest.M
         assert client.get_run(run.info.run_id).info.status == "KILLED"
     with pytest.raises(UserError, match=r"127\.0\.0\.1.*cannot be used"), tracking("mlflow", open_folder("x/small")):
         pass
+
+
+@pytest.mark.parametrize("uri", ["http://me:s3cret@127.0.0.1:1", "http://me:s3 s3cret@h/x", "https://h/x?token=s3cret"])
+def test_a_server_that_cannot_be_used_is_named_without_its_password(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Client:
+        def get_experiment_by_name(self, name: str) -> None:
+            raise OSError(f"API request to {uri} failed, url {uri!r}")
+
+    tool = SimpleNamespace(MlflowClient=Client, get_tracking_uri=lambda: uri)
+    monkeypatch.setattr("scl.run.trackers.mlflow.imported", lambda *_: tool)
+    with pytest.raises(UserError, match="cannot be used") as refused:
+        MLflow(open_folder(str(tmp_path)))
+    assert "s3cret" not in str(refused.value)
+    assert "***" in str(refused.value)
+
+
+def test_a_tracker_that_fails_later_tells_no_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = "http://me:s3 s3cret@server/x"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+
+    class Broken:
+        def start(self, trial: object) -> None:
+            raise OSError(f"API request to {uri} failed")
+
+    columns = dict.fromkeys(("trial_id", "study", "arm", "seed", "config_id", "teacher_id", "params", "macs"), 0)
+    Tracker("mlflow", Broken()).epoch({**columns, "teacher_test_acc": 0.5}, {"epoch": 1})  # type: ignore[arg-type]
+    printed = capsys.readouterr().err
+    assert "stopped" in printed
+    assert "s3cret" not in printed

@@ -8,10 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from scl.run.trackers.tool import TrackedTrial
+from scl.run.trackers.wandb import WeightsAndBiases
+from scl.store.files import open_folder
 from scl.store.results import load
 from tests.support.clusters import ROOT
 
@@ -38,6 +42,30 @@ def test_weights_and_biases_keeps_offline_runs(tmp_path: Path, monkeypatch: pyte
             epochs["test_acc"].tolist()
         )
         assert history[-1]["agreement"] == pytest.approx(row["agreement"])
+
+
+@pytest.mark.parametrize(
+    ("words", "hidden"),
+    [
+        (["--seeds", "2"], False),
+        (["--storage", "postgresql://me:pw@h/db"], True),
+        (["--out=s3://b?secret_key=x"], True),
+    ],
+)
+def test_a_command_line_with_credentials_stays_here(
+    words: list[str], hidden: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tool sends the command line with the metadata of the machine."""
+    started: list[dict[str, Any]] = []
+    tool = SimpleNamespace(
+        setup=lambda: SimpleNamespace(settings=SimpleNamespace(mode="offline")),
+        Settings=lambda **settings: settings,
+        init=lambda **how: started.append(how["settings"]),
+    )
+    monkeypatch.setattr("scl.run.trackers.wandb.imported", lambda *_: tool)
+    monkeypatch.setattr(sys, "argv", ["study.py", *words])
+    WeightsAndBiases(open_folder(str(tmp_path))).start(TrackedTrial("id", "study", "arm", 0, {}))
+    assert started[0]["x_disable_meta"] == hidden
 
 
 # In another process, since the tool reads its mode once.

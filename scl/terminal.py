@@ -1,0 +1,54 @@
+"""What reaches a terminal. Names from files, and messages of other programs, may hold control characters that move its
+cursor or change its title, and credentials: this is the one place that writes to it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+from scl.masking import without_values
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+# Characters that change the direction of what follows. The isolates are also ours: a sentence of the page has them
+# around a name that is written from right to left.
+TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067"
+ISOLATES = "\u2068\u2069"
+
+
+def printable(text: object) -> str:
+    """The text without credentials, and with control characters written out (`\\x1b`), but for newlines and tabs."""
+    known = [*sys.argv[1:], *(value for value in os.environ.values() if "://" in value)]
+    shown = without_values(str(text), known)
+    return "".join(c if c.isascii() and c.isprintable() else _written_out(c) for c in shown)
+
+
+def _written_out(character: str) -> str:
+    if character in "\n\t":
+        return character
+    if character in ISOLATES:
+        return ""
+    # Controls, halves of a character, and separators of lines; other formats, such as joiners, belong to a script.
+    if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in TURNS:
+        return character.encode("unicode_escape", "surrogatepass").decode()
+    return character
+
+
+def say(text: object) -> None:
+    """Print a message on stderr."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def show(text: object) -> None:
+    """Print a result on stdout."""
+    print(printable(text))
+
+
+def cell(text: object, **how: Any) -> Text:
+    """The text for a table or a line of Rich, without markup. how: of `rich.text.Text`."""
+    from rich.text import Text
+
+    return Text(printable(text), **how)
