@@ -27,7 +27,7 @@ from scl.store.files import Folder, check_writable, explain, open_folder
 from scl.store.locks import locked
 from scl.store.schema import now
 from scl.store.study_file import check_study, read_study, write_study
-from scl.store.tables import compact, write_reference_predictions
+from scl.store.tables import compact, mend, write_reference_predictions
 from scl.study.config import Config
 from scl.study.options import Options
 from scl.study.study import Study
@@ -58,6 +58,7 @@ def run_study(study: Study, options: Options) -> int:
         store.sweep()
         check_study(store)
         damaged = set((store / "damaged").names())
+        mend(store)
         plan = make_plan(study, options, out, backend.nodes())
         searcher = SearchDriver(plan, stop.halt) if study.search else None
         stop.gentle = True
