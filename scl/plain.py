@@ -35,5 +35,5 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist") and hasattr(value, "shape"):
         with suppress(RuntimeError, TypeError, ValueError):  # without values, as on torch's meta device
             listed = value.tolist()
-            return listed if type(listed) is kind else plain(listed)
+            return value if type(listed) is kind else plain(listed)
     return value

@@ -11,7 +11,7 @@ import pandas as pd
 from scl.store.faults import say, stops
 from scl.store.files import Folder, open_folder
 from scl.store.parts import part_names, strangers
-from scl.store.study_file import study_and_faults
+from scl.store.study_file import faults_before_a_run, study_and_faults
 from scl.store.tables import gather
 
 
@@ -66,3 +66,14 @@ def read_results(store: Folder) -> Results:
         damaged = (store / "damaged").names()
     trials, epochs = (read.tables[file].to_pandas() for file in ("trials", "epochs"))
     return Results(trials, epochs, study, tuple(damaged), tuple(map(str, faults)))
+
+
+def inspect(store: Folder) -> None:
+    """Name on stderr what is wrong with the files of a store that a run would use; there may be none yet.
+
+    Raises:
+        UserError: a newer version of scl wrote a file.
+        RunFailed: a file cannot be opened, or there is not enough memory.
+    """
+    read = gather(store, part_names(store), "trials", "epochs")
+    say(store, [*faults_before_a_run(store), *strangers(store), *read.faults])

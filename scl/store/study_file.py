@@ -54,14 +54,23 @@ def study_and_faults(store: Folder) -> tuple[dict[str, Any], list[Fault]]:
     return study, faults
 
 
-def check_study(store: Folder) -> None:
-    """Set a damaged study.json aside before a run writes a new one. Raises UserError if a newer scl wrote it."""
+def faults_before_a_run(store: Folder) -> list[Fault]:
+    """What is wrong with study.json, if there is one, before a run writes it anew. Raises UserError if a newer scl
+    wrote it."""
     try:
         _read(store)
     except FileNotFoundError:
-        return
+        return []
     except Damaged as damage:
-        store.set_aside(NAME, str(damage))
+        return [Fault(NAME, f"{damage}; a run writes it anew", set_aside=True)]
+    return study_and_faults(store)[1]
+
+
+def check_study(store: Folder) -> None:
+    """Set a damaged study.json aside before a run writes a new one. Raises UserError if a newer scl wrote it."""
+    for fault in faults_before_a_run(store):
+        if fault.set_aside:
+            store.set_aside(NAME, fault.reason)
 
 
 def _read(store: Folder) -> tuple[dict[str, Any], bool]:
