@@ -44,6 +44,29 @@ def state(store: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in store.rglob("*") if p.is_file() and p.name not in ignored}
 
 
+@pytest.mark.parametrize("name", [*list(EDITS)[::7], "trials edited with pandas", "study a pipe"])
+def test_an_edit_is_named_and_ends_in_no_traceback(
+    name: str, small: Path, edited: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check(name, ("load", "show", "results"), small, edited, capsys)
+
+
+@pytest.mark.parametrize("name", ["trials edited with pandas", "trials empty file", "part of another schema"])
+def test_the_page_says_what_is_wrong(name: str, small: Path, edited: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (edited / "copies" / "trials.parquet").unlink()
+    check(name, ("load", "--report-only", "rerun"), small, edited, capsys)
+    page = (edited / "report.html").read_text()
+    if name != "trials empty file":  # that one was moved, and its trials ran again
+        assert "A file of this study is not as scl wrote it. " in page
+        assert EDITS[name].names in page
+    assert [p.name for p in (edited / "damaged").glob("*trials.parquet")] == [] or name == "trials empty file"
+
+
+def test_the_list_is_long_enough() -> None:
+    assert len(EDITS) > 120
+    assert len(FIELD_EDITS) > 150
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EDITS)
 def test_no_command_ends_in_a_traceback(

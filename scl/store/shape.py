@@ -18,7 +18,7 @@ class Fields:
 
 # A type, a Fields, [items], {str: values}, or a tuple of alternatives. `object` is any JSON value.
 NONE = type(None)
-LEVEL = (str, int, float, bool)
+LEVEL = (str, bool, float)  # 1 stays 1, and 1.0 stays 1.0
 CONFIG = Fields({"losses": {str: Fields({"weight": float, "options": {str: object}})}})
 CONTRAST = Fields(dict.fromkeys(("estimate", "low", "high", "p"), (float, NONE)), ("estimate", "low", "high"))
 COUNTS = ("train", "val", "test", "classes", "channels", "height", "width")

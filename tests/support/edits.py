@@ -163,7 +163,7 @@ def table_with(name: str, change: Callable[[pa.Table], pa.Table], checked: bool 
     def do(store: Path) -> None:
         path = store / f"{name}.parquet"
         table = change(from_parquet(path.read_bytes()))
-        (store / "copies" / path.name).unlink()
+        (store / "copies" / path.name).unlink(missing_ok=True)
         if checked:
             path.write_bytes(to_parquet(table))
         else:
