@@ -202,6 +202,11 @@ def _read_table(store: Folder, place: str, file: str) -> tuple[Found, list[str],
     if dropped := len(table) - int(pc.sum(mask).as_py() or 0):
         table = table.filter(mask)
         remarks.append(f"{dropped} of its rows lack a valid {' or '.join(REQUIRED[file])} and are left out")
+    if file == "epochs" and not checked:
+        again = table.select(["trial_id", "epoch"]).to_pandas().duplicated(keep="last")
+        if again.any():
+            table = table.filter(pa.array(~again))
+            remarks.append(f"{again.sum()} of its rows are of an epoch that has another row, and are left out")
     origin = tuple(remarks_of(raw)) if checked else (ORIGIN,)
     return Found(table, place, content, origin), remarks, checked
 

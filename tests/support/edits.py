@@ -37,7 +37,7 @@ class Edit:
 # --- study.json --------------------------------------------------------------------------------------------------
 
 
-def study_with(checked: bool = False, **fields: Any) -> Callable[[Path], None]:
+def study_with(fields: Mapping[str, Any], checked: bool = False) -> Callable[[Path], None]:
     """study.json with some fields replaced, `...` removes one; by an editor, or by a program that knows checksums."""
 
     def do(store: Path) -> None:
@@ -58,7 +58,7 @@ def within(field: str, inside: Mapping[str, Any]) -> Callable[[Path], None]:
         value = json.loads((store / "study.json").read_text())[field]
         first = value[0] if isinstance(value, list) else value
         changed = {k: v for k, v in (first | inside).items() if v is not ...}
-        study_with(**{field: [changed, *value[1:]] if isinstance(value, list) else changed})(store)
+        study_with({field: [changed, *value[1:]] if isinstance(value, list) else changed})(store)
 
     return do
 
@@ -94,14 +94,14 @@ def replaced_by(name: str, make: Callable[[Path], object]) -> Callable[[Path], N
 
 WRONG: dict[str, Any] = {"null": None, "text": "x", "number": 7, "list": [1], "dict": {"a": 1}, "items": [{"b": "x"}]}
 FIELD_EDITS = {
-    f"study {field} {kind}": Edit(study_with(**{field: value}), "study.json")
+    f"study {field} {kind}": Edit(study_with({field: value}), "study.json")
     for field in STUDY.of
     for kind, value in WRONG.items()
     if (field, kind) != ("schema_version", "number")  # that is a newer version
 }
 STUDY_EDITS = {
-    **{f"study without {field}": Edit(study_with(**{field: ...}), "study.json") for field in STUDY.of},
-    "study without checksum": Edit(study_with(), "study.json"),
+    **{f"study without {field}": Edit(study_with({field: ...}), "study.json") for field in STUDY.of},
+    "study without checksum": Edit(study_with({}), "study.json"),
     "study with one letter changed": Edit(
         written("study.json", lambda text: text.replace(b"baseline", b"baselime", 1)), "study.json"
     ),
@@ -112,23 +112,24 @@ STUDY_EDITS = {
     "study null": Edit(written("study.json", b"null"), "study.json"),
     "study nested deeply": Edit(written("study.json", b"[" * 100_000), "study.json"),
     "study with NaN": Edit(written("study.json", b'{"wall_seconds": NaN}'), "study.json"),
-    "study with 1e999": Edit(study_with(wall_seconds=10**400), "study.json"),
-    "study with half a character": Edit(study_with(question="\ud800", command="\udfff"), "study.json"),
-    "study newer": Edit(study_with(True, schema_version=99), "schema 99"),
+    "study with 1e999": Edit(study_with({"wall_seconds": 10**400}), "study.json"),
+    "study with half a character": Edit(study_with({"question": "\ud800", "command": "\udfff"}), "study.json"),
+    "study newer": Edit(study_with({"schema_version": 99}, True), "schema 99"),
     "study a folder": Edit(replaced_by("study.json", Path.mkdir), "study.json"),
     "study a pipe": Edit(replaced_by("study.json", os.mkfifo), "study.json"),
-    "study checked, looks text": Edit(study_with(True, looks="x"), "looks"),
-    "study checked, plan of texts": Edit(study_with(True, plan=["a", "b"]), "plan"),
-    "study checked, arms text": Edit(study_with(True, arms="x"), "arms"),
-    "arms of texts": Edit(study_with(arms={"baseline": "x", "scl": 1}), "arms.baseline"),
-    "losses of texts": Edit(study_with(arms={"baseline": {"losses": {"kd": "x"}}}), "arms.baseline.losses"),
-    "losses text": Edit(study_with(arms={"baseline": {"losses": "x"}}), "arms.baseline.losses"),
-    "plan empty": Edit(study_with(plan=[]), "study.json"),
+    "study checked, looks text": Edit(study_with({"looks": "x"}, True), "looks"),
+    "study checked, plan of texts": Edit(study_with({"plan": ["a", "b"]}, True), "plan"),
+    "study checked, arms text": Edit(study_with({"arms": "x"}, True), "arms"),
+    "arms of texts": Edit(study_with({"arms": {"baseline": "x", "scl": 1}}), "arms.baseline"),
+    "losses of texts": Edit(study_with({"arms": {"baseline": {"losses": {"kd": "x"}}}}), "arms.baseline.losses"),
+    "losses text": Edit(study_with({"arms": {"baseline": {"losses": "x"}}}), "arms.baseline.losses"),
+    "plan empty": Edit(study_with({"plan": []}), "study.json"),
     "plan without ids": Edit(within("plan", {"trial_id": ...}), "plan[0]"),
     "plan with a text seed": Edit(within("plan", {"seed": "x"}), "plan[0].seed"),
     "plan with an arm that is none": Edit(within("plan", {"arm": None}), "plan[0].arm"),
     "plan twice": Edit(
-        lambda store: study_with(plan=json.loads((store / "study.json").read_text())["plan"] * 2)(store), "study.json"
+        lambda store: study_with({"plan": json.loads((store / "study.json").read_text())["plan"] * 2})(store),
+        "study.json",
     ),
     "looks without seeds": Edit(within("looks", {"seeds": ...}), "looks[0]"),
     "looks with text seeds": Edit(within("looks", {"seeds": ["x"]}), "looks[0].seeds"),
@@ -140,18 +141,20 @@ STUDY_EDITS = {
     "data with text counts": Edit(within("data", {"test": "x", "classes": "y"}), "data.test"),
     "teacher with text accuracies": Edit(within("teacher", {"test_acc": {"all": "x"}}), "teacher.test_acc"),
     "teacher with ids in a list": Edit(within("teacher", {"ids": ["x"]}), "teacher.ids"),
-    "teacher without anything": Edit(study_with(teacher={}), "study.json"),
-    "published without figures": Edit(study_with(published={"source": "x"}), "published"),
-    "declared without an arm": Edit(study_with(declared={"against": "teacher"}), "declared"),
-    "declared with an unknown arm": Edit(study_with(declared={"arm": "none", "against": "teacher"}), "study.json"),
-    "a baseline that is no arm": Edit(study_with(baseline="none"), "study.json"),
-    "a metric that is no number": Edit(study_with(metric="arm"), "study.json"),
+    "teacher without anything": Edit(study_with({"teacher": {}}), "study.json"),
+    "published without figures": Edit(study_with({"published": {"source": "x"}}), "published"),
+    "declared without an arm": Edit(study_with({"declared": {"against": "teacher"}}), "declared"),
+    "declared with an unknown arm": Edit(study_with({"declared": {"arm": "none", "against": "teacher"}}), "study.json"),
+    "a baseline that is no arm": Edit(study_with({"baseline": "none"}), "study.json"),
+    "a metric that is no number": Edit(study_with({"metric": "arm"}), "study.json"),
     "a search that is none": Edit(
-        study_with(search_space={"lr": {"low": 0.1, "high": 1}}, objectives={"none": "maximize"}), "study.json"
+        study_with({"search_space": {"lr": {"low": 0.1, "high": 1}}, "objectives": {"none": "maximize"}}), "study.json"
     ),
-    "factors that are none": Edit(study_with(factors={"a": {"levels": [1, 2]}}, arm_levels={"scl": {"b": 1}}), "study"),
-    "levels in a list": Edit(study_with(factors={"a": [1, 2]}, arm_levels={"scl": {"a": 1}}), "study.json"),
-    "started in the year one": Edit(study_with(started="0001-01-01T00:00:00+14:00"), "study.json"),
+    "factors that are none": Edit(
+        study_with({"factors": {"a": {"levels": [1, 2]}}, "arm_levels": {"scl": {"b": 1}}}), "study"
+    ),
+    "levels in a list": Edit(study_with({"factors": {"a": [1, 2]}, "arm_levels": {"scl": {"a": 1}}}), "study.json"),
+    "started in the year one": Edit(study_with({"started": "0001-01-01T00:00:00+14:00"}), "study.json"),
 }
 
 # --- tables ------------------------------------------------------------------------------------------------------
@@ -194,6 +197,12 @@ OTHER = {
     "teacher_test_acc": "x", "teacher_id": 5, "param.lr": {"a": 1}, "param.width": "x", "cohort_size": 0.5,
     "param.self_taught": 0.5, "param.self_taught ": "x", "config_id": None, "study": None,
 }  # fmt: skip
+DAMAGE: dict[str, bytes | Callable[[bytes], bytes]] = {
+    "empty file": b"",
+    "cut off": lambda content: content[: len(content) // 2],
+    "a bit changed": lambda content: content[:100] + bytes([content[100] ^ 1]) + content[101:],
+    "is CSV": b"trial_id,arm\nx,y\n",
+}
 HARMLESS = {"number", "params ", "device", "train_seconds ", "epochs", "config_id", "study", "config_json "}
 HARMLESS |= {"latency_ms", "train_seconds", "param.width", "param.self_taught", "param.self_taught ", "config_json"}
 HARMLESS |= {"teacher_id", "error", "param.lr"}
@@ -243,12 +252,7 @@ TABLE_EDITS = {
     **{
         f"{name} {kind}": Edit(written(f"{name}.parquet", content), f"{name}.parquet")
         for name in ("trials", "epochs")
-        for kind, content in {
-            "empty file": b"",
-            "cut off": lambda content: content[: len(content) // 2],
-            "a bit changed": lambda content: content[:100] + bytes([content[100] ^ 1]) + content[101:],
-            "is CSV": b"trial_id,arm\nx,y\n",
-        }.items()
+        for kind, content in DAMAGE.items()
     },
     "trials a folder": Edit(replaced_by("trials.parquet", Path.mkdir), "trials.parquet"),
     "trials a pipe": Edit(replaced_by("trials.parquet", os.mkfifo), "trials.parquet"),
