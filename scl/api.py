@@ -7,6 +7,7 @@ from typing import Any
 
 from scl.errors import UserError, shown
 from scl.masking import masked, masked_value
+from scl.plain import plain
 from scl.plan.estimate import PlanSummary
 from scl.report.results import Results, read
 from scl.run.run import plan_study, run_study
@@ -60,6 +61,7 @@ def plan(study: Study, **options: Any) -> PlanSummary:
 def _settled(study: Study, options: dict[str, Any]) -> tuple[Study, Options]:
     if not isinstance(study, Study):
         raise UserError(f"the first argument is a scl.Study, got {shown(study)}")
+    options = {name: plain(value) for name, value in options.items()}
     given = {n: shown(masked_value(v)) if isinstance(v, str) else masked(shown(v)) for n, v in options.items()}
     call = ", ".join(["study", *(f"{name}={value}" for name, value in given.items())])
     asked = replace(options_for(study, options), command=f"scl.run({call})")

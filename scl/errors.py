@@ -11,6 +11,7 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from scl.plain import plain
 from scl.terminal import printable, say
 
 P = ParamSpec("P")
@@ -83,14 +84,14 @@ def _in_a_script() -> bool:
 
 
 def definition(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator of what a study file calls at its top level, before `main` can catch anything: an uncaught UserError
-    ends the script with its message and code 2, without a traceback. Python's hook is set only after a mistake, and
-    never by a call of the library."""
+    """Decorator of what a study file calls at its top level. Values arrive as Python's own (`plain`). `main` cannot
+    catch anything yet, so an uncaught UserError ends the script with its message and code 2, without a traceback.
+    Python's hook is set only after a mistake, and never by a call of the library."""
 
     @wraps(function)
     def defined(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return function(*args, **kwargs)
+            return function(*map(plain, args), **{name: plain(value) for name, value in kwargs.items()})
         except UserError as error:
             error.of_definition = True
             if sys.excepthook is sys.__excepthook__ and _in_a_script():

@@ -7,7 +7,6 @@ merged store is the one that a single run over all of it would have left, but fo
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -17,16 +16,17 @@ from pyarrow import fs
 from torch import Tensor
 
 from scl.errors import Damaged, UserError
+from scl.masking import masked
 from scl.run.sequential import differences, scores
 from scl.run.summary import report
 from scl.store.files import Folder, check_writable, explain, open_folder
 from scl.store.locks import locked
 from scl.store.lookup import stores
-from scl.store.masking import masked
 from scl.store.merging import Conflict, merged_record, merged_tables
 from scl.store.schema import now
 from scl.store.study_file import NAME, read_study, write_study
 from scl.store.tables import compact, write_tables
+from scl.terminal import say
 from scl.train import checkpoint
 
 MARK = ".merging"  # in a merged store until it is whole
@@ -49,7 +49,7 @@ def merge(places: Sequence[str], out: str) -> int:
     parts = _parts(places)
     command = masked(shlex.join(["scl", "merge", *places, "--out", out]))
     record = merged_record({name: read_study(store) for name, store in parts.items()}, command)
-    tables, chosen = merged_tables(parts)
+    tables, chosen, origin = merged_tables(parts)
     into = open_folder(out)
     store = into / str(record["study"])
     _check_new(store)
@@ -65,7 +65,7 @@ def merge(places: Sequence[str], out: str) -> int:
                 if _intact(files, name) is None:
                     files.write(name, (_out(source) / "teachers" / folder).read(name))
             _copy_networks(record, tables["trials"], chosen, parts, store)
-            write_tables(store, tables)
+            write_tables(store, tables, origin)
             compact(store, record)
             record["looks"].append({"when": now().isoformat(), "seeds": record["seeds"]})
             arms = {trial["trial_id"]: trial["arm"] for trial in record["plan"]}
@@ -77,7 +77,7 @@ def merge(places: Sequence[str], out: str) -> int:
             raise UserError(f"{error.filename or store}: {explain(error)}; then merge again") from error
         done = sum(state in ("completed", "pruned") for state in tables["trials"]["state"].to_pylist())
         planned = len(record["plan"])
-        print(f"{store}: {len(parts)} stores, {done} trials done, {planned} planned", file=sys.stderr)
+        say(f"{store}: {len(parts)} stores, {done} trials done, {planned} planned")
         return report(store)
 
 
@@ -169,10 +169,9 @@ def _copy_networks(
             (into / "checkpoints" / identity).write(STUDENT, source.read(STUDENT))
     if lost:
         more = ", …" if len(lost) > 3 else ""
-        print(
+        say(
             f"{len(lost)} networks are missing or damaged in these stores, and cannot be exported: "
             f"{', '.join(i[:12] for i in lost[:3])}{more}",
-            file=sys.stderr,
         )
     for identity in _unfinished(record, states):
         furthest = max((store / "checkpoints" / identity for store in parts.values()), key=lambda files: files.names())

@@ -21,7 +21,7 @@ from scl.report.assemble import page
 from scl.report.blocks import Block, Card, Cards, Cell, Column, Note, Panel, Plot, Row, Table
 from scl.report.drawing.rows import ArmRow, ArmRows, draw_rows
 from scl.report.facts import Facts, gather
-from scl.report.findings import ALPHA, verdict
+from scl.report.findings import ALPHA, of_files, verdict
 from scl.report.formatting import DASH, listing, name_of, percent_number, plain, plural, points
 from scl.report.questions.setting import setting
 from scl.report.tables import count_cell, number_cells, p_cell, text_cell
@@ -185,7 +185,7 @@ def _verdicts(facts: Mapping[str, Facts], against: Sequence[Versus]) -> Panel:
     first = next(iter(facts))
     counts = {name: f"{plural(f.seeds, 'seed')}, {len(f.completed):,} completed trials" for name, f in facts.items()}
     cards = [Card(_cut(name, 24), plural(f.scores.shape[1], "arm"), counts[name]) for name, f in facts.items()]
-    notes = [Note(f"{name}: {verdict(f)}") for name, f in facts.items()]
+    notes = [Note(f"{name}: {text}") for name, f in facts.items() for text in (verdict(f), *of_files(f))]
     sentences = []
     for one in against:
         significant = [s.arm for s in one.shared if s.paired.p_holm < ALPHA]

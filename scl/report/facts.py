@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from scl import stats
 from scl.store.results import Results
@@ -131,7 +132,7 @@ def gather(results: Results) -> Facts:
         trials = pd.concat([trials, unplanned[trials.columns]], ignore_index=True)
         plan = pd.concat([plan, unplanned[plan.columns]], ignore_index=True)
     metric = str(study.get("metric"))
-    metric = metric if metric in trials.columns else "test_acc"
+    metric = metric if metric in trials.columns and is_numeric_dtype(trials[metric]) else "test_acc"
     in_arms = trials[~trials["trial_id"].isin(searched["trial_id"])]
     completed = in_arms[(in_arms["state"] == "completed") & in_arms[metric].notna()]
 
@@ -186,13 +187,13 @@ def _searched(results: Results) -> pd.DataFrame:
     If the plan lists trials of the search, only those count; otherwise all trials of its arm do.
     """
     trials = results.trials
-    if "number" not in trials.columns and not results.study.get("search_space"):
+    if trials["number"].isna().all() and not results.study.get("search_space"):
         return trials.iloc[:0]
     rows = trials[trials["arm"] == SEARCH]
     planned = {trial["trial_id"] for trial in results.study.get("plan") or [] if trial["arm"] == SEARCH}
     if planned:
         rows = rows[rows["trial_id"].isin(planned)]
-    if "number" not in rows.columns:
+    if rows["number"].isna().all():
         return rows.assign(number=range(len(rows))).reset_index(drop=True)
     return rows.dropna(subset=["number"]).sort_values("number", kind="stable").reset_index(drop=True)
 

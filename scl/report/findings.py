@@ -8,7 +8,19 @@ from typing import Any
 
 from scl import stats
 from scl.report.facts import Facts
-from scl.report.formatting import capital, distance, interval, listing, name_of, p_clause, percent, plural, points, size
+from scl.report.formatting import (
+    capital,
+    distance,
+    interval,
+    listing,
+    name_of,
+    p_clause,
+    percent,
+    plain,
+    plural,
+    points,
+    size,
+)
 
 ALPHA = 1 - stats.LEVEL
 
@@ -138,9 +150,17 @@ def goal(facts: Facts) -> str:
 # What limits the verdict
 
 
+def of_files(facts: Facts, most: int = 6) -> list[str]:
+    """What is wrong with the files of the store: a paragraph for each, the first ones only."""
+    remarks = facts.results.remarks
+    shown = [f"A file of this study is not as scl wrote it. {plain(remark)}." for remark in remarks[:most]]
+    more = [f"{plural(len(remarks) - most, 'more file')} of this study are not as scl wrote them."]
+    return shown + (more if len(remarks) > most else [])
+
+
 def qualifications(facts: Facts) -> list[str]:
     """What a reader must know to read the verdict rightly: one paragraph each."""
-    out = []
+    out = of_files(facts)
     d, comparison, smallest = facts.decimals, facts.comparison, facts.detectable()
     if comparison is not None and math.isfinite(smallest) and smallest > 0:
         out.append(

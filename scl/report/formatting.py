@@ -149,7 +149,7 @@ def moment(iso: object) -> str:
     """An ISO time to the minute: 2026-01-02 10:30 UTC. Other text stays as it is."""
     try:
         return datetime.fromisoformat(str(iso)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    except ValueError:
+    except (ValueError, OverflowError):  # the first year has no day before it
         return "" if iso is None else str(iso)
 
 

@@ -24,9 +24,10 @@ from scl.search.trials import ARM, left_to_search
 from scl.search.winners import measure_architectures, with_winners
 from scl.store.files import Folder, check_writable, explain, open_folder
 from scl.store.locks import locked
+from scl.store.results import inspect
 from scl.store.schema import now
 from scl.store.study_file import check_study, read_study, write_study
-from scl.store.tables import compact, write_reference_predictions
+from scl.store.tables import compact, mend, write_reference_predictions
 from scl.study.config import Config
 from scl.study.options import Options
 from scl.study.study import Study
@@ -58,6 +59,7 @@ def run_study(study: Study, options: Options) -> int:
         store.sweep()
         check_study(store)
         damaged = set((store / "damaged").names())
+        mend(store)
         plan = make_plan(study, options, out, backend.nodes())
         searcher = SearchDriver(plan, stop.halt) if study.search else None
         stop.gentle = True
@@ -94,6 +96,7 @@ def plan_study(study: Study, options: Options) -> PlanSummary:
     out = open_folder(options.out)
     with _writing_to(out / study.name):
         check_writable(out)
+        inspect(out / study.name)
         with stopping(None) as stop, open_backend(options, stop, Tracker()) as backend:
             plan = make_plan(study, options, out, backend.nodes())
             return summarise(plan, left_to_search(plan))

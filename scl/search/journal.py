@@ -51,8 +51,8 @@ def open_study(optuna: Any, store: Folder, url: str | None, **settings: Any) -> 
     except ImportError as error:
         reason = without_secrets(first_line(error.__cause__ or error), url or "")
         raise UserError(
-            f"--storage {masked_value(str(url))!r}: the database's driver is not installed ({reason}). For postgresql+psycopg, "
-            f"{how_to_install('postgres')}; for another, install its SQLAlchemy driver"
+            f"--storage {masked_value(str(url))!r}: the database's driver is not installed ({reason}). For "
+            f"postgresql+psycopg, {how_to_install('postgres')}; for another, install its SQLAlchemy driver"
         ) from error
     except Exception as error:
         reason = without_secrets(first_line(error), url or "")
@@ -113,8 +113,8 @@ def _database(optuna: Any, url: str) -> Any:
     # An @ behind a slash: the slash belongs to the user's name or the password, and was not written as %2F.
     if parsed is None or ("@" in (parsed.database or "") and parsed.get_backend_name() != "sqlite"):
         raise UserError(
-            f"--storage {shown!r}: not a database URL; valid: {URLS}, with a password behind USER and a colon; write @, "
-            ":, / and ? in a user's name or password as %40, %3A, %2F and %3F"
+            f"--storage {shown!r}: not a database URL; valid: {URLS}, with a password behind USER and a colon; write "
+            "@, :, / and ? in a user's name or password as %40, %3A, %2F and %3F"
         )
     if parsed.get_backend_name() == "sqlite":
         _check_sqlite(parsed.database or "", parsed.query, shown)

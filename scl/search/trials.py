@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from scl.errors import UserError
+from scl.plain import plain
 from scl.plan.plan import Plan
+from scl.store.schema import param_text
 from scl.store.tables import read_trials
 from scl.study.config import Config
 from scl.study.identity import Trial, requested, sha256, stored_name, trials_of
 from scl.study.params import column, with_params
-from scl.study.space import Range, Search, describe
+from scl.study.space import Choice, Int, Range, Search, describe
 
 ARM = "search"  # the arm of all searched trials
 
@@ -48,15 +51,23 @@ def stored_space(space: Mapping[str, Range]) -> dict[str, Any]:
 
 def stored_point(row: Mapping[str, Any], search: Search) -> dict[str, Any]:
     """The parameter values of a row of trials.parquet. Raises UserError if they lie outside the search space."""
-    point = {name: _plain(row.get(column(name))) for name in search.space}
+    point = {name: _value(row.get(column(name)), range_) for name, range_ in search.space.items()}
     search.check_point(point)
     return point
 
 
-def _plain(value: Any) -> Any:
-    """A value of a frame as Python's own type; None if it is missing."""
-    value = value.item() if hasattr(value, "item") else value
-    return None if value is None or value != value else value
+def _value(cell: Any, range_: Range) -> Any:
+    """A value of a frame as the range has it; None if it is missing. Rows of other arms may have made the column one of
+    floats, because values are missing there, or of text, because they have a word there."""
+    value = plain(cell)
+    if value is None or value != value:
+        return None
+    if isinstance(range_, Choice):
+        return next((c for c in range_.choices if value in (c, param_text(c))), value)
+    with suppress(TypeError, ValueError):
+        number = float(value)
+        return int(number) if isinstance(range_, Int) and number.is_integer() else number
+    return value
 
 
 def left_to_search(plan: Plan) -> int:

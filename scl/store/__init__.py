@@ -10,5 +10,6 @@
 
 A worker writes one part when a trial ends: one row, with the trial's epochs and predictions nested in it, so that a
 trial is there completely or not at all. `tables.compact` moves parts into the tables; `results.load` reads both.
-Every file has a checksum, which is verified on every read.
+Every file has a checksum, which is verified on every read. Readers change nothing and name what they cannot use;
+`tables.mend` and `tables.compact`, for the lock's holder, move damaged files aside.
 """

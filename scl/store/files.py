@@ -51,6 +51,16 @@ class Folder:
     def exists(self, name: str) -> bool:
         return bool(self.filesystem.get_file_info(f"{self.path}/{name}").type == fs.FileType.File)
 
+    def is_no_file(self, name: str) -> bool:
+        """True if a folder, a pipe or a device has this name. Reading a pipe may never end."""
+        kind = self.filesystem.get_file_info(f"{self.path}/{name}").type
+        return kind not in (fs.FileType.File, fs.FileType.NotFound)
+
+    def strangers(self) -> list[str]:
+        """Names of what is no file in this folder, sorted, without hidden ones."""
+        infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return sorted(i.base_name for i in infos if i.type != fs.FileType.File and not i.base_name.startswith("."))
+
     def read(self, name: str) -> bytes:
         with self.filesystem.open_input_file(f"{self.path}/{name}") as stream:
             return bytes(stream.read())
@@ -150,8 +160,8 @@ EXPLAINED = {
     errno.ENOSPC: "the disk is full, so free some space",
     errno.EDQUOT: "your quota on this disk is used up, so free some space",
     errno.EROFS: "it is mounted read-only, so make it writable",
-    errno.EACCES: "you have no permission, so get it",
-    errno.EPERM: "you have no permission, so get it",
+    errno.EACCES: "you have no permission, so change its mode or ask its owner",
+    errno.EPERM: "you have no permission, so change its mode or ask its owner",
     errno.ENOLCK: "its file system gives no file locks, so mount it with locks, or name an --out on another disk",
     errno.ENOTSUP: "its file system does not support this, so name an --out on another disk",
     errno.EMFILE: "this process has too many open files, so raise `ulimit -n`",

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from scl.errors import UserError, shown, unknown
+from scl.errors import RunFailed, UserError, shown, unknown
 from scl.store.files import Folder, open_folder
 from scl.store.results import Results, read_results
 from scl.study import checks
@@ -17,14 +17,19 @@ from scl.study import checks
 def stores(place: str) -> dict[str, Folder]:
     """The stores in a folder, by name; the folder may itself be a store. Raises UserError if there is none."""
     folder = open_folder(place)
-    if folder.exists("study.json"):
+    if _has_study(folder):
         return {folder.path.rpartition("/")[2]: folder}
     infos = folder.filesystem.get_file_info(fs.FileSelector(folder.path, allow_not_found=True))
     names = sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
-    found = {name: folder / name for name in names if (folder / name).exists("study.json")}
+    found = {name: folder / name for name in names if _has_study(folder / name)}
     if not found:
         raise UserError(f"no results in {folder}; run a study first, or give the folder that was its --out")
     return found
+
+
+def _has_study(folder: Folder) -> bool:
+    """True if there is a study.json, even one that cannot be read."""
+    return folder.exists("study.json") or folder.is_no_file("study.json")
 
 
 def find_trial(place: str, trial: str) -> tuple[str, Folder, Mapping[str, Any]]:
@@ -44,9 +49,15 @@ def find_trial(place: str, trial: str) -> tuple[str, Folder, Mapping[str, Any]]:
     every = stores(place)
     named, _, rest = trial.partition("/")
     asked = {named: every[named]} if named in every and rest else every
-    found, reasons = [], []
+    found, reasons, unreadable = [], [], []
     for name, store in asked.items():
-        read = read_results(store)
+        try:
+            read = read_results(store)
+        except (UserError, RunFailed) as error:
+            if len(asked) == 1:
+                raise
+            unreadable.append(f"; not searched: {error}")
+            continue
         # An arm's name may contain a slash, and may begin with the study's name.
         for text in dict.fromkeys((rest, trial) if name == named and rest else (trial,)):
             try:
@@ -63,6 +74,7 @@ def find_trial(place: str, trial: str) -> tuple[str, Folder, Mapping[str, Any]]:
         raise UserError(reasons[0])
     raise UserError(
         f"unknown trial {shown(trial)}; give STUDY/ARM/SEED or the beginning of an id; studies: {', '.join(asked)}"
+        + "".join(unreadable)
     )
 
 

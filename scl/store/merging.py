@@ -12,9 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scl.errors import UserError
+from scl.store.columns import joined
+from scl.store.faults import tell
 from scl.store.files import Folder
+from scl.store.parts import part_names
 from scl.store.schema import SCHEMAS
-from scl.store.tables import read_tables
+from scl.store.tables import gather
 from scl.study.identity import sha256
 
 # What two trainings of one trial may differ in: names, times, the machine, and what follows from other trials.
@@ -36,8 +39,11 @@ class Conflict(UserError):
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
-def merged_tables(parts: Mapping[str, Folder]) -> tuple[dict[str, pa.Table], dict[str, str]]:
-    """The three tables with the rows of all parts, and trial_id → the name of the part that its row comes from.
+def merged_tables(
+    parts: Mapping[str, Folder],
+) -> tuple[dict[str, pa.Table], dict[str, str], dict[str, tuple[str, ...]]]:
+    """The three tables with the rows of all parts; trial_id → the name of the part that its row comes from; and table →
+    remarks that stay with its rows.
 
     A trial that several parts have is kept once: completed before pruned before failed, of these the latest. Rows are
     sorted by id, as those of one run are.
@@ -48,10 +54,11 @@ def merged_tables(parts: Mapping[str, Folder]) -> tuple[dict[str, pa.Table], dic
     Raises:
         Conflict: parts have different numbers for one trial, teacher or label.
     """
-    read = {
-        name: dict(zip(SCHEMAS, read_tables(store, (store / "parts").names(), *SCHEMAS), strict=True))
-        for name, store in parts.items()
-    }
+    gathered = {name: gather(store, part_names(store), *SCHEMAS) for name, store in parts.items()}
+    for name, store in parts.items():
+        tell(store, gathered[name].faults)
+    read = {name: found.tables for name, found in gathered.items()}
+    origin = {file: tuple(dict.fromkeys(r for g in gathered.values() for r in g.origin[file])) for file in SCHEMAS}
     chosen = _chosen({name: tables["trials"] for name, tables in read.items()})
     _check_equal_numbers(read)
     merged = {}
@@ -63,7 +70,7 @@ def merged_tables(parts: Mapping[str, Folder]) -> tuple[dict[str, pa.Table], dic
                 tables[file].filter(pa.array([chosen.get(i) == name or i not in seen for i in ids], pa.bool_()))
             )
             seen.update(ids)
-        table = pa.concat_tables([schema.empty_table(), *taken], promote_options="permissive")
+        table = joined([schema.empty_table(), *taken])
         order = {**dict.fromkeys(_ids(table), 2), **dict.fromkeys(chosen, 1), "labels": 0}
         keys = pa.table(
             {
@@ -73,7 +80,7 @@ def merged_tables(parts: Mapping[str, Folder]) -> tuple[dict[str, pa.Table], dic
             }
         )
         merged[file] = table.take(pc.sort_indices(keys, [(key, "ascending") for key in keys.schema.names]))
-    return merged, chosen
+    return merged, chosen, origin
 
 
 def _chosen(trials: Mapping[str, pa.Table]) -> dict[str, str]:

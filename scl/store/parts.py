@@ -1,10 +1,12 @@
-"""Parts: one file per ended trial, written by the worker that ran it."""
+"""Parts: one file per ended trial, written by the worker that ran it.
+
+A part of another format needs another suffix than SUFFIX, so that earlier versions of scl leave it alone.
+"""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,12 @@ import pyarrow as pa
 
 from scl.errors import Damaged
 from scl.store.checksums import from_part, to_part
+from scl.store.faults import Fault, stops
 from scl.store.files import Folder
-from scl.store.schema import EPOCHS, TRIALS, widened
+from scl.store.schema import EPOCHS, TRIALS, param_text, widened
+
+SUFFIX = ".arrows.zst"
+NESTED = ["nested_epochs", "nested_predicted"]
 
 
 def write_part(
@@ -34,8 +40,9 @@ def write_part(
         if name not in schema.names:
             raise ValueError(f"{name!r} is not a column of trials.parquet")
     epoch_schema = widened(EPOCHS, epochs)
+    texts = {n for n in schema.names if n.startswith("param.") and schema.field(n).type == pa.string()}
     row = {
-        **{name: [trial.get(name)] for name in schema.names},
+        **{name: [param_text(trial[name]) if name in texts else trial.get(name)] for name in schema.names},
         "nested_epochs": [epochs],
         "nested_predicted": [None if predicted is None else predicted.astype(np.uint16)],
     }
@@ -44,28 +51,72 @@ def write_part(
         pa.field("nested_predicted", pa.list_(pa.uint16())),
     ]
     table = pa.Table.from_pydict(row, schema=pa.schema([*schema, *nested]))
-    (store / "parts").write(f"{trial['trial_id']}-{secrets.token_hex(4)}.arrows.zst", to_part(table))
+    (store / "parts").write(f"{trial['trial_id']}-{secrets.token_hex(4)}{SUFFIX}", to_part(table))
+
+
+def part_names(store: Folder) -> list[str]:
+    """The names of the parts, sorted. Raises RunFailed if they cannot be listed."""
+    with stops(f"{store}/parts"):
+        return [name for name in (store / "parts").names() if name.endswith(SUFFIX)]
+
+
+def strangers(store: Folder) -> list[Fault]:
+    """What lies among the parts and is none."""
+    parts = store / "parts"
+    with stops(str(parts)):
+        found = dict.fromkeys(parts.strangers(), "a folder or a special file")
+        found |= {name: f"no file *{SUFFIX}" for name in parts.names() if not name.endswith(SUFFIX)}
+    return [Fault(f"parts/{name}", f"it is {what}, so it is no part and is not read") for name, what in found.items()]
 
 
 def ended_in_parts(store: Folder, trial_ids: Iterable[str]) -> set[str]:
-    """Which of these trials have a part that says completed or pruned."""
+    """Which of these trials have an intact part that says completed or pruned."""
     wanted = set(trial_ids)
     ended = set()
-    for name in (store / "parts").names():
+    for name in part_names(store):
         if name.rpartition("-")[0] in wanted:
             part = read_part(store, name)
-            if part is not None and part["state"][0].as_py() in ("completed", "pruned"):
+            if isinstance(part, pa.Table) and part["state"][0].as_py() in ("completed", "pruned"):
                 ended.add(name.rpartition("-")[0])
     return ended
 
 
-def read_part(store: Folder, name: str) -> pa.Table | None:
-    """A part as a table; None if it is gone, or damaged. A damaged part is set aside, so its trial runs again."""
-    parts = replace(store / "parts", aside=f"{store.path}/damaged")
-    try:
-        return from_part(parts.read(name))
-    except FileNotFoundError:
-        return None  # a live run has moved it into the tables since it was listed
-    except Damaged as damage:
-        parts.set_aside(name, str(damage))
-        return None
+def read_part(store: Folder, name: str) -> pa.Table | Fault | None:
+    """A part as a table; None if a live run has moved it into the tables since it was listed.
+
+    A damaged part is a fault, and its trial counts as missing.
+
+    Raises:
+        RunFailed: the file cannot be opened, or there is not enough memory.
+        UserError: a newer version of scl wrote the part.
+    """
+    with stops(f"{store}/parts/{name}"):
+        try:
+            part = from_part((store / "parts").read(name))
+        except FileNotFoundError:
+            return None
+        except Damaged as damage:
+            return Fault(f"parts/{name}", f"{damage}; its trial counts as missing, and a run trains it again", True)
+    if wrong := _no_part(part):
+        return Fault(f"parts/{name}", f"it is no part ({wrong}), so it is not read; move it away")
+    return part
+
+
+def _no_part(table: pa.Table) -> str:
+    """Why the table is no part; empty if it is one. Columns are checked for many parts at once, in `tables`."""
+    kinds = {field.name: field.type for field in table.schema}
+    epochs, predicted = kinds.get("nested_epochs"), kinds.get("nested_predicted")
+    if len(table) != 1:
+        return f"it has {len(table)} rows"
+    if len(kinds) < len(table.schema):
+        return "a column occurs twice"
+    if epochs is None or not pa.types.is_list(epochs) or not pa.types.is_struct(epochs.value_type):
+        return "nested_epochs is no list of rows"
+    inside = {field.name: field.type for field in epochs.value_type}
+    if (inside.get("trial_id"), inside.get("epoch")) != (pa.string(), pa.int32()):
+        return "nested_epochs has no trial_id and epoch"
+    if table["nested_epochs"].null_count:
+        return "nested_epochs is null"
+    if predicted is None or not pa.types.is_list(predicted) or predicted.value_type != pa.uint16():
+        return "nested_predicted is no list of classes"
+    return ""

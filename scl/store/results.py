@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scl.store.faults import stops, tell
 from scl.store.files import Folder, open_folder
-from scl.store.study_file import read_study
-from scl.store.tables import read_tables
+from scl.store.parts import part_names, strangers
+from scl.store.study_file import faults_before_a_run, study_and_faults
+from scl.store.tables import gather
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,15 @@ class Results:
     """The content of a store.
 
     trials, epochs: a row per trial, and per trial and epoch. study: the dict of study.json.
-    damaged: names of the damaged files that were set aside.
+    damaged: names of the damaged files that were set aside. remarks: what is wrong with the store's files, a sentence
+    for each; empty if all are as scl wrote them.
     """
 
     trials: pd.DataFrame
     epochs: pd.DataFrame
     study: dict[str, Any]
     damaged: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def plan_states(self) -> pd.DataFrame:
         """The present plan, a row per trial: arm, seed, trial_id and state, which may be `missing`."""
@@ -41,16 +45,35 @@ class Results:
 
 
 def load(path: str) -> Results:
-    """Read the store at a path or URI (`results/ablation`, `s3://bucket/results/ablation`).
+    """Read the store at a path or URI (`results/ablation`, `s3://bucket/results/ablation`). Nothing in it changes.
+
+    What cannot be used is named on stderr and in `remarks`, and the rest is read.
 
     Raises:
         UserError: there is no store, its study.json is damaged, or a newer version of scl wrote it.
+        RunFailed: a file cannot be opened, or there is not enough memory.
     """
     return read_results(open_folder(path))
 
 
 def read_results(store: Folder) -> Results:
     """What `load` returns, from a folder."""
-    study = read_study(store)
-    trials, epochs = read_tables(store, (store / "parts").names(), "trials", "epochs")
-    return Results(trials.to_pandas(), epochs.to_pandas(), study, tuple((store / "damaged").names()))
+    study, faults = study_and_faults(store)
+    read = gather(store, part_names(store), "trials", "epochs")
+    faults += [*strangers(store), *read.faults]
+    tell(store, faults)
+    with stops(f"{store}/damaged"):
+        damaged = (store / "damaged").names()
+    trials, epochs = (read.tables[file].to_pandas() for file in ("trials", "epochs"))
+    return Results(trials, epochs, study, tuple(damaged), tuple(map(str, faults)))
+
+
+def inspect(store: Folder) -> None:
+    """Name on stderr what is wrong with the files of a store that a run would use; there may be none yet.
+
+    Raises:
+        UserError: a newer version of scl wrote a file.
+        RunFailed: a file cannot be opened, or there is not enough memory.
+    """
+    read = gather(store, part_names(store), "trials", "epochs")
+    tell(store, [*faults_before_a_run(store), *strangers(store), *read.faults])

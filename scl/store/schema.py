@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -68,12 +69,25 @@ def now() -> datetime:
 
 def widened(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Schema:
     """The schema, plus the columns `param.*` (typed), `term.*` and `weighted.*` (float32) of the rows."""
-    types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
     extra: dict[str, pa.DataType] = {}
     for row in rows:
         for name, value in row.items():
             if name.startswith("param."):
-                extra[name] = types[type(value)]
+                extra[name] = param_type(value)
             elif name.startswith(("term.", "weighted.")):
                 extra[name] = pa.float32()
     return pa.schema([*schema, *[pa.field(name, kind) for name, kind in extra.items()]])
+
+
+def param_type(value: Any) -> pa.DataType:
+    """The type of a column `param.*` that holds this value; text if no type of a number does."""
+    if isinstance(value, bool):
+        return pa.bool_()
+    if isinstance(value, int):
+        return pa.int64() if -(2**63) <= value < 2**63 else pa.string()
+    return pa.float64() if isinstance(value, float) else pa.string()
+
+
+def param_text(value: Any) -> str:
+    """The value in a column `param.*` of text, beside the words of other arms: `2`, `0.5`, `true`, `null`, `word`."""
+    return value if isinstance(value, str) else json.dumps(value)

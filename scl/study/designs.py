@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any
 
-from scl.errors import UserError, definition, unknown
+from scl.errors import UserError, definition, names_checked, unknown
 
 Changes = Mapping[str, Any]
 Level = int | float | str | bool
@@ -22,6 +22,7 @@ Level = int | float | str | bool
 Levels = Sequence[Any] | Mapping[str, Changes]
 
 
+@names_checked
 @dataclass(frozen=True)
 class Design(Mapping[str, Changes]):
     """Arms, the kind of design, and the level of each factor in each arm."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scl.errors import UserError, unknown
+from scl.plain import plain
 from scl.study.checks import (
     Check,
     address,
@@ -250,7 +251,7 @@ def options_for(study: Study, given: Mapping[str, Any], spell: Callable[[str], s
             problems.append(no_such_option(study, name, spell))
         elif value is not None:
             try:
-                values[name] = flags[name].check(value)
+                values[name] = flags[name].check(plain(value))
             except ValueError as error:
                 problems.append(f"{spell(name)}: {error}")
     if problems:

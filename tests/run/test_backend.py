@@ -107,7 +107,7 @@ def test_no_cohort_starts_after_a_stop(plan: Plan, monkeypatch: pytest.MonkeyPat
         (errno.ENOSPC, "the disk is full, so free some space"),
         (errno.EDQUOT, "your quota on this disk is used up, so free some space"),
         (errno.EROFS, "it is mounted read-only, so make it writable"),
-        (errno.EACCES, "you have no permission, so get it"),
+        (errno.EACCES, "you have no permission, so change its mode or ask its owner"),
     ],
 )
 def test_a_store_that_cannot_be_written_halts_the_run(

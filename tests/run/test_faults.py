@@ -20,6 +20,7 @@ from scl.errors import UserError
 from scl.store.files import open_folder
 from scl.store.results import load
 from scl.store.study_file import check_study
+from scl.store.tables import mend
 from tests.support.commands import here
 from tests.support.parts import read_predictions
 
@@ -393,8 +394,11 @@ def test_a_damaged_table_is_replaced_by_its_copy(
         same(calm, tmp_path)
         read = read_predictions(open_folder(str(store)))
         assert len(read) == len(read_predictions(open_folder(str(calm / "faulty"))))
+        assert not (store / "damaged").exists()  # readers move nothing
+        mend(open_folder(str(store)))
     assert [n for n in open_folder(str(store / "damaged")).names() if n.endswith(name)]
-    assert f"{name} (" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"damaged: {store}/{name} (" in said
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from scl import report as page
 from scl.report.results import load
 from scl.run.summary import print_summary, report
 from scl.store.files import Folder, open_folder
+from tests.support.synthetic import rewrite_trials
 
 NAN = float("nan")
 
@@ -39,11 +40,11 @@ def test_the_table_and_the_verdict_are_printed_and_the_page_is_named(
 
 
 def test_failed_trials_of_the_plan_make_it_code_1(store: Folder, capsys: pytest.CaptureFixture[str]) -> None:
-    path = Path(store.path) / "trials.parquet"
-    trials = pd.read_parquet(path)
-    trials.loc[:1, "state"] = "failed"
-    other = trials.iloc[[0]].assign(trial_id="of another plan")
-    pd.concat([trials, other]).to_parquet(path)
+    def failed(trials: pd.DataFrame) -> pd.DataFrame:
+        trials.loc[:1, "state"] = "failed"
+        return pd.concat([trials, trials.iloc[[0]].assign(trial_id="of another plan")])
+
+    rewrite_trials(store, failed)
     assert report(store) == 1
     assert "2 trials failed; the page says which and why. The same command runs them again" in capsys.readouterr().err
     assert store.exists("report.html")

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow as pa
 import pytest
 
 from scl.store.files import Folder
 from scl.store.parts import ended_in_parts, read_part, write_part
 from scl.store.results import read_results
+from scl.store.tables import compact
 from tests.support.parts import put_part
 
 
-def test_a_truncated_part_is_set_aside_and_the_others_are_read(store: Folder) -> None:
+@pytest.mark.parametrize("at", [0, 40, -60, -45, -20, -1, "cut"])
+def test_a_damaged_part_is_named_by_readers_and_moved_by_writers(
+    store: Folder, at: int | str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only writers move anything. The other parts are read."""
     put_part(store, "t0")
     put_part(store, "t1")
     parts = store / "parts"
     name = next(n for n in parts.names() if n.startswith("t0"))
-    Path(parts.path, name).write_bytes(parts.read(name)[:300])
+    content = bytearray(parts.read(name))
+    if isinstance(at, int):
+        content[at] ^= 0x10
+    parts.write(name, bytes(content[:300] if at == "cut" else content))
+    read = read_results(store)
+    assert list(read.trials["trial_id"]) == ["t1"]
+    assert ended_in_parts(store, ["t0", "t1"]) == {"t1"}
+    (remark,) = read.remarks
+    assert remark.startswith(f"parts/{name}: ")
+    assert remark in capsys.readouterr().err
+    assert name in parts.names()
+    compact(store, {})
     assert list(read_results(store).trials["trial_id"]) == ["t1"]
     (kept,) = read_results(store).damaged
     assert kept.endswith(name)
-
-
-@pytest.mark.parametrize("at", [0, 40, -60, -45, -20, -1])
-def test_a_part_with_one_byte_changed_is_set_aside(store: Folder, at: int, capsys: pytest.CaptureFixture[str]) -> None:
-    put_part(store, "t0")
-    (name,) = (store / "parts").names()
-    content = bytearray((store / "parts").read(name))
-    content[at] ^= 0x10
-    (store / "parts").write(name, bytes(content))
-    assert len(read_results(store).trials) == 0
     assert "damaged: " in capsys.readouterr().err
 
 

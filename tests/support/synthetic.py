@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from scl.report.facts import Facts, gather
+from scl.store.checksums import to_parquet
 from scl.store.files import Folder, open_folder
 from scl.store.parts import write_part
 from scl.store.results import read_results
@@ -54,7 +56,7 @@ def make_store(
     **study: Any,
 ) -> Folder:
     """A store of arms × seeds. value: test accuracy of an arm and seed; states: trials that are not `completed`."""
-    value = value or accuracy({arm: 0.01 * i for i, arm in enumerate(arms)})
+    value = value or accuracy({arm: min(0.01, 0.25 / len(arms)) * i for i, arm in enumerate(arms)})
     store = open_folder(str(folder))
     plan = []
     for a, arm in enumerate(arms):
@@ -177,11 +179,12 @@ def _document(arms: Sequence[str], seeds: Sequence[int], plan: list[dict[str, An
 
 
 def rewrite_trials(store: Folder, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Folder:
-    """Change trials.parquet as a frame, for optional columns."""
-    trials = read_trials(store)
+    """Change trials.parquet and its copy as a frame, for optional columns."""
     buffer = io.BytesIO()
-    change(trials).to_parquet(buffer, index=False)
-    store.write("trials.parquet", buffer.getvalue())
+    change(read_trials(store)).to_parquet(buffer, index=False)
+    content = to_parquet(pq.ParquetFile(buffer).read())
+    for folder in (store, store / "copies"):
+        folder.write("trials.parquet", content)
     return store
 
 

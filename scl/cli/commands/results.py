@@ -7,20 +7,27 @@ from argparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
+from scl.errors import RunFailed, UserError
 from scl.store.lookup import stores
 from scl.store.results import read_results
-from scl.terminal import cell
+from scl.terminal import cell, say
 
 
 def run(given: Namespace) -> int:
     console = Console()
     table = Table("study", "data", "done", "failed", "missing", "best arm", "test acc, %")
     pages = []
+    code = 0
     for name, store in stores(given.place).items():
-        read = read_results(store)
+        try:
+            read = read_results(store)
+        except (UserError, RunFailed) as error:  # one that cannot be read hides no other
+            say(f"error: {error}")
+            code = 2 if isinstance(error, UserError) else 1
+            continue
         states = read.plan_states()["state"]
         rows = read.planned()
-        means = rows[rows["state"] == "completed"].groupby("arm")["test_acc"].mean()
+        means = rows[rows["state"] == "completed"].groupby("arm")["test_acc"].mean().dropna()
         done = int(states.isin(["completed", "pruned"]).sum())
         pages.append(f"{store}/report.html" if store.exists("report.html") else f"{store} has no page yet")
         table.add_row(
@@ -32,8 +39,10 @@ def run(given: Namespace) -> int:
             cell(str(means.idxmax()) if len(means) else "—"),
             f"{100 * means.max():.2f}" if len(means) else "—",
         )
+    if code and not table.rows:
+        return code
     console.print(table)
     console.print("best arm: the highest mean; the page says how sure that is")
     for page in pages:
         console.print(cell(page), soft_wrap=True)
-    return 0
+    return code

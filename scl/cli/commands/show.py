@@ -27,8 +27,8 @@ def run(given: Namespace) -> int:
         console.print(cell(row["error"].strip(), style="red"))
     table = Table.grid(padding=(0, 2))
     for key in ("trial_id", "config_id", "teacher_id"):
-        table.add_row(key, cell(row[key], overflow="fold"))
-    table.add_row("configuration", cell(json.dumps(json.loads(row["config_json"]), ensure_ascii=False)))
+        table.add_row(key, cell(str(row[key]), overflow="fold"))
+    table.add_row("configuration", cell(_configuration(row["config_json"])))
     for key, value in row.items():
         if key not in ABOVE_THE_TABLE and not key.startswith("param.") and not _is_missing(value):
             table.add_row(cell(key), cell(f"{value:.4f}" if isinstance(value, float) else str(value)))
@@ -39,6 +39,14 @@ def run(given: Namespace) -> int:
         command = shlex.join(["scl", "export", str(store), f"{row['arm']}/{row['seed']}", "--format", "onnx"])
         console.print(cell(f"as a file: {command}"), soft_wrap=True)
     return 0
+
+
+def _configuration(stored: Any) -> str:
+    """The stored JSON as people read it; what is no JSON is named and shown as it is."""
+    try:
+        return json.dumps(json.loads(stored), ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return f"config_json in trials.parquet is no JSON: {str(stored)[:200]!r}"
 
 
 def _is_missing(value: Any) -> bool:

@@ -19,6 +19,7 @@ from scl.report.formatting import DASH, listing, name_of, percent, percent_numbe
 from scl.report.questions.search import MOST_DRAWN, STATES, Objective, course, objectives
 from scl.report.tables import count_cell, number_cells, number_table
 from scl.report.theme import NARROW, Figure, axis, error_bars, figure, labels, markers, numbers, ticks
+from scl.store.schema import param_text
 
 TITLE = "Which searched parameters matter?"
 MOST_SLICES = 16
@@ -82,17 +83,18 @@ def space(facts: Facts) -> list[Parameter]:
             continue
         rows = facts.searched[["number", "state", column, aim.name]].rename(columns={column: "x"})
         rows["value"] = aim.unit * rows[aim.name].astype(float)
-        rows = rows[rows["x"].notna() & rows["value"].notna() & rows["state"].isin(["completed", "pruned"])]
         choices = tuple(str(c) for c in about.get("choices") or ())
-        if choices:
-            rows["x"] = rows["x"].map(_texts(about["choices"]))
+        # The column is text if another arm has a word there.
+        rows["x"] = rows["x"].map(_texts(about["choices"])) if choices else pd.to_numeric(rows["x"], errors="coerce")
+        rows = rows[rows["x"].notna() & rows["value"].notna() & rows["state"].isin(["completed", "pruned"])]
         out.append(Parameter(name, bool(about.get("log")), choices, rows[["number", "state", "x", "value"]]))
     return out
 
 
 def _texts(choices: list[Any]) -> dict[Any, str]:
-    """Stored value → the text of the choice: 8.0 in a column of floats is the choice 8."""
-    return {value: str(value) for value in choices} | {str(value): str(value) for value in choices}
+    """Stored value → the text of the choice: 8.0 in a column of floats is the choice 8, "true" in one of text True."""
+    stored = ((value, str(value), param_text(value)) for value in choices)
+    return {spelled: str(value) for value, *texts in stored for spelled in (value, *texts)}
 
 
 # Importances

@@ -91,6 +91,7 @@ def families(facts: Facts) -> tuple[Family, ...]:
     settings = settings[settings["count"] >= 0]
     params = [c for c in settings.columns if c.startswith("param.")]
     weights = [c for c in params if c.startswith("param.weight.")]
+    settings[weights] = settings[weights].apply(pd.to_numeric, errors="coerce")  # of another program's table, text
     losses = {c.removeprefix("param.weight.") for c in weights}
     names = {c: c.removeprefix("param.") for c in params if c not in weights}
     outside = [c for c, name in names.items() if name not in _INSIDE and name.split(".")[0] not in losses]

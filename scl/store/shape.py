@@ -1,0 +1,142 @@
+"""The fields of study.json, with their types. What does not fit is left out, so that readers may rely on the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Fields:
+    """A dict with known fields; others may be there. needs: without these, the dict says nothing."""
+
+    of: Mapping[str, Any]
+    needs: tuple[str, ...] = ()
+
+
+# A type, a Fields, [items], {str: values}, or a tuple of alternatives. `object` is any JSON value.
+NONE = type(None)
+LEVEL = (str, bool, float)  # 1 stays 1, and 1.0 stays 1.0
+CONFIG = Fields({"losses": {str: Fields({"weight": float, "options": {str: object}})}})
+CONTRAST = Fields(dict.fromkeys(("estimate", "low", "high", "p"), (float, NONE)), ("estimate", "low", "high"))
+COUNTS = ("train", "val", "test", "classes", "channels", "height", "width")
+STUDY = Fields(
+    {
+        **dict.fromkeys(
+            ("study", "question", "baseline", "design", "metric", "direction", "selection", "command"), str
+        ),
+        **dict.fromkeys(("started", "ended", "plan_id"), str),
+        **dict.fromkeys(("schema_version", "slots", "cpus_per_trial"), int),
+        "wall_seconds": float,
+        "scale": (str, NONE),
+        "arms": {str: CONFIG},
+        "factors": ({str: ([LEVEL], Fields({"levels": [LEVEL]}))}, NONE),
+        "arm_levels": ({str: {str: LEVEL}}, NONE),
+        "search_space": ({str: Fields({"low": float, "high": float, "log": bool, "choices": [LEVEL]})}, NONE),
+        "objectives": ({str: str}, [Fields({"name": str, "direction": str}, ("name",))], NONE),
+        "winners": ({str: Fields({"number": int, "trial_id": str, "params": ({str: object}, NONE)})}, NONE),
+        "search": (Fields({"optuna_study": str, "storage": str, "tried": [str]}), NONE),
+        "seeds": [int],
+        "plan": [Fields({"arm": str, "seed": int, "trial_id": str}, ("arm", "seed", "trial_id"))],
+        "looks": [Fields({"when": str, "seeds": ([int], int), "differences": {str: CONTRAST}}, ("seeds",))],
+        "declared": (Fields({"arm": str, "against": str}, ("arm",)), NONE),
+        "published": (
+            Fields(
+                {"accuracy": {str: float}, "source": str, "otherwise": {str: str}}, ("accuracy", "source", "otherwise")
+            ),
+            NONE,
+        ),
+        "git": (Fields({"commit": str, "dirty": bool}), NONE),
+        "versions": {str: (str, NONE)},
+        "hardware": Fields({"cpu": str, "cores": int, "memory_gb": float, "gpus": [str]}),
+        "data": Fields(
+            {
+                **dict.fromkeys(("name", "fingerprint", "note"), str),
+                **dict.fromkeys(COUNTS, int),
+                "limit": (int, NONE),
+                "val_share": float,
+                "split_seed": int,
+            }
+        ),
+        "teacher": Fields(
+            {
+                **dict.fromkeys(("model", "source"), str),
+                "width": float,
+                "epochs": int,
+                "per_seed": bool,
+                "config": CONFIG,
+                "ids": {str: str},
+                "test_acc": {str: (float, NONE)},
+            }
+        ),
+    }
+)
+NAMES = {str: "text", int: "a whole number", float: "a finite number", bool: "true or false", NONE: "null"}
+
+
+class Misfit(Exception):
+    """A value that cannot be kept."""
+
+
+def fitted(study: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The content of study.json without what does not fit, and a sentence for each thing left out."""
+    problems: list[str] = []
+    return dict(_fit(study, STUDY, "", problems)), problems
+
+
+def _fit(value: Any, shape: Any, where: str, problems: list[str]) -> Any:
+    """The value without the parts that do not fit, which `problems` names. Raises Misfit if nothing can be kept."""
+    if isinstance(shape, tuple):
+        shape = next((s for s in shape if _is_kind(value, s)), shape)
+    if not _is_kind(value, shape):
+        raise Misfit(f"{where} must be {_rule(shape)}, got {_short(value)}")
+    if isinstance(shape, list):
+        items = [(f"{where}[{i}]", item, shape[0]) for i, item in enumerate(value)]
+        return [kept for name, item, of in items for kept in _kept(item, of, name, problems)]
+    if isinstance(shape, dict):
+        return {k: kept for k, v in value.items() for kept in _kept(v, shape[str], f"{where}.{k}", problems)}
+    if isinstance(shape, Fields):
+        before = len(problems)
+        named = ((k, v, f"{where}.{k}" if where else k) for k, v in value.items())
+        found = {k: kept for k, v, at in named for kept in _kept(v, shape.of.get(k, object), at, problems)}
+        if absent := [name for name in shape.needs if name not in found]:
+            why = problems[before] if len(problems) > before else f"{where} has no {absent[0]}"
+            del problems[before:]
+            raise Misfit(why)
+        return found
+    return int(value) if shape is int else value
+
+
+def _kept(value: Any, shape: Any, where: str, problems: list[str]) -> list[Any]:
+    """The value in a list; an empty list if it is left out."""
+    try:
+        return [_fit(value, shape, where, problems)]
+    except Misfit as misfit:
+        problems.append(str(misfit))
+        return []
+
+
+def _is_kind(value: Any, shape: Any) -> bool:
+    if shape is object:
+        return True
+    if isinstance(shape, (dict, Fields)):
+        return isinstance(value, dict)
+    if isinstance(shape, list):
+        return isinstance(value, list)
+    if shape in (int, float):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63
+        return number and math.isfinite(value) and (shape is float or float(value).is_integer())
+    return isinstance(shape, type) and isinstance(value, shape)
+
+
+def _rule(shape: Any) -> str:
+    if isinstance(shape, tuple):
+        return " or ".join(dict.fromkeys(map(_rule, shape)))
+    return "a list" if isinstance(shape, list) else NAMES.get(shape, "a dict") if isinstance(shape, type) else "a dict"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
