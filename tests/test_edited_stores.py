@@ -28,7 +28,7 @@ def check(name: str, wanted: tuple[str, ...], small: Path, edited: Path, capsys:
     before = state(edited)
     todo = commands(edited, small.parent.parent / "images", small, edited.parent.parent)
     for reader in wanted:
-        faults._say.cache_clear()
+        faults._once.cache_clear()
         capsys.readouterr()
         code = todo[reader]()  # any exception that escapes is a traceback
         said = capsys.readouterr()

@@ -104,7 +104,7 @@ def test_what_has_not_ended_comes_along_and_trains_later(
     for file in SCHEMAS:
         (table,) = read_tables(cut_off, [], file)
         tables[file] = table.filter([i != lost for i in table["trial_id"].to_pylist()])
-    write_tables(cut_off, tables)
+    write_tables(cut_off, tables, dict.fromkeys(SCHEMAS, ()))
     shutil.rmtree(f"{parts[1]}/tiny/checkpoints/{lost}")
     (cut_off / "checkpoints" / lost).write("epoch-00001.safetensors", b"0")
     out = tmp_path / "all"

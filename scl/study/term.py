@@ -204,13 +204,17 @@ def requested_options(name: str, term: Term) -> dict[str, Any]:
         plain = _jsonable(value)
         if plain is _NOT_PLAIN:
             raise UserError(
-                f"loss {name!r}: option {option!r} is of type {type(value).__name__}; options are numbers, words, "
+                f"loss {name!r}: option {option!r} is {_kind(value)}; options are numbers, words, "
                 "None, or lists and dicts of them"
             )
         plain = float(plain) if isinstance(defaults.get(option), float) else plain
         if option not in defaults or plain != defaults[option]:
             options[option] = plain
     return options
+
+
+def _kind(value: Any) -> str:
+    return "a whole number of more than 64 bits" if type(value) is int else f"of type {type(value).__name__}"
 
 
 _NOT_PLAIN = object()

@@ -77,7 +77,7 @@ def parts(tmp_path: Path) -> dict[str, Folder]:
 
 def test_the_rows_of_all_parts_are_sorted_by_id(parts: dict[str, Folder]) -> None:
     for order in (parts, dict(reversed(parts.items()))):
-        tables, chosen = merged_tables(order)
+        tables, chosen, _ = merged_tables(order)
         assert chosen == {"baseline-0": "A", "baseline-1": "B", "kd-0": "A", "kd-1": "B"}
         assert tables["trials"]["trial_id"].to_pylist() == list(chosen)
         assert tables["epochs"]["epoch"].to_pylist() == [1, 2] * 4
@@ -87,7 +87,7 @@ def test_the_rows_of_all_parts_are_sorted_by_id(parts: dict[str, Folder]) -> Non
 
 def test_a_trial_of_several_parts_is_kept_once(parts: dict[str, Folder]) -> None:
     put(parts["B"], "kd-0", train_seconds=9.0, device="cuda", arm="renamed", restarts=3)
-    tables, chosen = merged_tables(parts)
+    tables, chosen, _ = merged_tables(parts)
     assert len(tables["trials"]) == 4
     assert len(tables["epochs"]) == 8
     assert chosen["kd-0"] == "B"  # the latest
@@ -98,7 +98,7 @@ def test_a_completed_row_is_kept_before_a_failed_one(first: str, second: str, ke
     stores = {name: open_folder(str(tmp_path / name)) for name in "AB"}
     put(stores["A"], "kd-0", first, test_acc=0.1 if first == "failed" else 0.5, loss=float(first == "failed"))
     put(stores["B"], "kd-0", second, test_acc=0.1 if second == "failed" else 0.5, loss=float(second == "failed"))
-    tables, chosen = merged_tables(stores)
+    tables, chosen, _ = merged_tables(stores)
     assert chosen == {"kd-0": kept}
     assert tables["trials"]["test_acc"].to_pylist() == [0.5]
     assert tables["epochs"]["train_loss"].to_pylist() == [0.0, 0.0]

@@ -200,7 +200,6 @@ def test_a_table_that_lacks_what_later_ones_have_is_read(store: Folder, lacking:
         (0.5, "word"),
         (2, 0.5),
         (2**62 + 1, 0.5),
-        (10**30, 2),
         (None, True, 2, 0.5, "word", [1, 2], {"a": 1}),
     ],
     ids=repr,
@@ -255,7 +254,7 @@ def test_what_could_not_be_read_is_not_damaged(
         else:
             patch.setattr(tables, "from_parquet", fails)
         for work in (read_results, read_trials, mend, lambda s: compact(s, {})):
-            with pytest.raises(RunFailed, match=rf"{at}.*(not enough memory|PermissionError)"):
+            with pytest.raises(RunFailed, match=rf"{at}.*(not enough memory|you have no permission)"):
                 work(store)
     assert files(store) == before
 
