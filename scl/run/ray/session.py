@@ -14,7 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from scl.errors import UserError
-from scl.plan.capacity import Node, cores
+from scl.machine import cores
+from scl.plan.capacity import Node
 from scl.run.ray.survey import authentication, connect, packages_to_send
 from scl.study.options import Options
 from scl.study.source import is_users
@@ -32,7 +33,7 @@ UV = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "RAY_ENABLE_UV_RUN_RUNTIME_ENV"}
 # While clusters are enabled, Ray takes 127.0.0.1 for a mistake and listens on all addresses instead.
 CLUSTERS = {"ENABLE_RAY_CLUSTER": "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
 # Ray and Tune install handlers of these.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
 @contextmanager
