@@ -36,7 +36,7 @@ def run(study: Study, **options: Any) -> Results:
     if chosen.plan:
         raise UserError("plan=True prints a plan on the command line; in Python call scl.plan(study, …)")
     run_study(study, chosen)
-    return read(open_folder(chosen.out) / study.name)
+    return read(open_folder(chosen.out, reading=True) / study.name)
 
 
 def plan(study: Study, **options: Any) -> PlanSummary:

@@ -75,6 +75,7 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
     )
     c = command("report", "rebuild a study's page from its store")
     c.add_argument("place", metavar="RESULTS", help="a study's folder, as in results/ablation")
+    c.add_argument("--page", metavar="FILE", help="write the page to this file; the results are only read")
     c = command("completion", "print what your shell needs to complete these commands")
     c.add_argument("shell", metavar="SHELL", help=f"one of {', '.join(SHELLS)}")
     return p

@@ -63,8 +63,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     """
     check_threads(options)
     arms, teacher = resolved(study, options)
-    cache = Path(out.path) / "cache" if out.is_local else Path.home() / ".cache" / "scl"
-    dataset = load_dataset(str(options.data), cache, options.label)
+    dataset = load_dataset(str(options.data), cache_of(out), options.label)
     classes = len(dataset.classes)
     train, val = split(
         dataset.train_labels, val=options.val_share, seed=options.split_seed, limit=options.limit, classes=classes
@@ -122,6 +121,13 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         },
         slots=slots_of(options, nodes, device),
     )
+
+
+def cache_of(out: Folder) -> Path:
+    """Where decoded and downloaded data are kept: beside the results or, if these are in an object store or are only
+    read, in the home folder."""
+    beside = Path(out.path) / "cache"
+    return beside if out.is_local and (not out.reading or beside.is_dir()) else Path.home() / ".cache" / "scl"
 
 
 def _teacher_ids(options: Options, teacher: Config, fingerprint: str, seeds: Sequence[int]) -> dict[int, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 from scl.errors import UserError, first_line
-from scl.store.files import Folder
+from scl.store.files import Folder, open_folder
 from scl.store.masking import masked
 from scl.study.identity import sha256
 
@@ -101,9 +100,7 @@ def mend(journal: Path) -> None:
     content = journal.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
-        partial = journal.with_suffix(".mended")
-        partial.write_bytes(whole)
-        os.replace(partial, journal)
+        open_folder(journal.parent).write(journal.name, whole)
 
 
 def storage_errors(optuna: Any) -> tuple[type[Exception], ...]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pyarrow import fs
-
 from scl.errors import UserError, unknown
 from scl.store.files import Folder, open_folder
 from scl.store.results import Results, read_results
@@ -14,12 +12,10 @@ from scl.store.results import Results, read_results
 
 def stores(place: str) -> dict[str, Folder]:
     """The stores in a folder, by name; the folder may itself be a store. Raises UserError if there is none."""
-    folder = open_folder(place)
+    folder = open_folder(place, reading=True)
     if folder.exists("study.json"):
         return {folder.path.rpartition("/")[2]: folder}
-    infos = folder.filesystem.get_file_info(fs.FileSelector(folder.path, allow_not_found=True))
-    names = sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
-    found = {name: folder / name for name in names if (folder / name).exists("study.json")}
+    found = {name: folder / name for name in folder.folders() if (folder / name).exists("study.json")}
     if not found:
         raise UserError(f"no results in {folder}; run a study first, or give the folder that was its --out")
     return found

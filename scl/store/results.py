@@ -10,7 +10,7 @@ import pandas as pd
 
 from scl.store.files import Folder, open_folder
 from scl.store.study_file import read_study
-from scl.store.tables import read_tables
+from scl.store.tables import read_present
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ def load(path: str) -> Results:
     Raises:
         UserError: there is no store, its study.json is damaged, or a newer version of scl wrote it.
     """
-    return read_results(open_folder(path))
+    return read_results(open_folder(path, reading=True))
 
 
 def read_results(store: Folder) -> Results:
     """What `load` returns, from a folder."""
     study = read_study(store)
-    trials, epochs = read_tables(store, (store / "parts").names(), "trials", "epochs")
+    trials, epochs = read_present(store, "trials", "epochs")
     return Results(trials.to_pandas(), epochs.to_pandas(), study, tuple((store / "damaged").names()))

@@ -63,7 +63,7 @@ def _with_gap_closed(trials: pa.Table, study: Mapping[str, Any]) -> pa.Table:
 
 def read_trials(store: Folder) -> pd.DataFrame:
     """The rows of all ended trials, parts included; empty if there are none."""
-    return read_tables(store, (store / "parts").names(), "trials")[0].to_pandas()
+    return read_present(store, "trials")[0].to_pandas()
 
 
 def write_reference_predictions(store: Folder, rows: Mapping[str, np.ndarray]) -> None:
@@ -94,11 +94,21 @@ def _read_table(store: Folder, file: str, schema: pa.Schema) -> pa.Table:
         except Damaged as damage:
             folder.set_aside(name, str(damage))
         else:
-            if folder != store:
+            if folder != store and not store.reading:
                 store.write(name, content)
                 print(f"{store}/{name}: restored from its copy", file=sys.stderr)
             return table
     return schema.empty_table()
+
+
+def read_present(store: Folder, *files: str) -> list[pa.Table]:
+    """`read_tables` with all parts, beside a live run too: one that moved a part into the tables meanwhile may have
+    done so after they were read here, so that they are read again."""
+    while True:
+        names = (store / "parts").names()
+        tables = read_tables(store, names, *files)
+        if set(names) <= set((store / "parts").names()):
+            return tables
 
 
 def read_tables(store: Folder, part_names: Sequence[str], *files: str) -> list[pa.Table]:
