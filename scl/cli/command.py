@@ -28,8 +28,11 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
-    return exit_code(lambda: int(import_module(f"scl.cli.commands.{given.module}").run(given)))
+    def command() -> int:
+        given = parser().parse_args(arguments)
+        return int(import_module(f"scl.cli.commands.{given.module}").run(given))
+
+    return exit_code(command)
 
 
 def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:

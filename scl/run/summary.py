@@ -15,6 +15,7 @@ from scl.search.trials import ARM
 from scl.store.files import NOT_ALLOWED, Folder, explain, open_folder
 from scl.store.locks import locked
 from scl.store.study_file import read_study
+from scl.streams import console, showable
 
 
 def report_again(store: Folder, page: str | None, command: str) -> int:
@@ -78,12 +79,11 @@ def _write_page(store: Folder, page: str | None, content: bytes) -> str:
 
 def print_summary(table: Any, verdict: str) -> None:
     """The main table in short and the verdict, on stdout; the page has the rest."""
-    from rich.console import Console  # it draws random numbers when it is imported  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console()
-    shown = Table("arm", "n", "test acc ± sd, %", "difference [95 % interval]", "p")
+    out = console()
+    shown = Table("arm", "n", showable("test acc ± sd, %"), "difference [95 % interval]", "p")
     for row in table.to_dict("records"):
         if row["arm"] == ARM:
             continue  # many configurations under one name
@@ -92,6 +92,7 @@ def print_summary(table: Any, verdict: str) -> None:
         low, high = 100 * row["difference_low"], 100 * row["difference_high"]
         interval = "" if isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
         difference = "—" if isnan(row["difference"]) else f"{100 * row['difference']:+.2f}{interval}"
-        shown.add_row(Text(row["arm"]), str(row["n"]), mean, difference, "—" if isnan(row["p"]) else f"{row['p']:.3f}")
-    console.print(shown)
-    console.print(Text(verdict))
+        cells = row["arm"], str(row["n"]), mean, difference, "—" if isnan(row["p"]) else f"{row['p']:.3f}"
+        shown.add_row(*(Text(showable(cell)) for cell in cells))
+    out.print(shown)
+    out.print(Text(verdict))

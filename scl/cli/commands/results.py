@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from scl.store.lookup import stores
 from scl.store.results import read_results
+from scl.streams import console, showable
 
 
 def run(given: Namespace) -> int:
-    console = Console()
+    out = console()
     table = Table("study", "data", "done", "failed", "missing", "best arm", "test acc, %")
     pages = []
     for name, store in stores(given.place).items():
@@ -24,16 +24,16 @@ def run(given: Namespace) -> int:
         done = int(states.isin(["completed", "pruned"]).sum())
         pages.append(f"{store}/report.html" if store.exists("report.html") else f"{store} has no page yet")
         table.add_row(
-            Text(name),
-            Text(str(read.study.get("data", {}).get("name", "?"))),
+            Text(showable(name)),
+            Text(showable(str(read.study.get("data", {}).get("name", "?")))),
             f"{done}/{len(states)}",
             str(int((states == "failed").sum())),
             str(int((states == "missing").sum())),
-            Text(str(means.idxmax()) if len(means) else "—"),
-            f"{100 * means.max():.2f}" if len(means) else "—",
+            Text(showable(str(means.idxmax()) if len(means) else "—")),
+            f"{100 * means.max():.2f}" if len(means) else showable("—"),
         )
-    console.print(table)
-    console.print("best arm: the highest mean; the page says how sure that is")
+    out.print(table)
+    out.print("best arm: the highest mean; the page says how sure that is")
     for page in pages:
-        console.print(Text(page), soft_wrap=True)
+        out.print(Text(page), soft_wrap=True)
     return 0

@@ -27,6 +27,7 @@ NEEDED = {"torch": 2, "torchvision": 0, "numpy": 1, "pandas": 0, "pyarrow": 0}
 SENT = "safetensors"  # small and rarely installed on clusters: sent along if a node lacks it
 CLIENT = "ray://"
 ATTEMPTS = 3
+UTF8: dict[str, Any] = {"encoding": "utf-8", "errors": "replace"}  # of the child that asks, whatever the locale is
 PATIENCE = 180.0  # seconds that a cluster may take to wake up
 
 
@@ -86,7 +87,7 @@ def survey(address: str) -> tuple[Node, ...]:
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     }
     try:
-        child = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+        child = subprocess.run(command, capture_output=True, timeout=PATIENCE, env=environment, **UTF8)
     except subprocess.TimeoutExpired:
         raise UserError(_no_cluster(address, f"no answer in {PATIENCE:.0f} s")) from None
     if child.returncode:
