@@ -45,7 +45,8 @@ def first_line(error: BaseException) -> str:
 
 def _end_without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if isinstance(error, UserError) and error.of_definition:
-        print(f"error: {error}", file=sys.stderr)
+        if sys.stderr is not None:  # it is closed, and print would take standard output
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     sys.__excepthook__(kind, error, trace)
 
