@@ -46,6 +46,14 @@ def showable(text: str) -> str:
     return text.encode(encoding, ERRORS).decode(encoding, "surrogateescape")
 
 
+def name_of(path: str) -> str:
+    """A path as text for people and records: names of files are UTF-8 nearly everywhere, whatever the locale is."""
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeError:
+        return path.encode(errors="replace").decode()
+
+
 def console() -> Console:
     """A console of rich on standard output. A reader that has gone raises BrokenPipeError, where rich would exit."""
     from rich.console import Console  # it draws random numbers when it is imported

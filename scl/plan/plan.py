@@ -18,6 +18,7 @@ from scl.plan.feasibility import Feasibility
 from scl.plan.teachers import import_teacher, load_teacher, start_from_pretrained
 from scl.store.files import Folder
 from scl.store.tables import read_trials
+from scl.streams import name_of
 from scl.study.config import Config
 from scl.study.identity import Trial, canonical_json, requested, teacher_id, trials_of
 from scl.study.options import Options, resolved
@@ -109,7 +110,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         seeds=seeds,
         feasibility=feasibility,
         about_data={
-            "name": dataset.name,
+            "name": name_of(dataset.name),
             "fingerprint": fingerprint,
             **{part: len(labels) for part, labels in context.labels.items()},
             "classes": classes,
