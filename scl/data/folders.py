@@ -104,6 +104,5 @@ def _decode_images(folder: Path, images: Mapping[str, Mapping[str, list[Path]]])
         labels = np.array([number for number, _ in numbered], dtype=np.int64)
         parts.append(EncodedPart(labels, [(str(path), path) for _, path in numbered]))
     train, test = decode_parts(*parts)
-    return DecodedFolder(
-        train, test, [*map(name_of, classes)], "A folder of images", "It comes with its own test part."
-    )
+    names = [name_of(c) for c in classes]
+    return DecodedFolder(train, test, names, "A folder of images", "It comes with its own test part.")
