@@ -135,7 +135,7 @@ class Cluster:
 
 def read(path: str) -> str:
     try:
-        return Path(path).read_text()
+        return Path(path).read_text(encoding="utf-8")
     except OSError:
         return ""
 
@@ -143,9 +143,9 @@ def read(path: str) -> str:
 def wait_for_start(log: Path, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
     """Wait until the log of a `ray start --block` says that it has started. Raises TimeoutError if it does not."""
     deadline = time.monotonic() + seconds
-    while "Ray runtime started" not in log.read_text():
+    while "Ray runtime started" not in log.read_text(encoding="utf-8"):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise TimeoutError(f"a node did not start: {log.read_text()[-2000:]}")
+            raise TimeoutError(f"a node did not start: {log.read_text(encoding='utf-8')[-2000:]}")
         time.sleep(0.2)
 
 

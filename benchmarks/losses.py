@@ -66,7 +66,7 @@ def peak(device: str) -> float:
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     # Not ru_maxrss: a child process inherits that of its parent.
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+    return int(Path("/proc/self/status").read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) / 1024
 
 
 def seconds(step: Callable[[], object], device: str) -> float:
@@ -144,7 +144,7 @@ def main() -> None:
             row = measure(name, options.device, options.repeats)
         else:
             command = [sys.executable, __file__, name, "--one", "--repeats", str(options.repeats)]
-            row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout)
         figures[name] = row
         print(f"{name:8} {row['ms']:8.2f} {row['ratio']:17.2f} {row['peak_mb']:8.0f}", flush=True)
     record("losses", figures, options.json, n=options.repeats)

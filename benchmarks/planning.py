@@ -81,7 +81,7 @@ def main() -> None:
     figures = []
     for arms, seeds in CASES:
         command = [sys.executable, __file__, "--one", str(arms), str(seeds), str(time.time())]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
         found = json.loads(done.stdout)
         figures.append(found)
         print(

@@ -18,6 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from scl.machine import cores, physical_memory
+
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -41,7 +43,7 @@ def commit() -> str | None:
     """The commit of this checkout, with `-dirty` if tracked files differ from it; None outside of git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
     try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, encoding="utf-8", check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
@@ -50,14 +52,14 @@ def commit() -> str | None:
 def machine() -> dict[str, Any]:
     """What the figures depend on. load: of the last minute."""
     try:
-        names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     except OSError:
         names = []
     torch = sys.modules.get("torch")  # only a benchmark that has imported it can use a GPU
     return {
         "cpu": names[0] if names else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9),
+        "cores": cores(),
+        "memory_gb": round((physical_memory() or 0) / 1e9),
         "gpu": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": metadata.version("torch"),

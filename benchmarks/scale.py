@@ -141,7 +141,7 @@ def apart(cores: int, *arguments: Any) -> tuple[float, dict[str, float]]:
     began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, __file__, "--apart", *map(str, arguments)],
-        preexec_fn=lambda: os.sched_setaffinity(0, chosen), capture_output=True, text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, chosen), capture_output=True, encoding="utf-8",
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"{arguments} ended with code {done.returncode}:\n{done.stderr[-3000:]}")

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 import time
@@ -39,6 +38,7 @@ from torchvision import transforms
 
 from scl import Config, Term
 from scl.data.batches import Images, SplitData
+from scl.machine import cores
 from scl.models.build import build_model
 from scl.models.networks import build_student, example_features
 from scl.models.staged import Wanted
@@ -291,9 +291,11 @@ def main() -> None:
         "--precision", default="auto", choices=("auto", "fp32", "bf16"), help="of this project's trainer"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    cores = len(os.sched_getaffinity(0))
     parser.add_argument(
-        "--workers", type=int, default=min(8, cores), help="of the conventional loop (default: 8, or as many as cores)"
+        "--workers",
+        type=int,
+        default=min(8, cores()),
+        help="of the conventional loop (default: 8 or all cores)",
     )
     add_json(parser)
     options = parser.parse_args()

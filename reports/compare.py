@@ -13,6 +13,7 @@ from scl.cli.exits import Parser, exit_with, write_text
 from scl.errors import UserError
 from scl.report import comparison
 from scl.store.results import load
+from scl.streams import name_of
 from scl.terminal import say
 
 
@@ -38,7 +39,7 @@ def compare(paths: list[str], out: str, force: bool = False) -> int:
 
 def names(paths: list[str]) -> list[str]:
     """The shortest ends of the paths that differ; numbered if whole paths are equal."""
-    parts = [os.path.normpath(path).split(os.sep) for path in paths]
+    parts = [os.path.normpath(name_of(path)).split(os.sep) for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
         short = ["/".join(p[-length:]) for p in parts]
         if len(set(short)) == len(short):

@@ -12,6 +12,7 @@ from scl.plan.estimate import PlanSummary
 from scl.report.results import Results, read
 from scl.run.run import plan_study, run_study
 from scl.store.files import open_folder
+from scl.streams import standard_streams
 from scl.study.options import Options, moved_milestones, options_for, settled
 from scl.study.study import Study
 from scl.terminal import say
@@ -36,8 +37,9 @@ def run(study: Study, **options: Any) -> Results:
     study, chosen = _settled(study, options)
     if chosen.plan:
         raise UserError("plan=True prints a plan on the command line; in Python call scl.plan(study, …)")
-    run_study(study, chosen)
-    return read(open_folder(chosen.out) / study.name)
+    with standard_streams():
+        run_study(study, chosen)
+    return read(open_folder(chosen.out, reading=True) / study.name)
 
 
 def plan(study: Study, **options: Any) -> PlanSummary:

@@ -55,7 +55,10 @@ def merge(places: Sequence[str], out: str) -> int:
     _check_new(store)
     wanted = {*record["teacher"]["ids"].values(), *filter(None, tables["trials"]["teacher_id"].to_pylist())}
     teachers = _teachers(wanted, {**parts, "--out": store})
-    check_writable(into)
+    try:
+        check_writable(into)
+    except OSError as error:
+        raise UserError(f"--out {into} cannot be written: {explain(error)}, or name another folder") from error
     with locked(store, command=command):
         _check_new(store)
         try:

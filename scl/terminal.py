@@ -9,6 +9,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from scl.masking import without_values
+from scl.streams import showable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -39,7 +40,8 @@ def _written_out(character: str) -> str:
 
 def say(text: object) -> None:
     """Print a message on stderr."""
-    print(printable(text), file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # it is closed, and print would take standard output
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def show(text: object) -> None:
@@ -51,4 +53,4 @@ def cell(text: object, **how: Any) -> Text:
     """The text for a table or a line of Rich, without markup. how: of `rich.text.Text`."""
     from rich.text import Text
 
-    return Text(printable(text), **how)
+    return Text(showable(printable(text)), **how)

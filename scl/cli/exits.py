@@ -6,13 +6,17 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import NoReturn
 
 from scl.errors import RunFailed, UserError
 from scl.store.output import output_file
+from scl.streams import standard_streams
 from scl.study.checks import place
 from scl.terminal import printable, say, show
+
+BROKEN_PIPE = 141  # what a shell shows for a program that SIGPIPE ended
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,31 +28,41 @@ class Parser(argparse.ArgumentParser):
 
 def exit_with(work: Callable[[], int]) -> None:
     """Do a script's work and exit with its code; an early SIGTERM ends it as a later one does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # while torch and others are being imported
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python refuses to set handlers
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # while torch and others are being imported
     sys.exit(exit_code(work))
 
 
 def exit_code(work: Callable[[], int]) -> int:
     """The exit code of `work`: 2 with one message for a user's mistake, 1 for a run that failed."""
+    with standard_streams():
+        try:
+            return _flushed(work)
+        except (UserError, RunFailed) as error:
+            say(f"error: {error}")
+            return 2 if isinstance(error, UserError) else 1
+        except BrokenPipeError:
+            _drop_stdout()  # the reader has ended, as in `| head`
+            return BROKEN_PIPE
+        except OSError as error:
+            full = _stdout_is_full()
+            what = f"standard output cannot be written: {error.strerror}" if full else f"{error}; name another path"
+            say(f"error: {what}")
+            return 2
+        except KeyboardInterrupt:
+            say("interrupted; finished trials are kept")
+            return 130
+
+
+def _flushed(work: Callable[[], int]) -> int:
+    """The code of `work`, after all that it has printed has reached its reader."""
     try:
         code = work()
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return code
-    except (UserError, RunFailed) as error:
-        say(f"error: {error}")
-        return 2 if isinstance(error, UserError) else 1
-    except BrokenPipeError:
-        _drop_stdout()  # the reader has ended, as in `| head`
-        return 128 + signal.SIGPIPE
-    except OSError as error:
-        full = _stdout_is_full()
-        what = f"standard output cannot be written: {error.strerror}" if full else f"{error}; name another path"
-        say(f"error: {what}")
-        return 2
-    except KeyboardInterrupt:
-        say("interrupted; finished trials are kept")
-        return 130
+    except SystemExit:  # of --help
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
 
 
 def _stdout_is_full() -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from scl.errors import UserError, first_line
+from scl.machine import cores
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -135,7 +136,7 @@ def _decode(part: EncodedPart, size: tuple[int, ...] | None) -> np.ndarray:
         # In chunks: decoding a small image takes less time than passing it to a thread.
         numbered = enumerate(itertools.chain([first], sources))
         chunks = iter(lambda: list(itertools.islice(numbered, 256)), [])
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(4, cores())) as pool:
             list(pool.map(decode, chunks))
     return np.ascontiguousarray(images[:, :1]) if grey.all() else images
 

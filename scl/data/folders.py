@@ -24,6 +24,7 @@ from scl.data.decode import (
 )
 from scl.data.parquet import decode_parquet, parquet_parts
 from scl.errors import UserError
+from scl.streams import name_of
 
 LAYOUTS = (
     "Parquet files train-*.parquet and test-*.parquet (an image column 'img' or 'image' with a field 'bytes', "
@@ -111,4 +112,5 @@ def _decode_images(folder: Path, images: Mapping[str, Mapping[str, list[Path]]])
         labels = np.array([number for number, _ in numbered], dtype=np.int64)
         parts.append(EncodedPart(labels, [(str(path), path) for _, path in numbered]))
     train, test = decode_parts(*parts)
-    return DecodedFolder(train, test, classes, "A folder of images", "It comes with its own test part.")
+    names = [name_of(c) for c in classes]
+    return DecodedFolder(train, test, names, "A folder of images", "It comes with its own test part.")

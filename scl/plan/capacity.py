@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scl.errors import UserError
+from scl.machine import cores
 from scl.study.options import Options
 
 
@@ -36,11 +36,6 @@ def slots_on(nodes: Sequence[Node], cpus: int, gpus: float) -> int:
         return room
 
     return sum(map(on, nodes))
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_threads(options: Options) -> None:

@@ -101,7 +101,7 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
     """A plan in numbers. to_search: configurations that a search has still to try."""
     todo = missing(plan)
     chosen = plan_cohorts(plan, todo) if todo else []
-    ready = all(load_teacher(plan.context, i, plan.teacher) for i in set(plan.teacher_ids.values()))
+    ready = _given(plan) or all(load_teacher(plan.context, i, plan.teacher) for i in set(plan.teacher_ids.values()))
     wall, device_seconds, source = estimate(plan, chosen, ready, to_search) if todo or to_search else (0.0, 0.0, "")
     sds, effect, trials = detectable(plan)
     search = plan.study.search
@@ -132,6 +132,12 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         detectable=effect,
         detectable_from=trials,
     )
+
+
+def _given(plan: Plan) -> bool:
+    """True if the teacher comes from a file, or whole from a library: weights to fine-tune are in its jobs."""
+    whole = plan.teacher.pretrained and all(job.weights is None for job in plan.context.jobs.values())
+    return plan.options.teacher_file is not None or whole
 
 
 def detectable(plan: Plan) -> tuple[float | None, float | None, int]:

@@ -9,6 +9,7 @@ import torch
 
 from scl.data.batches import SplitData
 from scl.errors import UserError
+from scl.machine import physical_memory
 from scl.models.build import macs
 from scl.models.networks import build_network, build_student, example_features
 from scl.models.staged import Features
@@ -20,7 +21,6 @@ from scl.study.config import ARCHITECTURE, HUBS, Config
 from scl.study.identity import effective, requested, sha256
 from scl.study.study import Study
 from scl.train.objective import Objective
-from scl.train.process import physical_memory
 
 BYTES_OF_A_PARAMETER = 12  # its weight, gradient and momentum
 
@@ -136,7 +136,7 @@ def _require_memory(config: Config, tensors: SplitData) -> None:
         network = build_network(config, tensors.classes, tensors.image_shape)
     parameters = sum(p.numel() for p in network.parameters())
     needed, have = BYTES_OF_A_PARAMETER * parameters, physical_memory()
-    if needed > have:
+    if have is not None and needed > have:
         raise UserError(
             f"{config.model} of width {config.width:g} with {config.self_taught} self-taught neurons has "
             f"{parameters:,} parameters, which take {needed / 2**30:,.0f} GiB to train, and this machine has "

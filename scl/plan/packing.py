@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from scl.machine import physical_memory
 from scl.plan.plan import Plan
 from scl.study.config import SHARED_IN_COHORT
 from scl.study.identity import Trial
-from scl.train.process import physical_memory
 
 MOST = 32  # trials of a cohort, unless --cohort-size says otherwise
 
@@ -109,6 +109,9 @@ def room(plan: Plan, todo: Sequence[Trial]) -> int:
     if plan.feasibility.probe.device.type == "cuda":
         total, cohorts_at_once = torch.cuda.mem_get_info()[1], max(1.0, 1 / (plan.options.gpus_per_trial or 1.0))
     else:
-        total, cohorts_at_once = physical_memory(), plan.slots
+        memory = physical_memory()
+        if memory is None:
+            return MOST
+        total, cohorts_at_once = memory, plan.slots
     largest = max(plan.feasibility.cost(c.config, idle=False).params for c in todo)
     return max(1, int(total / 2 / cohorts_at_once / (KEPT * largest)))

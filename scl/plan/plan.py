@@ -23,6 +23,7 @@ from scl.plan.rehearsal import rehearse
 from scl.plan.teachers import import_teacher, load_teacher, start_from_pretrained
 from scl.store.files import Folder
 from scl.store.tables import read_trials
+from scl.streams import name_of
 from scl.study.config import Config
 from scl.study.identity import Trial, canonical_json, requested, teacher_id, trials_of
 from scl.study.options import Options, resolved
@@ -69,8 +70,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     """
     check_threads(options)
     arms, teacher = resolved(study, options)
-    cache = Path(out.path) / "cache" if out.is_local else Path.home() / ".cache" / "scl"
-    dataset = load_dataset(str(options.data), cache, options.label)
+    dataset = load_dataset(str(options.data), cache_of(out), options.label)
     classes = len(dataset.classes)
     train, val = split(
         dataset.train_labels, val=options.val_share, seed=options.split_seed, limit=options.limit, classes=classes
@@ -116,7 +116,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         seeds=seeds,
         feasibility=feasibility,
         about_data={
-            "name": dataset.name,
+            "name": name_of(dataset.name),
             "fingerprint": fingerprint,
             **{part: len(labels) for part, labels in context.labels.items()},
             "classes": classes,
@@ -133,6 +133,13 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     here = torch.device(device if torch.cuda.is_available() else "cpu")
     rehearse(to_train, teacher, tensors, here, context.threads)
     return plan
+
+
+def cache_of(out: Folder) -> Path:
+    """Where decoded and downloaded data are kept: beside the results or, if these are in an object store or are only
+    read, in the home folder."""
+    beside = Path(out.path) / "cache"
+    return beside if out.is_local and (not out.reading or beside.is_dir()) else Path.home() / ".cache" / "scl"
 
 
 def _teacher_ids(options: Options, teacher: Config, fingerprint: str, seeds: Sequence[int]) -> dict[int, str]:

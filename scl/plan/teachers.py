@@ -177,7 +177,10 @@ def misfit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], by_order
 def evaluate_and_save(
     context: RunContext, config: Config, weights: dict[str, Tensor], identity: str, imported: bool = False
 ) -> float:
-    """Store a teacher that needs no training; returns its test accuracy. imported: it comes from a user's file."""
+    """Store a teacher that needs no training; returns its test accuracy. A plan, which only reads, stores none.
+
+    imported: it comes from a user's file.
+    """
     tensors = data_of(context)
     built = build_teacher(Teacher(config, weights, torch.empty(0)), tensors, torch.device("cpu"))
     (logits,) = evaluate([built], tensors.test, tensors)
@@ -186,7 +189,8 @@ def evaluate_and_save(
     accuracy = (logits.argmax(1) == tensors.test.labels).double().mean().item()
     record = {"metrics": {"test_acc": accuracy}, "use": use_of(context, config) if imported else None}
     name = imported_file(context, config) if imported else TEACHER_FILE
-    save_teacher(context.teacher_files(identity), weights, logits, record, name)
+    if not context.out.reading:
+        save_teacher(context.teacher_files(identity), weights, logits, record, name)
     return accuracy
 
 

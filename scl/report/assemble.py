@@ -59,8 +59,8 @@ def page(title: str, panels: Sequence[Panel], question: str = "") -> str:
         figures=_script_json(figures),
         figure_count=len(figures),
         rest=_script_json(rest) if rest else "",
-        style=(HERE / "page.css").read_text(),
-        script=(HERE / "page.js").read_text(),
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        script=(HERE / "page.js").read_text(encoding="utf-8"),
         plotly=_plotly() if figures else "",
     )
 

@@ -91,7 +91,7 @@ def load(path: str) -> Results:
     Raises:
         UserError: there is no store.
     """
-    return read(open_folder(path))
+    return read(open_folder(path, reading=True))
 
 
 def read(store: Folder) -> Results:

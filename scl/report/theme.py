@@ -195,7 +195,7 @@ def plotly_figure(drawn: Figure, theme: str = "light") -> Any:
     """
     import plotly.graph_objects as go
 
-    css = (Path(__file__).parent / "page.css").read_text()
+    css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     blocks = re.findall(r":root[^{]*\{([^}]*)\}", css)
     colours = dict(re.findall(r"--(\w+): ([^;]+);", blocks[0] if theme == "light" else blocks[0] + blocks[1]))
 

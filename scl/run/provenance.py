@@ -12,12 +12,11 @@ from typing import Any
 import torch
 
 from scl.errors import UserError
-from scl.plan.capacity import cores
+from scl.machine import cores, physical_memory
 from scl.plan.plan import Plan
 from scl.store.schema import SCHEMA_VERSION, now
 from scl.store.study_file import read_study
 from scl.study.identity import requested, sha256
-from scl.train.process import physical_memory
 
 PACKAGES = ("scl-studies", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
 # These describe the run that trained: a later run that finds nothing to train keeps them.
@@ -113,8 +112,8 @@ def git_state(script: str) -> dict[str, Any] | None:
 
     def git(*arguments: str) -> str:
         # Without optional locks: `git status` would take .git/index.lock to store what it found.
-        command = ["git", "--no-optional-locks", *arguments]
-        return subprocess.run(command, cwd=where, capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(["git", "--no-optional-locks", *arguments], cwd=where, capture_output=True, check=True)
+        return done.stdout.decode(errors="replace").strip()
 
     try:
         changed = git("status", "--porcelain", "-uno") or git("ls-files", "--others", "--exclude-standard", ":/*.py")
@@ -125,5 +124,6 @@ def git_state(script: str) -> dict[str, Any] | None:
 
 def hardware() -> dict[str, Any]:
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    cpu, memory = f"{platform.machine()} {platform.processor()}".strip(), round(physical_memory() / 2**30, 1)
-    return {"cpu": cpu, "cores": cores(), "memory_gb": memory, "gpus": gpus}
+    cpu, memory = f"{platform.machine()} {platform.processor()}".strip(), physical_memory()
+    memory_gb = None if memory is None else round(memory / 2**30, 1)
+    return {"cpu": cpu, "cores": cores(), "memory_gb": memory_gb, "gpus": gpus}

@@ -8,15 +8,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from scl.errors import RunFailed
+from scl.errors import RunFailed, UserError
 from scl.plan.estimate import PlanSummary, summarise
-from scl.plan.plan import Plan, make_plan, missing
+from scl.plan.plan import Plan, cache_of, make_plan, missing
 from scl.plan.teachers import load_teacher
 from scl.run.backend import open_backend
+from scl.run.leftovers import sweep
 from scl.run.provenance import earlier_record, of_training, study_record
 from scl.run.sequential import differences, planned_scores, print_looks, print_winners, stein_extension, stein_interval
 from scl.run.stopping import Stop, stopping
-from scl.run.summary import report
+from scl.run.summary import report, report_again
 from scl.run.trackers.tracker import Tracker, tracking
 from scl.run.training import train_students, train_teachers
 from scl.search.driver import SearchDriver
@@ -26,7 +27,7 @@ from scl.store.files import Folder, check_writable, explain, open_folder
 from scl.store.locks import locked
 from scl.store.results import inspect
 from scl.store.schema import now
-from scl.store.study_file import check_study, read_study, write_study
+from scl.store.study_file import check_study, write_study
 from scl.store.tables import compact, mend, write_reference_predictions
 from scl.study.config import Config
 from scl.study.options import Options
@@ -48,15 +49,16 @@ def run_study(study: Study, options: Options) -> int:
     store = out / study.name
     with _writing_to(store), environment(), random_streams_kept(), ExitStack() as stack:
         if options.report_only:
-            read_study(store)
-            stack.enter_context(locked(store, command=options.command))
-            return report(store)
-        check_writable(out)
+            return report_again(store, options.page, options.command)
         stop = stack.enter_context(stopping(options.time_budget))
-        stop.held = stack.enter_context(locked(store, command=options.command))
+        try:
+            stop.held = stack.enter_context(locked(store, command=options.command))
+            check_writable(store)
+        except OSError as error:
+            raise UserError(f"--out {out} cannot be written: {explain(error)}, or name another folder") from error
         tracker = stack.enter_context(tracking(options.track, store))
         backend = stack.enter_context(open_backend(options, stop, tracker))
-        store.sweep()
+        sweep(out, store, cache_of(out))
         check_study(store)
         damaged = set((store / "damaged").names())
         mend(store)
@@ -92,14 +94,12 @@ def run_study(study: Study, options: Options) -> int:
 
 
 def plan_study(study: Study, options: Options) -> PlanSummary:
-    """What a run with these settled options would do. Raises UserError."""
-    out = open_folder(options.out)
-    with _writing_to(out / study.name):
-        check_writable(out)
-        inspect(out / study.name)
-        with stopping(None) as stop, open_backend(options, stop, Tracker()) as backend:
-            plan = make_plan(study, options, out, backend.nodes())
-            return summarise(plan, left_to_search(plan))
+    """What a run with these settled options would do. Only reads `--out`. Raises UserError."""
+    out = open_folder(options.out, reading=True)
+    inspect(out / study.name)
+    with stopping(None) as stop, open_backend(options, stop, Tracker()) as backend:
+        plan = make_plan(study, options, out, backend.nodes())
+        return summarise(plan, left_to_search(plan))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from scl.terminal import say
 # From a request to stop to leaving training in the middle of an epoch; a checkpoint has the epoch before.
 GRACE_SECONDS = 5.0
 GRACE_ON_RAY = 10.0  # Tune waits up to 5 s for its workers, and should end by itself
+HAS_TIMER = hasattr(signal, "setitimer")  # Windows has none: there only a second Ctrl-C leaves an epoch
 SAME_SECONDS = 1.0  # a terminal and a launcher both pass a Ctrl-C on: signals this close together are one
 
 
@@ -74,7 +75,7 @@ class Stop:
         """Request a stop, as a signal does."""
         if self.asked_at is None:
             self.asked_at = time.monotonic()
-            if threading.current_thread() is threading.main_thread():
+            if HAS_TIMER and threading.current_thread() is threading.main_thread():
                 signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
             with suppress(OSError):  # the terminal may be gone
                 say("stopping: finished trials are kept")
@@ -104,13 +105,16 @@ def stopping(budget: float | None) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    handlers = {signal.SIGINT: ask, signal.SIGTERM: ask, signal.SIGALRM: overdue}
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+    handlers = {signal.SIGINT: ask, signal.SIGTERM: ask}
+    if HAS_TIMER:
+        handlers[signal.SIGALRM] = overdue
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
         handlers[signal.SIGHUP] = ask
     before = {s: signal.signal(s, handler) for s, handler in handlers.items()}
     try:
         yield stop
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if HAS_TIMER:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for s, earlier in before.items():
             signal.signal(s, earlier)

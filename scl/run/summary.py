@@ -2,39 +2,87 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from math import isnan
 from typing import Any
 
-from scl import report as page
+from scl.errors import UserError
+from scl.report import render
 from scl.report.results import read
 from scl.search.trials import ARM
-from scl.store.files import Folder
+from scl.store.files import NOT_ALLOWED, Folder, explain, open_folder
+from scl.store.locks import locked
+from scl.store.study_file import read_study
+from scl.streams import console, showable
 from scl.terminal import cell, say
 
 
-def report(store: Folder) -> int:
-    """Write the page, print the table and the verdict; 0 when every trial is completed or pruned, else 1."""
+def report_again(store: Folder, page: str | None, command: str) -> int:
+    """Build the page of a store anew; returns what `report` does.
+
+    Args:
+        page: the file to write; then the store is only read, and neither locked nor written to. None: `report.html` in
+            the store, under its lock or, if the store may only be read, a file in the present folder.
+        command: how this was asked for, for the lock.
+
+    Raises:
+        UserError: there is no store, a live run holds it, or the page cannot be written.
+    """
+    read_study(replace(store, reading=True))
+    if page is None:
+        way_out = "wait for it, or write the page elsewhere, as in --page report.html"
+        try:
+            with locked(store, command=command, way_out=way_out):
+                return report(store)
+        except OSError as error:
+            if error.errno not in NOT_ALLOWED:
+                raise
+        page = f"{store.path.rpartition('/')[2]}-report.html"
+        say(f"{store} may only be read, so its page is written here; --page names another file")
+    return report(replace(store, reading=True), page)
+
+
+def report(store: Folder, page: str | None = None) -> int:
+    """Write the page, print the table and the verdict; 0 when every trial is completed or pruned, else 1.
+
+    page: another file than `report.html` in the store. Raises UserError if it cannot be written.
+    """
     results = read(store)
     failed = int((results.plan_states()["state"] == "failed").sum())
-    print_summary(results.summary(), results.verdict())
+    # The page first: it is there even if the terminal is gone.
     try:
-        page.write(store)
+        content = render(results).encode()
     except ModuleNotFoundError as error:
-        say(f"no page: {error.name} is not installed. Build it elsewhere with --report-only")
+        written = f"no page: {error.name} is not installed. Build it elsewhere with --report-only"
     else:
-        say(f"page: {store}/report.html")
+        written = f"page: {_write_page(store, page, content)}"
+    print_summary(results.summary(), results.verdict())
+    say(written)
     if failed:
         say(f"{failed} trials failed; the page says which and why. The same command runs them again")
     return 1 if failed else 0
 
 
+def _write_page(store: Folder, page: str | None, content: bytes) -> str:
+    """Write the page and return where it is."""
+    if page is None:
+        store.write("report.html", content)
+        return f"{store}/report.html"
+    folder, _, name = page.replace(os.sep, "/").rpartition("/")
+    try:
+        open_folder(folder or ("/" if page.startswith("/") else ".")).write(name, content)
+    except OSError as error:
+        raise UserError(f"--page {page}: {explain(error)}; name a file that can be written") from error
+    return page
+
+
 def print_summary(table: Any, verdict: str) -> None:
     """The main table in short and the verdict, on stdout; the page has the rest."""
-    from rich.console import Console  # it draws random numbers when it is imported  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console()
-    shown = Table("arm", "n", "test acc ± sd, %", "difference [95 % interval]", "p")
+    out = console()
+    shown = Table("arm", "n", showable("test acc ± sd, %"), "difference [95 % interval]", "p")
     for row in table.to_dict("records"):
         if row["arm"] == ARM:
             continue  # many configurations under one name
@@ -43,6 +91,7 @@ def print_summary(table: Any, verdict: str) -> None:
         low, high = 100 * row["difference_low"], 100 * row["difference_high"]
         interval = "" if isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
         difference = "—" if isnan(row["difference"]) else f"{100 * row['difference']:+.2f}{interval}"
-        shown.add_row(cell(row["arm"]), str(row["n"]), mean, difference, "—" if isnan(row["p"]) else f"{row['p']:.3f}")
-    console.print(shown)
-    console.print(cell(verdict))
+        cells = row["arm"], str(row["n"]), mean, difference, "—" if isnan(row["p"]) else f"{row['p']:.3f}"
+        shown.add_row(*map(cell, cells))
+    out.print(shown)
+    out.print(cell(verdict))

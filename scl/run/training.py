@@ -9,6 +9,7 @@ from scl.plan.packing import plan_cohorts
 from scl.plan.plan import Plan, missing, student_jobs
 from scl.plan.teachers import load_teacher
 from scl.run.backend import Backend, Work
+from scl.run.leftovers import sweep_partials
 from scl.run.stopping import Stop
 from scl.store.locks import locked
 
@@ -31,7 +32,7 @@ def train_teachers(plan: Plan, backend: Backend, stop: Stop) -> bool:
                 locks.enter_context(locked(files, stop))
             except UserError:
                 return False  # stopped while waiting
-            files.sweep()
+            sweep_partials(files)
         if left := missing_teachers():
             backend.train(plan, Work("teacher", [[i] for i in left], dict.fromkeys(left, "teacher")))
             return not missing_teachers()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from scl.errors import UserError, first_line, how_to_install
 from scl.masking import masked_value, without_secrets
-from scl.store.files import Folder
+from scl.store.files import Folder, open_folder
 from scl.store.tables import read_trials
 from scl.study.identity import sha256
 from scl.terminal import say
@@ -169,9 +168,7 @@ def mend(journal: Path) -> None:
     content = journal.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
-        partial = journal.with_suffix(".mended")
-        partial.write_bytes(whole)
-        os.replace(partial, journal)
+        open_folder(journal.parent).write(journal.name, whole)
 
 
 def storage_errors(optuna: Any) -> tuple[type[Exception], ...]:

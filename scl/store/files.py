@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeGuard
 
@@ -20,6 +21,7 @@ from scl.terminal import say
 PLACES = "a path, s3://BUCKET/… or gs://BUCKET/…"
 SCHEMES = ("file:", "s3:", "gs:")  # a path that begins so is a URI that was mistyped
 PARTIAL = ".partial"  # suffix of files that are being written
+WRITE_TEST = "write-test-"  # prefix of files that test whether a folder can be written to
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,15 @@ class Folder:
     """A folder: a file system and a path. Picklable, so workers write to the driver's folder.
 
     aside: the path to which damaged files are moved; by default `damaged` in this folder.
+    reading: nothing is written, moved or removed in this folder and below.
+
+    Python's own functions serve a disk, because Arrow's take UTF-8 paths only, whatever the system's encoding is.
     """
 
     filesystem: fs.FileSystem
     path: str
     aside: str | None = None
+    reading: bool = field(default=False, kw_only=True)
 
     @property
     def is_local(self) -> bool:
@@ -45,10 +51,41 @@ class Folder:
 
     def names(self) -> list[str]:
         """Names of the files in this folder, sorted, without hidden ones (partial files, locks)."""
-        infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
-        return sorted(i.base_name for i in infos if i.type == fs.FileType.File and not i.base_name.startswith("."))
+        return sorted(name for name, is_folder in self._entries() if not is_folder and not name.startswith("."))
+
+    def folders(self) -> list[str]:
+        """Names of the folders in this folder, sorted."""
+        return sorted(name for name, is_folder in self._entries() if is_folder)
+
+    def _entries(self) -> Iterator[tuple[str, bool]]:
+        """The name of each file and folder in this folder, and whether it is a folder."""
+        if self.is_local:
+            with suppress(FileNotFoundError), os.scandir(self.path) as entries:
+                yield from ((e.name, e.is_dir()) for e in entries if e.is_dir() or e.is_file())
+        else:
+            infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+            yield from ((i.base_name, i.type == fs.FileType.Directory) for i in infos if i.base_name)
+
+    def files_below(self, deep: bool = True) -> dict[str, float]:
+        """The files in this folder and, if `deep`, below: path from here → seconds since 1970 when written. Hidden
+        files are among them; links are not followed."""
+        if not self.is_local:
+            infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=deep))
+            files = (i for i in infos if i.type == fs.FileType.File)
+            return {i.path[len(self.path) + 1 :]: (i.mtime_ns or 0) / 1e9 for i in files}
+        found = {}
+        for folder, inside, names in os.walk(self.path):
+            if not deep:
+                inside.clear()
+            for name in names:
+                path = os.path.join(folder, name)
+                with suppress(FileNotFoundError):
+                    found[os.path.relpath(path, self.path).replace(os.sep, "/")] = os.lstat(path).st_mtime
+        return found
 
     def exists(self, name: str) -> bool:
+        if self.is_local:
+            return os.path.isfile(f"{self.path}/{name}")
         return bool(self.filesystem.get_file_info(f"{self.path}/{name}").type == fs.FileType.File)
 
     def is_no_file(self, name: str) -> bool:
@@ -62,6 +99,8 @@ class Folder:
         return sorted(i.base_name for i in infos if i.type != fs.FileType.File and not i.base_name.startswith("."))
 
     def read(self, name: str) -> bytes:
+        if self.is_local:
+            return Path(f"{self.path}/{name}").read_bytes()
         with self.filesystem.open_input_file(f"{self.path}/{name}") as stream:
             return bytes(stream.read())
 
@@ -70,6 +109,7 @@ class Folder:
 
         durable: flush to the disk before the rename. Needed if other files are removed afterwards.
         """
+        self._check_not_reading(name)
         target = f"{self.path}/{name}"
         if self.is_local:
             os.makedirs(self.path, exist_ok=True)
@@ -77,7 +117,7 @@ class Folder:
             try:
                 Path(partial).write_bytes(content)
                 if durable:
-                    with open(partial, "rb") as written:
+                    with open(partial, "rb+") as written:
                         os.fsync(written.fileno())
                 os.replace(partial, target)
             except BaseException as error:
@@ -92,28 +132,38 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove a file, if it exists."""
+        self._check_not_reading(name)
         with suppress(FileNotFoundError):
-            self.filesystem.delete_file(f"{self.path}/{name}")
+            if self.is_local:
+                os.unlink(f"{self.path}/{name}")
+            else:
+                self.filesystem.delete_file(f"{self.path}/{name}")
 
     def set_aside(self, name: str, reason: str) -> None:
         """Move a damaged file to `aside` and print a message. If it cannot be moved, it stays where it is."""
+        if self.reading:
+            say(f"damaged: {self}/{name} ({reason}); it is not read")
+            return
         aside = self.aside or f"{self.path}/damaged"
         moved = f"{self.path.rpartition('/')[2]}-{secrets.token_hex(2)}-{name}"
         say(f"damaged: {self}/{name} ({reason}); moved to {aside}/{moved}")
         with suppress(OSError):
-            self.filesystem.create_dir(aside)
-            self.filesystem.move(f"{self.path}/{name}", f"{aside}/{moved}")
+            if self.is_local:
+                os.makedirs(aside, exist_ok=True)
+                os.replace(f"{self.path}/{name}", f"{aside}/{moved}")
+            else:
+                self.filesystem.create_dir(aside)
+                self.filesystem.move(f"{self.path}/{name}", f"{aside}/{moved}")
 
-    def sweep(self) -> None:
-        """Remove the partial files that killed writers left in this folder and below. Only for the lock's holder."""
-        if self.is_local:
-            for partial in Path(self.path).rglob(f".*{PARTIAL}"):
-                with suppress(OSError):
-                    partial.unlink()
+    def _check_not_reading(self, name: str) -> None:
+        if self.reading:
+            raise OSError(errno.EROFS, "this folder is only read", f"{self}/{name}")
 
 
-def open_folder(place: str | os.PathLike[str]) -> Folder:
+def open_folder(place: str | os.PathLike[str], reading: bool = False) -> Folder:
     """The folder at a path, or at an `s3://` or `gs://` URI; it need not exist.
+
+    reading: only read it, so that another run's folder, an archive or a read-only disk serves as well.
 
     Raises:
         UserError: `place` is no path, or pyarrow.fs does not support the URI.
@@ -123,7 +173,8 @@ def open_folder(place: str | os.PathLike[str]) -> Folder:
     except ValueError as error:
         raise UserError(f"a folder of results is {PLACES}; it {error}") from None
     if "://" not in place and not place.lower().startswith(SCHEMES):
-        return Folder(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(place)))
+        path = os.path.abspath(os.path.expanduser(place)).replace(os.sep, "/")
+        return Folder(fs.LocalFileSystem(), path, reading=reading)
     try:
         filesystem, path = fs.FileSystem.from_uri(place)
     except Exception as error:
@@ -133,21 +184,19 @@ def open_folder(place: str | os.PathLike[str]) -> Folder:
         ) from None
     if not path.strip("/"):
         raise UserError(f"folder of results {shown(masked_value(place))} names no bucket or folder; valid: {PLACES}")
-    return Folder(filesystem, path.rstrip("/"))
+    return Folder(filesystem, path.rstrip("/"), reading=reading)
 
 
 def check_writable(folder: Folder) -> None:
-    """Raise UserError if the folder cannot be written to."""
-    name = f"write-test-{secrets.token_hex(4)}"  # unique: other runs may share the folder
-    try:
-        folder.write(name, bytes(65536))
-        folder.remove(name)
-    except OSError as error:
-        raise UserError(f"--out {folder} cannot be written: {explain(error)}, or name another folder") from error
+    """Raise OSError if the folder cannot be written to, as on a full disk. Only for the lock's holder."""
+    name = f"{WRITE_TEST}{secrets.token_hex(4)}"
+    folder.write(name, bytes(65536))
+    folder.remove(name)
 
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-NOT_WRITABLE = (*NO_ROOM, errno.EROFS, errno.EACCES, errno.EPERM)
+NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
+NOT_WRITABLE = (*NO_ROOM, *NOT_ALLOWED)
 
 
 def not_writable(error: BaseException) -> TypeGuard[OSError]:

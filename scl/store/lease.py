@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 
 from scl.store.files import Folder
 
+HOLDER, CLOCK = ".holder", ".clock-"  # who holds a folder; the beginning of a file that shows the store's time
 LEASE_SECONDS = 60.0
 SETTLE_SECONDS = 1.0  # if two runs claim a free lease at once, both see by then whose claim came last
 
@@ -36,7 +38,7 @@ def lease(folder: Folder, holder: dict[str, object]) -> Iterator[Callable[[], bo
     """
 
     def claim() -> None:
-        folder.write(".holder", json.dumps(holder).encode())
+        folder.write(HOLDER, json.dumps(holder).encode())
 
     other = read_holder(folder)
     if other and not _dead_here(other) and _age(folder) < LEASE_SECONDS:
@@ -65,12 +67,12 @@ def lease(folder: Folder, holder: dict[str, object]) -> Iterator[Callable[[], bo
         thread.join()
         with suppress(OSError):
             if not lost.is_set():
-                folder.remove(".holder")
+                folder.remove(HOLDER)
 
 
 def _dead_here(other: dict[str, object]) -> bool:
     """True if the holder was a process of this host that has ended, so that its lease need not run out."""
-    if other.get("host") != socket.gethostname():
+    if other.get("host") != socket.gethostname() or sys.platform == "win32":  # there, os.kill ends a process
         return False
     try:
         os.kill(int(str(other["pid"])), 0)
@@ -83,9 +85,9 @@ def _dead_here(other: dict[str, object]) -> bool:
 
 def _age(folder: Folder) -> float:
     """Seconds since `.holder` was written, by the store's clock."""
-    probe = f".clock-{secrets.token_hex(4)}"
+    probe = f"{CLOCK}{secrets.token_hex(4)}"
     folder.write(probe, b"")
-    paths = [f"{folder.path}/{probe}", f"{folder.path}/.holder"]
+    paths = [f"{folder.path}/{probe}", f"{folder.path}/{HOLDER}"]
     now, written = (info.mtime for info in folder.filesystem.get_file_info(paths))
     folder.remove(probe)
     return (now - written).total_seconds() if now and written else LEASE_SECONDS
@@ -94,8 +96,8 @@ def _age(folder: Folder) -> float:
 def read_holder(folder: Folder) -> dict[str, object]:
     """What the holder of a folder wrote into `.holder`; empty if nobody holds it."""
     try:
-        return dict(json.loads(folder.read(".holder")))
-    except (FileNotFoundError, ValueError):
+        return dict(json.loads(folder.read(HOLDER)))
+    except (FileNotFoundError, ValueError, TypeError):
         return {}
 
 
@@ -104,4 +106,4 @@ def held_by(folder: Folder, other: dict[str, object]) -> str:
     if "pid" not in other:
         return f"{folder} is in use by another run"
     command = f" ({other['command']})" if other.get("command") else ""
-    return f"{folder} is in use by process {other['pid']} on {other['host']} since {other['since']}{command}"
+    return f"{folder} is in use by process {other['pid']} on {other.get('host')} since {other.get('since')}{command}"

@@ -14,12 +14,17 @@ import filelock
 
 from scl.errors import UserError
 from scl.store.files import Folder
-from scl.store.lease import HeldByAnother, held_by, lease, read_holder
+from scl.store.lease import HOLDER, HeldByAnother, held_by, lease, read_holder
 from scl.terminal import say
 
 
 @contextmanager
-def locked(folder: Folder, stop: Callable[[], bool] | None = None, command: str = "") -> Iterator[Callable[[], bool]]:
+def locked(
+    folder: Folder,
+    stop: Callable[[], bool] | None = None,
+    command: str = "",
+    way_out: str = "wait for it, stop it, or name another --out",
+) -> Iterator[Callable[[], bool]]:
     """Lock the folder. Yields a function that returns True while this run still holds it.
 
     The system releases a file lock when its process ends. A thread renews a lease; a minute after its holder died, the
@@ -28,8 +33,10 @@ def locked(folder: Folder, stop: Callable[[], bool] | None = None, command: str 
     Args:
         stop: wait while another run holds the folder, until this returns true; None does not wait.
         command: how this run was started, for the message that another run prints.
+        way_out: what to do while another run holds the folder.
 
     Raises:
+        OSError: the folder cannot be written to.
         UserError: another live run holds the folder. The message names it.
     """
     holder = {
@@ -48,7 +55,7 @@ def locked(folder: Folder, stop: Callable[[], bool] | None = None, command: str 
             return
         except HeldByAnother as error:
             if stop is None or stop():
-                raise UserError(f"{error}; wait for it, stop it, or name another --out") from None
+                raise UserError(f"{error}; {way_out}") from None
             if not waiting:
                 say(f"waiting: {error}")
             waiting = True
@@ -67,9 +74,9 @@ def _file_lock(folder: Folder, holder: dict[str, object]) -> Iterator[Callable[[
         error.filename = lock.lock_file  # the system's call knows only a descriptor
         raise
     try:
-        folder.write(".holder", json.dumps(holder).encode())
+        folder.write(HOLDER, json.dumps(holder).encode())
         yield lambda: True
     finally:
         with suppress(OSError):
-            folder.remove(".holder")
+            folder.remove(HOLDER)
         lock.release()

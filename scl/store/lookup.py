@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pyarrow import fs
-
 from scl.errors import RunFailed, UserError, shown, unknown
 from scl.store.files import Folder, open_folder
 from scl.store.results import Results, read_results
@@ -16,12 +14,10 @@ from scl.study import checks
 
 def stores(place: str) -> dict[str, Folder]:
     """The stores in a folder, by name; the folder may itself be a store. Raises UserError if there is none."""
-    folder = open_folder(place)
+    folder = open_folder(place, reading=True)
     if _has_study(folder):
         return {folder.path.rpartition("/")[2]: folder}
-    infos = folder.filesystem.get_file_info(fs.FileSelector(folder.path, allow_not_found=True))
-    names = sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
-    found = {name: folder / name for name in names if _has_study(folder / name)}
+    found = {name: folder / name for name in folder.folders() if _has_study(folder / name)}
     if not found:
         raise UserError(f"no results in {folder}; run a study first, or give the folder that was its --out")
     return found

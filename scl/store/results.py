@@ -53,7 +53,7 @@ def load(path: str) -> Results:
         UserError: there is no store, its study.json is damaged, or a newer version of scl wrote it.
         RunFailed: a file cannot be opened, or there is not enough memory.
     """
-    return read_results(open_folder(path))
+    return read_results(open_folder(path, reading=True))
 
 
 def read_results(store: Folder) -> Results:

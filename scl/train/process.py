@@ -143,8 +143,3 @@ def freed_memory_kept() -> Iterator[None]:
     finally:
         mallopt(M_MMAP_MAX, 65536)
         mallopt(M_TRIM_THRESHOLD, 128 * 1024)
-
-
-def physical_memory() -> int:
-    """Bytes of this machine's memory."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

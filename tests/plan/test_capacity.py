@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 
 from scl.errors import UserError
 from scl.plan import capacity
-from scl.plan.capacity import Node, check_threads, cores, device_of, gpus_of_cohort, slots_of, slots_on
+from scl.plan.capacity import Node, check_threads, device_of, gpus_of_cohort, slots_of, slots_on
 from scl.study.options import Options
 
 
@@ -129,14 +128,6 @@ def test_threads_of_a_cohort_must_exist_on_this_machine(monkeypatch: pytest.Monk
     check_threads(Options(cpus_per_trial=64, address="auto"))  # the cluster's nodes may have them
     with pytest.raises(UserError, match="--cpus-per-trial 5: this machine has 4; give 1 to 4"):
         check_threads(Options(cpus_per_trial=5))
-
-
-def test_cores_are_those_of_this_process_not_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 1 <= cores() <= (os.cpu_count() or 1)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5}, raising=False)
-    assert cores() == 2
-    monkeypatch.delattr(os, "sched_getaffinity")  # macOS has none
-    assert cores() == os.cpu_count()
 
 
 def node(cpus: float, gpus: float = 0) -> Node:

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from scl import report as page
-from scl.report.results import load
+from scl.report.results import Results, load
+from scl.run import summary
 from scl.run.summary import print_summary, report
 from scl.store.files import Folder, open_folder
 from tests.support.synthetic import rewrite_trials
@@ -53,10 +53,10 @@ def test_failed_trials_of_the_plan_make_it_code_1(store: Folder, capsys: pytest.
 def test_without_plotly_there_is_no_page_and_no_failure(
     store: Folder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def absent(store: Folder) -> None:
+    def absent(results: Results) -> None:
         raise ModuleNotFoundError(name="plotly")
 
-    monkeypatch.setattr(page, "write", absent)
+    monkeypatch.setattr(summary, "render", absent)
     assert report(store) == 0
     printed = capsys.readouterr()
     assert printed.err == "no page: plotly is not installed. Build it elsewhere with --report-only\n"

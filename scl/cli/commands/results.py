@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from rich.console import Console
 from rich.table import Table
 
 from scl.errors import RunFailed, UserError
 from scl.store.lookup import stores
 from scl.store.results import read_results
+from scl.streams import console
 from scl.terminal import cell, say
 
 
 def run(given: Namespace) -> int:
-    console = Console()
+    out = console()
     table = Table("study", "data", "done", "failed", "missing", "best arm", "test acc, %")
     pages = []
     code = 0
@@ -36,13 +36,13 @@ def run(given: Namespace) -> int:
             f"{done}/{len(states)}",
             str(int((states == "failed").sum())),
             str(int((states == "missing").sum())),
-            cell(str(means.idxmax()) if len(means) else "—"),
-            f"{100 * means.max():.2f}" if len(means) else "—",
+            cell(means.idxmax() if len(means) else "—"),
+            cell(f"{100 * means.max():.2f}" if len(means) else "—"),
         )
     if code and not table.rows:
         return code
-    console.print(table)
-    console.print("best arm: the highest mean; the page says how sure that is")
+    out.print(table)
+    out.print("best arm: the highest mean; the page says how sure that is")
     for page in pages:
-        console.print(cell(page), soft_wrap=True)
+        out.print(cell(page), soft_wrap=True)
     return code

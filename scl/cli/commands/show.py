@@ -8,10 +8,10 @@ from argparse import Namespace
 from math import isnan
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from scl.store.lookup import find_trial
+from scl.streams import console
 from scl.terminal import cell
 
 ABOVE_THE_TABLE = {
@@ -21,23 +21,23 @@ ABOVE_THE_TABLE = {
 
 def run(given: Namespace) -> int:
     name, store, row = find_trial(given.results, given.trial)
-    console = Console()
-    console.print(cell(f"{name}: {row['arm']}, seed {row['seed']}, {row['state']}", style="bold"))
+    out = console()
+    out.print(cell(f"{name}: {row['arm']}, seed {row['seed']}, {row['state']}", style="bold"))
     if isinstance(row["error"], str) and row["error"]:
-        console.print(cell(row["error"].strip(), style="red"))
+        out.print(cell(row["error"].strip(), style="red"))
     table = Table.grid(padding=(0, 2))
     for key in ("trial_id", "config_id", "teacher_id"):
-        table.add_row(key, cell(str(row[key]), overflow="fold"))
+        table.add_row(key, cell(row[key], overflow="fold"))
     table.add_row("configuration", cell(_configuration(row["config_json"])))
     for key, value in row.items():
         if key not in ABOVE_THE_TABLE and not key.startswith("param.") and not _is_missing(value):
-            table.add_row(cell(key), cell(f"{value:.4f}" if isinstance(value, float) else str(value)))
-    console.print(table)
+            table.add_row(cell(key), cell(f"{value:.4f}" if isinstance(value, float) else value))
+    out.print(table)
     if row["state"] == "completed":
         file = f"{store}/checkpoints/{row['trial_id']}/student.safetensors"
-        console.print(cell(f"network: {file}"), soft_wrap=True)
+        out.print(cell(f"network: {file}"), soft_wrap=True)
         command = shlex.join(["scl", "export", str(store), f"{row['arm']}/{row['seed']}", "--format", "onnx"])
-        console.print(cell(f"as a file: {command}"), soft_wrap=True)
+        out.print(cell(f"as a file: {command}"), soft_wrap=True)
     return 0
 
 

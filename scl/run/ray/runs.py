@@ -118,7 +118,7 @@ class Runs:
                 folder = rpc.folder_function(out, shared=f"{out.path}/teachers")
                 client = stack.enter_context(rpc.rpc_to_driver({**calls, "folder": folder}))
                 if out.is_local:
-                    context = replace(context, out=rpc.DriverFolder(out.filesystem, out.path, out.aside, client))
+                    context = replace(context, out=rpc.DriverFolder(out.filesystem, out.path, out.aside, client=client))
             if outside:
                 calls = {name: partial(client, name) for name in calls}
                 calls["stop"] = Throttled(calls["stop"])

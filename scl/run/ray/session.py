@@ -14,8 +14,10 @@ from types import ModuleType
 from typing import Any
 
 from scl.errors import UserError
-from scl.plan.capacity import Node, cores
+from scl.machine import cores
+from scl.plan.capacity import Node
 from scl.run.ray.survey import authentication, connect, packages_to_send
+from scl.run.ray.temporary import ray_folder
 from scl.study.options import Options
 from scl.study.reach import is_users
 from scl.train.process import environment
@@ -32,7 +34,7 @@ UV = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "RAY_ENABLE_UV_RUN_RUNTIME_ENV"}
 # While clusters are enabled, Ray takes 127.0.0.1 for a mistake and listens on all addresses instead.
 CLUSTERS = {"ENABLE_RAY_CLUSTER": "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
 # Ray and Tune install handlers of these.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
 @contextmanager
@@ -93,7 +95,8 @@ def _start(options: Options, nodes: Sequence[Node]) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if options.address is None:
         cpus = max(cores(), options.cpus_per_trial)
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        place = {"_temp_dir": ray_folder(), "_node_ip_address": "127.0.0.1"}
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **place, **quiet)
     else:
         # The code travels with the job: scl and small packages as folders, the study file's own code by value.
         runtime_env = {"py_modules": packages_to_send(nodes), "env_vars": dict(QUIET)}

@@ -29,6 +29,7 @@ SENT = "safetensors"  # small and rarely installed on clusters: sent along if a 
 # What a Linux system has for a GPU that can be used: NVIDIA's driver, AMD's, and that of Windows below it.
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 ATTEMPTS = 3
+UTF8: dict[str, Any] = {"encoding": "utf-8", "errors": "replace"}  # of the child that asks, whatever the locale is
 PATIENCE = 180.0  # seconds that a cluster may take to wake up
 GREETING_SECONDS = 20.0  # that a busy head may take to answer as gRPC does
 HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # with empty settings
@@ -102,7 +103,7 @@ def survey(address: str) -> tuple[Node, ...]:
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     }
     try:
-        child = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+        child = subprocess.run(command, capture_output=True, timeout=PATIENCE, env=environment, **UTF8)
     except subprocess.TimeoutExpired:
         raise UserError(_no_cluster(address, f"no answer in {PATIENCE:.0f} s")) from None
     if child.returncode:

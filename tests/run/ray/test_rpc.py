@@ -58,7 +58,7 @@ def test_what_a_function_raises_is_raised_by_its_caller(here: None) -> None:
 def test_a_folder_of_the_driver_is_used_like_a_folder(here: None, tmp_path: Path) -> None:
     out = open_folder(str(tmp_path / "out"))
     client = client_of(folder=folder_function(out, f"{out.path}/teachers"))
-    store = DriverFolder(out.filesystem, out.path, out.aside, client) / "ablation"
+    store = DriverFolder(out.filesystem, out.path, out.aside, client=client) / "ablation"
     store.write("a", b"1", durable=True)
     store.write("b", b"2")
     assert (store.names(), store.exists("a"), store.exists("c"), store.read("a")) == (["a", "b"], True, False, b"1")

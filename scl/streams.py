@@ -1,0 +1,124 @@
+"""Standard output and error as a run needs them: there, able to show any text, and no reason to lose its work."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# What a terminal without Unicode shows instead; a character that is not here appears as its number, as in \u03c3.
+ASCII = {
+    **dict.fromkeys("−–—‐‑─━┄┅┈┉╌╍═╴╶╸╺·", "-"),
+    **dict.fromkeys("│┃┆┇┊┋╎╏║╵╷╹╻", "|"),
+    **dict.fromkeys(map(chr, [*range(0x250C, 0x254C), *range(0x2552, 0x256D)]), "+"),
+    **{"×": "x", "±": "+/-", "→": "->", "←": "<-", "↑": "^", "↓": "v", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~"},
+    **{"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "…": "...", "•": "*"},
+    **dict.fromkeys("\xa0\u2009\u202f", " "),
+}
+ERRORS = "scl.ascii"  # the name of the rule, for Python's codecs
+
+
+def _as_ascii(error: UnicodeError) -> tuple[bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return b"".join(map(_readable, text)), error.end
+
+
+def _readable(c: str) -> bytes:
+    if "\udc80" <= c <= "\udcff":  # a byte of a path that Python could not decode
+        return c.encode("ascii", "surrogateescape")
+    return ASCII.get(c, c).encode("ascii", "backslashreplace")
+
+
+codecs.register_error(ERRORS, _as_ascii)
+
+
+def showable(text: str) -> str:
+    """A text as standard output will show it. For cells of a table, so that their widths are right."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, ERRORS).decode(encoding, "surrogateescape")
+
+
+def name_of(path: str) -> str:
+    """A path as text for people and records: names of files are UTF-8 nearly everywhere, whatever the locale is."""
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeError:
+        return path.encode(errors="replace").decode()
+
+
+def console() -> Console:
+    """A console of rich on standard output. A reader that has gone raises BrokenPipeError, where rich would exit."""
+    from rich.console import Console  # it draws random numbers when it is imported
+
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Plain()
+
+
+class _Messages:
+    """Standard error that cannot fail: a run goes on if its reader or terminal has gone, or its log's disk is full."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Inside, anything can be printed: a text that a stream cannot encode appears in ASCII. A reader of standard output
+    that has gone raises BrokenPipeError, as ever. At the end the streams are as they were."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed, as by `>&-`: the next file to be opened would get its number, and what is printed
+            os.open(os.devnull, os.O_RDWR)
+    before = sys.stdout, sys.stderr
+    with ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        for stream in before:
+            stack.enter_context(_any_text(stream))
+        messages = _Messages(sys.stderr or nowhere)
+        sys.stdout, sys.stderr = sys.stdout or nowhere, messages
+        try:
+            yield
+        finally:
+            if sys.stdout is nowhere:
+                sys.stdout = before[0]
+            if sys.stderr is messages:
+                sys.stderr = before[1]
+
+
+@contextmanager
+def _any_text(stream: Any) -> Iterator[None]:
+    """Let a stream show what it cannot encode. Streams of a notebook or a test may have no such setting."""
+    rule = getattr(stream, "errors", None)
+    if rule is None or not hasattr(stream, "reconfigure"):
+        yield
+        return
+    stream.reconfigure(errors=ERRORS)
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):  # its reader has gone, or it was closed
+            stream.reconfigure(errors=rule)
