@@ -94,14 +94,16 @@ def test_what_holds_no_credentials_stays(value: str) -> None:
 @pytest.mark.parametrize("value", WITH_SECRETS)
 def test_no_place_repeats_them(value: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The record of a command, its page, messages that repeat an argument, and printing itself."""
-    flags = ["--storage", value, "--out", value, "--data", value, "--address", value, "--teacher", value]
+    flags = ["--storage", value, "--out", value, "--data", value, "--teacher", value]
+    with pytest.raises(UserError) as refused:
+        parsed(STUDY, "study.py", ["--address", value])
     command = parsed(STUDY, "study.py", flags).command
     called = _settled(STUDY, {"storage": value, "out": value, "fix": {}, "inline": True})[1].command
     study: dict[str, Any] = {
         "command": f"study.py --storage {value}",
         "search": {"optuna_study": "s", "storage": value},
     }
-    texts = [command, called, json.dumps(_setup(study, "")) if " " not in value else ""]
+    texts = [str(refused.value), command, called, json.dumps(_setup(study, "")) if " " not in value else ""]
     monkeypatch.setattr(sys, "argv", ["study.py", *flags, f"--again={value}"])
     texts += [str(kind(f"refused: {value!r}, or {value}; try another")) for kind in (UserError, RunFailed, Damaged)]
     say(f"lost {value} and {value!r}")

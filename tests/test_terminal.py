@@ -89,7 +89,7 @@ def test_commands_show_a_hostile_store_clean(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_names_of_files_are_shown_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = open_folder(str(tmp_path / "\x1b[31m"))
+    folder = open_folder(str(tmp_path)) / "\x1b[31m"
     folder.write("a\x9b", b"")
     folder.set_aside("a\x9b", "\x07")
     assert is_clean(capsys.readouterr().err)

@@ -19,6 +19,7 @@ from scl.study import checks
 from scl.terminal import say
 
 PLACES = "a path, s3://BUCKET/… or gs://BUCKET/…"
+SUPPORTED = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")  # of what pyarrow opens; the rest has no atomic writes
 SCHEMES = ("file:", "s3:", "gs:")  # a path that begins so is a URI that was mistyped
 PARTIAL = ".partial"  # suffix of files that are being written
 WRITE_TEST = "write-test-"  # prefix of files that test whether a folder can be written to
@@ -174,8 +175,13 @@ def open_folder(place: str | os.PathLike[str], reading: bool = False) -> Folder:
         raise UserError(f"a folder of results is {PLACES}; it {error}") from None
     if "://" not in place and not place.lower().startswith(SCHEMES):
         path = os.path.abspath(os.path.expanduser(place)).replace(os.sep, "/")
+        there = next(p for p in (Path(path), *Path(path).parents) if p.exists())
+        if not there.is_dir():
+            raise UserError(f"folder of results {shown(place)}: {there} is a file; name another folder")
         return Folder(fs.LocalFileSystem(), path, reading=reading)
     try:
+        if place.partition("://")[0].lower() not in SUPPORTED:
+            raise ValueError("this kind of storage is not supported")
         filesystem, path = fs.FileSystem.from_uri(place)
     except Exception as error:
         reason = without_values(str(error), [place])

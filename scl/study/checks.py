@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any
 
 from scl.errors import shown, unknown
+from scl.masking import masked_value
 from scl.study.config import HUBS, MODEL_NAMES, MODELS
 from scl.study.numerals import real_from, whole_from
 
@@ -93,7 +94,8 @@ def address(value: Any) -> str:
     host, _, port = given.removeprefix(RAY_CLIENT).rpartition(":")
     if given != "auto" and not (_is_host(host) and re.fullmatch("[0-9]{1,5}", port) and 1 <= int(port) <= 65535):
         raise ValueError(
-            f"must be auto, HOST:PORT or {RAY_CLIENT}HOST:PORT, the port of 1 to 65535, got {shown(value)}"
+            f"must be auto, HOST:PORT or {RAY_CLIENT}HOST:PORT, the port of 1 to 65535, "
+            f"got {shown(masked_value(given))}"
         )
     return given
 
