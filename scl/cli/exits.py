@@ -7,32 +7,44 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from scl.errors import RunFailed, UserError
+from scl.run.output import lasting_output, silence
+from scl.run.stopping import interruptible, stop_signals
 
 
-def exit_with(work: Callable[[], int]) -> None:
-    """Do a script's work and exit with its code; an early SIGTERM ends it as a later one does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # while torch and others are being imported
-    sys.exit(exit_code(work))
+def exit_with(work: Callable[[], int]) -> NoReturn:
+    """Do a script's work and exit with its code, which a signal that comes last does not change."""
+    code = exit_code(work)
+    for number in stop_signals():  # Python takes a second to end, in which some signals would end it with their code
+        signal.signal(number, lambda *_: os._exit(code))
+    sys.exit(code)
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """The exit code of `work`: 2 with one message for a user's mistake, 1 for a run that failed."""
+    """The exit code of `work`: 2 with one message for a user's mistake, 1 for a run that failed. An early signal ends it
+    as a later one does."""
     try:
-        code = work()
+        with interruptible():  # while torch and others are being imported
+            code = work()
         sys.stdout.flush()
         return code
     except (UserError, RunFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     except BrokenPipeError:
-        # The reader has ended, as in `| head`. Python's flush at the end must not meet the broken pipe again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)  # the reader has ended, as in `| head`
         return 128 + signal.SIGPIPE
-    except KeyboardInterrupt:
-        print("interrupted; finished trials are kept", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        with lasting_output():
+            print(f"interrupted{_by(interruption)}; finished trials are kept", file=sys.stderr)
         return 130
+
+
+def _by(interruption: KeyboardInterrupt) -> str:
+    """The signal that interrupted, if it is known."""
+    return f" by {interruption}" if str(interruption) else ""
 
 
 def write_text(out: str, text: str) -> None:

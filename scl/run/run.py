@@ -14,6 +14,7 @@ from scl.plan.estimate import PlanSummary, summarise
 from scl.plan.plan import Plan, make_plan, missing
 from scl.plan.teachers import load_teacher
 from scl.run.backend import open_backend
+from scl.run.output import lasting_output
 from scl.run.provenance import earlier_record, of_training, study_record
 from scl.run.sequential import differences, print_looks, print_winners, stein_extension, stein_interval
 from scl.run.stopping import Stop, stopping
@@ -45,7 +46,7 @@ def run_study(study: Study, options: Options) -> int:
     """
     out = open_folder(options.out)
     store = out / study.name
-    with _writing_to(store), environment(), random_streams_kept(), ExitStack() as stack:
+    with lasting_output(), _writing_to(store), environment(), random_streams_kept(), ExitStack() as stack:
         if options.report_only:
             read_study(store)
             stack.enter_context(locked(store, command=options.command))
@@ -173,7 +174,7 @@ def _finish(
     if new := set((store / "damaged").names()) - damaged:
         print(f"{len(new)} damaged files are in {store}/damaged; the page lists them", file=sys.stderr)
     if stop.signalled:
-        print("interrupted; finished trials are kept, and the same command continues", file=sys.stderr)
+        print(f"interrupted by {stop.asked_by}; finished trials are kept, and the same command continues", file=sys.stderr)
         return 130
     if stop.halted:
         raise RunFailed(f"{store}: {stop.halted}; {AGAIN}")

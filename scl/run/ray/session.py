@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -93,11 +94,27 @@ def _start(options: Options, nodes: Sequence[Node]) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if options.address is None:
         cpus = max(cores(), options.cpus_per_trial)
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        with _own_sessions():
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
     else:
         # The code travels with the job: scl and small packages as folders, the study file's own code by value.
         runtime_env = {"py_modules": packages_to_send(nodes), "env_vars": dict(QUIET)}
         connect(options.address, runtime_env=runtime_env, **quiet)
+
+
+@contextmanager
+def _own_sessions() -> Iterator[None]:
+    """Start Ray's processes in sessions of their own: a signal to this process's group, or its terminal's end, must not
+    reach them before this process has ended the run. Only where the kernel ends them with this process."""
+    from ray._private import services, utils  # noqa: PLC0415
+
+    popen = services.ConsolePopen
+    if utils.detect_fate_sharing_support_linux():
+        services.ConsolePopen = partial(popen, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
 
 
 @contextmanager
