@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from scl.errors import RunFailed, UserError
 from scl.run.output import lasting_output, silence
-from scl.run.stopping import interruptible, stop_signals
+from scl.run.stopping import LEFT_RUNNING, interruptible, stop_signals
 
 
 def exit_with(work: Callable[[], int]) -> NoReturn:
@@ -19,6 +19,10 @@ def exit_with(work: Callable[[], int]) -> NoReturn:
     code = exit_code(work)
     for number in stop_signals():  # Python takes a second to end, in which some signals would end it with their code
         signal.signal(number, lambda *_: os._exit(code))
+    if LEFT_RUNNING.is_set():
+        with lasting_output():
+            sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -54,6 +54,7 @@ def lasting_output() -> Iterator[None]:
     try:
         yield
     finally:
-        for stream in filter(None, lasting):
-            stream.flush()
+        for stream in lasting:
+            if stream is not None:
+                stream.flush()
         sys.stdout, sys.stderr = before

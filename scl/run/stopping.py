@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+TIMED = hasattr(signal, "setitimer")  # elsewhere a request waits until a step has ended
 Handler = Callable[[int, FrameType | None], None]
 # From a request to stop to leaving training in the middle of an epoch; a checkpoint has the epoch before.
 GRACE_SECONDS = 5.0
@@ -65,7 +66,7 @@ class Stop:
     """Whether a run should end; called between steps.
 
     budget: seconds that the run may take. asked_by: the signal that asked, by its name. halted: why the run cannot go on. held: whether the store is still locked
-    by this run. grace: seconds that a request to stop may go unmet while training. gentle: whether a signal is a
+    by this run. lost: whether what trains is gone. grace: seconds that a request to stop may go unmet while training. gentle: whether a signal is a
     request; before the first training there is nothing to keep, and a signal ends the run at once.
     """
 
@@ -75,6 +76,7 @@ class Stop:
     asked_by: str | None = None
     halted: str | None = None
     held: Callable[[], bool] = lambda: True
+    lost: bool = False
     grace: float = math.inf
     overdue: bool = False
     gentle: bool = False
@@ -98,6 +100,12 @@ class Stop:
             self.halted = reason
             print(f"stopping: {reason}", file=sys.stderr)
 
+    def abandon(self, reason: str) -> None:
+        """End the run because what trains is gone. No reason is given if a signal has ended both."""
+        if not self.signalled:
+            self.halt(reason)
+        self.lost = True
+
     @contextmanager
     def overdue_raises(self, grace: float = GRACE_SECONDS) -> Iterator[None]:
         """Around training: if a request to stop is not met within `grace` seconds, training is left unfinished."""
@@ -116,9 +124,13 @@ class Stop:
         """Request a stop, as a signal does."""
         if self.asked_at is None:
             self.asked_at, self.asked_by = time.monotonic(), by
-            if threading.current_thread() is threading.main_thread():
+            if threading.current_thread() is threading.main_thread() and TIMED:
                 signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
             print(f"stopping after {by}: finished trials are kept", file=sys.stderr)
+
+
+# Set if a library's threads may never return, so that this process must not wait for them at its end.
+LEFT_RUNNING = threading.Event()
 
 
 class _Overdue(BaseException):
@@ -145,9 +157,10 @@ def stopping(budget: float | None) -> Iterator[Stop]:
             stop.overdue = True
             raise _Overdue
 
-    with handling(lambda: {**dict.fromkeys(stop_signals(), ask), signal.SIGALRM: overdue}):
+    timer = {signal.SIGALRM: overdue} if TIMED else {}
+    with handling(lambda: {**dict.fromkeys(stop_signals(), ask), **timer}):
         try:
             yield stop
         finally:
-            if threading.current_thread() is threading.main_thread():
+            if threading.current_thread() is threading.main_thread() and TIMED:
                 signal.setitimer(signal.ITIMER_REAL, 0)

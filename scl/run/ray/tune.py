@@ -117,7 +117,7 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
         return {}  # Tune pickles its searcher into snapshots; the store knows what has ended, Optuna the search
 
     def suggest(self, trial_id: str) -> Any:
-        cohort = self.cohorts.next(trial_id)
+        cohort = [] if self.driver.stop() else self.cohorts.next(trial_id)
         if cohort is None:
             return None
         return {"cohort": cohort} if cohort else tune.search.Searcher.FINISHED
