@@ -47,6 +47,7 @@ until_ready() {
   done
 }
 
+# shellcheck disable=SC2329 # until_ready calls it
 nodes_alive() {
   RAY_ADDRESS=$address:$port python -c '
 import sys, ray

@@ -27,8 +27,7 @@ def exit_with(work: Callable[[], int]) -> NoReturn:
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """The exit code of `work`: 2 with one message for a user's mistake, 1 for a run that failed. An early signal ends it
-    as a later one does."""
+    """The exit code of `work`: 2 with one message for a user's mistake, 1 for a run that failed, 130 after a signal."""
     try:
         with interruptible():  # while torch and others are being imported
             code = work()

@@ -174,7 +174,9 @@ def _finish(
     if new := set((store / "damaged").names()) - damaged:
         print(f"{len(new)} damaged files are in {store}/damaged; the page lists them", file=sys.stderr)
     if stop.signalled:
-        print(f"interrupted by {stop.asked_by}; finished trials are kept, and the same command continues", file=sys.stderr)
+        print(
+            f"interrupted by {stop.asked_by}; finished trials are kept, and the same command continues", file=sys.stderr
+        )
         return 130
     if stop.halted:
         raise RunFailed(f"{store}: {stop.halted}; {AGAIN}")

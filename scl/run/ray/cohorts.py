@@ -66,6 +66,8 @@ class Cohorts:
             half = -(-len(left) // 2)
             self.back += [left[:half], left[half:]]
             return []
+        if death.kind is Kind.RAISED:
+            return self._failed(left)
         count, before = self.deaths.get(tuple(left), (0, -1))
         epochs = sum(self.epochs.get(job, 0) for job in left)
         count = count + 1 if epochs <= before else 1

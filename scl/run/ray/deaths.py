@@ -8,8 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import ray.exceptions as of_ray
+from ray import cloudpickle
 
 from scl.errors import UserError
 
@@ -17,12 +17,14 @@ from scl.errors import UserError
 class Kind(Enum):
     """What an end means for the cohort.
 
-    REFUSED: the same would happen again, so its trials have failed. CRASHED, MEMORY: one of its trials may be the
-    cause, so the cohort continues in parts until that trial is alone. LOST: no trial is the cause, so the cohort
-    continues as it is.
+    REFUSED: the same would happen again, so its trials have failed.
+    RAISED, CRASHED, MEMORY: one of its trials may be the cause, so the cohort continues in parts until that trial is
+    alone. What was RAISED is not tried again then.
+    LOST: no trial is the cause, so the cohort continues as it is.
     """
 
     REFUSED = "the worker could not run this"
+    RAISED = "the training raised an error"
     CRASHED = "the worker died (killed, out of memory, or crashed in native code)"
     MEMORY = "the worker was killed because its node ran out of memory"
     LOST = "the node of the worker, or the connection to it, was lost"
@@ -92,12 +94,12 @@ def death_of(error: BaseException | str) -> Death:
 def _raised(cause: BaseException, text: str) -> Death:
     """What a worker's own exception means. `text`: with its traceback."""
     if isinstance(cause, UserError):
-        return Death(Kind.REFUSED, str(cause))
+        return Death(Kind.RAISED, str(cause))
     if any(kind.__name__ in BROKEN_PROCESS for kind in type(cause).__mro__):
         return Death(Kind.CRASHED, _reason(Kind.CRASHED, text))
     if isinstance(cause, BROKEN_CONNECTION):
         return Death(Kind.LOST, _reason(Kind.LOST, text))
-    return Death(Kind.REFUSED, text)
+    return Death(Kind.RAISED, text)
 
 
 def _reason(kind: Kind, text: str) -> str:
