@@ -65,9 +65,10 @@ def interruptible() -> AbstractContextManager[None]:
 class Stop:
     """Whether a run should end; called between steps.
 
-    budget: seconds that the run may take. asked_by: the signal that asked, by its name. halted: why the run cannot go on. held: whether the store is still locked
-    by this run. lost: whether what trains is gone. grace: seconds that a request to stop may go unmet while training. gentle: whether a signal is a
-    request; before the first training there is nothing to keep, and a signal ends the run at once.
+    budget: seconds that the run may take. asked_by: the signal that asked, by its name. halted: why the run cannot go
+    on. held: whether the store is still locked by this run. lost: whether what trains is gone. grace: seconds that a
+    request to stop may go unmet while training. gentle: whether a signal is a request; before the first training there
+    is nothing to keep, and a signal ends the run at once.
     """
 
     budget: float | None = None
