@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -17,13 +18,18 @@ from scl.run.stopping import LEFT_RUNNING, interruptible, stop_signals
 def exit_with(work: Callable[[], int]) -> NoReturn:
     """Do a script's work and exit with its code, which a signal that comes last does not change."""
     code = exit_code(work)
-    for number in stop_signals():  # Python takes a second to end, in which some signals would end it with their code
-        signal.signal(number, lambda *_: os._exit(code))
+    atexit.register(_keep_code, code)
     if LEFT_RUNNING.is_set():
         with lasting_output():
             sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _keep_code(code: int) -> None:
+    """Python takes a second to end, in which a signal would end it with a code of its own."""
+    for number in stop_signals():
+        signal.signal(number, lambda *_: os._exit(code))
 
 
 def exit_code(work: Callable[[], int]) -> int:

@@ -102,13 +102,16 @@ def plan_study(study: Study, options: Options) -> PlanSummary:
 
 @contextmanager
 def _writing_to(store: Folder) -> Iterator[None]:
-    """Turns an error of the file system into a RunFailed that names the file and the way out."""
+    """Turns an error of the system into a RunFailed that names what failed and the way out: the file, if known; the
+    store, if only a file system can be the cause; else the error."""
     try:
         yield
     except BrokenPipeError:
         raise  # of stdout, not of the store
     except OSError as error:
-        raise RunFailed(f"{error.filename or store}: {explain(error)}; {AGAIN}") from error
+        of_files = error.errno is not None and not isinstance(error, (ConnectionError, TimeoutError))
+        what = error.filename or (store if of_files else type(error).__name__)
+        raise RunFailed(f"{what}: {explain(error)}; {AGAIN}") from error
 
 
 def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:

@@ -24,6 +24,12 @@ from scl.study.options import Options
 WITHOUT_RAY = "remove the cause, or train without Ray in this process: --inline"
 
 
+def is_rays(error: BaseException) -> bool:
+    """True for an error of Ray itself, or of the connection to it; not for one of ours that Ray passes on."""
+    kinds = [kind for kind in type(error).__mro__ if kind.__module__.startswith("ray.")]
+    return isinstance(error, ConnectionError) or bool(kinds and "RayTaskError" not in {k.__name__ for k in kinds})
+
+
 class RayBackend:
     """Trains cohorts in Ray's workers. A context manager: Ray starts with the first cohort and ends at the exit.
 
@@ -90,7 +96,11 @@ class RayBackend:
                 self._ray.abandoned = True
                 self._session.close()
         if errors and not self.stop.lost:
-            raise errors[0]
+            if not is_rays(errors[0]):
+                raise errors[0]
+            self._ray.abandoned = True
+            self._session.close()
+            self.stop.abandon(f"Ray has ended ({type(errors[0]).__name__}: {first_line(errors[0])}): {WITHOUT_RAY}")
 
     def _start(self) -> None:
         """Start Ray. If it cannot start, the run halts."""

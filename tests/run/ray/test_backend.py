@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 
 from scl.plan.capacity import Node
 from scl.run.backend import Work
@@ -170,6 +171,23 @@ def test_a_ray_that_is_gone_ends_the_run_though_a_call_of_it_never_returns(
         assert log == ["start", "end"]  # at once, before the page is written
     assert stop.halted == "Ray's head is gone"
     forever.set()
+
+
+@pytest.mark.parametrize("error", [ray.exceptions.RaySystemError("gone"), ConnectionResetError("gone")])
+def test_an_error_of_ray_itself_ends_the_run_orderly(
+    error: Exception, log: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(plan: Any, work: Work) -> None:
+        raise error
+
+    runs = SimpleNamespace(Runs=lambda *_: SimpleNamespace(train=train))
+    monkeypatch.setattr(backend, "import_module", lambda name: runs)
+    stop = Stop()
+    with made(log, stop) as on_ray:
+        on_ray.train(plan_on("cpu"), STUDENTS)
+    assert "Ray has ended" in (stop.halted or "")
+    assert "gone" in (stop.halted or "")
+    assert log == ["start", "end"]
 
 
 def test_an_error_of_a_run_is_raised(log: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
