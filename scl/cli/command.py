@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from scl.cli.exits import Parser, exit_code
+from scl.cli.exits import Parser, exit_code, exit_with
 from scl.cli.flags import add_flags
 from scl.study.space import Search
 from scl.study.study import Study
@@ -29,11 +29,14 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command: of the command line, whose process then ends, or with these arguments; returns the exit code."""
+
     def work() -> int:
         given = parser().parse_args(arguments)
         return int(import_module(f"scl.cli.commands.{given.module}").run(given))
 
-    return exit_code(work)
+    run = exit_with if arguments is None else exit_code
+    return run(work)
 
 
 def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:

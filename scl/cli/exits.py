@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from typing import NoReturn
 
 from scl.errors import RunFailed, UserError
+from scl.run.output import lasting_output, silence
+from scl.run.stopping import LEFT_RUNNING, interruptible, stop_signals
 from scl.store.output import output_file
 from scl.streams import standard_streams
 from scl.study.checks import place
@@ -26,31 +28,43 @@ class Parser(argparse.ArgumentParser):
         super().error(printable(message))
 
 
-def exit_with(work: Callable[[], int]) -> None:
-    """Do a script's work and exit with its code; an early SIGTERM ends it as a later one does."""
-    if threading.current_thread() is threading.main_thread():  # elsewhere Python refuses to set handlers
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # while torch and others are being imported
-    sys.exit(exit_code(work))
+def exit_with(work: Callable[[], int]) -> NoReturn:
+    """Do a script's work and exit with its code, which a signal that comes last does not change."""
+    code = exit_code(work)
+    atexit.register(_keep_code, code)
+    if LEFT_RUNNING.is_set():
+        with lasting_output():
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _keep_code(code: int) -> None:
+    """Python takes a second to end, in which a signal would end it with a code of its own."""
+    for number in stop_signals():
+        signal.signal(number, lambda *_: os._exit(code))
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """The exit code of `work`: 2 with one message for a user's mistake, 1 for a run that failed."""
+    """The exit code of `work`: 2 with one message for a user's mistake, 1 for a run that failed, 130 after a signal."""
     with standard_streams():
         try:
-            return _flushed(work)
+            with interruptible():  # while torch and others are being imported
+                return _flushed(work)
         except (UserError, RunFailed) as error:
             say(f"error: {error}")
             return 2 if isinstance(error, UserError) else 1
         except BrokenPipeError:
-            _drop_stdout()  # the reader has ended, as in `| head`
+            silence(sys.stdout)  # the reader has ended, as in `| head`
             return BROKEN_PIPE
         except OSError as error:
             full = _stdout_is_full()
             what = f"standard output cannot be written: {error.strerror}" if full else f"{error}; name another path"
             say(f"error: {what}")
             return 2
-        except KeyboardInterrupt:
-            say("interrupted; finished trials are kept")
+        except KeyboardInterrupt as interruption:
+            by = f" by {interruption}" if str(interruption) else ""  # the signal, if it is known
+            say(f"interrupted{by}; finished trials are kept")
             return 130
 
 
@@ -71,14 +85,9 @@ def _stdout_is_full() -> bool:
         show("")
         sys.stdout.flush()
     except OSError:
-        _drop_stdout()
+        silence(sys.stdout)
         return True
     return False
-
-
-def _drop_stdout() -> None:
-    """Python's flush at the end must not fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write_text(out: str, text: str, force: bool = False) -> None:

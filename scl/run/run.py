@@ -14,6 +14,7 @@ from scl.plan.plan import Plan, cache_of, make_plan, missing
 from scl.plan.teachers import load_teacher
 from scl.run.backend import open_backend
 from scl.run.leftovers import sweep
+from scl.run.output import lasting_output
 from scl.run.provenance import earlier_record, of_training, study_record
 from scl.run.sequential import differences, planned_scores, print_looks, print_winners, stein_extension, stein_interval
 from scl.run.stopping import Stop, stopping
@@ -47,7 +48,7 @@ def run_study(study: Study, options: Options) -> int:
     """
     out = open_folder(options.out)
     store = out / study.name
-    with _writing_to(store), environment(), random_streams_kept(), ExitStack() as stack:
+    with lasting_output(), _writing_to(store), environment(), random_streams_kept(), ExitStack() as stack:
         if options.report_only:
             return report_again(store, options.page, options.command)
         stop = stack.enter_context(stopping(options.time_budget))
@@ -104,13 +105,16 @@ def plan_study(study: Study, options: Options) -> PlanSummary:
 
 @contextmanager
 def _writing_to(store: Folder) -> Iterator[None]:
-    """Turns an error of the file system into a RunFailed that names the file and the way out."""
+    """Turns an error of the system into a RunFailed that names what failed and the way out: the file, if known; the
+    store, if only a file system can be the cause; else the error."""
     try:
         yield
     except BrokenPipeError:
         raise  # of stdout, not of the store
     except OSError as error:
-        raise RunFailed(f"{error.filename or store}: {explain(error)}; {AGAIN}") from error
+        of_files = error.errno is not None and not isinstance(error, (ConnectionError, TimeoutError))
+        what = error.filename or (store if of_files else type(error).__name__)
+        raise RunFailed(f"{what}: {explain(error)}; {AGAIN}") from error
 
 
 def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
@@ -178,7 +182,7 @@ def _finish(
     if new := set((store / "damaged").names()) - damaged:
         say(f"{len(new)} damaged files are in {store}/damaged; the page lists them")
     if stop.signalled:
-        say("interrupted; finished trials are kept, and the same command continues")
+        say(f"interrupted by {stop.asked_by}; finished trials are kept, and the same command continues")
         return 130
     if stop.halted:
         raise RunFailed(f"{store}: {stop.halted}; {AGAIN}")

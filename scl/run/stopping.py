@@ -6,13 +6,14 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
 from scl.terminal import say
 
+Handler = Callable[[int, FrameType | None], None]
 # From a request to stop to leaving training in the middle of an epoch; a checkpoint has the epoch before.
 GRACE_SECONDS = 5.0
 GRACE_ON_RAY = 10.0  # Tune waits up to 5 s for its workers, and should end by itself
@@ -20,20 +21,64 @@ HAS_TIMER = hasattr(signal, "setitimer")  # Windows has none: there only a secon
 SAME_SECONDS = 1.0  # a terminal and a launcher both pass a Ctrl-C on: signals this close together are one
 
 
+def _signals(*names: str) -> tuple[signal.Signals, ...]:
+    """Those of these signals that the platform has."""
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+# Requests to stop: a user's; those of schedulers and service managers; a closed terminal. Schedulers send USR1, USR2 or
+# XCPU before a limit.
+FROM_USERS = _signals("SIGINT", "SIGTERM")
+FROM_SYSTEMS = _signals("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """The signals that ask a run to stop: none that the parent ignores, as nohup does, and of the systems' none that
+    the process handles in a way of its own."""
+    users = [s for s in FROM_USERS if signal.getsignal(s) != signal.SIG_IGN]
+    return (*users, *(s for s in FROM_SYSTEMS if signal.getsignal(s) in (signal.SIG_DFL, interrupt)))
+
+
+def interrupt(number: int, frame: FrameType | None = None) -> None:
+    """A signal's handler: end at once, with the signal's name in the exception."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+@contextmanager
+def handling(handlers: Callable[[], Mapping[signal.Signals, Handler]]) -> Iterator[None]:
+    """Handle signals, and put the handlers back afterwards. In a thread other than the main one, Python hears no
+    signals, and nothing changes."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number, handler in (handlers() if main else {}).items()}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def interruptible() -> AbstractContextManager[None]:
+    """Around what has nothing to keep yet: a signal that would ask a run to stop raises KeyboardInterrupt."""
+    return handling(lambda: dict.fromkeys(stop_signals(), interrupt))
+
+
 @dataclass
 class Stop:
     """Whether a run should end; called between steps.
 
-    budget: seconds that the run may take. halted: why the run cannot go on. held: whether the store is still locked
-    by this run. grace: seconds that a request to stop may go unmet while training. gentle: whether a signal is a
-    request; before the first training there is nothing to keep, and a signal ends the run at once.
+    budget: seconds that the run may take. asked_by: the signal that asked, by its name. halted: why the run cannot go
+    on. held: whether the store is still locked by this run. lost: whether what trains is gone. grace: seconds that a
+    request to stop may go unmet while training. gentle: whether a signal is a request; before the first training there
+    is nothing to keep, and a signal ends the run at once.
     """
 
     budget: float | None = None
     began: float = field(default_factory=time.monotonic)
     asked_at: float | None = None
+    asked_by: str | None = None
     halted: str | None = None
     held: Callable[[], bool] = lambda: True
+    lost: bool = False
     grace: float = math.inf
     overdue: bool = False
     gentle: bool = False
@@ -57,6 +102,12 @@ class Stop:
             self.halted = reason
             say(f"stopping: {reason}")
 
+    def abandon(self, reason: str) -> None:
+        """End the run because what trains is gone. No reason is given if a signal has ended both."""
+        if not self.signalled:
+            self.halt(reason)
+        self.lost = True
+
     @contextmanager
     def overdue_raises(self, grace: float = GRACE_SECONDS) -> Iterator[None]:
         """Around training: if a request to stop is not met within `grace` seconds, training is left unfinished."""
@@ -71,14 +122,18 @@ class Stop:
         finally:
             self.grace = math.inf
 
-    def ask(self) -> None:
+    def ask(self, by: str = "SIGTERM") -> None:
         """Request a stop, as a signal does."""
         if self.asked_at is None:
-            self.asked_at = time.monotonic()
-            if HAS_TIMER and threading.current_thread() is threading.main_thread():
+            self.asked_at, self.asked_by = time.monotonic(), by
+            if threading.current_thread() is threading.main_thread() and HAS_TIMER:
                 signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
             with suppress(OSError):  # the terminal may be gone
-                say("stopping: finished trials are kept")
+                say(f"stopping after {by}: finished trials are kept")
+
+
+# Set if a library's threads may never return, so that this process must not wait for them at its end.
+LEFT_RUNNING = threading.Event()
 
 
 class _Overdue(BaseException):
@@ -87,34 +142,28 @@ class _Overdue(BaseException):
 
 @contextmanager
 def stopping(budget: float | None) -> Iterator[Stop]:
-    """Ctrl-C, SIGTERM and a closed terminal ask the run to stop; a second Ctrl-C ends it at once. In a thread other
-    than the main one, Python hears no signals: only the budget stops the run there. Handlers are put back."""
+    """Signals ask the run to stop: see `stop_signals`. A later Ctrl-C or a second SIGTERM ends it at once. In a thread
+    other than the main one, Python hears no signals: only the budget stops the run there. Handlers are put back."""
     stop = Stop(budget)
 
     def ask(number: int, frame: FrameType | None) -> None:
-        again = stop.asked_at is not None and time.monotonic() - stop.asked_at > SAME_SECONDS
-        if again or not stop.gentle:
-            raise KeyboardInterrupt
-        stop.ask()
+        name = signal.Signals(number).name
+        later = stop.asked_at is not None and time.monotonic() - stop.asked_at > SAME_SECONDS
+        # Systems repeat their signals, and add a SIGTERM.
+        impatient = number == signal.SIGINT or name == stop.asked_by == "SIGTERM"
+        if (later and impatient) or not stop.gentle:
+            interrupt(number)
+        stop.ask(name)
 
     def overdue(number: int, frame: FrameType | None) -> None:
         if stop.asked_at is not None and time.monotonic() - stop.asked_at > stop.grace:
             stop.overdue = True
             raise _Overdue
 
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    handlers = {signal.SIGINT: ask, signal.SIGTERM: ask}
-    if HAS_TIMER:
-        handlers[signal.SIGALRM] = overdue
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
-        handlers[signal.SIGHUP] = ask
-    before = {s: signal.signal(s, handler) for s, handler in handlers.items()}
-    try:
-        yield stop
-    finally:
-        if HAS_TIMER:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        for s, earlier in before.items():
-            signal.signal(s, earlier)
+    timer = {signal.SIGALRM: overdue} if HAS_TIMER else {}
+    with handling(lambda: {**dict.fromkeys(stop_signals(), ask), **timer}):
+        try:
+            yield stop
+        finally:
+            if threading.current_thread() is threading.main_thread() and HAS_TIMER:
+                signal.setitimer(signal.ITIMER_REAL, 0)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from scl.cli.exits import exit_code, exit_with, write_text
+from scl.cli.exits import exit_code, write_text
 from scl.errors import RunFailed, UserError
+from scl.run.stopping import stop_signals
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +32,7 @@ def raises(error: BaseException) -> Callable[[], int]:
         (raises(UserError("unknown arm 'kdd'")), 2, "error: unknown arm 'kdd'\n"),
         (raises(RunFailed("the disk is full")), 1, "error: the disk is full\n"),
         (raises(KeyboardInterrupt()), 130, "interrupted; finished trials are kept\n"),
+        (raises(KeyboardInterrupt("SIGUSR1")), 130, "interrupted by SIGUSR1; finished trials are kept\n"),
     ],
 )
 def test_the_codes_of_the_contract(
@@ -45,20 +47,23 @@ def test_a_mistake_of_ours_keeps_its_traceback() -> None:
         exit_code(raises(ZeroDivisionError()))
 
 
-def test_a_script_exits_with_its_code_and_is_interrupted_by_sigterm() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", stop_signals(), ids=lambda number: number.name)
+def test_an_early_signal_interrupts_a_command(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(number)
+    assert exit_code(lambda: signal.raise_signal(number) or 0) == 130
+    assert capsys.readouterr().err == f"interrupted by {number.name}; finished trials are kept\n"
+    assert signal.getsignal(number) == before
 
-    def terminated() -> int:
-        signal.raise_signal(signal.SIGTERM)
-        return 0
 
-    try:
-        for work, code in ((lambda: 3, 3), (terminated, 130)):
-            with pytest.raises(SystemExit) as end:
-                exit_with(work)
-            assert end.value.code == code
-    finally:
-        signal.signal(signal.SIGTERM, before)
+@pytest.mark.parametrize("code", [0, 1, 130])
+def test_a_signal_that_comes_last_does_not_change_the_code(code: int) -> None:
+    script = f"""
+import atexit, os, signal
+from scl.cli.exits import exit_with
+atexit.register(lambda: os.kill(os.getpid(), signal.SIGTERM))
+exit_with(lambda: {code})
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == code
 
 
 def test_a_reader_that_leaves_is_no_error_of_ours() -> None:

@@ -35,6 +35,9 @@ def loss(student, teacher):
     time.sleep(float(os.environ.get("A_STEP_SLEEPS", "0")))
     return (student.mean((1, 2, 3)) - teacher.mean((1, 2, 3))).square().mean()
 
+def kills(student, teacher):
+    os.kill(os.getpid(), 9)
+
 def broken(student, teacher):
     raise ArithmeticError("this loss is broken on purpose")
 
@@ -46,11 +49,12 @@ arms = {
     "mine": {"losses": {"mine": Term(0.5, loss=loss, version="1")}},
     "../../x": {"losses": {"kd": 0.5}},
     "<img src=x onerror=alert(1)>": {"losses": {"kd": 0.7}},
+    "kills": {"losses": {"mine": Term(0.5, loss=kills)}},
     "raises": {"losses": {"mine": Term(0.5, loss=broken)}},
     "nan": {"losses": {"mine": Term(0.5, loss=not_a_number)}},
 }
 main(Study(
-    name="faulty", question="What does a study survive?", seeds=2, asked_for=("raises", "nan"), arms=arms,
+    name="faulty", question="What does a study survive?", seeds=2, asked_for=("kills", "raises", "nan"), arms=arms,
     base=Config(model="plain3", width=0.125, epochs=EPOCHS, batch_size=32, lr=0.05),
     teacher=Config(model="plain5", width=0.125, epochs=2, batch_size=32, lr=0.05),
 ))
@@ -159,6 +163,21 @@ def test_a_killed_worker_resumes_once(script: Path, calm: Path, tmp_path: Path) 
     assert rows(tmp_path / "out")["restarts"].max() == 1
 
 
+@pytest.mark.slow
+def test_a_loss_that_kills_its_worker_fails_alone(script: Path, calm: Path, tmp_path: Path) -> None:
+    flags = ["--cohort-size", "8", "--arms", "mine,../../x,<img src=x onerror=alert(1)>,kills"]
+    said = Run(script, tmp_path / "out", *flags).ends(1)
+    trials = rows(tmp_path / "out")
+    failed = trials[trials["state"] == "failed"]
+    assert set(failed["arm"]) == {"kills"}
+    assert len(failed) == 2
+    assert failed["error"].str.contains("worker process has died").all()
+    assert failed["error"].str.contains("out of memory").all()
+    assert "run this arm with --inline" in said
+    found = compare(*(load(str(place / "faulty")) for place in (calm, tmp_path / "out")))
+    assert [found[name] for name in ("lost", "duplicated", "different")] == [0, 0, 0]
+
+
 @contextmanager
 def cluster(nodes: int) -> Iterator[Cluster]:
     started = Cluster(nodes, cpus=1)
@@ -215,6 +234,65 @@ def test_asked_to_stop_in_a_long_step(script: Path, number: int, tmp_path: Path)
     assert "interrupted" in run.ends(130, seconds=40)
     assert time.monotonic() - began < 15
     assert (run.store / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["SIGUSR1", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SIGXCPU", "SIGHUP"))])
+def test_signals_of_schedulers_end_a_run_orderly(script: Path, name: str, tmp_path: Path) -> None:
+    run = Run(script, tmp_path / "out", "--inline", sleeps=0.1)
+    run.until_epoch(1)
+    run.process.send_signal(getattr(signal, name))
+    assert f"stopping after {name}" in run.ends(130, seconds=40)
+    assert (run.store / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("gone", ["pipe", pytest.param("terminal", marks=pytest.mark.slow)])
+def test_a_run_outlives_its_reader_and_its_terminal(script: Path, gone: str, tmp_path: Path) -> None:
+    """As `| tee` at Ctrl-C, and as a closed window: both streams are gone when the page is written."""
+    mine, its = os.pipe() if gone == "pipe" else os.openpty()
+    out = tmp_path / "out"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "A_STEP_SLEEPS": "0.1"}
+    command = [sys.executable, str(script), "--out", str(out), *FLAGS, "--inline"]
+    process = subprocess.Popen(command, env=environment, stdout=its, stderr=its, start_new_session=True)
+    os.close(its)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("faulty/checkpoints/*/epoch-00001*")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.close(mine)
+        process.send_signal(signal.SIGINT if gone == "pipe" else signal.SIGHUP)
+        assert process.wait(timeout=60) == 130
+    finally:
+        process.kill()
+    assert (out / "faulty" / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["group", "tree", "raylet", "gcs_server"])
+def test_a_signal_to_the_group_or_the_end_of_ray_leaves_a_page(script: Path, to: str, tmp_path: Path) -> None:
+    import psutil
+
+    out = tmp_path / "out"
+    run = Run(script, out, sleeps=0.2, launcher=("setsid", sys.executable))
+    run.until_epoch(2)
+    family = [psutil.Process(run.process.pid), *psutil.Process(run.process.pid).children(recursive=True)]
+    began = time.monotonic()
+    if to == "group":
+        os.killpg(os.getpgid(run.process.pid), signal.SIGTERM)
+    for process in family:
+        if to == "tree":
+            process.terminate()
+        elif process.name() == to:
+            process.kill()
+    said = run.ends(130 if to in ("group", "tree") else 1, seconds=50)
+    assert time.monotonic() - began < 45
+    assert (run.store / "report.html").stat().st_size > 1000
+    if to in ("raylet", "gcs_server"):
+        assert f"Ray's {to} is gone" in said
+        assert "--inline" in said
+    time.sleep(2)
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.slow

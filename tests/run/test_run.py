@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from scl.errors import RunFailed
 from scl.run.provenance import OF_TRAINING, of_training
+from scl.run.run import _writing_to
 from scl.store.files import open_folder
 from scl.store.results import load
 from tests.support.clusters import cluster
@@ -264,3 +267,21 @@ def test_losses_of_ones_own_run_on_workers_that_have_never_seen_their_files(tmp_
     assert set(trials["state"]) == {"completed"}
     epochs = load(str(tmp_path / "out" / "own")).epochs
     assert epochs.groupby("trial_id")["term.mine"].last().notna().sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/data/x"), "/data/x: the disk is full"),
+        (OSError(errno.EIO, "Input/output error"), "{store}: Input/output error"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "ConnectionResetError: Connection reset"),
+        (TimeoutError("timed out"), "TimeoutError: timed out"),
+        (OSError("AF_UNIX path too long"), "OSError: AF_UNIX path too long"),
+    ],
+)
+def test_the_store_is_blamed_only_for_errors_of_files(error: OSError, told: str, tmp_path: Path) -> None:
+    store = open_folder(str(tmp_path))
+    with pytest.raises(RunFailed) as failed, _writing_to(store):
+        raise error
+    assert str(failed.value).startswith(told.format(store=store))
+    assert "run the same command again" in str(failed.value)

@@ -6,13 +6,15 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
 from scl.run import stopping as module
 from scl.run.stopping import Stop, stopping
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+ASKING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+SIGNALS = (*(getattr(signal, name) for name in ASKING), signal.SIGALRM)
 
 
 def state() -> tuple[object, ...]:
@@ -57,7 +59,7 @@ def test_runs_may_nest() -> None:
     assert (outer.signalled, inner.signalled) == (False, True)
 
 
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("which", SIGNALS[:-1], ids=ASKING)
 def test_a_signal_asks_and_is_said_once(which: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
     with stopping(None) as stop:
         stop.gentle = True
@@ -66,17 +68,35 @@ def test_a_signal_asks_and_is_said_once(which: signal.Signals, capsys: pytest.Ca
         signal.raise_signal(which)  # a terminal and a launcher both pass it on
         assert stop()
         assert (stop.signalled, stop.over_budget, stop.halted) == (True, False, None)
-    assert capsys.readouterr().err == "stopping: finished trials are kept\n"
+        assert stop.asked_by == which.name
+    assert capsys.readouterr().err == f"stopping after {which.name}: finished trials are kept\n"
 
 
-def test_a_second_signal_ends_the_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("first", "second", "at_once"),
+    [
+        ("SIGINT", "SIGINT", True),
+        ("SIGTERM", "SIGTERM", True),
+        ("SIGTERM", "SIGINT", True),
+        ("SIGUSR1", "SIGINT", True),
+        # Systems repeat their signals, and add a SIGTERM.
+        ("SIGINT", "SIGTERM", False),
+        ("SIGUSR1", "SIGTERM", False),
+        ("SIGXCPU", "SIGXCPU", False),
+        ("SIGHUP", "SIGHUP", False),
+    ],
+)
+def test_a_user_who_repeats_ends_the_run_at_once(
+    first: str, second: str, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with stopping(None) as stop:
         stop.gentle = True
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(getattr(signal, first))
         assert stop()
         later(monkeypatch, 1.5)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt, match=second) if at_once else nullcontext():
+            signal.raise_signal(getattr(signal, second))
+        assert stop.asked_by == first
 
 
 def test_a_signal_before_the_first_training_ends_the_run_at_once() -> None:
@@ -84,16 +104,42 @@ def test_a_signal_before_the_first_training_ends_the_run_at_once() -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("name", ASKING)
+def test_a_signal_that_the_parent_ignores_stays_ignored(name: str) -> None:
+    """As nohup does with SIGHUP, and a shell with SIGINT of what it runs in the background."""
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with stopping(None) as stop:
             stop.gentle = True
-            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(number)
             assert not stop()
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(number) == signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
+
+
+def test_a_handler_of_the_process_keeps_the_systems_signals() -> None:
+    """A launcher such as submitit requeues a job at SIGUSR1."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    try:
+        with stopping(None) as stop:
+            signal.raise_signal(signal.SIGUSR1)
+            assert not stop()
+        assert heard == [signal.SIGUSR1]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_signals_that_a_platform_lacks_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert module._signals("SIGINT", "SIGNONE") == (signal.SIGINT,)
+    monkeypatch.setattr(module, "FROM_SYSTEMS", ())
+    monkeypatch.setattr(module, "TIMED", False)
+    with stopping(None) as stop:
+        stop.gentle = True
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
 
 
 def test_in_a_thread_the_budget_alone_stops(capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,3 +233,14 @@ def test_other_errors_pass_and_a_second_ctrl_c_too(monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyboardInterrupt), stop.overdue_raises():
         raise KeyboardInterrupt
     assert stop.grace == float("inf")
+
+
+def test_what_trains_is_gone_unless_a_signal_has_ended_both(capsys: pytest.CaptureFixture[str]) -> None:
+    stop = Stop()
+    stop.abandon("Ray's head is gone")
+    assert (stop.lost, stop.halted, stop()) == (True, "Ray's head is gone", True)
+    stop = Stop()
+    stop.asked_at = time.monotonic()
+    stop.abandon("Ray's head is gone")
+    assert (stop.lost, stop.halted) == (True, None)
+    assert capsys.readouterr().err == "stopping: Ray's head is gone\n"

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
-from scl.errors import UserError
+from scl.errors import RunFailed, UserError, first_line
 from scl.plan.capacity import Node
 from scl.plan.plan import Plan
 from scl.run.backend import Backend, Work
-from scl.run.ray.session import ray_session
+from scl.run.ray.session import RaySession, ray_session
 from scl.run.ray.survey import survey
+from scl.run.ray.watch import watching
 from scl.run.stopping import GRACE_ON_RAY, Stop
 from scl.run.trackers.tracker import Tracker
 from scl.search.driver import SearchDriver
 from scl.shadows import hiding
 from scl.study.checks import RAY_CLIENT
 from scl.study.options import Options
+
+WITHOUT_RAY = "remove the cause, or train without Ray in this process: --inline"
+
+
+def is_rays(error: BaseException) -> bool:
+    """True for an error of Ray itself, or of the connection to it; not for one of ours that Ray passes on."""
+    kinds = [kind for kind in type(error).__mro__ if kind.__module__.startswith("ray.")]
+    return isinstance(error, ConnectionError) or bool(kinds and "RayTaskError" not in {k.__name__ for k in kinds})
 
 
 class RayBackend:
@@ -32,6 +43,7 @@ class RayBackend:
         self.options, self.stop, self.tracker, self.inline = options, stop, tracker, inline
         self._nodes: Sequence[Node] = ()
         self._session = ExitStack()
+        self._ray = RaySession()
         self._started = False
 
     def __enter__(self) -> Self:
@@ -65,15 +77,53 @@ class RayBackend:
                 self._start()
             if not self.stop():
                 # Imported here because it imports Ray, whose environment the session sets first.
-                run(import_module("scl.run.ray.runs").Runs(self.stop, self.tracker, self.nodes()))
+                runs = import_module("scl.run.ray.runs").Runs(self.stop, self.tracker, self.nodes())
+                with watching(self.stop.abandon):
+                    self._apart(lambda: run(runs))
+
+    def _apart(self, run: Callable[[], None]) -> None:
+        """Run in a thread of its own, since calls of Ray cannot be interrupted if its head is gone. A thread that is
+        left so takes its Ray with it."""
+        errors: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                run()
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive() and not self.stop.lost:
+                thread.join(0.1)
+        finally:
+            if self.stop.lost or thread.is_alive():
+                self._ray.abandoned = True
+                self._session.close()
+        if errors and not self.stop.lost:
+            if not is_rays(errors[0]):
+                raise errors[0]
+            self._ray.abandoned = True
+            self._session.close()
+            self.stop.abandon(f"Ray has ended ({type(errors[0]).__name__}: {first_line(errors[0])}): {WITHOUT_RAY}")
 
     def _start(self) -> None:
+        """Start Ray. If it cannot start, the run halts."""
         try:
-            self._session.enter_context(ray_session(self.options, self.nodes()))
-        except SystemExit:  # Ray's answer to SIGTERM while it starts
-            self.stop.ask()
+            self._ray = self._session.enter_context(ray_session(self.options, self.nodes()))
+        except SystemExit as end:
+            if end.code != signal.SIGTERM:
+                raise
+            self.stop.ask()  # Ray's answer to SIGTERM while it starts
             self.stop.overdue = True
             raise
+        except (UserError, RunFailed):
+            raise
+        except Exception as error:
+            what = "Ray cannot start" if self.options.address is None else f"{self.options.address} cannot be used"
+            self.stop.halt(f"{what} ({type(error).__name__}: {first_line(error)}): {WITHOUT_RAY}")
+            return
         self._started = True
 
 

@@ -31,8 +31,6 @@ from scl.store.tables import read_trials
 from scl.study.checks import RAY_CLIENT
 from scl.terminal import say
 
-MAX_FAILURES = 3  # deaths of a cohort's worker, before its unfinished trials count as failed
-
 
 @dataclass(frozen=True)
 class Runs:
@@ -84,7 +82,7 @@ class Runs:
     def _tune_run(self, plan: Plan, title: str) -> TuneRun:
         options, device = plan.options, plan.context.device
         slots = cluster_slots(options, device, self.nodes, self.stop)
-        return TuneRun(title, slots, options.cpus_per_trial, gpus_of_cohort(options, device), MAX_FAILURES)
+        return TuneRun(title, slots, options.cpus_per_trial, gpus_of_cohort(options, device))
 
     def _run(
         self,
@@ -109,6 +107,7 @@ class Runs:
             "notice": say,
             "stop": self.stop,
             "halt": self.stop.halt,
+            "failed": partial(self._store_failures, plan.context.store, jobs, began, progress),
             **(search_calls or {}),
         }
         outside = (plan.options.address or "").startswith(RAY_CLIENT)
@@ -122,26 +121,23 @@ class Runs:
             if outside:
                 calls = {name: partial(client, name) for name in calls}
                 calls["stop"] = Throttled(calls["stop"])
-                failed = rpc.run_on_head(run_tune, run, context, DriverCalls(**calls), mailbox)
+                rpc.run_on_head(run_tune, run, context, DriverCalls(**calls), mailbox)
             else:
-                failed = run_tune(run, context, DriverCalls(**calls), mailbox)
-        for cohort, error in failed:
-            if not self.stop():
-                self._store_failures(plan.context.store, jobs, cohort, error, began, progress)
+                run_tune(run, context, DriverCalls(**calls), mailbox)
 
     def _store_failures(
         self,
         store: Folder,
         jobs: Mapping[str, Job],
-        cohort: Sequence[str],
-        error: str,
         began: datetime,
         progress: Progress,
+        failed: Sequence[str],
+        error: str,
     ) -> None:
-        """Store that a cohort's unfinished trials failed, since its worker died too often."""
+        """Store that jobs failed for the reason `error`, those of them that have not ended since `began`."""
         rows = read_trials(store)
         ended = set(rows.loc[rows["state"].isin(["completed", "pruned"]) | (rows["ended"] >= began), "trial_id"])
-        for job_id in cohort:
+        for job_id in failed:
             if job_id in ended:
                 continue
             progress.ended(job_id, "failed", error)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +21,7 @@ from scl.machine import cores
 from scl.plan.capacity import Node
 from scl.run.ray.survey import authentication, connect, packages_to_send
 from scl.run.ray.temporary import ray_folder
+from scl.run.stopping import LEFT_RUNNING
 from scl.study.options import Options
 from scl.study.reach import is_users
 from scl.train.process import environment
@@ -37,8 +41,15 @@ CLUSTERS = {"ENABLE_RAY_CLUSTER": "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
+@dataclass
+class RaySession:
+    """abandoned: whether Ray is gone or in use to the last, so that it is ended by its processes alone."""
+
+    abandoned: bool = False
+
+
 @contextmanager
-def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[None]:
+def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[RaySession]:
     """Start a local Ray that listens on 127.0.0.1 only, or connect to the cluster at `options.address`.
 
     At the end Ray is shut down, and the process's environment variables, signal handlers, log levels and
@@ -50,7 +61,7 @@ def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[None]:
     Raises:
         UserError: this process uses Ray already.
     """
-    local = options.address is None
+    local, session = options.address is None, RaySession()
     off = {**({} if UV.keys() & os.environ.keys() else UV), **(CLUSTERS if local else {})}
     defaults = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **({} if local else authentication())}
     with environment(QUIET, defaults), _handlers_restored() as restore_handlers, _log_levels_restored():
@@ -68,9 +79,9 @@ def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[None]:
                 restore_handlers()
             for module in users_modules():
                 ray.cloudpickle.register_pickle_by_value(module)
-            yield
+            yield session
         finally:
-            _shut_down(local)
+            _shut_down(local, session.abandoned)
 
 
 @contextmanager
@@ -96,11 +107,27 @@ def _start(options: Options, nodes: Sequence[Node]) -> None:
     if options.address is None:
         cpus = max(cores(), options.cpus_per_trial)
         place = {"_temp_dir": ray_folder(), "_node_ip_address": "127.0.0.1"}
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **place, **quiet)
+        with _own_sessions():
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, **place, **quiet)
     else:
         # The code travels with the job: scl and small packages as folders, the study file's own code by value.
         runtime_env = {"py_modules": packages_to_send(nodes), "env_vars": dict(QUIET)}
         connect(options.address, runtime_env=runtime_env, **quiet)
+
+
+@contextmanager
+def _own_sessions() -> Iterator[None]:
+    """Start Ray's processes in sessions of their own: a signal to this process's group, or its terminal's end, must not
+    reach them before this process has ended the run. Only where the kernel ends them with this process."""
+    from ray._private import services, utils  # noqa: PLC0415
+
+    popen = services.ConsolePopen
+    if utils.detect_fate_sharing_support_linux():
+        services.ConsolePopen = partial(popen, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
 
 
 @contextmanager
@@ -135,17 +162,36 @@ def _log_levels_restored() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _shut_down(local: bool) -> None:
-    """End Ray. A local raylet may miss the end of processes that it started last, and would wait a minute for them."""
+def _shut_down(local: bool, abandoned: bool) -> None:
+    """End Ray. A local raylet may miss the end of processes that it started last, and would wait a minute for them; if
+    it was killed, they go on without it."""
     import psutil  # Ray depends on it  # noqa: PLC0415
     import ray  # noqa: PLC0415
+    from ray._private import worker  # noqa: PLC0415
 
-    raylets = [process for process in psutil.Process().children() if process.name() == "raylet"] if local else []
-    below = [child for raylet in raylets for child in raylet.children(recursive=True)]
-    ray.shutdown()
-    for process in psutil.wait_procs(below, timeout=2)[1]:
+    node = worker._global_node if local else None
+    started = [info.process.pid for infos in node.all_processes.values() for info in infos] if node else []
+    below = [process for process in psutil.process_iter() if _below(process, started)]
+    if abandoned:
+        LEFT_RUNNING.set()
+        atexit.unregister(worker.shutdown)  # as calls of Ray, it may never return
+        for process in psutil.Process().children():
+            if process.pid in started:
+                process.kill()
+    else:
+        ray.shutdown()
+    for process in psutil.wait_procs(below, timeout=0 if abandoned else 2)[1]:
         with suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def _below(process: Any, started: Collection[int]) -> bool:
+    """True for a process that one of those `started` has started: its session is theirs, also when they are gone."""
+    if process.pid in started:
+        return False
+    with suppress(OSError):
+        return os.getsid(process.pid) in started or process.ppid() in started
+    return False
 
 
 def users_modules() -> list[ModuleType]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ import ray
 from ray import tune
 
 from scl.plan.context import RunContext
+from scl.run.ray.cohorts import Cohorts
+from scl.run.ray.deaths import Death, Kind, death_of_trial
 from scl.run.ray.worker import train
 
 
@@ -20,6 +23,7 @@ class DriverCalls:
     """What a Tune run calls in the driver: functions, or calls by RPC if the driver is outside the cluster.
 
     event: takes a worker's message. notice: prints a line. stop: whether to end the run. halt: end it, for a reason.
+    failed: takes the ids of jobs that count as failed, and the reason.
 
     Those of a search: suggest: the ids of up to so many jobs. epoch: takes a job, epoch and validation accuracy;
     whether to stop the job. ended: takes a job and its state. cohort_ended: takes the ids of a cohort.
@@ -29,6 +33,7 @@ class DriverCalls:
     notice: Callable[[str], None]
     stop: Callable[[], bool]
     halt: Callable[[str], None]
+    failed: Callable[[list[str], str], None]
     suggest: Callable[[int], list[str]] | None = None
     epoch: Callable[[str, int, float], bool] | None = None
     ended: Callable[[str, str], None] | None = None
@@ -39,42 +44,42 @@ class DriverCalls:
 class TuneRun:
     """One Tune run.
 
-    slots: cohorts at once. cpus, gpus: of a cohort. max_failures: of a cohort's worker. cohorts: job ids; none for a
-    search. batch: a search's suggestions that train side by side; 0 for known cohorts.
+    slots: cohorts at once. cpus, gpus: of a cohort. cohorts: job ids; none for a search. batch: a search's suggestions
+    that train side by side; 0 for known cohorts.
     """
 
     title: str
     slots: int
     cpus: int
     gpus: float
-    max_failures: int
     cohorts: Sequence[Sequence[str]] = ()
     batch: int = 0
 
 
-def run_tune(
-    run: TuneRun, context: RunContext, driver: DriverCalls, mailbox: Any = None
-) -> list[tuple[list[str], str]]:
-    """Run Tune to its end; returns the cohorts whose workers died too often, with the error."""
-    searching = {"search_alg": CohortSearcher(driver, run.batch, mailbox), "num_samples": -1} if run.batch else {}
+def run_tune(run: TuneRun, context: RunContext, driver: DriverCalls, mailbox: Any = None) -> None:
+    """Run Tune to its end.
+
+    Tune itself tries nothing again: a cohort whose worker died comes back as a Tune trial of its own, or as two.
+    """
+    searcher = CohortSearcher(driver, run, mailbox)
     with tempfile.TemporaryDirectory(prefix="scl-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(train, context=context, mailbox=mailbox), {"cpu": run.cpus, "gpu": run.gpus}
             ),
-            param_space={} if run.batch else {"cohort": tune.grid_search(run.cohorts)},
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=run.slots, **searching),
+            tune_config=tune.TuneConfig(
+                reuse_actors=True, max_concurrent_trials=run.slots, search_alg=searcher, num_samples=-1
+            ),
             run_config=tune.RunConfig(
                 name=run.title,
                 storage_path=scratch,
                 stop=DriverStopper(driver),
-                callbacks=[EventForwarder(driver)],
-                failure_config=tune.FailureConfig(max_failures=run.max_failures),
+                callbacks=[EventForwarder(driver, searcher)],
+                failure_config=tune.FailureConfig(max_failures=0),
                 verbose=0,
             ),
         )
-        grid = tuner.fit()
-    return [(result.config["cohort"], str(result.error)) for result in grid if result.error is not None]
+        tuner.fit()
 
 
 @dataclass
@@ -93,38 +98,59 @@ class Throttled:
 
 
 class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
-    """Tune's side of a search: each Tune trial is a batch of suggestions; its reports go to the driver."""
+    """Gives Tune its trials: each is a cohort, or a batch of a search's suggestions, whose reports go to the driver."""
 
-    def __init__(self, driver: DriverCalls, batch: int, mailbox: Any) -> None:
+    def __init__(self, driver: DriverCalls, run: TuneRun, mailbox: Any) -> None:
         super().__init__()
-        self.driver, self.batch, self.mailbox = driver, batch, mailbox
-        self.cohorts: dict[str, list[str]] = {}
+        self.driver, self.mailbox = driver, mailbox
+        known = deque(list(cohort) for cohort in run.cohorts)
+
+        def fresh() -> list[str]:
+            if run.batch:
+                assert driver.suggest is not None
+                return driver.suggest(run.batch)
+            return known.popleft() if known else []
+
+        self.cohorts = Cohorts(fresh)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its searcher into snapshots; the state of a search is in Optuna's storage
+        return {}  # Tune pickles its searcher into snapshots; the store knows what has ended, Optuna the search
 
     def suggest(self, trial_id: str) -> Any:
-        assert self.driver.suggest is not None
-        cohort = self.driver.suggest(self.batch)
-        if not cohort:
-            return tune.search.Searcher.FINISHED
-        self.cohorts[trial_id] = cohort
-        return {"cohort": cohort}
+        cohort = [] if self.driver.stop() else self.cohorts.next(trial_id)
+        if cohort is None:
+            return None
+        return {"cohort": cohort} if cohort else tune.search.Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        assert self.driver.ended is not None
-        assert self.driver.epoch is not None
         for event in result.get("events", ()):
             job, row = event["job"], event["row"]
+            self.cohorts.event(job, row)
+            if self.driver.ended is None or self.driver.epoch is None:
+                continue
             if "state" in row:
                 self.driver.ended(job, row["state"])
             elif self.driver.epoch(job, row["epoch"], row["val_acc"]):
                 ray.get(self.mailbox.stop.remote(job))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        assert self.driver.cohort_ended is not None
-        if not self.driver.stop():
-            self.driver.cohort_ended(self.cohorts[trial_id])
+        if error:
+            return  # `died` hears why
+        cohort = self.cohorts.finished(trial_id)
+        if self.driver.cohort_ended is not None and not self.driver.stop():
+            self.driver.cohort_ended(cohort)
+
+    def died(self, trial_id: str, death: Death) -> None:
+        """A cohort's worker died, for this reason."""
+        if self.driver.stop():
+            return  # workers end then, in their ways
+        failed = self.cohorts.died(trial_id, death)
+        if failed:
+            self.driver.failed(failed, death.reason)
+            if self.driver.cohort_ended is not None:
+                self.driver.cohort_ended(failed)
+        else:
+            self.driver.notice(f"{death.kind.value}; its trials continue from their last checkpoints")
 
     def save(self, checkpoint_path: str) -> None:
         pass
@@ -134,10 +160,11 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
 
 
 class EventForwarder(tune.Callback):  # type: ignore[misc]
-    """Passes workers' messages on to the driver. Its state stays out of Tune's snapshots, which pickle callbacks."""
+    """Passes workers' messages on to the driver, and their deaths to the searcher. Its state stays out of Tune's
+    snapshots, which pickle callbacks."""
 
-    def __init__(self, driver: DriverCalls) -> None:
-        self.driver = driver
+    def __init__(self, driver: DriverCalls, searcher: CohortSearcher) -> None:
+        self.driver, self.searcher = driver, searcher
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -147,7 +174,11 @@ class EventForwarder(tune.Callback):  # type: ignore[misc]
             self.driver.event(event)
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self.driver.notice("a worker was lost; its trials resume elsewhere from their last checkpoints")
+        """Tune itself restarts what a cloud's preemption took."""
+        self.driver.notice(f"{Kind.LOST.value}; its trials continue from their last checkpoints")
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self.searcher.died(trial.trial_id, death_of_trial(trial))
 
 
 class DriverStopper(tune.Stopper):  # type: ignore[misc]

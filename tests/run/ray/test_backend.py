@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 
 from scl.plan.capacity import Node
 from scl.run.backend import Work
 from scl.run.ray import backend
 from scl.run.ray.backend import RayBackend
+from scl.run.ray.session import RaySession
 from scl.run.stopping import Stop
 from scl.run.trackers.tracker import Tracker
 from scl.study.options import Options
@@ -30,7 +33,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     @contextmanager
     def session(options: Options, nodes: Any) -> Iterator[None]:
         made.append("start")
-        yield
+        yield RaySession()
         made.append("end")
 
     class Runs:
@@ -49,6 +52,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(backend, "ray_session", session)
     monkeypatch.setattr(backend, "survey", survey)
+    monkeypatch.setattr(backend, "watching", lambda lost: nullcontext())
     monkeypatch.setattr(backend, "import_module", lambda name: SimpleNamespace(Runs=Runs))
     return made
 
@@ -114,3 +118,81 @@ def test_a_signal_while_ray_starts_is_a_request_to_stop(log: list[Any], monkeypa
         on_ray.train(plan_on("cpu"), STUDENTS)
     assert stop.signalled
     assert log == []
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "/tmp/ray"), "PermissionError: [Errno 13] Permission denied"),
+        (RuntimeError("Failed to start GCS.\nmore"), "RuntimeError: Failed to start GCS."),
+        (ModuleNotFoundError("No module named 'ray'"), "No module named 'ray'"),
+        (OSError("AF_UNIX path length cannot exceed 107 bytes"), "AF_UNIX path length"),
+    ],
+)
+def test_a_ray_that_cannot_start_halts_the_run_and_names_the_way_out(
+    error: Exception, told: str, log: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def session(options: Options, nodes: Any) -> Iterator[RaySession]:
+        raise error
+        yield
+
+    monkeypatch.setattr(backend, "ray_session", session)
+    stop = Stop()
+    with made(log, stop) as on_ray:
+        on_ray.train(plan_on("cpu"), STUDENTS)
+    assert told in (stop.halted or "")
+    assert "--inline" in (stop.halted or "")
+    assert "more" not in (stop.halted or "")
+    assert log == []
+    assert "stopping: Ray cannot start" in capsys.readouterr().err
+
+
+def test_a_ray_that_is_gone_ends_the_run_though_a_call_of_it_never_returns(
+    log: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forever = threading.Event()
+
+    @contextmanager
+    def watching(lost: Any) -> Iterator[None]:
+        threading.Timer(0.2, lost, ["Ray's head is gone"]).start()
+        yield
+
+    class Runs:
+        def __init__(self, *_: Any) -> None:
+            self.train = lambda plan, work: forever.wait(60)
+
+    monkeypatch.setattr(backend, "watching", watching)
+    monkeypatch.setattr(backend, "import_module", lambda name: SimpleNamespace(Runs=Runs))
+    stop = Stop()
+    with made(log, stop) as on_ray:
+        on_ray.train(plan_on("cpu"), STUDENTS)
+        assert on_ray._ray.abandoned
+        assert log == ["start", "end"]  # at once, before the page is written
+    assert stop.halted == "Ray's head is gone"
+    forever.set()
+
+
+@pytest.mark.parametrize("error", [ray.exceptions.RaySystemError("gone"), ConnectionResetError("gone")])
+def test_an_error_of_ray_itself_ends_the_run_orderly(
+    error: Exception, log: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(plan: Any, work: Work) -> None:
+        raise error
+
+    runs = SimpleNamespace(Runs=lambda *_: SimpleNamespace(train=train))
+    monkeypatch.setattr(backend, "import_module", lambda name: runs)
+    stop = Stop()
+    with made(log, stop) as on_ray:
+        on_ray.train(plan_on("cpu"), STUDENTS)
+    assert "Ray has ended" in (stop.halted or "")
+    assert "gone" in (stop.halted or "")
+    assert log == ["start", "end"]
+
+
+def test_an_error_of_a_run_is_raised(log: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = SimpleNamespace(Runs=lambda *_: SimpleNamespace(train=lambda plan, work: 1 / 0))
+    monkeypatch.setattr(backend, "import_module", lambda name: runs)
+    with pytest.raises(ZeroDivisionError), made(log) as on_ray:
+        on_ray.train(plan_on("cpu"), STUDENTS)
+    assert log == ["start", "end"]

@@ -132,3 +132,83 @@ def test_the_slurm_script_runs_a_study_and_passes_its_exit_code_on(tmp_path: Pat
     assert process.returncode == 0, said
     trials = load(str(tmp_path / "out" / "ablation")).trials
     assert set(trials["state"]) == {"completed"}
+
+
+def slurm(tmp_path: Path, study: str, **more: str) -> tuple[subprocess.Popen[str], Path]:
+    """The script with stand-ins for Slurm, Ray and the study, which need a second in all. What was called is noted."""
+    (tmp_path / "bin").mkdir()
+    calls = tmp_path / "calls"
+    stand_ins = {
+        "scontrol": f'echo "scontrol $*" >> {calls}; if [[ $1 == show ]]; then echo one; echo two; fi',
+        "hostname": "echo 127.0.0.1",
+        "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
+        "ray": f"""
+echo "ray $*" >> {calls}
+if [[ "$*" == *--head* ]]; then
+  sleep 0.5
+  exec {sys.executable} -c 'import socket, sys, time
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+time.sleep(60)' "$(tr ' ' '\n' <<< "$*" | sed -n 's/--port=//p')"
+fi
+exec sleep 60""",
+        "python": f"""
+if [[ $1 == -c ]]; then [[ $(grep -c '^ray' {calls}) == 2 ]]; exit; fi
+echo "study $*" >> {calls}
+{study}""",
+    }
+    for name, text in stand_ins.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    environment = {
+        **os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "one,two",
+        "SLURM_JOB_ID": str(os.getpid()), "SLURM_CPUS_PER_TASK": "1", **more,
+    }  # fmt: skip
+    script = ["bash", str(ROOT / "deploy" / "slurm.sh"), "studies/x.py", "--seeds", "2"]
+    process = subprocess.Popen(script, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return process, calls
+
+
+STOPS = "trap 'exit 130' TERM; for i in {1..200}; do sleep 0.1; done"
+
+
+@pytest.mark.parametrize(
+    ("study", "number", "more", "code", "requeued"),
+    [
+        ("exit 0", None, {}, 0, False),
+        ("exit 3", None, {}, 3, False),
+        (STOPS, signal.SIGTERM, {}, 130, True),
+        (STOPS, signal.SIGUSR1, {}, 130, True),
+        (STOPS.replace("130", "1"), signal.SIGTERM, {}, 1, False),
+        (STOPS, signal.SIGTERM, {"SLURM_RESTART_COUNT": "20"}, 130, False),
+    ],
+)
+def test_the_slurm_script_waits_for_ray_and_requeues_itself(
+    study: str, number: int | None, more: dict[str, str], code: int, requeued: bool, tmp_path: Path
+) -> None:
+    process, calls = slurm(tmp_path, study, **more)
+    try:
+        if number is not None:
+            deadline = time.monotonic() + 30
+            while not calls.exists() or "study" not in calls.read_text():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            time.sleep(0.3)
+            process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == code, said
+    lines = calls.read_text().splitlines()
+    assert any(line.startswith("study studies/x.py --seeds 2 --address 127.0.0.1:") for line in lines)
+    assert (f"scontrol requeue {os.getpid()}" in lines) == requeued, said
+
+
+def test_a_head_that_does_not_start_ends_the_slurm_job(tmp_path: Path) -> None:
+    process, calls = slurm(tmp_path, "exit 0")
+    (tmp_path / "bin" / "ray").write_text("#!/bin/bash\nexit 1\n")
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "does not answer" in said
+    assert "study" not in calls.read_text()

@@ -36,7 +36,8 @@ class Tune:
         self.run, self.context, self.driver = run, context, driver
         for message in self.messages:
             driver.event(message)
-        return self.failed
+        for jobs, reason in self.failed:
+            driver.failed(jobs, reason)
 
 
 class Ended(Tracker):
@@ -106,14 +107,6 @@ def test_events_reach_the_tracker_and_a_lost_cohort_has_failed(
     assert "the worker died 4 times" in capsys.readouterr().err
 
 
-def test_a_stopped_run_fails_no_cohort(plan: Plan, tune: Tune) -> None:
-    tune.failed = [([plan.trials[0].trial_id], "the worker died")]
-    stop = Stop()
-    stop.halt("the disk is full")
-    Runs(stop, Tracker(), ()).train(plan, work_of(plan))
-    assert read_trials(plan.context.store).empty
-
-
 def test_other_hosts_reach_the_folder_through_the_driver(
     plan: Plan, tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +123,7 @@ def test_other_hosts_reach_the_folder_through_the_driver(
     Runs(Stop(), Tracker(), ()).train(plan, work_of(plan))
     assert isinstance(tune.context.out, rpc.DriverFolder)
     assert (tune.context.out.client, tune.context.out.path) == ("the client", plan.context.out.path)
-    assert set(functions) == {"event", "notice", "stop", "halt", "folder"}
+    assert set(functions) == {"event", "notice", "stop", "halt", "failed", "folder"}
 
 
 def test_a_search_hands_over_the_jobs_of_its_suggestions(

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from ray import tune
 
-from scl.run.ray.tune import CohortSearcher, DriverCalls, DriverStopper, EventForwarder, Throttled
+from scl.run.ray.deaths import Death, Kind
+from scl.run.ray.tune import CohortSearcher, DriverCalls, DriverStopper, EventForwarder, Throttled, TuneRun
 
 # Packages of the driver that a cluster's nodes may lack, as scl imports them. Ray and torch may import some themselves.
 NOT_ON_WORKERS = [
@@ -32,12 +33,16 @@ import scl.run.ray.tune, scl.run.ray.rpc
     assert run.returncode == 0, run.stderr
 
 
+SEARCH = TuneRun("search", 1, 1, 0.0, batch=2)
+KNOWN = TuneRun("students", 1, 1, 0.0, cohorts=[["a", "b"], ["c"]])
+
+
 class Driver:
     """Records calls. `answers`: what `stop`, `suggest` and `epoch` return."""
 
     def __init__(self, **answers: Any) -> None:
         self.calls: list[Any] = []
-        names = ("event", "notice", "stop", "halt", "suggest", "epoch", "ended", "cohort_ended")
+        names = ("event", "notice", "stop", "halt", "failed", "suggest", "epoch", "ended", "cohort_ended")
         self.functions = DriverCalls(**{name: self._function(name, answers.get(name)) for name in names})
 
     def _function(self, name: str, answer: Any) -> Any:
@@ -54,7 +59,7 @@ def test_a_search_trains_batches_of_suggestions(monkeypatch: pytest.MonkeyPatch)
     stopped: list[str] = []
     mailbox = SimpleNamespace(stop=SimpleNamespace(remote=stopped.append))
     driver = Driver(suggest=["a", "b"], epoch=True)
-    searcher = CohortSearcher(driver.functions, 2, mailbox)
+    searcher = CohortSearcher(driver.functions, SEARCH, mailbox)
     assert searcher.suggest("t1") == {"cohort": ["a", "b"]}
     events = [{"job": "a", "row": {"epoch": 1, "val_acc": 0.5}}, {"job": "b", "row": {"state": "completed"}}]
     searcher.on_trial_result("t1", {"events": events})
@@ -70,16 +75,50 @@ def test_a_search_trains_batches_of_suggestions(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_search_ends_without_suggestions_and_a_stop_ends_no_cohort() -> None:
     driver = Driver(suggest=[], stop=True)
-    searcher = CohortSearcher(driver.functions, 2, None)
+    searcher = CohortSearcher(driver.functions, SEARCH, None)
     assert searcher.suggest("t1") == tune.search.Searcher.FINISHED
-    searcher.cohorts["t1"] = ["a"]
     searcher.on_trial_complete("t1")
-    assert driver.calls == [("suggest", 2)]
+    assert driver.calls == []
+
+
+def test_known_cohorts_train_in_order_and_come_back_in_halves() -> None:
+    driver = Driver()
+    searcher = CohortSearcher(driver.functions, KNOWN, None)
+    forwarder = EventForwarder(driver.functions, searcher)
+    driver.functions = DriverCalls(**{**vars(driver.functions), "ended": None, "epoch": None, "cohort_ended": None})
+    searcher.driver = driver.functions
+    assert searcher.suggest("t1") == {"cohort": ["a", "b"]}
+    searcher.on_trial_result("t1", {"events": [{"job": "b", "row": {"epoch": 1, "val_acc": 0.5}}]})
+    searcher.on_trial_complete("t1", error=True)
+    trial = SimpleNamespace(trial_id="t1", pickled_error_file=None, error_file=None)
+    forwarder.on_trial_error(1, [], trial)
+    assert [searcher.suggest(f"t{i}") for i in (2, 3, 4)] == [{"cohort": ["a"]}, {"cohort": ["b"]}, {"cohort": ["c"]}]
+    assert searcher.suggest("t5") is None
+    searcher.died("t2", Death(Kind.RAISED, "ValueError: wrong"))
+    assert [call[0] for call in driver.calls] == ["notice", "failed"]
+    assert driver.calls[1] == ("failed", ["a"], "ValueError: wrong")
+    for key in ("t3", "t4"):
+        searcher.on_trial_complete(key)
+    assert searcher.suggest("t5") == tune.search.Searcher.FINISHED
+
+
+def test_a_search_hears_what_failed() -> None:
+    driver = Driver(suggest=["a"])
+    searcher = CohortSearcher(driver.functions, SEARCH, None)
+    searcher.suggest("t1")
+    searcher.died("t1", Death(Kind.REFUSED, "why"))
+    assert driver.calls == [("suggest", 2), ("failed", ["a"], "why"), ("cohort_ended", ["a"])]
+
+
+def test_workers_that_end_with_the_run_fail_nothing() -> None:
+    driver = Driver(stop=True)
+    CohortSearcher(driver.functions, KNOWN, None).died("t1", Death(Kind.REFUSED, "why"))
+    assert driver.calls == []
 
 
 def test_messages_reach_the_driver() -> None:
     driver = Driver()
-    forwarder = EventForwarder(driver.functions)
+    forwarder = EventForwarder(driver.functions, CohortSearcher(driver.functions, KNOWN, None))
     forwarder.on_trial_result(1, [], None, {"events": ({"job": "a"}, {"job": "b"})})
     forwarder.on_trial_recover(1, [], None)
     assert [call[0] for call in driver.calls] == ["event", "event", "notice"]
@@ -97,7 +136,11 @@ def test_a_reason_to_halt_reaches_the_driver(stop: bool) -> None:
 
 def test_snapshots_hold_nothing_of_the_driver() -> None:
     driver = Driver().functions  # its functions cannot be pickled
-    for part in (CohortSearcher(driver, 2, None), EventForwarder(driver), DriverStopper(driver)):
+    for part in (
+        (searcher := CohortSearcher(driver, KNOWN, None)),
+        EventForwarder(driver, searcher),
+        DriverStopper(driver),
+    ):
         assert vars(pickle.loads(pickle.dumps(part))) == {}
 
 

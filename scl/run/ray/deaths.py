@@ -1,0 +1,123 @@
+"""Why a cohort's worker ended before its trials did, as Ray says it, and what that means for the cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import ray.exceptions as of_ray
+from ray import cloudpickle
+
+from scl.errors import UserError
+
+
+class Kind(Enum):
+    """What an end means for the cohort.
+
+    REFUSED: the same would happen again, so its trials have failed.
+    RAISED, CRASHED, MEMORY: one of its trials may be the cause, so the cohort continues in parts until that trial is
+    alone. What was RAISED is not tried again then.
+    LOST: no trial is the cause, so the cohort continues as it is.
+    """
+
+    REFUSED = "the worker could not run this"
+    RAISED = "the training raised an error"
+    CRASHED = "the worker died (killed, out of memory, or crashed in native code)"
+    MEMORY = "the worker was killed because its node ran out of memory"
+    LOST = "the node of the worker, or the connection to it, was lost"
+
+
+@dataclass(frozen=True)
+class Death:
+    """An end of a worker. reason: for the rows of trials that it ends; without kind and advice it is Ray's own."""
+
+    kind: Kind
+    reason: str
+
+
+ADVICE = {
+    Kind.CRASHED: "a loss may crash or fill the memory: run this arm with --inline to see where",
+    Kind.MEMORY: "lower batch_size or width, or train fewer cohorts at once with --max-concurrent",
+    Kind.LOST: "see the logs of the cluster",
+}
+
+# Tune keeps the text alone of most errors, so kinds are recognised by what Ray writes. The first that occurs counts.
+PHRASES: Sequence[tuple[Kind, Sequence[str]]] = (
+    (Kind.MEMORY, ("low on memory", "memory usage threshold", "killed due to memory pressure")),
+    (
+        Kind.REFUSED,
+        (
+            "raised in its creation task",
+            "Failed to set up runtime environment",
+            "is not schedulable",
+            "invalid authentication token",
+        ),
+    ),
+    (
+        Kind.LOST,
+        (
+            "node has died",
+            "node was terminated",
+            "node is dead",
+            "node died",
+            "node has been drained",
+            "preempted",
+            "is unavailable",
+            "local raylet died",
+            "placement group corresponding",
+            "was cancelled",
+            "RPC error",
+            "Failed to retrieve object",
+            "owner has exited",
+            "was killed by `ray.kill`",
+            "Connection reset",
+        ),
+    ),
+)
+# What a worker raises and does not mean its work: the process or its connections are broken, another may do better.
+BROKEN_PROCESS = ("AcceleratorError", "MemoryError", "OutOfMemoryError")
+BROKEN_CONNECTION = (ConnectionError, TimeoutError, of_ray.RayError)
+
+
+def death_of(error: BaseException | str) -> Death:
+    """The death that an error of Ray stands for; an error that Ray's text does not explain counts as a crash."""
+    if isinstance(error, of_ray.RayTaskError) and error.cause is not None:
+        return _raised(error.cause, str(error))
+    text = str(error)
+    kind = next((kind for kind, phrases in PHRASES if any(phrase in text for phrase in phrases)), Kind.CRASHED)
+    return Death(kind, _reason(kind, text))
+
+
+def _raised(cause: BaseException, text: str) -> Death:
+    """What a worker's own exception means. `text`: with its traceback."""
+    if isinstance(cause, UserError):
+        return Death(Kind.RAISED, str(cause))
+    if any(kind.__name__ in BROKEN_PROCESS for kind in type(cause).__mro__):
+        return Death(Kind.CRASHED, _reason(Kind.CRASHED, text))
+    if isinstance(cause, BROKEN_CONNECTION):
+        return Death(Kind.LOST, _reason(Kind.LOST, text))
+    return Death(Kind.RAISED, text)
+
+
+def _reason(kind: Kind, text: str) -> str:
+    """Ray's text with what it means before it, and what to do about it in the last line, which terminals show."""
+    if kind is Kind.REFUSED:
+        return text.strip()
+    return f"{kind.value}: {text.strip()}\n{kind.value}; {ADVICE[kind]}"
+
+
+def death_of_trial(trial: Any) -> Death:
+    """The last death of a Tune trial, from the files that Tune writes about it on this machine."""
+    if trial.pickled_error_file is not None:
+        try:
+            return death_of(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+        except Exception:  # its classes may be missing here, so the text must do
+            pass
+    if trial.error_file is None:
+        return death_of("Ray gives no reason")
+    text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    last = text[max(0, text.rfind("Failure # ")) :]
+    return death_of(last.partition("\n")[2].strip() or last)
