@@ -199,7 +199,7 @@ REFUSED = {
     "open": ("def FACTOR(): return float(open('x').read())", "reaches open in FACTOR"),
     "read_text": ("from pathlib import Path\ndef FACTOR(): return float(Path('x').read_text())", "reads a file"),
     "torch.load": ("def FACTOR(): return torch.load('x')", "torch.load in FACTOR"),
-    "load by its name": ("from torch import load\ndef FACTOR(): return load('x')", "load in FACTOR"),
+    "load by its name": ("from torch import load\ndef FACTOR(): return load('x')", "reaches load, .* it reads from outside"),
     "np.load": ("def FACTOR(): return np.load('x')", "np.load in FACTOR"),
     "environment": ("import os\ndef FACTOR(): return float(os.environ['X'])", "reads environment variables"),
     "environment by its name": ("from os import environ\ndef FACTOR(): return float(environ['X'])", "environment"),
