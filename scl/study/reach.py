@@ -12,20 +12,14 @@ import ast
 import collections
 import copyreg
 import functools
-import importlib
-import importlib.util
 import linecache
 import os
 import re
-import sys
-import sysconfig
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
-from pathlib import Path
 from types import (
     BuiltinFunctionType,
-    CodeType,
     FunctionType,
     GetSetDescriptorType,
     MappingProxyType,
@@ -35,12 +29,12 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import Any
+from typing import Any, cast
 
 from scl.study import bytecode, sourcetext, values
 from scl.study.opaque import is_shared_stream, opaque_reads, why_opaque, why_opaque_function
+from scl.study.users import imported, is_library_function, is_users, is_users_class, is_users_file, is_users_module
 
-INSTALLED = {"site-packages", "dist-packages"}  # every worker has the modules of these folders
 DESCRIPTORS = (staticmethod, classmethod, property, functools.cached_property)
 MADE_BY_PYTHON = (GetSetDescriptorType, MemberDescriptorType, WrapperDescriptorType, MethodDescriptorType)
 REFLECTION = {"getattr", "vars", "dir", "__dict__", "attrgetter", "methodcaller", "getmembers"}
@@ -51,30 +45,6 @@ NOT_STATE = {
     *("__dict__", "__weakref__", "__module__", "__doc__", "__qualname__", "__annotations__", "_abc_impl"),
     *("__match_args__", "__firstlineno__", "__static_attributes__"),
 }
-
-
-def is_users(module: ModuleType | None) -> bool:
-    """True if a user wrote the module: it is not installed, not part of Python and not part of scl."""
-    file = getattr(module, "__file__", None)
-    return module is not None and bool(file) and is_users_file(file)
-
-
-@functools.lru_cache(maxsize=4096)
-def is_users_file(file: str) -> bool:
-    if file.startswith("<frozen "):  # modules of Python that are built into it
-        return False
-    path = Path(file).resolve()
-    libraries = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
-    scl = Path(__file__).resolve().parents[1]
-    return not INSTALLED & set(path.parts) and not any(folder in path.parents for folder in [scl, *libraries])
-
-
-def _is_users_class(thing: type) -> bool:
-    """By the files of its methods, since its module may have a temporary name."""
-    files = {f.__code__.co_filename for f in sourcetext.own_functions(thing) if not sourcetext.is_generated(thing, f)}
-    return (
-        any(map(is_users_file, files)) or thing.__module__ == "__main__" or is_users(sys.modules.get(thing.__module__))
-    )
 
 
 @dataclass
@@ -101,7 +71,7 @@ class Reached:
 
     def walk(self, where: str, thing: Callable[..., Any]) -> None:
         """Follow a function or class, and then what it names in modules of the user, until nothing new is found."""
-        functions = [thing] if isinstance(thing, FunctionType) else sourcetext.own_functions(thing)
+        functions = [thing] if isinstance(thing, FunctionType) else sourcetext.own_functions(cast(type, thing))
         files = [f.__code__.co_filename for f in functions if is_users_file(f.__code__.co_filename)]
         self._folder = os.path.dirname(os.path.abspath(files[0])) if files else None
         self._value(where, thing)
@@ -119,7 +89,7 @@ class Reached:
                 break
             for module, name in todo:
                 done.add((id(module), name))
-                self._variable(f"{module.__name__}.{name}", vars(module)[name], _statements(module))
+                self._variable(f"{module.__name__}.{name}", vars(module)[name], sourcetext.module_statements(module))
         self._tell_apart()
 
     def _tell_apart(self) -> None:
@@ -149,7 +119,7 @@ class Reached:
             return
         if sourcetext.says(said, where.rpartition(".")[2], value) or self._is_written_in_class(value):
             return
-        if isinstance(value, (FunctionType, type, ModuleType)) or _is_library_function(value):
+        if isinstance(value, (FunctionType, type, ModuleType)) or is_library_function(value):
             source = self._sources.get(id(value), "")
             is_its_lambda = source.lstrip().startswith(where) and source.count("lambda") == 1
             if is_users_module(value) or is_its_lambda or values.is_named_like(where, value):
@@ -175,7 +145,7 @@ class Reached:
             return self._class(where, value)
         if isinstance(value, ModuleType):
             return self._module(value)
-        if isinstance(value, values.CONSTANTS) and not _is_users_class(type(value)):
+        if isinstance(value, values.CONSTANTS) and not is_users_class(type(value)):
             return repr(value)
         if id(value) in self._inside:
             distance = len(self._inside) - self._inside.index(id(value)) - 1
@@ -215,7 +185,7 @@ class Reached:
             text = f"{self._own_class(where, value)}{kind}{inside}{self._extras(where, value)}"
             return text + ("" if factory is None else self._value(where, factory))
         if isinstance(value, (BuiltinFunctionType, MethodType)):
-            if _is_library_function(value):
+            if is_library_function(value):
                 return values.full_name(value)
             of = self._value(where, value.__self__)
             return f"{of}.{self._value(where, value.__func__) if isinstance(value, MethodType) else value.__name__}"
@@ -225,12 +195,13 @@ class Reached:
         return self._state(where, value)
 
     def _own_class(self, where: str, value: Any) -> str:
-        return self._value(where, type(value)) if _is_users_class(type(value)) else ""
+        is_plain = type(value) in (*CONTAINERS, collections.defaultdict, collections.OrderedDict)
+        return self._value(where, type(value)) if not is_plain and is_users_class(type(value)) else ""
 
     def _extras(self, where: str, value: Any) -> str:
         """The attributes that a user gave an array or a container, and its class if this is the user's."""
         own = self._own_class(where, value) if values.is_array(value) else ""
-        state = {n: v for n, v in _attributes(value).items() if n != "_is_buffer"}
+        state = {n: v for n, v in values.attributes(value).items() if n != "_is_buffer"}
         return own + (self._part(where, state) if state else "")
 
     def _in_order(self, elements: Iterable[Any]) -> list[Any]:
@@ -258,7 +229,7 @@ class Reached:
             self.opaque.setdefault(where, f"is a {type(value).__name__}, whose state cannot be read ({error})")
             return type(value).__name__
         if isinstance(reduced, str):  # the name of an object that its module holds, such as torch.float32
-            wrapped = _attributes(value).get("__wrapped__")  # of functools.lru_cache
+            wrapped = values.attributes(value).get("__wrapped__")  # of functools.lru_cache
             return reduced if wrapped is None else f"{reduced} {self._value(where, wrapped)}"
         self._kept.append(reduced)
         parts = [self._part(where, part) for part in reduced[:3]]
@@ -276,7 +247,7 @@ class Reached:
             self._read(function)
             self._captured[id(function)] = self._made_with(function)
             for name, value in sorted(vars(function).items()):
-                if name != "__wrapped__" or not any(value is held for _, held in _cells(function)):
+                if name != "__wrapped__" or not any(value is held for _, held in bytecode.cells(function)):
                     self._variable(f"{function.__qualname__}.{name}", value)
         return f"<{function.__qualname__} {values.short(self._sources[id(function)])}{self._captured_by(function)}>"
 
@@ -292,7 +263,8 @@ class Reached:
             self._sources[id(function)] = ""  # it may close over itself
             self._kept.append(function)
             given = [
-                self._given(where, v) for v in (vars(function).get("__wrapped__"), *(v for _, v in _cells(function)))
+                self._given(where, v)
+                for v in (vars(function).get("__wrapped__"), *(v for _, v in bytecode.cells(function)))
             ]
             if found := [text for text in given if text]:
                 self._sources[id(function)] = text = f"{name}{found}"
@@ -308,33 +280,35 @@ class Reached:
             return text if self._sources[id(value)] else ""
         if (
             isinstance(value, (functools.partial, type))
-            or _is_users_class(type(value))
-            or "__wrapped__" in _attributes(value)
+            or is_users_class(type(value))
+            or "__wrapped__" in values.attributes(value)
         ):
-            return self._value(where, value) if not isinstance(value, type) or _is_users_class(value) else ""
+            return self._value(where, value) if not isinstance(value, type) or is_users_class(value) else ""
         if isinstance(value, MethodType):
-            return self._value(where, value) if _is_users_class(type(value.__self__)) else ""
+            return self._value(where, value) if is_users_class(type(value.__self__)) else ""
         if not isinstance(value, CONTAINERS) or id(value) in self._inside:
             return ""
         self._inside.append(id(value))
         is_set = isinstance(value, (set, frozenset))
-        is_dict = isinstance(value, (dict, MappingProxyType))
-        parts = [p for pair in value.items() for p in pair] if is_dict else self._in_order(value) if is_set else value
+        if isinstance(value, (dict, MappingProxyType)):
+            parts = [part for pair in value.items() for part in pair]
+        else:
+            parts = self._in_order(value) if is_set else list(value)
         inside = [self._given(where, part) for part in parts]
         self._inside.pop()
         return str(sorted(inside) if is_set else inside) if any(inside) else ""
 
     def _class(self, where: str, thing: type) -> str:
-        if not _is_users_class(thing):
+        if not is_users_class(thing):
             return f"{thing.__module__}.{thing.__qualname__}"
         if id(thing) not in self._sources:
             source = sourcetext.class_source(thing)
             self._add(thing, source.text if source else thing.__qualname__)
             if source:
                 self._classes.append(source)
-            for base in (*thing.__bases__, *([type(thing)] if _is_users_class(type(thing)) else [])):
+            for base in (*thing.__bases__, *([type(thing)] if is_users_class(type(thing)) else [])):
                 self._value(base.__qualname__, base)
-            members = {n: v for n, v in vars(thing).items() if n not in NOT_STATE and not isinstance(v, MADE_BY_PYTHON)}
+            members = {n: v for n, v in vars(thing).items() if _is_state(n) and not isinstance(v, MADE_BY_PYTHON)}
             functions = {name: value for name, value in members.items() if isinstance(value, FunctionType)}
             for name, function in functions.items():
                 if sourcetext.is_generated(thing, function):
@@ -343,8 +317,10 @@ class Reached:
                     self._check_loaded(function)
                     self._read(function)
                     self._captured[id(thing)] = self._captured.get(id(thing), "") + self._made_with(function)
+                    if function.__name__ not in (name, "<lambda>") and not sourcetext.says(source.body, name, function):
+                        self.texts[id(thing), name] = f"{thing.__qualname__}.{name} = {function.__name__}"
                 else:  # written elsewhere, such as the wrapper of a decorator
-                    self._value(f"{thing.__qualname__}.{name}", function)
+                    self._variable(f"{thing.__qualname__}.{name}", function)
             for name in sorted(members.keys() - functions.keys()):
                 if not sourcetext.is_generated(thing, members[name]):
                     self._variable(f"{thing.__qualname__}.{name}", members[name], source.body if source else ())
@@ -385,14 +361,14 @@ class Reached:
         """Follow what a function's code reads: defaults, closure, variables of its module, imports inside it."""
         code, variables = function.__code__, function.__globals__
         self._defaults(function)
-        for name, value in _cells(function):
+        for name, value in bytecode.cells(function):
             if name != "__class__":
                 self._variable(name, value)
         names = bytecode.names(code)
         self._names |= names | bytecode.texts(code)
         for name in sorted((names & variables.keys()) - OF_MODULES):
             self._variable(name, variables[name])
-        for module in _imported(code, variables):
+        for module in imported(code, variables):
             self._module(module)
         for name, reason in sorted(opaque_reads(code, variables).items()):
             self.opaque.setdefault(f"{name} in {function.__qualname__}", reason)
@@ -400,7 +376,7 @@ class Reached:
     def _defaults(self, function: FunctionType) -> None:
         source = self._sources.get(id(function), "")
         for value in [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]:
-            said = isinstance(value, (FunctionType, type, ModuleType)) or _is_library_function(value)
+            said = isinstance(value, (FunctionType, type, ModuleType)) or is_library_function(value)
             if said and re.search(rf"\b{re.escape(getattr(value, '__name__', ''))}\b", source):
                 self._value(f"a default of {function.__qualname__}", value)
             else:
@@ -408,69 +384,11 @@ class Reached:
 
     def _made_with(self, function: FunctionType) -> str:
         """What a function was made with: its closure and defaults, and which of several lambdas in a line it is."""
-        held = [value for name, value in _cells(function) if name != "__class__" and value is not function]
+        held = [value for name, value in bytecode.cells(function) if name != "__class__" and value is not function]
         held += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
         place = sourcetext.place_in_line(function, self._sources.get(id(function), ""))
         return (str([self._part(function.__qualname__, value) for value in held]) if held else "") + place
 
 
-def is_users_module(value: Any) -> bool:
-    return isinstance(value, ModuleType) and is_users(value)
-
-
-def _statements(module: ModuleType) -> tuple[ast.stmt, ...]:
-    file = str(getattr(module, "__file__", ""))
-    return sourcetext.statements(file, "".join(linecache.getlines(file)))
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    """The attributes of an object, without code of the object that finds them."""
-    try:
-        found = object.__getattribute__(value, "__dict__")
-    except AttributeError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _is_library_function(value: Any) -> bool:
-    """True for functions that are written in C and for those of the global random streams."""
-    if not isinstance(value, (BuiltinFunctionType, MethodType)):
-        return False
-    owner = value.__self__
-    if isinstance(owner, type):
-        return not _is_users_class(owner)
-    return owner is None or isinstance(owner, ModuleType) or is_shared_stream(owner)
-
-
-def _cells(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """The variables of enclosing functions that a function reads, as far as they have a value."""
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-
-
-def _imported(code: CodeType, variables: Mapping[str, Any]) -> Iterator[ModuleType]:
-    """The user's modules that are imported inside the code."""
-    package = variables.get("__package__") or ""
-    for level, name, wanted in bytecode.imports(code):
-        target = "." * level + name
-        for full in (target, *(f"{target}.{one}" for one in wanted)):
-            module = _users_module(full, package)
-            if module is not None:
-                yield module
-
-
-def _users_module(name: str, package: str) -> ModuleType | None:
-    """The module of this name if it is the user's. It is imported only then."""
-    try:
-        absolute = importlib.util.resolve_name(name, package)
-        if absolute not in sys.modules:
-            spec = importlib.util.find_spec(absolute)
-            if spec is None or not spec.origin or not is_users_file(spec.origin):
-                return None
-        module = importlib.import_module(absolute)
-    except Exception:  # not every name after `from` is a module; a broken module stops the loss itself, with its error
-        return None
-    return module if is_users(module) else None
+def _is_state(name: str) -> bool:
+    return name not in NOT_STATE and (not name.startswith("__pydantic_") or name == "__pydantic_fields__")

@@ -9,7 +9,7 @@ import linecache
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from scl.study import bytecode
@@ -64,7 +64,8 @@ def class_source(thing: type) -> ClassSource | None:
     """
     methods = [f for f in own_functions(thing) if f.__code__.co_qualname.startswith(f"{thing.__qualname__}.")]
     written = [f for f in methods if not is_generated(thing, f)]
-    for function in written or [None]:
+    places: list[FunctionType | None] = [*written] or [None]
+    for function in places:
         file = (
             function.__code__.co_filename if function else getattr(sys.modules.get(thing.__module__), "__file__", None)
         )
@@ -143,3 +144,9 @@ def _classes(file: str, text: str) -> dict[str, list[ast.ClassDef]]:
     for statement in statements(file, text):
         visit(ast.Module([statement], []), "")
     return found
+
+
+def module_statements(module: ModuleType) -> tuple[ast.stmt, ...]:
+    """The statements of a module's file."""
+    file = str(getattr(module, "__file__", ""))
+    return statements(file, "".join(linecache.getlines(file)))

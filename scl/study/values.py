@@ -69,8 +69,9 @@ def plain_text(value: Any, folder: str | None) -> str | None:
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if kind in BY_TEXT or (kind.startswith(TORCH_OPERATIONS) and not isinstance(value, ModuleType)):
         return str(value)
-    if kind == "torch.jit.ScriptFunction":
-        return f"{value.name} {value.code}"
+    if kind.endswith(".ScriptFunction"):
+        text = str(value.inlined_graph.str(False))
+        return None if "<Tensor>" in text else text
     if isinstance(value, PurePath) and value.is_absolute() and folder:
         text = constant_text(str(value), folder)
         return f"{type(value).__name__} {text}" if text != repr(str(value)) else None
@@ -91,7 +92,7 @@ def array_text(value: Any, text_of: Callable[[Any], str]) -> str:
     Args:
         text_of: gives the text of an element, for arrays of objects.
     """
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     is_tensor = torch is not None and isinstance(value, torch.Tensor)
     kind, dtype = type(value).__name__, str(value.dtype).removeprefix("torch.")
     size, shape = value.numel() if is_tensor else value.size, tuple(value.shape)
@@ -108,3 +109,12 @@ def array_text(value: Any, text_of: Callable[[Any], str]) -> str:
         return f"{kind}{shape} {hashlib.sha256(value.tobytes()).hexdigest()}{whole}"
     plain = value.detach().as_subclass(torch.Tensor).cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     return f"{kind}{shape} {hashlib.sha256(plain.view(torch.uint8).numpy().tobytes()).hexdigest()}{suffix}"
+
+
+def attributes(value: Any) -> dict[str, Any]:
+    """The attributes of an object, without code of the object that finds them."""
+    try:
+        found = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return found if isinstance(found, dict) else {}

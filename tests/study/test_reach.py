@@ -3,7 +3,6 @@
 # ruff: noqa: E501
 from __future__ import annotations
 
-import functools
 import importlib
 import linecache
 import sys
@@ -11,10 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scl import losses
 from scl.errors import UserError
-from scl.study import loss_table
-from scl.study.reach import is_users
 from scl.study.source import source_identity
 
 HEAD = """
@@ -199,7 +195,10 @@ REFUSED = {
     "open": ("def FACTOR(): return float(open('x').read())", "reaches open in FACTOR"),
     "read_text": ("from pathlib import Path\ndef FACTOR(): return float(Path('x').read_text())", "reads a file"),
     "torch.load": ("def FACTOR(): return torch.load('x')", "torch.load in FACTOR"),
-    "load by its name": ("from torch import load\ndef FACTOR(): return load('x')", "reaches load, .* it reads from outside"),
+    "load by its name": (
+        "from torch import load\ndef FACTOR(): return load('x')",
+        "reaches load, .* it reads from outside",
+    ),
     "np.load": ("def FACTOR(): return np.load('x')", "np.load in FACTOR"),
     "environment": ("import os\ndef FACTOR(): return float(os.environ['X'])", "reads environment variables"),
     "environment by its name": ("from os import environ\ndef FACTOR(): return float(environ['X'])", "environment"),
@@ -291,9 +290,3 @@ def test_code_that_was_edited_after_its_import_is_refused(tmp_path: Path, monkey
         with pytest.raises(UserError, match=r"edited after its import: .*; start Python again"):
             source_identity("mine", module.loss)
     monkeypatch.delitem(sys.modules, "edited_loss")
-
-
-def test_installed_modules_and_scl_are_not_the_users() -> None:
-    """Workers have these; a custom loss that calls them does not change its id with their code."""
-    assert not any(map(is_users, [losses, losses.logits, loss_table, pytest, functools, sys, None]))
-    assert is_users(sys.modules[__name__])

@@ -17,7 +17,7 @@ from scl.errors import UserError
 from scl.plan.capacity import Node, cores
 from scl.run.ray.survey import authentication, connect, packages_to_send
 from scl.study.options import Options
-from scl.study.reach import is_users
+from scl.study.users import is_users
 from scl.train.process import environment
 
 QUIET = {
