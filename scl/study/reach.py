@@ -299,7 +299,7 @@ class Reached:
         return str(sorted(inside) if is_set else inside) if any(inside) else ""
 
     def _class(self, where: str, thing: type) -> str:
-        if not is_users_class(thing):
+        if id(thing) not in self._sources and not is_users_class(thing):
             return f"{thing.__module__}.{thing.__qualname__}"
         if id(thing) not in self._sources:
             source = sourcetext.class_source(thing)
