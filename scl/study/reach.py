@@ -68,6 +68,7 @@ class Reached:
     _kept: list[Any] = field(default_factory=list)  # an id is a key only as long as its object lives
     _inside: list[int] = field(default_factory=list)  # the objects whose text is being made
     _folder: str | None = None  # of the loss's file
+    _is_in_modules: bool = False  # what code names by itself is done; what it reads from modules follows
 
     def walk(self, where: str, thing: Callable[..., Any]) -> None:
         """Follow a function or class, and then what it names in modules of the user, until nothing new is found."""
@@ -75,6 +76,7 @@ class Reached:
         files = [f.__code__.co_filename for f in functions if is_users_file(f.__code__.co_filename)]
         self._folder = os.path.dirname(os.path.abspath(files[0])) if files else None
         self._value(where, thing)
+        self._is_in_modules = True
         done: set[tuple[int, str]] = set()
         while True:
             all_of_it = bool(self._names & REFLECTION)  # getattr(module, name) can read anything in it
@@ -346,7 +348,7 @@ class Reached:
         """The source of a function or class, once. That of its whole module or class may be in already."""
         self._kept.append(thing)
         self._sources[id(thing)] = source
-        in_module = any(module.__name__ == thing.__module__ for module in self._modules)
+        in_module = self._is_in_modules and any(module.__name__ == thing.__module__ for module in self._modules)
         if not in_module and not any(one.holds(thing) for one in self._classes):
             self.texts[id(thing)] = source
 
