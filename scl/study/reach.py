@@ -32,7 +32,7 @@ from types import (
 from typing import Any, cast
 
 from scl.study import bytecode, sourcetext, values
-from scl.study.opaque import is_shared_stream, opaque_reads, why_opaque, why_opaque_function
+from scl.study.opaque import OPAQUE, is_shared_stream, opaque_reads, why_opaque, why_opaque_function
 from scl.study.users import imported, is_library_function, is_users, is_users_class, is_users_file, is_users_module
 
 DESCRIPTORS = (staticmethod, classmethod, property, functools.cached_property)
@@ -67,6 +67,7 @@ class Reached:
     _names: set[str] = field(default_factory=set)  # all that the reached code mentions
     _kept: list[Any] = field(default_factory=list)  # an id is a key only as long as its object lives
     _inside: list[int] = field(default_factory=list)  # the objects whose text is being made
+    _held: list[tuple[str, ModuleType]] = field(default_factory=list)  # by closures and containers
     _folder: str | None = None  # of the loss's file
     _is_in_modules: bool = False  # what code names by itself is done; what it reads from modules follows
 
@@ -93,6 +94,10 @@ class Reached:
                 done.add((id(module), name))
                 self._variable(f"{module.__name__}.{name}", vars(module)[name], sourcetext.module_statements(module))
         self._tell_apart()
+        for where, module in self._held:  # any name that the code mentions may be read from it
+            for full in sorted(f"{module.__name__}.{name}" for name in self._names):
+                if full in OPAQUE:
+                    self.opaque.setdefault(f"{full} by {where}", OPAQUE[full])
 
     def _tell_apart(self) -> None:
         """Add the variables whose name does not say which of several things of this name they hold."""
@@ -162,6 +167,8 @@ class Reached:
         return self._objects[id(value)]
 
     def _part(self, where: str, value: Any) -> str:
+        if isinstance(value, ModuleType):
+            self._held.append((where, value))
         return values.shortened(self._value(where, value))
 
     def _object(self, where: str, value: Any) -> str:
@@ -365,6 +372,7 @@ class Reached:
         self._defaults(function)
         for name, value in bytecode.cells(function):
             if name != "__class__":
+                self._held += [(name, value)] if isinstance(value, ModuleType) else []
                 self._variable(name, value)
         names = bytecode.names(code)
         self._names |= names | bytecode.texts(code)

@@ -330,6 +330,11 @@ REFUSED = {
     "open as a default": ("def FACTOR(r=open): return r('x')", "reaches a default of FACTOR"),
     "Path.open": ("from pathlib import Path\ndef FACTOR(): return Path('x').open()", "reaches .open"),
     "another name for a module": ("def FACTOR():\n m = np\n return m.load('x')", "np.load"),
+    "module in a closure": (
+        "def make(m):\n def f(): return m.load('x')\n return f\nFACTOR = make(np)",
+        "numpy.load by m",
+    ),
+    "module in a table": ("T = {'m': np}\ndef FACTOR(): return T['m'].load('x')", "numpy.load by T"),
     "read_csv by its name": ("from pandas import read_csv as r\ndef FACTOR(): return r('x')", "reaches r"),
     "read_pickle": ("import pandas as pd\ndef FACTOR(): return pd.read_pickle('x')", "pd.read_pickle"),
     "tomllib": ("import tomllib\ndef FACTOR(): return tomllib.load(1)", "tomllib.load"),
