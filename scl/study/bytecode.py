@@ -10,7 +10,8 @@ import dis
 import functools
 import linecache
 from collections.abc import Iterator
-from types import CodeType
+from types import CodeType, FunctionType
+from typing import Any
 
 # The instructions that read a variable of the module. Python 3.12 and later use the last one in class bodies.
 READS_GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
@@ -28,6 +29,15 @@ def nested(code: CodeType) -> Iterator[CodeType]:
 def names(code: CodeType) -> set[str]:
     """Every name that the code mentions: variables of the module, attributes, modules."""
     return {name for inner in nested(code) for name in inner.co_names}
+
+
+def cells(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """The variables of enclosing functions that a function reads, as far as they have a value."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
 
 
 def texts(code: CodeType) -> set[str]:

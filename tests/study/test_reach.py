@@ -3,18 +3,17 @@
 # ruff: noqa: E501
 from __future__ import annotations
 
-import functools
 import importlib
 import linecache
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from scl import losses
 from scl.errors import UserError
-from scl.study import loss_table
-from scl.study.reach import is_users
 from scl.study.source import source_identity
 
 HEAD = """
@@ -151,12 +150,71 @@ REACHED = {
     "name bound to a module's function": "FACTOR = helper.factor",
     "complex": "V = 2.5 + 0j\ndef FACTOR(): return V.real",
     "range": "V = range(int(2.5 * 2))\ndef FACTOR(): return len(V)",
+    "autograd function's apply": (
+        "class Own(torch.autograd.Function):\n @staticmethod\n def forward(ctx, x): return x * 2.5\n"
+        " @staticmethod\n def backward(ctx, g): return g\nown = Own.apply\ndef FACTOR(): return own(torch.ones(1))"
+    ),
+    "class method by a variable": "class C:\n v = 2.5\n @classmethod\n def f(cls): return cls.v\nFACTOR = C.f",
+    "lambda over lines": "FACTOR = (\n lambda:\n  2.5\n)",
+    "lambda over lines in a call": "FACTOR = functools.partial(\n lambda x:\n  x * 2.5,\n 1)",
+    "second lambda over lines": "T = [\n lambda x: x, lambda x: (\n  x * 2.5),\n]\ndef FACTOR(): return T[1](1)",
+    "class defined twice": "class C:\n def f(self): return 1\nclass C:\n def f(self): return 2.5\ndef FACTOR(): return C().f()",
+    "class in an else": (
+        "if math.pi > 4:\n class C:\n  def f(self): return 1\nelse:\n class C:\n  def f(self): return 2.5\n"
+        "def FACTOR(): return C().f()"
+    ),
+    "classes named _": (
+        "R = {}\ndef reg(n): return lambda c: R.setdefault(n, c)\n@reg('a')\nclass _:\n def f(self): return 1\n"
+        "@reg('b')\nclass _:\n def f(self): return 2.5\ndef FACTOR(): return R['b']().f()"
+    ),
+    "method of a class of the same name": "class Scale:\n f = helper.Scale.f\ndef FACTOR(): return Scale().f()",
+    "class made by type": "C = type('C', (), {'f': lambda self: 2.5})\ndef FACTOR(): return C().f()",
+    "module that finds its attributes": "import lazy\ndef FACTOR(): return lazy.anything",
+    "module made by hand": "M = types.ModuleType('m')\nM.v = 2.5\ndef FACTOR(): return M.v",
+    "subclass of float": "class S(float):\n def f(self): return 2.5\nX = S(1)\ndef FACTOR(): return X.f()",
+    "subclass of str with an attribute": "class S(str): pass\nX = S('a')\nX.v = 2.5\ndef FACTOR(): return X.v",
+    "IntEnum": "class E(enum.IntEnum):\n A = 1\n def f(self): return 2.5\nM = E.A\ndef FACTOR(): return M.f()",
+    "str and Enum": "class E(str, enum.Enum):\n A = 'a'\n def f(self): return 2.5\nM = E.A\ndef FACTOR(): return M.f()",
+    "subclass of dict": "class D(dict):\n def f(self): return 2.5\nX = D()\ndef FACTOR(): return X.f()",
+    "dict with attributes": "class D(dict):\n __getattr__ = dict.get\nX = D(v=2.5)\ndef FACTOR(): return X.v",
+    "object that answers all names": (
+        "class L:\n def __init__(self, **k): self.__dict__.update(k)\n def __getattr__(self, n):\n"
+        "  if n.startswith('__'): raise AttributeError(n)\nX = L(v=2.5)\ndef FACTOR(): return X.v"
+    ),
+    "properties that raise": (
+        "class L:\n v = 2.5\n @property\n def dtype(self): raise RuntimeError\n @property\n def tolist(self): raise RuntimeError\n"
+        "X = L()\ndef FACTOR(): return X.v"
+    ),
+    "subclass of a tensor": (
+        "class Own(torch.Tensor):\n def f(self): return 2.5\nT = torch.ones(1).as_subclass(Own)\ndef FACTOR(): return T.f()"
+    ),
+    "attribute of a tensor": "T = torch.ones(1)\nT.v = 2.5\ndef FACTOR(): return T.v",
+    "subclass of an array": "class Own(np.ndarray):\n def f(self): return 2.5\nT = np.ones(1).view(Own)\ndef FACTOR(): return T.f()",
+    "masked array": "T = np.ma.array([1.0, 2.0], mask=[0, 1], fill_value=2.5)\ndef FACTOR(): return float(T.filled()[1])",
+    "array of functions": "def a(): return 2.5\nT = np.array([a, None], dtype=object)\ndef FACTOR(): return T[0]()",
+    "shape of an empty tensor": "T = torch.zeros(0, int(2.5 * 2))\ndef FACTOR(): return T.shape[1]",
+    "large complex tensor": "T = torch.full((200_001,), 2.5 + 1j).conj()\ndef FACTOR(): return T[0].real",
+    "table of a pandas": "import pandas as pd\nS = pd.Series([1.0, 9.0], index=['a', 'b'] if 2.5 < 3 else ['b', 'a'])\ndef FACTOR(): return float(S['a'])",
+    "class of a notebook's cell": (
+        "import linecache\nCELL = 'import typing\\ndef deep(): return 2.5\\nclass C(typing.NamedTuple):\\n a: int = 1\\n"
+        " def f(self): return deep()\\nO = C()\\n'\n"
+        "linecache.cache['<ipython-input-1>'] = (len(CELL), None, CELL.splitlines(True), '<ipython-input-1>')\n"
+        "exec(compile(CELL, '<ipython-input-1>', 'exec'), globals())\ndef FACTOR(): return O.f()"
+    ),
+    "shared lists": "a = [2.5]\nfor _ in range(30): a = [a, a]\ndef FACTOR():\n x = a\n while isinstance(x, list): x = x[0]\n return x",
+    "dense graph": (
+        "class N: pass\nNS = [N() for _ in range(12)]\nfor n in NS: n.v, n.all = 2.5, [m for m in NS if m is not n]\n"
+        "def FACTOR(): return NS[0].v"
+    ),
+    "attrs": "import attrs\n@attrs.define\nclass C:\n v: float = 2.5\nO = C()\ndef FACTOR(): return O.v",
+    "script": "S = torch.jit.trace(lambda x: x * 2.5, torch.ones(1))\ndef FACTOR(): return S(torch.ones(1))",
 }
 FILES = {
     "helper.py": "import base\nfrom base import VALUE\nCOMPUTED = sum([base.VALUE, 1])\n"
     "def factor(): return 2.5\ndef through(): return base.factor()\ndef constant(): return VALUE\n"
-    "from measures import measured\n",
-    "base.py": "VALUE = 2.5\ndef factor(): return 2.5\n",
+    "from measures import measured\nclass Scale:\n def f(self): return 2.5\ndef scaled(): return 1\n",
+    "lazy.py": "import base\ndef __getattr__(name): return base.VALUE\n",
+    "base.py": "VALUE = 2.5\ndef factor(): return 2.5\ndef scaled(): return 2\n",
     "measures.py": "def measured(): return 2.5\n",
     "package/__init__.py": "",
     "package/deep.py": "from .deeper import factor\n",
@@ -186,6 +244,46 @@ def identity(folder: Path, text: str, changed: bool = False) -> tuple[str, float
                 sys.modules.pop(name, None)
 
 
+# The loss differs between the two sides of `<one|other>`, and all code but this variable stays.
+SWAPPED = {
+    "function of torch": "D = <F.mse_loss|F.l1_loss>",
+    "class of torch": "D = <nn.MSELoss|nn.L1Loss>",
+    "built-in": "D = <max|min>",
+    "function in C": "D = <torch.sin|torch.cos>",
+    "module": "D = <np|math>",
+    "function of the user": "def a(): return 1\ndef b(): return 2\ndef both(): return a() + b()\nD = <a|b>",
+    "class of the user": "class A: v = 1\nclass B: v = 2\ndef both(): return A.v + B.v\nD = <A|B>",
+    "module of the user": "import base\ndef both(): return base.VALUE + helper.factor()\nD = <base|helper>",
+    "function of one name": (
+        "import base\nfrom <helper|base> import scaled\ndef both(): return helper.scaled() + base.scaled()\ndef D(): return scaled()"
+    ),
+    "name of an import": "from math import <sin|cos> as D",
+    "class attribute": "class D: f = torch.sin\nD.f = <torch.sin|torch.cos>",
+    "method": "class D:\n def f(self): return 1\n def g(self): return 2\nD.f = <D.f|D.g>",
+    "table": "D = {'a': <torch.sin|torch.cos>}",
+    "table of one name": "D = {'a': <math.sin|np.sin>}",
+    "closure": "def make(d):\n def D(): return d(torch.ones(1))\n return D\nD = make(<torch.sin|torch.cos>)",
+    "closures of one code": (
+        "def make(v):\n def f(): return v\n return f\nP, Q, R = make(1), make(9), make(<1|9>)\ndef both(): return P() + Q()\nD = R"
+    ),
+    "classes of one code": (
+        "def make(v):\n class C:\n  def f(self): return v\n return C\nP, Q, R = make(1), make(9), make(<1|9>)\n"
+        "def both(): return P().f() + Q().f()\nD = R"
+    ),
+    "lambdas of one line": "L = [lambda: 1, lambda: 2]\nD = L[<0|1>]",
+    "default": "V = <torch.sin|torch.cos>\ndef D(d=V): return d(torch.ones(1))",
+    "type of an empty tensor": "D = torch.zeros(0, dtype=<torch.float32|torch.int64>)",
+    "type of a large array": "D = np.zeros(200_001, dtype=<'float64'|'int64'>)",
+}
+
+
+@pytest.mark.parametrize("case", SWAPPED)
+def test_what_a_variable_stands_for_is_in_the_identity(case: str, tmp_path: Path) -> None:
+    text = SWAPPED[case] + "\ndef FACTOR(): return both() if D is None else 1"
+    one, other = (re.sub(r"<([^|<>]*)\|([^|<>]*)>", side, text) for side in (r"\1", r"\2"))
+    assert identity(tmp_path / "a", one)[0] != identity(tmp_path / "b", other)[0]
+
+
 @pytest.mark.parametrize("case", REACHED)
 def test_what_changes_the_value_of_a_loss_changes_its_identity(case: str, tmp_path: Path) -> None:
     one, value = identity(tmp_path / "a", REACHED[case])
@@ -199,7 +297,10 @@ REFUSED = {
     "open": ("def FACTOR(): return float(open('x').read())", "reaches open in FACTOR"),
     "read_text": ("from pathlib import Path\ndef FACTOR(): return float(Path('x').read_text())", "reads a file"),
     "torch.load": ("def FACTOR(): return torch.load('x')", "torch.load in FACTOR"),
-    "load by its name": ("from torch import load\ndef FACTOR(): return load('x')", "load in FACTOR"),
+    "load by its name": (
+        "from torch import load\ndef FACTOR(): return load('x')",
+        "reaches load, .* it reads from outside",
+    ),
     "np.load": ("def FACTOR(): return np.load('x')", "np.load in FACTOR"),
     "environment": ("import os\ndef FACTOR(): return float(os.environ['X'])", "reads environment variables"),
     "environment by its name": ("from os import environ\ndef FACTOR(): return float(environ['X'])", "environment"),
@@ -221,6 +322,34 @@ REFUSED = {
     "tensor that trains": ("W = torch.ones(1, requires_grad=True)\ndef FACTOR(): return W", "would not train"),
     "code without source": ("exec('def FACTOR(): return 2.5')", "no source that can be read"),
     "in a decorated helper": ("@torch.no_grad()\ndef FACTOR(): return float(open('x').read())", "open in FACTOR"),
+    "partial of open": (
+        "P = functools.partial(open, mode='r')\ndef FACTOR(): return P('x')",
+        "reaches P, .* reads from outside",
+    ),
+    "open in a table": ("T = {'r': open}\ndef FACTOR(): return T['r']('x')", "reaches T"),
+    "open as a default": ("def FACTOR(r=open): return r('x')", "reaches a default of FACTOR"),
+    "Path.open": ("from pathlib import Path\ndef FACTOR(): return Path('x').open()", "reaches .open"),
+    "another name for a module": ("def FACTOR():\n m = np\n return m.load('x')", "np.load"),
+    "module in a closure": (
+        "def make(m):\n def f(): return m.load('x')\n return f\nFACTOR = make(np)",
+        "numpy.load by m",
+    ),
+    "module in a table": ("T = {'m': np}\ndef FACTOR(): return T['m'].load('x')", "numpy.load by T"),
+    "read_csv by its name": ("from pandas import read_csv as r\ndef FACTOR(): return r('x')", "reaches r"),
+    "read_pickle": ("import pandas as pd\ndef FACTOR(): return pd.read_pickle('x')", "pd.read_pickle"),
+    "tomllib": ("import tomllib\ndef FACTOR(): return tomllib.load(1)", "tomllib.load"),
+    "linecache": ("import linecache\ndef FACTOR(): return linecache.getline('x', 1)", "linecache.getline"),
+    "environment by os.path": ("def FACTOR():\n import os.path\n return os.environ['X']", "environment variables"),
+    "command line": ("import sys\ndef FACTOR(): return sys.argv[0]", "sys.argv"),
+    "modules by name": ("import sys\ndef FACTOR(): return sys.modules['helper'].factor()", "sys.modules"),
+    "globals of a function": ("def FACTOR(): return FACTOR.__globals__['V']", "__globals__"),
+    "globals by getattr": ("def FACTOR(): return getattr(FACTOR, '__globals__')['V']", "__globals__"),
+    "subclasses": ("class B: pass\ndef FACTOR(): return B.__subclasses__()[0]", "__subclasses__"),
+    "frompyfunc": ("V = np.frompyfunc(lambda x: x, 1, 1)\ndef FACTOR(): return V(1)", "use numpy.vectorize"),
+    "sparse tensor": ("T = torch.eye(2).to_sparse()\ndef FACTOR(): return T", "sparse"),
+    "meta tensor": ("T = torch.ones(1, device='meta')\ndef FACTOR(): return T", "meta tensor"),
+    "nested tensor": ("T = torch.nested.nested_tensor([torch.ones(1)])\ndef FACTOR(): return T", "nested"),
+    "deep list": ("a = []\nfor _ in range(3000): a = [a]\ndef FACTOR(): return a", "reaches a, .* nested too deeply"),
     "in a dict": ("TABLE = {'a': lambda: open('x')}\ndef FACTOR(): return TABLE['a']()", "open in <lambda>"),
 }
 
@@ -260,6 +389,14 @@ ALLOWED = {
     ),
     "a path": "from pathlib import Path\nHERE = Path('x')\ndef FACTOR(): return len(str(HERE))",
     "asserts and doc strings": "def FACTOR():\n '''Words.'''\n assert True, 'x'\n return 1",
+    "limits of numbers": "E, I = torch.finfo(torch.float32), torch.iinfo(torch.int8)\ndef FACTOR(): return E.eps * I.max",
+    "frozen distributions of scipy": "from scipy.stats import norm\nN = norm(0, 1)\ndef FACTOR(): return float(N.pdf(1))",
+    "types that are named later": "from typing import Union\nU = Union['Later', int]\ndef FACTOR(): return 1 if U else 0",
+    "operations of torch": "A = torch.ops.aten.add\ndef FACTOR(): return A(torch.ones(1), 1)",
+    "paths beside the file": (
+        "import os\nfrom pathlib import Path\nHERE, FOLDER = Path(__file__).parent / 'x', os.path.dirname(os.path.abspath(__file__))\n"
+        "def FACTOR(): return 1 if HERE and FOLDER and __file__ else 0"
+    ),
     "sets": "S = frozenset({'a', 'b', 'c'})\ndef FACTOR(): return len([x for x in ('a', 'b') if x in {'a', 'b', 'c'}])",
 }
 
@@ -293,7 +430,34 @@ def test_code_that_was_edited_after_its_import_is_refused(tmp_path: Path, monkey
     monkeypatch.delitem(sys.modules, "edited_loss")
 
 
-def test_installed_modules_and_scl_are_not_the_users() -> None:
-    """Workers have these; a custom loss that calls them does not change its id with their code."""
-    assert not any(map(is_users, [losses, losses.logits, loss_table, pytest, functools, sys, None]))
-    assert is_users(sys.modules[__name__])
+STABLE = """
+import enum, json
+class A: v = 1
+class B: v = 2
+class E(enum.Enum):
+    X = 1
+    Y = 2
+def f(): return 1
+def g(): return 2
+NAMES, MIXED = {"a", "b", "c"}, {("a", 1), None, "b", 2.5}
+FUNCTIONS, CLASSES, MEMBERS, OBJECTS = {f, g, lambda: 3}, frozenset({A, B, E}), {E.X, E.Y}, {A(), B()}
+MODULES = {enum, json}
+def loss(s, t): return NAMES, MIXED, FUNCTIONS, CLASSES, MEMBERS, OBJECTS, MODULES, __file__
+"""
+
+
+def test_the_identity_does_not_depend_on_the_process_or_the_folder(tmp_path: Path) -> None:
+    """Sets have another order in each process."""
+    processes = []
+    for seed in ("1", "2", "3"):
+        folder = tmp_path / ("x" * int(seed))
+        folder.mkdir()
+        (folder / "own.py").write_text(STABLE)
+        script = "import own; from scl.study.source import source_identity as i; print(i('mine', own.loss)['sha256'])"
+        path = os.pathsep.join([str(folder), *sys.path])
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}
+        command = [sys.executable, "-c", script]
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+    found = {process.communicate()[0] for process in processes}
+    assert len(found) == 1
+    assert len(found.pop().strip()) == 64

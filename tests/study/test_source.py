@@ -165,3 +165,47 @@ def test_a_stated_version_stands_for_what_cannot_be_followed() -> None:
 def test_losses_whose_code_was_all_held_keep_their_id(loss: str, sha256: str, tmp_path: Path) -> None:
     """Golden: these identities are in stores."""
     assert ids(tmp_path / "a", loss=loss) == sha256
+
+
+HELD_HEAD = """import math, torch
+from torch import nn
+import torch.nn.functional as F
+import helper
+from helper import shift
+"""
+HELD_HELPER = "SCALE = 2.5\ndef shift(x):\n    return x.mean() * SCALE\n"
+HELD_CLASS = """class Own(nn.Module):
+    scale = 2.5
+    @staticmethod
+    def twice(x): return 2 * x
+    @property
+    def half(self): return 0.5
+    def forward(self, s, t): return self.twice(s).mean() * self.half * self.scale
+loss = Own
+"""
+HELD_MODULE = "def loss(s, t): return F.mse_loss(s, t) * helper.SCALE + helper.shift(s)\n"
+HELD_CONTAINERS = """TABLE = [1, (2, {'a': {3, 4}})]
+WORDS = frozenset({'x', 'y'})
+def loss(s, t): return TABLE, WORDS
+"""
+HELD_TENSORS = """T = torch.ones(2)
+I = torch.arange(3)
+B = torch.ones(2, dtype=torch.bool)
+def loss(s, t): return (s - t).mean() * T * I[0] * B[0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "sha256"),
+    [
+        (HELD_CLASS, "078a503d42fe4e97d2d1d0b0897d21d2c7b81e1d106b6c6b66d0bd73a099cffc"),
+        (HELD_MODULE, "136d876d09a14f898c723ea4f6691e533ee584a8f5f714d17370f22de3088e89"),
+        (HELD_CONTAINERS, "00ea9695286452398afcfaa768f8cb9c491de853a4b368a525db30622a68513d"),
+        (HELD_TENSORS, "54eac10a39910278eae9b3c306a3c9c9668ef613fc47c077808e1c900a1a4c47"),
+    ],
+)
+def test_what_the_source_of_a_class_or_module_says_adds_nothing(text: str, sha256: str, tmp_path: Path) -> None:
+    """Golden: the values of attributes were not read once, but the sources that give them were."""
+    assert ids(tmp_path / "a", HELD_HEAD + text, HELD_HELPER) == sha256
+    changed = ids(tmp_path / "b", HELD_HEAD + text, HELD_HELPER + "SCALE += 1\n")
+    assert (changed != sha256) == ("helper" in text)

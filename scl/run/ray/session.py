@@ -23,7 +23,7 @@ from scl.run.ray.survey import authentication, connect, packages_to_send
 from scl.run.ray.temporary import ray_folder
 from scl.run.stopping import LEFT_RUNNING
 from scl.study.options import Options
-from scl.study.reach import is_users
+from scl.study.users import is_users
 from scl.train.process import environment
 
 QUIET = {
