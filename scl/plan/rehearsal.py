@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from scl.data.batches import Images, SplitData, training_batches
-from scl.errors import UserError
+from scl.errors import UserError, first_line
 from scl.models.networks import build_student, example_features, in_bf16, move_to_device
 from scl.models.staged import Features
 from scl.study.config import Config
@@ -86,28 +86,34 @@ def _rehearse(name: str, config: Config, teacher: Config, data: SplitData, devic
     stage = _stage(alone, teacher, data, device)
     try:
         whole = _trained(alone, stage, device, stopped=False)
-        resumed = _trained(alone, stage, device, stopped=True)
-        if _agree(whole, resumed, device):
-            return
-        again = _trained(alone, stage, device, stopped=False)
     except (TrialFailure, torch.OutOfMemoryError):
-        _unchanged(outside)  # the reason, most likely
+        _refuse(outside.check)  # the reason, most likely
         return
-    if not _agree(whole, again, device):
+    try:
+        resumed = _trained(alone, stage, device, stopped=True)
+        lost = None if _agree(whole, resumed, device) else "a resumed trial would have other numbers"
+    except torch.OutOfMemoryError:
+        return
+    except Exception as error:  # torch cannot save what the loss keeps, or the loss misses what did not come back
+        lost = f"a resumed trial would fail ({first_line(error)})"
+    _refuse(outside.check)
+    if lost is None:
+        return
+    if not _agree(whole, _trained(alone, stage, device, stopped=False), device):
         raise UserError(
             f"loss {name!r} gives other numbers when it trains again with the same seed; draw with torch.rand, "
             "random.random or numpy.random, which are seeded each step, and read neither the clock nor files"
         )
     raise UserError(
-        f"loss {name!r} keeps state that a checkpoint does not hold, so a resumed trial would have other numbers; "
-        "keep it in buffers (self.register_buffer), or in attributes of its module that are tensors, numbers, words, "
-        "or lists and dicts of them"
+        f"loss {name!r} keeps state that a checkpoint does not hold, so {lost}; keep it in buffers "
+        "(self.register_buffer), or in attributes of its module that are tensors, numbers, words, or lists and dicts "
+        "of them"
     )
 
 
-def _unchanged(outside: Outside) -> None:
+def _refuse(check: Callable[[], None]) -> None:
     try:
-        outside.check()
+        check()
     except TrialFailure as failure:
         raise UserError(str(failure)) from None
 
@@ -150,6 +156,7 @@ def _trained(config: Config, stage: _Stage, device: torch.device, stopped: bool)
             with student.isolate(f"epoch {epoch}, step {step + 1}"):
                 student.step(images, target, teacher, step, len(batches))
         values.append(student.values.clone())
+        _refuse(student.parts.check)
         with student.isolate(f"epoch {epoch}"):
             student.end_epoch([len(target) for _, target, _ in batches], {})
         if student.failure is not None:
