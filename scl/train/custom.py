@@ -43,6 +43,24 @@ def _set_autocast(value: tuple[Any, ...]) -> None:
     torch.clear_autocast_cache()
 
 
+def _set_default_device(value: torch.device) -> None:
+    torch.set_default_device(None if value.type == "cpu" else value)
+    while torch.get_default_device() != value:  # `with torch.device(…)` was entered and not left
+        torch._C._pop_torch_function_stack()
+
+
+def _global_hooks() -> dict[str, dict[Any, Any]]:
+    hooks = vars(torch.nn.modules.module)
+    return {name: dict(hooks[name]) for name in hooks if name.startswith("_global") and isinstance(hooks[name], dict)}
+
+
+def _set_global_hooks(value: dict[str, dict[Any, Any]]) -> None:
+    for name, hooks in value.items():
+        held = getattr(torch.nn.modules.module, name)
+        held.clear()
+        held.update(hooks)
+
+
 def _set_inference_mode(value: bool) -> None:
     guard = torch.inference_mode(value)
     guard.__enter__()
@@ -57,10 +75,7 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "torch.set_grad_enabled": (torch.is_grad_enabled, torch.set_grad_enabled),
     "torch.autocast": (_autocast, _set_autocast),
     "torch.set_default_dtype": (torch.get_default_dtype, torch.set_default_dtype),
-    "torch.set_default_device": (
-        torch.get_default_device,
-        lambda value: torch.set_default_device(None if value.type == "cpu" else value),
-    ),
+    "torch.set_default_device": (torch.get_default_device, _set_default_device),
     "torch.set_flush_denormal": (lambda: SMALLEST == 0.0, torch.set_flush_denormal),
     "torch.set_num_threads": (torch.get_num_threads, torch.set_num_threads),
     "torch.set_float32_matmul_precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
@@ -80,9 +95,17 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         for name in ("benchmark", "deterministic", "enabled")
     },
     **{
+        f"torch.backends.cuda.enable_{kind}_sdp": (
+            getattr(torch.backends.cuda, f"{kind}_sdp_enabled"),
+            getattr(torch.backends.cuda, f"enable_{kind}_sdp"),
+        )
+        for kind in ("flash", "mem_efficient", "math", "cudnn")
+    },
+    **{
         f"torch.backends.mkldnn.{name}": _attribute(torch.backends.mkldnn, name)
         for name in ("enabled", "deterministic")
     },
+    "hooks of all torch.nn modules": (_global_hooks, _set_global_hooks),
     "numpy.seterr": (lambda: tuple(np.geterr().items()), lambda value: np.seterr(**dict(value))),
 }
 

@@ -55,6 +55,7 @@ class Parts:
             got_value = self.before.get(part, "") is None and now.get(part) == "buffer"
             if not got_value and now.get(part, "") != self.before.get(part, ""):
                 name, _, rest = part.partition("-loss.")
+                rest = rest.lstrip("0123456789").removeprefix(".")  # of the guided layer
                 raise TrialFailure(
                     f"loss {name!r} makes, removes or replaces its {rest} while it trains, which would not be trained, "
                     "or not resumed; create parameters, buffers and modules in __init__ with their final shape"
