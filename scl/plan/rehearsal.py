@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from scl.data.batches import Images, SplitData, training_batches
-from scl.errors import UserError, first_line
+from scl.errors import UserError
 from scl.models.networks import build_student, example_features, in_bf16, move_to_device
 from scl.models.staged import Features
 from scl.study.config import Config
@@ -95,7 +95,8 @@ def _rehearse(name: str, config: Config, teacher: Config, data: SplitData, devic
     except torch.OutOfMemoryError:
         return
     except Exception as error:  # torch cannot save what the loss keeps, or the loss misses what did not come back
-        lost = f"a resumed trial would fail ({first_line(error)})"
+        reason = str(error).strip().rpartition("\n")[2].strip()  # the line below a traceback
+        lost = f"a resumed trial would fail ({reason})"
     _refuse(outside.check)
     if lost is None:
         return
@@ -155,17 +156,22 @@ def _trained(config: Config, stage: _Stage, device: torch.device, stopped: bool)
         for step, (images, target, teacher) in enumerate(batches):
             with student.isolate(f"epoch {epoch}, step {step + 1}"):
                 student.step(images, target, teacher, step, len(batches))
+            _require_intact(student)
         values.append(student.values.clone())
         _refuse(student.parts.check)
         with student.isolate(f"epoch {epoch}"):
             student.end_epoch([len(target) for _, target, _ in batches], {})
-        if student.failure is not None:
-            raise TrialFailure(student.failure)
+        _require_intact(student)
         if stopped and epoch == 1:
             student.save()
             student = _trainer(trial, stage, device)
             student.resume()
     return [*values, *(parameter.detach() for parameter in student.parameters)]
+
+
+def _require_intact(student: StudentTrainer) -> None:
+    if student.failure is not None:
+        raise TrialFailure(student.failure)
 
 
 def _trainer(trial: TrialSpec, stage: _Stage, device: torch.device) -> StudentTrainer:

@@ -115,6 +115,7 @@ def test_a_loss_that_changes_a_setting_of_torch_is_named_and_the_setting_restore
 
 LEFT_ON = {
     "torch.autocast": lambda: torch.autocast("cpu", torch.bfloat16).__enter__(),
+    # A space at the end tells apart ways to change one setting.
     "torch.autocast ": lambda: torch.set_autocast_enabled("cuda", True),
     "torch.autocast  ": lambda: torch.set_autocast_cache_enabled(False),
     "torch.autocast   ": torch.autocast_increment_nesting,
@@ -151,7 +152,7 @@ def test_a_setting_that_a_loss_changes_while_it_is_made_is_refused(tiny: SplitDa
             super().__init__(student, teacher)
             torch.set_default_dtype(torch.float64)
 
-    with pytest.raises(UserError, match="loss 'mine' changes torch.set_default_dtype"):
+    with pytest.raises(UserError, match=r"loss 'mine' changes torch\.set_default_dtype"):
         trained({"mine": with_loss(Doubles)}, tiny, teacher)
     assert torch.get_default_dtype() == torch.float32
 
