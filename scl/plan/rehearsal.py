@@ -100,7 +100,11 @@ def _rehearse(name: str, config: Config, teacher: Config, data: SplitData, devic
     _refuse(outside.check)
     if lost is None:
         return
-    if not _agree(whole, _trained(alone, stage, device, stopped=False), device):
+    try:
+        same = _agree(whole, _trained(alone, stage, device, stopped=False), device)
+    except (TrialFailure, torch.OutOfMemoryError):
+        same = False
+    if not same:
         raise UserError(
             f"loss {name!r} gives other numbers when it trains again with the same seed; draw with torch.rand, "
             "random.random or numpy.random, which are seeded each step, and read neither the clock nor files"

@@ -111,12 +111,19 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
 
 
 @contextmanager
-def settings_kept(name: str) -> Iterator[None]:
-    """Restore the settings of torch at the end. Raises TrialFailure if the loss of this name has changed one."""
+def kept_apart(*names: str) -> Iterator[None]:
+    """Restore the settings of torch at the end, and survive an exit.
+
+    Raises:
+        TrialFailure: the code of these losses changed a setting, or raised SystemExit.
+    """
+    who = f"loss {' or '.join(map(repr, names))}"
     before = _settings()
     changed = []
     try:
         yield
+    except SystemExit as error:
+        raise TrialFailure(f"{who} ends the process (SystemExit: {error.code}); raise another error") from None
     finally:
         now = _settings()
         changed = [setting for setting in SETTINGS if now[setting] != before[setting]]
@@ -124,7 +131,7 @@ def settings_kept(name: str) -> Iterator[None]:
             SETTINGS[setting][1](before[setting])
     if changed:
         raise TrialFailure(
-            f"loss {name!r} changes {' and '.join(changed)}, which other arms share; restore it before it returns"
+            f"{who} changes {' and '.join(changed)}, which other arms share; restore it before it returns"
         )
 
 
@@ -151,11 +158,8 @@ def call(name: str, loss: Callable[..., Any], student: Any, teacher: Any, audit:
     given = tensors_in(student)
     versions = [tensor._version for tensor in given]
     copies = [tensor.detach().clone() for tensor in given] if audit else []
-    try:
-        with settings_kept(name):
-            value = loss(student, _copied(teacher))
-    except SystemExit as error:
-        raise TrialFailure(f"loss {name!r} ends the process (SystemExit: {error.code}); raise another error") from None
+    with kept_apart(name):
+        value = loss(student, _copied(teacher))
     if versions != [tensor._version for tensor in given] or not all(map(same_bits, given, copies or given)):
         raise TrialFailure(
             f"loss {name!r} writes into the student's features, which other losses read; work on a copy, "

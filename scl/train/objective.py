@@ -178,11 +178,11 @@ def _build(name: str, loss: Any, term: Term, student_channels: int, teacher_chan
     if not issubclass(loss, nn.Module):
         raise UserError(f"loss {name!r}: a custom class must be a torch.nn.Module, {loss.__qualname__} is not")
     try:
-        with custom.settings_kept(name):
+        with custom.kept_apart(name):
             module: nn.Module = loss(student_channels, teacher_channels, **term.options)
     except TrialFailure as failure:
         raise UserError(str(failure)) from None
-    except (Exception, SystemExit) as error:  # user code can raise anything
+    except Exception as error:  # user code can raise anything
         arguments = ", ".join([f"{student_channels}, {teacher_channels}", *(f"{k}=…" for k in term.options)])
         raise UserError(
             f"loss {name!r}: {loss.__qualname__}({arguments}) raised {type(error).__name__}: {first_line(error)}"

@@ -146,7 +146,9 @@ class StudentTrainer:
         total = torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
         for parameter in self.parameters:
             parameter.grad = None
-        total.backward()  # type: ignore[no-untyped-call]
+        # Backward runs code of custom losses too: autograd functions and hooks.
+        with custom.kept_apart(*self.objective.custom) if self.objective.custom else nullcontext():
+            total.backward()  # type: ignore[no-untyped-call]
         self._update()
         values = torch.stack([terms[name].detach() for name in self.weights])
         return values, (features.logits.detach().argmax(1) == target).sum()

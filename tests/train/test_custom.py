@@ -157,13 +157,52 @@ def test_a_setting_that_a_loss_changes_while_it_is_made_is_refused(tiny: SplitDa
     assert torch.get_default_dtype() == torch.float32
 
 
-def test_a_loss_that_ends_the_process_fails_its_trial(tiny: SplitData, teacher: Teacher) -> None:
-    def exits(student: Tensor, teacher: Tensor) -> Tensor:
-        raise SystemExit(3)
+class Backward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, code: Callable[[], Any]) -> Tensor:
+        ctx.code = code
+        return x.clone()
 
-    ended = trained({"baseline": BASE, "mine": with_loss(exits)}, tiny, teacher)
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        ctx.code()
+        return grad, None
+
+
+def test_a_setting_that_a_loss_changes_in_its_backward_is_named(tiny: SplitData, teacher: Teacher) -> None:
+    def doubles(student: Tensor, teacher: Tensor) -> Tensor:
+        value = distance(student, teacher)
+        return Backward.apply(value, lambda: torch.set_default_dtype(torch.float64))  # type: ignore[no-any-return,no-untyped-call]
+
+    ended = trained({"mine": with_loss(doubles)}, tiny, teacher)
+    assert "loss 'mine' changes torch.set_default_dtype" in ended["mine"].metrics["error"]
+    assert torch.get_default_dtype() == torch.float32
+
+
+def exits(student: Tensor, teacher: Tensor) -> Tensor:
+    raise SystemExit(3)
+
+
+def exits_in_backward(student: Tensor, teacher: Tensor) -> Tensor:
+    return Backward.apply(distance(student, teacher), lambda: exits(student, teacher))  # type: ignore[no-any-return,no-untyped-call]
+
+
+@pytest.mark.parametrize("loss", [exits, exits_in_backward])
+def test_a_loss_that_ends_the_process_fails_its_trial(
+    loss: Callable[..., Any], tiny: SplitData, teacher: Teacher
+) -> None:
+    ended = trained({"baseline": BASE, "mine": with_loss(loss)}, tiny, teacher)
     assert ended["baseline"].metrics["state"] == "completed"
     assert ended["mine"].metrics["error"] == "loss 'mine' ends the process (SystemExit: 3); raise another error"
+
+
+def test_a_loss_that_ends_the_process_while_it_is_made_is_refused(tiny: SplitData, teacher: Teacher) -> None:
+    class Exits(CountsInItsClass):
+        def __init__(self, student: int, teacher: int) -> None:
+            raise SystemExit(3)
+
+    with pytest.raises(UserError, match="loss 'mine' ends the process"):
+        trained({"mine": with_loss(Exits)}, tiny, teacher)
 
 
 def test_a_loss_that_interrupts_stops_everything(tiny: SplitData, teacher: Teacher) -> None:
