@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -84,12 +85,14 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         torch.use_deterministic_algorithms,
     ),
     "torch.autograd.set_detect_anomaly": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    # Precisions that others follow come first.
+    "torch.backends.fp32_precision": _attribute(torch.backends, "fp32_precision"),
+    **{
+        f"torch.backends.{path}.fp32_precision": _attribute(attrgetter(path)(torch.backends), "fp32_precision")
+        for path in ("cudnn", "mkldnn", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
+    },
+    "torch.backends.cudnn.allow_tf32": _attribute(attrgetter("cudnn.conv")(torch.backends), "fp32_precision"),
     "torch.backends.cuda.matmul.allow_tf32": _attribute(torch.backends.cuda.matmul, "fp32_precision"),
-    "torch.backends.cudnn.allow_tf32": _attribute(
-        torch.backends.cudnn.conv,  # type: ignore[attr-defined]
-        "fp32_precision",
-    ),
-    "torch.backends.cudnn.rnn.fp32_precision": _attribute(torch.backends.cudnn.rnn, "fp32_precision"),
     **{
         f"torch.backends.cudnn.{name}": _attribute(torch.backends.cudnn, name)
         for name in ("benchmark", "deterministic", "enabled")
@@ -119,7 +122,7 @@ def kept_apart(*names: str) -> Iterator[None]:
     """
     who = f"loss {' or '.join(map(repr, names))}"
     before = _settings()
-    changed = []
+    changed: list[str] = []
     try:
         yield
     except SystemExit as error:
@@ -127,8 +130,9 @@ def kept_apart(*names: str) -> Iterator[None]:
     finally:
         now = _settings()
         changed = [setting for setting in SETTINGS if now[setting] != before[setting]]
-        for setting in changed:
-            SETTINGS[setting][1](before[setting])
+        for setting, (_, write) in SETTINGS.items() if changed else ():
+            if _value(setting) != before[setting]:  # changed by the loss, or by the setting restored before it
+                write(before[setting])
     if changed:
         raise TrialFailure(
             f"{who} changes {' and '.join(changed)}, which other arms share; restore it before it returns"
@@ -136,13 +140,14 @@ def kept_apart(*names: str) -> Iterator[None]:
 
 
 def _settings() -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for setting, (read, _) in SETTINGS.items():
-        try:
-            values[setting] = read()
-        except RuntimeError:  # torch refuses to read a precision that two of its interfaces have set
-            values[setting] = RuntimeError
-    return values
+    return {setting: _value(setting) for setting in SETTINGS}
+
+
+def _value(setting: str) -> Any:
+    try:
+        return SETTINGS[setting][0]()
+    except RuntimeError as error:  # torch refuses to read a precision that two of its interfaces have set
+        return type(error)
 
 
 def call(name: str, loss: Callable[..., Any], student: Any, teacher: Any, audit: bool) -> Any:

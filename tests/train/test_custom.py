@@ -124,6 +124,12 @@ LEFT_ON = {
     "torch.inference_mode": lambda: SEEN.append(held := torch.inference_mode(True)) or held.__enter__(),  # type: ignore[func-returns-value,arg-type]
     "torch.backends.cuda.matmul.allow_tf32": lambda: setattr(torch.backends.cuda.matmul, "allow_tf32", True),
     "torch.backends.cuda.matmul.allow_tf32 ": lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+    "torch.backends.mkldnn.matmul.fp32_precision": lambda: setattr(
+        torch.backends.mkldnn.matmul, "fp32_precision", "bf16"
+    ),
+    "torch.backends.mkldnn.fp32_precision": lambda: setattr(torch.backends.mkldnn, "fp32_precision", "bf16"),
+    "torch.backends.fp32_precision": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+    "torch.set_float32_matmul_precision": lambda: torch.set_float32_matmul_precision("medium"),
     "torch.backends.cudnn.allow_tf32": lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
     "hooks of all torch.nn modules": lambda: nn.modules.module.register_module_forward_hook(print),
 }
