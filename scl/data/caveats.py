@@ -36,12 +36,21 @@ def caveats(images: Mapping[str, np.ndarray], skipped: Mapping[str, int]) -> lis
     for pair, count in overlaps(images).items():
         part, _, other = pair.partition("_in_")
         size = len(images[part])
-        are = f"is also a {NAMES[other]} image" if count == 1 else f"are also {NAMES[other]} images"
-        sentences.append(
-            f"{count:,} of {size:,} {NAMES[part]} images {are} (equal in every pixel), "
-            f"so {NAMES[part]} accuracy may be up to {100 * count / size:.2g} points too high."
-        )
+        sentences.append(_shared(count, size, NAMES[part], NAMES[other]))
     if skipped:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(skipped.items()))
         sentences.append(f"Not read as images: {sum(skipped.values()):,} ({reasons}).")
     return sentences
+
+
+def _shared(count: int, size: int, part: str, other: str) -> str:
+    if count == size:
+        images = f"The only {part} image is also a" if size == 1 else f"All {size:,} {part} images are also"
+        kind = f"{other} image" if size == 1 else f"{other} images"
+        return f"{images} {kind} (equal in every pixel), so {part} accuracy says nothing of new images."
+    are = f"is also a {other} image" if count == 1 else f"are also {other} images"
+    points = np.format_float_positional(100 * count / size, precision=2, fractional=False, trim="-")
+    return (
+        f"{count:,} of {size:,} {part} images {are} (equal in every pixel), "
+        f"so {part} accuracy may be up to {points} points too high."
+    )

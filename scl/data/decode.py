@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from scl.errors import UserError, first_line
 from scl.machine import cores
@@ -22,9 +22,19 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 SMALLEST_SIDE = 4
 PARTS = ("train", "test")
+# How to turn an image by its EXIF orientation.
+UPRIGHT: dict[Any, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # Raised by hand when decoding changes pixels, labels or descriptions: caches of older versions are not read.
-DECODER_VERSION = 3
+DECODER_VERSION = 4
 
 Source = tuple[str, Path | bytes]
 """An encoded image: its name in messages, and its file or content."""
@@ -146,14 +156,17 @@ def _pixels(source: Source, size: tuple[int, ...] | None) -> np.ndarray:
     where, content = source
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=IMAGE_FORMATS) as file:
-            image = ImageOps.exif_transpose(file)  # as the camera was held
+            # Pillow cuts the 16 bits of coloured PNGs to 8; only its raw mode, such as RGB;16B, tells.
+            deep = [str(tile.args) for tile in file.tile if file.format == "PNG" and "16" in str(tile.args)]
+            image = _upright(file)
             if size is not None and (image.height, image.width) != size:
                 raise UserError(
                     f"{where}: an image of {image.height}×{image.width} pixels; the first is {size[0]}×{size[1]}, "
                     "and all must have one size (height×width)"
                 )
-            if image.mode.startswith(("I", "F")):
-                raise UserError(f"{where}: its pixels have more than 8 bits (mode {image.mode}); save it with 8 bits")
+            if deep or image.mode.startswith(("I", "F")):
+                mode = [*deep, image.mode][0]
+                raise UserError(f"{where}: its pixels have more than 8 bits (mode {mode}); save it with 8 bits")
             grey = image.mode in ("1", "L", "LA")
             pixels = np.asarray(_on_white(image).convert("L" if grey else "RGB"))
     except UserError:
@@ -163,6 +176,16 @@ def _pixels(source: Source, size: tuple[int, ...] | None) -> np.ndarray:
             f"{where}: cannot be decoded as a PNG, JPEG, BMP or WebP image ({first_line(error)}); replace or remove it"
         ) from error
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as the camera was held. Whatever else its EXIF data hold does not matter, however malformed."""
+    image.load()
+    try:
+        turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # Pillow raises many types of error for malformed EXIF data
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

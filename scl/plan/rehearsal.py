@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -86,28 +86,39 @@ def _rehearse(name: str, config: Config, teacher: Config, data: SplitData, devic
     stage = _stage(alone, teacher, data, device)
     try:
         whole = _trained(alone, stage, device, stopped=False)
-        resumed = _trained(alone, stage, device, stopped=True)
-        if _agree(whole, resumed, device):
-            return
-        again = _trained(alone, stage, device, stopped=False)
     except (TrialFailure, torch.OutOfMemoryError):
-        _unchanged(outside)  # the reason, most likely
+        _refuse(outside.check)  # the reason, most likely
         return
-    if not _agree(whole, again, device):
+    try:
+        resumed = _trained(alone, stage, device, stopped=True)
+        lost = None if _agree(whole, resumed, device) else "a resumed trial would have other numbers"
+    except torch.OutOfMemoryError:
+        return
+    except Exception as error:  # torch cannot save what the loss keeps, or the loss misses what did not come back
+        reason = str(error).strip().rpartition("\n")[2].strip()  # the line below a traceback
+        lost = f"a resumed trial would fail ({reason})"
+    _refuse(outside.check)
+    if lost is None:
+        return
+    try:
+        same = _agree(whole, _trained(alone, stage, device, stopped=False), device)
+    except (TrialFailure, torch.OutOfMemoryError):
+        same = False
+    if not same:
         raise UserError(
             f"loss {name!r} gives other numbers when it trains again with the same seed; draw with torch.rand, "
             "random.random or numpy.random, which are seeded each step, and read neither the clock nor files"
         )
     raise UserError(
-        f"loss {name!r} keeps state that a checkpoint does not hold, so a resumed trial would have other numbers; "
-        "keep it in buffers (self.register_buffer), or in attributes of its module that are tensors, numbers, words, "
-        "or lists and dicts of them"
+        f"loss {name!r} keeps state that a checkpoint does not hold, so {lost}; keep it in buffers "
+        "(self.register_buffer), or in attributes of its module that are tensors, numbers, words, or lists and dicts "
+        "of them"
     )
 
 
-def _unchanged(outside: Outside) -> None:
+def _refuse(check: Callable[[], None]) -> None:
     try:
-        outside.check()
+        check()
     except TrialFailure as failure:
         raise UserError(str(failure)) from None
 
@@ -149,16 +160,22 @@ def _trained(config: Config, stage: _Stage, device: torch.device, stopped: bool)
         for step, (images, target, teacher) in enumerate(batches):
             with student.isolate(f"epoch {epoch}, step {step + 1}"):
                 student.step(images, target, teacher, step, len(batches))
+            _require_intact(student)
         values.append(student.values.clone())
+        _refuse(student.parts.check)
         with student.isolate(f"epoch {epoch}"):
             student.end_epoch([len(target) for _, target, _ in batches], {})
-        if student.failure is not None:
-            raise TrialFailure(student.failure)
+        _require_intact(student)
         if stopped and epoch == 1:
             student.save()
             student = _trainer(trial, stage, device)
             student.resume()
     return [*values, *(parameter.detach() for parameter in student.parameters)]
+
+
+def _require_intact(student: StudentTrainer) -> None:
+    if student.failure is not None:
+        raise TrialFailure(student.failure)
 
 
 def _trainer(trial: TrialSpec, stage: _Stage, device: torch.device) -> StudentTrainer:

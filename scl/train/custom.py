@@ -1,29 +1,83 @@
-"""A custom loss in training: it reaches nothing of its neighbours, and what it keeps is in checkpoints.
+"""A custom loss in training reaches nothing of its neighbours.
 
 Arms of a cohort share the teacher's features and the process. So a custom loss gets a copy of the teacher's features,
-must leave its inputs and torch's settings as they are, and must not change variables outside of it. Its own state is
-saved: parameters and buffers, and plain attributes that hold tensors, numbers, words, and lists and dicts of them.
+must leave its inputs and torch's settings as they are, and must not change variables outside of it.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scl.losses.arithmetic import tensors_in
 from scl.study.source import state_of
 from scl.train.types import TrialFailure
 
 AUDIT_EVERY = 50  # steps, after the first epoch
+
+
+def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
+
+
+def _autocast() -> tuple[Any, ...]:
+    torch.autocast_increment_nesting()
+    nesting = torch.autocast_decrement_nesting()
+    devices = [(d, torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in ("cpu", "cuda")]
+    return nesting, torch.is_autocast_cache_enabled(), devices
+
+
+def _set_autocast(value: tuple[Any, ...]) -> None:
+    nesting, cache, devices = value
+    for device, enabled, dtype in devices:
+        torch.set_autocast_enabled(device, enabled)
+        torch.set_autocast_dtype(device, dtype)
+    torch.set_autocast_cache_enabled(cache)
+    while (now := _autocast()[0]) != nesting:
+        torch.autocast_decrement_nesting() if now > nesting else torch.autocast_increment_nesting()
+    torch.clear_autocast_cache()
+
+
+def _set_default_device(value: torch.device) -> None:
+    torch.set_default_device(None if value.type == "cpu" else value)
+    while torch.get_default_device() != value:  # `with torch.device(…)` was entered and not left
+        torch._C._pop_torch_function_stack()
+
+
+def _global_hooks() -> dict[str, dict[Any, Any]]:
+    hooks = vars(torch.nn.modules.module)
+    return {name: dict(hooks[name]) for name in hooks if name.startswith("_global") and isinstance(hooks[name], dict)}
+
+
+def _set_global_hooks(value: dict[str, dict[Any, Any]]) -> None:
+    for name, hooks in value.items():
+        held = getattr(torch.nn.modules.module, name)
+        held.clear()
+        held.update(hooks)
+
+
+def _set_inference_mode(value: bool) -> None:
+    guard = torch.inference_mode(value)
+    guard.__enter__()
+    GUARDS.append(guard)
+
+
+GUARDS: list[Any] = []  # a guard of inference mode that is freed puts back the mode before it
+SMALLEST = 5e-324  # equal to zero if the processor takes denormal numbers for zero; torch cannot tell
 # Settings of torch that all arms of a process share: how to read and how to set them.
 SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
-    "torch.set_default_dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch.inference_mode": (torch.is_inference_mode_enabled, _set_inference_mode),
     "torch.set_grad_enabled": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch.autocast": (_autocast, _set_autocast),
+    "torch.set_default_dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch.set_default_device": (torch.get_default_device, _set_default_device),
+    "torch.set_flush_denormal": (lambda: SMALLEST == 0.0, torch.set_flush_denormal),
     "torch.set_num_threads": (torch.get_num_threads, torch.set_num_threads),
     "torch.set_float32_matmul_precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
     "torch.use_deterministic_algorithms": (
@@ -31,14 +85,69 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         torch.use_deterministic_algorithms,
     ),
     "torch.autograd.set_detect_anomaly": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-    "torch.backends.cudnn.benchmark": (
-        lambda: torch.backends.cudnn.benchmark,
-        lambda value: setattr(torch.backends.cudnn, "benchmark", value),
-    ),
+    # Precisions that others follow come first.
+    "torch.backends.fp32_precision": _attribute(torch.backends, "fp32_precision"),
+    **{
+        f"torch.backends.{path}.fp32_precision": _attribute(attrgetter(path)(torch.backends), "fp32_precision")
+        for path in ("cudnn", "mkldnn", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
+    },
+    "torch.backends.cudnn.allow_tf32": _attribute(attrgetter("cudnn.conv")(torch.backends), "fp32_precision"),
+    "torch.backends.cuda.matmul.allow_tf32": _attribute(torch.backends.cuda.matmul, "fp32_precision"),
+    **{
+        f"torch.backends.cudnn.{name}": _attribute(torch.backends.cudnn, name)
+        for name in ("benchmark", "deterministic", "enabled")
+    },
+    **{
+        f"torch.backends.cuda.enable_{kind}_sdp": (
+            getattr(torch.backends.cuda, f"{kind}_sdp_enabled"),
+            getattr(torch.backends.cuda, f"enable_{kind}_sdp"),
+        )
+        for kind in ("flash", "mem_efficient", "math", "cudnn")
+    },
+    **{
+        f"torch.backends.mkldnn.{name}": _attribute(torch.backends.mkldnn, name)
+        for name in ("enabled", "deterministic")
+    },
+    "hooks of all torch.nn modules": (_global_hooks, _set_global_hooks),
     "numpy.seterr": (lambda: tuple(np.geterr().items()), lambda value: np.seterr(**dict(value))),
 }
-EXTRA = "_extra_state"  # what torch calls the state that `get_extra_state` returns
-MODULES_OWN = frozenset(vars(nn.Module())) | {"training"}  # attributes that every nn.Module has
+
+
+@contextmanager
+def kept_apart(*names: str) -> Iterator[None]:
+    """Restore the settings of torch at the end, and survive an exit.
+
+    Raises:
+        TrialFailure: the code of these losses changed a setting, or raised SystemExit.
+    """
+    who = f"loss {' or '.join(map(repr, names))}"
+    before = _settings()
+    changed: list[str] = []
+    try:
+        yield
+    except SystemExit as error:
+        raise TrialFailure(f"{who} ends the process (SystemExit: {error.code}); raise another error") from None
+    finally:
+        now = _settings()
+        changed = [setting for setting in SETTINGS if now[setting] != before[setting]]
+        for setting, (_, write) in SETTINGS.items() if changed else ():
+            if _value(setting) != before[setting]:  # changed by the loss, or by the setting restored before it
+                write(before[setting])
+    if changed:
+        raise TrialFailure(
+            f"{who} changes {' and '.join(changed)}, which other arms share; restore it before it returns"
+        )
+
+
+def _settings() -> dict[str, Any]:
+    return {setting: _value(setting) for setting in SETTINGS}
+
+
+def _value(setting: str) -> Any:
+    try:
+        return SETTINGS[setting][0]()
+    except RuntimeError as error:  # torch refuses to read a precision that two of its interfaces have set
+        return type(error)
 
 
 def call(name: str, loss: Callable[..., Any], student: Any, teacher: Any, audit: bool) -> Any:
@@ -54,17 +163,8 @@ def call(name: str, loss: Callable[..., Any], student: Any, teacher: Any, audit:
     given = tensors_in(student)
     versions = [tensor._version for tensor in given]
     copies = [tensor.detach().clone() for tensor in given] if audit else []
-    settings = {setting: read() for setting, (read, _) in SETTINGS.items()}
-    changed = []
-    try:
+    with kept_apart(name):
         value = loss(student, _copied(teacher))
-    finally:
-        for setting, (read, write) in SETTINGS.items():
-            if read() != settings[setting]:
-                write(settings[setting])
-                changed.append(setting)
-    if changed:
-        raise TrialFailure(f"loss {name!r} changes {changed[0]}, which other arms share; restore it before it returns")
     if versions != [tensor._version for tensor in given] or not all(map(same_bits, given, copies or given)):
         raise TrialFailure(
             f"loss {name!r} writes into the student's features, which other losses read; work on a copy, "
@@ -86,8 +186,10 @@ def _copied(features: Any) -> Any:
 
 
 class Outside:
-    """The variables outside of custom losses that these reach, as they were. A change ties arms of a process together,
-    and is lost at a resume."""
+    """The variables outside of custom losses that these reach, as they were before the losses were made.
+
+    A change ties arms of a process together, and is lost at a resume.
+    """
 
     def __init__(self, losses: Mapping[str, Callable[..., Any]]) -> None:
         self.losses = losses
@@ -100,90 +202,7 @@ class Outside:
             for variable in sorted(now.keys() | before.keys()):
                 if now.get(variable) != before.get(variable):
                     raise TrialFailure(
-                        f"loss {name!r}: {variable} changed while it trained. It is outside of the loss, so other arms "
-                        "share it and a resumed trial loses it; keep state in buffers of a loss that is a class, and "
-                        "cache with functools.lru_cache"
+                        f"loss {name!r}: {variable} changed while it was made or trained. It is outside of the loss, "
+                        "so other arms share it and a resumed trial loses it; keep state in buffers of a loss that is "
+                        "a class, and cache with functools.lru_cache"
                     )
-
-
-# --- state that a state dict does not hold -----------------------------------------------------------------------
-
-
-def loss_state(losses: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What custom losses hold beside parameters and persistent buffers: tensors by name, and the rest as JSON values
-    that name these tensors. Attributes of other types are left out; a rehearsal finds out whether they matter."""
-    tensors: dict[str, Tensor] = {}
-    plain = {}
-    for path, name, value in _attributes(losses):
-        try:
-            plain[f"{path}.{name}"] = _encoded(value, f"{path}.{name}", tensors)
-        except TypeError:
-            continue
-    return tensors, plain
-
-
-def restore_loss_state(losses: nn.Module, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-    """Put back what `loss_state` returned."""
-    modules = dict(losses.named_modules())
-    for key, encoded in plain.items():
-        path, _, name = key.rpartition(".")
-        if name == EXTRA:
-            modules[path].set_extra_state(_decoded(encoded, tensors, _device(losses)))
-            continue
-        before = getattr(modules[path], name, None)
-        device = before.device if isinstance(before, Tensor) else _device(losses)
-        setattr(modules[path], name, _decoded(encoded, tensors, device))
-
-
-def _attributes(losses: nn.Module) -> Iterator[tuple[str, str, Any]]:
-    for path, module in losses.named_modules():
-        for name in sorted(module._non_persistent_buffers_set):
-            yield path, name, module._buffers[name]
-        for name, value in vars(module).items():
-            if name not in MODULES_OWN:
-                yield path, name, value
-        if type(module).get_extra_state is not nn.Module.get_extra_state:
-            yield path, EXTRA, module.get_extra_state()
-
-
-def _device(losses: nn.Module) -> torch.device:
-    return next((t.device for t in (*losses.parameters(), *losses.buffers())), torch.device("cpu"))
-
-
-def _encoded(value: Any, key: str, tensors: dict[str, Tensor]) -> Any:
-    """A value as JSON, with its tensors in `tensors`. Raises TypeError for other types."""
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    if isinstance(value, Tensor):
-        tensors[key] = value.detach().clone()  # it may share its memory with a buffer
-        return {"tensor": key}
-    if type(value) is np.ndarray and value.dtype.kind in "bif":
-        tensors[key] = torch.from_numpy(value.copy())
-        return {"array": key}
-    if type(value) in (list, tuple, deque):
-        kind = type(value).__name__
-        length = {"maxlen": value.maxlen} if isinstance(value, deque) else {}
-        return {kind: [_encoded(v, f"{key}.{i}", tensors) for i, v in enumerate(value)], **length}
-    if type(value) is dict:
-        return {"dict": [[k, _encoded(v, f"{key}.{i}", tensors)] for i, (k, v) in enumerate(_plain_keys(value))]}
-    raise TypeError(f"{key} is a {type(value).__name__}")
-
-
-def _plain_keys(value: dict[Any, Any]) -> list[tuple[Any, Any]]:
-    if any(type(key) not in (int, str) for key in value):
-        raise TypeError("keys of a dict are numbers or words")
-    return list(value.items())
-
-
-def _decoded(value: Any, tensors: Mapping[str, Tensor], device: torch.device) -> Any:
-    if not isinstance(value, dict):
-        return value
-    if "tensor" in value:
-        return tensors[value["tensor"]].to(device)
-    if "array" in value:
-        return tensors[value["array"]].cpu().numpy()
-    if "dict" in value:
-        return {k: _decoded(v, tensors, device) for k, v in value["dict"]}
-    (kind,) = value.keys() - {"maxlen"}
-    items = [_decoded(v, tensors, device) for v in value[kind]]
-    return {"list": list, "tuple": tuple}[kind](items) if kind != "deque" else deque(items, value["maxlen"])

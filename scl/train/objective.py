@@ -24,6 +24,7 @@ from scl.study.config import Config
 from scl.study.loss_table import LossRow
 from scl.study.term import Term, loss_row
 from scl.train import custom
+from scl.train.loss_state import require_fixed_shapes
 from scl.train.types import TrialFailure
 
 
@@ -48,6 +49,7 @@ class Objective(nn.Module):
         # The loss of each term, once for each comparison that it makes.
         self.calls: dict[str, list[Callable[..., Any]]] = {}
         self.custom = {name: term.loss for name, term in self.terms.items() if callable(term.loss)}
+        self.outside = custom.Outside(self.custom)
         self.audit = True  # of custom losses: see `custom.call`
         for name, term in self.terms.items():
             if teacher is None:
@@ -56,6 +58,10 @@ class Objective(nn.Module):
             if self.rows[name].correlates:
                 self._check_correlations(name, student, teacher)
             self.calls[name] = self._calls(name, term, student, teacher)
+        try:
+            self.outside.check()
+        except TrialFailure as failure:
+            raise UserError(str(failure)) from None
 
     @property
     def custom_modules(self) -> nn.ModuleDict:
@@ -172,12 +178,16 @@ def _build(name: str, loss: Any, term: Term, student_channels: int, teacher_chan
     if not issubclass(loss, nn.Module):
         raise UserError(f"loss {name!r}: a custom class must be a torch.nn.Module, {loss.__qualname__} is not")
     try:
-        module: nn.Module = loss(student_channels, teacher_channels, **term.options)
+        with custom.kept_apart(name):
+            module: nn.Module = loss(student_channels, teacher_channels, **term.options)
+    except TrialFailure as failure:
+        raise UserError(str(failure)) from None
     except Exception as error:  # user code can raise anything
         arguments = ", ".join([f"{student_channels}, {teacher_channels}", *(f"{k}=…" for k in term.options)])
         raise UserError(
             f"loss {name!r}: {loss.__qualname__}({arguments}) raised {type(error).__name__}: {first_line(error)}"
         ) from error
+    require_fixed_shapes(name, module)
     return module
 
 

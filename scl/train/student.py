@@ -20,7 +20,7 @@ from scl.models.fold import absorb_biases
 from scl.models.networks import build_student, example_features, in_bf16, in_float32, move_to_device
 from scl.models.staged import Features, Staged
 from scl.study.identity import stream_seed
-from scl.train import checkpoint, custom
+from scl.train import checkpoint, custom, loss_state
 from scl.train.cuda_graphs import GraphRunner, StreamSlot
 from scl.train.evaluation import evaluate, final_metrics
 from scl.train.objective import Objective
@@ -63,7 +63,7 @@ class StudentTrainer:
         # Python's and numpy's random streams.
         self.built_in = isinstance(model, Staged) and not objective.custom
         self.slot, self.runner = slot, GraphRunner(slot, self.built_in)
-        self.outside = custom.Outside(objective.custom)
+        self.parts = loss_state.Parts(objective.custom_modules)
         # With graphs the learning rate is a tensor on the device, so that each replay reads its new value.
         self.rate: float | Tensor = torch.tensor(config.lr, device=device) if slot.graphs else config.lr
         self.weights: dict[str, float] = {}
@@ -146,7 +146,9 @@ class StudentTrainer:
         total = torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
         for parameter in self.parameters:
             parameter.grad = None
-        total.backward()  # type: ignore[no-untyped-call]
+        # Backward runs code of custom losses too: autograd functions and hooks.
+        with custom.kept_apart(*self.objective.custom) if self.objective.custom else nullcontext():
+            total.backward()  # type: ignore[no-untyped-call]
         self._update()
         values = torch.stack([terms[name].detach() for name in self.weights])
         return values, (features.logits.detach().argmax(1) == target).sum()
@@ -188,9 +190,11 @@ class StudentTrainer:
             evaluated: `val` and `test` → logits (N, K) and labels (N,), as far as they were evaluated.
 
         Raises:
-            TrialFailure: a term or a logit is not finite, or a custom loss changed variables outside of it.
+            TrialFailure: a term or a logit is not finite, or a custom loss changed variables outside of it, or replaced
+                its parameters.
         """
-        self.outside.check()
+        self.objective.outside.check()
+        self.parts.check()
         epoch = self.epoch + 1
         values = self.values.double().cpu()
         names = list(self.weights)
@@ -230,7 +234,7 @@ class StudentTrainer:
         """Write a checkpoint, if the trial has a folder for it."""
         if self.trial.files is None:
             return
-        held, loss_state = custom.loss_state(self.objective.custom_modules)
+        held, plain = loss_state.loss_state(self.objective.custom_modules)
         tensors = {
             **{f"model.{k}": v for k, v in self.model.state_dict().items()},
             **{f"objective.{k}": v for k, v in self.objective.state_dict().items() if isinstance(v, Tensor)},
@@ -238,8 +242,8 @@ class StudentTrainer:
             **{f"custom.{k}": v for k, v in held.items()},
         }
         record = {name: getattr(self, name) for name in ("epoch", "history", "seconds", "restarts", "started")}
-        if loss_state:
-            record["custom"] = loss_state
+        if plain:
+            record["custom"] = plain
         checkpoint.save_epoch(self.trial.files, self.epoch, tensors, record)
 
     def resume(self) -> None:
@@ -254,8 +258,9 @@ class StudentTrainer:
 
         self.model.load_state_dict(under("model."))
         extra = {k: v for k, v in self.objective.state_dict().items() if not isinstance(v, Tensor)}
+        loss_state.fit_buffers(self.objective.custom_modules, under("objective.learned."))
         self.objective.load_state_dict({**extra, **under("objective.")})
-        custom.restore_loss_state(self.objective.custom_modules, under("custom."), record.get("custom", {}))
+        loss_state.restore_loss_state(self.objective.custom_modules, under("custom."), record.get("custom", {}))
         for i, buffer in under("momentum.").items():
             # In the memory layout of the parameter, so that the arithmetic is the same as without the stop.
             self.momentum[int(i)] = torch.empty_like(self.parameters[int(i)]).copy_(buffer)

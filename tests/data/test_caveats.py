@@ -58,3 +58,45 @@ def test_the_sentences_bound_the_error_and_count_what_was_not_read() -> None:
         "40 points too high.",
         "Not read as images: 3 (.txt file: 2, folder inside a class folder: 1).",
     ]
+
+
+def of_size(part: str, size: int, shared: int) -> dict[str, np.ndarray]:
+    """A part of this size, of which some images are also training images."""
+    pixels = np.zeros((2 * size, 1, 4, 4), np.uint8)
+    pixels[:, 0, 0] = np.arange(2 * size)[:, None] // 256 ** np.arange(4) % 256
+    images = {"train": pixels[:size], "val": pixels[:0], "test": pixels[:0]}
+    images[part] = np.concatenate([pixels[:shared], pixels[size : 2 * size - shared]])
+    return images
+
+
+@pytest.mark.parametrize(
+    ("part", "size", "shared", "sentence"),
+    [
+        (
+            "val",
+            1,
+            1,
+            "The only validation image is also a training image (equal in every pixel), so valid",
+        ),
+        (
+            "test",
+            10,
+            10,
+            "All 10 test images are also training images (equal in every pixel), so test accuracy says",
+        ),
+        ("test", 1000, 997, "up to 100 points too high."),
+        ("test", 1000, 994, "up to 99 points too high."),
+        ("test", 1000, 1, "up to 0.1 points too high."),
+        (
+            "test",
+            30_000,
+            1,
+            "1 of 30,000 test images is also a training image (equal in every pixel), so test acc",
+        ),
+        ("test", 30_000, 1, "up to 0.0033 points too high."),
+        ("test", 8, 1, "up to 12 points too high."),
+    ],
+)
+def test_the_share_is_in_plain_numbers(part: str, size: int, shared: int, sentence: str) -> None:
+    (found,) = caveats(of_size(part, size, shared), {})
+    assert sentence in found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +178,46 @@ def test_photos_are_turned_as_the_camera_was_held(files: Path, cache: Path, orie
     np.testing.assert_array_equal(found, turned(PIXELS[0]))
 
 
+def tag(number: int, kind: int, count: int, value: bytes) -> bytes:
+    return struct.pack("<HHI", number, kind, count) + value.ljust(4, b"\0")
+
+
+TURN = tag(0x112, 3, 1, b"\x06")  # 6: a quarter clockwise
+
+
+def exif(*tags: bytes) -> bytes:
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + b"".join(tags) + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("segment", "turned"),
+    [
+        (exif(TURN), True),
+        (exif(tag(0x10F, 99, 1, b"\xff\xff"), TURN), True),
+        (exif(tag(0x10F, 2, 4, b"\xff\xfe\xe9"), TURN), True),
+        (exif(tag(0x100, 2, 4, b"abc"), TURN), True),
+        (exif(tag(0x111, 9, 1, b"\xfb\xff\xff\xff"), TURN), True),
+        (exif(tag(0x11A, 2, 4, b"abc"), TURN), True),
+        (exif(TURN, tag(0x8825, 2, 4, b"abc")), True),
+        (exif(TURN, tag(0x8769, 4, 1, b"\x00\x50")), True),
+        (exif(tag(0x112, 2, 2, b"6")), False),
+        (exif(tag(0x112, 3, 1, b"\x63")), False),
+        (b"Exif\0\0", False),
+        (b"Exif\0\0garbage header", False),
+        (b"Exif\0\0II*\0\xff\xff\0\0", False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_malformed_tags_do_not_hide_an_image(files: Path, cache: Path, segment: bytes, turned: bool) -> None:
+    jpeg = encoded(Image.fromarray(PIXELS[0]), "JPEG")
+    content = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+    for path in files.rglob("*.png"):
+        path.write_bytes(content)
+    found = load_dataset(str(files), cache).train_images[0].transpose(1, 2, 0)
+    plain = np.asarray(Image.open(io.BytesIO(jpeg)))
+    np.testing.assert_array_equal(found, np.rot90(plain, -1) if turned else plain)
+
+
 def test_what_is_not_read_is_counted_by_reason(files: Path, cache: Path) -> None:
     before = load_dataset(str(files), cache)
     assert before.skipped == {}
@@ -207,6 +249,20 @@ def test_a_single_colour_image_makes_all_rgb(files: Path, cache: Path, place: st
 def test_sixteen_bits_are_refused(files: Path, cache: Path) -> None:
     (files / "train/dog/1.png").write_bytes(encoded(noise((8, 8)).astype(np.uint16) * 257))
     assert_error("train/dog/1.png: its pixels have more than 8 bits", files, cache)
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "mode"), [(0, 1, "I;16B"), (2, 3, "RGB;16B"), (4, 2, "LA;16B"), (6, 4, "RGBA;16B")]
+)
+def test_sixteen_bits_of_any_colour_are_refused(files: Path, cache: Path, kind: int, channels: int, mode: str) -> None:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", 8, 8, 16, kind, 0, 0, 0)
+    rows = b"".join(b"\0" + bytes(range(8)) * channels * 2 for _ in range(8))
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (files / "train/dog/1.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    assert_error(rf"train/dog/1.png: its pixels have more than 8 bits \(mode {mode}\)", files, cache)
 
 
 def test_a_corrupt_file_is_named(files: Path, cache: Path) -> None:

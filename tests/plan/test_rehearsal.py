@@ -97,13 +97,190 @@ class Learned(Loss):
         return self.scale
 
 
-class InAnObject(Loss):
+class InACounter(Loss):
     def setup(self) -> None:
         self.counter = collections.Counter()  # type: ignore[var-annotated]
 
     def factor(self, value: Tensor) -> Any:
-        self.counter["n"] += 1
-        return self.counter["n"]
+        self.counter[1, value.ndim] += 1
+        return self.counter[1, 0]
+
+
+class NumpyNumber(Loss):
+    def setup(self) -> None:
+        self.average = np.float64(0)
+
+    def factor(self, value: Tensor) -> Any:
+        self.average = 0.9 * self.average + np.float64(value)
+        return 1 + float(self.average)
+
+
+class Recurrent(Loss):
+    def setup(self) -> None:
+        self.net = nn.GRU(1, 2, batch_first=True)
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return distance(student, teacher) + self.net(student.flatten(1)[:, :3, None])[0].square().mean()
+
+
+class LongShortTerm(Recurrent):
+    def setup(self) -> None:
+        self.net = nn.LSTM(1, 2, batch_first=True)
+
+
+class ListOfParameters(Loss):
+    def setup(self) -> None:
+        self.one, self.two = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()))
+        self.both = [self.one, self.two]
+
+    def factor(self, value: Tensor) -> Any:
+        return self.both[0] * self.both[1]
+
+
+class ViewOfABuffer(Loss):
+    def setup(self) -> None:
+        self.register_buffer("average", torch.zeros(2))
+        self.first = self.average[0:1]
+
+    def factor(self, value: Tensor) -> Any:
+        self.first.add_(value)
+        return 1 + self.average.sum()
+
+
+class TwoNames(Loss):
+    def setup(self) -> None:
+        self.one = self.two = torch.zeros(())
+
+    def factor(self, value: Tensor) -> Any:
+        self.one.add_(value)
+        return 1 + self.two
+
+
+class TwoViews(Loss):
+    def setup(self) -> None:
+        self.one = torch.zeros(2)
+        self.two = self.one[0:1]
+
+    def factor(self, value: Tensor) -> Any:
+        self.two.add_(value)
+        return 1 + self.one.sum()
+
+
+class BufferSetLate(Loss):
+    def setup(self) -> None:
+        self.register_buffer("average", None)
+
+    def factor(self, value: Tensor) -> Any:
+        self.average = value if self.average is None else 0.9 * self.average + value
+        return 1 + self.average
+
+
+class GrowingBuffer(Loss):
+    def setup(self) -> None:
+        self.register_buffer("bank", torch.empty(0))
+
+    def factor(self, value: Tensor) -> Any:
+        self.bank = torch.cat([self.bank, value.reshape(1)])
+        return 1 + self.bank.sum()
+
+
+class SparseConstant(Loss):
+    def setup(self) -> None:
+        self.links = torch.eye(2).to_sparse()
+
+    def factor(self, value: Tensor) -> Any:
+        return self.links.to_dense().sum()
+
+
+class ListOfItself(Loss):
+    def setup(self) -> None:
+        self.words: list[Any] = []
+        self.words.append(self.words)
+
+
+class ParameterMadeLate(Loss):
+    def setup(self) -> None:
+        self.scale = None
+
+    def factor(self, value: Tensor) -> Any:
+        if self.scale is None:
+            self.scale = nn.Parameter(torch.ones(()))
+        return self.scale
+
+
+class ModuleMadeLate(Loss):
+    def setup(self) -> None:
+        self.net = None
+
+    def factor(self, value: Tensor) -> Any:
+        if self.net is None:
+            self.net = nn.Linear(1, 1)
+        return self.net(value.reshape(1)).sum()
+
+
+class BufferLost(Loss):
+    def setup(self) -> None:
+        self.register_buffer("average", torch.zeros(()))
+
+    def factor(self, value: Tensor) -> Any:
+        self.average = None
+        return 1.0
+
+
+class Lazy(Loss):
+    def setup(self) -> None:
+        self.net = nn.LazyLinear(1)
+
+    def factor(self, value: Tensor) -> Any:
+        return self.net(value.reshape(1)).sum()
+
+
+class SparseBuffer(Loss):
+    def setup(self) -> None:
+        self.register_buffer("links", torch.eye(2).to_sparse())
+
+
+class SparseLater(Loss):
+    def setup(self) -> None:
+        self.register_buffer("links", torch.eye(2))
+
+    def factor(self, value: Tensor) -> Any:
+        self.links = torch.eye(2).to_sparse()
+        return 1.0
+
+
+class CountsItself(Loss):
+    made = 0
+
+    def setup(self) -> None:
+        CountsItself.made += 1
+
+
+class FailsAfterAResume(Loss):
+    def setup(self) -> None:
+        self.known: Any = None
+        self.steps = 0
+
+    def factor(self, value: Tensor) -> Any:
+        self.steps += 1
+        if self.steps == 1:
+            self.known = object()
+        if self.known is None:
+            raise ValueError("nothing is known")
+        return 1.0
+
+
+class Plain:
+    n = 0
+
+
+class InAnObject(Loss):
+    def setup(self) -> None:
+        self.counter = Plain()
+
+    def factor(self, value: Tensor) -> Any:
+        self.counter.n += 1
+        return self.counter.n
 
 
 class InAnIterator(Loss):
@@ -124,7 +301,7 @@ class InAStream(Loss):
 
 class AnUnusedObject(Loss):
     def setup(self) -> None:
-        self.words = {1, 2, 3}
+        self.words = Plain()
 
 
 def draws(student: Tensor, teacher: Tensor) -> Tensor:
@@ -143,6 +320,15 @@ def counts_and_fails(student: Tensor, teacher: Tensor) -> Tensor:
 
 def reads_the_clock(student: Tensor, teacher: Tensor) -> Tensor:
     return distance(student, teacher) * (1 + time.perf_counter())
+
+
+def flushes(student: Tensor, teacher: Tensor) -> Tensor:
+    torch.set_flush_denormal(True)
+    return distance(student, teacher)
+
+
+def exits(student: Tensor, teacher: Tensor) -> Tensor:
+    raise SystemExit(3)
 
 
 def fails(student: Tensor, teacher: Tensor) -> Tensor:
@@ -169,7 +355,20 @@ def config(loss: Callable[..., Any], **options: Any) -> Config:
         Queue,
         ByName,
         Learned,
+        InACounter,
+        NumpyNumber,
+        Recurrent,
+        LongShortTerm,
+        ListOfParameters,
+        ViewOfABuffer,
+        TwoNames,
+        BufferSetLate,
+        GrowingBuffer,
+        SparseConstant,
+        ListOfItself,
         AnUnusedObject,
+        flushes,
+        exits,
         fails,
         needs_too_much,
     ],
@@ -184,11 +383,21 @@ def test_losses_whose_state_is_saved_pass(loss: Callable[..., Any], tiny: SplitD
         (InAnObject, "keeps state that a checkpoint does not hold"),
         (InAnIterator, "keeps state that a checkpoint does not hold"),
         (InAStream, "keeps state that a checkpoint does not hold"),
-        (counts, "CALLS changed while it trained"),
-        (counts_and_fails, "CALLS changed while it trained"),
+        (TwoViews, "keeps state that a checkpoint does not hold"),
+        (FailsAfterAResume, r"keeps state .*a resumed trial would fail \(.*nothing is known"),
+        (SparseLater, "keeps state .*a resumed trial would fail .*"),
+        (ParameterMadeLate, "makes, removes or replaces its scale while it trains"),
+        (ModuleMadeLate, "makes, removes or replaces its net.bias while it trains"),
+        (BufferLost, "makes, removes or replaces its average while it trains"),
+        (Lazy, "net.weight has no shape before the first step"),
+        (SparseBuffer, "links is a sparse tensor"),
+        (CountsItself, "CountsItself.made changed while it was made"),
+        (counts, "CALLS changed while it was made or trained"),
+        (counts_and_fails, "CALLS changed while it was made or trained"),
         (reads_the_clock, "gives other numbers when it trains again with the same seed"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Lazy modules")
 def test_losses_that_cannot_be_resumed_are_refused(loss: Callable[..., Any], message: str, tiny: SplitData) -> None:
     with pytest.raises(UserError, match=f"loss 'mine'.*{message}"):
         rehearse([BASE, config(loss)], BASE, tiny, CPU, 1)

@@ -1,9 +1,7 @@
-"""A custom loss reaches nothing of its neighbours, and what it keeps is in checkpoints."""
+"""A custom loss reaches nothing of its neighbours."""
 
 from __future__ import annotations
 
-import collections
-import json
 import random
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scl.data.batches import SplitData
+from scl.errors import UserError
 from scl.study.config import Config
 from scl.study.term import Term
 from scl.train import custom
@@ -87,24 +86,137 @@ def test_the_teachers_features_are_the_losss_own_copy() -> None:
     assert all(map(torch.equal, teacher, before))
 
 
+OTHER_VALUES: dict[str, Any] = {  # of the settings that are not switches
+    "torch.autocast": (0, True, [("cpu", True, torch.float16), ("cuda", False, torch.bfloat16)]),
+    "torch.set_default_dtype": torch.float64,
+    "torch.set_default_device": torch.device("meta"),
+    "torch.set_num_threads": 7,
+    "torch.set_float32_matmul_precision": "medium",
+    "hooks of all torch.nn modules": {"_global_forward_hooks": {0: print}},
+    "numpy.seterr": tuple((name, "raise") for name in dict(np.geterr())),
+}
+
+
 @pytest.mark.parametrize("setting", custom.SETTINGS)
 def test_a_loss_that_changes_a_setting_of_torch_is_named_and_the_setting_restored(setting: str) -> None:
     read, write = custom.SETTINGS[setting]
     before = read()
-    other: Any = {
-        "torch.set_default_dtype": torch.float64,
-        "torch.set_num_threads": 7,
-        "torch.set_float32_matmul_precision": "medium",
-        "numpy.seterr": tuple((name, "raise") for name in dict(np.geterr())),
-    }.get(setting, not before)
+    precision = {"none": "ieee", "ieee": "none", "tf32": "ieee"}
+    other = OTHER_VALUES[setting] if setting in OTHER_VALUES else precision.get(before) or not before
 
     def changes(student: Tensor, teacher: Tensor) -> Tensor:
         write(other)
-        return distance(student, teacher)
+        return student.sum()
 
-    with pytest.raises(TrialFailure, match=f"loss 'mine' changes {setting}, which other arms share"):
+    with pytest.raises(TrialFailure, match=f"loss 'mine' changes .*{setting}.*, which other arms share"):
         value_of(changes)
     assert read() == before
+
+
+LEFT_ON = {
+    "torch.autocast": lambda: torch.autocast("cpu", torch.bfloat16).__enter__(),
+    # A space at the end tells apart ways to change one setting.
+    "torch.autocast ": lambda: torch.set_autocast_enabled("cuda", True),
+    "torch.autocast  ": lambda: torch.set_autocast_cache_enabled(False),
+    "torch.autocast   ": torch.autocast_increment_nesting,
+    "torch.set_default_device": lambda: torch.device("meta").__enter__(),
+    "torch.set_grad_enabled": lambda: torch.no_grad().__enter__(),
+    "torch.inference_mode": lambda: SEEN.append(held := torch.inference_mode(True)) or held.__enter__(),  # type: ignore[func-returns-value,arg-type]
+    "torch.backends.cuda.matmul.allow_tf32": lambda: setattr(torch.backends.cuda.matmul, "allow_tf32", True),
+    "torch.backends.cuda.matmul.allow_tf32 ": lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+    "torch.backends.mkldnn.matmul.fp32_precision": lambda: setattr(
+        torch.backends.mkldnn.matmul, "fp32_precision", "bf16"
+    ),
+    "torch.backends.mkldnn.fp32_precision": lambda: setattr(torch.backends.mkldnn, "fp32_precision", "bf16"),
+    "torch.backends.fp32_precision": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+    "torch.set_float32_matmul_precision": lambda: torch.set_float32_matmul_precision("medium"),
+    "torch.backends.cudnn.allow_tf32": lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
+    "hooks of all torch.nn modules": lambda: nn.modules.module.register_module_forward_hook(print),
+}
+
+
+@pytest.mark.parametrize("setting", LEFT_ON)
+def test_a_loss_that_leaves_a_setting_on_fails_and_its_neighbours_numbers_stay(
+    setting: str, tiny: SplitData, teacher: Teacher
+) -> None:
+    def leaves_on(student: Tensor, teacher: Tensor) -> Tensor:
+        value = distance(student, teacher)
+        LEFT_ON[setting]()
+        return value
+
+    before = custom._settings()
+    alone = trained({"other": BASE}, tiny, teacher)["other"]
+    ended = trained({"a": with_loss(leaves_on), "other": BASE}, tiny, teacher)
+    assert f"{setting.strip()}" in ended["a"].metrics["error"]
+    assert [row["train_loss"] for row in alone.epochs] == [row["train_loss"] for row in ended["other"].epochs]
+    assert custom._settings() == before
+
+
+def test_a_setting_that_a_loss_changes_while_it_is_made_is_refused(tiny: SplitData, teacher: Teacher) -> None:
+    class Doubles(CountsInItsClass):
+        def __init__(self, student: int, teacher: int) -> None:
+            super().__init__(student, teacher)
+            torch.set_default_dtype(torch.float64)
+
+    with pytest.raises(UserError, match=r"loss 'mine' changes torch\.set_default_dtype"):
+        trained({"mine": with_loss(Doubles)}, tiny, teacher)
+    assert torch.get_default_dtype() == torch.float32
+
+
+class Backward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, code: Callable[[], Any]) -> Tensor:
+        ctx.code = code
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        ctx.code()
+        return grad, None
+
+
+def test_a_setting_that_a_loss_changes_in_its_backward_is_named(tiny: SplitData, teacher: Teacher) -> None:
+    def doubles(student: Tensor, teacher: Tensor) -> Tensor:
+        value = distance(student, teacher)
+        return Backward.apply(value, lambda: torch.set_default_dtype(torch.float64))  # type: ignore[no-any-return,no-untyped-call]
+
+    ended = trained({"mine": with_loss(doubles)}, tiny, teacher)
+    assert "loss 'mine' changes torch.set_default_dtype" in ended["mine"].metrics["error"]
+    assert torch.get_default_dtype() == torch.float32
+
+
+def exits(student: Tensor, teacher: Tensor) -> Tensor:
+    raise SystemExit(3)
+
+
+def exits_in_backward(student: Tensor, teacher: Tensor) -> Tensor:
+    return Backward.apply(distance(student, teacher), lambda: exits(student, teacher))  # type: ignore[no-any-return,no-untyped-call]
+
+
+@pytest.mark.parametrize("loss", [exits, exits_in_backward])
+def test_a_loss_that_ends_the_process_fails_its_trial(
+    loss: Callable[..., Any], tiny: SplitData, teacher: Teacher
+) -> None:
+    ended = trained({"baseline": BASE, "mine": with_loss(loss)}, tiny, teacher)
+    assert ended["baseline"].metrics["state"] == "completed"
+    assert ended["mine"].metrics["error"] == "loss 'mine' ends the process (SystemExit: 3); raise another error"
+
+
+def test_a_loss_that_ends_the_process_while_it_is_made_is_refused(tiny: SplitData, teacher: Teacher) -> None:
+    class Exits(CountsInItsClass):
+        def __init__(self, student: int, teacher: int) -> None:
+            raise SystemExit(3)
+
+    with pytest.raises(UserError, match="loss 'mine' ends the process"):
+        trained({"mine": with_loss(Exits)}, tiny, teacher)
+
+
+def test_a_loss_that_interrupts_stops_everything(tiny: SplitData, teacher: Teacher) -> None:
+    def interrupts(student: Tensor, teacher: Tensor) -> Tensor:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained({"mine": with_loss(interrupts)}, tiny, teacher)
 
 
 def test_a_setting_is_restored_after_a_loss_that_raised() -> None:
@@ -176,7 +288,32 @@ def test_a_loss_that_changes_variables_outside_fails_and_its_neighbours_go_on(
     ended = trained(arms, tiny, teacher)
     assert ended["baseline"].metrics["state"] == "completed"
     assert ended["mine"].metrics["state"] == "failed"
-    assert "changed while it trained. It is outside of the loss" in ended["mine"].metrics["error"]
+    assert "changed while it was made or trained. It is outside of the loss" in ended["mine"].metrics["error"]
+
+
+MADE: list[Any] = []
+
+
+class CountsItsInstances(CountsInItsClass):
+    made = 0
+
+    def __init__(self, student: int, teacher: int) -> None:
+        super().__init__(student, teacher)
+        CountsItsInstances.made += 1
+
+
+class RegistersItself(CountsInItsClass):
+    def __init__(self, student: int, teacher: int) -> None:
+        super().__init__(student, teacher)
+        MADE.append(self)
+
+
+@pytest.mark.parametrize(("loss", "variable"), [(CountsItsInstances, "made"), (RegistersItself, "MADE")])
+def test_a_loss_that_changes_variables_outside_while_it_is_made_is_refused(
+    loss: Any, variable: str, tiny: SplitData, teacher: Teacher
+) -> None:
+    with pytest.raises(UserError, match=f"loss 'mine': .*{variable} changed while it was made"):
+        trained({"mine": with_loss(loss)}, tiny, teacher)
 
 
 def with_loss(loss: Callable[..., Any]) -> Config:
@@ -237,69 +374,3 @@ def test_draws_of_python_and_numpy_are_the_seeds(loss: Callable[..., Any], tiny:
     assert one.metrics["state"] == "completed"
     assert [row["train_loss"] for row in one.epochs] == [row["train_loss"] for row in two.epochs]
     assert before == (random.getstate(), np.random.get_state()[1].tolist())  # type: ignore[union-attr]
-
-
-# --- state that a state dict does not hold -----------------------------------------------------------------------
-
-
-class Keeps(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("hidden", torch.zeros(2), persistent=False)
-        self.values: dict[str, Any] = {}
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        1,
-        1.5,
-        "word",
-        True,
-        None,
-        [1, "a", None],
-        (1, (2.5,)),
-        {"a": [1], 3: "b"},
-        torch.arange(3),
-        [torch.ones(2), torch.zeros(1)],
-        {"bank": torch.ones(2, 2, dtype=torch.float64)},
-        np.arange(3.0),
-        collections.deque([1, 2], maxlen=3),
-        collections.deque([torch.ones(1)]),
-    ],
-    ids=str,
-)
-def test_attributes_and_hidden_buffers_come_back(value: Any) -> None:
-    one, two = (nn.ModuleDict({"mine-loss": nn.ModuleList([Keeps()])}) for _ in range(2))
-    one["mine-loss"][0].values = value  # type: ignore[index]
-    one["mine-loss"][0].hidden.fill_(3)  # type: ignore[index]
-    tensors, plain = custom.loss_state(one)
-    custom.restore_loss_state(two, tensors, json.loads(json.dumps(plain)))
-    found = two["mine-loss"][0]  # type: ignore[index]
-    assert type(found.values) is type(value)
-    assert str(found.values) == str(value)
-    assert getattr(found.values, "maxlen", None) == getattr(value, "maxlen", None)
-    assert found.hidden.tolist() == [3, 3]
-    assert "hidden" not in found.state_dict()
-
-
-def test_extra_state_comes_back() -> None:
-    class Extra(nn.Module):
-        count = 0
-
-        def get_extra_state(self) -> Any:
-            return {"count": self.count}
-
-        def set_extra_state(self, state: Any) -> None:
-            self.count = state["count"]
-
-    one, two = (nn.ModuleDict({"mine-loss": Extra()}) for _ in range(2))
-    one["mine-loss"].count = 5
-    custom.restore_loss_state(two, *custom.loss_state(one))
-    assert two["mine-loss"].count == 5
-
-
-def test_attributes_of_other_types_are_left_out() -> None:
-    module = Keeps()
-    module.values = {"a": object()}
-    assert list(custom.loss_state(nn.ModuleDict({"mine-loss": module}))[1]) == ["mine-loss.hidden"]
