@@ -12,6 +12,7 @@ from typing import Any
 from scl.cli.exits import Parser
 from scl.errors import UserError, unknown
 from scl.masking import masked_command
+from scl.streams import name_of
 from scl.study.options import Options, flags_of, no_such_option, options_for
 from scl.study.study import Study
 
@@ -42,7 +43,7 @@ def parsed_with(
         if first.startswith("--"):
             raise UserError(no_such_option(study, first.removeprefix("--").replace("-", "_"), flag, "flag"))
         raise UserError(unknown("argument", first, map(flag, flags_of(study))))
-    command = masked_command([Path(script).name, *flags])
+    command = name_of(masked_command([Path(script).name, *flags]))
     values = vars(given)
     others = {name: values.pop(name) for name in list(values) if name not in flags_of(study)}
     return replace(options_for(study, values, flag), command=command, script=script), others

@@ -22,10 +22,11 @@ SAMPLE = 4096  # bytes at the beginning, in the middle and at the end of a file
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-def cached_dataset(name: str, folder: Path, cache: Path, files: DatasetFiles) -> Dataset:
+def cached_dataset(name: str, folder: Path, cache: Path, files: DatasetFiles, keep: bool = True) -> Dataset:
     """The data set in `folder`, from the cache or else decoded and then cached.
 
-    A damaged cache file is rebuilt. If the cache cannot be written, the data set is decoded each time.
+    A damaged cache file is rebuilt. If the cache cannot be written, or `keep` is false, the data set is decoded each
+    time.
 
     Raises:
         UserError: a file is none, such as a named pipe, which would be waited for without end.
@@ -36,8 +37,9 @@ def cached_dataset(name: str, folder: Path, cache: Path, files: DatasetFiles) ->
     if dataset is None:
         content = files.decode()
         dataset = make_dataset(name, content.train, content.test, content.classes, True, content.what, content.caveat)
-        with contextlib.suppress(OSError):
-            open_folder(str(cache)).write(entry.name, _to_bytes(dataset))
+        if keep:
+            with contextlib.suppress(OSError, UserError):
+                open_folder(str(cache)).write(entry.name, _to_bytes(dataset))
     return dataset
 
 

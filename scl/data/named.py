@@ -27,13 +27,14 @@ from scl.study.options import DATA
 DIGITS_TEST = 797
 
 
-def load_dataset(name: str, cache: Path, label: str | None = None) -> Dataset:
+def load_dataset(name: str, cache: Path, label: str | None = None, keep: bool = True) -> Dataset:
     """Load a data set by its name (one of DATA), or from a folder; `~` is expanded.
 
     A name takes precedence over a folder of that name: `./digits` is the folder.
 
     Args:
         cache: where decoded folders are stored, and downloads, in `torchvision`.
+        keep: store what had to be decoded in the cache.
         label: the label column, if a folder of Parquet files has several.
 
     Raises:
@@ -51,7 +52,7 @@ def load_dataset(name: str, cache: Path, label: str | None = None) -> Dataset:
         raise UserError(f"{unknown('data', name, DATA)}, or a folder; there is no folder {name!r}{what}")
     try:
         files = find_dataset(folder, label)
-        return dataclasses.replace(cached_dataset(name, folder, cache, files), skipped=files.skipped)
+        return dataclasses.replace(cached_dataset(name, folder, cache, files, keep), skipped=files.skipped)
     except OSError as error:
         where = error.filename or folder
         raise UserError(f"--data {name}: {where} cannot be read: {error.strerror or error}") from error

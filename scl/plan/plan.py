@@ -70,7 +70,9 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     """
     check_threads(options)
     arms, teacher = resolved(study, options)
-    dataset = load_dataset(str(options.data), cache_of(out), options.label)
+    cache = cache_of(out)
+    keep = not (out.reading and cache.is_relative_to(out.path))
+    dataset = load_dataset(str(options.data), cache, options.label, keep)
     classes = len(dataset.classes)
     train, val = split(
         dataset.train_labels, val=options.val_share, seed=options.split_seed, limit=options.limit, classes=classes
@@ -125,7 +127,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
             "val_share": options.val_share,
             "split_seed": options.split_seed,
             "note": dataset.note,
-            "caveats": caveats(context.images, dataset.skipped),
+            **({"caveats": found} if (found := caveats(context.images, dataset.skipped)) else {}),
         },
         slots=slots_of(options, nodes, device),
     )

@@ -128,7 +128,7 @@ def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
     else:
         line = f"{len(plan.trials)} trials, {counts}"
     say(f"{plan.study.name}: {line}")
-    for caveat in plan.about_data["caveats"]:
+    for caveat in plan.about_data.get("caveats", ()):
         say(f"note: {caveat}")
     record = study_record(plan)
     write_study(store, record)

@@ -74,6 +74,8 @@ def _write_page(store: Folder, page: str | None, content: bytes) -> str:
         open_folder(folder or ("/" if page.startswith("/") else ".")).write(name, content)
     except OSError as error:
         raise UserError(f"--page {page}: {explain(error)}; name a file that can be written") from error
+    except UserError as error:
+        raise UserError(f"--page {page}: {error}") from None
     return page
 
 

@@ -19,7 +19,6 @@ from scl.study import checks
 from scl.terminal import say
 
 PLACES = "a path, s3://BUCKET/… or gs://BUCKET/…"
-SUPPORTED = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")  # of what pyarrow opens; the rest has no atomic writes
 SCHEMES = ("file:", "s3:", "gs:")  # a path that begins so is a URI that was mistyped
 PARTIAL = ".partial"  # suffix of files that are being written
 WRITE_TEST = "write-test-"  # prefix of files that test whether a folder can be written to
@@ -91,11 +90,18 @@ class Folder:
 
     def is_no_file(self, name: str) -> bool:
         """True if a folder, a pipe or a device has this name. Reading a pipe may never end."""
+        if self.is_local:
+            place = f"{self.path}/{name}"
+            return os.path.exists(place) and not os.path.isfile(place)
         kind = self.filesystem.get_file_info(f"{self.path}/{name}").type
         return kind not in (fs.FileType.File, fs.FileType.NotFound)
 
     def strangers(self) -> list[str]:
         """Names of what is no file in this folder, sorted, without hidden ones."""
+        if self.is_local:
+            with suppress(FileNotFoundError), os.scandir(self.path) as entries:
+                return sorted(e.name for e in entries if not e.is_file() and not e.name.startswith("."))
+            return []
         infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         return sorted(i.base_name for i in infos if i.type != fs.FileType.File and not i.base_name.startswith("."))
 
@@ -180,8 +186,8 @@ def open_folder(place: str | os.PathLike[str], reading: bool = False) -> Folder:
             raise UserError(f"folder of results {shown(place)}: {there} is a file; name another folder")
         return Folder(fs.LocalFileSystem(), path, reading=reading)
     try:
-        if place.partition("://")[0].lower() not in SUPPORTED:
-            raise ValueError("this kind of storage is not supported")
+        if place.lower().startswith("hf:"):  # pyarrow opens it, and fails at the first file
+            raise ValueError("Hugging Face's storage holds no results")
         filesystem, path = fs.FileSystem.from_uri(place)
     except Exception as error:
         reason = without_values(str(error), [place])

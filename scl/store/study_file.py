@@ -81,8 +81,6 @@ def _read(store: Folder) -> tuple[dict[str, Any], bool]:
         content = store.read(NAME)
     try:
         study = json.loads(content, parse_constant=_refused)
-        if b"\\ud" in content.lower():  # half a character, which no file and no terminal takes
-            study = json.loads(json.dumps(study, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
         raise Damaged(f"it is not JSON: {error}") from None
     if not isinstance(study, dict):
@@ -95,6 +93,8 @@ def _read(store: Folder) -> tuple[dict[str, Any], bool]:
         )
     if digest is not None and digest != _digest(study):
         raise Damaged("its checksum does not match")
+    if b"\\ud" in content.lower():  # half a character, which no file and no terminal takes
+        study = json.loads(json.dumps(study, ensure_ascii=False).encode("utf-8", "replace"))
     return study, digest is not None
 
 

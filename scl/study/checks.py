@@ -79,13 +79,22 @@ def text(value: Any) -> str:
 
 def place(value: Any) -> str:
     """A path or URI, no longer than systems take."""
-    path = text(os.fspath(value) if isinstance(value, os.PathLike) else value)
-    if len(path.encode()) > LONGEST_PATH or any(len(name.encode()) > LONGEST_NAME for name in path.split("/")):
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    readable = text(_decoded(path))
+    if len(readable.encode()) > LONGEST_PATH or any(len(name.encode()) > LONGEST_NAME for name in readable.split("/")):
         raise ValueError(
             f"must be a path of at most {LONGEST_PATH:,} bytes, each name in it of at most {LONGEST_NAME}, "
             f"got {shown(value)}"
         )
-    return path
+    return str(path)
+
+
+def _decoded(path: Any) -> Any:
+    """A path as text: in a locale that is not UTF-8, Python keeps bytes of its name that it cannot decode."""
+    try:
+        return os.fsencode(path).decode() if isinstance(path, str) else path
+    except UnicodeError:
+        return path
 
 
 def address(value: Any) -> str:

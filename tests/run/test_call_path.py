@@ -32,7 +32,10 @@ def test_a_step_is_at_most_five_calls_below_scl_run(tmp_path: Path) -> None:
     study = scl.Study(
         "path",
         "?",
-        arms={"baseline": {}, "mine": {"losses": {"mine": scl.Term(1.0, loss=watched, compares="logits")}}},
+        arms={
+            "baseline": {},
+            "mine": {"losses": {"mine": scl.Term(1.0, loss=watched, compares="logits", version="1")}},
+        },
         base=scl.Config(model="plain3", width=0.0625, epochs=1, batch_size=32),
         teacher=scl.Config(model="plain3", width=0.0625, epochs=1, batch_size=32),
         seeds=1,

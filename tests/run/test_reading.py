@@ -174,7 +174,7 @@ def test_a_damaged_file_of_another_run_stays_where_it_is(
     before = tree(store)
     assert len(scl.load(str(store)).epochs) > 0  # from the copy
     assert tree(store) == before
-    assert "epochs.parquet (it is cut off); it is not read" in capsys.readouterr().err
+    assert "epochs.parquet: it is cut off; its copy is used" in capsys.readouterr().err
 
 
 def test_rows_that_a_live_run_moves_meanwhile_are_not_lost(

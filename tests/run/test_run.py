@@ -273,7 +273,7 @@ def test_losses_of_ones_own_run_on_workers_that_have_never_seen_their_files(tmp_
     ("error", "told"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "/data/x"), "/data/x: the disk is full"),
-        (OSError(errno.EIO, "Input/output error"), "{store}: Input/output error"),
+        (OSError(errno.EIO, "Input/output error"), "{store}: the disk or the network to it fails"),
         (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "ConnectionResetError: Connection reset"),
         (TimeoutError("timed out"), "TimeoutError: timed out"),
         (OSError("AF_UNIX path too long"), "OSError: AF_UNIX path too long"),

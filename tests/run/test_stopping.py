@@ -135,7 +135,7 @@ def test_a_handler_of_the_process_keeps_the_systems_signals() -> None:
 def test_signals_that_a_platform_lacks_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert module._signals("SIGINT", "SIGNONE") == (signal.SIGINT,)
     monkeypatch.setattr(module, "FROM_SYSTEMS", ())
-    monkeypatch.setattr(module, "TIMED", False)
+    monkeypatch.setattr(module, "HAS_TIMER", False)
     with stopping(None) as stop:
         stop.gentle = True
         signal.raise_signal(signal.SIGTERM)
