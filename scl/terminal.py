@@ -4,8 +4,10 @@ cursor or change its title, and credentials: this is the one place that writes t
 from __future__ import annotations
 
 import os
+import re
 import sys
 import unicodedata
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from scl.masking import without_values
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 # Characters that change the direction of what follows. The isolates are also ours: a sentence of the page has them
 # around a name that is written from right to left.
 TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067"
+UNDECODED = re.compile("([\udc80-\udcff]+)")
 ISOLATES = "\u2068\u2069"
 
 
@@ -24,7 +27,21 @@ def printable(text: object) -> str:
     """The text without credentials, and with control characters written out (`\\x1b`), but for newlines and tabs."""
     known = [*sys.argv[1:], *(value for value in os.environ.values() if "://" in value)]
     shown = without_values(str(text), known)
-    return "".join(c if c.isascii() and c.isprintable() else _written_out(c) for c in shown)
+    return "".join(
+        part if kept else "".join(c if c.isascii() and c.isprintable() else _written_out(c) for c in part)
+        for part, kept in _parts(shown)
+    )
+
+
+def _parts(text: str) -> Iterator[tuple[str, bool]]:
+    """The text in parts, and whether a part is kept as it is: bytes of a path that are UTF-8, which Python could not
+    decode in the present locale, reach the terminal as they are."""
+    for part in UNDECODED.split(text):
+        try:
+            kept = bool(UNDECODED.match(part)) and part.encode("ascii", "surrogateescape").decode().isprintable()
+        except UnicodeError:
+            kept = False
+        yield part, kept
 
 
 def _written_out(character: str) -> str:

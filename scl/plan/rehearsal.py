@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from scl.models.staged import Features
 from scl.study.config import Config
 from scl.study.identity import sha256
 from scl.study.term import requested_term
+from scl.terminal import say
 from scl.train.cuda_graphs import StreamSlot
 from scl.train.custom import Outside, same_bits
 from scl.train.process import TrainingSettings, threads
@@ -29,6 +31,7 @@ from scl.train.teacher import TeacherForward
 from scl.train.types import TrialFailure, TrialSpec
 
 STEPS = 2  # of each of the two epochs
+SLOW = 30.0  # seconds of a training; then it is the only one
 GPU_GAP = 1e-3  # relative: kernels of a GPU may sum in another order each time
 
 
@@ -84,10 +87,14 @@ def _rehearse(name: str, config: Config, teacher: Config, data: SplitData, devic
     )
     outside = Outside({name: term.loss})
     stage = _stage(alone, teacher, data, device)
+    began = time.monotonic()
     try:
         whole = _trained(alone, stage, device, stopped=False)
     except (TrialFailure, torch.OutOfMemoryError):
         _refuse(outside.check)  # the reason, most likely
+        return
+    if (seconds := time.monotonic() - began) > SLOW:
+        say(f"note: {2 * STEPS} steps with loss {name!r} take {seconds:.0f} s, too long to test its resume")
         return
     try:
         resumed = _trained(alone, stage, device, stopped=True)

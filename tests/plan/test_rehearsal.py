@@ -438,6 +438,14 @@ def test_each_loss_is_rehearsed_once_and_idle_ones_never(tiny: SplitData, monkey
     assert seen == [BASE.width, BASE.width]
 
 
+def test_a_slow_loss_is_not_rehearsed_and_that_is_said(
+    tiny: SplitData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scl.plan.rehearsal.SLOW", 0.0)
+    rehearse([config(InAStream)], BASE, tiny, CPU, 1)
+    assert "note: 4 steps with loss 'mine' take 0 s, too long to test its resume" in capsys.readouterr().err
+
+
 def test_the_process_is_left_as_it_was(tiny: SplitData) -> None:
     before = torch.random.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[union-attr]
     rehearse([config(draws)], BASE, tiny, CPU, 1)

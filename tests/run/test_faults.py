@@ -26,13 +26,20 @@ from tests.support.parts import read_predictions
 
 ROOT = Path(__file__).parents[2]
 STUDY = """
-import os, time
+import os, sys, time
 from scl.cli import main
 from scl import Config, Term
 from scl import Study
 
+def trains():
+    frame = sys._getframe()
+    while frame is not None and frame.f_code.co_name != "train_cohort":
+        frame = frame.f_back
+    return frame is not None
+
 def loss(student, teacher):
-    time.sleep(float(os.environ.get("A_STEP_SLEEPS", "0")))
+    if trains():  # not in the rehearsal before it
+        time.sleep(float(os.environ.get("A_STEP_SLEEPS", "0")))
     return (student.mean((1, 2, 3)) - teacher.mean((1, 2, 3))).square().mean()
 
 def kills(student, teacher):
@@ -141,7 +148,7 @@ def test_a_killed_driver_goes_on_and_counts_each_stop(script: Path, calm: Path, 
         run = Run(script, out, "--inline", sleeps=0.1)
         run.until_epoch(epoch)
         run.kill()
-    stale = run.store / "checkpoints" / ".epoch-00004.safetensors.1-abc.partial"
+    stale = next((run.store / "checkpoints").iterdir()) / ".epoch-00004.safetensors.1-0123abcd.partial"
     stale.write_bytes(b"half")
     finish(script, out)
     same(calm, out)
