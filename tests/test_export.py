@@ -128,7 +128,7 @@ def test_trials_go_by_arm_and_seed_or_by_their_id(small: Path) -> None:
     assert load_student(str(small), whole[:10]).record["arm"] == "a/branch"
     for wrong, message in (
         ("scl/7", r"did you mean 'scl/[01]'.*valid: scl/1"),
-        ("", "unknown trial"),
+        ("", "must not be empty"),
         ("zzzz", "unknown trial"),
     ):
         with pytest.raises(UserError, match=message):

@@ -109,6 +109,7 @@ def test_a_study_its_page_and_its_growth(script: Path, server: str, tmp_path: Pa
     assert sum(compare(here, there)[name] for name in ("lost", "duplicated", "different", "more")) == 0
 
 
+@pytest.mark.slow
 def test_stores_are_merged_out_of_buckets_and_into_one(script: Path, server: str, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     parts = [str(tmp_path / "a"), f"s3://bucket/b{server}"]

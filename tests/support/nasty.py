@@ -160,7 +160,7 @@ def nothing_runs(patch: pytest.MonkeyPatch) -> None:
     """Plans are made without networks, a cluster, or a download, so that thousands take a minute."""
     digits: list[Any] = []
 
-    def dataset(name: str, cache: Path, label: str | None = None) -> Any:
+    def dataset(name: str, cache: Path, label: str | None = None, keep: bool = True) -> Any:
         if name not in DATA or label is not None:
             return load_dataset(name, cache, label)
         digits[:] = digits or [load_dataset("digits", cache)]
