@@ -68,6 +68,7 @@ def test_an_inline_run_leaves_the_process_as_it_was(tmp_path: Path) -> None:
     _run(tmp_path, "{'inline': True}")
 
 
+@pytest.mark.slow
 def test_a_deterministic_run_leaves_the_process_as_it_was(tmp_path: Path) -> None:
     _run(tmp_path, "{'inline': True, 'deterministic': True}")
 

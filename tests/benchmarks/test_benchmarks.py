@@ -53,8 +53,12 @@ def test_scale_of_a_store(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["step.py", "--device", "cuda"], "torch sees no GPU here"),
-        (["losses.py", "--device", "cuda"], "torch sees no GPU here"),
-        (["repdistiller.py", "nowhere"], "nowhere is not a clone of RepDistiller: it has no helper/loops.py"),
+        pytest.param(["losses.py", "--device", "cuda"], "torch sees no GPU here", marks=pytest.mark.slow),
+        pytest.param(
+            ["repdistiller.py", "nowhere"],
+            "nowhere is not a clone of RepDistiller: it has no helper/loops.py",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_cannot_be_measured_here_is_said(arguments: list[str], said: str) -> None:

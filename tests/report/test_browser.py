@@ -118,7 +118,9 @@ def test_the_page_is_drawn_without_a_message_or_a_request(tmp_path: Path, chromi
         assert all(shorten(plain(arm), WIDE) in shown for arm in NASTY)
 
 
-@pytest.mark.parametrize("width", [380, 800, 1600])
+@pytest.mark.parametrize(
+    "width", [380, pytest.param(800, marks=pytest.mark.slow), pytest.param(1600, marks=pytest.mark.slow)]
+)
 def test_nothing_sticks_out_at_any_width(tmp_path: Path, chromium: str, width: int) -> None:
     """In a frame of that width, because a window of Chromium is at least 500 pixels wide."""
     _, text, _ = built(make_store(tmp_path / "store", [*ARMS, "a name that is very long " * 5], range(3)))

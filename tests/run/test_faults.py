@@ -231,7 +231,8 @@ def test_a_killed_node_and_then_the_head(script: Path, calm: Path, tmp_path: Pat
 # --- a wish to stop ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_asked_to_stop_in_a_long_step(script: Path, number: int, tmp_path: Path) -> None:
     run = Run(script, tmp_path / "out", "--inline", sleeps=30)
     run.until(lambda: "students" in run.said)

@@ -59,6 +59,7 @@ def run(script: Path, place: str, *flags: str, code: int = 0) -> str:
     return finish(script, Path(place), *flags, "--out", place, code=code)
 
 
+@pytest.mark.slow
 def test_the_lease_is_held_given_back_and_taken_over(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = open_folder(f"s3://bucket/lease{server}")
     monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.5)
