@@ -19,7 +19,7 @@ from scl.errors import UserError, shown
 from scl.plan.capacity import Node, check_threads, device_of, slots_of
 from scl.plan.context import Job, RunContext, data_of
 from scl.plan.feasibility import Feasibility
-from scl.plan.rehearsal import rehearse
+from scl.plan.rehearsal import rehearse_apart
 from scl.plan.teachers import import_teacher, load_teacher, start_from_pretrained
 from scl.store.files import Folder
 from scl.store.tables import read_trials
@@ -133,7 +133,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     )
     to_train = [trial.config for trial in missing(plan)] + ([plan.template] if study.search else [])
     here = torch.device(device if torch.cuda.is_available() else "cpu")
-    rehearse(to_train, teacher, tensors, here, context.threads)
+    rehearse_apart(to_train, teacher, tensors, here)
     return plan
 
 

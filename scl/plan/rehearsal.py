@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
+import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -55,6 +58,37 @@ class MemoryFiles:
 
     def set_aside(self, name: str, reason: str) -> None:
         raise ValueError(f"{name}: {reason}")
+
+
+def rehearse_apart(configs: Sequence[Config], teacher: Config, data: SplitData, device: torch.device) -> None:
+    """`rehearse` in a child process, so that a loss that ends its process ends no run: that its trials will fail, each
+    in its worker, is said. On a GPU, and where processes cannot fork, in this process. Raises UserError as `rehearse`.
+    """
+    if not any(callable(term.loss) for config in configs for term in config.losses.values()):
+        return
+    if device.type != "cpu" or not hasattr(os, "fork"):
+        rehearse(configs, teacher, data, device, 1)
+        return
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child uses one, and no lock of another
+        child = os.fork()
+    if child == 0:
+        try:
+            rehearse(configs, teacher, data, device, 1)
+        except UserError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as stream:
+        refused = stream.read().decode()
+    _, status = os.waitpid(child, 0)
+    if refused:
+        raise UserError(refused)
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        say(f"note: a custom loss ended its process with {name} when it was tried; its trials will fail")
 
 
 def rehearse(configs: Iterable[Config], teacher: Config, data: SplitData, device: torch.device, count: int) -> None:

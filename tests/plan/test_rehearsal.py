@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import itertools
+import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 from scl.data.batches import SplitData
 from scl.errors import UserError
-from scl.plan.rehearsal import rehearse
+from scl.plan.rehearsal import rehearse, rehearse_apart
 from scl.study.config import Config
 from scl.study.term import Term
 from tests.support.studies import CPU
@@ -451,3 +453,23 @@ def test_the_process_is_left_as_it_was(tiny: SplitData) -> None:
     rehearse([config(draws)], BASE, tiny, CPU, 1)
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert before[1] == np.random.get_state()[1].tolist()  # type: ignore[union-attr]
+
+
+def kills_its_process(student: Tensor, teacher: Tensor) -> Tensor:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return distance(student, teacher)
+
+
+def test_a_loss_that_kills_its_process_is_said_and_kills_no_run(
+    tiny: SplitData, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rehearse_apart([BASE, config(kills_its_process)], BASE, tiny, CPU)
+    assert "ended its process with SIGKILL when it was tried; its trials will fail" in capsys.readouterr().err
+
+
+def test_apart_the_same_losses_are_refused_and_nothing_of_this_process_changes(tiny: SplitData) -> None:
+    before = CALLS["n"]
+    with pytest.raises(UserError, match="CALLS changed"):
+        rehearse_apart([config(counts)], BASE, tiny, CPU)
+    rehearse_apart([config(distance), config(fails)], BASE, tiny, CPU)
+    assert CALLS["n"] == before
