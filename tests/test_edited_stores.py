@@ -27,14 +27,14 @@ def check(name: str, wanted: tuple[str, ...], small: Path, edited: Path, capsys:
     edit.do(edited)
     before = state(edited)
     todo = commands(edited, small.parent.parent / "images", small, edited.parent.parent)
-    for reader in wanted:
+    for i, reader in enumerate(wanted):
         faults._once.cache_clear()
         capsys.readouterr()
         code = todo[reader]()  # any exception that escapes is a traceback
         said = capsys.readouterr()
         assert code in (0, 1, 2), reader
         assert "Traceback" not in said.err, reader
-        if reader in READERS:
+        if reader in READERS and "rerun" not in wanted[:i]:  # a run mends the store
             assert edit.names in said.err, reader
             assert state(edited) == before, f"{reader} changed the store"
 
