@@ -9,6 +9,7 @@ from typing import Any
 
 from scl.errors import UserError
 from scl.report import render
+from scl.report.formatting import plural
 from scl.report.results import read
 from scl.search.trials import ARM
 from scl.store.files import NOT_ALLOWED, Folder, explain, open_folder
@@ -60,7 +61,7 @@ def report(store: Folder, page: str | None = None) -> int:
     print_summary(results.summary(), results.verdict())
     say(written)
     if failed:
-        say(f"{failed} trials failed; the page says which and why. The same command runs them again")
+        say(f"{plural(failed, 'trial')} failed; the page says which and why. The same command runs them again")
     return 1 if failed else 0
 
 

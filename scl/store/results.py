@@ -77,3 +77,5 @@ def inspect(store: Folder) -> None:
     """
     read = gather(store, part_names(store), "trials", "epochs")
     tell(store, [*faults_before_a_run(store), *strangers(store), *read.faults])
+    with stops(f"{store}/damaged"):
+        (store / "damaged").names()
