@@ -67,7 +67,7 @@ def rehearse_apart(configs: Sequence[Config], teacher: Config, data: SplitData, 
     if not any(callable(term.loss) for config in configs for term in config.losses.values()):
         return
     if device.type != "cpu" or not hasattr(os, "fork"):
-        rehearse(configs, teacher, data, device, 1)
+        rehearse(configs, teacher, data, device)
         return
     reader, writer = os.pipe()
     with warnings.catch_warnings():
@@ -75,7 +75,7 @@ def rehearse_apart(configs: Sequence[Config], teacher: Config, data: SplitData, 
         child = os.fork()
     if child == 0:
         try:
-            rehearse(configs, teacher, data, device, 1)
+            rehearse(configs, teacher, data, device)
         except UserError as error:
             os.write(writer, str(error).encode())
         finally:
@@ -91,18 +91,18 @@ def rehearse_apart(configs: Sequence[Config], teacher: Config, data: SplitData, 
         say(f"note: a custom loss ended its process with {name} when it was tried; its trials will fail")
 
 
-def rehearse(configs: Iterable[Config], teacher: Config, data: SplitData, device: torch.device, count: int) -> None:
+def rehearse(configs: Iterable[Config], teacher: Config, data: SplitData, device: torch.device) -> None:
     """Rehearse each custom loss of these configurations once.
 
     Args:
-        teacher: its weights do not matter here, so they are random. count: threads of the CPU.
+        teacher: its weights do not matter here, so they are random.
 
     Raises:
         UserError: a loss changes variables outside of it, keeps state that a checkpoint does not hold, or gives other
             numbers with the same seed. A loss whose step fails is not refused: its trials fail, with the reason.
     """
     rehearsed = set()
-    with threads(count), TrainingSettings(device, False):
+    with threads(1), TrainingSettings(device, False):
         for config in configs:
             for name, term in config.losses.items():
                 key = sha256(requested_term(name, term)) if callable(term.loss) and term.weight > 0 else None

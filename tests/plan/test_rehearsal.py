@@ -376,7 +376,7 @@ def config(loss: Callable[..., Any], **options: Any) -> Config:
     ],
 )
 def test_losses_whose_state_is_saved_pass(loss: Callable[..., Any], tiny: SplitData) -> None:
-    rehearse([config(loss)], BASE, tiny, CPU, 1)
+    rehearse([config(loss)], BASE, tiny, CPU)
 
 
 @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ def test_losses_whose_state_is_saved_pass(loss: Callable[..., Any], tiny: SplitD
 @pytest.mark.filterwarnings("ignore:Lazy modules")
 def test_losses_that_cannot_be_resumed_are_refused(loss: Callable[..., Any], message: str, tiny: SplitData) -> None:
     with pytest.raises(UserError, match=f"loss 'mine'.*{message}"):
-        rehearse([BASE, config(loss)], BASE, tiny, CPU, 1)
+        rehearse([BASE, config(loss)], BASE, tiny, CPU)
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_the_loss_is_rehearsed_whenever_it_is_active(changes: dict[str, Any], ti
 
     loss = on_logits if "compares" in changes else counts
     with pytest.raises(UserError, match="CALLS changed"):
-        rehearse([config(loss, **changes)], BASE, tiny, CPU, 1)
+        rehearse([config(loss, **changes)], BASE, tiny, CPU)
 
 
 def test_pretraining_losses_and_objectives_without_cross_entropy_are_rehearsed(tiny: SplitData) -> None:
@@ -429,14 +429,14 @@ def test_pretraining_losses_and_objectives_without_cross_entropy_are_rehearsed(t
     without = BASE.replace(ce=0.0, losses={"mine": Term(1.0, loss=InAnObject)})
     for one in (pretrain, without):
         with pytest.raises(UserError, match="keeps state"):
-            rehearse([one], BASE, tiny, CPU, 1)
+            rehearse([one], BASE, tiny, CPU)
 
 
 def test_each_loss_is_rehearsed_once_and_idle_ones_never(tiny: SplitData, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr("scl.plan.rehearsal._rehearse", lambda name, config, *_: seen.append(config.width))
     idle = BASE.replace(losses={"mine": Term(0.0, loss=distance)})
-    rehearse([idle, config(distance), config(distance).replace(width=0.25), config(draws)], BASE, tiny, CPU, 1)
+    rehearse([idle, config(distance), config(distance).replace(width=0.25), config(draws)], BASE, tiny, CPU)
     assert seen == [BASE.width, BASE.width]
 
 
@@ -444,13 +444,13 @@ def test_a_slow_loss_is_not_rehearsed_and_that_is_said(
     tiny: SplitData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("scl.plan.rehearsal.SLOW", 0.0)
-    rehearse([config(InAStream)], BASE, tiny, CPU, 1)
+    rehearse([config(InAStream)], BASE, tiny, CPU)
     assert "note: 4 steps with loss 'mine' take 0 s, too long to test its resume" in capsys.readouterr().err
 
 
 def test_the_process_is_left_as_it_was(tiny: SplitData) -> None:
     before = torch.random.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[union-attr]
-    rehearse([config(draws)], BASE, tiny, CPU, 1)
+    rehearse([config(draws)], BASE, tiny, CPU)
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert before[1] == np.random.get_state()[1].tolist()  # type: ignore[union-attr]
 
