@@ -15,6 +15,12 @@ driver takes to its first epoch. The exit code is 1 if a value is lost, duplicat
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # the root instead of this folder, whose statistics.py would hide Python's own
+    sys.path[0] = str(Path(__file__).parents[1])
+
 import argparse
 import os
 import random
@@ -23,19 +29,14 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 
 import pandas as pd
 
-from scl.store.results import Results, load
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from benchmarks.record import add_json, record
+from scl.store.results import Results, load
 
 ROOT = Path(__file__).parents[1]
 TIMES = ("train_seconds", "images_per_second", "latency_ms", "started", "ended", "cohort_size", "restarts")

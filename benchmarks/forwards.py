@@ -6,14 +6,19 @@ trial trains alone (`teacher_alone`) and in these cohorts (`teacher_shared`). It
 
 from __future__ import annotations
 
-import json
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # the root instead of this folder, whose statistics.py would hide Python's own
+    sys.path[0] = str(Path(__file__).parents[1])
+
+import json
 from functools import cache, reduce
 from operator import or_
-from pathlib import Path
 
 import torch
 
+from benchmarks.step import read_of_teacher, seconds_of_forward
 from scl.cli.flags import parsed
 from scl.data.batches import training_batches
 from scl.models.networks import build_student, move_to_device
@@ -23,10 +28,6 @@ from scl.plan.plan import make_plan
 from scl.store.files import open_folder
 from scl.study.options import settled
 from scl.train.teacher import TeacherForward
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
-
-from benchmarks.step import read_of_teacher, seconds_of_forward
 from studies.ablation import STUDY
 
 FORWARDS = 30  # timed of each kind

@@ -14,31 +14,32 @@ training, and plain5 runs in bfloat16.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # the root instead of this folder, whose statistics.py would hide Python's own
+    sys.path[0] = str(Path(__file__).parents[1])
+
 import argparse
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 from statistics import median
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.devices import add_device
+from benchmarks.record import add_json, record
 from scl import losses
 from scl.models.build import build_model
 from scl.study.loss_table import LOSSES
 from scl.train.cuda_graphs import GraphRunner, StreamSlot, supports_graphs
 from scl.train.process import freed_memory_kept, threads
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
-
-from benchmarks.devices import add_device
-from benchmarks.record import add_json, record
 
 BATCH, CHANNELS, SIDE, WIDTH, CLASSES = 64, 64, 32, 512, 100
 

@@ -10,26 +10,27 @@ two. Each case runs in a separate process.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # the root instead of this folder, whose statistics.py would hide Python's own
+    sys.path[0] = str(Path(__file__).parents[1])
+
 import argparse
 import json
 import resource
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 
 import sklearn.datasets  # noqa: F401  # the digits
 
+from benchmarks.record import add_json, record
 from scl import Config, Study, Term, designs
 from scl.plan.packing import plan_cohorts
 from scl.plan.plan import make_plan, missing
 from scl.store.files import open_folder
 from scl.study.options import options_for, settled
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
-
-from benchmarks.record import add_json, record
 
 CASES = ((2000, 5), (10_000, 1))
 

@@ -13,28 +13,29 @@ here in one cohort, against RepDistiller's three runs. Figures are medians of th
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # the root instead of this folder, whose statistics.py would hide Python's own
+    sys.path[0] = str(Path(__file__).parents[1])
+
 import argparse
 import io
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from scl.data.batches import Images
-from scl.train.process import freed_memory_kept
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
-
 from benchmarks.devices import add_device
 from benchmarks.record import add_json, record
 from benchmarks.step import CLASSES, PAIR, Pictures, data_of, random_images, spread, teacher_of, train
+from scl.data.batches import Images
+from scl.train.process import freed_memory_kept
 
 
 @dataclass(frozen=True)

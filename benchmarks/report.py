@@ -12,6 +12,12 @@ are in docs/page.md.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # the root instead of this folder, whose statistics.py would hide Python's own
+    sys.path[0] = str(Path(__file__).parents[1])
+
 import argparse
 import http.server
 import io
@@ -19,11 +25,9 @@ import json
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,14 +35,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.record import add_json, record
 from scl import report
 from scl.store.files import Folder, open_folder
 from scl.store.schema import SCHEMA_VERSION, TRIALS
 from scl.store.study_file import write_study
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
-
-from benchmarks.record import add_json, record
 
 # Added to a copy of the page without its CSP, which would forbid it: reports to this benchmark when the page is ready.
 PROBE = """<script>

@@ -10,11 +10,16 @@ main table.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # the root instead of this folder, whose statistics.py would hide Python's own
+    sys.path[0] = str(Path(__file__).parents[1])
+
 import argparse
 import math
 import re
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -36,7 +41,7 @@ def tables(folder: Path) -> str:
 
 
 def _declared(facts: Facts) -> str:
-    found = facts.declared
+    found = facts.against_teacher
     if found is None:
         return ""
     rows = [

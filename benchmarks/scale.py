@@ -19,21 +19,27 @@ medians of the rounds.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # the root instead of this folder, whose statistics.py would hide Python's own
+    sys.path[0] = str(Path(__file__).parents[1])
+
 import argparse
 import json
 import os
 import resource
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.record import add_json, record
+from benchmarks.report import random_store
 from scl import Config, Study, Term, designs, report
 from scl.store.files import open_folder
 from scl.store.parts import write_part
@@ -41,11 +47,6 @@ from scl.store.results import load, read_results
 from scl.store.study_file import read_study, write_study
 from scl.store.tables import compact
 from scl.study.options import options_for, settled
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
-
-from benchmarks.record import add_json, record
-from benchmarks.report import random_store
 
 GOALS = {"s_a_trial": 0.02, "stored_s": 15.0, "stored_mb": 2000.0}
 # Part of a run → the function that `scl.run.run` calls for it.

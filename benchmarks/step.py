@@ -18,15 +18,19 @@ The sides of a comparison take turns; figures are medians of the rounds. Evaluat
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # the root instead of this folder, whose statistics.py would hide Python's own
+    sys.path[0] = str(Path(__file__).parents[1])
+
 import argparse
 import json
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, reduce
 from operator import or_
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -36,6 +40,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks.devices import add_device
+from benchmarks.record import add_json, record
 from scl import Config, Term
 from scl.data.batches import Images, SplitData
 from scl.machine import cores
@@ -47,11 +53,6 @@ from scl.train.objective import Objective
 from scl.train.process import freed_memory_kept
 from scl.train.teacher import Teacher, TeacherForward, build_teacher
 from scl.train.types import EpochDone, TrialSpec
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
-
-from benchmarks.devices import add_device
-from benchmarks.record import add_json, record
 
 CLASSES = 100
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)

@@ -20,16 +20,20 @@ the times of the teacher's forwards for a trial alone and for a cohort, each up 
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # the root instead of this folder, whose statistics.py would hide Python's own
+    sys.path[0] = str(Path(__file__).parents[1])
+
 import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -45,11 +49,10 @@ from scl.store.results import Results, load
 from scl.train.types import EpochDone
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # if the project is not installed
 
-from benchmarks.chaos import compare  # noqa: E402
-from benchmarks.record import add_json, record  # noqa: E402
-from studies.ablation import STUDY  # noqa: E402
+from benchmarks.chaos import compare
+from benchmarks.record import add_json, record
+from studies.ablation import STUDY
 
 COMMAND = str(ROOT / "studies" / "ablation.py")
 FORWARDS = str(ROOT / "benchmarks" / "forwards.py")

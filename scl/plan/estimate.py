@@ -151,7 +151,7 @@ def detectable(plan: Plan) -> tuple[float | None, float | None, int]:
     rows = rows[rows["trial_id"].isin([t.trial_id for t in plan.trials]) & (rows["state"] == "completed")]
     scores = rows.pivot_table(index="seed", columns="arm", values="test_acc") if len(rows) else pd.DataFrame()
     if plan.study.baseline in scores and scores.shape[1] > 1 and len(scores) > 1:
-        sd = stats.against_baseline(scores, plan.study.baseline).sd_of_differences
+        sd = stats.against_baseline(scores, plan.study.baseline).sd
         if sd > stats.NO_SPREAD:
             return effect, effect * sd, len(rows)
     return effect, None, 0

@@ -43,25 +43,30 @@ def cohorts(
     def total(cohort: list[Trial]) -> float:
         return teacher_cost + sum(map(cost, cohort))
 
-    def cut(group: list[Trial], pieces: int) -> list[list[Trial]]:
-        """Into pieces of about equal cost, each in the plan's order."""
+    def cut(group: list[Trial], pieces: int, largest: int) -> list[list[Trial]]:
+        """Into pieces of about equal cost and at most `largest` trials, each in the plan's order."""
         heap: list[tuple[float, int, list[Trial]]] = [(0.0, i, []) for i in range(min(pieces, len(group)))]
+        full = []
         for trial in sorted(group, key=cost, reverse=True):
             load, i, piece = heapq.heappop(heap)
-            heapq.heappush(heap, (load + cost(trial), i, [*piece, trial]))
+            grown = (load + cost(trial), i, [*piece, trial])
+            if len(piece) + 1 < largest:
+                heapq.heappush(heap, grown)
+            else:
+                full.append(grown)
         order = {trial.trial_id: i for i, trial in enumerate(group)}
-        return [sorted(piece, key=lambda c: order[c.trial_id]) for _, _, piece in sorted(heap)]
+        return [sorted(piece, key=lambda c: order[c.trial_id]) for _, _, piece in sorted([*heap, *full])]
 
     whole = sorted(groups.values(), key=total, reverse=True)
     if size is not None:
-        plan = [piece for group in whole for piece in cut(group, -(-len(group) // size))]
+        plan = [piece for group in whole for piece in cut(group, -(-len(group) // size), size)]
         return sorted(plan, key=total, reverse=True)
 
     # As many whole groups as fill all slots evenly; the rest is cut into so many pieces that all end together.
-    whole = [piece for group in whole for piece in cut(group, -(-len(group) // most))]
+    whole = [piece for group in whole for piece in cut(group, -(-len(group) // most), most)]
     even = len(whole) // slots * slots
     candidates = [
-        whole[:even] + [piece for group in whole[even:] for piece in cut(group, pieces)]
+        whole[:even] + [piece for group in whole[even:] for piece in cut(group, pieces, most)]
         for pieces in range(1, min(slots, max(map(len, whole), default=1)) + 1)
     ]
     best = min(candidates, key=lambda plan: (makespan([total(c) for c in plan], slots), len(plan)))

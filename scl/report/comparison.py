@@ -21,7 +21,7 @@ from scl.report.assemble import page
 from scl.report.blocks import Block, Card, Cards, Cell, Column, Note, Panel, Plot, Row, Table
 from scl.report.drawing.rows import ArmRow, ArmRows, draw_rows
 from scl.report.facts import Facts, gather
-from scl.report.findings import ALPHA, of_files, verdict
+from scl.report.findings import of_files, verdict
 from scl.report.formatting import DASH, listing, name_of, percent_number, plain, plural, points
 from scl.report.questions.setting import setting
 from scl.report.tables import count_cell, number_cells, p_cell, text_cell
@@ -188,7 +188,7 @@ def _verdicts(facts: Mapping[str, Facts], against: Sequence[Versus]) -> Panel:
     notes = [Note(f"{name}: {text}") for name, f in facts.items() for text in (verdict(f), *of_files(f))]
     sentences = []
     for one in against:
-        significant = [s.arm for s in one.shared if s.paired.p_holm < ALPHA]
+        significant = [s.arm for s in one.shared if s.paired.p_holm < 1 - stats.LEVEL]
         start = f"{name_of(one.second)} shares {plural(len(one.shared), 'arm')} with {name_of(first)}"
         found = f"significantly different: {listing(significant)}" if significant else "none is shown to differ"
         if one.why_not:
@@ -304,8 +304,8 @@ def _effects(facts: Mapping[str, Facts]) -> Panel:
     columns += [Column("difference", "points"), Column("low", "from", group="simultaneous 95 %")]
     columns += [Column("high", "to", group="simultaneous 95 %"), Column("p", "p")]
     caption = (
-        "Each arm minus the baseline of its study, with the simultaneous 95 % interval of that study (Dunnett, "
-        "accuracy ~ arm + seed). An effect with the same sign in every study does not depend on one of their settings. "
+        "Each arm minus the baseline of its study, with the simultaneous 95 % interval of that study (the rule of its "
+        "page). An effect with the same sign in every study does not depend on one of their settings. "
         "Intervals hold together within a study, not across studies."
     )
     answer = f"{plural(len(several), 'arm')} compared with the baseline in more than one study."

@@ -18,7 +18,7 @@ SEARCH = "search"  # the arm of a search's own trials in the store
 
 
 @dataclass(frozen=True)
-class Declared:
+class AgainstTeacher:
     """An arm against its teacher, as declared before the run.
 
     by_seed: accuracies of `student` and `teacher`, a row for each completed seed. planned: the number of its seeds in
@@ -32,17 +32,33 @@ class Declared:
 
 
 @dataclass(frozen=True)
+class DeclaredContrast:
+    """A difference between arms that the study declared: Σ weight · accuracy, by seed.
+
+    test: None if an arm of it is not in this run; `missing` names those. late: declared after results were seen.
+    """
+
+    question: str
+    weights: dict[str, float]
+    test: stats.Declared | None
+    missing: tuple[str, ...]
+    late: bool
+
+
+@dataclass(frozen=True)
 class Facts:
     """The numbers of a study.
 
     trials: the rows of the present plan, with those of a search. plan: arm, seed, trial_id and state of every planned
     trial, which may be `missing`. searched: the trials of a search; they are not an arm, because they are many
     configurations. completed: the completed trials of arms with a value of the metric; only these are averaged.
-    arms: in the order of the plan, the baseline first. scores: the metric as a fraction, (seeds, arms). compared: the
-    columns of scores that enter the model. left_out: arm → the reason why it does not. collapsed: the arms that did
-    not learn. drawn: the arms that figures scale their axes to.
-    decimals: of an accuracy in %. The last digit is worth about one test image or more, and the half-width of an
-    interval has at most two digits.
+    arms: in the order of the plan, the baseline first. scores: the metric as a fraction, (seeds, arms). floor: the
+    accuracy below which a trial counts as collapsed. collapsed: arm → its seeds that did not learn. compared: the
+    scores that are compared, without collapsed trials. left_out: arm → the reason why it is not compared at all.
+    comparison: by the rule that decides; model: in the linear model, which takes arms to scatter alike. looks: the
+    numbers of seeds at each look at the study so far. level: of intervals at the present look. drawn: the arms that
+    figures scale their axes to. decimals: of an accuracy in %. The last digit is worth about one test image or more,
+    and the half-width of an interval has at most two digits.
     """
 
     results: Results
@@ -55,10 +71,14 @@ class Facts:
     arms: tuple[str, ...]
     scores: pd.DataFrame
     chance: float
+    floor: float
     compared: pd.DataFrame
     left_out: dict[str, str]
-    collapsed: tuple[str, ...]
+    collapsed: dict[str, tuple[int, ...]]
     comparison: stats.Comparison | None
+    model: stats.Comparison | None
+    looks: tuple[int, ...]
+    level: float
     teachers: dict[str, float]
     decimals: int
 
@@ -72,14 +92,29 @@ class Facts:
         return int(self.scores.notna().sum().max()) if self.scores.size else 0
 
     @property
+    def alpha(self) -> float:
+        """The error of each family of intervals at the present look."""
+        return 1 - self.level
+
+    @property
     def teacher(self) -> float:
         """The test accuracy of the teacher, the mean over its seeds; NaN if unknown."""
         return float(np.mean(list(self.teachers.values()))) if self.teachers else math.nan
 
+    @property
+    def margin(self) -> float:
+        """The margin of equivalence as a fraction of accuracy; NaN if none was asked for."""
+        return float(self.study.get("margin") or math.nan)
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Arm → `control` or `reference`: arms that cannot win."""
+        return dict(self.study.get("roles") or {})
+
     @functools.cached_property
     def drawn(self) -> list[str]:
-        arms, collapsed = [str(arm) for arm in self.scores.columns], set(self.collapsed)
-        return [arm for arm in arms if arm not in collapsed] or arms
+        arms = [str(arm) for arm in self.scores.columns]
+        return [arm for arm in arms if arm not in self.collapsed] or arms
 
     @functools.cached_property
     def learnt(self) -> pd.DataFrame:
@@ -100,8 +135,8 @@ class Facts:
         return stats.all_pairs(self.compared)
 
     @functools.cached_property
-    def declared(self) -> Declared | None:
-        """The comparison that the study declared before the run, or None."""
+    def against_teacher(self) -> AgainstTeacher | None:
+        """The comparison of an arm with its teacher that the study declared before the run, or None."""
         about = self.study.get("declared")
         if not about:
             return None
@@ -110,14 +145,51 @@ class Facts:
         rows = rows.set_index("seed").sort_index()
         frame = pd.DataFrame({"student": rows[self.metric], "teacher": rows["teacher_test_acc"]}).astype(float)
         planned = int((self.plan["arm"] == arm).sum())
-        return Declared(arm, frame, planned, stats.declared((frame["student"] - frame["teacher"]).to_numpy()))
+        test = stats.declared((frame["student"] - frame["teacher"]).to_numpy(), self.level, self.declarations)
+        return AgainstTeacher(arm, frame, planned, test)
+
+    @property
+    def declarations(self) -> int:
+        """The number of declared differences that are tested: the family that their intervals are corrected for."""
+        return bool(self.study.get("declared")) + sum(not self._missing(c) for c in self.study.get("contrasts") or [])
+
+    def _missing(self, contrast: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(arm for arm in contrast["weights"] if arm not in self.arms)
+
+    @functools.cached_property
+    def declared(self) -> tuple[DeclaredContrast, ...]:
+        """The contrasts that the study declared, in its order."""
+        learnt = stats.learnt(self.scores, self.floor)
+        found = []
+        for about in self.study.get("contrasts") or []:
+            missing, weights = self._missing(about), {str(a): float(w) for a, w in about["weights"].items()}
+            values = stats.weighted(learnt, weights).to_numpy()
+            test = None if missing else stats.declared(values, self.level, self.declarations)
+            late = bool(about.get("declared_after_look"))
+            found.append(DeclaredContrast(str(about["question"]), weights, test, missing, late))
+        return tuple(found)
+
+    def from_teacher(self, arm: str) -> float:
+        """The mean difference of an arm's trials from the teacher of each; NaN if it is unknown."""
+        rows = self.completed[self.completed["arm"] == arm]
+        return float((rows[self.metric] - rows["teacher_test_acc"]).astype(float).mean())
 
     def detectable(self) -> float:
-        """The smallest detectable effect: the true difference (a fraction) that this design finds with 80 % power."""
-        if self.comparison is None:
+        """The smallest detectable effect: the true difference (a fraction) that this design finds with 80 % power.
+
+        An estimate, from the pooled standard deviation of this study; `detectable_range` says how sure that is.
+        """
+        comparison = self.comparison
+        if comparison is None or not math.isfinite(comparison.critical):
             return math.nan
-        arms = len(self.comparison.contrasts) + 1
-        return stats.smallest_effect(arms, self.comparison.seeds) * self.comparison.sd_of_differences
+        return stats.smallest_effect(comparison.tested + 1, comparison.seeds, self.level) * comparison.sd
+
+    def detectable_range(self) -> tuple[float, float]:
+        """Where the smallest detectable effect lies (95 %), as far as the standard deviation is known."""
+        if self.comparison is None or not math.isfinite(self.detectable()):
+            return math.nan, math.nan
+        low, high = stats.sd_range(self.comparison.df)
+        return low * self.detectable(), high * self.detectable()
 
 
 def gather(results: Results) -> Facts:
@@ -150,17 +222,21 @@ def gather(results: Results) -> Facts:
     scores = single.pivot(index="seed", columns="arm", values=metric).sort_index()
     scores = scores[[arm for arm in arms if arm in scores.columns]].astype(float)
 
-    classes = (study.get("data") or {}).get("classes")
-    chance = 1 / classes if classes else 0.0
-    floor = 100 * stats.collapse_floor(scores, baseline, chance)
-    collapsed = stats.collapsed(scores, baseline, chance)
-    left_out |= dict.fromkeys(collapsed, f"collapsed (a seed ended below {floor:.1f} %)")
-    compared = scores[[arm for arm in scores.columns if arm not in left_out]].dropna(how="all")
-    comparison = None
+    data = study.get("data") or {}
+    chance = 1 / data["classes"] if data.get("classes") else 0.0
+    floor = stats.collapse_floor(scores, baseline, chance, data.get("test"))
+    collapsed = stats.collapsed(scores, floor)
+    whole = [arm for arm, seeds in collapsed.items() if len(seeds) == scores[arm].count()]
+    left_out |= dict.fromkeys(whole, f"collapsed (every seed ended below {100 * floor:.1f} %)")
+    compared = stats.learnt(scores, floor)[[arm for arm in scores.columns if arm not in left_out]].dropna(how="all")
+    looks = _looks(study)
+    level = stats.level_of_look(looks, study.get("planned_looks") or ())
+    comparison = model = None
     if baseline in compared.columns and compared.shape[1] > 1:
-        comparison = stats.against_baseline(compared, baseline)
+        comparison = stats.against_baseline(compared, baseline, level)
         left_out |= comparison.left_out
         compared = compared.drop(columns=list(comparison.left_out))
+        model = stats.in_the_model(compared, baseline, level)
     return Facts(
         results=results,
         trials=trials,
@@ -172,12 +248,16 @@ def gather(results: Results) -> Facts:
         arms=arms,
         scores=scores,
         chance=chance,
+        floor=floor,
         compared=compared,
         left_out=left_out,
         collapsed=collapsed,
         comparison=comparison,
+        model=model,
+        looks=looks,
+        level=level,
         teachers=_teachers(study, trials),
-        decimals=_decimals((study.get("data") or {}).get("test"), compared, comparison),
+        decimals=_decimals(data.get("test"), compared, comparison),
     )
 
 
@@ -196,6 +276,12 @@ def _searched(results: Results) -> pd.DataFrame:
     if rows["number"].isna().all():
         return rows.assign(number=range(len(rows))).reset_index(drop=True)
     return rows.dropna(subset=["number"]).sort_values("number", kind="stable").reset_index(drop=True)
+
+
+def _looks(study: dict[str, Any]) -> tuple[int, ...]:
+    """The number of seeds at each look at the whole study. Parts that were merged have looks of their own."""
+    whole = [look for look in study.get("looks") or [] if "part" not in look]
+    return tuple(len(s) if isinstance(s, list) else int(s) for s in (look.get("seeds", 0) for look in whole))
 
 
 def _decimals(test_images: int | None, compared: pd.DataFrame, comparison: stats.Comparison | None) -> int:
@@ -226,19 +312,22 @@ def _teachers(study: dict[str, Any], trials: pd.DataFrame) -> dict[str, float]:
 def summary(facts: Facts) -> pd.DataFrame:
     """The main table, a row for each arm: accuracies as fractions, NaN if the data do not support a number.
 
-    Columns: `arm`, `n`, `METRIC_mean`, `_sd`, `_low`, `_high` (Student's 95 % interval); `difference`, `_low`, `_high`
-    from the baseline (Dunnett's simultaneous 95 % interval), `p` (Dunnett); `p_holm`, `d_z` (paired t tests by seed,
-    Holm's correction); means of `agreement`, `params`, `macs`, `latency_ms`.
+    Columns: `arm`, `n`, `METRIC_mean`, `_sd`, `_low`, `_high` (Student's 95 % interval); `pairs`, the seeds on which
+    arm and baseline are compared; `difference`, `_low`, `_high` from the baseline (simultaneous interval at the level
+    of the look) and `p`, by the rule that decides; `p_model` (Dunnett's in accuracy ~ arm + seed), `p_holm`, `d_z`
+    (paired t tests by seed, Holm's correction); means of `agreement`, `params`, `macs`, `latency_ms`.
     """
     costs = facts.completed.groupby("arm")[["agreement", "params", "macs", "latency_ms"]].mean().astype(float)
+    in_model = {c.arm: c.p for c in facts.model.contrasts} if facts.model else {}
     rows = []
     for arm in facts.arms:
         mean = stats.mean_interval(facts.scores[arm].to_numpy() if arm in facts.scores else [])
         row = {"arm": arm, "n": mean.n}
         row |= {f"{facts.metric}_{name}": getattr(mean, name) for name in ("mean", "sd", "low", "high")}
         contrast, pair = facts.contrasts.get(arm), facts.paired.get(arm)
+        row["pairs"] = contrast.n if contrast else 0
         row["difference"] = contrast.estimate if contrast else math.nan
         row |= {f"difference_{name}": getattr(contrast, name, math.nan) for name in ("low", "high")}
-        row["p"] = contrast.p if contrast else math.nan
+        row |= {"p": contrast.p if contrast else math.nan, "p_model": in_model.get(arm, math.nan)}
         rows.append(row | {name: getattr(pair, name, math.nan) for name in ("p_holm", "d_z")})
     return pd.concat([pd.DataFrame(rows), costs.reindex(list(facts.arms)).reset_index(drop=True)], axis=1)

@@ -1,16 +1,22 @@
-"""The findings of a study in sentences: the verdict, the declared comparison, and what limits them."""
+"""The findings of a study in sentences: the verdict, what was declared before the run, and what limits both.
+
+A sentence is chosen by the facts that it states: who is compared with whom, over how many seeds, how sure that is, and
+what is missing. The verdict speaks about one `Lead`; everything else about contrasts as `stats` has them.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from scl import stats
-from scl.report.facts import Facts
+from scl.report.facts import DeclaredContrast, Facts
 from scl.report.formatting import (
     capital,
     distance,
+    format_seeds,
     interval,
     listing,
     name_of,
@@ -22,22 +28,56 @@ from scl.report.formatting import (
     size,
 )
 
-ALPHA = 1 - stats.LEVEL
+MOST_NAMED = 6  # arms of a list in a sentence
 
 
 def baseline_name(facts: Facts) -> str:
     return "the baseline" if facts.baseline == "baseline" else f"the baseline {name_of(facts.baseline)}"
 
 
+def level_name(facts: Facts) -> str:
+    """The level of the intervals: `95 %`, or `99.85 %` at a later look."""
+    return f"{100 * facts.level:.5g} %"
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The arm that the verdict is about, against the baseline.
+
+    won: it is shown to be above. mean, of_baseline: accuracies on the seeds that both have. others: the number of arms
+    that may win. partly: one of the two has further seeds, which the difference does not contain.
+    """
+
+    contrast: stats.Contrast
+    won: bool
+    mean: float
+    of_baseline: float
+    others: int
+    partly: bool
+
+    @property
+    def arm(self) -> str:
+        return self.contrast.arm
+
+
+def lead(facts: Facts) -> Lead | None:
+    """The winner, else the best of the compared arms that may win; controls and references may not."""
+    all_arms = list(facts.contrasts.values())
+    able = [c for c in all_arms if c.arm not in facts.roles] or all_arms
+    if not able:
+        return None
+    won = [c for c in able if c.shown > 0]
+    best = max(won or able, key=lambda c: c.estimate)
+    both = facts.compared[[best.arm, facts.baseline]].dropna()
+    partly = any(int(facts.scores[arm].count()) > len(both) for arm in (best.arm, facts.baseline))
+    may_win = bool(won) and best.arm not in facts.roles
+    return Lead(best, may_win, float(both[best.arm].mean()), float(both[facts.baseline].mean()), len(able), partly)
+
+
 def leading(facts: Facts) -> str:
-    """The arm that the verdict is about: the winner, else the best of those compared, else the highest mean."""
-    compared = list(facts.contrasts.values())
-    return _lead(compared).arm if compared else str(facts.scores.mean().idxmax())
-
-
-def _lead(contrasts: list[stats.Contrast]) -> stats.Contrast:
-    won = [c for c in contrasts if c.low > 0]
-    return max(won or contrasts, key=lambda c: c.estimate)
+    """The arm that the verdict is about, or else the one with the highest mean."""
+    found = lead(facts)
+    return found.arm if found else str(facts.scores.mean().idxmax())
 
 
 def seed_count(analysis: Mapping[str, Any]) -> str:
@@ -65,7 +105,7 @@ def verdict(facts: Facts) -> str:
         return f"{capital(baseline)} has no completed trial, so no arm can be compared with it; {top}."
     if facts.scores.shape[1] == 1:
         mean = stats.mean_interval(facts.scores[facts.baseline].to_numpy())
-        spread = f" (95 % interval {interval(mean.low, mean.high, d)})" if mean.n > 1 else ""
+        spread = f" (95 % interval {interval(mean.low, mean.high, d)})" if math.isfinite(mean.low) else ""
         return (
             f"{name_of(facts.baseline)} is the only arm with results: {percent(mean.mean, d)}{spread} "
             f"over {plural(mean.n, 'seed')}{_from_teacher(facts, facts.baseline)}."
@@ -73,78 +113,136 @@ def verdict(facts: Facts) -> str:
     level = percent(means[facts.baseline], d)
     if facts.baseline in facts.left_out:
         chance = percent(facts.chance, 1)
-        return f"{capital(baseline)} did not learn ({level}, chance is {chance}), so no arm is compared with it; {top}."
-    if facts.comparison is None or not facts.comparison.contrasts:
+        return (
+            f"{capital(baseline)} did not learn on any seed ({level}, chance is {chance}), so no arm is compared with "
+            f"it; {top}."
+        )
+    found = lead(facts)
+    if found is None or facts.comparison is None:
         return f"No arm can be compared with {baseline} ({level}), because every other arm is left out; {top}."
     if not math.isfinite(facts.comparison.critical):
-        return _without_intervals(facts, facts.comparison)
-    return _with_intervals(facts, facts.comparison)
+        return _without_intervals(facts, facts.comparison, found)
+    return _with_intervals(facts, facts.comparison, found)
 
 
-def _without_intervals(facts: Facts, comparison: stats.Comparison) -> str:
-    d, means = facts.decimals, facts.scores.mean()
-    lead = max(comparison.contrasts, key=lambda c: c.estimate)
-    if facts.seeds == 1:
+def _without_intervals(facts: Facts, comparison: stats.Comparison, found: Lead) -> str:
+    baseline, d = baseline_name(facts), facts.decimals
+    if max(c.n for c in comparison.contrasts) < 2:
         why = "one seed gives no interval and no winner"
-    elif comparison.sigma <= stats.NO_SPREAD:
-        why = "the arms differ by the same amount on every seed, so no interval can be computed and no arm wins"
+        why = why if facts.seeds == 1 else "no arm shares two seeds with the baseline, so there is no interval"
     else:
-        why = "the arms share too few seeds for an interval, so no arm wins"
+        why = "the arms differ by the same amount on every seed, so no interval can be computed and no arm wins"
     return (
-        f"The highest mean is {name_of(lead.arm)} with {percent(means[lead.arm], d)}, {distance(lead.estimate, d)} "
-        f"{baseline_name(facts)} ({percent(means[facts.baseline], d)}); {why}."
+        f"{capital(_highest(facts, found))}, {name_of(found.arm)}, is {percent(found.mean, d)}, {_apart(facts, found)} "
+        f"{baseline} ({percent(found.of_baseline, d)}{_on_seeds(found)}); {why}."
     )
 
 
-def _with_intervals(facts: Facts, comparison: stats.Comparison) -> str:
-    d, means, baseline = facts.decimals, facts.scores.mean(), baseline_name(facts)
-    contrasts = list(comparison.contrasts)
-    lead = _lead(contrasts)
-    apart = distance(lead.estimate, d)
-    span = f"simultaneous 95 % interval {interval(lead.low, lead.high, d, signs=True)}, corrected {p_clause(lead.p)}"
-    if lead.low > 0:
+def _with_intervals(facts: Facts, comparison: stats.Comparison, found: Lead) -> str:
+    d, baseline, c = facts.decimals, baseline_name(facts), found.contrast
+    span = "without an interval: it shares one seed with the baseline"
+    if math.isfinite(c.low):
+        span = f"simultaneous {level_name(facts)} interval {interval(c.low, c.high, d, signs=True)}, corrected "
+        span += p_clause(c.p)
+    of_baseline = f"{percent(found.of_baseline, d)}{_on_seeds(found)}"
+    if found.won:
         return (
-            f"{name_of(lead.arm)} won with {percent(means[lead.arm], d)}, {apart} {baseline} ({span}): "
-            f"significant at 5 % after correction for {plural(len(contrasts), 'comparison')}"
-            f"{_from_teacher(facts, lead.arm)}."
+            f"{name_of(c.arm)} won with {percent(found.mean, d)}, {_apart(facts, found)} {baseline} ({of_baseline}; "
+            f"{span}): significant at {100 * facts.alpha:.2g} % after correction for "
+            f"{plural(comparison.tested, 'comparison')}{_from_teacher(facts, c.arm)}."
         )
-    worse = [c.arm for c in contrasts if c.high < 0]
+    worse = [o.arm for o in facts.contrasts.values() if o.shown < 0]
     losers = f"; shown to be worse than the baseline: {listing(worse)}" if worse else ""
     return (
-        f"No arm is shown to beat {baseline} ({percent(means[facts.baseline], d)}): the highest, "
-        f"{name_of(lead.arm)}, is {apart} it ({span}){losers}."
+        f"No arm is shown to beat {baseline} ({of_baseline}): {_highest(facts, found)}, {name_of(c.arm)}, is "
+        f"{_apart(facts, found)} it ({span}){losers}."
     )
+
+
+def _highest(facts: Facts, found: Lead) -> str:
+    """What the leading arm is: the highest of those that may win, or the closest to a baseline that is higher."""
+    if found.contrast.estimate >= 0:
+        return "the highest"
+    return "the closest" if found.others > 1 else "the other arm"
+
+
+def _apart(facts: Facts, found: Lead) -> str:
+    return distance(found.contrast.estimate, facts.decimals)
+
+
+def _on_seeds(found: Lead) -> str:
+    return f", both over the {plural(found.contrast.n, 'seed')} that they share" if found.partly else ""
 
 
 def _from_teacher(facts: Facts, arm: str) -> str:
-    if not math.isfinite(facts.teacher):
+    gap = facts.from_teacher(arm)
+    if not math.isfinite(gap) or not math.isfinite(facts.teacher):
         return ""
-    gap = facts.scores[arm].mean() - facts.teacher
-    whose = "its teacher" if len(facts.teachers) == 1 else "the mean of its teachers"
+    whose = "its teacher" if len(facts.teachers) == 1 else "its teachers, by seed"
     return f", and {distance(gap, facts.decimals)} {whose} ({percent(facts.teacher, facts.decimals)})"
 
 
-# The declared comparison
+# What was declared before the run
+
+
+def goals(facts: Facts) -> list[str]:
+    """The answers to what the study declared, a sentence or two each: an arm against its teacher, then contrasts."""
+    return [text for text in (goal(facts), *(contrast(facts, c) for c in facts.declared)) if text]
 
 
 def goal(facts: Facts) -> str:
-    """The answer to the comparison declared before the run, in a sentence or two; empty if none was declared."""
-    declared = facts.declared
+    """The answer to the declared comparison with the teacher; empty if none was declared."""
+    declared = facts.against_teacher
     if declared is None:
         return ""
-    m, d = declared.test.differences, max(facts.decimals, 2)
     question = f"Declared before the run: does {name_of(declared.arm)} beat its teacher?"
+    m = declared.test.differences
     if m.n == 0:
         why = "none of its seeds is done" if declared.planned else "it is not part of this run"
         return f"{question} Not shown: {why}."
-    mean, seeds = f"{points(m.mean, d)} points", plural(m.n, "seed")
     missing = f" {m.n} of {declared.planned} seeds are done." if m.n < declared.planned else ""
-    if not math.isfinite(declared.test.p):
-        why = "one seed gives no interval" if m.n == 1 else "seeds without spread give no interval"
-        return f"{question} Not shown: {mean} over {seeds}; {why}.{missing}"
-    span = f"95 % interval {interval(m.low, m.high, d, signs=True)}, sd {100 * m.sd:.{d}f}, {p_clause(declared.test.p)}"
     answer = {"yes": "Yes", "no": "No, it is worse", "not shown": "Not shown"}[declared.test.answer]
-    return f"{question} {answer}: {mean} over {seeds} ({span}; student minus teacher, paired by seed).{missing}"
+    evidence = _evidence(facts, declared.test, "student minus teacher, paired by seed")
+    return f"{question} {answer}: {evidence}.{missing}"
+
+
+def contrast(facts: Facts, declared: DeclaredContrast) -> str:
+    """The answer to a declared contrast: shown, shown to be absent within the margin, or not shown."""
+    when = "Declared after results were seen" if declared.late else "Declared before the run"
+    start = f"{when}: {plain(declared.question)} {formula(declared.weights)}:"
+    if declared.test is None:
+        return f"{start} not shown, because this run has no {listing(declared.missing)}."
+    if declared.test.differences.n == 0:
+        return f"{start} not shown, because no seed has all of its arms."
+    answer = {"yes": "shown, above 0", "no": "shown, below 0", "not shown": "not shown"}[declared.test.answer]
+    if math.isfinite(facts.margin) and declared.test.absent(facts.margin):
+        within = f"within ± {size(facts.margin, _margin_digits(facts))}"
+        answer = f"shown to be absent {within}" if answer == "not shown" else f"{answer}, and {within}"
+    return f"{start} {answer}: {_evidence(facts, declared.test, 'paired by seed')}."
+
+
+def formula(weights: Mapping[str, float]) -> str:
+    """A contrast in words: “a” − “b”, or ½ “a” + ½ “b” − “c”."""
+    text = ""
+    for arm, weight in sorted(weights.items(), key=lambda item: item[1] < 0):
+        sign = "− " if weight < 0 else "+ " if text else ""
+        factor = "" if abs(weight) == 1 else f"{abs(weight):.3g} "
+        text += f"{' ' if text else ''}{sign}{factor}{name_of(arm)}"
+    return text
+
+
+def _evidence(facts: Facts, test: stats.Declared, how: str) -> str:
+    m, d = test.differences, max(facts.decimals, 2)
+    mean, seeds = f"{points(m.mean, d)} points", plural(m.n, "seed")
+    if not math.isfinite(test.p):
+        why = "one seed gives no interval" if m.n == 1 else "seeds without spread give no interval"
+        return f"{mean} over {seeds}; {why}"
+    family = facts.declarations
+    corrected = f", corrected for {family} declared comparisons" if family > 1 else ""
+    return (
+        f"{mean} over {seeds} ({level_name(facts)} interval {interval(m.low, m.high, d, signs=True)}, sd "
+        f"{100 * m.sd:.{d}f}, {p_clause(test.p)}{corrected}; {how})"
+    )
 
 
 # What limits the verdict
@@ -160,48 +258,148 @@ def of_files(facts: Facts, most: int = 6) -> list[str]:
 
 def qualifications(facts: Facts) -> list[str]:
     """What a reader must know to read the verdict rightly: one paragraph each."""
-    out = of_files(facts)
-    d, comparison, smallest = facts.decimals, facts.comparison, facts.detectable()
-    if comparison is not None and math.isfinite(smallest) and smallest > 0:
-        out.append(
-            f"With {plural(comparison.seeds, 'seed')} and {len(comparison.contrasts) + 1} arms, the smallest "
-            f"detectable effect is {size(smallest, max(d, 1))} (80 % power){_more_seeds(facts, comparison)}."
-        )
-    elif facts.seeds == 1:
-        out.append("One seed cannot separate an effect from chance: run with --seeds 3 or more.")
-    if comparison is not None and math.isfinite(comparison.critical):
-        lead = max(comparison.contrasts, key=lambda c: c.estimate)
-        rivals = [other for other, p in facts.pairs.of(lead.arm) if other != facts.baseline and not p < ALPHA]
-        if lead.low > 0 and rivals:
-            out.append(f"{name_of(lead.arm)} is not shown to differ from {listing(rivals)} (all pairs, Holm).")
-    if facts.left_out:
-        reasons = "; ".join(f"{name_of(arm)} {reason}" for arm, reason in list(facts.left_out.items())[:6])
-        more = f"; and {len(facts.left_out) - 6} more" if len(facts.left_out) > 6 else ""
-        out.append(f"Left out of the comparison: {reasons}{more}.")
+    parts: Iterable[str] = (
+        *of_files(facts), _controls(facts), _margins(facts), _power(facts), _rivals(facts), _other_rule(facts),
+        _collapsed(facts), left_out(facts), _one_teacher(facts), _test_set_error(facts), *_history(facts),
+    )  # fmt: skip
+    return [text for text in parts if text]
+
+
+def _controls(facts: Facts) -> str:
+    """Controls that are as high as the arm of the verdict: its gain may be theirs."""
+    found = lead(facts)
+    if found is None or found.arm in facts.roles or found.contrast.estimate <= 0:
+        return ""
+    as_high = [c for c in facts.contrasts.values() if c.arm in facts.roles and c.estimate >= found.contrast.estimate]
+    if not as_high:
+        return ""
+    named = ", ".join(
+        f"{name_of(c.arm)}, a {facts.roles[c.arm]} ({points(c.estimate, facts.decimals)} points)"
+        for c in sorted(as_high, key=lambda c: -c.estimate)[:MOST_NAMED]
+    )
+    return (
+        f"At least as far above the baseline as {name_of(found.arm)}: {named}. Such an arm cannot win, but it may "
+        "explain the gain."
+    )
+
+
+def _margins(facts: Facts) -> str:
+    """Which arms are shown to be no worse than the baseline by more than the margin, and what it would take."""
+    comparison, margin = facts.comparison, facts.margin
+    if comparison is None or not math.isfinite(comparison.critical) or not math.isfinite(margin):
+        return ""
+    tested = [c for c in comparison.contrasts if math.isfinite(c.lower)]
+    same = [c.arm for c in tested if c.equivalent(margin)]
+    above = [c.arm for c in tested if c.no_worse(margin) and c.arm not in same]
+    rest = [c.arm for c in tested if not c.no_worse(margin)]
+    limit = size(margin, _margin_digits(facts))
+    text = f"Margin {limit} (one-sided tests, corrected for {plural(comparison.tested, 'arm')}):"
+    text += f" shown to differ from the baseline by less: {listing(same)}." if same else ""
+    text += f" Shown to be no worse by more than that: {listing(above)}." if above else ""
+    if rest:
+        text += f" Not shown to be no worse: {listing(rest)}"
+        needed = seeds_range(facts, margin, facts.level - facts.alpha)
+        text += f"; an arm that equals the baseline would need {needed} (80 % power)." if needed else "."
+    return text
+
+
+def _margin_digits(facts: Facts) -> int:
+    """The digits that the margin has itself, in points."""
+    return max(facts.decimals, len(f"{100 * facts.margin:.6g}".partition(".")[2]))
+
+
+def _power(facts: Facts) -> str:
+    """The smallest detectable effect with its uncertainty, and the seeds that the best arm's difference would need."""
+    comparison, smallest = facts.comparison, facts.detectable()
+    if comparison is None or not math.isfinite(smallest) or smallest <= 0:
+        return "One seed cannot separate an effect from chance: run with --seeds 3 or more." if facts.seeds == 1 else ""
+    d = max(facts.decimals, 1)
+    low, high = facts.detectable_range()
+    text = (
+        f"With {plural(comparison.seeds, 'seed')} and {comparison.tested + 1} arms, the smallest detectable effect is "
+        f"about {size(smallest, d)} (80 % power; {interval(low, high, d)}, as the standard deviation is an estimate)"
+    )
+    found = lead(facts)
+    if found and found.contrast.shown == 0 and (needed := seeds_range(facts, found.contrast.estimate, facts.level)):
+        apart = size(found.contrast.estimate, facts.decimals + 1)
+        text += f"; {needed} would detect a difference as large as that of {name_of(found.arm)} ({apart})"
+    return f"{text}."
+
+
+def seeds_range(facts: Facts, effect: float, level: float) -> str:
+    """The seeds that a true difference of this size needs, with their range: `about 12 seeds (6 to 40)`.
+
+    Empty without a spread. The range is that of the standard deviation alone.
+    """
+    comparison = facts.comparison
+    if comparison is None or not comparison.sd > stats.NO_SPREAD or not math.isfinite(comparison.critical):
+        return ""
+    low, high = stats.sd_range(comparison.df)
+    few, about, many = (
+        stats.seeds_needed(effect / (factor * comparison.sd), comparison.tested + 1, level) for factor in (low, 1, high)
+    )
+    if about is None:
+        return "more than 1,000 seeds"
+    return f"about {about:,} seeds ({few or 2:,} to {f'{many:,}' if many else 'more than 1,000'})"
+
+
+def _rivals(facts: Facts) -> str:
+    found = lead(facts)
+    if found is None or not found.won:
+        return ""
+    rivals = [other for other, p in facts.pairs.of(found.arm) if other != facts.baseline and not p < facts.alpha]
+    return f"{name_of(found.arm)} is not shown to differ from {listing(rivals)} (all pairs, Holm)." if rivals else ""
+
+
+def _other_rule(facts: Facts) -> str:
+    """Arms about which the linear model says something else than the rule that decides."""
+    if facts.model is None:
+        return ""
+    other = {c.arm: c for c in facts.model.contrasts}
+    apart = [c.arm for c in facts.contrasts.values() if c.arm in other and other[c.arm].shown != c.shown]
+    if not apart:
+        return ""
+    ours = [arm for arm in apart if facts.contrasts[arm].shown]
+    theirs = [arm for arm in apart if other[arm].shown]
+    said = [f"shown by the rule alone: {listing(ours)}"] if ours else []
+    said += [f"shown by the model alone: {listing(theirs)}"] if theirs else []
+    return (
+        "Dunnett's test in the model accuracy ~ arm + seed, which takes all arms to scatter alike, disagrees with the "
+        f"rule of this page ({'; '.join(said)}). The rule decides, because it holds where arms scatter differently."
+    )
+
+
+def _collapsed(facts: Facts) -> str:
+    """Trials that did not learn, while their arm is compared on its other seeds."""
+    partly = {arm: seeds for arm, seeds in facts.collapsed.items() if arm not in facts.left_out}
+    if not partly:
+        return ""
+    named = [
+        f"{name_of(arm)} on seed {format_seeds(seeds)} ({percent(float(facts.scores.loc[seeds[0], arm]), 1)}"
+        + (", …)" if len(seeds) > 1 else ")")
+        for arm, seeds in list(partly.items())[:MOST_NAMED]
+    ]
+    more = f"; and {len(partly) - MOST_NAMED} more" if len(partly) > MOST_NAMED else ""
+    pairs = " A seed on which the baseline collapsed is lost for every arm." if facts.baseline in partly else ""
+    return (
+        f"Collapsed (below {100 * facts.floor:.1f} %): {'; '.join(named)}{more}. Comparisons leave these trials out; "
+        f"means and standard deviations contain them.{pairs}"
+    )
+
+
+def left_out(facts: Facts) -> str:
+    """The arms that are not compared, with the reason for each."""
+    if not facts.left_out:
+        return ""
+    reasons = "; ".join(f"{name_of(arm)} {reason}" for arm, reason in list(facts.left_out.items())[:MOST_NAMED])
+    more = f"; and {len(facts.left_out) - MOST_NAMED} more" if len(facts.left_out) > MOST_NAMED else ""
+    return f"Left out of the comparison: {reasons}{more}."
+
+
+def _one_teacher(facts: Facts) -> str:
     if len(facts.teachers) == 1 and facts.seeds > 1:
-        out.append("All seeds used one teacher; the intervals do not cover other teachers.")
-    if error := _test_set_error(facts):
-        out.append(error)
-    analyses, merged = facts.study.get("looks") or [], facts.study.get("merged") or []
-    if merged:
-        out.append(
-            f"These results were merged from {plural(len(merged), 'store')}. If a part was added because of what "
-            "another had shown, a false winner is more likely than the intervals state."
-        )
-    if grew(facts.study):
-        steps = ", ".join(map(seed_count, analyses))
-        out.append(
-            f"The results were analysed {len(analyses)} times while seeds were added ({steps}). Each analysis makes a "
-            "false winner more likely than the intervals state."
-        )
-    return out
-
-
-def grew(study: Mapping[str, Any]) -> bool:
-    """Whether seeds were added after an analysis. Parts that were merged have one analysis each."""
-    looks = study.get("looks") or []
-    whole = [look for look in looks if "part" not in look]
-    return len(whole) > 1 or any(part.get("looks", 0) > 1 for part in study.get("merged") or [])
+        return "All seeds used one teacher; the intervals do not cover other teachers."
+    return ""
 
 
 def _test_set_error(facts: Facts) -> str:
@@ -210,21 +408,72 @@ def _test_set_error(facts: Facts) -> str:
     if not images or facts.scores.empty:
         return ""
     p = float(facts.scores[leading(facts)].mean())
-    error = 100 * math.sqrt(max(p * (1 - p), 0) / images)
+    if p in (0.0, 1.0):
+        low, high = stats.share_interval(p, images)
+        span = f"Jeffreys' 95 % interval for that many images is {interval(low, high, 1)} %"
+        return f"The test set has {images:,} images, and all of them are {'right' if p else 'wrong'}: {span}."
+    error = 100 * math.sqrt(p * (1 - p) / images)
     return (
         f"The test set has {images:,} images. A different test set of this size would shift accuracies by about "
         f"{error:.2g} points (standard error), mostly together."
     )
 
 
-def _more_seeds(facts: Facts, comparison: stats.Comparison) -> str:
-    """The seeds that would detect a difference as large as the best arm's, if it is not significant."""
-    lead = max(comparison.contrasts, key=lambda c: c.estimate)
-    if lead.low > 0 or lead.high < 0:
+def _history(facts: Facts) -> list[str]:
+    """How often results were seen, and what that does to the intervals."""
+    out, study = [], facts.study
+    merged, planned = study.get("merged") or [], study.get("planned_looks") or []
+    if merged:
+        out.append(
+            f"These results were merged from {plural(len(merged), 'store')}. If a part was added because of what "
+            "another had shown, a false winner is more likely than the intervals state."
+        )
+    if any(part.get("looks", 0) > 1 for part in merged):
+        out.append("At least one of these parts grew after a look at its results, which the intervals do not count.")
+    if len(facts.looks) > 1 or planned:
+        steps = ", ".join(f"{n:,}" for n in facts.looks)
+        text = (
+            f"This is look {len(facts.looks)} at this study ({steps} seeds). Its intervals hold at {level_name(facts)}"
+        )
+        if planned:
+            text += f": the looks at {listing_of(planned)} seeds were planned and share the 5 %."
+        else:
+            text += (
+                ": the first look took the 5 %, and later ones that were not planned with --looks share 0.3 %, so that "
+                "a false finding at any look has a probability of at most 5.3 %."
+            )
+        out.append(text)
+    if found := stein(facts):
+        out.append(found)
+    return out
+
+
+def listing_of(numbers: Sequence[int]) -> str:
+    shown = [f"{n:,}" for n in numbers]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def stein(facts: Facts) -> str:
+    """The interval of a pair of arms whose seeds were added by Stein's rule; empty without one."""
+    about = facts.study.get("stein") or {}
+    one, two = about.get("between") or ("", "")
+    if not one or about.get("estimate") is None or about.get("low") is None:
         return ""
-    needed = stats.seeds_needed(lead.estimate / comparison.sd_of_differences, len(comparison.contrasts) + 1)
-    number = "more than 1,000" if needed is None else f"{needed:,}"
+    d = max(facts.decimals, 2)
+    wider = f"; it is wider than asked for, because {about['wanted']:,} seeds were needed" if _cut_short(about) else ""
     return (
-        f"; {number} seeds would detect a difference as large as that of {name_of(lead.arm)} "
-        f"({size(lead.estimate, facts.decimals + 1)})"
+        f"{name_of(one)} minus {name_of(two)}, by Stein's two stages: {points(about['estimate'], d)} points "
+        f"(95 % interval {interval(about['low'], about['high'], d, signs=True)}, n = {about['n']}; the spread of the "
+        f"pilot of {about['pilot']} seeds decided the number of seeds{wider})."
     )
+
+
+def _cut_short(about: Mapping[str, Any]) -> bool:
+    return bool(about.get("wanted", 0) > about.get("n", 0))
+
+
+def grew(study: Mapping[str, Any]) -> bool:
+    """Whether seeds were added after an analysis. Parts that were merged have one analysis each."""
+    looks = study.get("looks") or []
+    whole = [look for look in looks if "part" not in look]
+    return len(whole) > 1 or any(part.get("looks", 0) > 1 for part in study.get("merged") or [])

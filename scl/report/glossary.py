@@ -18,37 +18,46 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ),
     (
         "±, sd",
-        "standard deviation over seeds (n − 1): the spread of single trials, not of their mean. Only in tables of "
-        "curves and lines, ± is half the interval",
+        "standard deviation over seeds (n − 1): the spread of single trials, not of their mean",
     ),
     ("95 % interval of a mean", "Student's t: mean ± t(n − 1) · sd / √n"),
     (
         "Simultaneous interval",
         "intervals of all differences from the baseline that hold together with 95 %, so that you may pick the "
-        "largest after seeing them. Dunnett's method in the linear model accuracy ~ arm + seed",
+        "largest after seeing them. The variance is pooled over all paired differences from the baseline, or the arm's "
+        "own if that is larger; degrees of freedom are Box's, critical values Dunnett's",
     ),
     (
         "p, corrected p",
-        "p from the same model and method: the probability of a difference this large in any arm if no arm differs "
-        "from the baseline",
+        "p of the same rule: the probability of a difference this large in any arm if no arm differs from the baseline",
     ),
     (
         "Holm p",
-        "paired tests with Holm's step-down correction over a family: all arms against the baseline in the main table "
-        "(a check that does not pool variances), all pairs in the matrix. Each panel is a separate family",
+        "tests with Holm's step-down correction over a family: paired t tests of all arms against the baseline in the "
+        "main table (which pool no variances), all pairs in the matrix. Each panel is a separate family",
     ),
+    ("Model p", "Dunnett's p in the model accuracy ~ arm + seed, which takes all arms to scatter alike"),
+    ("Declared", "written down before anything trained, and tested by one paired t test each"),
+    (
+        "Margin, no worse",
+        "the difference that does not matter to you. No worse: a one-sided test at 5 % excludes a loss as large as the "
+        "margin; absent: so does the test of a gain (two one-sided tests)",
+    ),
+    ("Control, reference", "arms that explain others and cannot win"),
+    ("Look", "one analysis of a study that grows. All looks share the error of 5 %, so later intervals are wider"),
     ("Significant, shown", "p below 5 % after the panel's correction, or an interval that excludes 0"),
     ("d_z", "mean paired difference divided by the standard deviation of the paired differences"),
     ("df", "degrees of freedom: what remains to estimate the error from"),
     ("r across seeds", "how strongly seeds affect arms alike; the stronger, the more pairing narrows the intervals"),
     (
         "Power, smallest detectable effect",
-        "the true difference that such intervals separate from 0 in 80 % of studies like this one",
+        "the true difference that such intervals separate from 0 in 80 % of studies like this one, by simulation; an "
+        "estimate, because the standard deviation is one",
     ),
     (
         "Collapsed",
-        "an arm with a seed that ended below half of the baseline's accuracy above chance. The page names it and "
-        "leaves it out, because its variance would widen every interval",
+        "a trial that ended below half of the baseline's accuracy above chance, or no clearer above chance than test "
+        "images scatter. The page names it; comparisons leave it out, because its variance would widen every interval",
     ),
     ("Pruned", "stopped early on purpose; never averaged with completed trials"),
     (
@@ -72,5 +81,4 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "PED-ANOVA",
         "how differently the best tenth of trials and all trials are spread over a parameter (Watanabe et al. 2023)",
     ),
-    ("Interim analysis", "one analysis of a growing study; each one makes a false winner more likely"),
 )

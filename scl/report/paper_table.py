@@ -11,6 +11,7 @@ from typing import Any
 
 from scl import stats
 from scl.report.facts import Facts, summary
+from scl.report.findings import level_name
 from scl.report.formatting import DASH, count, d_z, p_value, percent_number, plain, plural, points
 
 _HEADS = ("Arm", "n", "Accuracy, %", "95 % interval", "Difference", "95 % simultaneous", "p", "d_z", "Params", "MACs")
@@ -28,10 +29,10 @@ def caption(facts: Facts) -> str:
     text += ", with Student's 95 % interval of the mean. " if facts.seeds > 1 else ". "
     if comparison is not None and math.isfinite(comparison.critical):
         text += (
-            f"Differences from “{plain(facts.baseline)}” in points, with simultaneous 95 % intervals and p corrected "
-            f"for {plural(len(comparison.contrasts), 'comparison')} (Dunnett, in the model accuracy ~ arm + seed, "
-            f"{comparison.df} degrees of freedom); d_z is the mean paired difference divided by its standard deviation "
-            "over seeds. "
+            f"Differences from “{plain(facts.baseline)}” in points, paired by seed, with simultaneous "
+            f"{level_name(facts)} intervals and p corrected for {plural(comparison.tested, 'comparison')} (Dunnett's "
+            "critical values; pooled variance of the differences or an arm's own if larger; Box's degrees of freedom, "
+            f"{comparison.df:.1f}); d_z is the mean paired difference divided by its standard deviation over seeds. "
         )
     elif comparison is not None:
         text += (

@@ -12,7 +12,7 @@ import pandas as pd
 from scl.errors import UserError, unknown
 from scl.report.blocks import Panel, Plot, Table
 from scl.report.facts import Facts, gather, summary
-from scl.report.findings import goal, verdict
+from scl.report.findings import goals, verdict
 from scl.report.formatting import plural
 from scl.report.questions import PANELS
 from scl.report.questions.table import main_table
@@ -43,9 +43,9 @@ class Results(stored.Results):
     def verdict(self) -> str:
         """The arm that won, by how much, and whether that is significant, in plain text.
 
-        A comparison that the study declared before the run comes first, on a separate line.
+        What the study declared before the run comes first, a line each.
         """
-        return "\n".join(text for text in (goal(self.facts), verdict(self.facts)) if text)
+        return "\n".join([*goals(self.facts), verdict(self.facts)])
 
     def figure(self, name: str, number: int = 0, theme: str = "light") -> go.Figure:
         """A figure of the page as a Plotly figure.

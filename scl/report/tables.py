@@ -34,9 +34,10 @@ def p_cell(p: float) -> Cell:
 
 
 def interval_cell(mean: float, high: float, decimals: int) -> Cell:
-    """`71.0 ± 0.8`: the mean and half its interval, which ends at `high`."""
-    half = high - mean
-    return Cell(fixed(mean, decimals) + (f" ± {fixed(half, decimals)}" if math.isfinite(half) else ""), float(mean))
+    """`71.0 [70.2, 71.8]`: the mean and its interval, which is symmetric and ends at `high`."""
+    low = 2 * mean - high
+    span = f" [{fixed(low, decimals)}, {fixed(high, decimals)}]" if math.isfinite(high) else ""
+    return Cell(fixed(mean, decimals) + span, float(mean))
 
 
 def frame_table(frame: pd.DataFrame, decimals: int = 2, label: str = "Numbers") -> Table:

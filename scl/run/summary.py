@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from math import isnan
 from typing import Any
 
 from scl.errors import UserError
 from scl.report import render
-from scl.report.formatting import plural
+from scl.report.facts import Facts, summary
+from scl.report.findings import goals, level_name, verdict
+from scl.report.formatting import p_value, percent_number, plural, points
 from scl.report.results import read
 from scl.search.trials import ARM
 from scl.store.files import NOT_ALLOWED, Folder, explain, open_folder
 from scl.store.locks import locked
 from scl.store.study_file import read_study
-from scl.streams import console, showable
+from scl.streams import console
 from scl.terminal import cell, say
 
 
@@ -58,7 +61,7 @@ def report(store: Folder, page: str | None = None) -> int:
         written = f"no page: {error.name} is not installed. Build it elsewhere with --report-only"
     else:
         written = f"page: {_write_page(store, page, content)}"
-    print_summary(results.summary(), results.verdict())
+    print_summary(results.facts)
     say(written)
     if failed:
         say(f"{plural(failed, 'trial')} failed; the page says which and why. The same command runs them again")
@@ -80,21 +83,26 @@ def _write_page(store: Folder, page: str | None, content: bytes) -> str:
     return page
 
 
-def print_summary(table: Any, verdict: str) -> None:
-    """The main table in short and the verdict, on stdout; the page has the rest."""
+def print_summary(facts: Facts) -> None:
+    """The main table in short and the verdict, on stdout, in the digits of the page, which has the rest."""
     from rich.table import Table  # noqa: PLC0415
 
     out = console()
-    shown = Table("arm", "n", showable("test acc ± sd, %"), "difference [95 % interval]", "p")
-    for row in table.to_dict("records"):
-        if row["arm"] == ARM:
-            continue  # many configurations under one name
-        sd = "" if isnan(row["test_acc_sd"]) else f" ± {100 * row['test_acc_sd']:.2f}"
-        mean = "—" if isnan(row["test_acc_mean"]) else f"{100 * row['test_acc_mean']:.2f}{sd}"
-        low, high = 100 * row["difference_low"], 100 * row["difference_high"]
-        interval = "" if isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
-        difference = "—" if isnan(row["difference"]) else f"{100 * row['difference']:+.2f}{interval}"
-        cells = row["arm"], str(row["n"]), mean, difference, "—" if isnan(row["p"]) else f"{row['p']:.3f}"
-        shown.add_row(*map(cell, cells))
+    head = f"minus {facts.baseline} [simultaneous {level_name(facts)} interval]" if facts.contrasts else "difference"
+    shown = Table()
+    for name in ("arm", "n", "test acc ± sd, %", head, "p"):
+        shown.add_column(cell(name))
+    for row in summary(facts).to_dict("records"):
+        if row["arm"] != ARM:  # many configurations under one name
+            shown.add_row(*map(cell, row_cells(row, facts.metric, facts.decimals)))
     out.print(shown)
-    out.print(cell(verdict))
+    out.print(cell("\n".join([*goals(facts), verdict(facts)])))
+
+
+def row_cells(row: Mapping[str, Any], metric: str, decimals: int) -> list[str]:
+    """An arm's row of `summary` as text, in the digits of the page."""
+    sd = "" if isnan(row[f"{metric}_sd"]) else f" ± {percent_number(row[f'{metric}_sd'], decimals)}"
+    low, high = (points(row[f"difference_{end}"], decimals) for end in ("low", "high"))
+    span = "" if isnan(row["difference_low"]) else f" [{low}, {high}]"
+    mean = f"{percent_number(row[f'{metric}_mean'], decimals)}{sd}"
+    return [row["arm"], str(row["n"]), mean, f"{points(row['difference'], decimals)}{span}", p_value(row["p"])]

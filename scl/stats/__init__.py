@@ -3,15 +3,23 @@
 Everywhere, `scores` is a frame of shape (seeds, arms): the index holds seeds, the columns arms, and a value is the
 accuracy of one completed trial as a fraction, NaN without one. Results that the data cannot support are NaN.
 
-The comparison with the baseline is Dunnett's (1955) in a randomised complete block design: accuracy ~ arm + seed, with
-the seed as the block. The distributions come from scipy.special, because scipy.stats takes a second to import.
+rule.py       decides about arms against the baseline       model.py     Dunnett's in accuracy ~ arm + seed, beside it
+spread.py     variances and what they are worth              pairs.py     paired t tests, all pairs of arms
+contrasts.py  declared differences                           looks.py     the level at each look
+power.py      smallest detectable effect, seeds needed       collapse.py  trials that did not learn
+
+The distributions come from scipy.special, because scipy.stats takes a second to import.
 """
 
 from scl.stats.anova import Anova, anova
-from scl.stats.blocks import collapse_floor, collapsed, correlation
-from scl.stats.intervals import LEVEL, NO_SPREAD, POWER, Array, Mean, mean_interval, t_critical, t_p
-from scl.stats.pairs import Declared, Paired, Pairs, all_pairs, declared, holm, paired
-from scl.stats.power import seeds_needed, smallest_effect
+from scl.stats.blocks import correlation
+from scl.stats.collapse import collapse_floor, collapsed, learnt
+from scl.stats.contrasts import Declared, declared, weighted
+from scl.stats.intervals import LEVEL, NO_SPREAD, POWER, Array, Mean, mean_interval, share_interval, t_critical, t_p
+from scl.stats.looks import level_of_look
+from scl.stats.model import in_the_model
+from scl.stats.pairs import Paired, Pairs, all_pairs, holm, paired
+from scl.stats.power import sd_range, seeds_needed, smallest_effect
 from scl.stats.ranks import pareto, ranks_without_a_seed
 from scl.stats.rule import Comparison, Contrast, against_baseline
 from scl.stats.sequential import stein_seeds
@@ -19,6 +27,6 @@ from scl.stats.sequential import stein_seeds
 __all__ = [
     "LEVEL", "NO_SPREAD", "POWER", "Anova", "Array", "Comparison", "Contrast", "Declared", "Mean", "Paired", "Pairs",
     "against_baseline", "all_pairs", "anova", "collapse_floor", "collapsed", "correlation", "declared", "holm",
-    "mean_interval", "paired", "pareto", "ranks_without_a_seed", "seeds_needed", "smallest_effect", "stein_seeds",
-    "t_critical", "t_p",
+    "in_the_model", "learnt", "level_of_look", "mean_interval", "paired", "pareto", "ranks_without_a_seed", "sd_range",
+    "seeds_needed", "share_interval", "smallest_effect", "stein_seeds", "t_critical", "t_p", "weighted",
 ]  # fmt: skip

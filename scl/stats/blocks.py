@@ -1,4 +1,4 @@
-"""The model accuracy ~ arm + seed, with the seed as a block, and the arms that do not fit it because they collapsed."""
+"""The model accuracy ~ arm + seed, with the seed as a block."""
 
 from __future__ import annotations
 
@@ -12,22 +12,6 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from scl.stats.intervals import NO_SPREAD, Array
-
-
-def collapse_floor(scores: pd.DataFrame, baseline: str, chance: float) -> float:
-    """The accuracy below which a trial counts as collapsed: halfway between chance and the baseline's median seed.
-
-    It is at least a twentieth of the way from chance to 1, so that a baseline that learnt nothing counts as collapsed.
-    """
-    typical = float(scores[baseline].median()) if baseline in scores else math.nan
-    least = (1 - chance) / 20
-    return chance + max(least, (typical - chance) / 2 if math.isfinite(typical) else least)
-
-
-def collapsed(scores: pd.DataFrame, baseline: str, chance: float) -> tuple[str, ...]:
-    """Arms with a seed below `collapse_floor`: one such trial would dominate the variance of all arms."""
-    floor = collapse_floor(scores, baseline, chance)
-    return tuple(str(arm) for arm in scores.columns if (scores[arm] < floor).any())
 
 
 def correlation(scores: pd.DataFrame) -> float:

@@ -27,7 +27,7 @@ class MaxT:
     draws, with correlations of 1/2. None for a complete design, where all correlations are 1/2.
     """
 
-    df: int
+    df: float
     contrasts: int
     largest: tuple[Array, Array] | None = None
 
@@ -57,7 +57,7 @@ class MaxT:
         return min(max(1 - self.cdf(abs(t)), single), self.contrasts * single, 1.0)
 
 
-def incomplete_design(df: int, correlation: Array) -> MaxT:
+def incomplete_design(df: float, correlation: Array) -> MaxT:
     """The distribution for a design with missing trials; correlation: of its contrasts, (contrasts, contrasts)."""
     k = len(correlation)
     normal = np.random.default_rng(0).standard_normal((min(DRAWS, MOST_NUMBERS // k), k))
@@ -68,7 +68,7 @@ def incomplete_design(df: int, correlation: Array) -> MaxT:
     return MaxT(df, k, (here, complete))
 
 
-def _equicorrelated(t: float, contrasts: int, df: int) -> float:
+def _equicorrelated(t: float, contrasts: int, df: float) -> float:
     """P(max|T| ≤ t) with all correlations 1/2, by quadrature over the baseline's error and the scale.
 
     Given the baseline's error z and the scale s = σ̂/σ, the contrasts are independent (Dunnett 1955, eq. 7):
@@ -83,7 +83,7 @@ def _equicorrelated(t: float, contrasts: int, df: int) -> float:
 
 
 @functools.lru_cache(maxsize=256)
-def error_scale(df: int) -> tuple[Array, Array]:
+def error_scale(df: float) -> tuple[Array, Array]:
     """Gauss–Legendre nodes and probabilities of σ̂/σ, the square root of χ²(df)/df."""
     node, weight = np.polynomial.legendre.leggauss(160)
     low = math.sqrt(2 * special.gammaincinv(df / 2, 1e-16) / df)

@@ -1,4 +1,4 @@
-"""Student's t: critical values, p values, and the interval of a mean."""
+"""Student's t: critical values, p values, and the interval of a mean; Jeffreys' interval of a share."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ class Mean:
 
 
 def mean_interval(values: Sequence[float] | Array, level: float = LEVEL) -> Mean:
-    """The mean of the finite values, with Student's t interval: mean ± t(n−1) · sd / √n."""
+    """The mean of the finite values, with Student's t interval: mean ± t(n−1) · sd / √n.
+
+    Values without spread give no interval: equal seeds say nothing about how much others would differ.
+    """
     x = np.asarray(values, dtype=float)
     x = x[np.isfinite(x)]
     n = len(x)
@@ -49,5 +52,16 @@ def mean_interval(values: Sequence[float] | Array, level: float = LEVEL) -> Mean
     if n < 2:
         return Mean(n, mean, math.nan, math.nan, math.nan)
     sd = float(x.std(ddof=1))
-    half = t_critical(n - 1, level) * sd / math.sqrt(n)
+    half = t_critical(n - 1, level) * sd / math.sqrt(n) if sd > NO_SPREAD else math.nan
     return Mean(n, mean, sd, mean - half, mean + half)
+
+
+def share_interval(share: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Jeffreys' interval of a share of n independent draws, such as the accuracy on n test images.
+
+    It is defined at 0 and 1 too, where it has one side (Brown, Cai & DasGupta, Statistical Science 16, 2001).
+    """
+    hits, tail = share * n, (1 - level) / 2
+    low = 0.0 if hits <= 0 else float(special.betaincinv(hits + 0.5, n - hits + 0.5, tail))
+    high = 1.0 if hits >= n else float(special.betaincinv(hits + 0.5, n - hits + 0.5, 1 - tail))
+    return low, high

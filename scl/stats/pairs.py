@@ -1,4 +1,4 @@
-"""Comparisons of two arms: paired t tests, pairs within the arm + seed model, and Holm's correction."""
+"""Comparisons of two arms: paired t tests, all pairs of arms, and Holm's correction."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from scl.stats.blocks import fit_blocks
 from scl.stats.intervals import NO_SPREAD, Array, Mean, mean_interval, t_p
+from scl.stats.spread import spread
 
 
 @dataclass(frozen=True)
@@ -49,41 +49,17 @@ def paired(scores: pd.DataFrame, baseline: str) -> tuple[Paired, ...]:
 
 
 @dataclass(frozen=True)
-class Declared:
-    """One difference that was declared before the run, so that it needs no correction.
-
-    differences: the mean over pairs, with Student's interval. p: two-sided, of the paired t test; NaN without spread.
-    """
-
-    differences: Mean
-    p: float
-
-    @property
-    def answer(self) -> str:
-        """`yes` if the whole interval lies above 0, `no` if it lies below 0, else `not shown`."""
-        m = self.differences
-        if not (math.isfinite(self.p) and math.isfinite(m.low)):
-            return "not shown"
-        return "yes" if m.low > 0 else "no" if m.high < 0 else "not shown"
-
-
-def declared(differences: Sequence[float] | Array) -> Declared:
-    """The declared difference from paired differences; values that are not finite are left out."""
-    m = mean_interval(differences)
-    spread = m.n > 1 and m.sd > NO_SPREAD
-    return Declared(m, t_p(m.mean / m.sd * math.sqrt(m.n), m.n - 1) if spread else math.nan)
-
-
-@dataclass(frozen=True)
 class Pairs:
-    """Pairs of arms in the arm + seed model. Arrays have one entry per pair: first − second are indices into `arms`.
+    """Pairs of arms. Arrays have one entry per pair: first − second are indices into `arms`.
 
-    p: two-sided, with Holm's correction over all pairs.
+    n: seeds that both have. estimate: the mean of their paired differences. p: two-sided, with Holm's correction over
+    all pairs; NaN with fewer than two shared seeds.
     """
 
     arms: tuple[str, ...]
     first: Array
     second: Array
+    n: Array
     estimate: Array
     se: Array
     p: Array
@@ -97,15 +73,21 @@ class Pairs:
 
 
 def all_pairs(scores: pd.DataFrame) -> Pairs:
-    """Every pair of arms that shared seeds link, directly or through other arms, in the arm + seed model."""
-    fit = fit_blocks(scores)
-    first, second = np.triu_indices(len(fit.arms), 1)
-    linked = fit.component[first] == fit.component[second]
+    """Every pair of arms that share a seed, by the rule that decides about the baseline.
+
+    A pair's variance is the pooled variance of all pairs, or its own where that is larger. Degrees of freedom are Box's
+    for that pooled variance, which is twice the residual variance of the model accuracy ~ arm + seed.
+    """
+    y = scores.to_numpy(dtype=float)
+    arms = tuple(map(str, scores.columns))
+    first, second = np.triu_indices(len(arms), 1)
+    linked = (np.isfinite(y[:, first]) & np.isfinite(y[:, second])).any(axis=0)
     first, second = first[linked], second[linked]
-    estimate = fit.coefficients[first] - fit.coefficients[second]
-    diagonal = np.diag(fit.inverse)
-    se = fit.sigma * np.sqrt(diagonal[first] + diagonal[second] - 2 * fit.inverse[first, second])
-    raw = np.full(len(se), math.nan)
-    if fit.df > 0 and fit.sigma > NO_SPREAD:
-        raw = 2 * special.stdtr(fit.df, -np.abs(estimate / se))
-    return Pairs(fit.arms, first, second, estimate, se, holm(raw))
+    found = spread(y[:, first] - y[:, second], 1.0)
+    raw, se = np.full(len(first), math.nan), np.full(len(first), math.nan)
+    if len(first) and math.sqrt(float(found.pooled)) > NO_SPREAD:
+        se = found.se
+        # The pairs have the degrees of freedom of the arms' deviations from the mean of their seed.
+        df = float(spread(y - np.nanmean(y, axis=1, keepdims=True), len(arms) - 1.0).df)
+        raw = 2 * special.stdtr(df, -np.abs(found.mean / se))
+    return Pairs(arms, first, second, found.n, found.mean, se, holm(raw))

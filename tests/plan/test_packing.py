@@ -29,12 +29,15 @@ def test_cohorts_hold_every_cell_once_and_balance_the_slots() -> None:
     assert ends <= 1.1 * sum(1 + 3 * len(c) for c in plan) / 2
 
 
-def test_cohort_size_is_an_upper_bound() -> None:
+@pytest.mark.parametrize("dear", [1.0, 100.0])
+def test_cohort_size_is_an_upper_bound(dear: float) -> None:
+    """Also where one trial costs as much as all others: cohorts of equal cost would hold too many of those."""
     todo = trials_of({f"a{i}": Config(lr=0.01 * (i + 1)) for i in range(8)}, [0, 1], "d", lambda seed: "t")
-    for size in (1, 3, 8):
-        plan = cohorts(todo, 2, size, 1.0, lambda cell: 1.0)
-        assert max(map(len, plan)) <= size
-        assert sum(map(len, plan)) == 16
+    for largest in (1, 3, 8):
+        for size, most in ((largest, MOST), (None, largest)):
+            plan = cohorts(todo, 2, size, 1.0, lambda t: dear if t.config.lr == 0.01 else 1.0, most=most)
+            assert max(map(len, plan)) <= largest
+            assert sum(map(len, plan)) == 16
 
 
 def test_what_differs_in_batches_never_shares_a_cohort() -> None:

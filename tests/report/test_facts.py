@@ -67,7 +67,7 @@ def test_many_arms_are_compared_as_few_are() -> None:
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.normal(0.7, 0.01, (4, 60)), columns=[f"a{i}" for i in range(60)])
     frame.iloc[0, 3] = frame.iloc[2, 7] = math.nan
-    ours = stats.against_baseline(frame, "a0")
+    ours = stats.in_the_model(frame, "a0")
     long = frame.reset_index().melt("index", var_name="arm", value_name="y").dropna()
     x = np.column_stack([pd.get_dummies(long["arm"], dtype=float), pd.get_dummies(long["index"], dtype=float)])
     beta, _, rank, _ = np.linalg.lstsq(x, long["y"].to_numpy(), rcond=None)

@@ -40,9 +40,15 @@ def test_without_a_significant_difference_the_page_says_what_would_be_needed(tmp
     same = dict.fromkeys(ARMS, 0.0)
     said, page = sentence(tmp_path, ARMS, range(4), accuracy(same, spread=0.01))
     assert said.startswith("No arm is shown to beat the baseline")
-    needed = re.search(r"smallest detectable effect is (\S+) points \(80 % power\); (\d+) seeds would", page.text)
+    needed = re.search(
+        r"smallest detectable effect is about (\S+) points \(80 % power; (\S+) to (\S+), as .*?\); about (\d+) seeds "
+        r"\((\d+) to (\S+)\) would detect",
+        page.text,
+    )
     assert needed
-    assert int(needed[2]) > 4
+    low, about, high = (float(needed[i]) for i in (2, 1, 3))
+    assert low < about < high
+    assert 4 < int(needed[5]) < int(needed[4])
 
 
 def test_one_seed_gives_no_interval_and_no_winner(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ def test_caption_states_n_interval_and_correction(facts: Facts) -> None:
         "n = 4",
         "mean ± standard deviation",
         "Student's 95 % interval",
-        "4 comparisons (Dunnett",
-        "12 degrees",
+        "4 comparisons (Dunnett's critical values",
+        f"Box's degrees of freedom, {facts.comparison.df:.1f}" if facts.comparison else "never",
     ):
         assert part in said
     for make in paper_table.FORMATS.values():

@@ -9,11 +9,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from scl.report.findings import verdict
+from scl.report.questions.table import main_table
 from scl.report.results import Results, load
 from scl.run import summary
-from scl.run.summary import print_summary, report
+from scl.run.summary import print_summary, report, row_cells
 from scl.store.files import Folder, open_folder
-from tests.support.synthetic import rewrite_trials
+from tests.support.synthetic import accuracy, gathered, make_search_store, make_store, rewrite_trials
 
 NAN = float("nan")
 
@@ -71,34 +73,45 @@ def row(arm: str, **values: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("found", "cells"),
     [
-        (row("none"), ["none", "0", "—", "—", "—"]),
-        (row("one", n=1, test_acc_mean=0.5), ["one", "1", "50.00", "—", "—"]),
-        (row("base", n=3, test_acc_mean=0.5, test_acc_sd=0.012), ["base", "3", "50.00 ± 1.20", "—", "—"]),
+        (row("none"), ["none", "0", "–", "–", "–"]),
+        (row("one", n=1, test_acc_mean=0.5), ["one", "1", "50.00", "–", "–"]),
+        (row("base", n=3, test_acc_mean=0.5, test_acc_sd=0.012), ["base", "3", "50.00 ± 1.20", "–", "–"]),
         (
             row("kd", n=2, test_acc_mean=0.512, test_acc_sd=0.01, difference=0.012),
-            ["kd", "2", "51.20 ± 1.00", "+1.20", "—"],
+            ["kd", "2", "51.20 ± 1.00", "+1.20", "–"],
         ),
         (
             row("at", n=5, test_acc_mean=0.4567, test_acc_sd=0.01, difference=-0.0123, difference_low=-0.02,
                 difference_high=0.0011, p=0.0456),
-            ["at", "5", "45.67 ± 1.00", "-1.23 [-2.00, +0.11]", "0.046"],
+            ["at", "5", "45.67 ± 1.00", "−1.23 [−2.00, +0.11]", "0.046"],
         ),
-        (row("[red]x", n=1, test_acc_mean=0.5), ["[red]x", "1", "50.00", "—", "—"]),  # a name is no markup
+        (row("p", n=5, test_acc_mean=0.4, difference=0.0, p=0.99999), ["p", "5", "40.00", "0.00", "> 0.999"]),
     ],
 )  # fmt: skip
-def test_a_row_of_the_table(
-    found: dict[str, Any], cells: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_row_of_the_table(found: dict[str, Any], cells: list[str]) -> None:
+    assert row_cells(found, "test_acc", 2) == cells
+
+
+def test_terminal_and_page_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The digits of the main table, a name that is no markup, and that the intervals are simultaneous."""
     monkeypatch.setenv("COLUMNS", "200")
-    print_summary(pd.DataFrame([found]), "[b]No arm won.")
+    arms = ["baseline", "[red]x", "kd"]
+    facts = gathered(make_store(tmp_path, arms, range(4), accuracy(dict(zip(arms, (0.0, 0.01, 0.03), strict=True)))))
+    print_summary(facts)
     out = capsys.readouterr().out
-    (line,) = [line for line in out.splitlines() if line.startswith("│")]
-    assert [cell.strip() for cell in line.strip("│").split("│")] == cells
-    assert out.endswith("[b]No arm won.\n")
+    assert "[simultaneous 95 % interval]" in out
+    page = {str(r.cells[0].shown): [str(c.shown) for c in r.cells] for r in main_table(facts).rows}
+    for line in [line for line in out.splitlines() if line.startswith("│")]:
+        arm, n, mean, difference, p = [part.strip() for part in line.strip("│").split("│")]
+        cells = page[arm]
+        assert [n, mean.split(" ± ")[0], difference.split(" ")[0], p] == [cells[1], cells[2], cells[6], cells[9]]
+    assert " ".join(out.split()).endswith(verdict(facts))
 
 
-def test_the_trials_of_a_search_have_no_row(capsys: pytest.CaptureFixture[str]) -> None:
-    print_summary(pd.DataFrame([row("search"), row("winner-1")]), "")
-    out = capsys.readouterr().out
-    assert "winner-1" in out
-    assert "search" not in out
+def test_the_trials_of_a_search_have_no_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(gathered(make_search_store(tmp_path, 20)))
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert any("winner-1" in row for row in rows)
+    assert not any(row.startswith("│ search") for row in rows)

@@ -1,11 +1,10 @@
-"""The arm + seed model, and collapsed arms."""
+"""The arm + seed model."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import statsmodels.api as sm
 from statsmodels.formula.api import ols
@@ -13,20 +12,6 @@ from statsmodels.formula.api import ols
 from scl import stats
 from scl.stats import blocks
 from tests.support.scores import long, scores, without
-
-
-@pytest.mark.parametrize(
-    ("arm", "expected"),
-    [([0.69, 0.70], False), ([0.41, 0.70], False), ([0.39, 0.70], True), ([0.10, 0.11], True), ([0.99, 0.99], False)],
-)
-def test_collapsed_is_under_half_of_the_baselines_way_above_chance(arm: list[float], expected: bool) -> None:
-    frame = pd.DataFrame({"base": [0.70, 0.70], "arm": arm})  # chance .1, so the floor is .4
-    assert stats.collapsed(frame, "base", 0.1) == (("arm",) if expected else ())
-
-
-def test_a_baseline_at_chance_has_collapsed() -> None:
-    frame = pd.DataFrame({"base": [0.10, 0.11], "arm": [0.7, 0.7]})
-    assert stats.collapsed(frame, "base", 0.1) == ("base",)
 
 
 def test_correlation_is_the_intraclass_correlation_of_the_anova() -> None:

@@ -34,43 +34,38 @@ def test_holm_leaves_nan_out_of_the_family() -> None:
     assert list(np.delete(ours, 1)) == pytest.approx(theirs)
 
 
-def test_pairs_are_the_models_contrasts_with_holm() -> None:
-    frame = scores(4, 5, draw=4)
+@pytest.mark.parametrize("cells", [(), ((0, "a1"), (2, "a3"))])
+def test_pairs_are_paired_differences_with_holm(cells: tuple[tuple[int, str], ...]) -> None:
+    """The pooled variance of all pairs is twice the model's residual variance, or the pair's own if that is larger."""
+    frame = without(scores(4, 5, draw=4), *cells)
     ours = stats.all_pairs(frame)
-    fit = ols("y ~ C(arm) + C(seed)", long(frame)).fit()
     assert len(ours.p) == 6
-    named = [
-        (f"C(arm)[T.a{i}] - " if i else "-") + f"C(arm)[T.a{j}]" for i, j in zip(ours.first, ours.second, strict=True)
-    ]
-    raw = [float(fit.t_test(f"{name} = 0").pvalue) for name in named]
-    assert list(ours.p) == pytest.approx(list(multipletests(raw, method="holm")[1]), rel=1e-6)
+    own, n = [], []
+    for i, j, estimate in zip(ours.first, ours.second, ours.estimate, strict=True):
+        apart = (frame[f"a{i}"] - frame[f"a{j}"]).dropna()
+        assert estimate == pytest.approx(apart.mean())
+        own.append(apart.var())
+        n.append(len(apart))
+    pooled = float(np.average(own, weights=np.array(n) - 1))
+    if not cells:
+        assert pooled == pytest.approx(2 * ols("y ~ C(arm) + C(seed)", long(frame)).fit().mse_resid)
+    assert list(ours.n) == n
+    assert list(ours.se) == pytest.approx(list(np.sqrt(np.maximum(own, pooled) / n)))
+    t = np.abs(ours.estimate / ours.se)
+    raw = reference.t.sf(t, 4) * 2  # the least degrees of freedom that it may have
+    most = multipletests(raw, method="holm")[1]
+    least = multipletests(reference.t.sf(t, 12) * 2, method="holm")[1]
+    assert ((least <= ours.p + 1e-9) & (ours.p <= most + 1e-9)).all()
     assert dict(ours.of("a2"))["a0"] == ours.p[list(zip(ours.first, ours.second, strict=True)).index((0, 2))]
 
 
-def test_the_declared_difference_is_scipys_paired_t_test() -> None:
-    rng = np.random.default_rng(5)
-    for n in (2, 3, 5, 12):
-        student, teacher = rng.normal(0.75, 0.01, n), rng.normal(0.74, 0.01, n)
-        found = stats.declared(student - teacher)
-        theirs = reference.ttest_rel(student, teacher)
-        interval = theirs.confidence_interval(0.95)
-        m = found.differences
-        assert (m.n, m.mean) == (n, pytest.approx((student - teacher).mean()))
-        assert (found.p, m.low, m.high) == pytest.approx((theirs.pvalue, interval.low, interval.high))
-        assert m.sd == pytest.approx(np.std(student - teacher, ddof=1))
+def test_pairs_of_equal_arms_are_rarely_found() -> None:
+    found = [(stats.all_pairs(scores(5, 4, effect=0.0, draw=d)).p < 0.05).any() for d in range(400)]
+    assert np.mean(found) <= 0.08
 
 
-@pytest.mark.parametrize(
-    ("differences", "answer"),
-    [
-        ([0.010, 0.012, 0.011], "yes"),
-        ([-0.010, -0.012, -0.011], "no"),
-        ([0.010, -0.012, 0.011], "not shown"),
-        ([0.010], "not shown"),
-        ([0.010, 0.010, 0.010], "not shown"),  # no spread is no evidence of a small one
-        ([0.010, 0.012, 0.011, math.nan], "yes"),
-        ([], "not shown"),
-    ],
-)
-def test_the_declared_answer(differences: list[float], answer: str) -> None:
-    assert stats.declared(differences).answer == answer
+def test_pairs_without_spread_or_a_shared_seed() -> None:
+    flat = stats.all_pairs(scores(3, 1))
+    assert np.isnan(flat.p).all()
+    apart = stats.all_pairs(without(scores(3, 2), (0, "a0"), (1, "a1")))
+    assert list(zip(apart.first.tolist(), apart.second.tolist(), strict=True)) == [(0, 2), (1, 2)]

@@ -34,7 +34,7 @@ def line_key(colours: dict[str, int]) -> list[Mark]:
 
 
 def line_cells(line: Line, levels: int) -> list[Cell]:
-    """The numbers of a line, a cell a level: the mean ± the half-width of its interval."""
+    """The numbers of a line, a cell a level: the mean and its interval."""
     by_level = {i: (mean.mean, mean.high) for i, mean in zip(line.at, line.means, strict=True)}
     return [interval_cell(*by_level.get(i, (math.nan, math.nan)), 2) for i in range(levels)]
 

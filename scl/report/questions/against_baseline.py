@@ -9,6 +9,7 @@ from scl.report.blocks import Panel, Plot
 from scl.report.drawing.arms import MOST_ARMS_DRAWN, beyond
 from scl.report.drawing.rows import ArmRow, ArmRows, by_seed, draw_rows, rows_table
 from scl.report.facts import Facts
+from scl.report.findings import level_name
 from scl.report.formatting import listing, points, size
 from scl.report.theme import Figure, axis, zero_line
 
@@ -21,15 +22,17 @@ def panel(facts: Facts) -> Panel:
         return Panel("against-baseline", TITLE, "No arm could be compared with the baseline.")
     shown = differences(facts)
     caption = (
-        "Difference of test accuracy from the baseline. Diamond: estimate of the model accuracy ~ arm + seed; ring: "
-        "difference on one seed"
+        "Difference of test accuracy from the baseline. Diamond: mean over the seeds that both have; ring: difference "
+        "on one seed"
     )
     if math.isfinite(comparison.critical):
         caption += (
-            f"; bar: simultaneous 95 % interval (Dunnett; {comparison.df} degrees of freedom, critical value "
-            f"{comparison.critical:.2f}). An arm whose bar excludes 0 differs significantly from the baseline at 5 %, "
-            "corrected for all arms. The shaded band holds true differences too small for this study: its smallest "
-            f"detectable effect is {size(facts.detectable(), max(facts.decimals, 1))} (80 % power)."
+            f"; bar: simultaneous {level_name(facts)} interval. Its variance is the one pooled over all differences "
+            "from the baseline, or the arm's own if that is larger, so that it holds where arms scatter differently "
+            f"(Box's degrees of freedom, {comparison.df:.1f}; Dunnett's critical value, {comparison.critical:.2f}). An "
+            f"arm whose bar excludes 0 differs significantly from the baseline at {100 * facts.alpha:.2g} %, corrected "
+            "for all arms. The shaded band holds true differences too small for this study: its smallest detectable "
+            f"effect is about {size(facts.detectable(), max(facts.decimals, 1))} (80 % power)."
         )
         above = [r.arm for r in shown.rows if r.low > 0]
         below = [r.arm for r in shown.rows if r.high < 0]
@@ -39,8 +42,8 @@ def panel(facts: Facts) -> Panel:
     else:
         caption += "."
         answer = "The seeds show no spread, so no interval can be computed."
-        if facts.seeds == 1:
-            answer = "With one seed, these are single differences without intervals."
+        if max(c.n for c in comparison.contrasts) < 2:
+            answer = "No arm shares two seeds with the baseline: these are single differences without intervals."
     answer += _pairing(stats.correlation(facts.compared))
     figure, table = draw_differences(shown), rows_table(shown, points)
     plot = Plot("differences", caption + beyond(shown.beyond), [figure], table)
@@ -50,17 +53,17 @@ def panel(facts: Facts) -> Panel:
 def _pairing(r: float) -> str:
     if not math.isfinite(r):
         return ""
-    if r > 0:
+    if r >= 0.1:
         return f" Seeds affect arms alike (r = {r:.2f}), so pairing narrows the intervals."
     return f" Seeds do not affect arms alike (r = {r:.2f}), so pairing does not narrow the intervals.".replace("-", "−")
 
 
 def differences(facts: Facts) -> ArmRows:
-    """Each arm minus the baseline in points: the estimate of the model, simultaneous interval, differences by seed."""
+    """Each arm minus the baseline in points: mean over shared seeds, simultaneous interval, differences by seed."""
     contrasts = sorted(facts.contrasts.values(), key=lambda c: -c.estimate)
     rows = []
     for c in contrasts[:MOST_ARMS_DRAWN]:
-        seeds = by_seed(100 * (facts.scores[c.arm] - facts.scores[facts.baseline]).dropna())
+        seeds = by_seed(100 * (facts.compared[c.arm] - facts.compared[facts.baseline]).dropna())
         rows.append(ArmRow(c.arm, 100 * c.estimate, 100 * c.low, 100 * c.high, seeds))
     lower = len(contrasts) - len(rows)
     return ArmRows(tuple(rows), facts.baseline, facts.decimals, lower, band=100 * facts.detectable())

@@ -12,7 +12,6 @@ from scl import stats
 from scl.report.blocks import Block, Cell, Column, Heading, Note, Panel, Plot, Row, Table
 from scl.report.drawing.lines import Line, draw_lines, line_cells, line_key
 from scl.report.facts import Facts
-from scl.report.findings import ALPHA
 from scl.report.formatting import DASH, fixed, listing, p_clause, plural
 from scl.report.tables import number_cells, number_table, p_cell, text_cell
 from scl.report.theme import Figure
@@ -182,7 +181,7 @@ def _answer(anova: stats.Anova, across: str, by: str) -> str:
         return f"The interaction of {by} and {across} cannot be tested: {anova.why_not}."
     row = table.loc[name]
     spread = f"F({row['df']:.0f}, {table.loc['residual', 'df']:.0f}) = {row['F']:.2f}, {p_clause(row['p'])}"
-    start = f"The effect of {by} {'depends' if row['p'] < ALPHA else 'is not shown to depend'} on {across}"
+    start = f"The effect of {by} {'depends' if row['p'] < 1 - stats.LEVEL else 'is not shown to depend'} on {across}"
     return f"{start} ({spread}, partial η² {row['eta_sq']:.2f})."
 
 

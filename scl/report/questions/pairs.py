@@ -13,7 +13,6 @@ from scl import stats
 from scl.report.blocks import Column, Panel, Plot
 from scl.report.drawing.arms import beyond, highest
 from scl.report.facts import Facts
-from scl.report.findings import ALPHA
 from scl.report.formatting import DASH, plural, points, signed
 from scl.report.tables import number_cells, number_table, p_cell, text_cell
 from scl.report.theme import Figure, axis, figure, labels, ticks
@@ -28,11 +27,12 @@ def panel(facts: Facts) -> Panel:
         return Panel("pairs", TITLE, "This needs at least three arms that can be compared, and two seeds.")
     shown = pair_matrix(facts)
     n = len(shown.arms)
-    answer = f"{shown.significant:,} of {plural(shown.pairs, 'pair')} differ significantly (Holm, {100 * ALPHA:.0f} %)."
+    answer = f"{shown.significant:,} of {plural(shown.pairs, 'pair')} differ significantly (Holm, "
+    answer += f"{100 * facts.alpha:.2g} %)."
     caption = (
         "Row minus column in points, best mean first; columns have the order of the rows. Coloured: the difference is "
-        "significant at 5 % after Holm's correction over all pairs (model accuracy ~ arm + seed). Pale: not shown to "
-        "differ. These pairs are a family separate from the comparison with the baseline, so their p differ."
+        "significant after Holm's correction over all pairs, by the rule that compares arms with the baseline. Pale: "
+        "not shown to differ. These pairs are another family than the comparison with the baseline, so their p differ."
         + beyond(facts.compared.shape[1] - n)
     )
     columns = [Column("other", "Minus", number=False), Column("difference", "Points"), Column("p_holm", "Holm p")]
@@ -51,7 +51,7 @@ def panel(facts: Facts) -> Panel:
 class PairMatrix:
     """difference: (arms, arms), row minus column, in points. p: Holm's over all pairs, also those not drawn.
 
-    pairs, significant: the number of all pairs, and of those with a significant difference.
+    pairs, significant: the number of all pairs, and of those with a significant difference, p below alpha.
     """
 
     arms: tuple[str, ...]
@@ -60,6 +60,7 @@ class PairMatrix:
     decimals: int
     pairs: int
     significant: int
+    alpha: float
 
 
 def pair_matrix(facts: Facts) -> PairMatrix:
@@ -73,14 +74,16 @@ def pair_matrix(facts: Facts) -> PairMatrix:
     i, j, estimate = i[shown], j[shown], 100 * tested.estimate[shown]
     difference[i, j], difference[j, i] = estimate, -estimate
     p[i, j] = p[j, i] = tested.p[shown]
-    return PairMatrix(arms, difference, p, facts.decimals, len(tested.p), int((tested.p < ALPHA).sum()))
+    return PairMatrix(
+        arms, difference, p, facts.decimals, len(tested.p), int((tested.p < facts.alpha).sum()), facts.alpha
+    )
 
 
 def draw_pair_matrix(shown: PairMatrix) -> Figure:
     """Significant pairs in colour by the sign of their difference; all others pale."""
     wide, narrow = labels(shown.arms), labels(shown.arms, 12)
     rows = range(len(shown.arms))
-    significant = np.nan_to_num(shown.p, nan=1.0) < ALPHA
+    significant = np.nan_to_num(shown.p, nan=1.0) < shown.alpha
     sign = np.where(significant, np.sign(shown.difference), 0.0)
     with_text = len(shown.arms) <= MOST_WITH_TEXT
     names = list(wide.values())

@@ -17,7 +17,6 @@ from scl import stats
 from scl.report.blocks import Block, Cell, Column, Note, Panel, Plot, Row, Table
 from scl.report.drawing.lines import Line, draw_lines, line_cells, line_key
 from scl.report.facts import Facts
-from scl.report.findings import ALPHA
 from scl.report.formatting import DASH, distance, p_clause, percent, points
 from scl.report.tables import count_cell, number_cells, number_table, p_cell, text_cell
 from scl.report.theme import Figure
@@ -227,7 +226,7 @@ def _best_count(facts: Facts, family: Family, pairs: Sequence[Pair]) -> str:
     if against:
         worst = max(against, key=lambda p: p.paired.p_holm)
         gain, p = worst.paired.differences.mean, worst.paired.p_holm
-        how = "not shown to differ from" if p >= ALPHA else f"significantly {'above' if gain > 0 else 'below'}"
+        how = "not shown to differ from" if p >= facts.alpha else f"significantly {'above' if gain > 0 else 'below'}"
         control = worst.control.removeprefix("control: ")
         text += f"; it is {how} its control ({control}): {points(gain, d)} points, Holm {p_clause(p)}"
     elif facts.seeds == 1:

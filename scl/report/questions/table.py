@@ -8,32 +8,54 @@ from scl import stats
 from scl.report import paper_table
 from scl.report.blocks import Block, Cell, Column, Copy, Heading, Note, Panel, Row, Table
 from scl.report.facts import Facts, summary
-from scl.report.formatting import DASH, count, d_z, name_of, p_value, percent_number, points
+from scl.report.findings import left_out, level_name
+from scl.report.formatting import DASH, count, d_z, listing, p_value, percent_number, points
 from scl.report.tables import arm_cell, count_cell, number_cells, text_cell
 
 MOST_COPIED = 200  # arms of a table that the page also holds as text to copy
 
 
 def panel(facts: Facts) -> Panel:
-    step = 10.0**-facts.decimals
     answer = (
-        f"± is the standard deviation over seeds. Accuracies are rounded to {step:g} points, about the worth of one "
-        "test image; sorting and copying use the exact values. Click a column heading to sort."
+        f"± is the standard deviation over seeds. Accuracies are rounded to {_step(facts)}; sorting and copying use "
+        "the exact values. Click a column heading to sort."
     )
     blocks: list[Block] = [main_table(facts)]
     if len(facts.arms) <= MOST_COPIED:
         blocks.append(Copy([(f"Copy as {name}", make(facts)) for name, make in paper_table.FORMATS.items()]))
     else:
         blocks.append(Note("reports/table.py writes this table as LaTeX, Markdown and CSV."))
-    if facts.left_out:
-        reasons = "; ".join(f"{name_of(arm)} {reason}" for arm, reason in facts.left_out.items())
-        blocks.append(Note(f"Left out of the comparison: {reasons}."))
+    blocks += [Note(text) for text in (left_out(facts), _on_fewer_seeds(facts)) if text]
     return Panel("table", "Main table", answer, [*blocks, *_beside_published(facts)])
+
+
+def _step(facts: Facts) -> str:
+    """The last digit of an accuracy, and why it is the last."""
+    step = 10.0**-facts.decimals
+    images = (facts.study.get("data") or {}).get("test")
+    unit = f"{step:g} point{'s' * (step != 1)}"
+    if images and step / 3 <= 100 / images <= 3 * step:
+        return f"{unit}, about the worth of one test image"
+    return f"{unit}, because the intervals support no further digit"
+
+
+def _on_fewer_seeds(facts: Facts) -> str:
+    """The arms whose difference is not that of the two means in this table."""
+    arms = (facts.contrasts.keys() | {facts.baseline}) & set(facts.scores.columns)
+    most = {arm: int(facts.scores[arm].count()) for arm in arms}
+    fewer = [c.arm for c in facts.contrasts.values() if max(most[c.arm], most[facts.baseline]) > c.n]
+    if not fewer:
+        return ""
+    return (
+        f"Compared on fewer seeds than their means have, those that they share with the baseline and on which both "
+        f"learnt: {listing(fewer)}. Their difference is not that of the means in this table."
+    )
 
 
 def main_table(facts: Facts) -> Table:
     m = facts.metric
-    accuracy, mean, difference, check = "Accuracy, %", "95 % interval", "Minus the baseline", "Check by pairs"
+    accuracy, mean, difference, check = "Accuracy, %", "95 % interval", "Minus the baseline", "Other tests"
+    simultaneous = f"simultaneous {level_name(facts)} interval"
     columns = [
         Column("arm", "Arm", number=False),
         Column("n", "n", "completed seeds"),
@@ -41,11 +63,12 @@ def main_table(facts: Facts) -> Table:
         Column(f"{m}_sd", "± sd", "standard deviation over seeds, not of the mean", accuracy),
         Column(f"{m}_low", "from", "Student's t interval of the mean", mean),
         Column(f"{m}_high", "to", "Student's t interval of the mean", mean),
-        Column("difference", "points", "model accuracy ~ arm + seed", difference),
-        Column("difference_low", "from", "simultaneous 95 % interval", difference),
-        Column("difference_high", "to", "simultaneous 95 % interval", difference),
-        Column("p", "p", "corrected for all comparisons (Dunnett)", difference),
-        Column("p_holm", "Holm p", "check: paired t test by seed, Holm's correction", check),
+        Column("difference", "points", "mean difference over the seeds that both have", difference),
+        Column("difference_low", "from", simultaneous, difference),
+        Column("difference_high", "to", simultaneous, difference),
+        Column("p", "p", "corrected for all comparisons, by the rule that decides", difference),
+        Column("p_model", "model p", "Dunnett's in accuracy ~ arm + seed, which takes arms to scatter alike", check),
+        Column("p_holm", "Holm p", "paired t test by seed, Holm's correction: each arm's own variance alone", check),
         Column("d_z", "d_z", "mean difference divided by its standard deviation over seeds", check),
         Column("params", "Params", "trained parameters of the student"),
         Column("macs", "MACs", "multiply-adds for one image"),
@@ -63,7 +86,7 @@ def main_table(facts: Facts) -> Table:
 def _cell(key: str, value: float, decimals: int, n: int) -> Cell:
     if not math.isfinite(value):
         return Cell(DASH)
-    other = {"p": p_value, "p_holm": p_value, "params": count, "macs": count, "n": "{:.0f}".format}
+    other = {"p": p_value, "p_model": p_value, "p_holm": p_value, "params": count, "macs": count, "n": "{:.0f}".format}
     other |= {"d_z": lambda value: d_z(value, n), "latency_ms": "{:.3g}".format}
     if key in other:
         return Cell(other[key](value), value)

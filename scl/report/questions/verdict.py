@@ -9,7 +9,7 @@ from scl.report.blocks import Block, Card, Cards, Column, Heading, Note, Panel, 
 from scl.report.drawing.arms import beyond, highest
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row, rows_table
 from scl.report.facts import Facts
-from scl.report.findings import goal, leading, qualifications, verdict
+from scl.report.findings import contrast, goal, leading, level_name, qualifications, verdict
 from scl.report.formatting import DASH, interval, percent, percent_number, plain, plural, points, size
 from scl.report.tables import number_cells, text_cell
 from scl.report.theme import Figure, axis, teacher_line
@@ -53,12 +53,16 @@ def _plot(facts: Facts) -> Plot:
 
 
 def _declared(facts: Facts) -> list[Block]:
-    """The comparison declared before the run: its answer, and both accuracies by seed."""
-    declared = facts.declared
-    if declared is None:
-        return []
-    blocks: list[Block] = [Heading("Does it beat its teacher?"), Note(goal(facts))]
-    seeds = declared.by_seed
+    """What was declared before the run: the answers, and the accuracies of an arm and its teacher by seed."""
+    blocks: list[Block] = []
+    if facts.declared:
+        blocks.append(Heading("What did the study ask?"))
+        blocks += [Note(contrast(facts, declared)) for declared in facts.declared]
+    against = facts.against_teacher
+    if against is None:
+        return blocks
+    blocks += [Heading("Does it beat its teacher?"), Note(goal(facts))]
+    seeds = against.by_seed
     if seeds.empty:
         return blocks
     columns = [Column("seed", "Seed", number=False), Column("student", "Student, %")]
@@ -83,21 +87,25 @@ def _cards(facts: Facts) -> list[Card]:
     best = leading(facts)
     mean = stats.mean_interval(facts.scores[best].to_numpy())
     cards = [Card("Test accuracy", percent(mean.mean, d), f"mean of {plain(best)}")]
-    of_mean = Card("95 % interval, %", interval(mean.low, mean.high, d), "of that mean, Student’s t")
-    cards.append(of_mean if math.isfinite(mean.low) else Card("95 % interval", DASH, "needs two seeds"))
+    picked = "; optimistic, because the arm was picked" if facts.scores.shape[1] > 1 and best != facts.baseline else ""
+    of_mean = Card("95 % interval, %", interval(mean.low, mean.high, d), f"of that mean, Student’s t{picked}")
+    lacking = "needs two seeds" if mean.n < 2 else "all seeds are equal"
+    cards.append(of_mean if math.isfinite(mean.low) else Card("95 % interval", DASH, lacking))
     cards.append(Card("Seeds", f"n = {mean.n}", trials))
     contrast = facts.contrasts.get(best)
     if contrast:
-        span = f"{interval(contrast.low, contrast.high, d, signs=True)}, simultaneous 95 %"
+        span = f"{interval(contrast.low, contrast.high, d, signs=True)}, simultaneous {level_name(facts)}"
         note = span if math.isfinite(contrast.low) else "without an interval"
         cards.append(Card("Minus the baseline", f"{points(contrast.estimate, d)} points", note))
     elif best == facts.baseline:
         cards.append(Card("Minus the baseline", DASH, "this arm is the baseline"))
-    if math.isfinite(facts.teacher):
-        whose = f"mean of {len(facts.teachers)} teachers" if len(facts.teachers) > 1 else "teacher"
+    from_teacher = facts.from_teacher(best)
+    if math.isfinite(from_teacher):
+        whose = f"by seed; mean of {len(facts.teachers)} teachers" if len(facts.teachers) > 1 else "teacher"
         note = f"{whose}: {percent(facts.teacher, d)}"
-        cards.append(Card("Minus the teacher", f"{points(mean.mean - facts.teacher, d)} points", note))
+        cards.append(Card("Minus the teacher", f"{points(from_teacher, d)} points", note))
     smallest = facts.detectable()
     if math.isfinite(smallest) and smallest > 0:
-        cards.append(Card("Smallest detectable effect", size(smallest, max(d, 1)), "with 80 % power"))
+        about = f"with 80 % power; {interval(*facts.detectable_range(), max(d, 1))}"
+        cards.append(Card("Smallest detectable effect", f"about {size(smallest, max(d, 1))}", about))
     return cards

@@ -25,7 +25,6 @@ from tests.support.synthetic import (
 def test_main_table_computed_again_from_parquet(plain: tuple[Page, str, Results]) -> None:
     page, _, study = plain
     done = study.trials[study.trials["state"] == "completed"]
-    model = ols("test_acc ~ C(arm, Treatment('baseline')) + C(seed)", done).fit()
     rows = {row["data-arm"][0]: row for row in page.tables["main-table"]}
     assert list(rows) == ARMS
     raw = {}
@@ -35,11 +34,11 @@ def test_main_table_computed_again_from_parquet(plain: tuple[Page, str, Results]
         expected = {"n": len(x), "test_acc_mean": x.mean(), "test_acc_sd": x.std(ddof=1), "test_acc_low": low}
         expected |= {"test_acc_high": high, "params": done.loc[done["arm"] == arm, "params"].mean()}
         if arm != "baseline":
-            expected["difference"] = model.params[f"C(arm, Treatment('baseline'))[T.{arm}]"]
             wide = done.pivot(index="seed", columns="arm", values="test_acc")
             both = wide[[arm, "baseline"]].dropna()
             raw[arm] = reference.ttest_rel(both[arm], both["baseline"]).pvalue
             step = both[arm] - both["baseline"]
+            expected["difference"] = step.mean()
             expected["d_z"] = step.mean() / step.std()
         for column, value in expected.items():
             assert float(str(row[column][1])) == pytest.approx(value, rel=1e-9), (arm, column)
@@ -47,8 +46,38 @@ def test_main_table_computed_again_from_parquet(plain: tuple[Page, str, Results]
     assert [float(str(rows[arm]["p_holm"][1])) for arm in raw] == pytest.approx(list(adjusted), rel=1e-9)
 
 
-def test_simultaneous_intervals_of_the_table_are_dunnetts(plain: tuple[Page, str, Results]) -> None:
-    """estimate ± c · se with statsmodels' se, and c from scipy's multivariate t at its own correlations."""
+def test_simultaneous_intervals_of_the_table_are_those_of_the_rule(plain: tuple[Page, str, Results]) -> None:
+    """The rule written out: differences by seed, the pooled variance or the arm's own, and scipy's multivariate t."""
+    page, _, study = plain
+    done = study.trials[study.trials["state"] == "completed"]
+    wide = done.pivot(index="seed", columns="arm", values="test_acc")
+    apart = wide[ARMS[1:]].sub(wide["baseline"], axis=0)
+    n, own = apart.count(), apart.var()
+    pooled = float((own * (n - 1)).sum() / (n - 1).sum())
+    se = np.sqrt(np.maximum(own, pooled) / n)
+    rows = {row["data-arm"][0]: row for row in page.tables["main-table"]}
+    low, high, p = (
+        np.array([float(str(rows[a][c][1])) for a in ARMS[1:]]) for c in ("difference_low", "difference_high", "p")
+    )
+    assert (low + high) / 2 == pytest.approx(apart.mean().to_numpy())
+    critical = (high - low) / 2 / se
+    assert critical.to_numpy() == pytest.approx(np.full(4, critical.iloc[0]), rel=1e-9)
+    comparison = study.facts.comparison
+    assert comparison is not None
+    assert 3 <= comparison.df <= 8 * 4 / 7 * 4
+    shape = np.full((4, 4), 0.5) + 0.5 * np.eye(4)
+
+    def inside(edge: float) -> float:
+        ends = np.full(4, edge)
+        return reference.multivariate_t.cdf(ends, shape=shape, df=comparison.df, lower_limit=-ends, random_state=9)
+
+    assert inside(critical.iloc[0]) == pytest.approx(0.95, abs=1e-3)
+    for t, shown in zip(np.abs(apart.mean() / se), p, strict=True):
+        assert shown == pytest.approx(1 - inside(t), abs=1e-3)
+
+
+def test_the_models_p_is_dunnetts(plain: tuple[Page, str, Results]) -> None:
+    """statsmodels' estimates and errors, and scipy's multivariate t at the correlations of the design."""
     page, _, study = plain
     done = study.trials[study.trials["state"] == "completed"]
     model = ols("test_acc ~ C(arm, Treatment('baseline')) + C(seed)", done).fit()
@@ -56,22 +85,12 @@ def test_simultaneous_intervals_of_the_table_are_dunnetts(plain: tuple[Page, str
     covariance = model.cov_params().loc[names, names].to_numpy()
     se = np.sqrt(np.diag(covariance))
     rows = {row["data-arm"][0]: row for row in page.tables["main-table"]}
-    halves = [
-        (float(str(rows[a]["difference_high"][1])) - float(str(rows[a]["difference_low"][1]))) / 2 for a in ARMS[1:]
-    ]
-    critical = np.array(halves) / se
-    assert critical == pytest.approx(np.full(4, critical[0]), rel=1e-6)
-    edge = np.full(4, critical[0])
-    inside = reference.multivariate_t.cdf(
-        edge, shape=covariance / np.outer(se, se), df=model.df_resid, lower_limit=-edge, random_state=9
-    )
-    assert inside == pytest.approx(0.95, abs=1e-3)
     for arm, estimate, error in zip(ARMS[1:], model.params[names], se, strict=True):
         edge = np.full(4, abs(estimate) / error)
         inside = reference.multivariate_t.cdf(
             edge, shape=covariance / np.outer(se, se), df=model.df_resid, lower_limit=-edge, random_state=9
         )
-        assert float(str(rows[arm]["p"][1])) == pytest.approx(1 - inside, abs=1e-3)
+        assert float(str(rows[arm]["p_model"][1])) == pytest.approx(1 - inside, abs=1e-3)
 
 
 def test_shown_digits_are_the_rounded_values(plain: tuple[Page, str, Results]) -> None:
