@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from scipy import stats as reference
 
+from scl.report.findings import qualifications
 from scl.report.results import read
+from scl.store.study_file import read_study, write_study
 from tests.support.pages import Page, built
 from tests.support.synthetic import (
     ARMS,
@@ -133,3 +135,162 @@ def test_a_declared_arm_that_did_not_run_is_said(tmp_path: Path) -> None:
     assert "does “full” beat its teacher? Not shown: it is not part of this run." in study.verdict()
     nothing = read(make_store(tmp_path / "b", ["baseline", "kd"]))
     assert "Declared" not in nothing.verdict()
+
+
+NAN = None
+CASES: dict[str, tuple[dict[str, list[float | None]], dict[str, Any], list[str], list[str]]] = {
+    # accuracies by arm, keys of study.json, what the page says, what it never says
+    "the baseline is highest": (
+        {"baseline": [0.70, 0.71, 0.72], "scl": [0.66, 0.665, 0.68], "kd": [0.60, 0.61, 0.615]},
+        {},
+        ["No arm is shown to beat the baseline", "the closest, “scl”, is 4.2 points below it", "shown to be worse"],
+        ["the highest, “scl”", "won with"],
+    ),
+    "one seed of the baseline collapsed": (
+        {"baseline": [0.70, 0.71, 0.10, 0.70], "kd": [0.75, 0.76, 0.75, 0.752]},
+        {},
+        ["“kd” won", "“baseline” on seed 2 (10.0 %)", "lost for every arm", "both over the 3 seeds that they share"],
+        ["did not learn"],
+    ),
+    "one seed of an arm collapsed": (
+        {"baseline": [0.70, 0.71, 0.705, 0.70], "kd": [0.75, 0.12, 0.75, 0.752], "at": [0.70, 0.71, 0.70, 0.70]},
+        {},
+        ["“kd” won", "“kd” on seed 1 (12.0 %)", "means and standard deviations contain them"],
+        ["did not learn", "Left out"],
+    ),
+    "a weak baseline that learnt": (
+        {"baseline": [0.0567, 0.0571, 0.0560], "kd": [0.08, 0.081, 0.0795]},
+        {"data": {"classes": 100, "test": 10_000}},
+        ["“kd” won with"],
+        ["did not learn", "Collapsed (below"],
+    ),
+    "every seed of the baseline at chance": (
+        {"baseline": [0.10, 0.11, 0.105], "kd": [0.7, 0.71, 0.705]},
+        {"data": {"classes": 10, "test": 10_000}},
+        ["The baseline did not learn on any seed"],
+        ["won with"],
+    ),
+    "an arm with one seed": (
+        {"baseline": [0.70, 0.71, 0.72], "kd": [0.80, NAN, NAN], "at": [0.701, 0.712, 0.7205]},
+        {},
+        ["No arm is shown to beat", "“kd”, is 10.0 points above it (without an interval: it shares one seed"],
+        ["won with", "p < 0.001"],
+    ),
+    "arms that share one seed each with the baseline": (
+        {"baseline": [0.70, 0.71, 0.72], "kd": [0.80, NAN, NAN], "at": [NAN, NAN, 0.75]},
+        {},
+        ["no arm shares two seeds with the baseline, so there is no interval"],
+        ["won with", "detectable effect is"],
+    ),
+    "no spread at 100 %": (
+        {"baseline": [1.0, 1.0, 1.0], "kd": [1.0, 1.0, 1.0]},
+        {"data": {"classes": 10, "test": 360}},
+        ["no interval can be computed", "Jeffreys' 95 % interval for that many images is 99.3 to 100.0 %"],
+        ["100.0 to 100.0", "0.0 points (80 %", "shift accuracies by about 0 points"],
+    ),
+    "seeds that are missing": (
+        {"baseline": [0.70, 0.71, 0.72, 0.73], "kd": [0.74, 0.752, NAN, NAN]},
+        {},
+        ["“kd” won", "over the 2 seeds that they share", "Compared on fewer seeds", "4.1 points above the baseline"],
+        [],
+    ),
+    "distances to teachers are paired": (
+        {"baseline": [0.60, 0.62, 0.70], "kd": [0.66, 0.6804, NAN]},
+        {"teacher_test_acc": [0.65, 0.67, 0.80], "data": {"test": 10_000}},
+        ["1.02 points above its teachers, by seed (70.67 %)"],
+        ["below its teacher"],
+    ),
+    "a control is as high": (
+        {"baseline": [0.70, 0.71, 0.72], "scl": [0.75, 0.762, 0.77], "unguided": [0.76, 0.771, 0.781]},
+        {"roles": {"unguided": "control"}},
+        ["“scl” won", "At least as far above the baseline as “scl”: “unguided”, a control (+6.1 points)"],
+        ["“unguided” won"],
+    ),
+    "only controls": (
+        {"baseline": [0.70, 0.71, 0.72], "unguided": [0.76, 0.771, 0.781]},
+        {"roles": {"unguided": "control"}},
+        ["No arm is shown to beat the baseline"],
+        ["won with"],
+    ),
+    "the second look": (
+        {"baseline": [0.70, 0.71, 0.72, 0.70, 0.705], "kd": [0.72, 0.73, 0.75, 0.728, 0.718]},
+        {"looks": [{"when": "2026-01-01", "seeds": [0, 1, 2]}, {"when": "2026-01-02", "seeds": [0, 1, 2, 3, 4]}]},
+        ["look 2 at this study (3, 5 seeds)", "99.85 %", "at most 5.3 %"],
+        ["simultaneous 95 %"],
+    ),
+    "a planned look": (
+        {"baseline": [0.70, 0.71, 0.72], "kd": [0.72, 0.73, 0.75]},
+        {"looks": [{"when": "2026-01-01", "seeds": [0, 1, 2]}], "planned_looks": [3, 5, 10]},
+        ["look 1 at this study (3 seeds)", "98.5 %", "3, 5 and 10 seeds were planned"],
+        ["simultaneous 95 %"],
+    ),
+    "a margin": (
+        {
+            "baseline": [0.70, 0.71, 0.72, 0.715],
+            "same": [0.7004, 0.7101, 0.7203, 0.7148],
+            "worse": [0.69, 0.703, 0.71, 0.704],
+            "better": [0.7101, 0.7204, 0.7302, 0.7249],
+        },
+        {"margin": 0.005, "data": {"classes": 10, "test": 10_000}},
+        ["Margin 0.50 points", "by less: “same”", "by more than that: “better”", "Not shown to be no worse: “worse”"],
+        [],
+    ),
+    "declared contrasts": (
+        {"baseline": [0.70, 0.71, 0.72, 0.715], "a": [0.75, 0.763, 0.77, 0.766], "b": [0.7501, 0.7629, 0.7703, 0.7657]},
+        {
+            "margin": 0.01,
+            "contrasts": [
+                {"question": "Does a help?", "weights": {"a": 1.0, "baseline": -1.0}},
+                {"question": "Is it a?", "weights": {"a": 1.0, "b": -1.0}},
+                {"question": "And c?", "weights": {"c": 1.0, "b": -1.0}, "declared_after_look": True},
+            ],
+        },
+        [
+            "Declared before the run: Does a help? “a” − “baseline”: shown, above 0: +5.1",
+            "Is it a? “a” − “b”: shown to be absent within ± 1.0 points",
+            "Declared after results were seen: And c? “c” − “b”: not shown, because this run has no “c”",
+            "corrected for 2 declared comparisons",
+        ],
+        [],
+    ),
+    "arms that scatter differently": (
+        {
+            "baseline": [0.70, 0.71, 0.72], "kd": [0.72, 0.73, 0.76], "at": [0.705, 0.715, 0.726],
+            "sp": [0.7005, 0.7101, 0.7204], "cc": [0.699, 0.7102, 0.7191],
+        },
+        {},
+        ["takes all arms to scatter alike, disagrees", "shown by the model alone: “kd”", "No arm is shown to beat"],
+        [],
+    ),
+    "Stein's interval": (
+        {"baseline": [0.70, 0.71, 0.72], "kd": [0.72, 0.73, 0.75]},
+        {"stein": {"between": ["kd", "baseline"], "width": 0.01, "pilot": 5, "pilot_sd": 0.004, "wanted": 40, "cap": 20,
+                   "seeds": 20, "n": 20, "estimate": 0.0225, "low": 0.02, "high": 0.025}},
+        ["“kd” minus “baseline”, by Stein's two stages: +2.25 points", "because 40 seeds were needed"],
+        [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_sentence_states_what_the_store_holds(name: str, tmp_path: Path) -> None:
+    accuracies, about, said, never = CASES[name]
+    about = dict(about)
+    of_teachers = about.pop("teacher_test_acc", None)
+    seeds = range(len(accuracies["baseline"]))
+    states = {(arm, s): "missing" for arm, values in accuracies.items() for s in seeds if values[s] is None}
+    store = make_store(
+        tmp_path, list(accuracies), seeds, lambda arm, seed: accuracies[arm][seed], states, **about
+    )  # fmt: skip
+    if of_teachers:
+        rewrite_trials(store, lambda rows: rows.assign(teacher_test_acc=[of_teachers[s] for s in rows["seed"]]))
+        known = read_study(store)
+        known["teacher"] = {**known.get("teacher", {}), "test_acc": dict(zip("012", of_teachers, strict=True))}
+        write_study(store, known)
+    page, _, study = built(store)
+    text = study.verdict() + "\n" + page.text
+    for part in said:
+        assert part in text, (part, study.verdict(), qualifications(study.facts))
+    for part in never:
+        assert part not in text
+    assert not re.search(r"\bnan\b|\binf\b|None", text)
