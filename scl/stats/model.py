@@ -43,7 +43,7 @@ def in_the_model(scores: pd.DataFrame, baseline: str, level: float = LEVEL) -> C
         correlation = shape / np.outer(scale, scale)
         max_t = MaxT(fit.df, len(estimable)) if fit.complete else incomplete_design(fit.df, correlation)
         critical = max_t.critical(level)
-        p = np.array([max_t.p(t) for t in estimates / se])
+        p = max_t.ps(estimates / se)
     half = critical * se
     contrasts = tuple(
         Contrast(arm, baseline, n, float(e), float(s), float(e - h), float(e + h), float(q))

@@ -16,14 +16,17 @@ from scl.stats.intervals import LEVEL, POWER, Array
 from scl.stats.rule import criticals, differences_spread
 
 STUDIES = 2000  # simulated for each design
-MOST_NUMBERS = 3_000_000  # drawn for a design; many arms or seeds get fewer studies
+MOST_NUMBERS = 2_000_000  # drawn for a design, which gets fewer studies if it is large
+MOST_ARMS = 40  # drawn; the spread of more is known about as well, and the critical value is that of all
+MOST_SEEDS = 64  # simulated; with more, the effect shrinks with the square root of their number
 
 
 @functools.lru_cache(maxsize=512)
 def _reach(arms: int, seeds: int, level: float) -> Array:
     """The half width of arm 1's interval in each simulated study, in units of the sd of one seed's difference."""
-    studies = int(np.clip(MOST_NUMBERS // (arms * seeds), 100, STUDIES))
-    y = np.random.default_rng(0).standard_normal((studies, seeds, arms)) / math.sqrt(2)
+    drawn = min(arms, MOST_ARMS)
+    studies = min(MOST_NUMBERS // (drawn * seeds), STUDIES)
+    y = np.random.default_rng(0).standard_normal((studies, seeds, drawn)) / math.sqrt(2)
     found = differences_spread(y[..., 1:] - y[..., :1])
     return criticals(found.df, arms - 1, level) * found.se[..., 0]
 
@@ -38,6 +41,8 @@ def smallest_effect(arms: int, seeds: int, level: float = LEVEL, power: float = 
     """
     if arms < 2 or seeds < 2:
         return math.nan
+    if seeds > MOST_SEEDS:
+        return smallest_effect(arms, MOST_SEEDS, level, power) * math.sqrt(MOST_SEEDS / seeds)
     reach = _reach(arms, seeds, level)
 
     def missed(effect: float) -> float:
@@ -54,8 +59,7 @@ def seeds_needed(effect: float, arms: int, level: float = LEVEL, most: int = 100
         return None
     low, high = 1, most  # invariant: `high` is enough, `low` is not
     while high - low > 1:
-        # By ratios, because the simulation of many seeds takes long.
-        middle = min(max(round(math.sqrt(low * high)), low + 1), high - 1)
+        middle = min(max(round(math.sqrt(low * high)), low + 1), high - 1)  # by ratios: few seeds are quick to simulate
         low, high = (low, middle) if smallest_effect(arms, middle, level) <= size else (middle, high)
     return high
 

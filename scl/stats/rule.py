@@ -114,7 +114,7 @@ def against_baseline(scores: pd.DataFrame, baseline: str, level: float = LEVEL) 
     if sd > NO_SPREAD:
         max_t = MaxT(df, tested)
         critical, se = max_t.critical(level), found.se
-        p = np.array([max_t.p(t) if math.isfinite(t) else math.nan for t in found.mean / se])
+        p = max_t.ps(found.mean / se)
         half, inner = critical * se, max_t.critical(2 * level - 1) * se
     contrasts = tuple(
         Contrast(str(arm), baseline, int(n), *map(float, row))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats as reference
@@ -34,3 +36,10 @@ def test_adjusted_p_is_scipys_dunnett_in_the_one_way_analogue() -> None:
     theirs = reference.dunnett(*x[:, 1:].T, control=x[:, 0], random_state=np.random.default_rng(0))
     max_t = MaxT(4 * 5, 3)
     assert [max_t.p(t) for t in theirs.statistic] == pytest.approx(list(theirs.pvalue), abs=2e-3)
+
+
+def test_many_p_values_are_those_of_each() -> None:
+    t = np.concatenate([np.linspace(-9, 9, 260), [math.nan]])
+    exact = np.array([MaxT(7.5, 12).p(x) for x in t[:-1]])
+    np.testing.assert_allclose(MaxT(7.5, 12).ps(t)[:-1], exact, rtol=2e-3, atol=1e-12)
+    assert math.isnan(MaxT(7.5, 12).ps(t)[-1])
