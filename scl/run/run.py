@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from scl.search.driver import SearchDriver
 from scl.search.trials import ARM, left_to_search
 from scl.search.winners import measure_architectures, with_winners
 from scl.store.files import Folder, check_writable, explain, open_folder
+from scl.store.lease import LostLease, check_held
 from scl.store.locks import locked
 from scl.store.results import inspect
 from scl.store.schema import now
@@ -66,7 +67,7 @@ def run_study(study: Study, options: Options) -> int:
         plan = make_plan(study, options, out, backend.nodes())
         searcher = SearchDriver(plan, stop.halt) if study.search else None
         stop.gentle = True
-        began = time.time()
+        began = time.monotonic()
         earlier = of_training(earlier_record(plan))
         started = _start_record(plan, searcher)
         trained, stein, winners = False, None, dict[str, Config]()
@@ -90,7 +91,7 @@ def run_study(study: Study, options: Options) -> int:
             if stein and not stop():
                 write_study(store, study_record(plan))
                 trained |= train_teachers(plan, backend, stop) and train_students(plan, backend, stop)
-        record = {**study_record(plan), "started": started, "wall_seconds": round(time.time() - began, 1)}
+        record = {**study_record(plan), "started": started, "wall_seconds": round(time.monotonic() - began, 1)}
         return _finish(plan, stop, searcher, record | ({} if trained else earlier), trained, stein, winners, damaged)
 
 
@@ -137,7 +138,8 @@ def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
         def write_plan() -> None:
             """So that a page can be built of a search that was killed."""
             every = replace(plan, trials=[*searcher.searched_trials(), *plan.trials])
-            write_study(store, {**study_record(every), **searcher.record({})})
+            with suppress(LostLease):  # the run stops at its next step
+                write_study(store, {**study_record(every), **searcher.record({})})
 
         searcher.on_new_trials = write_plan
     write_reference_predictions(store, {"labels": plan.context.labels["test"]})
@@ -165,14 +167,10 @@ def _finish(
     accuracies = {i: found[1]["metrics"]["test_acc"] for i, found in teachers.items() if found}
     record["teacher"]["test_acc"] = {seed: accuracies.get(i) for seed, i in record["teacher"]["ids"].items()}
     record.setdefault("ended", now().isoformat())
-    if not stop.held():
-        raise RunFailed(f"{store}: {stop.halted}; its page is not built here")
+    check_held(store)
     record["looks"][-1]["differences"] = differences(planned_scores(plan), plan.study.baseline)
     write_study(store, record)
-    compact(store, record)
-    write_reference_predictions(
-        store, {i: found[0].test_logits.argmax(1).numpy() for i, found in teachers.items() if found}
-    )
+    compact(store, record, {i: found[0].test_logits.argmax(1).numpy() for i, found in teachers.items() if found})
     if not trained:
         say("nothing to train: every trial of this plan is done")
     code = report(store)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from scl.errors import UserError, first_line
@@ -22,6 +23,7 @@ from scl.plan.plan import Plan
 from scl.search.journal import JOURNAL, copy_journal, load_optuna, open_study, storage_errors
 from scl.search.trials import name_in_optuna, search_of, searched_trial, stored_point, stored_space
 from scl.store.files import explain
+from scl.store.lease import LostLease
 from scl.store.results import load, read_results
 from scl.store.tables import read_trials
 from scl.study.config import SHARED_IN_COHORT, Config
@@ -268,7 +270,8 @@ class SearchDriver:
     def copy_journal(self) -> None:
         """Copy Optuna's journal into an object store; on a disk, or with a database, nothing is to do."""
         if not self.plan.options.storage:
-            copy_journal(self.store)
+            with suppress(LostLease):  # the run stops at its next step
+                copy_journal(self.store)
 
     def _report(self, live: Any, epoch: int, value: float) -> None:
         if self.pruning and value == value:

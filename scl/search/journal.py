@@ -10,6 +10,7 @@ from typing import Any
 from scl.errors import UserError, first_line, how_to_install
 from scl.masking import masked_value, without_secrets
 from scl.store.files import Folder, open_folder
+from scl.store.lease import check_held
 from scl.store.tables import read_trials
 from scl.study.identity import sha256
 from scl.terminal import say
@@ -153,6 +154,7 @@ def _journal_file(store: Folder) -> Path:
 def copy_journal(store: Folder) -> None:
     """Copy the journal into an object store. On a disk it is in the store already."""
     if not store.is_local:
+        check_held(store)
         store.write(JOURNAL, _journal_file(store).read_bytes())
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scl.errors import RunFailed, UserError
-from scl.store import checksums, parts, tables
+from scl.store import checksums, editions, parts
 from scl.store.checksums import from_part, to_parquet, to_part
 from scl.store.files import Folder
 from scl.store.parts import write_part
@@ -252,7 +252,7 @@ def test_what_could_not_be_read_is_not_damaged(
         elif at == "parts":
             patch.setattr(parts, "from_part", fails)
         else:
-            patch.setattr(tables, "from_parquet", fails)
+            patch.setattr(editions, "from_parquet", fails)
         for work in (read_results, read_trials, mend, lambda s: compact(s, {})):
             with pytest.raises(RunFailed, match=rf"{at}.*(not enough memory|you have no permission)"):
                 work(store)
