@@ -21,10 +21,11 @@ from scl.errors import UserError, first_line
 from scl.masking import masked_value, without_secrets
 from scl.plan.plan import Plan
 from scl.search.journal import JOURNAL, copy_journal, load_optuna, open_study, storage_errors
+from scl.search.rebuild import Stored, add_missing, contradiction, stored_trials
 from scl.search.trials import name_in_optuna, search_of, searched_trial, stored_point, stored_space
 from scl.store.files import explain
 from scl.store.lease import LostLease
-from scl.store.results import load, read_results
+from scl.store.results import Results, load, read_results
 from scl.store.tables import read_trials
 from scl.study.config import SHARED_IN_COHORT, Config
 from scl.study.identity import Trial, from_stored, requested, sha256, stored_name, stream_seed
@@ -85,22 +86,42 @@ class SearchDriver:
         self.optuna = load_optuna()
         # Optuna has no pruners for several objectives.
         self.pruning = self.search.prune and self.search.objectives == ("val_acc",)
+        self.stored: list[Stored] = []
+        if self.store.exists("study.json"):
+            self._read(read_results(self.store))
         self.study = self._open()
         self._resume()
 
     # --- opening and resuming ---------------------------------------------------------------------------------
 
+    def _read(self, read: Results) -> None:
+        """What the store has of this search, and of other trials with its seed."""
+        ended = read.trials[
+            (read.trials["seed"] == self.search.seed) & read.trials["state"].isin(["completed", "pruned"])
+        ]
+        self.states = dict(zip(ended["trial_id"], ended["state"], strict=True))
+        epochs = read.epochs[read.epochs["trial_id"].isin(self.states)]
+        for trial_id, epoch, value in zip(epochs["trial_id"], epochs["epoch"], epochs["val_acc"], strict=True):
+            self.curves.setdefault(trial_id, {})[int(epoch)] = float(value)
+        self.stored = stored_trials(self.plan, read)
+        for each in self.stored:
+            if each.trial.trial_id in self.states:
+                self.curves[each.trial.trial_id] = dict(each.curve)
+
     def _open(self) -> Any:
         halving = self.search.pruner(self.template.total_epochs)
         pruners = self.optuna.pruners
+        directions = [OBJECTIVES[o] for o in self.search.objectives]
         study = open_study(
             self.optuna,
             self.store,
             self.plan.options.storage,
+            lambda study: contradiction(self.plan, study, self.stored, directions),
             study_name=self.study_name,
-            directions=[OBJECTIVES[o] for o in self.search.objectives],
+            directions=directions,
             pruner=pruners.SuccessiveHalvingPruner(**halving) if self.pruning else pruners.NopPruner(),
         )
+        self._add_missing(study)
         known = len(study.get_trials(deepcopy=False))
         # The same command draws the same suggestions; a search that was cut off draws new ones.
         seed = stream_seed("sampler", self.study_name, known) % 2**32
@@ -109,6 +130,37 @@ class SearchDriver:
             for point in [*self.search.start, *self._earlier_points()]:
                 study.enqueue_trial(_stored(point), skip_if_exists=True)
         return study
+
+    def _add_missing(self, study: Any) -> None:
+        """Add what the store has and Optuna lacks: its storage was lost, cut off, or is an older one."""
+        waiting = self.optuna.trial.TrialState.WAITING
+        known = set()
+        for frozen in study.get_trials(deepcopy=False):
+            if frozen.state != waiting and not self._lacks(frozen.params):
+                trial = self._trial_of(frozen.params, None)
+                known |= {trial.trial_id} if trial else set()
+        missing = [each for each in self.stored if each.trial.trial_id not in known]
+        if not missing:
+            return
+        # What waits has the next numbers. It is what the search starts from, so it is asked for at once.
+        for _ in study.get_trials(deepcopy=False, states=(waiting,)):
+            live = study.ask()
+            self._draw(live)
+            trial = self._trial_of(live.params, live)
+            known |= {trial.trial_id} if trial else set()
+        missing = [each for each in missing if each.trial.trial_id not in known]
+        add_missing(self.optuna, study, missing, self.search.space, self._values, self.pruning)
+        storage = masked_value(self.plan.options.storage or JOURNAL)
+        say(f"search: {storage} lacked {len(missing)} trials of the results; they were added, and the search continues")
+
+    def _values(self, stored: Stored) -> list[float]:
+        known = {"val_acc": self._last_val_acc(stored.trial.trial_id), "val_loss": stored.val_loss}
+        values = [known[o] if o in known else self._objective(o, stored.trial) for o in self.search.objectives]
+        return [float("nan") if value is None else value for value in values]
+
+    def _lacks(self, values: Mapping[str, Any]) -> bool:
+        """Whether parameters are missing: of a suggestion that was cut off, or whose values are not known."""
+        return bool({stored_name(name) for name in self.search.space} - set(values))
 
     def _earlier_points(self) -> list[dict[str, Any]]:
         """The best configurations by validation of the results at --start-from, of those in the search space."""
@@ -131,15 +183,6 @@ class SearchDriver:
 
     def _resume(self) -> None:
         states = self.optuna.trial.TrialState
-        if self.store.exists("study.json"):
-            read = read_results(self.store)
-            ended = read.trials[
-                (read.trials["seed"] == self.search.seed) & read.trials["state"].isin(["completed", "pruned"])
-            ]
-            self.states = dict(zip(ended["trial_id"], ended["state"], strict=True))
-            epochs = read.epochs[read.epochs["trial_id"].isin(self.states)]
-            for trial_id, epoch, value in zip(epochs["trial_id"], epochs["epoch"], epochs["val_acc"], strict=True):
-                self.curves.setdefault(trial_id, {})[int(epoch)] = float(value)
         for frozen in self.study.get_trials(deepcopy=False):
             if frozen.state == states.WAITING:
                 continue
@@ -147,9 +190,11 @@ class SearchDriver:
             values = frozen.params
             if frozen.state == states.RUNNING:
                 live = self.optuna.trial.Trial(self.study, frozen._trial_id)
-                if {stored_name(name) for name in self.search.space} - set(values):
+                if self._lacks(values):
                     self._draw(live)  # it was cut off between the suggestion of two parameters
                 values = {**values, **live.params}
+            elif self._lacks(values):
+                continue
             trial = self._trial_of(values, live)
             if trial is None:
                 continue
