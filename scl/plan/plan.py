@@ -37,8 +37,8 @@ from scl.train.weights import regular_file
 class Plan:
     """A resolved study: what its cohorts share, its trials in order, and the teacher of each.
 
-    seeds: of the arms; a search has a seed beside them. about_data: for study.json. run: which run of the store this is,
-    of those that wrote rows, from 1.
+    seeds: of the arms; a search has a seed beside them. about_data: for study.json. run: which run of the store this
+    is, of those that wrote rows, from 1.
     """
 
     study: Study

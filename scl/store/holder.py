@@ -55,7 +55,7 @@ def has_ended(other: dict[str, object]) -> bool:
 
 
 def _state_and_start(pid: int) -> tuple[str, int]:
-    """A process's state, as a letter, and its start, in clock ticks since the boot. Raises OSError if /proc has none."""
+    """A process's state, as a letter, and its start, in clock ticks since the boot. Raises OSError without /proc."""
     fields = PROC.joinpath(str(pid), "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     return fields[0], int(fields[19])
 

@@ -150,13 +150,13 @@ def lease(folder: Folder, holder: dict[str, object]) -> Iterator[Callable[[], bo
 
 
 def _elapsed() -> float:
-    """Seconds by a clock that no one sets, and that runs while this machine or process is suspended, if there is one."""
+    """Seconds by a clock that no one sets, and that runs while this machine is suspended, if there is one."""
     clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 def _is_old(folder: Folder) -> bool:
-    """Whether the lease has run out, by the store's clock. If that was set back, whether nobody renews the lease now."""
+    """Whether the lease has run out, by the store's clock. If that was set back, whether nobody renews it now."""
     age = _age(folder)
     if age >= -LEASE_SECONDS:
         return age >= LEASE_SECONDS

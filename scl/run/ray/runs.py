@@ -141,7 +141,7 @@ class Runs:
                 continue
             progress.ended(job_id, "failed", error)
             columns = jobs[job_id].columns
-            if columns is not None:
+            if columns is not None and jobs[job_id].stored is None:
                 row = {**columns, "state": "failed", "error": error, "started": began, "ended": now()}
                 self.tracker.ended(columns, {"state": "failed", "error": error})
                 write_part(plan.context.store, row, [], None)
