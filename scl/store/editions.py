@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,7 +32,7 @@ LOST = "its rows are missing here, and a run trains those trials again"
 ORIGIN = "rows come from a file without a checksum: another program than scl wrote it, and may have changed numbers"
 UNCHECKED = "it has no checksum: another program than scl wrote it, and may have changed numbers"
 COPY = re.compile(r"(trials|epochs|predictions)-([0-9a-f]{16})\.parquet")
-TRIES = 20  # to read editions that runs replace meanwhile
+TRIES, PATIENCE = 20, 3  # to read editions that runs replace meanwhile, or that are not yet whole
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,12 @@ def read_editions(store: Folder, *files: str) -> dict[str, dict[str, Found]]:
         RunFailed: a file cannot be opened, there is not enough memory, or runs replace editions all the time.
         UserError: a newer version of scl wrote a file.
     """
-    for _ in range(TRIES):
+    for attempt in range(TRIES):
         names = _names(store)
         if not names:
             return {"": {file: _first(store, file, f"{file}.parquet", f"copies/{file}.parquet") for file in files}}
         try:
-            by_file = {file: _of_editions(store, file, names) for file in files}
+            by_file = {file: _of_editions(store, file, names, attempt < PATIENCE) for file in files}
         except _Replaced:
             continue
         every = ["", *names] if any("" in found for found in by_file.values()) else names
@@ -85,7 +86,7 @@ def _names(store: Folder) -> list[str]:
     return [match[2] for match in found if match and match[1] == "trials"]
 
 
-def _of_editions(store: Folder, file: str, names: Sequence[str]) -> dict[str, Found]:
+def _of_editions(store: Folder, file: str, names: Sequence[str], patient: bool) -> dict[str, Found]:
     """One table of each of these editions, and of "" if the store's own table comes from a version of scl without
     editions. If it is of an edition that is gone, its rows are in the others."""
     main = _first(store, file, f"{file}.parquet")
@@ -106,6 +107,9 @@ def _of_editions(store: Folder, file: str, names: Sequence[str]) -> dict[str, Fo
         return found
     if main.checked:
         return {**found, "": main}
+    if patient and not main.place and not main.faults:
+        time.sleep(0.2)  # the first edition of a store may be there, and its tables just being written
+        raise _Replaced
     # It is damaged, missing, or was written by another program.
     why = main.faults[0].reason.partition("; ")[0] if main.faults else UNCHECKED if main.place else "it is missing"
     newest = found[names[-1]]
@@ -159,8 +163,7 @@ def _read_table(store: Folder, place: str, file: str) -> tuple[Found, list[str]]
     with stops(f"{store}/{place}"):
         if store.is_no_file(place):
             raise OtherSchema("it is a folder or a special file")
-        content = store.read(place)
-        raw = from_parquet(content)
+        content, raw = store.read_as(place, from_parquet)
     try:
         table, remarks = conformed(raw, file)
     except OtherSchema as error:

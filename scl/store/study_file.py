@@ -86,7 +86,10 @@ def _read(store: Folder) -> tuple[dict[str, Any], bool]:
     with stops(f"{store}/{NAME}"):
         if store.is_no_file(NAME):
             raise Damaged("it is a folder or a special file")
-        content = store.read(NAME)
+        return store.read_as(NAME, lambda content: _parsed(store, content))[1]
+
+
+def _parsed(store: Folder, content: bytes) -> tuple[dict[str, Any], bool]:
     try:
         study = json.loads(content, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
