@@ -22,17 +22,23 @@ from scl.masking import masked_value, without_secrets
 from scl.plan.plan import Plan
 from scl.search.journal import JOURNAL, copy_journal, load_optuna, open_study, storage_errors
 from scl.search.rebuild import Stored, add_missing, contradiction, stored_trials
-from scl.search.trials import name_in_optuna, search_of, searched_trial, stored_point, stored_space
+from scl.search.trials import (
+    draw,
+    earlier_points,
+    lacks,
+    name_in_optuna,
+    search_of,
+    searched_trial,
+    stored_space,
+)  # fmt: skip
 from scl.store.files import explain
 from scl.store.lease import LostLease
-from scl.store.results import Results, load, read_results
+from scl.store.results import Results, read_results
 from scl.store.tables import read_trials
 from scl.study.config import SHARED_IN_COHORT, Config
 from scl.study.identity import Trial, from_stored, requested, sha256, stored_name, stream_seed
-from scl.study.space import OBJECTIVES, Choice, Float, point_of
+from scl.study.space import OBJECTIVES, point_of
 from scl.terminal import say
-
-START_POINTS = 5  # configurations taken from --start-from
 
 
 def ends_search_if_storage_fails(otherwise: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -127,7 +133,7 @@ class SearchDriver:
         seed = stream_seed("sampler", self.study_name, known) % 2**32
         study.sampler = self.optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
         if not known:
-            for point in [*self.search.start, *self._earlier_points()]:
+            for point in [*self.search.start, *earlier_points(self.plan)]:
                 study.enqueue_trial(_stored(point), skip_if_exists=True)
         return study
 
@@ -136,7 +142,7 @@ class SearchDriver:
         waiting = self.optuna.trial.TrialState.WAITING
         known = set()
         for frozen in study.get_trials(deepcopy=False):
-            if frozen.state != waiting and not self._lacks(frozen.params):
+            if frozen.state != waiting and not lacks(self.search, frozen.params):
                 trial = self._trial_of(frozen.params, None)
                 known |= {trial.trial_id} if trial else set()
         missing = [each for each in self.stored if each.trial.trial_id not in known]
@@ -145,7 +151,7 @@ class SearchDriver:
         # What waits has the next numbers. It is what the search starts from, so it is asked for at once.
         for _ in study.get_trials(deepcopy=False, states=(waiting,)):
             live = study.ask()
-            self._draw(live)
+            draw(live, self.search)
             trial = self._trial_of(live.params, live)
             known |= {trial.trial_id} if trial else set()
         missing = [each for each in missing if each.trial.trial_id not in known]
@@ -158,29 +164,6 @@ class SearchDriver:
         values = [known[o] if o in known else self._objective(o, stored.trial) for o in self.search.objectives]
         return [float("nan") if value is None else value for value in values]
 
-    def _lacks(self, values: Mapping[str, Any]) -> bool:
-        """Whether parameters are missing: of a suggestion that was cut off, or whose values are not known."""
-        return bool({stored_name(name) for name in self.search.space} - set(values))
-
-    def _earlier_points(self) -> list[dict[str, Any]]:
-        """The best configurations by validation of the results at --start-from, of those in the search space."""
-        place = self.plan.options.start_from
-        if not place:
-            return []
-        rows = load(place).trials
-        rows = rows[(rows["state"] == "completed") & rows["val_acc"].notna()].sort_values("val_acc", ascending=False)
-        points: list[dict[str, Any]] = []
-        for row in rows.drop_duplicates("config_id").to_dict("records"):
-            try:
-                points.append(stored_point(row, self.search))
-            except UserError:
-                continue
-        if not points:
-            raise UserError(
-                f"--start-from {place!r}: none of its {len(rows)} completed trials lies in the search space"
-            )
-        return points[:START_POINTS]
-
     def _resume(self) -> None:
         states = self.optuna.trial.TrialState
         for frozen in self.study.get_trials(deepcopy=False):
@@ -190,10 +173,10 @@ class SearchDriver:
             values = frozen.params
             if frozen.state == states.RUNNING:
                 live = self.optuna.trial.Trial(self.study, frozen._trial_id)
-                if self._lacks(values):
-                    self._draw(live)  # it was cut off between the suggestion of two parameters
+                if lacks(self.search, values):
+                    draw(live, self.search)  # it was cut off between the suggestion of two parameters
                 values = {**values, **live.params}
-            elif self._lacks(values):
+            elif lacks(self.search, values):
                 continue
             trial = self._trial_of(values, live)
             if trial is None:
@@ -244,7 +227,7 @@ class SearchDriver:
         """Up to `size` trials to train side by side, those that were cut off first. Empty if there are no more."""
         while len(self.queue) < size and self.suggested < self.total:
             live = self.study.ask()
-            self._draw(live)
+            draw(live, self.search)
             trial = self._trial_of(live.params, live)
             if trial is not None:
                 self._register(trial, live.number)
@@ -255,17 +238,6 @@ class SearchDriver:
         self.queue = [t for t in self.queue if t not in batch]
         self.on_new_trials()
         return batch
-
-    def _draw(self, live: Any) -> None:
-        """Let Optuna choose a value for every parameter."""
-        for name, range_ in self.search.space.items():
-            stored = stored_name(name)
-            if isinstance(range_, Choice):
-                live.suggest_categorical(stored, list(range_.choices))
-            elif isinstance(range_, Float):
-                live.suggest_float(stored, range_.low, range_.high, log=range_.log)
-            else:
-                live.suggest_int(stored, range_.low, range_.high, step=range_.step, log=range_.log)
 
     def _trial_of(self, values: Mapping[str, Any], live: Any) -> Trial | None:
         """The trial of Optuna's values. If it cannot be built: None, and Optuna's trial has failed."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from scl.errors import UserError, first_line
 from scl.plan.plan import Plan
-from scl.search.trials import ARM, search_of, searched_trial, stored_point
+from scl.search.trials import ARM, lacks, search_of, searched_trial, stored_point
 from scl.store.results import Results
 from scl.study.identity import Trial, from_stored, stored_name
 from scl.study.space import Choice, Float, Range
@@ -89,7 +89,7 @@ def _contradiction(plan: Plan, study: Any, stored: Mapping[str, Stored], directi
             return f"{at} is in another place"
         if frozen.state.name == "WAITING":
             continue
-        if {stored_name(name) for name in search.space} - set(frozen.params):
+        if lacks(search, frozen.params):
             if owner or state in ("completed", "pruned"):
                 return f"{at} has no parameters"
             continue
