@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
@@ -111,3 +114,91 @@ def test_two_writers_lose_nothing_wherever_one_is_suspended(
             assert sum(name.startswith("trials") for name in (store / "copies").names()) == 1
             assert part_names(store) == []
     assert n > 15
+
+
+def names(store: Folder) -> list[str]:
+    return [name for name in (store / "copies").names() if name.startswith("trials")]
+
+
+def write_old(store: Folder, *trials: str) -> None:
+    """Tables as a version of scl without editions writes them: a copy under the same name."""
+    there = Folder(fs.LocalFileSystem(), f"{store.path}-old")
+    for trial in trials:
+        put_part(there, trial)
+    labels(there)
+    compact(there, {})
+    for file in FILES:
+        for place in ("", "/copies"):
+            (replace(store, path=store.path + place)).write(f"{file}.parquet", there.read(f"{file}.parquet"))
+
+
+def test_a_store_of_a_version_without_editions_goes_on(bucket: Folder) -> None:
+    write_old(bucket, "old")
+    assert content(bucket) == rows("old")
+    put_part(bucket, "new")
+    compact(bucket, {})
+    assert content(bucket) == rows("old", "new")
+    assert len((bucket / "copies").names()) == 3
+    write_old(bucket, "old", "new", "other")  # that version ran again
+    assert content(bucket) == rows("old", "new", "other")
+    compact(bucket, {})
+    assert content(bucket) == rows("old", "new", "other")
+    assert len((bucket / "copies").names()) == 3
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", ["damaged", "missing", "edited", "copy damaged", "copy missing", "copies missing"])
+def test_a_damaged_table_is_read_from_the_other_file(
+    damage: str, file: str, bucket: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels(bucket)
+    put_part(bucket, "t")
+    compact(bucket, {})
+    copies = bucket / "copies"
+    (copy,) = [name for name in copies.names() if name.startswith(file)]
+    if damage == "damaged":
+        bucket.write(f"{file}.parquet", bucket.read(f"{file}.parquet")[:-9])
+    elif damage == "missing":
+        bucket.remove(f"{file}.parquet")
+    elif damage == "edited":
+        buffer = io.BytesIO()
+        pq.write_table(
+            pq.ParquetFile(io.BytesIO(bucket.read(f"{file}.parquet"))).read().replace_schema_metadata(), buffer
+        )
+        bucket.write(f"{file}.parquet", buffer.getvalue())
+    elif damage == "copy damaged":
+        copies.write(copy, b"x")
+    elif damage == "copy missing":
+        copies.remove(copy)
+    else:
+        for name in copies.names():
+            copies.remove(name)
+    assert content(bucket) == rows("t")
+    said = capsys.readouterr().err
+    assert (f"{file}.parquet: " in said and "its copy is used" in said) == (not damage.startswith("cop")), said
+    mend(bucket)
+    assert content(bucket) == rows("t")
+    compact(bucket, {})
+    assert content(bucket) == rows("t")
+    assert len(names(bucket)) == 1
+
+
+def test_an_edition_that_was_never_whole_holds_nothing(bucket: Folder) -> None:
+    put_part(bucket, "t")
+    compact(bucket, {})
+    (name,) = [name for name in (bucket / "copies").names() if name.startswith("epochs")]
+    (bucket / "copies").write(f"epochs-{'0' * 16}.parquet", (bucket / "copies").read(name))
+    assert len(content(bucket)["epochs"]) == 2
+
+
+def test_a_reader_beside_a_run_that_compacts_misses_nothing(bucket: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each of its requests the run does a whole compaction."""
+    for n in range(1, 12):
+        store = Folder(bucket.filesystem, f"{bucket.path}{n}")
+        labels(store)
+        put_part(store, "old")
+        compact(store, {})
+        put_part(store, "new")
+        with monkeypatch.context() as patch:
+            Stopped(patch, n, lambda store=store: compact(store, {}))  # type: ignore[misc]
+            assert content(store) == rows("old", "new"), n
