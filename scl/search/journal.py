@@ -22,6 +22,11 @@ from scl.study.identity import sha256
 from scl.terminal import say
 
 JOURNAL = "optuna.journal"
+# SQLite's primary codes for permission, locks, memory, the disk and files that cannot be opened.
+REFUSED = (
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH,
+)  # fmt: skip
 URLS = "sqlite:///PATH in a folder that exists, postgresql+psycopg://USER:PASSWORD@HOST/DB"
 
 
@@ -79,6 +84,8 @@ def _open_study(
         ) from error
     except Exception as error:
         reason = without_secrets(first_line(error), url or "")
+        if url and _file_of(url) and _is_ours(store, url) and not _is_refused(error):
+            raise Damaged(f"Optuna cannot read it: {type(error).__name__}: {reason[:200]}") from error
         if url:
             raise UserError(
                 f"--storage {masked_value(url)!r}: Optuna cannot open it ({reason}); valid: {URLS}"
@@ -146,11 +153,7 @@ def _set_aside(store: Folder, url: str | None, reason: str) -> None:
             _journal_file(store).unlink(missing_ok=True)
         return
     file = _file_of(url)
-    try:
-        known = read_study(store).get("search") or {}
-    except UserError:
-        known = {}
-    if file is None or known.get("storage") != masked_value(url):
+    if file is None or not _is_ours(store, url):
         raise UserError(
             f"{_place(store, url)} is damaged ({reason}). Move it away or name another --storage: the search is built "
             "anew from the results"
@@ -160,6 +163,23 @@ def _set_aside(store: Folder, url: str | None, reason: str) -> None:
     for suffix in ("", "-journal", "-wal", "-shm"):  # SQLite would take these for parts of the new file
         with suppress(OSError):
             os.replace(f"{file}{suffix}", f"{moved}{suffix}")
+
+
+def _is_ours(store: Folder, url: str) -> bool:
+    """Whether the store's search is in this database, by its record."""
+    try:
+        return (read_study(store).get("search") or {}).get("storage") == masked_value(url)
+    except UserError:
+        return False
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether SQLite or the system refused a file, which says nothing of its content."""
+    while error is not None:
+        if isinstance(error, OSError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in REFUSED:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _file_of(url: str) -> str | None:
