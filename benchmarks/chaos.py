@@ -39,7 +39,7 @@ from benchmarks.record import add_json, record
 from scl.store.results import Results, load
 
 ROOT = Path(__file__).parents[1]
-TIMES = ("train_seconds", "images_per_second", "latency_ms", "started", "ended", "cohort_size", "restarts")
+TIMES = ("train_seconds", "images_per_second", "latency_ms", "started", "ended", "cohort_size", "restarts", "run")
 RAY = str(Path(sys.executable).parent / "ray")
 KINDS = ("worker", "node", "driver")
 ENVIRONMENT = {

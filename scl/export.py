@@ -22,6 +22,7 @@ from scl.errors import Damaged, UserError, first_line, how_to_install, unknown
 from scl.models.networks import build_network, tensors_of
 from scl.store.files import open_folder
 from scl.store.lookup import find_trial
+from scl.store.networks import STUDENT
 from scl.store.output import output_file
 from scl.study.config import ARCHITECTURE, Config
 from scl.study.identity import from_stored
@@ -110,16 +111,22 @@ def load_student(place: str, trial: str | None = None, normalise: bool = True) -
     if row["state"] != "completed":
         raise UserError(f"trial {trial} is {row['state']}, so it has no student; choose a completed trial")
     files = store / "checkpoints" / row["trial_id"]
-    if not files.exists("student.safetensors"):
-        raise UserError(f"{files}/student.safetensors is not there; was the folder copied without its checkpoints?")
-    return _student(files.read("student.safetensors"), f"{files}/student.safetensors", normalise)
+    if not files.exists(STUDENT):
+        raise UserError(
+            f"{files}/{STUDENT} is not there; was the folder copied without its checkpoints? The study's command with "
+            "--remake-students trains it again"
+        )
+    return _student(files.read(STUDENT), f"{files}/{STUDENT}", normalise)
 
 
 def _student(content: bytes, where: str, normalise: bool) -> Student:
     try:
         weights, record = checkpoint.unpack(content)
     except Damaged as damage:
-        raise UserError(f"{where} is damaged, or no student of scl ({damage}); use another copy of it") from None
+        raise UserError(
+            f"{where} is damaged, or no student of scl ({damage}); use another copy of it, or let the "
+            "study's command with --remake-students train it again"
+        ) from None
     try:
         if problem := _misdescribed(record):
             raise UserError(problem)

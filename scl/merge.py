@@ -19,18 +19,19 @@ from scl.errors import Damaged, UserError
 from scl.masking import masked
 from scl.run.sequential import differences, scores
 from scl.run.summary import report
+from scl.store.editions import write_edition
 from scl.store.files import Folder, check_writable, explain, open_folder
 from scl.store.locks import locked
 from scl.store.lookup import stores
 from scl.store.merging import Conflict, merged_record, merged_tables
+from scl.store.networks import STUDENT
 from scl.store.schema import now
 from scl.store.study_file import NAME, read_study, write_study
-from scl.store.tables import compact, write_tables
+from scl.store.tables import compact
 from scl.terminal import say
 from scl.train import checkpoint
 
 MARK = ".merging"  # in a merged store until it is whole
-STUDENT = "student.safetensors"
 
 
 def merge(places: Sequence[str], out: str) -> int:
@@ -68,7 +69,7 @@ def merge(places: Sequence[str], out: str) -> int:
                 if _intact(files, name) is None:
                     files.write(name, (_out(source) / "teachers" / folder).read(name))
             _copy_networks(record, tables["trials"], chosen, parts, store)
-            write_tables(store, tables, origin)
+            write_edition(store, tables, origin)
             compact(store, record)
             record["looks"].append({"when": now().isoformat(), "seeds": record["seeds"]})
             arms = {trial["trial_id"]: trial["arm"] for trial in record["plan"]}
@@ -174,7 +175,7 @@ def _copy_networks(
         more = ", …" if len(lost) > 3 else ""
         say(
             f"{len(lost)} networks are missing or damaged in these stores, and cannot be exported: "
-            f"{', '.join(i[:12] for i in lost[:3])}{more}",
+            f"{', '.join(i[:12] for i in lost[:3])}{more}; --remake-students trains them again",
         )
     for identity in _unfinished(record, states):
         furthest = max((store / "checkpoints" / identity for store in parts.values()), key=lambda files: files.names())

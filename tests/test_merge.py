@@ -14,13 +14,14 @@ import torch
 from scl.errors import UserError
 from scl.export import load_student
 from scl.merge import MARK, merge
+from scl.store.editions import write_edition
 from scl.store.files import Folder, open_folder
 from scl.store.merging import NOT_NUMBERS
 from scl.store.parts import write_part
 from scl.store.results import Results, load
 from scl.store.schema import SCHEMAS
 from scl.store.study_file import read_study, write_study
-from scl.store.tables import read_tables, write_tables
+from scl.store.tables import read_tables
 from scl.train import checkpoint
 from tests.support.parts import read_predictions
 from tests.support.plans import SHORT, STUDY
@@ -104,7 +105,7 @@ def test_what_has_not_ended_comes_along_and_trains_later(
     for file in SCHEMAS:
         (table,) = read_tables(cut_off, [], file)
         tables[file] = table.filter([i != lost for i in table["trial_id"].to_pylist()])
-    write_tables(cut_off, tables, dict.fromkeys(SCHEMAS, ()))
+    write_edition(cut_off, tables, dict.fromkeys(SCHEMAS, ()))
     shutil.rmtree(f"{parts[1]}/tiny/checkpoints/{lost}")
     (cut_off / "checkpoints" / lost).write("epoch-00001.safetensors", b"0")
     out = tmp_path / "all"

@@ -19,7 +19,7 @@ class Job:
     """A network to train: a trial's student, or a teacher.
 
     columns: those of the trial's row that are known before training; None for a teacher. weights: initial weights;
-    None draws them from the seed.
+    None draws them from the seed. stored: the row that the store has, if only the trial's network is lost.
     """
 
     config: Config
@@ -27,6 +27,7 @@ class Job:
     teacher_id: str | None = None
     columns: Mapping[str, Any] | None = None
     weights: Mapping[str, torch.Tensor] | None = None
+    stored: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ from scl.train.weights import regular_file
 class Plan:
     """A resolved study: what its cohorts share, its trials in order, and the teacher of each.
 
-    seeds: of the arms; a search has a seed beside them. about_data: for study.json.
+    seeds: of the arms; a search has a seed beside them. about_data: for study.json. run: which run of the store this
+    is, of those that wrote rows, from 1.
     """
 
     study: Study
@@ -51,6 +52,7 @@ class Plan:
     feasibility: Feasibility
     about_data: dict[str, Any]
     slots: int
+    run: int
 
     @property
     def template(self) -> Config:
@@ -130,6 +132,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
             **({"caveats": found} if (found := caveats(context.images, dataset.skipped)) else {}),
         },
         slots=slots_of(options, nodes, device),
+        run=1 + int(max(read_trials(context.store)["run"].fillna(0), default=0)),
     )
     to_train = [trial.config for trial in missing(plan)] + ([plan.template] if study.search else [])
     here = torch.device(device if torch.cuda.is_available() else "cpu")
@@ -219,6 +222,7 @@ def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] |
             "macs": cost.macs,
             "latency_ms": cost.latency_ms,
             "number": None if numbers is None else numbers[trial.trial_id],
+            "run": plan.run,
             **{column(name): value for name, value in params(trial.config).items()},
         }
         jobs[trial.trial_id] = Job(trial.config, trial.seed, trial.teacher_id, columns)

@@ -7,12 +7,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import torch
 
 from scl.errors import UserError, first_line
 from scl.masking import masked
 from scl.plan.context import RunContext, data_of
 from scl.plan.teachers import load_teacher, save_teacher
+from scl.store.merging import NOT_NUMBERS
+from scl.store.networks import STUDENT
 from scl.store.parts import ended_in_parts, write_part
 from scl.terminal import say
 from scl.train import checkpoint
@@ -50,7 +53,7 @@ def execute(
                     cohort, data_of(context), teacher, device, context.deterministic, stop, prune
                 ):
                     if isinstance(event, TrialEnded):
-                        _store_result(context, event)
+                        event = _store_result(context, event)
                         ended.add(event.trial_id)
                     yield event
             except torch.OutOfMemoryError as error:
@@ -74,12 +77,16 @@ def message_of(context: RunContext, event: Event) -> dict[str, Any]:
     """An event for people and trackers: the job, its columns that are known before training, and a row: of an epoch
     or, with a state, of the job's end."""
     row = event.row if isinstance(event, EpochDone) else event.metrics
-    return {"job": event.trial_id, "columns": context.jobs[event.trial_id].columns, "row": row}
+    job = context.jobs[event.trial_id]
+    columns = None if job.stored is not None else job.columns  # trackers have such a trial already
+    return {"job": event.trial_id, "columns": columns, "row": row}
 
 
 def _load(context: RunContext, job_ids: Sequence[str]) -> tuple[list[TrialSpec], Teacher | None]:
     """What of a cohort has not ended yet, and its teacher; None if the cohort trains teachers."""
-    done = ended_in_parts(context.store, job_ids)
+    again = {i for i in job_ids if context.jobs[i].stored is not None}
+    done = ended_in_parts(context.store, [i for i in job_ids if i not in again])
+    done |= {i for i in again if context.files(i).exists(STUDENT)}
     jobs = {i: context.jobs[i] for i in job_ids if i not in done}
     trials = [
         TrialSpec(i, job.config, job.seed, context.files(i), job.columns is not None, job.weights)
@@ -104,9 +111,9 @@ def _free_memory(device: torch.device) -> None:
     torch.cuda.empty_cache()
 
 
-def _store_result(context: RunContext, ended: TrialEnded) -> None:
+def _store_result(context: RunContext, ended: TrialEnded) -> TrialEnded:
     """Write the network, then the row, and drop the checkpoints last: wherever this is killed, a trial can be resumed
-    or is complete."""
+    or is complete. Returns the event; of a trial whose row is stored, failed if its network is not that of the row."""
     job, files = context.jobs[ended.trial_id], context.files(ended.trial_id)
     completed = ended.metrics["state"] == "completed"
     plain = {k: v for k, v in ended.metrics.items() if isinstance(v, (str, int, float))}
@@ -115,8 +122,11 @@ def _store_result(context: RunContext, ended: TrialEnded) -> None:
             assert ended.test_logits is not None
             save_teacher(files, ended.weights, ended.test_logits, {"metrics": plain})
             checkpoint.drop_epochs(files)
-        return
+        return ended
     predicted = None
+    if job.stored is not None and (other := _other_numbers(ended, job.stored)):
+        checkpoint.drop_epochs(files)
+        return TrialEnded(ended.trial_id, {"state": "failed", "error": other}, [])
     if completed:
         assert ended.test_logits is not None
         predicted = ended.test_logits.argmax(1).numpy()
@@ -130,8 +140,28 @@ def _store_result(context: RunContext, ended: TrialEnded) -> None:
             "mean": context.mean.tolist(),
             "std": context.std.tolist(),
         }
-        files.write("student.safetensors", checkpoint.pack(ended.weights, record))
+        files.write(STUDENT, checkpoint.pack(ended.weights, record))
+    if job.stored is not None:
+        checkpoint.drop_epochs(files)
+        return ended
     error = ended.metrics.get("error")
     told = {"error": masked(error)} if error else {}  # a driver's message may hold the URL of its server
     write_part(context.store, {**job.columns, **ended.metrics, **told}, ended.epochs, predicted)
     checkpoint.drop_epochs(files)
+    return ended
+
+
+def _other_numbers(ended: TrialEnded, stored: Mapping[str, Any]) -> str:
+    """How a trial that was trained again differs from its row; empty if every number is the same."""
+    if ended.metrics["state"] != "completed":
+        return (
+            f"trained again, it {ended.metrics['state']} ({ended.metrics['error'] or 'stopped early'}); its row stays"
+        )
+    for name, value in ended.metrics.items():
+        before = stored.get(name)
+        if name not in NOT_NUMBERS and not pd.isna(before) and value is not None and value != before:
+            return (
+                f"trained again, its {name} is {value}, and {before} in the results, as on another type of processor, "
+                f"with other versions or --cpus-per-trial; its row stays, and this network is not kept"
+            )
+    return ""

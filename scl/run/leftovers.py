@@ -6,15 +6,17 @@ Never removed: files of a live run, files that scl did not write, and the checkp
 from __future__ import annotations
 
 import re
-import time
 from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from scl.errors import Damaged, UserError
 from scl.plan.teachers import TEACHER_FILE
+from scl.store.editions import COPY
 from scl.store.files import PARTIAL, WRITE_TEST, Folder, open_folder
-from scl.store.lease import CLOCK, HOLDER, LEASE_SECONDS
+from scl.store.holder import HOLDER
+from scl.store.lease import CLOCK, LEASE_SECONDS
 from scl.store.locks import locked
 from scl.store.tables import read_trials
 from scl.train import checkpoint
@@ -35,8 +37,8 @@ def sweep(out: Folder, store: Folder, cache: Path) -> None:
     sweep_partials(store)
     _sweep_finished(store)
     _sweep_teachers(out / "teachers")
+    quiet = _now(store.files_below(deep=False)) - QUIET_SECONDS
     for folder in (out, open_folder(cache)):
-        quiet = time.time() - QUIET_SECONDS
         for name, written in folder.files_below(deep=False).items():
             if TEST.fullmatch(name) or (WRITING.fullmatch(name) and written < quiet):
                 with suppress(OSError):
@@ -46,7 +48,14 @@ def sweep(out: Folder, store: Folder, cache: Path) -> None:
 def sweep_partials(folder: Folder) -> None:
     """Remove the partial files of a store, or of a teacher's folder. Only for the holder of its lock."""
     files = folder.files_below()
-    now = files.get(HOLDER, 0.0)  # this run has just written it, so this is the time by an object store's clock
+    now = _now(files)
+    copies = [match for path in files if (match := COPY.fullmatch(path.removeprefix("copies/")))]
+    whole = {match[2] for match in copies if match[1] == "trials"}
+    for match in copies:
+        path = f"copies/{match[0]}"
+        if match[2] not in whole and files.get(path, now) < now - QUIET_SECONDS:  # of an edition that was never whole
+            with suppress(OSError):
+                folder.remove(path)
     for path, written in files.items():
         place, _, name = path.rpartition("/")
         # Another run may be reading the clock just now, to see whether the lease is old.
@@ -54,6 +63,11 @@ def sweep_partials(folder: Folder) -> None:
         if PLACES.fullmatch(place) and (TEST.fullmatch(name) or WRITING.fullmatch(name) or old_probe):
             with suppress(OSError):
                 folder.remove(path)
+
+
+def _now(files: Mapping[str, float]) -> float:
+    """The time by the clock that dates these files of a folder that this run holds: it has just written `.holder`."""
+    return files.get(HOLDER, 0.0)
 
 
 def _sweep_finished(store: Folder) -> None:

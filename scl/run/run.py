@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from scl.errors import RunFailed, UserError
 from scl.plan.estimate import PlanSummary, summarise
@@ -20,21 +22,23 @@ from scl.run.sequential import differences, planned_scores, print_looks, print_w
 from scl.run.stopping import Stop, stopping
 from scl.run.summary import report, report_again
 from scl.run.trackers.tracker import Tracker, tracking
-from scl.run.training import train_students, train_teachers
+from scl.run.training import remake_students, tell_lost_networks, train_students, train_teachers
 from scl.search.driver import SearchDriver
 from scl.search.trials import ARM, left_to_search
 from scl.search.winners import measure_architectures, with_winners
 from scl.store.files import Folder, check_writable, explain, open_folder
+from scl.store.lease import LostLease, check_held
 from scl.store.locks import locked
 from scl.store.results import inspect
 from scl.store.schema import now
 from scl.store.study_file import check_study, write_study
-from scl.store.tables import compact, mend, write_reference_predictions
+from scl.store.tables import compact, mend, read_tables, read_trials, write_reference_predictions
 from scl.study.config import Config
 from scl.study.options import Options
 from scl.study.study import Study
 from scl.terminal import say
 from scl.train.process import environment, random_streams_kept
+from scl.train.teacher import Teacher
 
 AGAIN = "then run the same command again, finished trials are kept"
 
@@ -66,7 +70,7 @@ def run_study(study: Study, options: Options) -> int:
         plan = make_plan(study, options, out, backend.nodes())
         searcher = SearchDriver(plan, stop.halt) if study.search else None
         stop.gentle = True
-        began = time.time()
+        began = time.monotonic()
         earlier = of_training(earlier_record(plan))
         started = _start_record(plan, searcher)
         trained, stein, winners = False, None, dict[str, Config]()
@@ -90,7 +94,9 @@ def run_study(study: Study, options: Options) -> int:
             if stein and not stop():
                 write_study(store, study_record(plan))
                 trained |= train_teachers(plan, backend, stop) and train_students(plan, backend, stop)
-        record = {**study_record(plan), "started": started, "wall_seconds": round(time.time() - began, 1)}
+        if options.remake_students and not stop():
+            remake_students(plan, backend, stop)
+        record = {**study_record(plan), "started": started, "wall_seconds": round(time.monotonic() - began, 1)}
         return _finish(plan, stop, searcher, record | ({} if trained else earlier), trained, stein, winners, damaged)
 
 
@@ -100,6 +106,7 @@ def plan_study(study: Study, options: Options) -> PlanSummary:
     inspect(out / study.name)
     with stopping(None) as stop, open_backend(options, stop, Tracker()) as backend:
         plan = make_plan(study, options, out, backend.nodes())
+        tell_lost_networks(plan)
         return summarise(plan, left_to_search(plan))
 
 
@@ -137,7 +144,8 @@ def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
         def write_plan() -> None:
             """So that a page can be built of a search that was killed."""
             every = replace(plan, trials=[*searcher.searched_trials(), *plan.trials])
-            write_study(store, {**study_record(every), **searcher.record({})})
+            with suppress(LostLease):  # the run stops at its next step
+                write_study(store, {**study_record(every), **searcher.record({})})
 
         searcher.on_new_trials = write_plan
     write_reference_predictions(store, {"labels": plan.context.labels["test"]})
@@ -162,17 +170,16 @@ def _finish(
     if stein:
         record["stein"] = {**stein, **stein_interval(plan, stein)}
     teachers = {i: load_teacher(plan.context, i, plan.teacher) for i in set(plan.teacher_ids.values())}
-    accuracies = {i: found[1]["metrics"]["test_acc"] for i, found in teachers.items() if found}
+    rows = read_trials(store).dropna(subset=["teacher_test_acc"])
+    accuracies = dict(zip(rows["teacher_id"], rows["teacher_test_acc"], strict=True))  # of one that is lost
+    accuracies |= {i: found[1]["metrics"]["test_acc"] for i, found in teachers.items() if found}
     record["teacher"]["test_acc"] = {seed: accuracies.get(i) for seed, i in record["teacher"]["ids"].items()}
     record.setdefault("ended", now().isoformat())
-    if not stop.held():
-        raise RunFailed(f"{store}: {stop.halted}; its page is not built here")
+    check_held(store)
     record["looks"][-1]["differences"] = differences(planned_scores(plan), plan.study.baseline)
     write_study(store, record)
-    compact(store, record)
-    write_reference_predictions(
-        store, {i: found[0].test_logits.argmax(1).numpy() for i, found in teachers.items() if found}
-    )
+    compact(store, record, _predictions(plan, teachers))
+    tell_lost_networks(plan)
     if not trained:
         say("nothing to train: every trial of this plan is done")
     code = report(store)
@@ -193,3 +200,18 @@ def _finish(
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     say(f"out of time; missing: {', '.join(names[:8])}{more}. The same command continues")
     return 1 if code == 1 else 3
+
+
+def _predictions(plan: Plan, teachers: Mapping[str, tuple[Teacher, Any] | None]) -> dict[str, np.ndarray]:
+    """The teachers' predictions of the test images, of those that have none yet. Stored ones stay, and belong to the
+    stored trials: a teacher that was lost and trained again may be another network."""
+    (stored,) = read_tables(plan.context.store, [], "predictions")
+    before = dict(zip(stored["trial_id"].to_pylist(), stored["predicted"].to_pylist(), strict=True))
+    found = {i: teacher[0].test_logits.argmax(1).numpy() for i, teacher in teachers.items() if teacher}
+    for identity, predicted in found.items():
+        if before.get(identity, predicted.tolist()) != predicted.tolist():
+            say(
+                f"teacher {identity[:12]} was trained again and is another network than that of the stored trials, as "
+                "on another type of processor: trials that train from now on have another teacher than those before"
+            )
+    return {identity: predicted for identity, predicted in found.items() if identity not in before}

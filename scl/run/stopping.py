@@ -93,7 +93,7 @@ class Stop:
 
     def __call__(self) -> bool:
         if self.halted is None and not self.held():
-            self.halt("another run has taken over the store, because this one had not renewed its lease")
+            self.halt("another run has taken over the store")
         return self.signalled or self.over_budget or self.halted is not None
 
     def halt(self, reason: str) -> None:

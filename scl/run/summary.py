@@ -16,6 +16,7 @@ from scl.report.formatting import p_value, percent_number, plural, points
 from scl.report.results import read
 from scl.search.trials import ARM
 from scl.store.files import NOT_ALLOWED, Folder, explain, open_folder
+from scl.store.lease import check_held
 from scl.store.locks import locked
 from scl.store.study_file import read_study
 from scl.streams import console
@@ -71,6 +72,7 @@ def report(store: Folder, page: str | None = None) -> int:
 def _write_page(store: Folder, page: str | None, content: bytes) -> str:
     """Write the page and return where it is."""
     if page is None:
+        check_held(store)
         store.write("report.html", content)
         return f"{store}/report.html"
     folder, _, name = page.replace(os.sep, "/").rpartition("/")

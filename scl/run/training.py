@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
 
 from scl.errors import UserError
 from scl.plan.packing import plan_cohorts
@@ -12,6 +14,9 @@ from scl.run.backend import Backend, Work
 from scl.run.leftovers import sweep_partials
 from scl.run.stopping import Stop
 from scl.store.locks import locked
+from scl.store.networks import MISSING, STUDENT, in_words, lost_networks
+from scl.store.tables import read_trials
+from scl.terminal import say
 
 
 def train_teachers(plan: Plan, backend: Backend, stop: Stop) -> bool:
@@ -51,3 +56,42 @@ def train_students(plan: Plan, backend: Backend, stop: Stop) -> bool:
         labels = {trial.trial_id: f"{trial.arm} · seed {trial.seed}" for trial in todo}
         backend.train(plan, Work("students", cohorts, labels, jobs))
     return True
+
+
+def remake_students(plan: Plan, backend: Backend, stop: Stop) -> None:
+    """Train the plan's completed trials again whose network is lost, and their teacher if it is. Rows stay as they are:
+    a network is kept if it gives all numbers of its row."""
+    store = plan.context.store
+    rows = _planned_rows(plan)
+    lost = lost_networks(store, rows, thorough=True)
+    if not train_teachers(plan, backend, stop) or stop() or not lost:
+        return
+    for trial_id, fault in lost.items():
+        if fault != MISSING:
+            replace(store / "checkpoints" / trial_id, aside=f"{store.path}/damaged").set_aside(STUDENT, fault)
+    todo = [trial for trial in plan.trials if trial.trial_id in lost]
+    stored = {row["trial_id"]: row for row in rows}
+    with stop.overdue_raises():
+        cohorts = [[trial.trial_id for trial in cohort] for cohort in plan_cohorts(plan, todo)]
+        jobs = {i: replace(job, stored=stored[i]) for i, job in student_jobs(plan, todo).items()}
+    labels = {trial.trial_id: f"{trial.arm} · seed {trial.seed} again" for trial in todo}
+    backend.train(plan, Work("lost networks", cohorts, labels, jobs))
+    made = len(lost) - len(lost_networks(store, rows, thorough=True))
+    say(f"{made} of {len(lost)} lost networks were made again")
+
+
+def tell_lost_networks(plan: Plan) -> None:
+    """Say which networks of the plan's completed trials are missing or damaged, and of a finished plan its teachers."""
+    store, rows = plan.context.store, _planned_rows(plan)
+    if lost := lost_networks(store, rows):
+        say(f"{store}: {in_words(lost, rows)}; --remake-students trains them again")
+    if rows and not missing(plan):
+        for identity in sorted(set(plan.teacher_ids.values())):
+            if load_teacher(plan.context, identity, plan.teacher) is None:
+                say(f"teacher {identity[:12]} is missing or damaged; --remake-students trains it again")
+
+
+def _planned_rows(plan: Plan) -> list[dict[str, Any]]:
+    """The rows of the plan's trials that have ended, in its order."""
+    rows = {row["trial_id"]: row for row in read_trials(plan.context.store).to_dict("records")}
+    return [rows[trial.trial_id] for trial in plan.trials if trial.trial_id in rows]

@@ -14,22 +14,31 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from scl.errors import UserError, first_line
 from scl.masking import masked_value, without_secrets
 from scl.plan.plan import Plan
 from scl.search.journal import JOURNAL, copy_journal, load_optuna, open_study, storage_errors
-from scl.search.trials import name_in_optuna, search_of, searched_trial, stored_point, stored_space
+from scl.search.rebuild import Stored, add_missing, contradiction, stored_trials
+from scl.search.trials import (
+    draw,
+    earlier_points,
+    lacks,
+    name_in_optuna,
+    search_of,
+    searched_trial,
+    stored_space,
+)  # fmt: skip
 from scl.store.files import explain
-from scl.store.results import load, read_results
+from scl.store.lease import LostLease
+from scl.store.results import Results, read_results
 from scl.store.tables import read_trials
 from scl.study.config import SHARED_IN_COHORT, Config
 from scl.study.identity import Trial, from_stored, requested, sha256, stored_name, stream_seed
-from scl.study.space import OBJECTIVES, Choice, Float, point_of
+from scl.study.space import OBJECTIVES, point_of
 from scl.terminal import say
-
-START_POINTS = 5  # configurations taken from --start-from
 
 
 def ends_search_if_storage_fails(otherwise: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -83,61 +92,80 @@ class SearchDriver:
         self.optuna = load_optuna()
         # Optuna has no pruners for several objectives.
         self.pruning = self.search.prune and self.search.objectives == ("val_acc",)
+        self.stored: list[Stored] = []
+        if self.store.exists("study.json"):
+            self._read(read_results(self.store))
         self.study = self._open()
         self._resume()
 
     # --- opening and resuming ---------------------------------------------------------------------------------
 
+    def _read(self, read: Results) -> None:
+        """What the store has of this search, and of other trials with its seed."""
+        ended = read.trials[
+            (read.trials["seed"] == self.search.seed) & read.trials["state"].isin(["completed", "pruned"])
+        ]
+        self.states = dict(zip(ended["trial_id"], ended["state"], strict=True))
+        epochs = read.epochs[read.epochs["trial_id"].isin(self.states)]
+        for trial_id, epoch, value in zip(epochs["trial_id"], epochs["epoch"], epochs["val_acc"], strict=True):
+            self.curves.setdefault(trial_id, {})[int(epoch)] = float(value)
+        self.stored = stored_trials(self.plan, read)
+        for each in self.stored:
+            if each.trial.trial_id in self.states:
+                self.curves[each.trial.trial_id] = dict(each.curve)
+
     def _open(self) -> Any:
         halving = self.search.pruner(self.template.total_epochs)
         pruners = self.optuna.pruners
+        directions = [OBJECTIVES[o] for o in self.search.objectives]
         study = open_study(
             self.optuna,
             self.store,
             self.plan.options.storage,
+            lambda study: contradiction(self.plan, study, self.stored, directions),
             study_name=self.study_name,
-            directions=[OBJECTIVES[o] for o in self.search.objectives],
+            directions=directions,
             pruner=pruners.SuccessiveHalvingPruner(**halving) if self.pruning else pruners.NopPruner(),
         )
+        self._add_missing(study)
         known = len(study.get_trials(deepcopy=False))
         # The same command draws the same suggestions; a search that was cut off draws new ones.
         seed = stream_seed("sampler", self.study_name, known) % 2**32
         study.sampler = self.optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
         if not known:
-            for point in [*self.search.start, *self._earlier_points()]:
+            for point in [*self.search.start, *earlier_points(self.plan)]:
                 study.enqueue_trial(_stored(point), skip_if_exists=True)
         return study
 
-    def _earlier_points(self) -> list[dict[str, Any]]:
-        """The best configurations by validation of the results at --start-from, of those in the search space."""
-        place = self.plan.options.start_from
-        if not place:
-            return []
-        rows = load(place).trials
-        rows = rows[(rows["state"] == "completed") & rows["val_acc"].notna()].sort_values("val_acc", ascending=False)
-        points: list[dict[str, Any]] = []
-        for row in rows.drop_duplicates("config_id").to_dict("records"):
-            try:
-                points.append(stored_point(row, self.search))
-            except UserError:
-                continue
-        if not points:
-            raise UserError(
-                f"--start-from {place!r}: none of its {len(rows)} completed trials lies in the search space"
-            )
-        return points[:START_POINTS]
+    def _add_missing(self, study: Any) -> None:
+        """Add what the store has and Optuna lacks: its storage was lost, cut off, or is an older one."""
+        waiting = self.optuna.trial.TrialState.WAITING
+        known = set()
+        for frozen in study.get_trials(deepcopy=False):
+            if frozen.state != waiting and not lacks(self.search, frozen.params):
+                trial = self._trial_of(frozen.params, None)
+                known |= {trial.trial_id} if trial else set()
+        missing = [each for each in self.stored if each.trial.trial_id not in known]
+        if not missing:
+            return
+        # What waits has the next numbers. It is what the search starts from, so it is asked for at once.
+        for _ in study.get_trials(deepcopy=False, states=(waiting,)):
+            live = study.ask()
+            draw(live, self.search)
+            trial = self._trial_of(live.params, live)
+            known |= {trial.trial_id} if trial else set()
+        missing = [each for each in missing if each.trial.trial_id not in known]
+        add_missing(self.optuna, study, missing, self.search.space, self._values, self.pruning)
+        storage = masked_value(self.plan.options.storage or JOURNAL)
+        say(f"search: {storage} lacked {len(missing)} trials of the results; they were added, and the search continues")
+
+    def _values(self, stored: Stored) -> list[float]:
+        known = {"val_acc": self._last_val_acc(stored.trial.trial_id), "val_loss": stored.val_loss}
+        values = [known[o] if o in known else self._objective(o, stored.trial) for o in self.search.objectives]
+        return [float("nan") if value is None else value for value in values]
 
     def _resume(self) -> None:
         states = self.optuna.trial.TrialState
-        if self.store.exists("study.json"):
-            read = read_results(self.store)
-            ended = read.trials[
-                (read.trials["seed"] == self.search.seed) & read.trials["state"].isin(["completed", "pruned"])
-            ]
-            self.states = dict(zip(ended["trial_id"], ended["state"], strict=True))
-            epochs = read.epochs[read.epochs["trial_id"].isin(self.states)]
-            for trial_id, epoch, value in zip(epochs["trial_id"], epochs["epoch"], epochs["val_acc"], strict=True):
-                self.curves.setdefault(trial_id, {})[int(epoch)] = float(value)
         for frozen in self.study.get_trials(deepcopy=False):
             if frozen.state == states.WAITING:
                 continue
@@ -145,9 +173,11 @@ class SearchDriver:
             values = frozen.params
             if frozen.state == states.RUNNING:
                 live = self.optuna.trial.Trial(self.study, frozen._trial_id)
-                if {stored_name(name) for name in self.search.space} - set(values):
-                    self._draw(live)  # it was cut off between the suggestion of two parameters
+                if lacks(self.search, values):
+                    draw(live, self.search)  # it was cut off between the suggestion of two parameters
                 values = {**values, **live.params}
+            elif lacks(self.search, values):
+                continue
             trial = self._trial_of(values, live)
             if trial is None:
                 continue
@@ -197,7 +227,7 @@ class SearchDriver:
         """Up to `size` trials to train side by side, those that were cut off first. Empty if there are no more."""
         while len(self.queue) < size and self.suggested < self.total:
             live = self.study.ask()
-            self._draw(live)
+            draw(live, self.search)
             trial = self._trial_of(live.params, live)
             if trial is not None:
                 self._register(trial, live.number)
@@ -208,17 +238,6 @@ class SearchDriver:
         self.queue = [t for t in self.queue if t not in batch]
         self.on_new_trials()
         return batch
-
-    def _draw(self, live: Any) -> None:
-        """Let Optuna choose a value for every parameter."""
-        for name, range_ in self.search.space.items():
-            stored = stored_name(name)
-            if isinstance(range_, Choice):
-                live.suggest_categorical(stored, list(range_.choices))
-            elif isinstance(range_, Float):
-                live.suggest_float(stored, range_.low, range_.high, log=range_.log)
-            else:
-                live.suggest_int(stored, range_.low, range_.high, step=range_.step, log=range_.log)
 
     def _trial_of(self, values: Mapping[str, Any], live: Any) -> Trial | None:
         """The trial of Optuna's values. If it cannot be built: None, and Optuna's trial has failed."""
@@ -268,7 +287,8 @@ class SearchDriver:
     def copy_journal(self) -> None:
         """Copy Optuna's journal into an object store; on a disk, or with a database, nothing is to do."""
         if not self.plan.options.storage:
-            copy_journal(self.store)
+            with suppress(LostLease):  # the run stops at its next step
+                copy_journal(self.store)
 
     def _report(self, live: Any, epoch: int, value: float) -> None:
         if self.pruning and value == value:

@@ -9,14 +9,16 @@ from typing import Any
 from scl.errors import UserError
 from scl.plain import plain
 from scl.plan.plan import Plan
+from scl.store.results import load
 from scl.store.schema import param_text
 from scl.store.tables import read_trials
 from scl.study.config import Config
 from scl.study.identity import Trial, requested, sha256, stored_name, trials_of
 from scl.study.params import column, with_params
-from scl.study.space import Choice, Int, Range, Search, describe
+from scl.study.space import Choice, Float, Int, Range, Search, describe
 
 ARM = "search"  # the arm of all searched trials
+START_POINTS = 5  # configurations taken from --start-from
 
 
 def search_of(plan: Plan) -> Search:
@@ -68,6 +70,39 @@ def _value(cell: Any, range_: Range) -> Any:
         number = float(value)
         return int(number) if isinstance(range_, Int) and number.is_integer() else number
     return value
+
+
+def earlier_points(plan: Plan) -> list[dict[str, Any]]:
+    """The best configurations by validation of the results at --start-from, of those in the search space."""
+    place = plan.options.start_from
+    if not place:
+        return []
+    rows = load(place).trials
+    rows = rows[(rows["state"] == "completed") & rows["val_acc"].notna()].sort_values("val_acc", ascending=False)
+    points: list[dict[str, Any]] = []
+    for row in rows.drop_duplicates("config_id").to_dict("records"):
+        with suppress(UserError):
+            points.append(stored_point(row, search_of(plan)))
+    if not points:
+        raise UserError(f"--start-from {place!r}: none of its {len(rows)} completed trials lies in the search space")
+    return points[:START_POINTS]
+
+
+def draw(live: Any, search: Search) -> None:
+    """Let Optuna choose a value for every parameter of its trial."""
+    for name, range_ in search.space.items():
+        stored = stored_name(name)
+        if isinstance(range_, Choice):
+            live.suggest_categorical(stored, list(range_.choices))
+        elif isinstance(range_, Float):
+            live.suggest_float(stored, range_.low, range_.high, log=range_.log)
+        else:
+            live.suggest_int(stored, range_.low, range_.high, step=range_.step, log=range_.log)
+
+
+def lacks(search: Search, values: Mapping[str, Any]) -> bool:
+    """Whether stored values lack a parameter: those of a suggestion that was cut off, or of which nothing is known."""
+    return bool({stored_name(name) for name in search.space} - set(values))
 
 
 def left_to_search(plan: Plan) -> int:

@@ -5,7 +5,8 @@
               epochs.parquet        a row per trial and epoch
               predictions.parquet   a row per trial: the predicted class of each test image
               parts/                ended trials that are not yet in the three tables
-              copies/               the three tables again, in case one is damaged
+              copies/               the three tables again, in case one is damaged; see `editions`
+              checkpoints/          the networks of completed trials, and the last epochs of those that train
               damaged/              damaged files, set aside and listed on the page
 
 A worker writes one part when a trial ends: one row, with the trial's epochs and predictions nested in it, so that a

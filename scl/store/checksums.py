@@ -26,13 +26,14 @@ SKIPPED = struct.Struct("<IIQ32s")
 MAGIC = 0x184D2A50
 VERSION = b"schema_version"
 REMARKS = b"remarks"
+EDITION = b"edition"
 
 
 class UnknownFormat(Exception):
     """Bytes that are whole, but that this version of scl does not know: a newer one wrote them."""
 
 
-def to_parquet(table: pa.Table, remarks: Sequence[str] = ()) -> bytes:
+def to_parquet(table: pa.Table, remarks: Sequence[str] = (), edition: str = "") -> bytes:
     """A table as Parquet with the SHA-256 of all other bytes of the file.
 
     The checksum lies between the last column and the footer. Readers find columns by offset, so any reader of Parquet
@@ -40,9 +41,11 @@ def to_parquet(table: pa.Table, remarks: Sequence[str] = ()) -> bytes:
 
     Args:
         remarks: what a reader must know about the origin of rows; see `remarks_of`.
+        edition: the name of the tables that were written together; see `edition_of`.
     """
     buffer = io.BytesIO()
     about = CHECKED | {VERSION: b"%d" % SCHEMA_VERSION} | ({REMARKS: json.dumps(remarks).encode()} if remarks else {})
+    about |= {EDITION: edition.encode()} if edition else {}
     pq.write_table(table.replace_schema_metadata(about), buffer, compression="zstd")
     content = buffer.getvalue()
     at = _footer(content)
@@ -88,6 +91,11 @@ def remarks_of(table: pa.Table) -> list[str]:
     """What the writer of a table from `from_parquet` noted about the origin of rows."""
     noted = json.loads((table.schema.metadata or {}).get(REMARKS, b"[]")) if is_checked(table) else []
     return [str(remark) for remark in noted]
+
+
+def edition_of(table: pa.Table) -> str:
+    """The edition that the writer of a table from `from_parquet` named; empty if it named none."""
+    return (table.schema.metadata or {}).get(EDITION, b"").decode() if is_checked(table) else ""
 
 
 def _of_known_version(table: pa.Table) -> pa.Table:

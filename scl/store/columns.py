@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scl.store.schema import SCHEMAS, param_text
+from scl.store.schema import ADDED, SCHEMAS, param_text
 
 # Without these columns, and a value in each row, a table says nothing.
 REQUIRED = {
@@ -58,7 +58,7 @@ def conformed(table: pa.Table, file: str) -> tuple[pa.Table, list[str]]:
             kind = table.schema.field(field.name).type
             remarks.append(f"its column {field.name!r} is of type {kind}, not {wanted}, and counts as empty")
             columns[field.name] = pa.nulls(len(table), wanted)
-    if lacking := [name for name in schema.names if name not in names]:
+    if lacking := [name for name in schema.names if name not in names and name not in ADDED]:
         remarks.append(f"it has no column {', '.join(lacking)}, so these are empty")
     for name in ACCURACIES:
         if name in columns and (wrong := _outside(columns[name])):

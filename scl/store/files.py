@@ -5,18 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 from pyarrow import fs
 
-from scl.errors import UserError, shown
+from scl.errors import Damaged, UserError, shown
 from scl.masking import masked_value, without_values
 from scl.study import checks
 from scl.terminal import say
+
+T = TypeVar("T")
 
 PLACES = "a path, s3://BUCKET/… or gs://BUCKET/…"
 SCHEMES = ("file:", "s3:", "gs:")  # a path that begins so is a URI that was mistyped
@@ -108,8 +110,28 @@ class Folder:
     def read(self, name: str) -> bytes:
         if self.is_local:
             return Path(f"{self.path}/{name}").read_bytes()
-        with self.filesystem.open_input_file(f"{self.path}/{name}") as stream:
-            return bytes(stream.read())
+        try:
+            with self.filesystem.open_input_file(f"{self.path}/{name}") as stream:
+                return bytes(stream.read())
+        except OSError:
+            if not self.exists(name):  # it was removed between a store's two requests
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self}/{name}") from None
+            raise
+
+    def read_as(self, name: str, parse: Callable[[bytes], T]) -> tuple[bytes, T]:
+        """A file's bytes, and what `parse` makes of them. An object store has no consistent read: a file that is
+        replaced while it is read may seem damaged, so then it is read again.
+
+        Raises what `read` and `parse` raise: Damaged, if the file does not change.
+        """
+        content = self.read(name)
+        while True:
+            try:
+                return content, parse(content)
+            except Damaged:
+                before = content
+                if self.is_local or (content := self.read(name)) == before:
+                    raise
 
     def write(self, name: str, content: bytes, durable: bool = False) -> None:
         """Write a file atomically: a rename on a disk, one PUT in an object store.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -14,7 +14,8 @@ import filelock
 
 from scl.errors import UserError
 from scl.store.files import Folder
-from scl.store.lease import HOLDER, HeldByAnother, held_by, lease, read_holder
+from scl.store.holder import HOLDER, HeldByAnother, held_by, read_holder, this_process
+from scl.store.lease import lease
 from scl.terminal import say
 
 
@@ -27,8 +28,8 @@ def locked(
 ) -> Iterator[Callable[[], bool]]:
     """Lock the folder. Yields a function that returns True while this run still holds it.
 
-    The system releases a file lock when its process ends. A thread renews a lease; a minute after its holder died, the
-    lease runs out.
+    The system releases a file lock when its process ends. A thread renews a lease, which serves where there are no
+    locks; a minute after its holder died, the lease runs out.
 
     Args:
         stop: wait while another run holds the folder, until this returns true; None does not wait.
@@ -39,13 +40,7 @@ def locked(
         OSError: the folder cannot be written to.
         UserError: another live run holds the folder. The message names it.
     """
-    holder = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "command": command[:300],
-        "token": secrets.token_hex(8),
-    }
+    holder = {**this_process(), "command": command[:300], "token": secrets.token_hex(8)}
     lock = _file_lock if folder.is_local else lease
     waiting = False
     while True:
@@ -67,12 +62,23 @@ def _file_lock(folder: Folder, holder: dict[str, object]) -> Iterator[Callable[[
     os.makedirs(folder.path, exist_ok=True)
     lock = filelock.FileLock(f"{folder.path}/.lock")
     try:
-        lock.acquire(timeout=0)
+        with warnings.catch_warnings(action="ignore"):  # filelock's own, of a file system without locks
+            lock.acquire(timeout=0)
     except filelock.Timeout:
         raise HeldByAnother(held_by(folder, read_holder(folder))) from None
+    except NotImplementedError:
+        without_locks = True
     except OSError as error:
         error.filename = lock.lock_file  # the system's call knows only a descriptor
         raise
+    else:
+        without_locks = isinstance(lock, filelock.SoftFileLock)
+    if without_locks:
+        # filelock takes a file in place of a lock then, and trusts that host and process id tell who lives.
+        lock.release(force=True)
+        with lease(folder, holder) as held:
+            yield held
+        return
     try:
         folder.write(HOLDER, json.dumps(holder).encode())
         yield lambda: True

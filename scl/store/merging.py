@@ -23,7 +23,7 @@ from scl.study.identity import sha256
 # What two trainings of one trial may differ in: names, times, the machine, and what follows from other trials.
 NOT_NUMBERS = {
     "study", "arm", "error", "latency_ms", "train_seconds", "images_per_second", "device", "cohort_size", "restarts",
-    "started", "ended", "gap_closed",
+    "started", "ended", "run", "gap_closed",
 }  # fmt: skip
 # The fields of a record that describe one run, kept for each part.
 OF_A_RUN = (

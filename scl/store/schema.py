@@ -45,6 +45,8 @@ TRIALS = pa.schema(
         # number: position in the order of a search's suggestions; null for other trials
         *_fields(pa.int64(), "cohort_size", "restarts", "number"),
         *_fields(pa.timestamp("ms", tz="UTC"), "started", "ended"),
+        # which run of this store wrote the row, from 1, whatever clocks say; null in rows of earlier versions
+        *_fields(pa.int64(), "run"),
     ]
 )
 
@@ -58,6 +60,8 @@ EPOCHS = pa.schema(
 )
 
 PREDICTIONS = pa.schema([pa.field("trial_id", pa.string()), pa.field("predicted", pa.list_(pa.uint16()))])
+
+ADDED = {"run"}  # columns that tables of earlier versions do not have
 
 SCHEMAS = {"trials": TRIALS, "epochs": EPOCHS, "predictions": PREDICTIONS}
 

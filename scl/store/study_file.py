@@ -10,6 +10,7 @@ from typing import Any
 from scl.errors import Damaged, UserError
 from scl.store.faults import Fault, stops, tell
 from scl.store.files import Folder
+from scl.store.lease import check_held
 from scl.store.schema import SCHEMA_VERSION
 from scl.store.shape import fitted
 
@@ -17,7 +18,13 @@ NAME = "study.json"
 
 
 def write_study(store: Folder, study: Mapping[str, Any]) -> None:
-    """Write study.json, with a checksum of its content. Raises ValueError if the content holds NaN or infinity."""
+    """Write study.json, with a checksum of its content.
+
+    Raises:
+        ValueError: the content holds NaN or infinity.
+        LostLease: another run has taken the store over.
+    """
+    check_held(store)
     store.write(NAME, json.dumps({**study, "sha256": _digest(study)}, indent=1, allow_nan=False).encode())
 
 
@@ -70,6 +77,7 @@ def check_study(store: Folder) -> None:
     """Set a damaged study.json aside before a run writes a new one. Raises UserError if a newer scl wrote it."""
     for fault in faults_before_a_run(store):
         if fault.set_aside:
+            check_held(store)
             store.set_aside(NAME, fault.reason)
 
 
@@ -78,7 +86,10 @@ def _read(store: Folder) -> tuple[dict[str, Any], bool]:
     with stops(f"{store}/{NAME}"):
         if store.is_no_file(NAME):
             raise Damaged("it is a folder or a special file")
-        content = store.read(NAME)
+        return store.read_as(NAME, lambda content: _parsed(store, content))[1]
+
+
+def _parsed(store: Folder, content: bytes) -> tuple[dict[str, Any], bool]:
     try:
         study = json.loads(content, parse_constant=_refused)
     except (ValueError, RecursionError) as error:

@@ -1,7 +1,7 @@
 """The three tables of a store: reading them, and moving parts into them.
 
 Readers change nothing: what they cannot use they name. `mend` and `compact`, which need the lock, move damaged files
-to `damaged` and restore tables from their copies.
+to `damaged` and restore tables from their copies. Before each change they check that this run still has the store.
 """
 
 from __future__ import annotations
@@ -15,28 +15,25 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scl.errors import Damaged
-from scl.store.checksums import from_parquet, is_checked, remarks_of, to_parquet
 from scl.store.columns import REQUIRED, OtherSchema, complete, conformed, joined
-from scl.store.faults import Fault, stops, tell
+from scl.store.editions import read_editions, restore, write_edition
+from scl.store.faults import Fault, tell
 from scl.store.files import Folder
+from scl.store.lease import check_held
 from scl.store.parts import NESTED, part_names, read_part
 from scl.store.schema import PREDICTIONS, SCHEMAS
 from scl.terminal import say
-
-LOST = "its rows are missing here, and a run trains those trials again"
-ORIGIN = "rows come from a file without a checksum: another program than scl wrote it, and may have changed numbers"
 
 
 def mend(store: Folder) -> None:
     """Move damaged tables and parts to `damaged`, and restore tables from their copies. For the lock's holder, before
     a run."""
-    for file in SCHEMAS:
-        found = _find(store, file)
-        _set_aside(store, found.faults)
-        if found.place.startswith("copies/"):
-            store.write(f"{file}.parquet", found.content, durable=True)
-            say(f"{store}/{file}.parquet: restored from its copy")
+    for edition in read_editions(store, *SCHEMAS).values():
+        for file, found in edition.items():
+            _set_aside(store, found.faults)
+            if found.place.startswith("copies/") and any(f.file == f"{file}.parquet" for f in found.faults):
+                restore(store, file, found)
+                say(f"{store}/{file}.parquet: restored from its copy")
     parts = (read_part(store, name) for name in part_names(store))
     _set_aside(store, [part for part in parts if isinstance(part, Fault)])
 
@@ -44,12 +41,14 @@ def mend(store: Folder) -> None:
 def _set_aside(store: Folder, faults: Iterable[Fault]) -> None:
     for fault in faults:
         if fault.set_aside:
+            check_held(store)
             folder, _, name = fault.file.rpartition("/")
             place = replace(store / folder if folder else store, aside=f"{store.path}/damaged")
-            place.set_aside(name, fault.reason)
+            if place.exists(name) or place.is_no_file(name):
+                place.set_aside(name, fault.reason)
 
 
-def compact(store: Folder, study: Mapping[str, Any]) -> None:
+def compact(store: Folder, study: Mapping[str, Any], references: Mapping[str, np.ndarray] | None = None) -> None:
     """Move the parts into the three tables. Safe to be killed at any point, because parts are removed last.
 
     No trial's row is ever dropped. Of several rows of one trial a completed one stays, else the latest. Trials of the
@@ -57,25 +56,24 @@ def compact(store: Folder, study: Mapping[str, Any]) -> None:
 
     Args:
         study: the content of study.json; `plan` and `baseline` are used, if present.
+        references: as in `write_reference_predictions`, to be added.
+
+    Raises:
+        LostLease: another run has taken the store over.
     """
     read = gather(store, part_names(store), *SCHEMAS)
-    trials, epochs, predictions = (read.tables[file] for file in SCHEMAS)
+    tables = with_references(read.tables, references or {})
     _set_aside(store, read.faults)
     plan = {trial["trial_id"]: trial["arm"] for trial in study.get("plan", [])}
+    trials = tables["trials"]
     if plan and len(trials):
         arms = [plan.get(i, a) for i, a in zip(trials["trial_id"].to_pylist(), trials["arm"].to_pylist(), strict=True)]
         trials = trials.set_column(trials.schema.get_field_index("arm"), "arm", pa.array(arms, pa.string()))
-        trials = _with_gap_closed(trials, study)
-    write_tables(store, {"trials": trials, "epochs": epochs, "predictions": predictions}, read.origin)
+        tables["trials"] = _with_gap_closed(trials, study)
+    write_edition(store, tables, read.origin, read.editions)
     for name in read.parts:
+        check_held(store)
         (store / "parts").remove(name)
-
-
-def write_tables(store: Folder, tables: Mapping[str, pa.Table], origin: Mapping[str, Sequence[str]]) -> None:
-    """Write the three tables, each with its copy. origin: by table, remarks that stay with its rows."""
-    # Trials come last: that table says what has ended, and the others must already have those trials.
-    for file in reversed(SCHEMAS):
-        _write_table(store, file, tables[file], origin[file])
 
 
 def _with_gap_closed(trials: pa.Table, study: Mapping[str, Any]) -> pa.Table:
@@ -120,109 +118,37 @@ def read_tables(store: Folder, part_names: Sequence[str], *files: str) -> list[p
 
 
 def write_reference_predictions(store: Folder, rows: Mapping[str, np.ndarray]) -> None:
-    """Add the rows that belong to no trial: `labels`, the true classes, and the predictions of teachers, by id."""
-    found = _find(store, "predictions")
-    _set_aside(store, found.faults)
+    """Add the rows that belong to no trial: `labels`, the true classes, and the predictions of teachers, by id.
+
+    Raises:
+        LostLease: another run has taken the store over.
+    """
+    read = gather(store, [], *SCHEMAS)
+    known = read.tables["predictions"].filter(pc.is_in(read.tables["predictions"]["trial_id"], pa.array(list(rows))))
+    stored = dict(zip(known["trial_id"].to_pylist(), known["predicted"].to_pylist(), strict=True))
+    if stored != {name: row.tolist() for name, row in rows.items()}:
+        _set_aside(store, read.faults)
+        write_edition(store, with_references(read.tables, rows), read.origin, read.editions)
+
+
+def with_references(tables: Mapping[str, pa.Table], rows: Mapping[str, np.ndarray]) -> dict[str, pa.Table]:
+    """The tables with these reference rows among the predictions."""
     new = pa.Table.from_pydict(
         {"trial_id": list(rows), "predicted": [v.astype(np.uint16) for v in rows.values()]}, schema=PREDICTIONS
     )
-    others = pa.array([i not in rows for i in found.table["trial_id"].to_pylist()], pa.bool_())
-    _write_table(store, "predictions", joined([found.table.filter(others), new]), found.origin)
-
-
-def _write_table(store: Folder, file: str, table: pa.Table, remarks: Sequence[str]) -> None:
-    content = to_parquet(table, remarks)
-    for folder in (store / "copies", store):
-        folder.write(f"{file}.parquet", content, durable=True)
-
-
-@dataclass(frozen=True)
-class Found:
-    """One of the three tables, from the file `place`, with its bytes; both are empty if there is no usable file.
-
-    origin: what must stay with the rows when they are written again. faults: of the table's file and of its copy.
-    """
-
-    table: pa.Table
-    place: str = ""
-    content: bytes = b""
-    origin: tuple[str, ...] = ()
-    faults: tuple[Fault, ...] = ()
-
-
-def _find(store: Folder, file: str) -> Found:
-    """The table, or else its copy: the first of both whose checksum is right, or else the first that is readable."""
-    main, copy = f"{file}.parquet", f"copies/{file}.parquet"
-    unused: dict[str, str] = {}  # file → why it is not used
-    second: tuple[Found, list[str]] | None = None
-    for place in (main, copy):
-        try:
-            found, remarks, checked = _read_table(store, place, file)
-        except FileNotFoundError:
-            continue
-        except (Damaged, OtherSchema) as error:
-            unused[place] = str(error)
-            continue
-        if checked:
-            if second is not None:
-                unused[main] = "it has no checksum: another program than scl wrote it, and may have changed numbers"
-            elif place == copy and main not in unused:
-                unused[main] = "it is missing"
-            return _with_faults(found, remarks, unused)
-        second = second or (found, remarks)
-    if second is not None:
-        return _with_faults(*second, unused)
-    return Found(
-        SCHEMAS[file].empty_table(),
-        faults=tuple(Fault(place, f"{why}; {LOST}", set_aside=True) for place, why in unused.items()),
-    )
-
-
-def _with_faults(found: Found, remarks: Sequence[str], unused: Mapping[str, str]) -> Found:
-    """The table with what its readers are told: of the files that are not used, and of the table itself."""
-    instead = "its copy is used" if found.place.startswith("copies/") else "it is not used"
-    others = [Fault(place, f"{why}; {instead}", set_aside=True) for place, why in unused.items()]
-    own = [Fault(found.place, remark) for remark in (*found.origin, *remarks)]
-    return replace(found, faults=(*others, *own))
-
-
-def _read_table(store: Folder, place: str, file: str) -> tuple[Found, list[str], bool]:
-    """One file as a table, what was left out of it, and whether its bytes were compared with their checksum.
-
-    Raises:
-        FileNotFoundError, Damaged, OtherSchema: there is no file, or none that can be used.
-        RunFailed, UserError: the file says nothing about its content; see `stops`.
-    """
-    with stops(f"{store}/{place}"):
-        if store.is_no_file(place):
-            raise OtherSchema("it is a folder or a special file")
-        content = store.read(place)
-        raw = from_parquet(content)
-    try:
-        table, remarks = conformed(raw, file)
-    except OtherSchema as error:
-        raise OtherSchema(f"it is no table of {file}: {error}") from None
-    checked = is_checked(raw)
-    mask = complete(table, file)
-    if dropped := len(table) - int(pc.sum(mask).as_py() or 0):
-        table = table.filter(mask)
-        remarks.append(f"{dropped} of its rows lack a valid {' or '.join(REQUIRED[file])} and are left out")
-    if file == "epochs" and not checked:
-        again = table.select(["trial_id", "epoch"]).to_pandas().duplicated(keep="last")
-        if again.any():
-            table = table.filter(pa.array(~again))
-            remarks.append(f"{again.sum()} of its rows are of an epoch that has another row, and are left out")
-    origin = tuple(remarks_of(raw)) if checked else (ORIGIN,)
-    return Found(table, place, content, origin), remarks, checked
+    old = tables["predictions"]
+    others = pa.array([i not in rows for i in old["trial_id"].to_pylist()], pa.bool_())
+    return {**tables, "predictions": joined([old.filter(others), new])}
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """The rows of tables and parts. parts: names of the parts in them. origin: by table, as in Found."""
+    """The rows of tables and parts. parts, editions: names of those in them. origin: by table, as in Found."""
 
     tables: dict[str, pa.Table]
     origin: dict[str, tuple[str, ...]]
     parts: list[str]
+    editions: list[str]
     faults: list[Fault]
 
 
@@ -235,45 +161,54 @@ def gather(store: Folder, part_names: Sequence[str], *files: str) -> Gathered:
     read = {name: part for name in part_names if (part := read_part(store, name)) is not None}
     faults = [part for part in read.values() if isinstance(part, Fault)]
     parts = {name: part for name, part in read.items() if not isinstance(part, Fault)}
-    found = {file: _find(store, file) for file in dict.fromkeys(["trials", *files])}
+    editions = read_editions(store, *dict.fromkeys(["trials", *files]))
     groups, foreign = _grouped(parts)
     faults += foreign
-    tables = {file: found[file].table for file in found}
-    tables |= _chosen(tables, groups)
-    faults += [fault for file in found.values() for fault in file.faults]
+    tables = _chosen([{file: found.table for file, found in each.items()} for each in editions.values()], groups)
+    faults += [fault for each in editions.values() for found in each.values() for fault in found.faults]
     wrong = {fault.file.removeprefix("parts/") for fault in foreign}
-    origin = {file: found[file].origin for file in found}
-    return Gathered(tables, origin, [name for name in parts if name not in wrong], faults)
+    origin = {
+        file: tuple(dict.fromkeys(text for each in editions.values() for text in each[file].origin)) for file in tables
+    }
+    return Gathered(tables, origin, [name for name in parts if name not in wrong], list(editions), faults)
 
 
-def _chosen(tables: Mapping[str, pa.Table], groups: Sequence[Group]) -> dict[str, pa.Table]:
-    """The tables with the rows of the parts. Of a trial's rows a completed one stays, else the latest."""
-    rows = _in_order([(group.at, group.trials) for group in groups]) if groups else tables["trials"].slice(0, 0)
-    every = joined([tables["trials"], rows])
-    # `source` is the part of a row, or -1 for the table.
-    source = [-1] * len(tables["trials"]) + sorted(int(at) for group in groups for at in group.at)
+def _chosen(editions: Sequence[Mapping[str, pa.Table]], groups: Sequence[Group]) -> dict[str, pa.Table]:
+    """The tables with the rows of all editions and parts. Of a trial's rows a completed one stays, else that of the
+    latest run. Runs are counted in the store, since a clock may be set back; rows without a count are the oldest, and
+    among equals a part is later than a table."""
+    old = [edition["trials"] for edition in editions]
+    rows = _in_order([(group.at, group.trials) for group in groups]) if groups else old[0].slice(0, 0)
+    every = joined([*old, rows])
+    # `source` is the part of a row; negative numbers are editions.
+    source = [i - len(old) for i, table in enumerate(old) for _ in range(len(table))]
+    source += sorted(int(at) for group in groups for at in group.at)
     frame = pd.DataFrame(
         {
             "trial_id": every["trial_id"].to_pylist(),
             "done": np.array(every["state"].to_pylist(), dtype=object) == "completed",
+            "run": every["run"].to_pandas(),
+            "part": np.array(source) >= 0,
             "ended": every["ended"].to_pandas(),
             "source": source,
             "row": range(len(every)),
         }
     )
-    ordered = frame.sort_values(["done", "ended", "source"], kind="stable", na_position="first")
+    ordered = frame.sort_values(["done", "run", "part", "ended", "source"], kind="stable", na_position="first")
     chosen = ordered.drop_duplicates("trial_id", keep="last").sort_values("row")
-    fresh = chosen[chosen["source"] >= 0]
-    replaced = pa.array(fresh["trial_id"].tolist(), pa.string())
     nested = {"epochs": _epochs_of, "predictions": _predictions_of}
     out = {"trials": every.take(pa.array(chosen["row"].to_numpy()))}
-    for file in tables.keys() - out.keys():
-        if fresh.empty:
-            out[file] = tables[file]
-            continue
-        old = tables[file].filter(pc.invert(pc.is_in(tables[file]["trial_id"], value_set=replaced)))
-        new = [nested[file](group) for group in _select(groups, fresh["source"])]
-        out[file] = joined([old, _in_order(new)])
+    for file in editions[0].keys() - out.keys():
+        kept: list[pa.Table] = []
+        for i, edition in enumerate(editions):
+            # What belongs to no trial (true classes, teachers' predictions) comes from the first edition that has it.
+            elsewhere = {*chosen.loc[chosen["source"] != i - len(old), "trial_id"]}
+            here = {*chosen.loc[chosen["source"] == i - len(old), "trial_id"]}
+            elsewhere |= {other for table in kept for other in pc.unique(table["trial_id"]).to_pylist()} - here
+            replaced = pa.array(sorted(elsewhere), pa.string())
+            kept.append(edition[file].filter(pc.invert(pc.is_in(edition[file]["trial_id"], value_set=replaced))))
+        new = [nested[file](group) for group in _select(groups, chosen.loc[chosen["source"] >= 0, "source"])]
+        out[file] = joined([*kept, *([_in_order(new)] if new else [])])
     return out
 
 

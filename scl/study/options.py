@@ -169,6 +169,8 @@ class Options:
     plan: bool = option(False, RESULTS, switch, "",
         "print what would run, what is done, and what the rest would cost; train nothing")
     report_only: bool = option(False, RESULTS, switch, "", "rebuild the page from the store; train nothing")
+    remake_students: bool = option(False, RESULTS, switch, "",
+        "train completed trials again whose network is missing or damaged, and their teacher; no row changes")
     page: str | None = option(None, RESULTS, place, "FILE",
         "with --report-only: write the page to this file; the store is only read, beside a live run too")
     # fmt: on
@@ -299,6 +301,8 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         raise UserError(f"--device cpu and --gpus-per-trial {options.gpus_per_trial:g} exclude each other; drop one")
     if options.plan and options.report_only:
         raise UserError("--plan and --report-only exclude each other; give one of them")
+    if options.remake_students and options.report_only:
+        raise UserError("--remake-students trains and --report-only does not; give one of them")
     if options.page and not options.report_only:
         raise UserError(f"--page {options.page}: a run writes its page into its store; --page goes with --report-only")
     if study.search is not None and options.val_share == 0:

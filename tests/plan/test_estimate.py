@@ -88,7 +88,8 @@ def test_a_teacher_for_each_seed_costs_its_own_training(tmp_path: Path) -> None:
 
 
 def test_earlier_trials_of_the_same_kind_replace_timings(tmp_path: Path) -> None:
-    """Their median device time; resumed ones, and those of another device or teacher, say nothing."""
+    """Their median device time; resumed ones, those of another device or teacher, and those whose clock was set, say
+    nothing."""
     plan = timed(tiny_plan(tmp_path, "--seeds", "4", "--arms", "kd"))
     put_teachers(plan)
     kd = [t for t in plan.trials if t.arm == "kd"]
@@ -99,6 +100,8 @@ def test_earlier_trials_of_the_same_kind_replace_timings(tmp_path: Path) -> None
         (replace(kd[2], trial_id="gpu"), 700, {"device": "cuda"}),
         (replace(kd[2], trial_id="other teacher", teacher_id="other"), 700, {}),
         (replace(kd[2], trial_id="failed"), 700, {"state": "failed"}),
+        (replace(kd[2], trial_id="clock back"), -50, {"train_seconds": 5.0}),
+        (replace(kd[2], trial_id="clock ahead"), 10_000, {"train_seconds": 5.0}),
     ):
         end = now()
         put_rows(plan, [trial], **{"started": end - timedelta(seconds=seconds), "ended": end, **columns})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from scl.plan.plan import Plan
@@ -12,8 +15,16 @@ from scl.plan.teachers import TEACHER_FILE
 from scl.run.backend import Work
 from scl.run.stopping import Stop
 from scl.run.training import train_students, train_teachers
+from scl.store.editions import write_edition
+from scl.store.files import open_folder
 from scl.store.locks import locked
+from scl.store.networks import STUDENT
+from scl.store.results import load
+from scl.store.schema import SCHEMAS
+from scl.store.tables import gather
+from scl.train import checkpoint
 from tests.support.plans import put_rows, put_teachers, tiny_plan
+from tests.support.studies import SMALL, run_study
 
 
 class Recorder:
@@ -126,3 +137,87 @@ def test_a_stop_while_cohorts_are_packed_trains_no_student(plan: Plan) -> None:
     backend = Recorder()
     assert train_students(plan, backend, Stop(budget=-1.0))  # there was something to train
     assert backend.works == []
+
+
+DAMAGES: tuple[Callable[[Path], object], ...] = (  # of the networks of SMALL's six trials
+    lambda path: path.write_bytes(path.read_bytes()[:-9] + b"x" * 9),
+    lambda path: path.write_bytes(path.read_bytes()[:99]),
+    lambda path: path.write_bytes(b""),
+    lambda path: path.unlink(),
+    lambda path: (path.unlink(), path.mkdir()),
+    lambda path: path.write_bytes(checkpoint.pack({}, {"trial_id": "another"})),
+)
+
+
+def each_in_its_way(store: Path, ids: list[str]) -> None:
+    for trial_id, damage in zip(ids, DAMAGES, strict=True):
+        damage(student(store, trial_id))
+
+
+def everything(store: Path, ids: list[str]) -> None:
+    shutil.rmtree(store / "checkpoints")
+    shutil.rmtree(store.parent / "teachers")
+
+
+def student(store: Path, trial_id: str) -> Path:
+    return store / "checkpoints" / trial_id / STUDENT
+
+
+@pytest.mark.parametrize("lose", [each_in_its_way, everything])
+def test_lost_networks_are_named_and_made_again(
+    lose: Callable[[Path, list[str]], None], small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "results"
+    shutil.copytree(small.parent, out)
+    flags = ["--out", str(out), "--data", str(small.parent.parent / "images")]
+    before = load(str(out / "small"))
+    ids = list(before.planned()["trial_id"])
+
+    def networks() -> dict[str, tuple[dict[str, list[float]], dict[str, object]]]:
+        found = {i: checkpoint.unpack(student(out / "small", i).read_bytes()) for i in ids}
+        return {i: ({k: v.tolist() for k, v in tensors.items()}, record) for i, (tensors, record) in found.items()}
+
+    expected = networks()
+    teachers = {path.parent.name for path in out.glob("teachers/*/teacher.safetensors")}
+    lose(out / "small", ids)
+    assert run_study(SMALL, *flags) == 0
+    said = capsys.readouterr().err
+    assert "6 networks of completed trials are lost: baseline seed 0 is " in said
+    assert "--remake-students trains them again" in said
+    assert "nothing to train" in said
+    assert (lose is everything) == ("is missing or damaged; --remake-students trains it again" in said)
+    after = load(str(out / "small"))
+    assert after.study["teacher"]["test_acc"] == before.study["teacher"]["test_acc"]
+    assert run_study(SMALL, *flags, "--remake-students") == 0
+    assert "6 of 6 lost networks were made again" in capsys.readouterr().err
+    assert networks() == expected
+    after = load(str(out / "small"))
+    pd.testing.assert_frame_equal(after.trials, before.trials)
+    pd.testing.assert_frame_equal(after.epochs, before.epochs)
+    assert not list((out / "small").glob("checkpoints/*/epoch-*"))
+    assert {path.parent.name for path in out.glob("teachers/*/teacher.safetensors")} == teachers
+
+
+def test_a_network_with_other_numbers_is_not_kept(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on another type of processor: here the row is another."""
+    out = tmp_path / "results"
+    shutil.copytree(small.parent, out)
+    store = open_folder(str(out / "small"))
+    read = gather(store, [], *SCHEMAS)
+    trials = read.tables["trials"]
+    at = trials.schema.get_field_index("test_loss")
+    changed = pa.array([value + 0.125 for value in trials["test_loss"].to_pylist()])
+    tables = {**read.tables, "trials": trials.set_column(at, "test_loss", changed)}
+    write_edition(store, tables, read.origin)
+    before = load(store.path)
+    ids = list(before.planned()["trial_id"])
+    student(out / "small", ids[0]).unlink()
+    flags = ["--out", str(out), "--data", str(small.parent.parent / "images"), "--remake-students"]
+    assert run_study(SMALL, *flags) == 0
+    said = capsys.readouterr()
+    assert "0 of 1 lost networks were made again" in said.err
+    assert "trained again, its test_loss is" in " ".join((said.out + said.err).split())
+    assert not student(out / "small", ids[0]).exists()
+    pd.testing.assert_frame_equal(load(store.path).trials, before.trials)

@@ -6,10 +6,13 @@ import errno
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
+import fsspec.implementations.local
 import pytest
+from pyarrow import fs
 
-from scl.errors import UserError
+from scl.errors import Damaged, UserError
 from scl.store.files import Folder, check_writable, explain, not_writable, open_folder
 
 
@@ -111,3 +114,45 @@ def test_a_failed_write_names_the_file_and_leaves_nothing(
         open_folder(str(tmp_path)).write("trials.parquet", b"1", durable=True)
     assert failed.value.filename == f"{tmp_path}/trials.parquet"
     assert list(tmp_path.iterdir()) == []
+
+
+class Changing(fsspec.implementations.local.LocalFileSystem):
+    """An object store, in which a file may be removed or replaced between the requests of one reader."""
+
+    def open(self, path: str, mode: str = "rb", **more: Any) -> Any:
+        if mode == "rb" and path.endswith("gone"):
+            raise OSError("AWS Error NO_SUCH_KEY")
+        return super().open(path, mode, **more)
+
+
+def test_a_file_that_is_removed_while_it_is_read_is_missing(tmp_path: Path) -> None:
+    folder = Folder(fs.PyFileSystem(fs.FSSpecHandler(Changing())), str(tmp_path))
+    with pytest.raises(FileNotFoundError):
+        folder.read("gone")
+    (tmp_path / "gone").write_bytes(b"")
+    with pytest.raises(OSError, match="NO_SUCH_KEY"):  # it is there, so this is another error
+        folder.read("gone")
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(
+    local: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = open_folder(str(tmp_path))
+    monkeypatch.setattr(Folder, "is_local", property(lambda self: local))
+    contents = [b"cut", b"cut again", b"whole"]
+    monkeypatch.setattr(Folder, "read", lambda self, name: contents.pop(0) if len(contents) > 1 else contents[0])
+
+    def parse(content: bytes) -> int:
+        if content != b"whole":
+            raise Damaged("it is cut off")
+        return len(content)
+
+    if local:
+        with pytest.raises(Damaged):
+            folder.read_as("x", parse)
+        return
+    assert folder.read_as("x", parse) == (b"whole", 5)
+    contents[:] = [b"cut"]
+    with pytest.raises(Damaged, match="cut off"):
+        folder.read_as("x", parse)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -35,8 +34,9 @@ def test_the_lease_of_a_dead_process_of_this_host_is_free_at_once(
 ) -> None:
     monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
     folder = open_folder(str(tmp_path))
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    other = {"host": socket.gethostname(), "pid": int(ended.stdout), "since": "now", "token": "other"}
+    code = "import json\nfrom scl.store.holder import this_process\nprint(json.dumps(this_process()))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    other = {**json.loads(ended.stdout), "token": "other"}
     folder.write(".holder", json.dumps(other).encode())
     with lease.lease(folder, {"token": "mine"}) as held:
         assert held()
@@ -68,3 +68,53 @@ def test_a_holder_notices_that_another_took_its_lease(tmp_path: Path, monkeypatc
             time.sleep(0.02)
         assert not held()
     assert lease.read_holder(folder)["token"] == "other"  # it is not the loser's to remove
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "says"),
+    [
+        ('{"host": "elsewhere", "pid": 7, "since": "now", "token": "other"}', "in use by process 7 on elsewhere"),
+        ('{"token": "other"}', "in use by another run"),
+        (None, "was in use by another run"),  # which has ended, and removed its lease
+        ("mine", ""),
+    ],
+)
+def test_a_holder_that_slept_learns_that_another_had_the_store(
+    meanwhile: str | None, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
+    slept, elapsed = [0.0], lease._elapsed
+    monkeypatch.setattr(lease, "_elapsed", lambda: elapsed() + slept[0])
+    folder = open_folder(str(tmp_path))
+    with lease.lease(folder, {"token": "mine"}) as held:
+        lease.check_held(folder)
+        slept[0] = 2 * lease.LEASE_SECONDS
+        if meanwhile is None:
+            folder.remove(".holder")
+        elif meanwhile != "mine":
+            folder.write(".holder", meanwhile.encode())
+        if not says:
+            assert held()
+            lease.check_held(folder)
+        else:
+            with pytest.raises(lease.LostLease, match=says):
+                lease.check_held(folder)
+            assert not held()
+    assert folder.exists(".holder") == bool(meanwhile and meanwhile != "mine")
+
+
+@pytest.mark.parametrize(("back", "free"), [(30.0, False), (3600.0, True)])
+def test_a_clock_of_the_store_that_was_set_back_frees_what_nobody_renews(
+    back: float, free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    folder = open_folder(str(tmp_path))
+    folder.write(".holder", b'{"host": "elsewhere", "pid": 1, "token": "other"}')
+    os.utime(tmp_path / ".holder", (time.time() + back,) * 2)
+    try:
+        with lease.lease(folder, {"token": "mine"}) as held:
+            assert held()
+            assert free
+    except lease.HeldByAnother:
+        assert not free

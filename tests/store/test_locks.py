@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from scl.errors import UserError
+from scl.store import lease
 from scl.store.files import explain, open_folder
 from scl.store.locks import locked
 
@@ -56,6 +57,25 @@ def test_a_run_that_may_no_longer_wait_names_the_holder(tmp_path: Path) -> None:
         locked(folder, stop=lambda: True),
     ):
         pass
+
+
+def test_a_lease_serves_where_the_system_has_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """filelock's own substitute takes host and process id for a process, which another container may share."""
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
+
+    def no_lock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", no_lock)
+    folder = open_folder(str(tmp_path))
+    with locked(folder, command="first run") as held:
+        assert held()
+        with pytest.raises(UserError, match=r"in use by process \d+ on .* \(first run\)"), locked(folder):
+            pass
+        folder.write(".holder", b'{"pid": 7, "host": "h", "token": "other"}')
+        slept = lease._elapsed() + 1000
+        monkeypatch.setattr(lease, "_elapsed", lambda: slept)
+        assert not held()
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EIO])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from benchmarks.chaos import compare, free_port
+from benchmarks.chaos import compare, free_port, read
 from scl.errors import UserError
 from scl.export import load_student
 from scl.merge import merge
@@ -122,6 +123,57 @@ def test_stores_are_merged_out_of_buckets_and_into_one(script: Path, server: str
     finish(script, tmp_path / "whole", "--seeds", "2", "--arms", "mine")
     there, here = load(f"s3://bucket/merged/faulty{server}"), load(str(tmp_path / "whole" / "faulty"))
     assert sum(compare(here, there)[name] for name in ("lost", "duplicated", "different", "more")) == 0
+
+
+# Stops itself at the n-th request of its compaction, and holds a lease that runs out soon.
+STOPS = """
+import os, signal, sys
+from scl.store import files, lease
+
+lease.LEASE_SECONDS, lease.SETTLE_SECONDS = 3.0, 0.3
+requests = 0
+
+def stops_in_compaction(method):
+    def call(*arguments, **more):
+        global requests
+        frame = sys._getframe(1)
+        while frame is not None and frame.f_code.co_name != "compact":
+            frame = frame.f_back
+        if frame is not None:
+            requests += 1
+            if requests == int(os.environ.get("STOPS_AT", "0")):
+                os.kill(os.getpid(), signal.SIGSTOP)
+        return method(*arguments, **more)
+    return call
+
+for name in ("write", "remove", "read", "names"):
+    setattr(files.Folder, name, stops_in_compaction(getattr(files.Folder, name)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [2, 9, 15])
+def test_a_driver_that_sleeps_in_its_compaction_loses_nothing_of_the_next(
+    at: int, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "study" / "faulty.py"
+    script.parent.mkdir()
+    script.write_text(STOPS + STUDY.replace("EPOCHS", "1"))
+    place = f"s3://bucket/sleeps{at}{server}"
+    flags = ["--inline", "--arms", "mine", "--out", place]
+    monkeypatch.setenv("STOPS_AT", str(at))
+    first = Run(script, tmp_path / "out", *flags, "--seed-list", "0")
+    first.until(lambda: read(f"/proc/{first.process.pid}/stat").rpartition(")")[2].split()[0] == "T")
+    monkeypatch.setenv("STOPS_AT", "0")
+    time.sleep(3.5)
+    Run(script, tmp_path / "out", *flags, "--seed-list", "1").ends(0)
+    first.process.send_signal(signal.SIGCONT)
+    assert "which took it over because this run was suspended" in first.ends(1)
+    results = load(f"s3://bucket/sleeps{at}/faulty{server}")
+    assert sorted(results.trials["seed"]) == [0, 0, 1, 1]
+    assert set(results.trials["state"]) == {"completed"}
+    assert results.epochs["trial_id"].nunique() == 4
+    assert results.remarks == ()
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scl.errors import RunFailed, UserError
-from scl.store import checksums, parts, tables
+from scl.store import checksums, editions, parts
 from scl.store.checksums import from_part, to_parquet, to_part
 from scl.store.files import Folder
 from scl.store.parts import write_part
@@ -62,6 +63,54 @@ def test_a_failure_never_replaces_a_success(store: Folder) -> None:
     read = read_results(store)
     assert list(read.trials["test_acc"]) == [0.9]
     assert len(read.epochs) == 2
+
+
+BEFORE, AFTER = now() - timedelta(days=400), now() + timedelta(days=400)  # by a clock that was wrong
+
+
+@pytest.mark.parametrize("between", ["no compaction", "compaction", "compaction of both"])
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ({"run": 1, "ended": AFTER}, {"run": 2, "ended": BEFORE}),
+        ({"run": 9, "ended": AFTER}, {"run": 10, "ended": BEFORE}),
+        ({"ended": AFTER}, {"run": 1, "ended": BEFORE}),  # a version that did not count runs wrote the first
+        ({"run": 3, "ended": AFTER}, {"run": 4, "ended": None}),
+        ({"ended": BEFORE}, {"ended": AFTER}),
+    ],
+)
+@pytest.mark.parametrize("state", ["pruned", "failed"])
+def test_the_row_of_the_later_run_counts_whatever_clocks_say(
+    state: str, earlier: dict[str, Any], later: dict[str, Any], between: str, store: Folder
+) -> None:
+    put_part(store, "t0", "failed", accuracy=0.1, epochs=1, **earlier)
+    if between != "no compaction":
+        compact(store, {})
+    put_part(store, "t0", state, accuracy=0.2, epochs=2, **later)
+    if between == "compaction of both":
+        compact(store, {})
+        compact(store, {})
+    read = read_results(store)
+    assert [(row["state"], row["test_acc"]) for row in read.trials.to_dict("records")] == [(state, 0.2)]
+    assert len(read.epochs) == 2
+
+
+def test_a_part_without_a_count_is_later_than_the_table(store: Folder) -> None:
+    put_part(store, "t0", "failed", accuracy=0.1, ended=AFTER)
+    compact(store, {})
+    put_part(store, "t0", "pruned", accuracy=0.2, ended=BEFORE)
+    assert list(read_trials(store)["state"]) == ["pruned"]
+
+
+def test_a_table_of_an_earlier_version_has_no_count_and_needs_none(store: Folder) -> None:
+    put_part(store, "t0")
+    compact(store, {})
+    old = pq.ParquetFile(Path(store.path) / "trials.parquet").read().drop_columns(["run"])
+    for folder in (store, store / "copies"):
+        folder.write("trials.parquet", to_parquet(old))
+    read = read_results(store)
+    assert read.remarks == ()
+    assert read.trials["run"].isna().all()
 
 
 def test_compaction_killed_before_it_removed_its_parts_duplicates_nothing(store: Folder) -> None:
@@ -252,7 +301,7 @@ def test_what_could_not_be_read_is_not_damaged(
         elif at == "parts":
             patch.setattr(parts, "from_part", fails)
         else:
-            patch.setattr(tables, "from_parquet", fails)
+            patch.setattr(editions, "from_parquet", fails)
         for work in (read_results, read_trials, mend, lambda s: compact(s, {})):
             with pytest.raises(RunFailed, match=rf"{at}.*(not enough memory|you have no permission)"):
                 work(store)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -11,13 +13,15 @@ from scl.store.schema import now
 from scl.store.tables import read_tables
 
 
-def put_part(store: Folder, trial_id: str, state: str = "completed", accuracy: float = 0.5, epochs: int = 2) -> None:
+def put_part(
+    store: Folder, trial_id: str, state: str = "completed", accuracy: float = 0.5, epochs: int = 2, **columns: Any
+) -> None:
     row = {
         "trial_id": trial_id, "study": "s", "arm": "a", "config_id": "c", "seed": 0, "state": state,
         "test_acc": accuracy, "ended": now(), "param.lr": 0.1, "param.weight.kd": 1.0,
     }  # fmt: skip
     history = [{"trial_id": trial_id, "epoch": e + 1, "lr": 0.1, "term.kd": 1.5} for e in range(epochs)]
-    write_part(store, row, history, np.arange(5) if state == "completed" else None)
+    write_part(store, {**row, **columns}, history, np.arange(5) if state == "completed" else None)
 
 
 def read_predictions(store: Folder) -> pd.DataFrame:

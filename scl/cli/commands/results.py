@@ -8,6 +8,7 @@ from rich.table import Table
 
 from scl.errors import RunFailed, UserError
 from scl.store.lookup import stores
+from scl.store.networks import in_words, lost_networks
 from scl.store.results import read_results
 from scl.streams import console
 from scl.terminal import cell, say
@@ -29,6 +30,14 @@ def run(given: Namespace) -> int:
         rows = read.planned()
         means = rows[rows["state"] == "completed"].groupby("arm")["test_acc"].mean().dropna()
         done = int(states.isin(["completed", "pruned"]).sum())
+        planned = rows.to_dict("records")
+        try:
+            lost = lost_networks(store, planned)
+        except RunFailed as error:
+            say(f"error: {error}")
+            code, lost = 1, {}
+        if lost:
+            say(f"{store}: {in_words(lost, planned)}; the study's command with --remake-students trains them again")
         pages.append(f"{store}/report.html" if store.exists("report.html") else f"{store} has no page yet")
         table.add_row(
             cell(name),

@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from scl.store.lookup import find_trial
+from scl.store.networks import STUDENT, network_fault
 from scl.streams import console
 from scl.terminal import cell
 
@@ -34,7 +35,11 @@ def run(given: Namespace) -> int:
             table.add_row(cell(key), cell(f"{value:.4f}" if isinstance(value, float) else value))
     out.print(table)
     if row["state"] == "completed":
-        file = f"{store}/checkpoints/{row['trial_id']}/student.safetensors"
+        file = f"{store}/checkpoints/{row['trial_id']}/{STUDENT}"
+        if fault := network_fault(store, row["trial_id"]):
+            again = "the study's command with --remake-students trains it again"
+            out.print(cell(f"network: {file} {fault}; {again}", style="red"), soft_wrap=True)
+            return 0
         out.print(cell(f"network: {file}"), soft_wrap=True)
         command = shlex.join(["scl", "export", str(store), f"{row['arm']}/{row['seed']}", "--format", "onnx"])
         out.print(cell(f"as a file: {command}"), soft_wrap=True)

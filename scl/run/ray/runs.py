@@ -24,7 +24,6 @@ from scl.run.ray.worker import JobMailbox
 from scl.run.stopping import Stop
 from scl.run.trackers.tracker import Tracker
 from scl.search.driver import SearchDriver
-from scl.store.files import Folder
 from scl.store.parts import write_part
 from scl.store.schema import now
 from scl.store.tables import read_trials
@@ -107,7 +106,7 @@ class Runs:
             "notice": say,
             "stop": self.stop,
             "halt": self.stop.halt,
-            "failed": partial(self._store_failures, plan.context.store, jobs, began, progress),
+            "failed": partial(self._store_failures, plan, jobs, began, progress),
             **(search_calls or {}),
         }
         outside = (plan.options.address or "").startswith(RAY_CLIENT)
@@ -127,22 +126,22 @@ class Runs:
 
     def _store_failures(
         self,
-        store: Folder,
+        plan: Plan,
         jobs: Mapping[str, Job],
         began: datetime,
         progress: Progress,
         failed: Sequence[str],
         error: str,
     ) -> None:
-        """Store that jobs failed for the reason `error`, those of them that have not ended since `began`."""
-        rows = read_trials(store)
-        ended = set(rows.loc[rows["state"].isin(["completed", "pruned"]) | (rows["ended"] >= began), "trial_id"])
+        """Store that jobs failed for the reason `error`, those of them that have not ended in this run."""
+        rows = read_trials(plan.context.store)
+        ended = set(rows.loc[rows["state"].isin(["completed", "pruned"]) | (rows["run"] == plan.run), "trial_id"])
         for job_id in failed:
             if job_id in ended:
                 continue
             progress.ended(job_id, "failed", error)
             columns = jobs[job_id].columns
-            if columns is not None:
+            if columns is not None and jobs[job_id].stored is None:
                 row = {**columns, "state": "failed", "error": error, "started": began, "ended": now()}
                 self.tracker.ended(columns, {"state": "failed", "error": error})
-                write_part(store, row, [], None)
+                write_part(plan.context.store, row, [], None)

@@ -34,7 +34,7 @@ def train(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> No
             raise error
 
     monkeypatch.setattr(worker, "execute", execute)
-    context: Any = SimpleNamespace(jobs={"a": SimpleNamespace(columns={"arm": "kd"})})
+    context: Any = SimpleNamespace(jobs={"a": SimpleNamespace(columns={"arm": "kd"}, stored=None)})
     worker.train({"cohort": ["a"]}, context)
 
 
@@ -95,7 +95,7 @@ def test_a_search_hands_jobs_over_and_stops_them(
 ) -> None:
     monkeypatch.setattr("ray.get", lambda value: value)
     mailbox = worker.JobMailbox()
-    job: Any = SimpleNamespace(columns=None)
+    job: Any = SimpleNamespace(columns=None, stored=None)
     mailbox.put({"a": job, "b": job})
     mailbox.stop("a")
     answers = []
