@@ -38,7 +38,7 @@ from scl.train.process import freed_memory_kept, threads
 sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
 
 from benchmarks.devices import add_device
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 
 BATCH, CHANNELS, SIDE, WIDTH, CLASSES = 64, 64, 32, 512, 100
 
@@ -128,9 +128,8 @@ def main() -> None:
     parser.add_argument("losses", nargs="*", default=[], metavar="LOSS", help=f"of {', '.join(LOSSES)} (default: all)")
     add_device(parser)
     parser.add_argument("--repeats", type=int, default=7)
-    add_json(parser)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parsed(parser)
     wrong = [name for name in options.losses if name not in LOSSES]
     if wrong:
         parser.error(f"unknown loss {wrong[0]!r}; valid: {', '.join(LOSSES)}")

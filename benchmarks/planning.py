@@ -29,7 +29,7 @@ from scl.study.options import options_for, settled
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
 
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 
 CASES = ((2000, 5), (10_000, 1))
 
@@ -72,8 +72,7 @@ def measure(arms: int, seeds: int, started: float) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
-    add_json(parser)
-    options = parser.parse_args()
+    options = parsed(parser)
     if options.one:
         arms, seeds, started = options.one
         print(json.dumps(measure(int(arms), int(seeds), float(started))))

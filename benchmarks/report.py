@@ -38,7 +38,7 @@ from scl.store.study_file import write_study
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
 
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 
 # Added to a copy of the page without its CSP, which would forbid it: reports to this benchmark when the page is ready.
 PROBE = """<script>
@@ -171,8 +171,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
-    add_json(parser)
-    options = parser.parse_args()
+    options = parsed(parser)
     chromium = next((p for p in ("chromium", "chromium-browser", "google-chrome") if shutil.which(p)), "")
     few = max(round(options.trials**0.5), 2)
     shapes = {

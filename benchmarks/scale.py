@@ -44,7 +44,7 @@ from scl.study.options import options_for, settled
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
 
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 from benchmarks.report import random_store
 
 GOALS = {"s_a_trial": 0.02, "stored_s": 15.0, "stored_mb": 2000.0}
@@ -179,8 +179,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100, help="epochs of each trial of the store")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2, help="slots on Ray (default: 2)")
-    add_json(parser)
-    options = parser.parse_args()
+    options = parsed(parser)
     found: dict[str, Any] = {"goals": GOALS}
     if options.trials:
         each: dict[str, list[dict[str, float]]] = {"ray": [], "inline": []}

@@ -51,7 +51,7 @@ from scl.train.types import EpochDone, TrialSpec
 sys.path.insert(0, str(Path(__file__).parents[1]))  # if the project is not installed
 
 from benchmarks.devices import add_device
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 
 CLASSES = 100
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
@@ -297,8 +297,7 @@ def main() -> None:
         default=min(8, cores()),
         help="of the conventional loop (default: 8 or all cores)",
     )
-    add_json(parser)
-    options = parser.parse_args()
+    options = parsed(parser)
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     on_gpu = device.type == "cuda"

@@ -48,7 +48,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # if the project is not installed
 
 from benchmarks.chaos import compare  # noqa: E402
-from benchmarks.record import add_json, record  # noqa: E402
+from benchmarks.record import parsed, record  # noqa: E402
 from studies.ablation import STUDY  # noqa: E402
 
 COMMAND = str(ROOT / "studies" / "ablation.py")
@@ -187,8 +187,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--teacher-epochs", type=int)
     parser.add_argument("--arms")
-    add_json(parser)
-    run(parser.parse_args())
+    run(parsed(parser))
 
 
 if __name__ == "__main__":

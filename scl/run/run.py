@@ -14,7 +14,6 @@ from scl.plan.plan import Plan, cache_of, make_plan, missing
 from scl.plan.teachers import load_teacher
 from scl.run.backend import open_backend
 from scl.run.leftovers import sweep
-from scl.run.output import lasting_output
 from scl.run.provenance import earlier_record, of_training, study_record
 from scl.run.sequential import differences, planned_scores, print_looks, print_winners, stein_extension, stein_interval
 from scl.run.stopping import Stop, stopping
@@ -30,6 +29,7 @@ from scl.store.results import inspect
 from scl.store.schema import now
 from scl.store.study_file import check_study, write_study
 from scl.store.tables import compact, mend, write_reference_predictions
+from scl.streams import lasting_output
 from scl.study.config import Config
 from scl.study.options import Options
 from scl.study.study import Study
@@ -50,7 +50,7 @@ def run_study(study: Study, options: Options) -> int:
     store = out / study.name
     with lasting_output(), _writing_to(store), environment(), random_streams_kept(), ExitStack() as stack:
         if options.report_only:
-            return report_again(store, options.page, options.command)
+            return report_again(store, options.page, options.command, options.force)
         stop = stack.enter_context(stopping(options.time_budget))
         try:
             stop.held = stack.enter_context(locked(store, command=options.command))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from pathlib import Path
 
 from scl.cli.command import FORMATS, INPUTS
 from scl.errors import UserError, unknown
@@ -26,9 +25,7 @@ def run(given: Namespace) -> int:
     student = load_student(given.results, given.trial, normalise=given.input == "pixels")
     record = student.record
     named = re.sub(r"[^A-Za-z0-9._+=-]+", "_", f"{record['study']}-{record['arm']}").lstrip("-")
-    path = (
-        Path(out).expanduser() if out else Path(f"{named[:MOST_LETTERS]}-seed{record['seed']}{SUFFIXES[given.format]}")
-    )
+    path = out or f"{named[:MOST_LETTERS]}-seed{record['seed']}{SUFFIXES[given.format]}"
     difference = save(student, path, given.format, given.force)
     show(f"{path}: {record['config'].get('student', 'plain5')}, test accuracy {record['test_acc']:.2%}")
     show(f"  takes   {takes(student)}")
