@@ -116,7 +116,7 @@ def silence(stream: Any) -> None:
 def lasting_output() -> Iterator[None]:
     """stdout and stderr as LastingStreams; put back afterwards. A stream that is closed from the start stays None."""
     before = sys.stdout, sys.stderr
-    lasting = [stream and LastingStream(stream) for stream in before]
+    lasting = [None if stream is None else LastingStream(stream) for stream in before]
     sys.stdout, sys.stderr = lasting
     try:
         yield

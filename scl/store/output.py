@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -47,6 +48,12 @@ def already_there(out: object) -> str:
     return f"{out}: the file exists; --force replaces it, or name another file"
 
 
+def file_name(text: str, most: int = 100) -> str:
+    """The text as a part of a file's name on any disk, of at most `most` characters. Different texts may get the same
+    one, so add what tells them apart."""
+    return re.sub(r"[^A-Za-z0-9._+=-]+", "_", text).lstrip("-.")[:most] or "_"
+
+
 def signed(page: str, study: Mapping[str, Any]) -> bytes:
     """A page with a last line, an HTML comment, by which `is_page_of` knows it again.
 
@@ -64,7 +71,7 @@ def is_page_of(study: Mapping[str, Any], content: bytes) -> bool:
 
 def _store(study: Mapping[str, Any]) -> str:
     """A name of a store that stays when the store grows or moves: its study, and when its first run began."""
-    first = next(iter(study.get("looks") or []), {})
+    first: Mapping[str, Any] = next(iter(study.get("looks") or []), {})
     return _hash(json.dumps([study.get("study"), first.get("when"), bool(study.get("merged"))]).encode())
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scl.errors import UserError
-from scl.store.output import is_page_of, output_file, signed
+from scl.store.output import file_name, is_page_of, output_file, signed
 
 
 def test_a_new_file_may_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +69,22 @@ def test_an_unchanged_page_of_the_same_store_may_be_replaced(content: bytes, own
     else:
         with pytest.raises(UserError, match="the file exists; --force replaces it"):
             output_file(tmp_path / "page", False, partial(is_page_of, STORE))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("channel+spatial", "channel+spatial"),
+        ("../../x", "_.._x"),
+        ("-rf", "rf"),
+        (".hidden", "hidden"),
+        ("a/b\\c:d\0e\nf", "a_b_c_d_e_f"),
+        ("教师", "_"),
+        ("--", "_"),
+        ("é" * 300, "_"),
+        ("a" * 300, "a" * 100),
+    ],
+)
+def test_any_text_gives_a_file_s_name(text: str, name: str, tmp_path: Path) -> None:
+    assert file_name(text) == name
+    (tmp_path / name).touch()
