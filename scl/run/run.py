@@ -25,6 +25,7 @@ from scl.search.trials import ARM, left_to_search
 from scl.search.winners import measure_architectures, with_winners
 from scl.store.files import Folder, check_writable, explain, open_folder
 from scl.store.locks import locked
+from scl.store.moves import pinned
 from scl.store.results import inspect
 from scl.store.schema import now
 from scl.store.study_file import check_study, write_study
@@ -57,6 +58,8 @@ def run_study(study: Study, options: Options) -> int:
             check_writable(store)
         except OSError as error:
             raise UserError(f"--out {out} cannot be written: {explain(error)}, or name another folder") from error
+        out, stop.moved = stack.enter_context(pinned(out, store))
+        store = out / study.name
         tracker = stack.enter_context(tracking(options.track, store))
         backend = stack.enter_context(open_backend(options, stop, tracker))
         sweep(out, store, cache_of(out))
@@ -156,6 +159,8 @@ def _finish(
 ) -> int:
     """Write what came out, print it, and return the exit code."""
     store = plan.context.store
+    if gone := stop.moved():
+        raise RunFailed(f"{store}: {gone}")
     if searcher:
         record |= searcher.record(winners)
         searcher.copy_journal()
