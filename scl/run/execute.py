@@ -130,7 +130,7 @@ def _store_result(context: RunContext, ended: TrialEnded) -> None:
             "mean": context.mean.tolist(),
             "std": context.std.tolist(),
         }
-        files.write("student.safetensors", checkpoint.pack(ended.weights, record))
+        files.write("student.safetensors", checkpoint.pack(ended.weights, record), durable=True)
     error = ended.metrics.get("error")
     told = {"error": masked(error)} if error else {}  # a driver's message may hold the URL of its server
     write_part(context.store, {**job.columns, **ended.metrics, **told}, ended.epochs, predicted)

@@ -146,7 +146,8 @@ class Folder:
     def write(self, name: str, content: bytes, durable: bool = False) -> None:
         """Write a file atomically: a rename on a disk, one PUT in an object store.
 
-        durable: flush to the disk before the rename. Needed if other files are removed afterwards.
+        durable: flush the file to the disk before its rename, and the folder after it: both outlive a power cut.
+            Needed for results, and if other files are removed afterwards.
         """
         self._check_may_write(name)
         target = f"{self.path}/{name}"
@@ -159,6 +160,8 @@ class Folder:
                     with open(partial, "rb+") as written:
                         os.fsync(written.fileno())
                 os.replace(partial, target)
+                if durable:
+                    _flush_folder(self.path)
             except BaseException as error:
                 with suppress(OSError):
                     Path(partial).unlink(missing_ok=True)
@@ -199,6 +202,16 @@ class Folder:
             raise OSError(errno.EROFS, "this folder is only read", f"{self}/{name}")
         if self.guard and not self.guard.in_place():
             raise Moved(errno.ESTALE, "the folder of results was moved or removed during the run", f"{self}/{name}")
+
+
+def _flush_folder(path: str) -> None:
+    """Flush a folder's names to the disk. Some file systems, and Windows, cannot; they keep names by other means."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def open_folder(place: str | os.PathLike[str], reading: bool = False) -> Folder:

@@ -18,7 +18,7 @@ NAME = "study.json"
 
 def write_study(store: Folder, study: Mapping[str, Any]) -> None:
     """Write study.json, with a checksum of its content. Raises ValueError if the content holds NaN or infinity."""
-    store.write(NAME, json.dumps({**study, "sha256": _digest(study)}, indent=1, allow_nan=False).encode())
+    store.write(NAME, json.dumps({**study, "sha256": _digest(study)}, indent=1, allow_nan=False).encode(), durable=True)
 
 
 def read_study(store: Folder) -> dict[str, Any]:
