@@ -525,3 +525,22 @@ def test_the_second_run_is_told_who_holds_the_store(script: Path, tmp_path: Path
     assert "faulty.py --out" in said
     first.kill()
     finish(script, tmp_path / "out")  # the lock went with its process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("--inline",)], ids=["ray", "inline"])
+def test_a_folder_moved_during_a_run_never_has_two_writers(
+    script: Path, calm: Path, flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Runs start at once at both places: the first run ends, and each store has the numbers of a calm run."""
+    out, new = tmp_path / "out", tmp_path / "new"
+    first = Run(script, out, *flags, sleeps=0.2)
+    first.until_epoch(2)
+    out.rename(new)
+    again = Run(script, out, "--inline")
+    said = first.ends(1)
+    assert f"moved to {new}/faulty during the run; finished trials are safe there, and --out {new} continues" in said
+    again.ends(0)
+    finish(script, new)
+    for place in (out, new):
+        same(calm, place)
