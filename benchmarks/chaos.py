@@ -35,7 +35,7 @@ from collections import Counter
 
 import pandas as pd
 
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 from scl.store.results import Results, load
 
 ROOT = Path(__file__).parents[1]
@@ -288,8 +288,9 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--cpus", type=int, default=1, help="of each node")
     parser.add_argument("--out", type=Path, help="keep the results here (default: a folder that is removed)")
-    add_json(parser)
-    given = parser.parse_args()
+    given = parsed(parser)
+    if given.out and given.out.exists():
+        parser.error(f"--out {given.out}: it exists; name a new folder")
     out = given.out or Path(tempfile.mkdtemp(prefix="chaos-results"))
     for name in ("calm", "chaos"):
         (out / name).mkdir(parents=True, exist_ok=True)

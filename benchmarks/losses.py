@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.devices import add_device
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 from scl import losses
 from scl.models.build import build_model
 from scl.study.loss_table import LOSSES
@@ -129,9 +129,8 @@ def main() -> None:
     parser.add_argument("losses", nargs="*", default=[], metavar="LOSS", help=f"of {', '.join(LOSSES)} (default: all)")
     add_device(parser)
     parser.add_argument("--repeats", type=int, default=7)
-    add_json(parser)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parsed(parser)
     wrong = [name for name in options.losses if name not in LOSSES]
     if wrong:
         parser.error(f"unknown loss {wrong[0]!r}; valid: {', '.join(LOSSES)}")

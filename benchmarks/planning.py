@@ -25,7 +25,7 @@ import time
 
 import sklearn.datasets  # noqa: F401  # the digits
 
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 from scl import Config, Study, Term, designs
 from scl.plan.packing import plan_cohorts
 from scl.plan.plan import make_plan, missing
@@ -73,8 +73,7 @@ def measure(arms: int, seeds: int, started: float) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
-    add_json(parser)
-    options = parser.parse_args()
+    options = parsed(parser)
     if options.one:
         arms, seeds, started = options.one
         print(json.dumps(measure(int(arms), int(seeds), float(started))))

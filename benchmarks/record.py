@@ -18,13 +18,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from scl.errors import UserError
 from scl.machine import cores, physical_memory
+from scl.store.output import output_file
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the figures to this file, with date, commit and machine"
-    )
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The arguments of a benchmark, with `json`: a new or a regular file for its figures, or None."""
+    parser.add_argument("--json", metavar="FILE", help="write the figures to this file, with date, commit and machine")
+    parser.add_argument("--force", action="store_true", help="with --json: replace the file if it exists")
+    given = parser.parse_args()
+    try:
+        given.json = given.json and output_file(given.json, given.force)
+    except UserError as error:
+        parser.error(f"--json {error}")
+    return given
 
 
 def record(name: str, figures: Any, path: Path | None, n: int) -> None:

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from benchmarks.devices import add_device
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 from benchmarks.step import CLASSES, PAIR, Pictures, data_of, random_images, spread, teacher_of, train
 from scl.data.batches import Images
 from scl.train.process import freed_memory_kept
@@ -125,8 +125,7 @@ def main() -> None:
     parser.add_argument(
         "--workers", type=int, default=8, help="of RepDistiller's loader (default: 8, as in its scripts)"
     )
-    add_json(parser)
-    options = parser.parse_args()
+    options = parsed(parser)
     if not (options.repdistiller / "helper" / "loops.py").is_file():
         parser.error(f"{options.repdistiller} is not a clone of RepDistiller: it has no helper/loops.py")
     sys.path.insert(0, str(options.repdistiller))

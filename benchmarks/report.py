@@ -35,7 +35,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 from scl import report
 from scl.store.files import Folder, open_folder
 from scl.store.schema import SCHEMA_VERSION, TRIALS
@@ -172,8 +172,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
-    add_json(parser)
-    options = parser.parse_args()
+    options = parsed(parser)
     chromium = next((p for p in ("chromium", "chromium-browser", "google-chrome") if shutil.which(p)), "")
     few = max(round(options.trials**0.5), 2)
     shapes = {

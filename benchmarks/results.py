@@ -82,7 +82,7 @@ def _against_teachers(facts: Facts) -> str:
 def add(store: str, name: str) -> None:
     """Copy the small tables of the run in `store` to benchmarks/results/NAME."""
     read = load(store)
-    (RUNS / name).mkdir(parents=True, exist_ok=True)
+    (RUNS / name).mkdir(parents=True)
     for file in ("trials.parquet", "epochs.parquet"):
         shutil.copyfile(Path(store) / file, RUNS / name / file)
     write_study(open_folder(str(RUNS / name)), _without_folders(read.study))
@@ -103,6 +103,8 @@ def main() -> None:
     parser.add_argument("--add", nargs=2, metavar=("STORE", "NAME"), help="copy the tables of this run")
     options = parser.parse_args()
     if options.add:
+        if (RUNS / options.add[1]).exists():
+            parser.error(f"--add: {RUNS / options.add[1]} exists; remove it first, or choose another NAME")
         add(*options.add)
         return
     for folder in sorted(path.parent for path in RUNS.glob("*/study.json")):

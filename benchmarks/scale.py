@@ -38,7 +38,7 @@ from importlib import import_module
 from statistics import median
 from typing import Any
 
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 from benchmarks.report import random_store
 from scl import Config, Study, Term, designs, report
 from scl.store.files import open_folder
@@ -180,8 +180,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100, help="epochs of each trial of the store")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2, help="slots on Ray (default: 2)")
-    add_json(parser)
-    options = parser.parse_args()
+    options = parsed(parser)
     found: dict[str, Any] = {"goals": GOALS}
     if options.trials:
         each: dict[str, list[dict[str, float]]] = {"ray": [], "inline": []}

@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 from scl import stats
 from scl.stats.dunnett import MaxT
 from scl.stats.rule import criticals, differences_spread
@@ -171,8 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="2,000 studies a row instead of 20,000")
     parser.add_argument("--seed", type=int, default=0, help="of the random stream")
-    add_json(parser)
-    options = parser.parse_args()
+    options = parsed(parser)
     studies, seed = 2000 if options.quick else 20_000, options.seed
     began = time.monotonic()
     figures: dict[str, Any] = {}

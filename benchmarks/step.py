@@ -41,7 +41,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.devices import add_device
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 from scl import Config, Term
 from scl.data.batches import Images, SplitData
 from scl.machine import cores
@@ -298,8 +298,7 @@ def main() -> None:
         default=min(8, cores()),
         help="of the conventional loop (default: 8 or all cores)",
     )
-    add_json(parser)
-    options = parser.parse_args()
+    options = parsed(parser)
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     on_gpu = device.type == "cuda"

@@ -51,7 +51,7 @@ from scl.train.types import EpochDone
 ROOT = Path(__file__).parents[1]
 
 from benchmarks.chaos import compare
-from benchmarks.record import add_json, record
+from benchmarks.record import parsed, record
 from studies.ablation import STUDY
 
 COMMAND = str(ROOT / "studies" / "ablation.py")
@@ -190,8 +190,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--teacher-epochs", type=int)
     parser.add_argument("--arms")
-    add_json(parser)
-    run(parser.parse_args())
+    run(parsed(parser))
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def _misdescribed(record: Mapping[str, Any]) -> str:
 # ------------------------------------------------------------------------------------------------------ as a file
 
 
-def save(student: Student, path: Path, form: str, force: bool = False) -> float:
+def save(student: Student, path: str | Path, form: str, force: bool = False) -> float:
     """Write a student as a file and compare it with the network; returns the largest difference of a logit.
 
     Raises:
@@ -169,7 +169,7 @@ def save(student: Student, path: Path, form: str, force: bool = False) -> float:
     """
     if form not in SUFFIXES:
         raise UserError(unknown("format", form, SUFFIXES))
-    path = output_file(path, force)
+    file = output_file(path, force)
     content, run = {"safetensors": _safetensors, "onnx": _onnx, "torchscript": _torchscript}[form](student)
     difference = max(
         (run(images) - student(images)).abs().max().item() for images in (_examples(student, n) for n in (1, 5))
@@ -180,7 +180,7 @@ def save(student: Student, path: Path, form: str, force: bool = False) -> float:
             "nothing was written: choose another --format"
         )
     try:
-        open_folder(path.parent).write(path.name, content)
+        open_folder(file.parent).write(file.name, content)
     except OSError as error:
         raise UserError(f"--out {path}: {error.strerror or error}; name a file you can write") from None
     return difference

@@ -67,7 +67,7 @@ def merge(places: Sequence[str], out: str) -> int:
             for folder, name, source in teachers:
                 files = into / "teachers" / folder
                 if _intact(files, name) is None:
-                    files.write(name, (_out(source) / "teachers" / folder).read(name))
+                    files.write(name, (_out(source) / "teachers" / folder).read(name), durable=True)
             _copy_networks(record, tables["trials"], chosen, parts, store)
             write_edition(store, tables, origin)
             compact(store, record)
@@ -170,7 +170,7 @@ def _copy_networks(
         if source is None:
             lost.append(identity)
         else:
-            (into / "checkpoints" / identity).write(STUDENT, source.read(STUDENT))
+            (into / "checkpoints" / identity).write(STUDENT, source.read(STUDENT), durable=True)
     if lost:
         more = ", …" if len(lost) > 3 else ""
         say(

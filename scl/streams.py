@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ ASCII = {
     **{"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "…": "...", "•": "*"},
     **dict.fromkeys("\xa0\u2009\u202f", " "),
 }
+FULL = (errno.ENOSPC, errno.EDQUOT)
 ERRORS = "scl.ascii"  # the name of the rule, for Python's codecs
 
 
@@ -65,29 +67,71 @@ def console() -> Console:
     return Plain()
 
 
-class _Messages:
-    """Standard error that cannot fail: a run goes on if its reader or terminal has gone, or its log's disk is full."""
+class LastingStream:
+    """A text stream that drops what can no longer be written: to a pipe whose reader has ended, a closed terminal, a
+    full disk. Once a disk has room again, it is written to again; the others are gone for good."""
 
     def __init__(self, stream: Any) -> None:
-        self.stream = stream
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with suppress(OSError):
-            self.stream.write(text)
+        with self._dropping():
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
-            self.stream.flush()
+        with self._dropping():
+            self._stream.flush()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
+    def end(self) -> None:
+        """Write what is left, or drop it."""
+        try:
+            self._stream.flush()
+        except OSError:
+            silence(self._stream)
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in FULL:
+                silence(self._stream)
+
+
+def silence(stream: Any) -> None:
+    """Send what a stream still holds, and all that follows, to nowhere: Python's flush at the end would fail again."""
+    with suppress(OSError, ValueError, AttributeError):  # a stream in memory has no descriptor
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+    with suppress(OSError, ValueError):
+        stream.flush()
+
+
+@contextmanager
+def lasting_output() -> Iterator[None]:
+    """stdout and stderr as LastingStreams; put back afterwards. A stream that is closed from the start stays None."""
+    before = sys.stdout, sys.stderr
+    lasting = [None if stream is None else LastingStream(stream) for stream in before]
+    sys.stdout, sys.stderr = lasting
+    try:
+        yield
+    finally:
+        for stream in lasting:
+            if stream is not None:
+                stream.end()
+        sys.stdout, sys.stderr = before
 
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Inside, anything can be printed: a text that a stream cannot encode appears in ASCII. A reader of standard output
-    that has gone raises BrokenPipeError, as ever. At the end the streams are as they were."""
+    """Inside, anything can be printed: a text that a stream cannot encode appears in ASCII. Standard error lasts: a run
+    goes on if its reader or terminal has gone, or its log's disk is full. A reader of standard output that has gone
+    raises BrokenPipeError, as ever. At the end the streams are as they were."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -98,13 +142,14 @@ def standard_streams() -> Iterator[None]:
         nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
         for stream in before:
             stack.enter_context(_any_text(stream))
-        messages = _Messages(sys.stderr or nowhere)
+        messages = LastingStream(sys.stderr or nowhere)
         sys.stdout, sys.stderr = sys.stdout or nowhere, messages
         try:
             yield
         finally:
             if sys.stdout is nowhere:
                 sys.stdout = before[0]
+            messages.end()
             if sys.stderr is messages:
                 sys.stderr = before[1]
 

@@ -49,10 +49,13 @@ def _written_out(character: str) -> str:
         return character
     if character in ISOLATES:
         return ""
-    # Controls, halves of a character, and separators of lines; other formats, such as joiners, belong to a script.
-    if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in TURNS:
-        return character.encode("unicode_escape", "surrogatepass").decode()
-    return character
+    return character.encode("unicode_escape", "surrogatepass").decode() if is_control(character) else character
+
+
+def is_control(character: str) -> bool:
+    """True for controls, halves of a character, separators of lines and changes of direction. Other formats, such as
+    joiners, belong to a script."""
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in TURNS
 
 
 def say(text: object) -> None:

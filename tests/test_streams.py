@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import subprocess
 import sys
 
 import pytest
 from rich.table import Table
 
-from scl.streams import console, showable, standard_streams
+from scl.streams import LastingStream, console, lasting_output, showable, standard_streams
 
 TEXT = "kd × 2 − 1 ± 0.5 “arm” → naïve 教师 σ│"
 
@@ -103,3 +105,71 @@ def test_a_reader_of_a_table_that_has_gone_is_a_broken_pipe(monkeypatch: pytest.
     monkeypatch.setattr(sys, "stdout", Broken(BrokenPipeError()))
     with standard_streams(), pytest.raises(BrokenPipeError):
         console().print("a table")
+
+
+def broken_pipe() -> io.TextIOWrapper:
+    reading, writing = os.pipe()
+    os.close(reading)
+    return os.fdopen(writing, "w")
+
+
+def closed_terminal() -> io.TextIOWrapper:
+    controlling, terminal = os.openpty()
+    os.close(controlling)
+    return os.fdopen(terminal, "w")
+
+
+@pytest.mark.parametrize("made", [broken_pipe, closed_terminal])
+def test_what_can_no_longer_be_written_is_dropped(made: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = made()  # type: ignore[operator]
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", stream)
+        with lasting_output():
+            print("a table", flush=True)
+            print("the verdict")
+        assert sys.stdout is stream
+    stream.close()  # Python's own flush at the end finds nothing left
+
+
+def test_other_streams_are_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.stdout, sys.stderr
+    with lasting_output():
+        print("shown")
+        assert not sys.stderr.isatty()
+    assert (sys.stdout, sys.stderr) == before
+    assert capsys.readouterr().out == "shown\n"
+
+
+def test_a_stream_in_memory_may_fail_and_one_may_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert LastingStream(Full()).write("text") == 4
+    monkeypatch.setattr(sys, "stdout", None)
+    with lasting_output():
+        assert sys.stdout is None
+    assert sys.stdout is None
+
+
+def test_a_disk_that_has_room_again_is_written_to_again() -> None:
+    class Disk(io.StringIO):
+        full = True
+
+        def write(self, text: str) -> int:
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(text)
+
+    disk = Disk()
+    stream = LastingStream(disk)
+    stream.write("lost")
+    disk.full = False
+    stream.write("kept")
+    assert disk.getvalue() == "kept"
+
+
+def test_a_full_disk_to_the_end_does_not_change_the_exit_code() -> None:
+    code = "import sys; from scl.streams import standard_streams\nwith standard_streams(): print('a', file=sys.stderr)"
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run([sys.executable, "-c", code], stderr=full, check=False, timeout=60).returncode == 0

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from scl.errors import RunFailed, UserError
-from scl.run.output import lasting_output, silence
 from scl.run.stopping import LEFT_RUNNING, interruptible, stop_signals
 from scl.store.output import output_file
-from scl.streams import standard_streams
+from scl.streams import lasting_output, silence, standard_streams
 from scl.study.checks import place
 from scl.terminal import printable, say, show
 

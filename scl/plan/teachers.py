@@ -80,7 +80,7 @@ def save_teacher(
     record: dict[str, Any],
     name: str = TEACHER_FILE,
 ) -> None:
-    files.write(name, checkpoint.pack({**weights, "test_logits": logits}, record))
+    files.write(name, checkpoint.pack({**weights, "test_logits": logits}, record), durable=True)
 
 
 def import_teacher(context: RunContext, config: Config, identity: str, path: str) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -135,7 +136,9 @@ def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = value.replace("\r", "\n")  # the writer quotes a cell for its newlines alone
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
+    # Programs may skip spaces and characters that nobody sees.
+    visible = next((c for c in text if unicodedata.category(c)[0] not in "ZC"), "")
+    return f"'{text}" if text.startswith(FORMULA) or visible in FORMULA else text
 
 
 FORMATS: dict[str, Callable[[Facts], str]] = {"LaTeX": latex, "Markdown": markdown, "CSV": comma_separated}

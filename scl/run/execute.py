@@ -140,7 +140,7 @@ def _store_result(context: RunContext, ended: TrialEnded) -> TrialEnded:
             "mean": context.mean.tolist(),
             "std": context.std.tolist(),
         }
-        files.write(STUDENT, checkpoint.pack(ended.weights, record))
+        files.write(STUDENT, checkpoint.pack(ended.weights, record), durable=True)
     if job.stored is not None:
         checkpoint.drop_epochs(files)
         return ended

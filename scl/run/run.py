@@ -16,7 +16,6 @@ from scl.plan.plan import Plan, cache_of, make_plan, missing
 from scl.plan.teachers import load_teacher
 from scl.run.backend import open_backend
 from scl.run.leftovers import sweep
-from scl.run.output import lasting_output
 from scl.run.provenance import earlier_record, of_training, study_record
 from scl.run.sequential import differences, planned_scores, print_looks, print_winners, stein_extension, stein_interval
 from scl.run.stopping import Stop, stopping
@@ -29,10 +28,12 @@ from scl.search.winners import measure_architectures, with_winners
 from scl.store.files import Folder, check_writable, explain, open_folder
 from scl.store.lease import LostLease, check_held
 from scl.store.locks import locked
+from scl.store.moves import pinned
 from scl.store.results import inspect
 from scl.store.schema import now
 from scl.store.study_file import check_study, write_study
 from scl.store.tables import compact, mend, read_tables, read_trials, write_reference_predictions
+from scl.streams import lasting_output
 from scl.study.config import Config
 from scl.study.options import Options
 from scl.study.study import Study
@@ -54,13 +55,15 @@ def run_study(study: Study, options: Options) -> int:
     store = out / study.name
     with lasting_output(), _writing_to(store), environment(), random_streams_kept(), ExitStack() as stack:
         if options.report_only:
-            return report_again(store, options.page, options.command)
+            return report_again(store, options.page, options.command, options.force)
         stop = stack.enter_context(stopping(options.time_budget))
         try:
             stop.held = stack.enter_context(locked(store, command=options.command))
             check_writable(store)
         except OSError as error:
             raise UserError(f"--out {out} cannot be written: {explain(error)}, or name another folder") from error
+        out, stop.moved = stack.enter_context(pinned(out, store))
+        store = out / study.name
         tracker = stack.enter_context(tracking(options.track, store))
         backend = stack.enter_context(open_backend(options, stop, tracker))
         sweep(out, store, cache_of(out))
@@ -164,6 +167,8 @@ def _finish(
 ) -> int:
     """Write what came out, print it, and return the exit code."""
     store = plan.context.store
+    if gone := stop.moved():
+        raise RunFailed(f"{store}: {gone}")
     if searcher:
         record |= searcher.record(winners)
         searcher.copy_journal()

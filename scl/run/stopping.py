@@ -67,9 +67,10 @@ class Stop:
     """Whether a run should end; called between steps.
 
     budget: seconds that the run may take. asked_by: the signal that asked, by its name. halted: why the run cannot go
-    on. held: whether the store is still locked by this run. lost: whether what trains is gone. grace: seconds that a
-    request to stop may go unmet while training. gentle: whether a signal is a request; before the first training there
-    is nothing to keep, and a signal ends the run at once.
+    on. held: whether the store is still locked by this run. moved: where the store has gone, '' while it is in its
+    place. lost: whether what trains is gone. grace: seconds that a request to stop may go unmet while training. gentle:
+    whether a signal is a request; before the first training there is nothing to keep, and a signal ends the run at
+    once.
     """
 
     budget: float | None = None
@@ -78,6 +79,7 @@ class Stop:
     asked_by: str | None = None
     halted: str | None = None
     held: Callable[[], bool] = lambda: True
+    moved: Callable[[], str] = lambda: ""
     lost: bool = False
     grace: float = math.inf
     overdue: bool = False
@@ -94,6 +96,8 @@ class Stop:
     def __call__(self) -> bool:
         if self.halted is None and not self.held():
             self.halt("another run has taken over the store")
+        if self.halted is None and (reason := self.moved()):
+            self.halt(reason)
         return self.signalled or self.over_budget or self.halted is not None
 
     def halt(self, reason: str) -> None:

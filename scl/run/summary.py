@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from math import isnan
 from typing import Any
 
@@ -18,18 +18,20 @@ from scl.search.trials import ARM
 from scl.store.files import NOT_ALLOWED, Folder, explain, open_folder
 from scl.store.lease import check_held
 from scl.store.locks import locked
+from scl.store.output import already_there, is_page_of, output_file, signed
 from scl.store.study_file import read_study
 from scl.streams import console
 from scl.terminal import cell, say
 
 
-def report_again(store: Folder, page: str | None, command: str) -> int:
+def report_again(store: Folder, page: str | None, command: str, force: bool = False) -> int:
     """Build the page of a store anew; returns what `report` does.
 
     Args:
         page: the file to write; then the store is only read, and neither locked nor written to. None: `report.html` in
             the store, under its lock or, if the store may only be read, a file in the present folder.
         command: how this was asked for, for the lock.
+        force: replace the file `page`, whatever is in it. A page of this store that nobody changed is replaced anyway.
 
     Raises:
         UserError: there is no store, a live run holds it, or the page cannot be written.
@@ -45,23 +47,33 @@ def report_again(store: Folder, page: str | None, command: str) -> int:
                 raise
         page = f"{store.path.rpartition('/')[2]}-report.html"
         say(f"{store} may only be read, so its page is written here; --page names another file")
-    return report(replace(store, reading=True), page)
+    return report(replace(store, reading=True), page, force)
 
 
-def report(store: Folder, page: str | None = None) -> int:
+def report(store: Folder, page: str | None = None, force: bool = False) -> int:
     """Write the page, print the table and the verdict; 0 when every trial is completed or pruned, else 1.
 
-    page: another file than `report.html` in the store. Raises UserError if it cannot be written.
+    page: another file than `report.html` in the store. Raises UserError if it cannot be written or, without `force`, if
+        it is there already and no page of this store.
     """
     results = read(store)
+    folder, name = (store, "report.html") if page is None else _page_file(page, results.study, force)
     failed = int((results.plan_states()["state"] == "failed").sum())
     # The page first: it is there even if the terminal is gone.
     try:
-        content = render(results).encode()
+        content = signed(render(results), results.study)
     except ModuleNotFoundError as error:
         written = f"no page: {error.name} is not installed. Build it elsewhere with --report-only"
     else:
-        written = f"page: {_write_page(store, page, content)}"
+        try:
+            if page is None:
+                check_held(store)
+            folder.write(name, content)
+        except OSError as error:
+            if page is None:
+                raise
+            raise UserError(f"--page {page}: {explain(error)}; name a file that can be written") from error
+        written = f"page: {page or f'{store}/{name}'}"
     print_summary(results.facts)
     say(written)
     if failed:
@@ -69,20 +81,22 @@ def report(store: Folder, page: str | None = None) -> int:
     return 1 if failed else 0
 
 
-def _write_page(store: Folder, page: str | None, content: bytes) -> str:
-    """Write the page and return where it is."""
-    if page is None:
-        check_held(store)
-        store.write("report.html", content)
-        return f"{store}/report.html"
-    folder, _, name = page.replace(os.sep, "/").rpartition("/")
+def _page_file(page: str, study: Mapping[str, Any], force: bool) -> tuple[Folder, str]:
+    """The folder of a page, and its name there. Raises UserError if it may not be written."""
+    own = partial(is_page_of, study)
     try:
-        open_folder(folder or ("/" if page.startswith("/") else ".")).write(name, content)
+        if "://" not in page:
+            file = output_file(page, force, own)
+            return open_folder(file.parent), file.name
+        place, _, name = page.rpartition("/")
+        folder = open_folder(place)
+        if folder.exists(name) and not force and not own(folder.read(name)):
+            raise UserError(already_there(page))
+        return folder, name
     except OSError as error:
         raise UserError(f"--page {page}: {explain(error)}; name a file that can be written") from error
     except UserError as error:
-        raise UserError(f"--page {page}: {error}") from None
-    return page
+        raise UserError(f"--page {error}") from None
 
 
 def print_summary(facts: Facts) -> None:

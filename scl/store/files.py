@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -26,12 +27,42 @@ PARTIAL = ".partial"  # suffix of files that are being written
 WRITE_TEST = "write-test-"  # prefix of files that test whether a folder can be written to
 
 
+class Moved(OSError):
+    """A folder of results was moved, removed or replaced while a run was writing to it."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What a folder must still be, so that a run writes to it: the folder that this run has locked.
+
+    path: the folder. inode: its number on the disk. token: the run's own, in the file `holder`. The token decides where
+    file systems give a folder new numbers.
+    """
+
+    path: str
+    inode: int
+    holder: str
+    token: object
+
+    def in_place(self) -> bool:
+        """False if the folder is gone, or another one is in its place."""
+        try:
+            if os.stat(self.path).st_ino == self.inode:
+                return True
+            return bool(json.loads(Path(self.path, self.holder).read_bytes())["token"] == self.token)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except (OSError, ValueError, LookupError):  # no answer; what is written next will fail if it must
+            return True
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder: a file system and a path. Picklable, so workers write to the driver's folder.
 
     aside: the path to which damaged files are moved; by default `damaged` in this folder.
     reading: nothing is written, moved or removed in this folder and below.
+    guard: nothing is written or removed, with the error Moved, if that folder is not in its place any more.
 
     Python's own functions serve a disk, because Arrow's take UTF-8 paths only, whatever the system's encoding is.
     """
@@ -40,6 +71,7 @@ class Folder:
     path: str
     aside: str | None = None
     reading: bool = field(default=False, kw_only=True)
+    guard: Guard | None = field(default=None, kw_only=True)
 
     @property
     def is_local(self) -> bool:
@@ -136,9 +168,10 @@ class Folder:
     def write(self, name: str, content: bytes, durable: bool = False) -> None:
         """Write a file atomically: a rename on a disk, one PUT in an object store.
 
-        durable: flush to the disk before the rename. Needed if other files are removed afterwards.
+        durable: flush the file to the disk before its rename, and the folder after it: both outlive a power cut.
+            Needed for results, and if other files are removed afterwards.
         """
-        self._check_not_reading(name)
+        self._check_may_write(name)
         target = f"{self.path}/{name}"
         if self.is_local:
             os.makedirs(self.path, exist_ok=True)
@@ -149,6 +182,8 @@ class Folder:
                     with open(partial, "rb+") as written:
                         os.fsync(written.fileno())
                 os.replace(partial, target)
+                if durable:
+                    _flush_folder(self.path)
             except BaseException as error:
                 with suppress(OSError):
                     Path(partial).unlink(missing_ok=True)
@@ -161,7 +196,7 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove a file, if it exists."""
-        self._check_not_reading(name)
+        self._check_may_write(name)
         with suppress(FileNotFoundError):
             if self.is_local:
                 os.unlink(f"{self.path}/{name}")
@@ -184,9 +219,21 @@ class Folder:
                 self.filesystem.create_dir(aside)
                 self.filesystem.move(f"{self.path}/{name}", f"{aside}/{moved}")
 
-    def _check_not_reading(self, name: str) -> None:
+    def _check_may_write(self, name: str) -> None:
         if self.reading:
             raise OSError(errno.EROFS, "this folder is only read", f"{self}/{name}")
+        if self.guard and not self.guard.in_place():
+            raise Moved(errno.ESTALE, "the folder of results was moved or removed during the run", f"{self}/{name}")
+
+
+def _flush_folder(path: str) -> None:
+    """Flush a folder's names to the disk. Some file systems, and Windows, cannot; they keep names by other means."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def open_folder(place: str | os.PathLike[str], reading: bool = False) -> Folder:
@@ -234,8 +281,8 @@ NOT_WRITABLE = (*NO_ROOM, *NOT_ALLOWED)
 
 
 def not_writable(error: BaseException) -> TypeGuard[OSError]:
-    """True if the disk is full, read-only or not permitted, so that a retry would fail too."""
-    return isinstance(error, OSError) and error.errno in NOT_WRITABLE
+    """True if the disk is full, read-only or not permitted, or the folder gone, so that a retry would fail too."""
+    return isinstance(error, Moved) or (isinstance(error, OSError) and error.errno in NOT_WRITABLE)
 
 
 # What fails, and what helps. Other errors are told in the system's words.
@@ -260,4 +307,5 @@ EXPLAINED = {
 
 def explain(error: OSError) -> str:
     """The cause of an OSError, and what helps."""
-    return EXPLAINED.get(error.errno or 0) or error.strerror or str(error)
+    known = None if isinstance(error, Moved) else EXPLAINED.get(error.errno or 0)
+    return known or error.strerror or str(error)

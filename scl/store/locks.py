@@ -84,5 +84,6 @@ def _file_lock(folder: Folder, holder: dict[str, object]) -> Iterator[Callable[[
         yield lambda: True
     finally:
         with suppress(OSError):
-            folder.remove(HOLDER)
+            if read_holder(folder).get("token") == holder["token"]:  # else the folder was moved, and another is here
+                folder.remove(HOLDER)
         lock.release()

@@ -51,7 +51,7 @@ def write_part(
         pa.field("nested_predicted", pa.list_(pa.uint16())),
     ]
     table = pa.Table.from_pydict(row, schema=pa.schema([*schema, *nested]))
-    (store / "parts").write(f"{trial['trial_id']}-{secrets.token_hex(4)}{SUFFIX}", to_part(table))
+    (store / "parts").write(f"{trial['trial_id']}-{secrets.token_hex(4)}{SUFFIX}", to_part(table), durable=True)
 
 
 def part_names(store: Folder) -> list[str]:

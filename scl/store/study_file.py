@@ -25,7 +25,7 @@ def write_study(store: Folder, study: Mapping[str, Any]) -> None:
         LostLease: another run has taken the store over.
     """
     check_held(store)
-    store.write(NAME, json.dumps({**study, "sha256": _digest(study)}, indent=1, allow_nan=False).encode())
+    store.write(NAME, json.dumps({**study, "sha256": _digest(study)}, indent=1, allow_nan=False).encode(), durable=True)
 
 
 def read_study(store: Folder) -> dict[str, Any]:

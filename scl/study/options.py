@@ -173,6 +173,7 @@ class Options:
         "train completed trials again whose network is missing or damaged, and their teacher; no row changes")
     page: str | None = option(None, RESULTS, place, "FILE",
         "with --report-only: write the page to this file; the store is only read, beside a live run too")
+    force: bool = option(False, RESULTS, switch, "", "with --page: replace the file if it exists")
     # fmt: on
 
     # Not flags: how the run was asked for, and the study's file, for the record.
@@ -305,6 +306,8 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         raise UserError("--remake-students trains and --report-only does not; give one of them")
     if options.page and not options.report_only:
         raise UserError(f"--page {options.page}: a run writes its page into its store; --page goes with --report-only")
+    if options.force and not options.page:
+        raise UserError("--force replaces the file of --page; name one, as in --page report.html")
     if study.search is not None and options.val_share == 0:
         raise UserError("--val 0: a search selects on validation images; hold some out, as in --val 0.1")
     return study, options

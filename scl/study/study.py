@@ -15,6 +15,7 @@ from scl.study.identity import effective, sha256
 from scl.study.params import overridden, with_params
 from scl.study.space import Search
 from scl.study.term import as_whole
+from scl.terminal import is_control
 
 
 @names_checked
@@ -112,8 +113,8 @@ class Study:
         if self.against_teacher and self.against_teacher not in self.arms:
             raise UserError(unknown("arm in against_teacher", self.against_teacher, self.arms))
         for arm in self.arms:
-            if not arm.strip() or len(arm) > 300 or any(ord(c) < 32 for c in arm):
-                raise UserError(f"arm name {arm!r}: 1-300 printable characters")
+            if not arm.strip() or len(arm) > 300 or any(map(is_control, arm)):
+                raise UserError(f"arm name {arm!r}: 1-300 printable characters, without changes of direction")
 
     def _of_wrong_type(self) -> list[str]:
         """Fields that are something else than declared; found here, they are named, and not met deep in a run."""

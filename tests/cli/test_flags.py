@@ -22,7 +22,7 @@ HELP = (
     "--address --data --label --limit --arms --seeds --epochs --batch-size --lr --student --teacher-model --width "
     "--teacher-width --teacher-epochs --device --split-seed --teacher --cohort-size --gpus-per-trial --cpus-per-trial "
     "--max-concurrent --time-budget --out --inline --val --teacher-per-seed --precision --deterministic --plan "
-    "--report-only --page --recipe --set --seed-list"
+    "--report-only --page --force --recipe --set --seed-list"
 )
 
 

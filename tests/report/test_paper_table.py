@@ -68,14 +68,19 @@ def test_tables_escape_names(tmp_path: Path) -> None:
     assert list(frame["arm"]) == [f"'{name}" if name[0] in "=@" else name for name in names]
 
 
-@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", " =", "＝", "\n="])
+UNSEEN = " \u00a0\u3000\ufeff\u202e\n\t"
+
+
+@pytest.mark.parametrize(
+    "first", ["=", "+", "-", "@", "\t", "\r", " =", "＝", "\n=", "\u00a0=", "\ufeff=", "\u202e=", "\u3000＋"]
+)
 def test_no_cell_of_a_csv_is_a_formula(first: str, tmp_path: Path) -> None:
     names = ["baseline", f"{first}cmd|' /C calc'!A0", f"a,{first}cmd|x", f'b"{first}1']
     states = {(names[2], 0): "failed"}  # then the caption names it
     facts = gather(read_results(make_store(tmp_path / "s", names, range(3), states=states)))
     lines = list(csv.reader(io.StringIO(paper_table.comma_separated(facts))))
     cells = [cell for line in lines for cell in line]
-    formulas = [cell for cell in cells if cell.strip()[:1] in {*"=+-@＝＋－＠"} and not number(cell)]
+    formulas = [cell for cell in cells if cell.strip(UNSEEN)[:1] in {*"=+-@＝＋－＠"} and not number(cell)]
     assert not formulas
     frame = pd.read_csv(io.StringIO(paper_table.comma_separated(facts)), skiprows=2)
     assert frame["difference"].dropna().tolist() == summary(facts)["difference"].dropna().tolist()

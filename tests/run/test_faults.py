@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -255,12 +256,14 @@ def test_signals_of_schedulers_end_a_run_orderly(script: Path, name: str, tmp_pa
 
 @pytest.mark.parametrize("gone", ["pipe", pytest.param("terminal", marks=pytest.mark.slow)])
 def test_a_run_outlives_its_reader_and_its_terminal(script: Path, gone: str, tmp_path: Path) -> None:
-    """As `| tee` at Ctrl-C, and as a closed window: both streams are gone when the page is written."""
+    """As `| tee` at Ctrl-C, and as a closed window, at which the system itself sends SIGHUP: both streams are gone when
+    the page is written."""
     mine, its = os.pipe() if gone == "pipe" else os.openpty()
+    start = os.setsid if gone == "pipe" else partial(os.login_tty, its)
     out = tmp_path / "out"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "A_STEP_SLEEPS": "0.1"}
     command = [sys.executable, str(script), "--out", str(out), *FLAGS, "--inline"]
-    process = subprocess.Popen(command, env=environment, stdout=its, stderr=its, start_new_session=True)
+    process = subprocess.Popen(command, env=environment, stdout=its, stderr=its, preexec_fn=start)
     os.close(its)
     try:
         deadline = time.monotonic() + 120
@@ -269,7 +272,8 @@ def test_a_run_outlives_its_reader_and_its_terminal(script: Path, gone: str, tmp
             assert time.monotonic() < deadline
             time.sleep(0.05)
         os.close(mine)
-        process.send_signal(signal.SIGINT if gone == "pipe" else signal.SIGHUP)
+        if gone == "pipe":
+            process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
     finally:
         process.kill()
@@ -521,3 +525,22 @@ def test_the_second_run_is_told_who_holds_the_store(script: Path, tmp_path: Path
     assert "faulty.py --out" in said
     first.kill()
     finish(script, tmp_path / "out")  # the lock went with its process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("--inline",)], ids=["ray", "inline"])
+def test_a_folder_moved_during_a_run_never_has_two_writers(
+    script: Path, calm: Path, flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Runs start at once at both places: the first run ends, and each store has the numbers of a calm run."""
+    out, new = tmp_path / "out", tmp_path / "new"
+    first = Run(script, out, *flags, sleeps=0.2)
+    first.until_epoch(2)
+    out.rename(new)
+    again = Run(script, out, "--inline")
+    said = first.ends(1)
+    assert f"moved to {new}/faulty during the run; finished trials are safe there, and --out {new} continues" in said
+    again.ends(0)
+    finish(script, new)
+    for place in (out, new):
+        same(calm, place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from scl.cli.command import main
 from scl.report.findings import verdict
 from scl.report.questions.table import main_table
 from scl.report.results import Results, load
@@ -50,6 +52,30 @@ def test_failed_trials_of_the_plan_make_it_code_1(store: Folder, capsys: pytest.
     assert report(store) == 1
     assert "2 trials failed; the page says which and why. The same command runs them again" in capsys.readouterr().err
     assert store.exists("report.html")
+
+
+def test_another_page_replaces_only_an_unchanged_one_of_this_store(
+    store: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(summary, "render", lambda results: "<p>a page</p>")
+    os.mkfifo("pipe")
+    Path("link").symlink_to("new.html")
+    Path("mine.html").write_text("mine")
+    for page in ("new.html", "new.html", "link", str(tmp_path / "sub" / "new.html")):
+        assert main(["report", store.path, "--page", page]) == 0
+        assert capsys.readouterr().err == f"page: {page}\n"
+    for page, reason in {
+        "mine.html": "the file exists; --force",
+        "pipe": "it is a pipe",
+        "sub/": "it is a folder",
+    }.items():
+        assert main(["report", store.path, "--page", page]) == 2
+        assert f"error: --page {page}: {reason}" in capsys.readouterr().err
+    assert main(["report", store.path, "--page", "pipe", "--force"]) == 2
+    assert main(["report", store.path, "--page", "mine.html", "--force"]) == 0
+    assert (Path("link").is_symlink(), Path("pipe").is_fifo()) == (True, True)
+    assert Path("mine.html").read_bytes() == Path("new.html").read_bytes()
 
 
 def test_without_plotly_there_is_no_page_and_no_failure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 from pyarrow import fs
 
 from scl.errors import UserError
-from scl.search.journal import load_optuna, mend
-from scl.store.files import Folder
+from scl.search.journal import load_optuna, mend, open_study
+from scl.store.files import Folder, open_folder
 from scl.store.results import load
 from tests.support.searches import known, search
 
@@ -73,6 +74,12 @@ def test_a_database_search_goes_on_in_a_moved_folder(tmp_path: Path, capsys: pyt
     assert search(tmp_path / "new", "--storage", url, "--trials", "3") == 2
     assert "has 0 of the 3 results; give the --out to which that folder was moved" in capsys.readouterr().err
     assert search(tmp_path / "copy", "--storage", url, "--trials", "3") == 0
+
+
+def test_a_pipe_is_no_journal(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "optuna.journal")
+    with pytest.raises(UserError, match="no regular file, so it cannot be the search's journal"):
+        open_study(load_optuna(), open_folder(tmp_path), None)
 
 
 def test_a_journal_search_goes_on_in_a_moved_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,35 @@ def test_writes_reads_and_removals(tmp_path: Path) -> None:
     for _ in range(2):
         folder.remove("x")
     assert not folder.exists("x")
+
+
+def test_what_must_outlive_a_power_cut_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    replace, fsync = os.replace, os.fsync
+
+    def flushed(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def renamed(*paths: str) -> None:
+        done.append("rename")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    folder = open_folder(tmp_path)
+    folder.write("x", b"1", durable=True)
+    assert done == ["file", "rename", "folder"]
+    folder.write("x", b"1")
+    assert done[3:] == ["rename"]
+
+    def cannot(handle: int) -> None:  # a file system that flushes no folders
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", cannot)
+    folder.write("x", b"2", durable=True)
+    assert folder.read("x") == b"2"
 
 
 def test_a_folder_is_pickled_and_named(tmp_path: Path) -> None:

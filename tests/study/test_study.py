@@ -103,3 +103,17 @@ def test_milestones_that_are_never_reached_are_refused() -> None:
         Study(name="x", question="?", arms={"baseline": {}, "late": late}).resolve("digits", None, {}, {})
     with pytest.raises(UserError, match="the teacher: milestones 40"):
         Study(name="x", question="?", arms={"baseline": {}}, teacher=Config(**late)).resolve("digits", None, {}, {})
+
+
+UNPRINTABLE = ["a\nb", "\x1b[1m", "a\x7f", "\x9b2J", "x\u202egnp", "\u2067x", "a\u2028b", "\udc80"]
+
+
+@pytest.mark.parametrize("name", ["", " ", "a" * 301, *UNPRINTABLE])
+def test_an_arm_name_is_printable(name: str) -> None:
+    with pytest.raises(UserError, match="1-300 printable characters"):
+        study(arms={"baseline": {}, name: {}})
+
+
+@pytest.mark.parametrize("name", ["kd × 0.5", "שלום", "👩\u200d🔬", "=cmd", "a" * 300])
+def test_an_arm_name_may_be_in_any_script(name: str) -> None:
+    assert name in study(arms={"baseline": {}, name: {}}).arms

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
-from pathlib import Path
 
 from scl.cli.command import FORMATS, INPUTS
 from scl.errors import UserError, unknown
 from scl.export import SUFFIXES, load_student, save, takes
+from scl.store.output import file_name
 from scl.study.checks import place
 from scl.terminal import show
 
@@ -25,10 +24,8 @@ def run(given: Namespace) -> int:
         raise UserError(f"--out: {error}") from None
     student = load_student(given.results, given.trial, normalise=given.input == "pixels")
     record = student.record
-    named = re.sub(r"[^A-Za-z0-9._+=-]+", "_", f"{record['study']}-{record['arm']}").lstrip("-")
-    path = (
-        Path(out).expanduser() if out else Path(f"{named[:MOST_LETTERS]}-seed{record['seed']}{SUFFIXES[given.format]}")
-    )
+    named = file_name(f"{record['study']}-{record['arm']}", MOST_LETTERS)
+    path = out or f"{named}-seed{record['seed']}{SUFFIXES[given.format]}"
     difference = save(student, path, given.format, given.force)
     show(f"{path}: {record['config'].get('student', 'plain5')}, test accuracy {record['test_acc']:.2%}")
     show(f"  takes   {takes(student)}")

@@ -19,7 +19,8 @@ from typing import Any
 from scl.errors import UserError
 from scl.machine import cores
 from scl.plan.capacity import Node
-from scl.run.ray.survey import authentication, connect, packages_to_send
+from scl.run.ray import tokens
+from scl.run.ray.survey import connect, packages_to_send
 from scl.run.ray.temporary import ray_folder
 from scl.run.stopping import LEFT_RUNNING
 from scl.study.options import Options
@@ -63,12 +64,14 @@ def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[RaySession]
     """
     local, session = options.address is None, RaySession()
     off = {**({} if UV.keys() & os.environ.keys() else UV), **(CLUSTERS if local else {})}
-    defaults = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **({} if local else authentication())}
-    with environment(QUIET, defaults), _handlers_restored() as restore_handlers, _log_levels_restored():
+    own = {**QUIET, **(tokens.of_local_session() if local else {})}
+    defaults = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **({} if local else tokens.of_cluster())}
+    with environment(own, defaults), _handlers_restored() as restore_handlers, _log_levels_restored():
         import ray  # only now, since it reads the mode of authentication at its import  # noqa: PLC0415
 
         if ray.is_initialized():
             raise UserError("Ray already runs in this process; call ray.shutdown() first, or run inline")
+        tokens.read_anew()
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it prints a trace for each lost worker
         try:
             try:

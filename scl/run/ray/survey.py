@@ -20,6 +20,7 @@ from typing import Any
 
 from scl.errors import UserError
 from scl.plan.capacity import Node
+from scl.run.ray.tokens import of_cluster
 from scl.study.checks import RAY_CLIENT
 
 # Packages that a worker imports beside scl → how many parts of the version must be the driver's. Numbers depend on
@@ -97,7 +98,7 @@ def survey(address: str) -> tuple[Node, ...]:
     # -P: not from the current folder, where another scl may be
     command = [sys.executable, "-P", "-m", "scl.run.ray.survey", address]
     environment = {
-        **authentication(),
+        **of_cluster(),
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -115,12 +116,6 @@ def survey(address: str) -> tuple[Node, ...]:
     if wrong:
         raise UserError(f"--address {address!r}: workers cannot run there\n  " + "\n  ".join(wrong))
     return nodes
-
-
-def authentication() -> dict[str, str]:
-    """Ray's variables for a driver on a machine with Ray's token file: a head that was started here asks for the token,
-    and a driver with an explicit address sends it only in this mode."""
-    return {"RAY_AUTH_MODE": "token"} if (Path.home() / ".ray" / "auth_token").exists() else {}
 
 
 def _check_reachable(address: str) -> None:

@@ -11,6 +11,7 @@ from scl.run.trackers.tool import TrackedTrial, imported
 from scl.store.files import Folder
 
 STATES = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "stopped": "KILLED"}  # → MLflow's
+AT_ONCE, LONGEST_VALUE = 100, 6000  # parameters that MLflow takes in a call, and characters of one
 # Variables to set if they are not: MLflow's defaults would delay a study by many minutes when the server is gone.
 ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -48,7 +49,9 @@ class MLflow:
         tags = {"scl.trial_id": trial.trial_id, "study": trial.study, "arm": trial.arm, "seed": str(trial.seed)}
         run_id = self.client.create_run(self.experiment, run_name=trial.name, tags=tags).info.run_id
         param = self.mlflow.entities.Param
-        self.client.log_batch(run_id, params=[param(_allowed(k), str(v)) for k, v in trial.params.items()])
+        params = [param(_allowed(k), str(v)[:LONGEST_VALUE]) for k, v in trial.params.items()]
+        for start in range(0, len(params), AT_ONCE):
+            self.client.log_batch(run_id, params=params[start : start + AT_ONCE])
         return run_id
 
     def log(self, run: str, step: int, values: Mapping[str, float]) -> None:

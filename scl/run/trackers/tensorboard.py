@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from scl.errors import UserError
 from scl.run.trackers.tool import TrackedTrial, imported
 from scl.store.files import Folder
+from scl.store.output import file_name
 
 
 class TensorBoard:
@@ -25,8 +25,9 @@ class TensorBoard:
         self.folder = f"{store.path}/tensorboard"
 
     def start(self, trial: TrackedTrial) -> Any:
-        name = re.sub(r"[^A-Za-z0-9._+=-]+", "_", trial.short_arm)
-        writer = self.writer(f"{self.folder}/{name}-seed{trial.seed}-{trial.trial_id[:8]}", flush_secs=10)
+        writer = self.writer(
+            f"{self.folder}/{file_name(trial.arm)}-seed{trial.seed}-{trial.trial_id[:8]}", flush_secs=10
+        )
         return trial, writer
 
     def log(self, run: Any, step: int, values: Mapping[str, float]) -> None:

@@ -19,6 +19,7 @@ import pytest
 from scl.errors import UserError
 from scl.plan.capacity import Node
 from scl.run.ray import survey
+from scl.run.ray.tokens import of_cluster
 from tests.support.clusters import SHORT, cluster, study
 
 HERE = {name: importlib.metadata.version(name) for name in [*survey.NEEDED, survey.SENT]}
@@ -137,7 +138,7 @@ def test_only_the_child_process_gets_the_mode_of_authentication(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     answering.child.stdout = json.dumps([vars(node())])
-    assert survey.authentication() == {}
+    assert of_cluster() == {}
     survey.survey("auto")
     assert "RAY_AUTH_MODE" not in answering.environment
     (tmp_path / ".ray").mkdir()
