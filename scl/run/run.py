@@ -163,7 +163,7 @@ def _finish(
         record["stein"] = {**stein, **stein_interval(plan, stein)}
     teachers = {i: load_teacher(plan.context, i, plan.teacher) for i in set(plan.teacher_ids.values())}
     accuracies = {i: found[1]["metrics"]["test_acc"] for i, found in teachers.items() if found}
-    record["teacher"]["test_acc"] = {seed: accuracies.get(i) for seed, i in record["teacher"]["ids"].items()}
+    record["teacher"]["test_acc"] = {key: accuracies.get(i) for key, i in record["teacher"]["ids"].items()}
     record.setdefault("ended", now().isoformat())
     if not stop.held():
         raise RunFailed(f"{store}: {stop.halted}; its page is not built here")
