@@ -72,5 +72,9 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "PED-ANOVA",
         "how differently the best tenth of trials and all trials are spread over a parameter (Watanabe et al. 2023)",
     ),
+    (
+        "Teacher's share of variance",
+        "the part of the variance of one seed's difference that comes from its teacher, among teachers of one recipe",
+    ),
     ("Interim analysis", "one analysis of a growing study; each one makes a false winner more likely"),
 )

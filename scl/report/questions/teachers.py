@@ -148,7 +148,7 @@ def _one(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
     if math.isfinite(tolerated[lead]):
         answer += f" It would exclude 0 up to an sd of {size(tolerated[lead], d)} between teachers."
     ways = {
-        "trained here": f"Five seeds or more with --teachers {ENOUGH} cover other teachers of this recipe.",
+        "trained here": f"--teachers {ENOUGH} with {ENOUGH} seeds or more covers other teachers of this recipe.",
         "file": f"Repeat the study with other checkpoints, or train teachers by one recipe with --teachers {ENOUGH}.",
     }
     answer += " " + ways.get(_source(facts), "Repeat the study with other teachers to see it.")
@@ -228,8 +228,9 @@ def _several(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
         "Each arm minus the baseline. Diamond: mean over teachers, each of which counts the same; small symbols: mean "
         "over the seeds of one teacher; thick bar: 95 % interval for exactly these teachers, from the spread of seeds "
         "within teachers; thin bar: 95 % interval for other teachers of this recipe, from the spread of the teachers' "
-        "means (Student's t), which may go beyond the figure. Intervals are not corrected; p are (Holm, over these "
-        "arms). The teacher's share of variance is that of one seed's difference (analysis of variance)."
+        "means (Student's t). It may go beyond the figure; if few teachers happen to agree, it is the shorter one. "
+        "Intervals are not corrected; p are (Holm, over these arms). The teacher's share of variance is that of one "
+        "seed's difference (analysis of variance)."
     )
     answer = _about_several(facts, effects, names, (p_others, p_teacher))
     return _panel(facts, answer, caption, rows, tuple(names), (columns, cells), _declared(facts))

@@ -97,7 +97,7 @@ def test_one_teacher_says_the_size_of_what_it_cannot_know(tmp_path: Path) -> Non
     assert panel.answer.startswith("All seeds used one teacher, so the intervals on this page are about students of ")
     assert f"would be ± {half:.1f} points instead of ± {now:.1f} points (paired t)." in panel.answer
     assert f"exclude 0 up to an sd of {100 * stats.tolerated_spread(m):.1f} points between teachers." in panel.answer
-    assert panel.answer.endswith("Five seeds or more with --teachers 5 cover other teachers of this recipe.")
+    assert panel.answer.endswith("--teachers 5 with 5 seeds or more covers other teachers of this recipe.")
     (plot,) = panel.blocks
     assert isinstance(plot, Plot)
     assert "which is an assumption and not a result" in plot.caption
