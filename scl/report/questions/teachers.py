@@ -12,7 +12,7 @@ import pandas as pd
 from scl import stats
 from scl.report import theme
 from scl.report.blocks import Block, Cell, Column, Mark, Note, Panel, Plot
-from scl.report.drawing.arms import beyond, highest
+from scl.report.drawing.arms import MOST_ARMS_DRAWN, beyond
 from scl.report.facts import Facts
 from scl.report.findings import ALPHA
 from scl.report.formatting import fixed, interval, listing, name_of, p_clause, percent, plural, points, size
@@ -39,7 +39,7 @@ class TeacherRow:
 
 @dataclass(frozen=True)
 class TeacherRows:
-    """rows: the best arm first. teachers: those that the figure shows by name."""
+    """rows: the best arm first. teachers: those that the figure shows by name. beyond: the lower arms left out."""
 
     rows: tuple[TeacherRow, ...]
     teachers: tuple[str, ...]
@@ -54,9 +54,9 @@ def panel(facts: Facts) -> Panel:
     if max((_seeds(effect) for effect in effects), default=0) < 2:
         needs = "This needs the baseline and another arm with two seeds, and a store that names their teacher."
         return Panel("teachers", TITLE, needs)
-    if all(len(effect.by_teacher) == 1 for effect in effects):
+    if len({teacher for effect in effects for teacher in effect.by_teacher}) == 1:
         return _one(facts, effects)
-    if all(effect.confounded for effect in effects if len(effect.by_teacher) > 1):
+    if all(effect.confounded or _seeds(effect) == 1 for effect in effects):
         return _one_each(facts, effects)
     return _several(facts, effects)
 
@@ -77,22 +77,25 @@ def teacher_effects(facts: Facts) -> list[stats.TeacherEffect]:
     """Each of the `taught` arms minus the baseline under the teachers of its seeds, the best arm first."""
     if facts.baseline not in facts.compared:
         return []
-    arms = highest(facts, [facts.baseline, *taught(facts)])
-    found = stats.teacher_effects(facts.compared[arms], facts.baseline, _teacher_of_seed(facts))
-    return [effect for effect in found if effect.by_teacher]
+    scores = facts.compared[[facts.baseline, *taught(facts)]]
+    found = stats.teacher_effects(scores, facts.baseline, _teacher_of_seed(facts))
+    return sorted((e for e in found if e.by_teacher), key=lambda effect: -effect.these.value)
 
 
 def _teacher_of_seed(facts: Facts) -> pd.Series:
     """The name of each seed's teacher; a seed whose arms had different teachers is no pair, and has none."""
     ids = facts.completed.dropna(subset=["teacher_id"]).groupby("seed")["teacher_id"]
-    known = (facts.study.get("teacher") or {}).get("ids") or {}
-    names = {str(identity): f"teacher {key}" for key, identity in known.items()}
+    names = {identity: f"teacher {key}" for key, identity in _ids(facts).items()}
     single = ids.first()[ids.nunique() == 1].astype(str)
     return single.map(lambda identity: names.get(identity, f"teacher {identity[:8]}")).astype(object)
 
 
 def _seeds(effect: stats.TeacherEffect) -> int:
     return sum(mean.n for mean in effect.by_teacher.values())
+
+
+def _ids(facts: Facts) -> dict[str, str]:
+    return dict((facts.study.get("teacher") or {}).get("ids") or {})
 
 
 def _source(facts: Facts) -> str:
@@ -133,20 +136,20 @@ def _one(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
         "to which the interval for other teachers would exclude 0."
     )
     whose = "the given checkpoint as teacher" if _source(facts) == "file" else "one teacher"
+    seeds = "All seeds" if len(_ids(facts)) < 2 else "All seeds with results"
     answer = (
-        f"All seeds used {whose}, so the intervals on this page are about students of this teacher. Nothing in this "
+        f"{seeds} used {whose}, so the intervals on this page are about students of this teacher. Nothing in this "
         "study shows how much another teacher would change a difference."
     )
-    lead = max(range(len(rows)), key=lambda i: rows[i].value)
-    if math.isfinite(halves[lead]):
-        m = differences[lead]
+    if math.isfinite(halves[0]):  # of the best arm
+        m = differences[0]
         answer += (
-            f" If the difference of {name_of(rows[lead].arm)} varied between teachers as much as between seeds (sd "
-            f"{size(m.sd, d)}), its interval for other teachers would be ± {size(halves[lead], d)} instead of "
+            f" If the difference of {name_of(rows[0].arm)} varied between teachers as much as between seeds (sd "
+            f"{size(m.sd, d)}), its interval for other teachers would be ± {size(halves[0], d)} instead of "
             f"± {size(m.high - m.mean, d)} (paired t)."
         )
-    if math.isfinite(tolerated[lead]):
-        answer += f" It would exclude 0 up to an sd of {size(tolerated[lead], d)} between teachers."
+    if math.isfinite(tolerated[0]):
+        answer += f" It would exclude 0 up to an sd of {size(tolerated[0], d)} between teachers."
     ways = {
         "trained here": f"--teachers {ENOUGH} with {ENOUGH} seeds or more covers other teachers of this recipe.",
         "file": f"Repeat the study with other checkpoints, or train teachers by one recipe with --teachers {ENOUGH}.",
@@ -187,7 +190,8 @@ def _one_each(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
         )
         for e, p in zip(effects, map(float, p_holm), strict=True)
     ]
-    return Panel("teachers", TITLE, answer, [number_table(columns, rows, label="Differences under other teachers")])
+    table = number_table(columns, rows[:MOST_ARMS_DRAWN], label="Differences under other teachers")
+    return Panel("teachers", TITLE, answer, [table])
 
 
 def _in_points(estimate: stats.Estimate) -> tuple[float, float, float]:
@@ -301,14 +305,13 @@ def _panel(
     table: tuple[list[Column], list[list[Cell]]],
     more: Sequence[Block] = (),
 ) -> Panel:
-    left = len(taught(facts)) - len(rows)
-    shown = TeacherRows(tuple(rows), teachers, facts.decimals, left)
+    shown = TeacherRows(tuple(rows[:MOST_ARMS_DRAWN]), teachers, facts.decimals, len(rows[MOST_ARMS_DRAWN:]))
     columns, cells = table
-    named = [(row.arm, mine) for row, mine in zip(rows, cells, strict=True)]
+    named = [(row.arm, mine) for row, mine in zip(shown.rows, cells, strict=False)]
     held = number_table(columns, named, label="Differences by teacher")
     few = len(teachers) <= len(COLOURS)
     key = [Mark(name, *_style(i, len(teachers))) for i, name in enumerate(teachers)] if few else []
-    plot = Plot("by-teacher", caption + beyond(left), [draw_teachers(shown)], held, key=key)
+    plot = Plot("by-teacher", caption + beyond(shown.beyond), [draw_teachers(shown)], held, key=key)
     return Panel("teachers", TITLE, answer, [plot, *more])
 
 

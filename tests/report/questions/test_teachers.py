@@ -104,6 +104,15 @@ def test_one_teacher_says_the_size_of_what_it_cannot_know(tmp_path: Path) -> Non
     assert not plot.key
 
 
+def test_arms_and_seeds_that_are_missing_change_what_is_said(tmp_path: Path) -> None:
+    gone = {(arm, seed): "missing" for arm in LOSSES for seed in (1, 3)}
+    facts = study_with(tmp_path / "a", [0, 1, 0, 1], states=gone, teacher={"teachers": 2})
+    assert teachers.panel(facts).answer.startswith("All seeds with results used one teacher, so ")
+    gone = {("kd", 1): "missing", ("kd", 3): "missing", ("hint", 0): "missing", ("hint", 2): "missing"}
+    panel = teachers.panel(study_with(tmp_path / "b", [0, 1, 0, 1], states=gone))
+    assert panel.answer.startswith("2 teachers with 2 seeds each. For other teachers of this recipe, no arm is shown ")
+
+
 @pytest.mark.parametrize(
     ("source", "start", "end"),
     [
