@@ -21,12 +21,12 @@ from scl.study.identity import Trial
 class PlanSummary:
     """What would run, what is done, and what the rest would cost. `str()` is the text that `--plan` prints.
 
-    caveats: what a reader must know about the data, in sentences. trials, done, missing: counts of
-    trials. cohorts: sizes of the cohorts that the missing ones form. slots: cohorts
-    at once. searched, to_search: configurations of a search, in all and to try. wall_seconds, device_seconds: an
-    estimate of what is left, from `source`; 0 if nothing is left. detectable_sds: the smallest detectable effect (80 %
-    power) in standard deviations of a paired difference; detectable: the same as a fraction of accuracy, if earlier
-    trials show the spread; None if there is none.
+    caveats: what a reader must know about the data, in sentences. trials, done, missing: counts of trials. cohorts:
+    sizes of the cohorts that the missing ones form. slots: cohorts at once. teacher, teachers: its recipe, and how many
+    are trained by it. searched, to_search: configurations of a search, in all and to try. wall_seconds, device_seconds:
+    an estimate of what is left, from `source`; 0 if nothing is left. detectable_sds: the smallest detectable effect
+    (80 % power) in standard deviations of a paired difference; detectable: the same as a fraction of accuracy, if
+    earlier trials show the spread; None if there is none.
     """
 
     study: str
@@ -43,6 +43,7 @@ class PlanSummary:
     cohorts: tuple[int, ...]
     slots: int
     teacher: Config
+    teachers: int
     teacher_ready: bool
     searched: int
     to_search: int
@@ -71,7 +72,8 @@ class PlanSummary:
             f"  trials     {self.trials} = {plural(len(self.arms), 'arm')} × {plural(len(self.seeds), 'seed')}",
             f"  done       {self.done}",
             f"  missing    {self.missing}" + (f", in {self._cohorts()}" if self.missing else ""),
-            f"  teacher    {self.teacher.model} × {self.teacher.width:g}, {plural(self.teacher.epochs, 'epoch')}: "
+            f"  teacher    {self.teacher.model} × {self.teacher.width:g}, {plural(self.teacher.epochs, 'epoch')}"
+            + (f", {self.teachers} teachers: " if self.teachers > 1 else ": ")
             + ("done" if self.teacher_ready else "to train"),
         ]
         if self.missing or self.to_search:
@@ -120,6 +122,7 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         cohorts=tuple(map(len, chosen)),
         slots=plan.slots,
         teacher=plan.teacher,
+        teachers=len(set(plan.teacher_ids.values())),
         teacher_ready=ready,
         searched=(plan.options.trials or search.trials) if search else 0,
         to_search=to_search,

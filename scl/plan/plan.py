@@ -26,9 +26,8 @@ from scl.store.tables import read_trials
 from scl.streams import name_of
 from scl.study.config import Config
 from scl.study.identity import Trial, canonical_json, requested, teacher_id, trials_of
-from scl.study.options import Options, resolved
+from scl.study.options import Options, resolved, seeds_of
 from scl.study.params import column, params
-from scl.study.space import FRESH_SEED
 from scl.study.study import Study
 from scl.train.weights import regular_file
 
@@ -47,7 +46,7 @@ class Plan:
     trials: list[Trial]
     arms: Mapping[str, Config]
     teacher: Config
-    teacher_ids: Mapping[int, str]  # by seed
+    teacher_ids: Mapping[int, str]  # by the students' seed
     seeds: list[int]
     feasibility: Feasibility
     about_data: dict[str, Any]
@@ -81,9 +80,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     )
     fingerprint = split_fingerprint(dataset, train, val)
     mean, std = normalisation(dataset)
-    first = FRESH_SEED if study.search else 0
-    count = 0 if study.search and study.search.winners == 0 else options.seeds or study.seeds
-    seeds = list(options.seed_list or range(first, first + count))
+    seeds = seeds_of(study, options)
     teacher_ids = _teacher_ids(options, teacher, fingerprint, [*seeds, *([study.search.seed] if study.search else [])])
     device = device_of(options, nodes)
     context = RunContext(
@@ -95,7 +92,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         class_names=dataset.classes,
         flip=dataset.flip,
         fingerprint=fingerprint,
-        jobs={i: Job(teacher, s if options.teacher_per_seed else 0) for s, i in reversed(teacher_ids.items())},
+        jobs={i: Job(teacher, options.teacher_seed(s)) for s, i in reversed(teacher_ids.items())},
         out=out,
         study=study.name,
         device=device,
@@ -158,7 +155,7 @@ def _teacher_ids(options: Options, teacher: Config, fingerprint: str, seeds: Seq
                 return dict.fromkeys(seeds, hashlib.file_digest(stream, "sha256").hexdigest())
         except OSError as error:
             raise UserError(f"--teacher {shown(options.teacher_file)} cannot be read: {error.strerror}") from None
-    return {seed: teacher_id(teacher, seed if options.teacher_per_seed else 0, fingerprint) for seed in seeds}
+    return {seed: teacher_id(teacher, options.teacher_seed(seed), fingerprint) for seed in seeds}
 
 
 def with_arms(plan: Plan, arms: Mapping[str, Config], seeds: Sequence[int] | None = None) -> Plan:
@@ -169,10 +166,10 @@ def with_arms(plan: Plan, arms: Mapping[str, Config], seeds: Sequence[int] | Non
     jobs = dict(plan.context.jobs)
     for seed in chosen:
         if seed not in teacher_ids:
-            per_seed = plan.options.teacher_per_seed and not plan.options.teacher_file
-            known = next(iter(teacher_ids.values()))
-            teacher_ids[seed] = teacher_id(plan.teacher, seed, plan.context.fingerprint) if per_seed else known
-            jobs.setdefault(teacher_ids[seed], Job(plan.teacher, seed if plan.options.teacher_per_seed else 0))
+            at, known = plan.options.teacher_seed(seed), next(iter(teacher_ids.values()))
+            given = plan.options.teacher_file is not None
+            teacher_ids[seed] = known if given else teacher_id(plan.teacher, at, plan.context.fingerprint)
+            jobs.setdefault(teacher_ids[seed], Job(plan.teacher, at))
     have = {c.trial_id for c in plan.trials}
     more = [
         c for c in trials_of(arms, chosen, plan.context.fingerprint, teacher_ids.__getitem__) if c.trial_id not in have

@@ -199,6 +199,9 @@ def start_from_pretrained(context: RunContext, config: Config) -> RunContext:
 
     Weights with as many classes as the data are the teacher; others get a fresh last layer and are fine-tuned by the
     teacher's recipe.
+
+    Raises:
+        UserError: several teachers would be the same weights.
     """
     tensors = data_of(context)
     jobs = dict(context.jobs)
@@ -206,6 +209,12 @@ def start_from_pretrained(context: RunContext, config: Config) -> RunContext:
         if load_teacher(context, identity, config) is None:
             model = build_student(config, tensors, job.seed)
             weights, whole = pretrained(config.model, model)
+            if whole and len(jobs) > 1:
+                raise UserError(
+                    f"--teacher {config.model}: its published weights have the {context.classes} classes of the data "
+                    f"and are used unchanged, so {len(jobs)} teachers would be one and the same; drop --teachers and "
+                    "--teacher-per-seed, or train teachers here with --teacher-model"
+                )
             if whole:
                 evaluate_and_save(context, config, weights, identity)
             else:

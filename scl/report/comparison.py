@@ -32,7 +32,9 @@ from scl.store.results import Results
 SETTINGS = {
     "Data": ("data.name", "data.fingerprint", "data.train", "data.val", "data.test", "data.limit"),
     "Split": ("data.split_seed", "data.val_share"),
-    "Teacher": tuple(f"teacher.{name}" for name in ("model", "width", "epochs", "source", "per_seed", "ids")),
+    "Teacher": tuple(
+        f"teacher.{name}" for name in ("model", "width", "epochs", "source", "per_seed", "teachers", "ids")
+    ),
     "Code": ("git.commit", "git.dirty", "versions"),
     "Design": ("baseline", "seeds", "metric", "selection", "design"),
     "Machine": ("hardware", "cpus_per_trial"),

@@ -22,13 +22,14 @@ class AgainstTeacher:
     """An arm against its teacher, as declared before the run.
 
     by_seed: accuracies of `student` and `teacher`, a row for each completed seed. planned: the number of its seeds in
-    the present plan.
+    the present plan. unit: `seed` or, if seeds share several teachers, `teacher`, whose mean gaps are tested then.
     """
 
     arm: str
     by_seed: pd.DataFrame
     planned: int
     test: stats.Declared
+    unit: str = "seed"
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,12 @@ class Facts:
         rows = rows.set_index("seed").sort_index()
         frame = pd.DataFrame({"student": rows[self.metric], "teacher": rows["teacher_test_acc"]}).astype(float)
         planned = int((self.plan["arm"] == arm).sum())
-        test = stats.declared((frame["student"] - frame["teacher"]).to_numpy(), self.level, self.declarations)
-        return AgainstTeacher(arm, frame, planned, test)
+        gaps = frame["student"] - frame["teacher"]
+        shared = 1 < rows["teacher_id"].nunique() < len(rows)
+        if shared:
+            gaps = gaps.groupby(rows["teacher_id"]).mean()
+        test = stats.declared(gaps.to_numpy(), self.level, self.declarations)
+        return AgainstTeacher(arm, frame, planned, test, "teacher" if shared else "seed")
 
     @property
     def declarations(self) -> int:

@@ -196,13 +196,14 @@ def goal(facts: Facts) -> str:
     if declared is None:
         return ""
     question = f"Declared before the run: does {name_of(declared.arm)} beat its teacher?"
-    m = declared.test.differences
-    if m.n == 0:
+    done = len(declared.by_seed)
+    if done == 0:
         why = "none of its seeds is done" if declared.planned else "it is not part of this run"
         return f"{question} Not shown: {why}."
-    missing = f" {m.n} of {declared.planned} seeds are done." if m.n < declared.planned else ""
+    missing = f" {done} of {declared.planned} seeds are done." if done < declared.planned else ""
     answer = {"yes": "Yes", "no": "No, it is worse", "not shown": "Not shown"}[declared.test.answer]
-    evidence = _evidence(facts, declared.test, "student minus teacher, paired by seed")
+    how = "paired by seed" if declared.unit == "seed" else f"the mean of each teacher over its share of {done} seeds"
+    evidence = _evidence(facts, declared.test, f"student minus teacher, {how}", declared.unit)
     return f"{question} {answer}: {evidence}.{missing}"
 
 
@@ -231,11 +232,11 @@ def formula(weights: Mapping[str, float]) -> str:
     return text
 
 
-def _evidence(facts: Facts, test: stats.Declared, how: str) -> str:
+def _evidence(facts: Facts, test: stats.Declared, how: str, unit: str = "seed") -> str:
     m, d = test.differences, max(facts.decimals, 2)
-    mean, seeds = f"{points(m.mean, d)} points", plural(m.n, "seed")
+    mean, seeds = f"{points(m.mean, d)} points", plural(m.n, unit)
     if not math.isfinite(test.p):
-        why = "one seed gives no interval" if m.n == 1 else "seeds without spread give no interval"
+        why = f"one {unit} gives no interval" if m.n == 1 else f"{unit}s without spread give no interval"
         return f"{mean} over {seeds}; {why}"
     family = facts.declarations
     corrected = f", corrected for {family} declared comparisons" if family > 1 else ""
@@ -260,7 +261,7 @@ def qualifications(facts: Facts) -> list[str]:
     """What a reader must know to read the verdict rightly: one paragraph each."""
     parts: Iterable[str] = (
         *of_files(facts), _controls(facts), _margins(facts), _power(facts), _rivals(facts), _other_rule(facts),
-        _collapsed(facts), left_out(facts), _one_teacher(facts), _test_set_error(facts), *_history(facts),
+        _collapsed(facts), left_out(facts), _teachers(facts), _test_set_error(facts), *_history(facts),
     )  # fmt: skip
     return [text for text in parts if text]
 
@@ -396,9 +397,15 @@ def left_out(facts: Facts) -> str:
     return f"Left out of the comparison: {reasons}{more}."
 
 
-def _one_teacher(facts: Facts) -> str:
+def _teachers(facts: Facts) -> str:
+    """Which teachers the intervals cover."""
     if len(facts.teachers) == 1 and facts.seeds > 1:
         return "All seeds used one teacher; the intervals do not cover other teachers."
+    if 1 < len(facts.teachers) < facts.seeds:
+        return (
+            f"{facts.seeds} seeds share {len(facts.teachers)} teachers: the intervals here are about these teachers. "
+            "Those for other teachers are below, in “How much does the teacher matter?”."
+        )
     return ""
 
 

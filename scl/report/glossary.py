@@ -81,4 +81,8 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "PED-ANOVA",
         "how differently the best tenth of trials and all trials are spread over a parameter (Watanabe et al. 2023)",
     ),
+    (
+        "Teacher's share of variance",
+        "the part of the variance of one seed's difference that comes from its teacher, among teachers of one recipe",
+    ),
 )

@@ -26,11 +26,6 @@ SELECTION = "validation alone selects; test accuracy is that of the last epoch"
 
 def study_record(plan: Plan) -> dict[str, Any]:
     options = plan.options
-    ids = (
-        {str(seed): i for seed, i in plan.teacher_ids.items()}
-        if options.teacher_per_seed and not options.teacher_file
-        else {"all": next(iter(plan.teacher_ids.values()))}
-    )
     earlier = earlier_record(plan)
     looks = earlier.get("looks", [])
     seeds = plan.seeds
@@ -65,7 +60,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
             "config": requested(plan.teacher),
             "per_seed": options.teacher_per_seed,
             "source": source(plan),
-            "ids": ids,
+            **_teachers(plan),
             "test_acc": {},
         },
         "plan": [{"arm": c.arm, "seed": c.seed, "trial_id": c.trial_id} for c in plan.trials],
@@ -75,6 +70,22 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "slots": plan.slots,
         "cpus_per_trial": options.cpus_per_trial,
         "plan_id": sha256([c.trial_id for c in plan.trials]),
+    }
+
+
+def _teachers(plan: Plan) -> dict[str, Any]:
+    """The ids of the teachers, by the teacher's seed, or of `all`. With several for more seeds, also their number, and
+    the teacher's seed of each student's seed."""
+    options, by_seed = plan.options, plan.teacher_ids
+    if options.teacher_file or not (options.teacher_per_seed or options.teachers):
+        return {"ids": {"all": next(iter(by_seed.values()))}}
+    ids = {str(options.teacher_seed(seed)): i for seed, i in by_seed.items()}
+    if options.teacher_per_seed:
+        return {"ids": ids}
+    return {
+        "ids": ids,
+        "teachers": options.teachers,
+        "of_seed": {str(seed): options.teacher_seed(seed) for seed in by_seed},
     }
 
 

@@ -178,7 +178,7 @@ def _finish(
     rows = read_trials(store).dropna(subset=["teacher_test_acc"])
     accuracies = dict(zip(rows["teacher_id"], rows["teacher_test_acc"], strict=True))  # of one that is lost
     accuracies |= {i: found[1]["metrics"]["test_acc"] for i, found in teachers.items() if found}
-    record["teacher"]["test_acc"] = {seed: accuracies.get(i) for seed, i in record["teacher"]["ids"].items()}
+    record["teacher"]["test_acc"] = {key: accuracies.get(i) for key, i in record["teacher"]["ids"].items()}
     record.setdefault("ended", now().isoformat())
     check_held(store)
     record["looks"][-1]["differences"] = differences(planned_scores(plan), plan.study.baseline)

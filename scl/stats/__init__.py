@@ -23,10 +23,20 @@ from scl.stats.power import sd_range, seeds_needed, smallest_effect
 from scl.stats.ranks import pareto, ranks_without_a_seed
 from scl.stats.rule import Comparison, Contrast, against_baseline
 from scl.stats.sequential import stein_seeds
+from scl.stats.teachers import (
+    Estimate,
+    TeacherEffect,
+    half_if_teachers_differ,
+    teacher_effect,
+    teacher_effects,
+    tolerated_spread,
+)
 
 __all__ = [
-    "LEVEL", "NO_SPREAD", "POWER", "Anova", "Array", "Comparison", "Contrast", "Declared", "Mean", "Paired", "Pairs",
-    "against_baseline", "all_pairs", "anova", "collapse_floor", "collapsed", "correlation", "declared", "holm",
-    "in_the_model", "learnt", "level_of_look", "mean_interval", "paired", "pareto", "ranks_without_a_seed", "sd_range",
-    "seeds_needed", "share_interval", "smallest_effect", "stein_seeds", "t_critical", "t_p", "weighted",
+    "LEVEL", "NO_SPREAD", "POWER", "Anova", "Array", "Comparison", "Contrast", "Declared", "Estimate", "Mean",
+    "Paired", "Pairs", "TeacherEffect", "against_baseline", "all_pairs", "anova", "collapse_floor", "collapsed",
+    "correlation", "declared", "half_if_teachers_differ", "holm", "in_the_model", "learnt", "level_of_look",
+    "mean_interval", "paired", "pareto", "ranks_without_a_seed", "sd_range", "seeds_needed", "share_interval",
+    "smallest_effect", "stein_seeds", "t_critical", "t_p", "teacher_effect", "teacher_effects", "tolerated_spread",
+    "weighted",
 ]  # fmt: skip

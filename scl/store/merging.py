@@ -162,6 +162,7 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
         _check_one_study(records, one, other)
     first, every = next(iter(records.values())), list(records.values())
     plan, sides = _merged_plan(records), [_comparable(record) for record in every]
+    of_seed = {k: v for record in every for k, v in ((record.get("teacher") or {}).get("of_seed") or {}).items()}
     merged = {
         **{k: v for k, v in first.items() if k not in ("stein", "sha256", *OF_A_RUN)},
         "arms": {arm: config for side in sides for arm, config in side["arms"].items()},
@@ -170,6 +171,7 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
             **(first.get("teacher") or {}),
             "ids": {k: v for side in sides for k, v in side["teacher"]["ids"].items()},
             "test_acc": {k: v for side in sides for k, v in side["teacher"]["test_acc"].items()},
+            **({"of_seed": of_seed} if of_seed else {}),
         },
         "plan": plan,
         "plan_id": sha256([trial["trial_id"] for trial in plan]),
@@ -220,7 +222,7 @@ def _comparable(record: Mapping[str, Any]) -> dict[str, Any]:
         "factors": record.get("factors"),
         "data": {k: data.get(k) for k in split},
         "teacher": {
-            **{k: teacher.get(k) for k in ("source", "per_seed")},
+            **{k: teacher.get(k) for k in ("source", "per_seed", "teachers")},
             "config": teacher.get("config") or {},
             "ids": dict(teacher.get("ids") or {}),
             "test_acc": {k: v for k, v in (teacher.get("test_acc") or {}).items() if v is not None},

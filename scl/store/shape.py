@@ -68,6 +68,8 @@ STUDY = Fields(
                 "per_seed": bool,
                 "config": CONFIG,
                 "ids": {str: str},
+                "teachers": int,
+                "of_seed": {str: int},
                 "test_acc": {str: (float, NONE)},
             }
         ),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scl.errors import UserError, unknown
+from scl.errors import UserError, shown, unknown
 from scl.plain import plain
 from scl.study.checks import (
     Check,
@@ -31,7 +31,7 @@ from scl.study.checks import (
 from scl.study.config import HUBS, LARGEST, TIMM, TORCHVISION, WORDS, Config
 from scl.study.params import FIELDS, parsed
 from scl.study.recipes import RECIPES, at_length
-from scl.study.space import MOST_TRIALS, Search
+from scl.study.space import FRESH_SEED, MOST_TRIALS, Search
 from scl.study.study import Study
 
 TRACKERS = ("tensorboard", "mlflow", "wandb")
@@ -71,6 +71,11 @@ def _teacher_epochs(study: Study) -> str:
     return f"epochs of the teacher (default: {several}; with --recipe: the students')"
 
 
+def _teachers(study: Study) -> str:
+    default = "one for each seed" if study.teacher_per_seed else study.teachers or 1
+    return f"train M teachers, seeds 0 to M-1; the students of seed s learn from teacher s mod M (default: {default})"
+
+
 def _scales(study: Study) -> str:
     default = next(iter(study.scales), "")
     return f"size of the study: {', '.join(study.scales)} (default: {default}); other flags override it"
@@ -105,7 +110,8 @@ class Options:
     teacher_layers: tuple[str, ...] | None = option(None, STUDY, several("layer2,layer3"), "A,B",
         "module paths of a torchvision or timm teacher's guided layers, as in layer2,layer3 (default: one a stage)")
     teacher_per_seed: bool = option(False, STUDY, switch, "",
-        lambda s: "train a teacher for each seed" + ("; this study always does" if s.teacher_per_seed else ""))
+        lambda s: "train a teacher for each seed" + ("; this study does, without --teachers" * s.teacher_per_seed))
+    teachers: int | None = option(None, STUDY, whole(1, MOST_TRIALS), "M", _teachers)
     set: Mapping[str, Any] | None = option(None, STUDY, assignments, "NAME=VALUE",
         "set a field of every arm's configuration, or a loss's weight, option, layers, warmup, end or stage in the "
         "arms that have it, as in weight_decay=0, weight.kd=2, kd.temperature=2 or kd.warmup=5; "
@@ -195,6 +201,11 @@ class Options:
         """The checkpoint to use; None if `teacher` is not given or names a model of torchvision or timm."""
         return None if self.teacher is None or self.teacher.startswith(HUBS) else self.teacher
 
+    def teacher_seed(self, seed: int) -> int:
+        """The seed of the teacher of this seed's students. It depends on their seed alone, so that a study that grows
+        keeps its trials."""
+        return seed if self.teacher_per_seed else seed % (self.teachers or 1)
+
     def student_changes(self) -> dict[str, Any]:
         """Fields of the students' base configuration that flags change."""
         changes = at_length(RECIPES[self.recipe], self.epochs) if self.recipe else {}
@@ -281,9 +292,7 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
             val=scale.val if options.val is None and options.recipe is None else options.val,
         )
         study = sized
-    options = dataclasses.replace(
-        options, data=options.data or "digits", teacher_per_seed=options.teacher_per_seed or study.teacher_per_seed
-    )
+    options = dataclasses.replace(options, data=options.data or "digits")
     if options.fix and study.search is not None:
         study = dataclasses.replace(study, search=study.search.without(options.fix))
     if options.set and study.search is not None:
@@ -294,6 +303,7 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
     if options.interval is not None:
         options = dataclasses.replace(options, seeds=max(PILOT_SEEDS, options.seeds or study.seeds))
     _check_size(len(arms), len(options.seed_list or ()) or options.seeds or study.seeds)
+    options = _with_teachers(study, options)
     if options.inline and options.address:
         raise UserError("--inline runs in this process and --address on a cluster; give one of them")
     if options.teacher and options.teacher_model and options.teacher_file is None:
@@ -317,6 +327,63 @@ def resolved(study: Study, options: Options) -> tuple[dict[str, Config], Config]
     """The arms' configurations and the teacher's under these options. Raises UserError as `Study.resolve` does."""
     data, student, teacher = options.data or "digits", options.student_changes(), options.teacher_changes()
     return study.resolve(data, options.arms, student, teacher, options.recipe_arms, options.set)
+
+
+def seeds_of(study: Study, options: Options) -> list[int]:
+    """The seeds of the arms. Those beside a search are fresh: the search has not used them."""
+    if study.search is not None and study.search.winners == 0:
+        return []
+    first = 0 if study.search is None else FRESH_SEED
+    return list(options.seed_list or range(first, first + (options.seeds or study.seeds)))
+
+
+def _with_teachers(study: Study, options: Options) -> Options:
+    """The options with the study's number of teachers if no flag gives one; `teachers` is None for a single one.
+
+    Raises:
+        UserError: another option decides which teachers there are, or a teacher would have no student.
+    """
+    count, seeds = options.teachers, seeds_of(study, options)
+    if options.teacher_file:
+        if (count or 1) > 1:
+            raise UserError(
+                f"--teachers {count}: --teacher {shown(options.teacher_file)} is one teacher; drop --teachers, or drop "
+                f"--teacher and train {count} teachers by the study's recipe"
+            )
+        return dataclasses.replace(
+            options, teachers=None, teacher_per_seed=options.teacher_per_seed or study.teacher_per_seed
+        )
+    if options.teacher_per_seed and count is not None and seeds != list(range(count)):
+        raise UserError(
+            f"--teachers {count} and --teacher-per-seed exclude each other here: the second trains a teacher for each "
+            f"of {len(seeds)} seeds; drop one"
+        )
+    if options.teacher_per_seed or (count is None and study.teacher_per_seed):
+        return dataclasses.replace(options, teachers=None, teacher_per_seed=True)
+    count = count or study.teachers or 1
+    if count > 1:
+        _check_teachers(count, seeds, options)
+    return dataclasses.replace(options, teachers=count if count > 1 else None)
+
+
+def _check_teachers(count: int, seeds: Sequence[int], options: Options) -> None:
+    """Raises UserError if a teacher would have no student, or seeds are added as if they had no teacher in common."""
+    asked = f"--teachers {count}" + ("" if options.teachers else ", as this study has by default")
+    if count > len(seeds):
+        raise UserError(
+            f"{asked}: {count} teachers need {count} seeds or more, and this run has {len(seeds)}; give more --seeds, "
+            "or fewer --teachers"
+        )
+    if idle := sorted(set(range(count)) - {seed % count for seed in seeds}):
+        raise UserError(
+            f"{asked}: no seed of --seed-list uses teacher {idle[0]}, because seed s uses teacher "
+            f"s mod {count}; add seed {idle[0]}, give --teachers 1, or give each seed its own with --teacher-per-seed"
+        )
+    if options.interval is not None:
+        raise UserError(
+            f"--interval with {asked}: it adds seeds as if they were independent, and seeds that share a teacher are "
+            "not; give each seed its own with --teacher-per-seed, or give --teachers 1"
+        )
 
 
 def _search_with(search: Search, changes: Mapping[str, Any]) -> Search:

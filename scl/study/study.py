@@ -74,9 +74,9 @@ class Study:
     `scl.designs`. baseline: the arm that all others are compared with. asked_for: arms that run only if --arms names
     them. settings: name of a data set → what changes on it. search: a search whose winners run beside the arms, on
     fresh seeds. scales: name → a size of the study, the first by default; if empty, there is no flag --scale.
-    teacher_per_seed: each seed has its own teacher, as with the flag. against_teacher: the arm whose difference to its
-    teacher is declared before anything trains, and answered first on the page. published: accuracies from the
-    literature for arms of this study.
+    teacher_per_seed, teachers: each seed has its own teacher, or there is this number of them, as with the flags.
+    against_teacher: the arm whose difference to its teacher is declared before anything trains, and answered first on
+    the page. published: accuracies from the literature for arms of this study.
 
     Raises:
         UserError: a name is not valid, or does not exist.
@@ -94,6 +94,7 @@ class Study:
     search: Search | None = None
     scales: Mapping[str, Scale] = field(default_factory=dict)
     teacher_per_seed: bool = False
+    teachers: int | None = None
     against_teacher: str = ""
     published: Published | None = None
 
@@ -141,6 +142,10 @@ class Study:
             wrong.append(f"asked_for must be a list of arms, got {shown(self.asked_for)}")
         if (as_whole(self.seeds) or 0) < 1:
             wrong.append(f"seeds must be a whole number of 1 or more, got {shown(self.seeds)}")
+        if self.teachers is not None and (as_whole(self.teachers) or 0) < 1:
+            wrong.append(f"teachers must be a whole number of 1 or more, got {shown(self.teachers)}")
+        if self.teachers is not None and self.teacher_per_seed is True:
+            wrong.append("teachers and teacher_per_seed exclude each other: a number, or one for each seed")
         items: tuple[tuple[str, type], ...] = (("arms", Mapping), ("settings", Setting), ("scales", Scale))
         for name, kind in items if not wrong else ():
             for key, value in getattr(self, name).items():

@@ -21,8 +21,8 @@ SCALED = replace(SMALL, scales={"short": Scale(), "full": Scale()})
 HELP = (
     "--address --data --label --limit --arms --seeds --epochs --batch-size --lr --student --teacher-model --width "
     "--teacher-width --teacher-epochs --device --split-seed --teacher --cohort-size --gpus-per-trial --cpus-per-trial "
-    "--max-concurrent --time-budget --out --inline --val --teacher-per-seed --precision --deterministic --plan "
-    "--report-only --page --force --recipe --set --seed-list"
+    "--max-concurrent --time-budget --out --inline --val --teacher-per-seed --teachers --precision --deterministic "
+    "--plan --report-only --page --force --recipe --set --seed-list"
 )
 
 

@@ -171,7 +171,7 @@ def test_finished_trials_turn_sds_into_accuracy(tmp_path: Path) -> None:
 SUMMARY = PlanSummary(
     study="mine", question="Does it help?", design="arms", data="digits", images={"train": 60, "val": 9, "test": 7},
     caveats=(), arms=("baseline", "kd"), seeds=(0, 1, 2), trials=6, done=2, missing=4, cohorts=(2, 1, 1), slots=2,
-    teacher=Config(model="plain11", width=0.25, epochs=40), teacher_ready=False, searched=0, to_search=0,
+    teacher=Config(model="plain11", width=0.25, epochs=40), teachers=1, teacher_ready=False, searched=0, to_search=0,
     search_space=(), winners=0, wall_seconds=75.0, device_seconds=1800.0, source="a few steps", detectable_sds=1.234,
     detectable=None, detectable_from=0,
 )  # fmt: skip
@@ -202,6 +202,7 @@ def test_the_text_has_the_numbers() -> None:
     [
         ({"caveats": ("1 of 7 test images is also there.",)}, "", "1 of 7 test images is also there."),
         ({"teacher_ready": True}, "teacher", "plain11 × 0.25, 40 epochs: done"),
+        ({"teachers": 3}, "teacher", "plain11 × 0.25, 40 epochs, 3 teachers: to train"),
         ({"missing": 0, "cohorts": ()}, "missing", "0"),
         ({"missing": 0, "cohorts": ()}, "estimate", None),
         ({"cohorts": (4,), "slots": 1}, "missing", "4, in 1 cohort of 4, on 1 slot"),

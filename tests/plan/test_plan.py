@@ -104,6 +104,22 @@ def test_one_teacher_for_all_seeds_or_one_for_each(tmp_path: Path) -> None:
     assert all(job.config == one.teacher and job.columns is None for job in one.context.jobs.values())
 
 
+def test_several_teachers_keep_the_ids_of_a_study_that_grows(tmp_path: Path) -> None:
+    def ids(*flags: str) -> dict[tuple[str, int], str]:
+        return {(t.arm, t.seed): t.trial_id for t in tiny_plan(tmp_path, *flags).trials}
+
+    two = ids("--seeds", "2", "--teachers", "2")
+    assert two == ids("--seeds", "2", "--teacher-per-seed")
+    four = ids("--seeds", "4", "--teachers", "2")
+    assert four.items() >= two.items()
+    assert ids("--seed-list", "2-3", "--teachers", "2").items() <= four.items()
+    assert ids("--seeds", "3", "--teachers", "1") == ids("--seeds", "3")
+    plan = tiny_plan(tmp_path, "--seeds", "2", "--teachers", "2")
+    more = with_arms(plan, {"kd": plan.arms["kd"]}, range(4))
+    assert {(t.arm, t.seed): t.trial_id for t in more.trials}.items() <= four.items()
+    assert sorted(job.seed for job in more.context.jobs.values()) == [0, 1]
+
+
 def test_the_id_of_a_teachers_file_is_the_hash_of_its_content(tmp_path: Path) -> None:
     file = tmp_path / "teacher.safetensors"
     save_file(build_model("plain5", 10, 1, 0.125).state_dict(), file)

@@ -249,6 +249,15 @@ def test_published_weights_are_the_teacher_or_its_start(
     assert asked == [plan.teacher.model]
 
 
+def test_weights_that_are_used_unchanged_are_one_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = tiny_plan(tmp_path, "--seeds", "2", "--teachers", "2")
+    monkeypatch.setattr(module, "pretrained", lambda name, model: (fresh(plan, 5), True))
+    with pytest.raises(
+        UserError, match=r"published weights have the 10 classes .* 2 teachers would be one and the same"
+    ):
+        start_from_pretrained(plan.context, plan.teacher)
+
+
 # --- from the command line ------------------------------------------------------------------------------------------
 
 

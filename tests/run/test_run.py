@@ -187,6 +187,16 @@ def test_a_teacher_for_each_seed(tmp_path: Path) -> None:
     assert trials.groupby("seed")["teacher_id"].nunique().tolist() == [1, 1]
     assert trials["teacher_id"].nunique() == 2
     assert trials["val_acc"].isna().all()
+    # The same two teachers by their number: the two trials of each seed are there, and a third seed shares a teacher.
+    run = inline(tmp_path, "--seeds", "3", "--arms", "kd", "--teachers", "2", "--val", "0")
+    assert run.returncode == 0, run.stderr
+    assert "4 done, 2 to train" in run.stderr
+    teacher = json.loads((tmp_path / "ablation" / "study.json").read_text())["teacher"]
+    assert (teacher["teachers"], teacher["per_seed"], teacher["of_seed"]) == (2, False, {"0": 0, "1": 1, "2": 0})
+    of_seed = rows(tmp_path).groupby("seed")[["teacher_id", "teacher_test_acc"]].first()
+    keys = [str(teacher["of_seed"][str(seed)]) for seed in of_seed.index]
+    assert [teacher["ids"][key] for key in keys] == of_seed["teacher_id"].tolist()
+    assert [teacher["test_acc"][key] for key in keys] == of_seed["teacher_test_acc"].tolist()
 
 
 def test_families_and_a_torchvision_teacher_from_the_command_line(tmp_path: Path) -> None:

@@ -179,6 +179,19 @@ def test_arms_and_teachers_of_seeds_are_joined() -> None:
     assert len(merged["plan"]) == 3
 
 
+def test_parts_with_several_teachers_share_them_by_the_teachers_seed() -> None:
+    one, two, other = record(0), record(1), record(2)
+    ids = {"ids": {"0": "t0", "1": "t1"}, "test_acc": {"0": 0.8, "1": 0.9}}
+    one["teacher"] |= {**ids, "teachers": 2, "of_seed": {"0": 0}}
+    two["teacher"] |= {**ids, "teachers": 2, "of_seed": {"1": 1}}
+    merged = merged_record({"A": one, "B": two}, "")["teacher"]
+    assert merged["of_seed"] == {"0": 0, "1": 1}
+    assert (merged["ids"], merged["teachers"]) == (ids["ids"], 2)
+    assert "of_seed" not in merged_record({"A": record(0), "B": record(1)}, "")["teacher"]
+    with pytest.raises(Conflict, match=r"teacher\.teachers: 2 in A, the default in C"):
+        merged_record({"A": one, "C": other}, "")
+
+
 def test_a_run_that_did_not_end_leaves_no_end() -> None:
     cut_off = {k: v for k, v in record(1).items() if k not in ("ended", "wall_seconds")}
     merged = merged_record({"A": record(0), "B": cut_off}, "")

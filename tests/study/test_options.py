@@ -10,7 +10,7 @@ import pytest
 
 from scl.errors import UserError
 from scl.study.config import Config
-from scl.study.options import Options, flags_of, moved_milestones, options_for, resolved, settled
+from scl.study.options import Options, flags_of, moved_milestones, options_for, resolved, seeds_of, settled
 from scl.study.recipes import RECIPES, at_length
 from scl.study.space import Choice, Float, Int, Search
 from scl.study.study import Scale, Setting, Study
@@ -243,6 +243,33 @@ def test_a_teacher_for_each_seed_by_the_study_or_by_the_option(teacher_per_seed:
     assert settle(study, **given)[1].teacher_per_seed == (teacher_per_seed or bool(given))
 
 
+@pytest.mark.parametrize(
+    ("study", "given", "of_seeds"),
+    [
+        (STUDY, {}, {0: 0, 1: 0, 2: 0}),
+        (STUDY, {"teachers": 1}, {0: 0, 1: 0, 2: 0}),
+        (STUDY, {"teachers": "2"}, {0: 0, 1: 1, 2: 0}),
+        (STUDY, {"teachers": 3}, {0: 0, 1: 1, 2: 2}),
+        (STUDY, {"teachers": 3, "teacher_per_seed": True}, {0: 0, 1: 1, 2: 2}),
+        (STUDY, {"teachers": 2, "seeds": 5}, {0: 0, 1: 1, 2: 0, 3: 1, 4: 0}),
+        (STUDY, {"teachers": 2, "seed_list": "4-6"}, {4: 0, 5: 1, 6: 0}),
+        (STUDY, {"teachers": 1, "interval": 0.01, "between": "kd,at"}, dict.fromkeys(range(5), 0)),
+        (replace(STUDY, teachers=2), {}, {0: 0, 1: 1, 2: 0}),
+        (replace(STUDY, teachers=2), {"teachers": 1}, {0: 0, 1: 0, 2: 0}),
+        (replace(STUDY, teachers=2), {"teacher": "mine.pt"}, {0: 0, 1: 0, 2: 0}),
+        (replace(STUDY, teachers=2), {"teacher_per_seed": True}, {0: 0, 1: 1, 2: 2}),
+        (replace(STUDY, teacher_per_seed=True), {"teachers": 2}, {0: 0, 1: 1, 2: 0}),
+        (replace(STUDY, teacher_per_seed=True), {"teachers": 1}, {0: 0, 1: 0, 2: 0}),
+        (SEARCHING, {"teachers": 2}, {1000: 0, 1001: 1, 1002: 0}),
+        (SEARCHING, {"teachers": 3}, {1000: 1, 1001: 2, 1002: 0}),
+    ],
+)
+def test_which_teacher_each_seed_learns_from(study: Study, given: dict[str, Any], of_seeds: dict[int, int]) -> None:
+    study, options = settle(study, **given)
+    assert {seed: options.teacher_seed(seed) for seed in seeds_of(study, options)} == of_seeds
+    assert options.teachers is None or len(set(of_seeds.values())) == options.teachers > 1
+
+
 @pytest.mark.parametrize(("seeds", "pilot"), [(None, 5), (2, 5), (8, 8)])
 def test_an_interval_has_a_pilot_of_five_seeds_or_more(seeds: int | None, pilot: int) -> None:
     assert settle(interval=0.01, between="kd,at", seeds=seeds)[1].seeds == pilot
@@ -308,6 +335,13 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         (STUDY, {"inline": True, "address": "auto"}, "--inline runs in this process and --address on a cluster"),
         (STUDY, {"teacher": "timm:x", "teacher_model": "plain7"}, "--teacher timm:x already names the network; drop"),
         (STUDY, {"plan": True, "report_only": True}, "--plan and --report-only exclude each other; give one of them"),
+        (STUDY, {"teachers": 2, "teacher": "mine.pt"}, "--teachers 2: --teacher 'mine.pt' is one teacher; drop"),
+        (STUDY, {"teachers": 2, "teacher_per_seed": True}, "--teachers 2 and --teacher-per-seed exclude each other"),
+        (STUDY, {"teachers": 4}, "--teachers 4: 4 teachers need 4 seeds or more, and this run has 3; give more"),
+        (replace(STUDY, teachers=2), {"seeds": 1}, "--teachers 2, as this study has by default: 2 teachers need 2"),
+        (STUDY, {"teachers": 2, "seed_list": "0,2,4"}, "--teachers 2: no seed of --seed-list uses teacher 1, .* add"),
+        (STUDY, {"teachers": 2, "interval": 0.01, "between": "kd,at"}, "--interval with --teachers 2: it adds seeds"),
+        (replace(SEARCHING, search=replace(SEARCH, winners=0)), {"teachers": 2}, "2 seeds or more, and this run has 0"),
         (STUDY, {"device": "cpu", "gpus_per_trial": 1}, "--device cpu and --gpus-per-trial 1 exclude each other"),
         (STUDY, {"seeds": 50_000}, "3 arms × 50,000 seeds are 150,000 trials, .*; give --seeds 33,333 or"),
         (replace(STUDY, seeds=10**9), {}, "3 arms × 1,000,000,000 seeds are 3,000,000,000 trials"),

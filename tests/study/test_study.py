@@ -65,6 +65,9 @@ def test_a_study_cannot_leave_its_folder(name: str) -> None:
         ({"search": {"lr": 1}}, "search must be a scl.Search"),
         ({"published": 0.7}, "published must be a Published"),
         ({"teacher_per_seed": 1}, "teacher_per_seed must be True or False"),
+        ({"teachers": 0}, "teachers must be a whole number of 1 or more, got 0"),
+        ({"teachers": "2"}, "teachers must be a whole number of 1 or more, got '2'"),
+        ({"teachers": 2, "teacher_per_seed": True}, "teachers and teacher_per_seed exclude each other"),
         ({"arms": None, "seeds": 0}, "Study: arms must be .*; Study: seeds must be"),
     ],
 )

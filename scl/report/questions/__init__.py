@@ -26,9 +26,10 @@ from scl.report.questions import (
     self_taught,
     setting,
     table,
+    teachers,
     verdict,
 )
 
-_RESULT = (verdict, setting, table, against_baseline, seeds, pairs)
+_RESULT = (verdict, setting, table, against_baseline, seeds, teachers, pairs)
 _REASONS = (curves, loss_shares, self_taught, depth, distilling, cost, search, importance, everything)
 PANELS: tuple[Callable[[Facts], Panel], ...] = tuple(question.panel for question in (*_RESULT, *_REASONS))

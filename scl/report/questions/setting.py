@@ -71,12 +71,15 @@ def _damaged(names: tuple[str, ...]) -> str:
 
 
 def _teacher(facts: Facts) -> str:
-    """The recipe and accuracy of the teacher, by seed if each seed has its own."""
+    """The recipe and accuracy of the teacher, of each by its own seed if there are several."""
     teacher = facts.study.get("teacher") or {}
     shown: Shown = {"model": str, "width": "width {:g}".format, "epochs": lambda n: plural(n, "epoch"), "source": str}
     parts = [show(teacher[key]) for key, show in shown.items() if teacher.get(key)]
-    parts += [f"one for {'each seed' if teacher.get('per_seed') else 'all seeds'}"] if teacher else []
-    names = {seed: "" if seed == "all" else f"seed {seed} " for seed in list(facts.teachers)[:10]}
+    several = teacher.get("teachers")
+    shared = f"seed s learns from teacher s mod {several}" if several else "one for all seeds"
+    parts += ["one for each seed" if teacher.get("per_seed") else shared] if teacher else []
+    whose = "teacher" if several else "seed"
+    names = {seed: "" if seed == "all" else f"{whose} {seed} " for seed in list(facts.teachers)[:10]}
     return ", ".join([*parts, *[name + percent(facts.teachers[seed], facts.decimals) for seed, name in names.items()]])
 
 

@@ -1,0 +1,336 @@
+"""How much does the teacher matter? Differences by teacher, and which teachers their intervals cover."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from scl import stats
+from scl.report import theme
+from scl.report.blocks import Cell, Column, Mark, Panel, Plot
+from scl.report.drawing.arms import MOST_ARMS_DRAWN, beyond
+from scl.report.facts import Facts
+from scl.report.formatting import fixed, listing, name_of, percent, plural, points, size
+from scl.report.tables import count_cell, number_cells, number_table, p_cell
+from scl.report.theme import COLOURS, Figure, axis, labels, numbers
+
+TITLE = "How much does the teacher matter?"
+ENOUGH = 5  # teachers: fewer give intervals of more than 3 standard errors to each side
+SYMBOLS = ("circle", "square", "triangle-up", "cross", "x", "triangle-down")  # of teachers; a diamond is a mean
+MOST_LISTED = 12  # teachers with a column of their own in the table
+
+
+@dataclass(frozen=True)
+class TeacherRow:
+    """An arm minus the baseline, in points. inner: the interval for these teachers; outer: that for other teachers;
+    both are NaN if unknown. means: teacher → the mean over its seeds."""
+
+    arm: str
+    value: float
+    inner: tuple[float, float]
+    outer: tuple[float, float]
+    means: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TeacherRows:
+    """rows: the best arm first. teachers: those that the figure shows by name. beyond: the lower arms left out."""
+
+    rows: tuple[TeacherRow, ...]
+    teachers: tuple[str, ...]
+    decimals: int
+    beyond: int
+
+
+def panel(facts: Facts) -> Panel:
+    effects = teacher_effects(facts)
+    if facts.baseline in facts.compared and facts.compared.shape[1] > 1 and not taught(facts):
+        return Panel("teachers", TITLE, "No compared arm learns from a teacher.")
+    if max((_seeds(effect) for effect in effects), default=0) < 2:
+        needs = "This needs the baseline and another arm with two seeds, and a store that names their teacher."
+        return Panel("teachers", TITLE, needs)
+    if len({teacher for effect in effects for teacher in effect.by_teacher}) == 1:
+        return _one(facts, effects)
+    if all(effect.confounded or _seeds(effect) == 1 for effect in effects):
+        return _one_each(facts, effects)
+    return _several(facts, effects)
+
+
+def taught(facts: Facts) -> list[str]:
+    """The compared arms whose difference from the baseline may depend on the teacher: one of the two has a loss that
+    compares student and teacher."""
+
+    def learns(arm: str) -> bool:
+        config = (facts.study.get("arms") or {}).get(arm)
+        return config is None or any(term.get("weight") != 0 for term in (config.get("losses") or {}).values())
+
+    arms = [str(arm) for arm in facts.compared.columns if arm != facts.baseline]
+    return [arm for arm in arms if learns(arm) or learns(facts.baseline)]
+
+
+def teacher_effects(facts: Facts) -> list[stats.TeacherEffect]:
+    """Each of the `taught` arms minus the baseline under the teachers of its seeds, the best arm first."""
+    if facts.baseline not in facts.compared:
+        return []
+    scores = facts.compared[[facts.baseline, *taught(facts)]]
+    found = stats.teacher_effects(scores, facts.baseline, _teacher_of_seed(facts))
+    return sorted((e for e in found if e.by_teacher), key=lambda effect: -effect.these.value)
+
+
+def _teacher_of_seed(facts: Facts) -> pd.Series:
+    """The name of each seed's teacher; a seed whose arms had different teachers is no pair, and has none."""
+    ids = facts.completed.dropna(subset=["teacher_id"]).groupby("seed")["teacher_id"]
+    names = {identity: f"teacher {key}" for key, identity in _ids(facts).items()}
+    single = ids.first()[ids.nunique() == 1].astype(str)
+    return single.map(lambda identity: names.get(identity, f"teacher {identity[:8]}")).astype(object)
+
+
+def _seeds(effect: stats.TeacherEffect) -> int:
+    return sum(mean.n for mean in effect.by_teacher.values())
+
+
+def _ids(facts: Facts) -> dict[str, str]:
+    return dict((facts.study.get("teacher") or {}).get("ids") or {})
+
+
+def _source(facts: Facts) -> str:
+    return str((facts.study.get("teacher") or {}).get("source"))
+
+
+# One teacher
+
+
+def _one(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
+    differences = [next(iter(effect.by_teacher.values())) for effect in effects]
+    halves = [stats.half_if_teachers_differ(m) if m.sd > stats.NO_SPREAD else math.nan for m in differences]
+    tolerated = [stats.tolerated_spread(m) for m in differences]
+    rows = [
+        TeacherRow(effect.arm, 100 * m.mean, (100 * m.low, 100 * m.high), _around(100 * m.mean, 100 * half), {})
+        for effect, m, half in zip(effects, differences, halves, strict=True)
+    ]
+    d = max(facts.decimals, 1)
+    columns = [
+        Column("n", "Seeds"),
+        Column("difference", "Mean", "paired by seed", "Difference, points"),
+        *_ends("", "this teacher, 95 %", "Student's t over seeds"),
+        *_ends("if_", "others, if they vary as seeds do", "an assumption, not a result"),
+        Column("tolerated", "Tolerated sd", "between teachers, up to which the interval for others would exclude 0"),
+    ]
+    cells = [
+        [
+            count_cell(m.n),
+            *number_cells(points, facts.decimals, row.value, *row.inner, *row.outer, unit=100),
+            *number_cells(fixed, d, 100 * spread),
+        ]
+        for m, row, spread in zip(differences, rows, tolerated, strict=True)
+    ]
+    caption = (
+        "Each arm minus the baseline. Diamond: mean over seeds; thick bar: its 95 % interval for this teacher (paired "
+        "t, not corrected); thin bar: the interval for other teachers if the difference varied between teachers as "
+        "much as between seeds, which is an assumption and not a result. Tolerated sd: the spread between teachers up "
+        "to which the interval for other teachers would exclude 0."
+    )
+    whose = "the given checkpoint as teacher" if _source(facts) == "file" else "one teacher"
+    seeds = "All seeds" if len(_ids(facts)) < 2 else "All seeds with results"
+    answer = (
+        f"{seeds} used {whose}, so the intervals on this page are about students of this teacher. Nothing in this "
+        "study shows how much another teacher would change a difference."
+    )
+    if math.isfinite(halves[0]):  # of the best arm
+        m = differences[0]
+        answer += (
+            f" If the difference of {name_of(rows[0].arm)} varied between teachers as much as between seeds (sd "
+            f"{size(m.sd, d)}), its interval for other teachers would be ± {size(halves[0], d)} instead of "
+            f"± {size(m.high - m.mean, d)} (paired t)."
+        )
+    if math.isfinite(tolerated[0]):
+        answer += f" It would exclude 0 up to an sd of {size(tolerated[0], d)} between teachers."
+    ways = {
+        "trained here": f"--teachers {ENOUGH} with {ENOUGH} seeds or more covers other teachers of this recipe.",
+        "file": f"Repeat the study with other checkpoints, or train teachers by one recipe with --teachers {ENOUGH}.",
+    }
+    answer += " " + ways.get(_source(facts), "Repeat the study with other teachers to see it.")
+    return _panel(facts, answer, caption, rows, (), (columns, cells))
+
+
+def _around(middle: float, half: float) -> tuple[float, float]:
+    return middle - half, middle + half
+
+
+def _ends(prefix: str, group: str, hint: str) -> list[Column]:
+    """The columns of an interval."""
+    return [Column(f"{prefix}low", "from", hint, group), Column(f"{prefix}high", "to", hint, group)]
+
+
+# A teacher for each seed
+
+
+def _one_each(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
+    answer = (
+        "Each seed had its own teacher. Differences by seed contain the luck of both, so intervals over seeds also "
+        f"cover other teachers of this recipe{_pretrained(facts)}. The study cannot tell the two apart; with more "
+        "seeds than teachers, as in --teachers 5 --seeds 10, it could."
+    )
+    columns = [
+        Column("n", "Teachers"),
+        Column("difference", "Mean", "paired by seed", "Difference, points"),
+        *_ends("", "other teachers, 95 %", "Student's t over seeds"),
+        Column("p_holm", "Holm p", "paired t", "other teachers, 95 %"),
+    ]
+    p_holm = stats.holm([effect.others.p for effect in effects])
+    rows = [
+        (
+            e.arm,
+            [count_cell(_seeds(e)), *number_cells(points, facts.decimals, *_in_points(e.others), unit=100), p_cell(p)],
+        )
+        for e, p in zip(effects, map(float, p_holm), strict=True)
+    ]
+    table = number_table(columns, rows[:MOST_ARMS_DRAWN], label="Differences under other teachers")
+    return Panel("teachers", TITLE, answer, [table])
+
+
+def _in_points(estimate: stats.Estimate) -> tuple[float, float, float]:
+    """The value and its interval."""
+    return 100 * estimate.value, 100 * estimate.low, 100 * estimate.high
+
+
+# Several teachers for more seeds
+
+
+def _several(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
+    names = sorted({name for effect in effects for name in effect.by_teacher}, key=_by_number)
+    listed = names[:MOST_LISTED]
+    p_others, p_teacher = (stats.holm([e.others.p for e in effects]), stats.holm([e.p for e in effects]))
+    share = "Teacher's share of variance"
+    columns = [
+        Column("n", "Seeds"),
+        Column("difference", "Mean", "each teacher counts the same", "Difference, points"),
+        *_ends("", "these teachers, 95 %", "from the spread of seeds within teachers"),
+        *_ends("others_", "other teachers, 95 %", "from the spread of the teachers' means"),
+        Column("p_holm", "Holm p", "Student's t over the teachers' means", "other teachers, 95 %"),
+        Column("share", "%", "of the variance of one seed's difference", share),
+        *_ends("share_", share, "95 % interval"),
+        Column("p_teacher", "Holm p", "F test", share),
+        *[Column(name.replace(" ", "_"), name, "mean over its seeds", "By teacher, points") for name in listed],
+    ]
+    rows, cells = [], []
+    for effect, p, p_of_teacher in zip(effects, p_others, p_teacher, strict=True):
+        (value, *inner), (_, *outer) = _in_points(effect.these), _in_points(effect.others)
+        means = {name: 100 * mean.mean for name, mean in effect.by_teacher.items()}
+        rows.append(TeacherRow(effect.arm, value, (inner[0], inner[1]), (outer[0], outer[1]), means))
+        shares = [100 * part for part in (effect.share, effect.share_low, effect.share_high)]
+        by_teacher = [means.get(name, math.nan) for name in listed]
+        mine = [count_cell(_seeds(effect)), *number_cells(points, facts.decimals, value, *inner, *outer, unit=100)]
+        mine += [p_cell(float(p)), *number_cells(fixed, 0, *shares), p_cell(float(p_of_teacher))]
+        cells.append([*mine, *number_cells(points, facts.decimals, *by_teacher, unit=100)])
+    caption = (
+        "Each arm minus the baseline. Diamond: mean over teachers, each of which counts the same; small symbols: mean "
+        "over the seeds of one teacher; thick bar: 95 % interval for exactly these teachers, from the spread of seeds "
+        "within teachers; thin bar: 95 % interval for other teachers of this recipe, from the spread of the teachers' "
+        "means (Student's t). It may go beyond the figure; if few teachers happen to agree, it is the shorter one. "
+        "Intervals are not corrected; p are (Holm, over these arms). The teacher's share of variance is that of one "
+        "seed's difference (analysis of variance)."
+    )
+    answer = _about_several(facts, effects, names, (p_others, p_teacher))
+    return _panel(facts, answer, caption, rows, tuple(names), (columns, cells))
+
+
+def _about_several(
+    facts: Facts, effects: Sequence[stats.TeacherEffect], names: Sequence[str], p: tuple[stats.Array, stats.Array]
+) -> str:
+    differ, moved = ([e.arm for e, q in zip(effects, of, strict=True) if q < 1 - stats.LEVEL] for of in p)
+    counts = sorted({mean.n for effect in effects for mean in effect.by_teacher.values()})
+    each = plural(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+    shown = f"{listing(differ)} {'is' if len(differ) == 1 else 'are'}" if differ else "no arm is"
+    sentences = [
+        f"{len(names)} teachers with {each} each{_pretrained(facts)}.",
+        f"For other teachers of this recipe, {shown} shown to differ from the baseline (Holm, 5 %).",
+    ]
+    if moved:
+        sentences.append(f"The teacher changes the difference of {listing(moved)} (F test, Holm, 5 %).")
+    else:
+        most = max((e.share_high for e in effects if math.isfinite(e.share_high)), default=math.nan)
+        possible = f", but the teacher may account for up to {percent(most, 0)} of a difference's variance"
+        none = "No difference is shown to depend on the teacher"
+        sentences.append(none + (possible if math.isfinite(most) else "") + ".")
+    if len(names) < ENOUGH:
+        reach, enough = (stats.t_critical(teachers - 1) for teachers in (len(names), ENOUGH))
+        sentences.append(
+            f"Intervals for other teachers reach {reach:.1f} standard errors to each side with {len(names)} teachers, "
+            f"and {enough:.1f} with {ENOUGH}."
+        )
+    return " ".join(sentences)
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    """teacher 2 before teacher 10."""
+    last = name.rpartition(" ")[2]
+    return (int(last), "") if last.isdecimal() else (-1, name)
+
+
+def _pretrained(facts: Facts) -> str:
+    return "" if _source(facts) in ("None", "trained here") else ", all from the same published weights"
+
+
+# The figure
+
+
+def _panel(
+    facts: Facts,
+    answer: str,
+    caption: str,
+    rows: Sequence[TeacherRow],
+    teachers: tuple[str, ...],
+    table: tuple[list[Column], list[list[Cell]]],
+) -> Panel:
+    shown = TeacherRows(tuple(rows[:MOST_ARMS_DRAWN]), teachers, facts.decimals, len(rows[MOST_ARMS_DRAWN:]))
+    columns, cells = table
+    named = [(row.arm, mine) for row, mine in zip(shown.rows, cells, strict=False)]
+    held = number_table(columns, named, label="Differences by teacher")
+    few = len(teachers) <= len(COLOURS)
+    key = [Mark(name, *_style(i, len(teachers))) for i, name in enumerate(teachers)] if few else []
+    plot = Plot("by-teacher", caption + beyond(shown.beyond), [draw_teachers(shown)], held, key=key)
+    return Panel("teachers", TITLE, answer, [plot])
+
+
+def _style(i: int, teachers: int) -> tuple[str, str]:
+    """Colour and symbol of a teacher; all are alike if there are more than colours."""
+    return (COLOURS[i], SYMBOLS[i]) if teachers <= len(COLOURS) else ("@c1", "circle-open")
+
+
+def draw_teachers(shown: TeacherRows) -> Figure:
+    rows = shown.rows
+    names = labels([row.arm for row in rows])
+    unit = f"%{{x:+.{shown.decimals}f}} points"
+    data: list[dict[str, Any]] = []
+    for i, row in enumerate(rows):
+        for ends, colour, width in ((row.inner, "@c1", 6), (row.outer, "@ink", 1.5)):
+            if math.isfinite(ends[0]):
+                look = {"hoverinfo": "skip", "line": {"color": colour, "width": width}}
+                data.append(theme.scatter("lines", numbers(ends), [i, i], **look))
+    for t, teacher in enumerate(shown.teachers):
+        colour, symbol = _style(t, len(shown.teachers))
+        mine = [(i, row) for i, row in enumerate(rows) if teacher in row.means]
+        means, about = numbers(row.means[teacher] for _, row in mine), [[names[row.arm], teacher] for _, row in mine]
+        below = [i + 0.27 for i, _ in mine]  # the bars, so that neither hides the other
+        hover = f"%{{customdata[0]}}<br>%{{customdata[1]}}: {unit}"
+        data.append(theme.markers(means, below, hover, 8, symbol, colour, customdata=about))
+    values, about = numbers(row.value for row in rows), [[names[row.arm]] for row in rows]
+    hover = f"%{{customdata[0]}}<br>{unit}"
+    data.append(theme.markers(values, list(range(len(rows))), hover, 10, "diamond", "@ink", customdata=about))
+    y, narrow = theme.arm_axis([row.arm for row in rows])
+    x, marks = axis("points above the baseline", range=_range(rows)), theme.zero_line("baseline")
+    return theme.figure(data, theme.rows_height(len(rows)), narrow, marks=marks, xaxis=x, yaxis=y)
+
+
+def _range(rows: Sequence[TeacherRow]) -> list[float] | None:
+    """Holds everything but the ends of outer intervals that would make the rest small."""
+    held = [v for row in rows for v in (row.value, *row.inner, *row.means.values()) if math.isfinite(v)] + [0.0]
+    low, high = min(held), max(held)
+    reach = high - low
+    outer = [min(max(v, low - reach), high + reach) for row in rows for v in row.outer if math.isfinite(v)]
+    return theme.span([*held, *outer])
