@@ -13,6 +13,7 @@ from scl.plan.estimate import PlanSummary, summarise
 from scl.plan.plan import Plan, cache_of, make_plan, missing
 from scl.plan.teachers import load_teacher
 from scl.run.backend import open_backend
+from scl.run.declared import check_declarations, remarks
 from scl.run.leftovers import sweep
 from scl.run.output import lasting_output
 from scl.run.provenance import earlier_record, of_training, study_record
@@ -64,6 +65,7 @@ def run_study(study: Study, options: Options) -> int:
         damaged = set((store / "damaged").names())
         mend(store)
         plan = make_plan(study, options, out, backend.nodes())
+        check_declarations(plan, earlier_record(plan))
         searcher = SearchDriver(plan, stop.halt) if study.search else None
         stop.gentle = True
         began = time.time()
@@ -100,6 +102,7 @@ def plan_study(study: Study, options: Options) -> PlanSummary:
     inspect(out / study.name)
     with stopping(None) as stop, open_backend(options, stop, Tracker()) as backend:
         plan = make_plan(study, options, out, backend.nodes())
+        check_declarations(plan, earlier_record(plan))
         return summarise(plan, left_to_search(plan))
 
 
@@ -131,6 +134,8 @@ def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
     for caveat in plan.about_data.get("caveats", ()):
         say(f"note: {caveat}")
     record = study_record(plan)
+    for remark in remarks(record):
+        say(f"note: {remark}")
     write_study(store, record)
     if searcher:
 

@@ -11,6 +11,8 @@ from scl import stats
 from scl.plan.plan import Plan, with_arms
 from scl.report.findings import grew
 from scl.report.formatting import format_seeds
+from scl.run.declared import declared_interval, pilot_of
+from scl.run.provenance import earlier_record
 from scl.search.trials import ARM
 from scl.stats import t_critical
 from scl.store.tables import read_trials
@@ -69,10 +71,14 @@ def _points(d: dict[str, float | None]) -> str:
 def stein_extension(plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
     """After the pilot: the plan with as many seeds of the two arms as Stein's rule needs, and the rule's figures.
 
+    Fields: `between`, the pair, whose difference is the first minus the second; `width`; `cap`, the most seeds;
+    `declared`, when the pair was declared, None if an earlier version did; `pilot`, `pilot_seeds`, `pilot_sd`; `wanted`
+    seeds by the rule, and `seeds` within the cap. `stein_interval` adds the result.
+
     Stein, Ann. Math. Statist. 16 (1945).
     """
     one, two = plan.options.between or ("", "")
-    pilot = plan.seeds
+    pilot = pilot_of(plan)
     seen = planned_scores(plan)
     if one not in seen or two not in seen or len(seen[[one, two]].dropna()) < len(pilot):
         say(f"error: the pilot of {one!r} and {two!r} is incomplete, so no seeds are added")
@@ -83,13 +89,14 @@ def stein_extension(plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
     n = max(len(pilot), min(wanted, cap))
     sd = float(apart.std(ddof=1))
     stein: dict[str, Any] = {"between": [one, two], "width": width, "pilot": len(pilot), "pilot_sd": sd}
-    stein |= {"wanted": wanted, "cap": cap, "seeds": n}
+    stein |= {"wanted": wanted, "cap": cap, "seeds": n, "pilot_seeds": pilot}
+    stein["declared"] = (declared_interval(plan, earlier_record(plan)) or {}).get("when")
     say(
         f"pilot of {len(pilot)} seeds: {one} − {two} has sd {100 * sd:.2f} points; an interval "
         f"{100 * width:g} points wide needs {wanted} seeds"
         + (f", more than --max-seeds {cap}: the interval will be wider" if n < wanted else "")
     )
-    seeds = list(range(pilot[0], pilot[0] + n))
+    seeds = [*pilot, *range(pilot[-1] + 1, pilot[-1] + 1 + n - len(pilot))]
     return with_arms(plan, {arm: plan.arms[arm] for arm in (one, two)}, seeds), stein
 
 
