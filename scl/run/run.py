@@ -17,7 +17,7 @@ from scl.run.declared import check_declarations, remarks
 from scl.run.leftovers import sweep
 from scl.run.output import lasting_output
 from scl.run.provenance import earlier_record, of_training, study_record
-from scl.run.sequential import differences, planned_scores, print_looks, print_winners, stein_extension, stein_interval
+from scl.run.sequential import differences, print_looks, print_winners, stein_extension, stein_interval
 from scl.run.stopping import Stop, stopping
 from scl.run.summary import report, report_again
 from scl.run.trackers.tracker import Tracker, tracking
@@ -172,7 +172,7 @@ def _finish(
     record.setdefault("ended", now().isoformat())
     if not stop.held():
         raise RunFailed(f"{store}: {stop.halted}; its page is not built here")
-    record["looks"][-1]["differences"] = differences(planned_scores(plan), plan.study.baseline)
+    record["looks"][-1]["differences"] = differences(store, record)
     write_study(store, record)
     compact(store, record)
     write_reference_predictions(

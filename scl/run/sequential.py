@@ -9,33 +9,33 @@ import pandas as pd
 
 from scl import stats
 from scl.plan.plan import Plan, with_arms
+from scl.report.facts import gather
 from scl.report.findings import grew
 from scl.report.formatting import format_seeds
 from scl.run.declared import declared_interval, pilot_of
 from scl.run.provenance import earlier_record
 from scl.search.trials import ARM
 from scl.stats import t_critical
+from scl.store.files import Folder
+from scl.store.results import Results
 from scl.store.tables import read_trials
 from scl.terminal import say, show
 
 
 def planned_scores(plan: Plan) -> pd.DataFrame:
     """Test accuracy of the plan's completed trials (seeds, arms), without the trials of a search."""
-    return scores(read_trials(plan.context.store), {c.trial_id: c.arm for c in plan.trials if c.arm != ARM})
-
-
-def scores(rows: pd.DataFrame, arms: Mapping[str, str]) -> pd.DataFrame:
-    """Test accuracy (seeds, arms) of the completed trials among `rows` that `arms`, trial_id → arm, names."""
+    rows, arms = read_trials(plan.context.store), {c.trial_id: c.arm for c in plan.trials if c.arm != ARM}
     rows = rows[rows["trial_id"].isin(list(arms)) & (rows["state"] == "completed") & rows["test_acc"].notna()]
     rows = rows.assign(arm=rows["trial_id"].map(arms))
     return rows.pivot(index="seed", columns="arm", values="test_acc") if len(rows) else pd.DataFrame()
 
 
-def differences(seen: pd.DataFrame, baseline: str) -> dict[str, dict[str, float | None]]:
-    """What a look shows: each arm against the baseline, with its simultaneous interval. `seen`: from `scores`."""
-    if baseline not in seen or seen.shape[1] < 2:
-        return {}
-    contrasts = stats.against_baseline(seen, baseline).contrasts
+def differences(store: Folder, record: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    """What a look shows: each arm against the baseline, with the interval that the page has.
+
+    record: the content of study.json.
+    """
+    contrasts = gather(Results(read_trials(store), pd.DataFrame(), record)).contrasts.values()
     return {c.arm: {name: _finite(getattr(c, name)) for name in ("estimate", "low", "high", "p")} for c in contrasts}
 
 
@@ -54,6 +54,7 @@ def print_looks(record: dict[str, Any]) -> None:
     for i, look in enumerate(looks, 1):
         shown = [f"{arm} {_points(d)}" for arm, d in list(look.get("differences", {}).items())[:6]]
         part = f" in {look['part']}" if "part" in look else ""
+        part += ", not planned" if look.get("planned") is False else ""
         say(f"  {i}. seeds {format_seeds(look['seeds'])}{part}: {', '.join(shown) or 'no differences'}")
     if not grown:
         say("  if a part was added because of what another showed, intervals cover less than 95 %")
@@ -118,5 +119,7 @@ def print_winners(record: dict[str, Any]) -> None:
     for arm, won in record["winners"].items():
         values = ", ".join(f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in won["params"].items())
         found = fresh.get(arm)
-        real = f"{_points(found)} points of test accuracy from the baseline, on fresh seeds" if found else "not run yet"
+        real = (
+            f"{_points(found)} points of test accuracy from the baseline, on fresh seeds" if found else "not compared"
+        )
         show(f"{arm} (trial {won['number']}, validation {100 * won['val_acc']:.1f} %; {values}): {real}")
