@@ -18,8 +18,8 @@ from scl.report.theme import WIDE, Figure, axis, figure, literal, markers, numbe
 
 TITLE = "Did the search help?"
 UNTUNED = (
-    "This search did not tune the baseline: unless that was tuned elsewhere with as many trials, the gain includes what "
-    "tuning alone would give."
+    "This search did not tune the baseline: unless that was tuned elsewhere with as many trials, the gain includes "
+    "what tuning alone would give."
 )
 MOST_DRAWN = 2000  # trials in one figure, evenly over the search
 STATES = (("pruned", "@soft", "x-thin-open"), ("completed", "@c1", "circle-open"))  # and their colours and symbols
