@@ -59,7 +59,10 @@ def print_looks(record: dict[str, Any]) -> None:
     if not grown:
         say("  if a part was added because of what another showed, intervals cover less than 95 %")
     elif not record.get("stein"):
-        say("  after several looks, intervals cover less than 95 %; --interval adds seeds once and keeps 95 %")
+        say(
+            "  after several looks, each look's own intervals cover less than 95 %. --interval keeps 95 % if its pair is "
+            "declared first: in another --out, or on new seeds with --seed-list"
+        )
 
 
 def _points(d: dict[str, float | None]) -> str:
