@@ -7,7 +7,7 @@ after a look if the present plan has one of these seeds. New seeds make a late d
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -46,16 +46,19 @@ def declarations(plan: Plan, earlier: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def remarks(record: Mapping[str, Any]) -> list[str]:
-    """What a run says about its declarations before it trains."""
+def remarks(record: Mapping[str, Any], arms: Collection[str]) -> list[str]:
+    """What a run says about its declarations before it trains.
+
+    arms: of the study; contrasts of a search's winners lack them until the search has ended.
+    """
     out = []
     contrasts = record["contrasts"] or []
     if late := [c["question"] for c in contrasts if c.get("declared_after_look")]:
         out.append(f"declared after results were seen: {listing(late)}; --seed-list with new seeds asks anew")
     out += [
-        f"not answered: {name_of(c['question'])} needs {listing(c['lacks'])}, not part of this run"
+        f"not answered: {name_of(c['question'])} needs {listing(absent)}, not part of this run"
         for c in contrasts
-        if "lacks" in c
+        if (absent := [arm for arm in c.get("lacks", []) if arm in arms])
     ]
     if record["margin_after_look"]:
         out.append("the margin was chosen after results were seen")

@@ -134,7 +134,7 @@ def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
     for caveat in plan.about_data.get("caveats", ()):
         say(f"note: {caveat}")
     record = study_record(plan)
-    for remark in remarks(record):
+    for remark in remarks(record, plan.study.arms):
         say(f"note: {remark}")
     write_study(store, record)
     if searcher:

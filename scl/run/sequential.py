@@ -60,8 +60,8 @@ def print_looks(record: dict[str, Any]) -> None:
         say("  if a part was added because of what another showed, intervals cover less than 95 %")
     elif not record.get("stein"):
         say(
-            "  after several looks, each look's own intervals cover less than 95 %. --interval keeps 95 % if its pair is "
-            "declared first: in another --out, or on new seeds with --seed-list"
+            "  after several looks, each look's own intervals cover less than 95 %. --interval keeps 95 % if its pair "
+            "is declared first: in another --out, or on new seeds with --seed-list"
         )
 
 
@@ -125,4 +125,5 @@ def print_winners(record: dict[str, Any]) -> None:
         real = (
             f"{_points(found)} points of test accuracy from the baseline, on fresh seeds" if found else "not compared"
         )
-        show(f"{arm} (trial {won['number']}, validation {100 * won['val_acc']:.1f} %; {values}): {real}")
+        validation = "" if won["val_acc"] is None else f", validation {100 * won['val_acc']:.1f} %"
+        show(f"{arm} (trial {won['number']}{validation}; {values}): {real}")

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from scl.errors import UserError
-from scl.plan.plan import Plan
+from scl.plan.plan import Plan, with_arms
 from scl.run.declared import check_declarations, declarations, remarks
 from scl.run.provenance import earlier_record, study_record
 from scl.run.run import plan_study
 from scl.store.study_file import write_study
 from scl.study.study import Study
-from tests.support.plans import SHORT, STUDY, put_rows, tiny_plan
+from tests.support.plans import SEARCHING, SHORT, STUDY, put_rows, tiny_plan
 from tests.support.studies import asked
 
 KD, AT = {"Does KD help?": ("kd", "baseline")}, {"Is KD above AT?": ("kd", "at")}
@@ -48,7 +48,7 @@ def test_a_first_run_declares_before_anything_trains(tmp_path: Path) -> None:
     assert (record["margin"], record["margin_after_look"], record["planned_looks"]) == (0.005, False, [2, 4])
     assert record["declared"] == {"arm": "kd", "against": "teacher"}
     assert record["looks"][0]["planned"] is True
-    assert remarks(record) == ["not answered: “Is KD above AT?” needs “at”, not part of this run"]
+    assert remarks(record, STUDY.arms) == ["not answered: “Is KD above AT?” needs “at”, not part of this run"]
 
 
 def test_declarations_stay_when_a_later_run_says_the_same_or_nothing(tmp_path: Path) -> None:
@@ -59,7 +59,9 @@ def test_declarations_stay_when_a_later_run_says_the_same_or_nothing(tmp_path: P
         for name in ("margin", "margin_after_look", "planned_looks", "withdrawn"):
             assert again[name] == first[name]
         assert again["looks"][-1]["planned"] is False
-        assert remarks(again) == ["3 seeds are not one of the planned looks (2, 4): the page tells of this look too"]
+        assert remarks(again, STUDY.arms) == [
+            "3 seeds are not one of the planned looks (2, 4): the page tells of this look too"
+        ]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_a_contrast_that_is_added_after_a_look_is_marked(
     assert late(record) == flagged
     assert [c["question"] for c in record["withdrawn"] or []] == [q for q in first if q not in second]
     assert late(start(tmp_path, "--seeds", "4", contrasts=second)) == flagged  # for good
-    assert any("declared after results were seen" in remark for remark in remarks(record))
+    assert any("declared after results were seen" in remark for remark in remarks(record, STUDY.arms))
 
 
 def test_a_question_that_was_taken_away_and_comes_back_was_declared_first(tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_another_margin_after_a_look_is_marked(tmp_path: Path) -> None:
     start(tmp_path, "--seeds", "2", "--margin", "0.005")
     record = start(tmp_path, "--seeds", "2", "--margin", "0.02")
     assert (record["margin"], record["margin_seen"], record["margin_after_look"]) == (0.02, [0, 1], True)
-    assert "the margin was chosen after results were seen" in remarks(record)
+    assert "the margin was chosen after results were seen" in remarks(record, STUDY.arms)
 
 
 @pytest.mark.parametrize(
@@ -194,8 +196,18 @@ def test_an_interval_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
         check_declarations(plan, {"stein": old | {"width": 0.02}})
 
 
+def test_a_winner_is_no_arm_that_a_run_leaves_out(tmp_path: Path) -> None:
+    contrast = {"Is the winner better?": ("winner-1", "baseline")}
+    plan = tiny_plan(tmp_path, study=replace(SEARCHING, contrasts=contrast))
+    record = study_record(plan)
+    assert record["contrasts"][0]["lacks"] == ["winner-1"]
+    assert remarks(record, plan.study.arms) == []
+    found = study_record(with_arms(plan, {"winner-1": plan.arms["kd"].replace(lr=0.06)}))
+    assert "lacks" not in found["contrasts"][0]
+
+
 def test_a_study_without_declarations_has_none(tmp_path: Path) -> None:
     plain = Study("tiny", "?", STUDY.arms, STUDY.base, STUDY.teacher)
     found = declarations(tiny_plan(tmp_path, study=plain), {})
     assert {name for name, value in found.items() if value} == set()
-    assert remarks({**found, "seeds": [0]}) == []
+    assert remarks({**found, "seeds": [0]}, plain.arms) == []

@@ -76,7 +76,7 @@ def _beyond(found: Sequence[stats.Contrast], side: str, decimals: int) -> str:
     """Winners that are significantly on one side of the baseline, and by how much."""
     apart, one = max(abs(c.estimate) for c in found), len(found) == 1
     return f"{listing([c.arm for c in found])} {'is' if one else 'are'} {'' if one else 'up to '}" + (
-        f"{size(apart, decimals)} {side} the baseline (significant, simultaneous 95 % intervals)"
+        f"{size(apart, decimals)} {side} the baseline (significant after correction)"
     )
 
 
@@ -264,7 +264,7 @@ def _winners_plot(facts: Facts, shown: ArmRows) -> Plot:
         rows.append((row.arm, [*cells, count_cell(len(row.seeds))]))
     table = number_table(columns, rows, label="Winners on fresh seeds")
     caption += ". The bars are of single means and of validation accuracy; differences of test accuracy, with "
-    caption += "simultaneous intervals, say whether a winner beats the baseline"
+    caption += "corrected intervals, say whether a winner beats the baseline"
     return Plot("winners", caption + ".", [draw_winners(shown, found)], table, key=key)
 
 

@@ -102,7 +102,7 @@ def contrast(arm: str, low: float, high: float) -> Contrast:
 
 NONE = (math.nan, math.nan)
 ABOVE, FURTHER, BELOW, LOWER, UNCLEAR = (0.01, 0.03), (0.02, 0.06), (-0.03, -0.01), (-0.06, -0.02), (-0.01, 0.02)
-SURE = "(significant, simultaneous 95 % intervals)."
+SURE = "(significant after correction)."
 
 
 @pytest.mark.parametrize(
