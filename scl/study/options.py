@@ -13,6 +13,7 @@ from typing import Any
 from scl.errors import UserError, unknown
 from scl.plain import plain
 from scl.study.checks import (
+    LARGEST_WHOLE,
     Check,
     address,
     assignments,
@@ -371,6 +372,8 @@ def _check_interval(arms: Sequence[str], options: Options, search: bool) -> None
         raise UserError(
             f"--interval needs a pilot of {PILOT_SEEDS} seeds or more; --seed-list gives {len(options.seed_list)}"
         )
+    if options.seed_list is not None and options.seed_list[-1] > LARGEST_WHOLE - options.max_seeds:
+        raise UserError(f"--interval adds seeds after the last one, {options.seed_list[-1]}; give smaller seeds")
 
 
 def _check_seed_list(options: Options, search: bool) -> None:

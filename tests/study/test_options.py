@@ -316,6 +316,7 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         (replace(STUDY, seeds=10**9), {}, "3 arms × 1,000,000,000 seeds are 3,000,000,000 trials"),
         (STUDY, {"seeds": 3, "seed_list": [3]}, "--seeds and --seed-list exclude each other"),
         (STUDY, {"seed_list": "3-6", "interval": 0.01, "between": "kd,at"}, "a pilot of 5 seeds or more; .* gives 4"),
+        (STUDY, {"seed_list": range(2**63 - 9, 2**63), "interval": 0.01, "between": "kd,at"}, "give smaller seeds"),
         (STUDY, {"looks": "5,9", "interval": 0.01, "between": "kd,at"}, "--looks names other numbers; drop one"),
         (STUDY, {"report_only": True, "margin": 0.01}, "--margin and --looks are recorded by a run"),
         (STUDY, {"report_only": True, "looks": [3]}, "drop --report-only: finished trials are kept"),

@@ -108,8 +108,9 @@ class Objective:
 
     @property
     def title(self) -> str:
-        words = {"val_acc": "validation accuracy, %", "test_acc": "test accuracy, %", "macs": "multiply-adds"}
-        return words.get(self.name, self.name)
+        accuracies = {"val_acc": "validation accuracy, %", "test_acc": "test accuracy, %"}
+        others = {"val_loss": "validation loss", "macs": "multiply-adds", "params": "parameters"}
+        return {**accuracies, **others}.get(self.name, self.name)
 
 
 def objectives(facts: Facts) -> list[Objective]:
@@ -159,7 +160,7 @@ def course(facts: Facts) -> Course | None:
 
 
 def draw_course(shown: Course) -> Figure:
-    frame = shown.frame.iloc[:: math.ceil(max(len(shown.frame), 1) / MOST_DRAWN)]
+    frame = shown.frame.iloc[:: _step(shown)]
     data = []
     for state, colour, symbol in STATES:
         rows = frame[frame["state"] == state]
@@ -180,6 +181,11 @@ def draw_course(shown: Course) -> Figure:
     return figure(data, 380, legend=len(data), xaxis=axis("trial", showgrid=False), yaxis=y_axis)
 
 
+def _step(shown: Course) -> int:
+    """One in so many trials is drawn."""
+    return math.ceil(max(len(shown.frame), 1) / MOST_DRAWN)
+
+
 def _course_plot(facts: Facts, shown: Course, done: pd.DataFrame) -> Plot:
     aim = shown.objective
 
@@ -187,8 +193,10 @@ def _course_plot(facts: Facts, shown: Course, done: pd.DataFrame) -> Plot:
         return f"{value:.{max(facts.decimals, 1)}f} %" if aim.unit == 100.0 else f"{value:.4g}"
 
     best = done.loc[done["value"].idxmax() if aim.maximise else done["value"].idxmin()]
+    marks = "Each mark is a trial" if _step(shown) == 1 else f"Each mark is one in {_step(shown)} trials"
+    stopped = ", a pruned one with its value when it was stopped" if (shown.frame["state"] == "pruned").any() else ""
     caption = (
-        "Each mark is a trial of the search, in the order of suggestion; the line is the best completed trial so far. "
+        f"{marks} of the search, in the order of suggestion{stopped}; the line is the best completed trial so far. "
         f"It ends at {text(best['value'])} (trial {best['number']:.0f}). {_optimism(aim, len(shown.frame))}The axis "
         "holds the better half of all trials and nine tenths of the completed ones."
     )
