@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scl.errors import Damaged, UserError
 from scl.masking import masked
-from scl.run.sequential import differences, scores
+from scl.run.sequential import differences
 from scl.run.summary import report
 from scl.store.editions import write_edition
 from scl.store.files import Folder, check_writable, explain, open_folder
@@ -72,9 +72,7 @@ def merge(places: Sequence[str], out: str) -> int:
             write_edition(store, tables, origin)
             compact(store, record)
             record["looks"].append({"when": now().isoformat(), "seeds": record["seeds"]})
-            arms = {trial["trial_id"]: trial["arm"] for trial in record["plan"]}
-            seen = scores(tables["trials"].to_pandas(), arms)
-            record["looks"][-1]["differences"] = differences(seen, record["baseline"])
+            record["looks"][-1]["differences"] = differences(store, record)
             write_study(store, record)
             store.remove(MARK)
         except OSError as error:

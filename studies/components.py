@@ -43,6 +43,7 @@ STUDY = Study(
     teacher=Config(model="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
     arms=designs.leave_one_out(PARTS, full="full") | designs.add_one_in(PARTS, none="nothing"),
     baseline="full",
+    roles={"nothing": "reference"},
     settings={
         "digits": Setting(
             student={"width": 0.125, "epochs": 15, "batch_size": 64},

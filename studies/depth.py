@@ -33,6 +33,11 @@ def student(depth: int, loss: str) -> dict[str, Any]:
     return {"model": f"plain{depth}", "losses": losses[loss]}
 
 
+def gain(depth: int, loss: str) -> tuple[str, str]:
+    """The arms whose difference is what a loss adds at this depth."""
+    return f"depth={depth}/loss={loss}", f"depth={depth}/loss=none"
+
+
 STUDY = Study(
     name="depth",
     question="How deep must a student be, and does the answer depend on the loss?",
@@ -40,6 +45,10 @@ STUDY = Study(
     teacher=Config(model="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
     arms=designs.grid({"depth": (3, 5, 7, 9, 11), "loss": ("none", "kd", "scl")}, student),
     baseline="depth=5/loss=none",
+    contrasts={
+        "Does KD help 3 layers more than 9?": (gain(3, "kd"), gain(9, "kd")),
+        "Do both correlations help 3 layers more than 9?": (gain(3, "scl"), gain(9, "scl")),
+    },
     settings={
         "digits": Setting(
             student={"width": 0.125, "epochs": 15, "batch_size": 64},

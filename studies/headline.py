@@ -15,7 +15,7 @@ The final runs train on all images that the scale allows. Their weights were cho
 another seed (`headline_search.py`). The accuracy after the last epoch counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,7 +211,19 @@ def arms(scale: str) -> Design:
             design[f"x{multiple} {name}"] = {**by_name[name], "width": multiple * size.width}
             if everywhere:
                 at[f"x{multiple} {name}"] = {**levels[name], "width": f"x{multiple}"}
-    return Design(design, "full factorial, controls and other widths", at)
+    return Design(design, "full factorial, controls and other widths", at, roles=roles(design))
+
+
+def roles(names: Iterable[str]) -> dict[str, str]:
+    """Arms that cannot win: controls of the extra parameters, and what needs no teacher or is the teacher's network."""
+    found = {}
+    for name in names:
+        method = name.partition(" ")[2] if name.startswith("x") else name
+        if method == "self-taught" or method in controls({}):
+            found[name] = "control"
+        elif method in ("baseline", "label smoothing") or method.startswith("plain11"):
+            found[name] = "reference"
+    return {name: role for name, role in found.items() if name != "baseline"}
 
 
 # The arms that run at `smoke`, and those that do not run at `laptop`; `--arms` adds the rest.

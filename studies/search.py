@@ -30,6 +30,7 @@ STUDY = Study(
     base=Config(model="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
     teacher=Config(model="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
     arms={"baseline": {}},
+    contrasts={"Is the configuration that validation picks better than the baseline?": ("winner-1", "baseline")},
     seeds=5,
     search=Search(
         space={

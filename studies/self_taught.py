@@ -30,22 +30,28 @@ def correlated(weight: float) -> dict[str, Any]:
 
 
 def by_count() -> Design:
-    """For each count the arm and its controls. The factors are the count and the kind of control.
+    """For each count the arm and its controls, and the contrast of the arm with its unguided control. The factors are
+    the count and the kind of control.
 
     `taken` needs layers with more than k channels. The first guided layer has 64 at width 1, so k = 64 has no `taken`.
     """
-    arms = {"scl k=0": correlated(SCL[0])}
+    arms: dict[str, Any] = {"scl k=0": correlated(SCL[0])}
+    contrasts: dict[str, Any] = {}
+    roles: dict[str, str] = {}
     levels: dict[str, dict[str, Level]] = {
         "baseline": {"self_taught": 0, "control": "unguided"},
         "scl k=0": {"self_taught": 0, "control": "none"},
     }
     for k in list(SCL)[1:]:
-        for name, changes in controls.self_taught_controls("scl", correlated(SCL[k]), k).items():
+        with_controls = controls.self_taught_controls("scl", correlated(SCL[k]), k)
+        contrasts |= with_controls.contrasts
+        for name, changes in with_controls.items():
             if name == "scl k=64 taken":
                 continue
             arms[name] = changes
             levels[name] = {"self_taught": k, "control": name.removeprefix(f"scl k={k}").strip() or "none"}
-    return Design({"baseline": {}, **arms}, "counts with controls", levels)
+        roles |= {name: role for name, role in with_controls.roles.items() if name in arms}
+    return Design({"baseline": {}, **arms}, "counts with controls", levels, contrasts, roles)
 
 
 STUDY = Study(

@@ -14,6 +14,7 @@ import torch
 from scl.errors import UserError
 from scl.machine import cores, physical_memory
 from scl.plan.plan import Plan
+from scl.run.declared import declarations
 from scl.store.schema import SCHEMA_VERSION, now
 from scl.store.study_file import read_study
 from scl.study.identity import requested, sha256
@@ -29,8 +30,10 @@ def study_record(plan: Plan) -> dict[str, Any]:
     earlier = earlier_record(plan)
     looks = earlier.get("looks", [])
     seeds = plan.seeds
+    declared = declarations(plan, earlier)
     if not looks or looks[-1]["seeds"] != seeds:
-        looks = [*looks, {"when": now().isoformat(), "seeds": seeds}]
+        planned = {"planned": len(seeds) in declared["planned_looks"]} if declared["planned_looks"] else {}
+        looks = [*looks, {"when": now().isoformat(), "seeds": seeds, **planned}]
     return {
         "schema_version": SCHEMA_VERSION,
         "study": plan.study.name,
@@ -48,7 +51,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "direction": "max",
         "selection": SELECTION,
         "scale": options.scale,
-        "declared": {"arm": plan.study.against_teacher, "against": "teacher"} if plan.study.against_teacher else None,
+        **declared,
         "published": dataclasses.asdict(plan.study.published) if plan.study.published else None,
         "command": options.command,
         "git": git_state(options.script),

@@ -15,9 +15,10 @@ from scl.plan.estimate import PlanSummary, summarise
 from scl.plan.plan import Plan, cache_of, make_plan, missing
 from scl.plan.teachers import load_teacher
 from scl.run.backend import open_backend
+from scl.run.declared import check_declarations, remarks
 from scl.run.leftovers import sweep
 from scl.run.provenance import earlier_record, of_training, study_record
-from scl.run.sequential import differences, planned_scores, print_looks, print_winners, stein_extension, stein_interval
+from scl.run.sequential import differences, print_looks, print_winners, stein_extension, stein_interval
 from scl.run.stopping import Stop, stopping
 from scl.run.summary import report, report_again
 from scl.run.trackers.tracker import Tracker, tracking
@@ -71,6 +72,7 @@ def run_study(study: Study, options: Options) -> int:
         damaged = set((store / "damaged").names())
         mend(store)
         plan = make_plan(study, options, out, backend.nodes())
+        check_declarations(plan, earlier_record(plan))
         searcher = SearchDriver(plan, stop.halt) if study.search else None
         stop.gentle = True
         began = time.monotonic()
@@ -110,6 +112,7 @@ def plan_study(study: Study, options: Options) -> PlanSummary:
     with stopping(None) as stop, open_backend(options, stop, Tracker()) as backend:
         plan = make_plan(study, options, out, backend.nodes())
         tell_lost_networks(plan)
+        check_declarations(plan, earlier_record(plan))
         return summarise(plan, left_to_search(plan))
 
 
@@ -141,6 +144,8 @@ def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
     for caveat in plan.about_data.get("caveats", ()):
         say(f"note: {caveat}")
     record = study_record(plan)
+    for remark in remarks(record, plan.study.arms):
+        say(f"note: {remark}")
     write_study(store, record)
     if searcher:
 
@@ -181,7 +186,7 @@ def _finish(
     record["teacher"]["test_acc"] = {key: accuracies.get(i) for key, i in record["teacher"]["ids"].items()}
     record.setdefault("ended", now().isoformat())
     check_held(store)
-    record["looks"][-1]["differences"] = differences(planned_scores(plan), plan.study.baseline)
+    record["looks"][-1]["differences"] = differences(store, record)
     write_study(store, record)
     compact(store, record, _predictions(plan, teachers))
     tell_lost_networks(plan)

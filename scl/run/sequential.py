@@ -9,31 +9,33 @@ import pandas as pd
 
 from scl import stats
 from scl.plan.plan import Plan, with_arms
+from scl.report.facts import gather
 from scl.report.findings import grew
 from scl.report.formatting import format_seeds
+from scl.run.declared import declared_interval, pilot_of
+from scl.run.provenance import earlier_record
 from scl.search.trials import ARM
 from scl.stats import t_critical
+from scl.store.files import Folder
+from scl.store.results import Results
 from scl.store.tables import read_trials
 from scl.terminal import say, show
 
 
 def planned_scores(plan: Plan) -> pd.DataFrame:
     """Test accuracy of the plan's completed trials (seeds, arms), without the trials of a search."""
-    return scores(read_trials(plan.context.store), {c.trial_id: c.arm for c in plan.trials if c.arm != ARM})
-
-
-def scores(rows: pd.DataFrame, arms: Mapping[str, str]) -> pd.DataFrame:
-    """Test accuracy (seeds, arms) of the completed trials among `rows` that `arms`, trial_id → arm, names."""
+    rows, arms = read_trials(plan.context.store), {c.trial_id: c.arm for c in plan.trials if c.arm != ARM}
     rows = rows[rows["trial_id"].isin(list(arms)) & (rows["state"] == "completed") & rows["test_acc"].notna()]
     rows = rows.assign(arm=rows["trial_id"].map(arms))
     return rows.pivot(index="seed", columns="arm", values="test_acc") if len(rows) else pd.DataFrame()
 
 
-def differences(seen: pd.DataFrame, baseline: str) -> dict[str, dict[str, float | None]]:
-    """What a look shows: each arm against the baseline, with its simultaneous interval. `seen`: from `scores`."""
-    if baseline not in seen or seen.shape[1] < 2:
-        return {}
-    contrasts = stats.against_baseline(seen, baseline).contrasts
+def differences(store: Folder, record: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    """What a look shows: each arm against the baseline, with the interval that the page has.
+
+    record: the content of study.json.
+    """
+    contrasts = gather(Results(read_trials(store), pd.DataFrame(), record)).contrasts.values()
     return {c.arm: {name: _finite(getattr(c, name)) for name in ("estimate", "low", "high", "p")} for c in contrasts}
 
 
@@ -52,11 +54,15 @@ def print_looks(record: dict[str, Any]) -> None:
     for i, look in enumerate(looks, 1):
         shown = [f"{arm} {_points(d)}" for arm, d in list(look.get("differences", {}).items())[:6]]
         part = f" in {look['part']}" if "part" in look else ""
+        part += ", not planned" if look.get("planned") is False else ""
         say(f"  {i}. seeds {format_seeds(look['seeds'])}{part}: {', '.join(shown) or 'no differences'}")
     if not grown:
         say("  if a part was added because of what another showed, intervals cover less than 95 %")
     elif not record.get("stein"):
-        say("  after several looks, intervals cover less than 95 %; --interval adds seeds once and keeps 95 %")
+        say(
+            "  after several looks, each look's own intervals cover less than 95 %. --interval keeps 95 % if its pair "
+            "is declared first: in another --out, or on new seeds with --seed-list"
+        )
 
 
 def _points(d: dict[str, float | None]) -> str:
@@ -69,10 +75,14 @@ def _points(d: dict[str, float | None]) -> str:
 def stein_extension(plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
     """After the pilot: the plan with as many seeds of the two arms as Stein's rule needs, and the rule's figures.
 
+    Fields: `between`, the pair, whose difference is the first minus the second; `width`; `cap`, the most seeds;
+    `declared`, when the pair was declared, None if an earlier version did; `pilot`, `pilot_seeds`, `pilot_sd`; `wanted`
+    seeds by the rule, and `seeds` within the cap. `stein_interval` adds the result.
+
     Stein, Ann. Math. Statist. 16 (1945).
     """
     one, two = plan.options.between or ("", "")
-    pilot = plan.seeds
+    pilot = pilot_of(plan)
     seen = planned_scores(plan)
     if one not in seen or two not in seen or len(seen[[one, two]].dropna()) < len(pilot):
         say(f"error: the pilot of {one!r} and {two!r} is incomplete, so no seeds are added")
@@ -83,13 +93,14 @@ def stein_extension(plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
     n = max(len(pilot), min(wanted, cap))
     sd = float(apart.std(ddof=1))
     stein: dict[str, Any] = {"between": [one, two], "width": width, "pilot": len(pilot), "pilot_sd": sd}
-    stein |= {"wanted": wanted, "cap": cap, "seeds": n}
+    stein |= {"wanted": wanted, "cap": cap, "seeds": n, "pilot_seeds": pilot}
+    stein["declared"] = (declared_interval(plan, earlier_record(plan)) or {}).get("when")
     say(
         f"pilot of {len(pilot)} seeds: {one} − {two} has sd {100 * sd:.2f} points; an interval "
         f"{100 * width:g} points wide needs {wanted} seeds"
         + (f", more than --max-seeds {cap}: the interval will be wider" if n < wanted else "")
     )
-    seeds = list(range(pilot[0], pilot[0] + n))
+    seeds = [*pilot, *range(pilot[-1] + 1, pilot[-1] + 1 + n - len(pilot))]
     return with_arms(plan, {arm: plan.arms[arm] for arm in (one, two)}, seeds), stein
 
 
@@ -111,5 +122,8 @@ def print_winners(record: dict[str, Any]) -> None:
     for arm, won in record["winners"].items():
         values = ", ".join(f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in won["params"].items())
         found = fresh.get(arm)
-        real = f"{_points(found)} points of test accuracy from the baseline, on fresh seeds" if found else "not run yet"
-        show(f"{arm} (trial {won['number']}, validation {100 * won['val_acc']:.1f} %; {values}): {real}")
+        real = (
+            f"{_points(found)} points of test accuracy from the baseline, on fresh seeds" if found else "not compared"
+        )
+        validation = "" if won["val_acc"] is None else f", validation {100 * won['val_acc']:.1f} %"
+        show(f"{arm} (trial {won['number']}{validation}; {values}): {real}")

@@ -15,7 +15,7 @@ from scl.store.results import read_results
 from scl.study.config import ARCHITECTURE, Config
 from scl.study.identity import requested, sha256
 from scl.study.params import with_params
-from scl.study.space import OBJECTIVES, Choice, Float, Range, Search
+from scl.study.space import OBJECTIVES, Choice, Float, Range, Search, winner
 
 MOST_ARCHITECTURES = 16  # to measure before a search
 
@@ -55,7 +55,7 @@ def winners_of(searcher: SearchDriver) -> dict[str, Config]:
             plan.feasibility.check(plan.study, {**plan.arms, **winners, "winner": config})
         except UserError:
             continue  # it trains the same as an arm or a better winner
-        winners[f"winner-{len(winners) + 1}"] = config
+        winners[winner(len(winners) + 1)] = config
     return winners
 
 

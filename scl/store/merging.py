@@ -173,6 +173,7 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
             "test_acc": {k: v for side in sides for k, v in side["teacher"]["test_acc"].items()},
             **({"of_seed": of_seed} if of_seed else {}),
         },
+        **_declarations(every),
         "plan": plan,
         "plan_id": sha256([trial["trial_id"] for trial in plan]),
         "seeds": sorted({trial["seed"] for trial in plan}),
@@ -217,7 +218,10 @@ def _comparable(record: Mapping[str, Any]) -> dict[str, Any]:
     data, teacher = record.get("data") or {}, record.get("teacher") or {}
     split = ("fingerprint", "train", "val", "test", "classes", "limit", "val_share", "split_seed")
     return {
-        **{k: record.get(k) for k in ("study", "baseline", "metric", "direction", "scale", "declared", "published")},
+        **{k: record.get(k) for k in ("study", "baseline", "metric", "direction", "scale", "published")},
+        **{k: record.get(k) for k in ("roles", "margin", "planned_looks")},
+        "declared": {k: v for k, v in (record.get("declared") or {}).items() if k in ("arm", "against")} or None,
+        "contrasts": {c["question"]: c["weights"] for c in record.get("contrasts") or []},
         "design": record.get("design"),
         "factors": record.get("factors"),
         "data": {k: data.get(k) for k in split},
@@ -271,6 +275,38 @@ def _merged_plan(records: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
     order = {arm: i for i, arm in enumerate(arms)}
     ordered = sorted(found, key=lambda at: (at[0], order.get(at[1], len(order))))
     return [{"arm": arm, "seed": seed, "trial_id": found[seed, arm][0]} for seed, arm in ordered]
+
+
+def _declarations(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the parts declared, which is the same, with the seeds that any of them had seen before."""
+    seeds = {trial["seed"] for record in records for trial in record.get("plan", [])}
+    arms = {arm for record in records for arm in record.get("arms") or {}}
+
+    def joined_by_part(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        seen = sorted({seed for each in found for seed in each.get("seen", [])})
+        late = {"seen": seen, "declared_after_look": not seeds.isdisjoint(seen)} if seen else {}
+        return {k: v for k, v in found[0].items() if k not in ("lacks", "seen", "declared_after_look")} | late
+
+    def by_question(field: str) -> list[dict[str, Any]] | None:
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        for record in records:
+            for contrast in record.get(field) or []:
+                found.setdefault(contrast["question"], []).append(contrast)
+        every = [joined_by_part(each) for each in found.values()]
+        lacks = [[arm for arm in contrast["weights"] if arm not in arms] for contrast in every]
+        return [c | ({"lacks": gone} if gone else {}) for c, gone in zip(every, lacks, strict=True)] or None
+
+    declared = [record["declared"] for record in records if record.get("declared")]
+    margin_seen = sorted({seed for record in records for seed in record.get("margin_seen") or []})
+    intervals = [each for record in records for each in record.get("stein_declared") or []]
+    return {
+        "contrasts": by_question("contrasts"),
+        "withdrawn": by_question("withdrawn"),
+        "declared": joined_by_part(declared) if declared else None,
+        "margin_seen": margin_seen,
+        "margin_after_look": not seeds.isdisjoint(margin_seen),
+        "stein_declared": [each for i, each in enumerate(intervals) if each not in intervals[:i]] or None,
+    }
 
 
 def _shared(records: Sequence[Mapping[str, Any]], field: str) -> Any:

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A value whose parts mean something together only: if one does not fit, or `holds` is false, nothing is kept.
+
+    rule: what must hold, for the message.
+    """
+
+    of: Any
+    holds: Callable[[Any], bool]
+    rule: str
 
 
 @dataclass(frozen=True)
@@ -16,11 +29,23 @@ class Fields:
     needs: tuple[str, ...] = ()
 
 
-# A type, a Fields, [items], {str: values}, or a tuple of alternatives. `object` is any JSON value.
+def _differs(weights: Mapping[str, float]) -> bool:
+    return len(weights) > 1 and abs(math.fsum(weights.values())) <= 1e-6 * max(map(abs, weights.values()))
+
+
+def _rises(numbers: Sequence[int]) -> bool:
+    return bool(numbers) and numbers[0] > 1 and all(a < b for a, b in pairwise(numbers))
+
+
+# A type, a Fields, a Whole, [items], {str: values}, or a tuple of alternatives. `object` is any JSON value.
 NONE = type(None)
 LEVEL = (str, bool, float)  # 1 stays 1, and 1.0 stays 1.0
 CONFIG = Fields({"losses": {str: Fields({"weight": float, "options": {str: object}})}})
 CONTRAST = Fields(dict.fromkeys(("estimate", "low", "high", "p"), (float, NONE)), ("estimate", "low", "high"))
+WEIGHTS = Whole({str: float}, _differs, "weights of two arms or more that sum to 0")
+DECLARED = {"seen": [int], "declared_after_look": bool}
+PAIR = Whole([str], lambda pair: len(pair) == 2, "two arms")
+STEIN = {"between": PAIR, "width": float, "cap": int, "pilot_seeds": [int]}
 COUNTS = ("train", "val", "test", "classes", "channels", "height", "width")
 STUDY = Fields(
     {
@@ -40,8 +65,33 @@ STUDY = Fields(
         "search": (Fields({"optuna_study": str, "storage": str, "tried": [str]}), NONE),
         "seeds": [int],
         "plan": [Fields({"arm": str, "seed": int, "trial_id": str}, ("arm", "seed", "trial_id"))],
-        "looks": [Fields({"when": str, "seeds": ([int], int), "differences": {str: CONTRAST}}, ("seeds",))],
-        "declared": (Fields({"arm": str, "against": str}, ("arm",)), NONE),
+        "looks": [
+            Fields({"when": str, "seeds": ([int], int), "differences": {str: CONTRAST}, "planned": bool}, ("seeds",))
+        ],
+        "declared": (Fields({"arm": str, "against": str, **DECLARED}, ("arm",)), NONE),
+        "contrasts": (
+            [Fields({"question": str, "weights": WEIGHTS, "lacks": [str], **DECLARED}, ("question", "weights"))],
+            NONE,
+        ),
+        "withdrawn": ([Fields({"question": str, "weights": WEIGHTS, **DECLARED}, ("question", "weights"))], NONE),
+        "roles": ({str: str}, NONE),
+        "margin": (Whole(float, lambda margin: 0 < margin < 1, "a fraction above 0 and below 1"), NONE),
+        "margin_seen": [int],
+        "margin_after_look": bool,
+        "planned_looks": (Whole([int], _rises, "numbers of seeds that rise, from 2"), NONE),
+        "stein": (
+            Fields(
+                {
+                    **STEIN,
+                    **dict.fromkeys(("pilot", "wanted", "seeds", "n"), int),
+                    **dict.fromkeys(("pilot_sd", "estimate", "low", "high"), float),
+                    "declared": (str, NONE),
+                },
+                ("between", "width", "pilot", "n", "estimate", "low", "high"),
+            ),
+            NONE,
+        ),
+        "stein_declared": ([Fields({**STEIN, "trials": str, "when": str}, (*STEIN, "trials"))], NONE),
         "published": (
             Fields(
                 {"accuracy": {str: float}, "source": str, "otherwise": {str: str}}, ("accuracy", "source", "otherwise")
@@ -94,6 +144,12 @@ def _fit(value: Any, shape: Any, where: str, problems: list[str]) -> Any:
         shape = next((s for s in shape if _is_kind(value, s)), shape)
     if not _is_kind(value, shape):
         raise Misfit(f"{where} must be {_rule(shape)}, got {_short(value)}")
+    if isinstance(shape, Whole):
+        wrong: list[str] = []
+        found = _fit(value, shape.of, where, wrong)
+        if wrong or not shape.holds(found):
+            raise Misfit(wrong[0] if wrong else f"{where} must be {shape.rule}, got {_short(value)}")
+        return found
     if isinstance(shape, list):
         items = [(f"{where}[{i}]", item, shape[0]) for i, item in enumerate(value)]
         return [kept for name, item, of in items for kept in _kept(item, of, name, problems)]
@@ -123,6 +179,8 @@ def _kept(value: Any, shape: Any, where: str, problems: list[str]) -> list[Any]:
 def _is_kind(value: Any, shape: Any) -> bool:
     if shape is object:
         return True
+    if isinstance(shape, Whole):
+        return _is_kind(value, shape.of)
     if isinstance(shape, (dict, Fields)):
         return isinstance(value, dict)
     if isinstance(shape, list):
@@ -134,6 +192,8 @@ def _is_kind(value: Any, shape: Any) -> bool:
 
 
 def _rule(shape: Any) -> str:
+    if isinstance(shape, Whole):
+        return shape.rule
     if isinstance(shape, tuple):
         return " or ".join(dict.fromkeys(map(_rule, shape)))
     return "a list" if isinstance(shape, list) else NAMES.get(shape, "a dict") if isinstance(shape, type) else "a dict"

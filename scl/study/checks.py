@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 from scl.errors import shown, unknown
@@ -25,6 +25,8 @@ Check = Callable[[Any], Any]
 
 LARGEST_WHOLE = 2**63 - 1  # that a column of the store holds
 MOST_SEEDS = 100_000
+MOST_LOOKS = 100
+LARGEST_MARGIN = 0.2  # 0.5 is meant as half a point, and would be 50 points
 LONGEST_TEXT = 4096  # characters
 LONGEST_PATH, LONGEST_NAME = 2048, 255  # bytes that file systems take; what is below the path needs room too
 SMALLEST_SHARE = 0.0001  # of a GPU: Ray counts in these
@@ -201,6 +203,31 @@ def seed_list(value: Any) -> tuple[int, ...]:
     if twice:
         raise ValueError(f"seed {twice[0]} is given twice; give each seed once")
     return tuple(sorted(found))
+
+
+def margin(value: Any) -> float:
+    """A difference of accuracies that does not matter: a fraction, 0.005 for half a point."""
+    try:
+        return number(0, LARGEST_MARGIN)(value)
+    except ValueError:
+        raise ValueError(
+            f"must be a fraction of accuracy above 0 and below {LARGEST_MARGIN:g}: 0.005 is half a point; "
+            f"got {shown(value)}"
+        ) from None
+
+
+def looks(value: Any) -> tuple[int, ...]:
+    """Numbers of seeds that rise: text with commas, as in 3,5,10, or a sequence of whole numbers."""
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(parts, Sequence) or isinstance(parts, (str, bytes)) or not parts:
+        raise ValueError(f"must be numbers of seeds that rise, as in 3,5,10; got {shown(value)}")
+    found = [whole(2, MOST_SEEDS)(part) for part in islice(parts, MOST_LOOKS + 1)]
+    if len(found) > MOST_LOOKS:
+        raise ValueError(f"must be at most {MOST_LOOKS} numbers of seeds, got {len(parts):,}")
+    for before, after in pairwise(found):
+        if before >= after:
+            raise ValueError(f"must be numbers of seeds that rise, as in 3,5,10; {after} follows {before}")
+    return tuple(found)
 
 
 def assignments(value: Any) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from scl.errors import UserError, definition
+from scl.study.designs import Design
 from scl.study.loss_table import LOSSES
 from scl.study.term import Term
 
 
 @definition
-def self_taught_controls(name: str, arm: Mapping[str, Any], k: int) -> dict[str, dict[str, Any]]:
+def self_taught_controls(name: str, arm: Mapping[str, Any], k: int) -> Design:
     """An arm with k self-taught neurons at each guided layer, and its controls, by name.
 
     name, arm: the name and the changes of the arm without self-taught neurons.
@@ -28,6 +29,8 @@ def self_taught_controls(name: str, arm: Mapping[str, Any], k: int) -> dict[str,
     A fifth control needs no training: `test_acc_muted`, the test accuracy with self-taught channels at zero, is stored
     for every trial that has such channels.
 
+    The design declares one contrast, the arm minus `… unguided`, and marks the controls as such.
+
     Raises:
         UserError: k is below 1, or the arm has no transfer loss.
     """
@@ -36,15 +39,20 @@ def self_taught_controls(name: str, arm: Mapping[str, Any], k: int) -> dict[str,
     if not arm.get("losses"):
         raise UserError(f"arm {name!r} has no transfer loss, so no layer is guided and controls have no meaning")
     widened = {**arm, "self_taught": k}
+    own = f"{name} k={k}"
+    unguided = f"{own} unguided"
     controls = {
-        f"{name} k={k}": widened,
-        f"{name} k={k} all guided": {**widened, "guided": "all"},
-        f"{name} k={k} unguided": {**widened, "losses": {}, "ce": 1.0, "pretrain_epochs": 0},
+        f"{own} all guided": {**widened, "guided": "all"},
+        unguided: {**widened, "losses": {}, "ce": 1.0, "pretrain_epochs": 0},
     }
     losses = [term.loss or loss if isinstance(term, Term) else loss for loss, term in arm["losses"].items()]
     connected = any(loss in LOSSES and LOSSES[loss].same_channels for loss in losses)
     if arm.get("connector") != "always" and connected:
-        controls[f"{name} k={k} connector"] = {**widened, "connector": "always"}
+        controls[f"{own} connector"] = {**widened, "connector": "always"}
     if arm.get("self_taught_at") != "branch":
-        controls[f"{name} k={k} taken"] = {**widened, "self_taught_from": "taken"}
-    return controls
+        controls[f"{own} taken"] = {**widened, "self_taught_from": "taken"}
+    return Design(
+        {own: widened, **controls},
+        contrasts={f"Is {own} more than its extra parameters?": (own, unguided)},
+        roles=dict.fromkeys(controls, "control"),
+    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scl.errors import UserError, definition, names_checked, unknown
@@ -25,11 +25,17 @@ Levels = Sequence[Any] | Mapping[str, Changes]
 @names_checked
 @dataclass(frozen=True)
 class Design(Mapping[str, Changes]):
-    """Arms, the kind of design, and the level of each factor in each arm."""
+    """Arms, the kind of design, and the level of each factor in each arm.
+
+    contrasts, roles: the differences of arms for which the design was made, and its controls, in the forms of
+    `scl.study.contrasts`. A study with these arms declares them.
+    """
 
     arms: Mapping[str, Changes]
     kind: str = "arms"
     levels: Mapping[str, Mapping[str, Level]] = field(default_factory=dict)
+    contrasts: Mapping[str, Any] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, arm: str) -> Changes:
         return self.arms[arm]
@@ -66,9 +72,23 @@ def _join(one: Design, two: Design) -> Design:
     clash = [arm for arm in one if arm in two and one[arm] != two[arm]]
     if clash:
         raise UserError(f"two designs have an arm {clash[0]!r} that changes different things; rename one")
+    said: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
+        ("the contrast", one.contrasts, two.contrasts),
+        ("a role for", one.roles, two.roles),
+    ]
+    for what, mine, theirs in said:
+        for name in mine:
+            if theirs.get(name, mine[name]) != mine[name]:
+                raise UserError(f"two designs have {what} {name!r}: {mine[name]} and {theirs[name]}; change one")
     levels = {arm: {**one.levels.get(arm, {}), **two.levels.get(arm, {})} for arm in {**one.levels, **two.levels}}
     kinds = dict.fromkeys(k for d in (one, two) for k in d.kind.split(" + ") if k != "arms")
-    return Design({**one.arms, **two.arms}, " + ".join(kinds) or "arms", levels)
+    return Design(
+        {**one.arms, **two.arms},
+        " + ".join(kinds) or "arms",
+        levels,
+        {**one.contrasts, **two.contrasts},
+        {**one.roles, **two.roles},
+    )
 
 
 @definition
@@ -154,10 +174,15 @@ def one_at_a_time(factors: Mapping[str, Levels], base: str = "baseline") -> Desi
 
 @definition
 def leave_one_out(parts: Mapping[str, Changes], full: str = "full") -> Design:
-    """The arm `full` with every part, and for each part an arm `without PART`."""
+    """The arm `full` with every part, and for each part an arm `without PART`.
+
+    Its contrasts are what each part is worth: the full method minus the arm without the part.
+    """
     _check_parts(parts)
-    subsets = {full: list(parts)} | {f"without {one}": [p for p in parts if p != one] for one in parts}
-    return _of_parts("leave one out", parts, subsets)
+    without = {one: f"without {one}" for one in parts}
+    subsets = {full: list(parts)} | {without[one]: [p for p in parts if p != one] for one in parts}
+    worth = {f"What is {one} worth in {full}?": (full, arm) for one, arm in without.items()}
+    return replace(_of_parts("leave one out", parts, subsets), contrasts=worth)
 
 
 @definition

@@ -13,11 +13,14 @@ from typing import Any
 from scl.errors import UserError, shown, unknown
 from scl.plain import plain
 from scl.study.checks import (
+    LARGEST_WHOLE,
     Check,
     address,
     assignments,
     cohort_size,
     gpus,
+    looks,
+    margin,
     model,
     number,
     one_of,
@@ -122,6 +125,13 @@ class Options:
     between: tuple[str, ...] | None = option(None, STUDY, several("kd,baseline"), "A,B",
         "the two arms whose difference --interval measures")
     max_seeds: int = option(50, STUDY, whole(2, MOST_TRIALS), "N", "most seeds that --interval may use (default: 50)")
+
+    margin: float | None = option(None, STUDY, margin, "F",
+        "the largest difference that does not matter, a fraction (0.005: half a point): the page then says which arms "
+        "are shown to be no worse, and the store keeps it (default: none)")
+    looks: tuple[int, ...] | None = option(None, STUDY, looks, "A,B,C",
+        "the numbers of seeds at which you will look at the results, as in 3,5,10; declared with the first run of a "
+        "store, which keeps them (default: none)")
 
     trials: int | None = option(None, SEARCH, whole(1, MOST_TRIALS), "N",
         lambda s: f"configurations to try (default: {s.search.trials if s.search else ''})", needs="search")
@@ -301,7 +311,8 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
     _check_interval(list(arms), options, study.search is not None)
     _check_seed_list(options, study.search is not None)
     if options.interval is not None:
-        options = dataclasses.replace(options, seeds=max(PILOT_SEEDS, options.seeds or study.seeds))
+        pilot = None if options.seed_list else max(PILOT_SEEDS, options.seeds or study.seeds)
+        options = dataclasses.replace(options, seeds=pilot)
     _check_size(len(arms), len(options.seed_list or ()) or options.seeds or study.seeds)
     options = _with_teachers(study, options)
     if options.inline and options.address:
@@ -314,6 +325,11 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         raise UserError("--plan and --report-only exclude each other; give one of them")
     if options.remake_students and options.report_only:
         raise UserError("--remake-students trains and --report-only does not; give one of them")
+    if options.report_only and (options.margin is not None or options.looks):
+        raise UserError(
+            "--margin and --looks are recorded by a run, and --report-only shows what is recorded; drop --report-only: "
+            "finished trials are kept"
+        )
     if options.page and not options.report_only:
         raise UserError(f"--page {options.page}: a run writes its page into its store; --page goes with --report-only")
     if options.force and not options.page:
@@ -424,6 +440,14 @@ def _check_interval(arms: Sequence[str], options: Options, search: bool) -> None
     wrong = [unknown("arm of this run", arm, arms) for arm in between if arm not in arms]
     if wrong:
         raise UserError(f"--between: {wrong[0]}")
+    if options.looks:
+        raise UserError("--interval adds seeds once, by the pilot's spread, and --looks names other numbers; drop one")
+    if options.seed_list is not None and len(options.seed_list) < PILOT_SEEDS:
+        raise UserError(
+            f"--interval needs a pilot of {PILOT_SEEDS} seeds or more; --seed-list gives {len(options.seed_list)}"
+        )
+    if options.seed_list is not None and options.seed_list[-1] > LARGEST_WHOLE - options.max_seeds:
+        raise UserError(f"--interval adds seeds after the last one, {options.seed_list[-1]}; give smaller seeds")
 
 
 def _check_seed_list(options: Options, search: bool) -> None:
@@ -434,8 +458,6 @@ def _check_seed_list(options: Options, search: bool) -> None:
         raise UserError(
             "--seeds and --seed-list exclude each other: N seeds from 0, or exactly the seeds that you list"
         )
-    if options.interval is not None:
-        raise UserError("--interval chooses the seeds itself, from 0; drop --seed-list")
     if search:
         raise UserError("--seed-list is for studies of arms; a search's winners run on --seeds N fresh seeds from 1000")
 

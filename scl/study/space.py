@@ -145,6 +145,11 @@ class Search:
         return {"min_resource": self.first_rung or max(1, epochs // 5), "reduction_factor": self.reduction}
 
 
+def winner(place: int) -> str:
+    """The name of a search's winner as an arm; the best has place 1."""
+    return f"winner-{place}"
+
+
 def describe(range_: Range) -> dict[str, Any]:
     """A range as JSON: `low`, `high`, `log`, or `choices`."""
     if isinstance(range_, Choice):

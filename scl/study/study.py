@@ -10,10 +10,11 @@ from typing import Any
 
 from scl.errors import UserError, names_checked, shown, unknown
 from scl.study.config import Config
+from scl.study.contrasts import Weights, checked_roles, weights_of
 from scl.study.designs import Design, as_design
 from scl.study.identity import effective, sha256
 from scl.study.params import overridden, with_params
-from scl.study.space import Search
+from scl.study.space import Search, winner
 from scl.study.term import as_whole
 from scl.terminal import is_control
 
@@ -76,10 +77,14 @@ class Study:
     fresh seeds. scales: name → a size of the study, the first by default; if empty, there is no flag --scale.
     teacher_per_seed, teachers: each seed has its own teacher, or there is this number of them, as with the flags.
     against_teacher: the arm whose difference to its teacher is declared before anything trains, and answered first on
-    the page. published: accuracies from the literature for arms of this study.
+    the page. published: accuracies from the literature for arms of this study. contrasts: question → the arms whose
+    difference answers it, in a form of `scl.study.contrasts`; they are declared before anything trains, and answered
+    first. Winners of the search are arms too: `winner-1`, …. None takes those of the design that made the arms. roles:
+    arm → `control` or `reference`, arms that the verdict never crowns, beside those that the design marks. At a scale,
+    contrasts and roles of arms that the scale does not have are left out.
 
     Raises:
-        UserError: a name is not valid, or does not exist.
+        UserError: a name is not valid, or does not exist; a contrast is no difference of arms.
     """
 
     name: str
@@ -97,6 +102,8 @@ class Study:
     teachers: int | None = None
     against_teacher: str = ""
     published: Published | None = None
+    contrasts: Mapping[str, Any] | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if wrong := self._of_wrong_type():
@@ -116,6 +123,24 @@ class Study:
         for arm in self.arms:
             if not arm.strip() or len(arm) > 300 or any(map(is_control, arm)):
                 raise UserError(f"arm name {arm!r}: 1-300 printable characters, without changes of direction")
+        _ = self.contrast_weights, self.arm_roles  # checked
+
+    @property
+    def contrast_weights(self) -> dict[str, Weights]:
+        """Question → arm → weight of every declared contrast."""
+        winners = map(winner, range(1, 1 + (as_whole(self.search.winners) or 0))) if self.search else ()
+        declared = self.design.contrasts if self.contrasts is None else self.contrasts
+        return weights_of(declared, [*self._arms_of_all_scales(), *winners])
+
+    @property
+    def arm_roles(self) -> dict[str, str]:
+        """Arm → role of every control and reference."""
+        of_design = {arm: role for arm, role in self.design.roles.items() if arm != self.baseline}
+        return checked_roles({**of_design, **self.roles}, self._arms_of_all_scales(), self.baseline)
+
+    def _arms_of_all_scales(self) -> list[str]:
+        of_scales = (scale.arms for scale in self.scales.values() if isinstance(scale.arms, Mapping))
+        return list(dict.fromkeys([*self.arms, *(arm for arms in of_scales for arm in arms)]))
 
     def _of_wrong_type(self) -> list[str]:
         """Fields that are something else than declared; found here, they are named, and not met deep in a run."""
@@ -132,6 +157,8 @@ class Study:
             ("teacher_per_seed", bool, "True or False"),
             ("against_teacher", str, "the name of an arm"),
             ("published", (Published, type(None)), "a Published"),
+            ("contrasts", (Mapping, type(None)), "a dict of questions and the arms that answer them"),
+            ("roles", Mapping, "a dict of arms and roles"),
         )
         wrong = [
             f"{name} must be {rule}, got {shown(getattr(self, name))}"
@@ -160,6 +187,8 @@ class Study:
             raise UserError(unknown("scale", name, self.scales))
         scale = self.scales[name]
         arms = self.arms if scale.arms is None else scale.arms
+        contrasts = self.contrast_weights
+        elsewhere = {arm for arm in self._arms_of_all_scales() if arm not in arms}
         return replace(
             self,
             base=self.base.replace(**scale.student),
@@ -168,6 +197,10 @@ class Study:
             asked_for=tuple(dict.fromkeys([*(a for a in self.asked_for if a in arms), *scale.without])),
             seeds=scale.seeds,
             scales={},
+            contrasts=None
+            if self.contrasts is None
+            else {q: w for q, w in contrasts.items() if not elsewhere & set(w)},
+            roles={arm: role for arm, role in self.roles.items() if arm not in elsewhere},
         )
 
     def resolve(

@@ -79,6 +79,8 @@ REFUSED = [
     *(("lr", value) for value in ("nan", "inf", "1e400", "1e-400", "-0", "1_0.5", "٣")),
     *(("val", value) for value in ("1e-400", "1", "-1", "0x1")),
     *(("width", value) for value in ("65", "1e308", "nan")),
+    *(("margin", value) for value in ("0.5", "nan")),
+    *(("looks", value) for value in ("5,3", "1")),
     *(("interval", value) for value in ("1e-300", "1", "0")),
     *(("max_seeds", value) for value in ("1" + "0" * 30, "1")),
     *(("batch_size", value) for value in ("1000001", "1")),

@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 from scipy import stats as reference
 
+from scl.errors import UserError
+from scl.report.stein import stein_sentence
+from scl.run.sequential import differences, print_looks
 from scl.store.results import load
 from tests.support.plans import SHORT, STUDY
 from tests.support.studies import run_study
+from tests.support.synthetic import ARMS, accuracy, gathered, make_store
 
 
 def run(out: Path, *flags: str) -> int:
@@ -47,8 +51,42 @@ def test_every_look_is_kept_and_printed(tmp_path: Path, capsys: pytest.CaptureFi
     assert run(tmp_path, "--seeds", "3", "--arms", "kd") == 0
     told = capsys.readouterr().err
     assert "this is look 2 at this study" in told
-    assert "1. seeds 0–1: kd" in told
-    assert "2. seeds 0–2: kd" in told
+    assert "1. seeds 0–1: " in told
+    assert "2. seeds 0–2: " in told
     looks = load(str(tmp_path / "tiny")).study["looks"]
     assert [look["seeds"] for look in looks] == [[0, 1], [0, 1, 2]]
-    assert all("kd" in look["differences"] for look in looks)
+    assert all("differences" in look for look in looks)
+
+
+def test_a_look_has_the_intervals_of_the_page(tmp_path: Path) -> None:
+    """Also if an arm collapsed, which the page leaves out of the comparison: an arm has one simultaneous interval."""
+    effects = dict(zip(ARMS, [0, 0.02, 0.004, -0.012, -0.6], strict=True))
+    store = make_store(tmp_path, ARMS, range(5), accuracy(effects))
+    facts = gathered(store)
+    seen = differences(store, facts.study)
+    assert ARMS[-1] in facts.left_out
+    assert seen == {
+        arm: {"estimate": c.estimate, "low": c.low, "high": c.high, "p": c.p} for arm, c in facts.contrasts.items()
+    }
+
+
+def test_looks_that_were_not_planned_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    looks = [{"seeds": [0, 1], "planned": True}, {"seeds": [0, 1, 2], "planned": False}]
+    print_looks({"looks": looks})
+    told = capsys.readouterr().err
+    assert "1. seeds 0–1: no differences" in told
+    assert "2. seeds 0–2, not planned: no differences" in told
+
+
+def test_an_interval_on_new_seeds_adds_the_seeds_that_follow(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "--seeds", "1", "--arms", "kd") == 0
+    flags = ["--interval", "0.001", "--between", "kd,baseline", "--arms", "kd", "--max-seeds", "6"]
+    with pytest.raises(UserError, match=r"had not declared this pair.*--seed-list 1-5"):
+        run(tmp_path, *flags)
+    assert run(tmp_path, *flags, "--seed-list", "1,3-6") == 0
+    study = load(str(tmp_path / "tiny")).study
+    assert (study["seeds"], study["stein"]["pilot_seeds"]) == ([1, 3, 4, 5, 6, 7], [1, 3, 4, 5, 6])
+    assert study["stein"]["declared"] == study["stein_declared"][0]["when"]
+    assert stein_sentence(study, 2).startswith("By Stein's two stages, “kd” minus “baseline” is ")

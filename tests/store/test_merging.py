@@ -229,6 +229,10 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("arms/kd/lr", 1), "arms.kd.lr: the default in A, 1 in B"),
         (_set("declared", {"arm": "kd"}), "declared: the default in A"),
         (_set("scale", "full"), 'scale: the default in A, "full" in B'),
+        (_set("contrasts", [{"question": "q", "weights": {"a": 1}}]), 'contrasts.q: the default in A, {"a": 1} in B'),
+        (_set("roles", {"kd": "control"}), 'roles: the default in A, {"kd": "control"} in B'),
+        (_set("margin", 0.01), "margin: the default in A, 0.01 in B"),
+        (_set("planned_looks", [3, 5]), r"planned_looks: the default in A, \[3, 5\] in B"),
         (_set("search_space", {"lr": {}}), "B is a search, and searches cannot be merged"),
         (_set("plan", [{"arm": "kd", "seed": 0, "trial_id": "x"}]), "kd seed 0 is trial kd-0 in A and x in B"),
         (_set("plan", [{"arm": "new", "seed": 0, "trial_id": "kd-0"}]), "arm 'kd' in A and to 'new' in B"),
@@ -241,6 +245,23 @@ def test_stores_of_different_studies_are_refused_with_both_values(
     change(other)
     with pytest.raises(UserError, match=message):
         merged_record({"A": record(0), "B": other}, "")
+
+
+def test_declarations_are_kept_with_the_seeds_that_any_part_had_seen() -> None:
+    contrast = {"question": "q", "weights": {"kd": 1.0, "baseline": -1.0}}
+    lacking = {"question": "r", "weights": {"kd": 1.0, "at": -1.0}, "lacks": ["kd", "at"]}
+    declared = {"arm": "kd", "against": "teacher"}
+    same = {"roles": {"kd": "reference"}, "margin": 0.01, "planned_looks": [2, 4], "declared": declared}
+    one = record(0, arms=("baseline",)) | same | {"contrasts": [{**contrast, "lacks": ["kd"]}, lacking]}
+    late = {"seen": [1, 9], "declared_after_look": True}
+    interval = {"between": ["kd", "baseline"], "width": 0.1, "cap": 9, "pilot_seeds": [7], "trials": "x"}
+    two = record(1) | same | {"contrasts": [{**contrast, **late}, lacking], "margin_seen": [9]}
+    two |= {"declared": {**declared, **late}, "stein_declared": [interval]}
+    merged = merged_record({"A": one, "B": two}, "")
+    assert merged["contrasts"] == [{**contrast, **late}, {**lacking, "lacks": ["at"]}]
+    assert (merged["declared"], merged["stein_declared"]) == ({**declared, **late}, [interval])
+    assert {name: merged[name] for name in same} == {**same, "declared": {**declared, **late}}
+    assert (merged["margin_seen"], merged["margin_after_look"]) == ([9], False)
 
 
 def test_every_two_parts_are_compared() -> None:

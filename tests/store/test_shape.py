@@ -59,6 +59,15 @@ def test_a_field_of_another_type_is_left_out_and_named(field: str) -> None:
         ("teacher", {"test_acc": {"all": "x", "0": 0.5}}, {"test_acc": {"0": 0.5}}, "teacher.test_acc.all must be"),
         ("published", {"source": "x"}, None, "published has no accuracy"),
         ("search_space", {"lr": 3}, {}, "search_space.lr must be a dict, got 3"),
+        # A contrast without one of its weights is another contrast.
+        ("contrasts", [{"question": "q", "weights": {"a": 1, "b": -1, "c": "x"}}], 0, "contrasts[0].weights.c must be"),
+        ("contrasts", [{"question": "q", "weights": {"a": 1, "b": -0.5}}], 0, "of two arms or more that sum to 0, got"),
+        ("contrasts", [{"question": "q", "weights": {}}], 0, "must be weights of two arms or more"),
+        ("contrasts", [{"weights": {"a": 1, "b": -1}}], 0, "contrasts[0] has no question"),
+        ("margin", 1.5, None, "margin must be a fraction above 0 and below 1"),
+        ("planned_looks", [5, 3], None, "planned_looks must be numbers of seeds that rise, from 2"),
+        ("planned_looks", [3, "5"], None, "planned_looks[1] must be a whole number"),
+        ("stein", {"between": ["a"], "width": 0.1}, None, "stein.between must be two arms"),
     ],
 )
 def test_the_smallest_part_is_left_out(field: str, value: Any, kept: Any, says: str) -> None:

@@ -62,6 +62,32 @@ def test_each_count_of_self_taught_neurons_has_its_controls(tmp_path: Path) -> N
     assert made.study.design.factors["self_taught"] == {"levels": [0, 4, 8, 16, 32, 64]}
 
 
+@pytest.mark.parametrize(
+    ("name", "contrasts", "roles"),
+    [
+        ("ablation", 0, set()),
+        ("benchmark", 0, set()),
+        ("components", 4, {"reference"}),
+        ("depth", 2, set()),
+        ("headline", 0, {"control", "reference"}),
+        ("search", 1, set()),
+        ("self_taught", 5, {"control"}),
+        ("weights", 0, set()),
+    ],
+)
+def test_a_study_declares_what_answers_its_question(name: str, contrasts: int, roles: set[str]) -> None:
+    """Its contrasts need only arms that run by default, and none of them compares controls alone."""
+    study = load(name)
+    arms, _ = study.resolve("digits", None, {}, {})
+    winners = {"winner-1"} if study.search else set()
+    found = study.contrast_weights
+    assert len(found) == contrasts
+    assert set(study.arm_roles.values()) == roles
+    for weights in found.values():
+        assert set(weights) <= {*arms, *winners}
+        assert max(weights, key=lambda arm: weights[arm]) not in study.arm_roles
+
+
 def test_depth_is_a_full_factorial_with_a_weight_for_each_depth() -> None:
     arms, _ = load("depth").resolve("digits", None, {}, {})
     assert len(arms) == 15

@@ -20,6 +20,8 @@ from scl.study.checks import (
     assignments,
     cohort_size,
     gpus,
+    looks,
+    margin,
     model,
     number,
     one_of,
@@ -58,6 +60,11 @@ TAKEN: list[tuple[Check, Any, Any]] = [
     (model, MODELS[0], MODELS[0]),
     (model, "timm:any_name", "timm:any_name"),
     (several("a,b"), "kd, scl", ("kd", "scl")),
+    (margin, "0.005", 0.005),
+    (margin, np.float32(0.125), 0.125),
+    (looks, "3, 5,10", (3, 5, 10)),
+    (looks, [2], (2,)),
+    (looks, (np.int64(3), 5), (3, 5)),
     (several("a,b"), "kd,", ("kd",)),
     (several("a,b"), ["kd", "a b"], ("kd", "a b")),
     (several("a,b"), ("kd",), ("kd",)),
@@ -113,6 +120,20 @@ REFUSED: list[tuple[Check, Any, str]] = [
     (seed_list, [], "must give at least one seed, as in 3,4"),
     *((seed_list, value, "seed 3 is given twice; give each seed once") for value in ("3,3", "1-4,3", [3, 3])),
     *((seed_list, value, MANY) for value in ("0-999999999999999999", range(10**9), str(2**63))),
+    *(
+        (margin, value, f"must be a fraction of accuracy above 0 and below 0.2: 0.005 is half a point; got {value!r}")
+        for value in ("0.5", 0.2, 0, -0.01, "nan", "half", True, None)
+    ),
+    *(
+        (looks, value, "must be numbers of seeds that rise, as in 3,5,10; got {!r}")
+        for value in (5, [], None, {3, 5}, b"3")
+    ),
+    (looks, "5,3", "must be numbers of seeds that rise, as in 3,5,10; 3 follows 5"),
+    (looks, [3, 3], "must be numbers of seeds that rise, as in 3,5,10; 3 follows 3"),
+    (looks, "1,3", "must be a whole number of 2 to 100,000, got '1'"),
+    (looks, "3,,5", "must be a whole number of 2 to 100,000, got ''"),
+    (looks, [3.5], "must be a whole number of 2 to 100,000, got 3.5"),
+    (looks, range(2, 10**6), "must be at most 100 numbers of seeds, got 999,998"),
     (seed_list, [2**63], "must be a whole number of 0 to 9,223,372,036,854,775,807, got 9223372036854775808"),
     *((several("a,b"), value, "must give at least one name, as in a,b") for value in ("", " , ", [], ())),
 ]

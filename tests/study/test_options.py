@@ -273,6 +273,9 @@ def test_which_teacher_each_seed_learns_from(study: Study, given: dict[str, Any]
 @pytest.mark.parametrize(("seeds", "pilot"), [(None, 5), (2, 5), (8, 8)])
 def test_an_interval_has_a_pilot_of_five_seeds_or_more(seeds: int | None, pilot: int) -> None:
     assert settle(interval=0.01, between="kd,at", seeds=seeds)[1].seeds == pilot
+    listed = settle(interval=0.01, between="kd,at", seed_list="3-7")
+    assert (listed[1].seeds, listed[1].seed_list) == (None, (3, 4, 5, 6, 7))
+    assert settled(*listed) == listed
 
 
 # --- searches -------------------------------------------------------------------------------------------------------
@@ -346,7 +349,11 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         (STUDY, {"seeds": 50_000}, "3 arms × 50,000 seeds are 150,000 trials, .*; give --seeds 33,333 or"),
         (replace(STUDY, seeds=10**9), {}, "3 arms × 1,000,000,000 seeds are 3,000,000,000 trials"),
         (STUDY, {"seeds": 3, "seed_list": [3]}, "--seeds and --seed-list exclude each other"),
-        (STUDY, {"seed_list": "3-9", "interval": 0.01, "between": "kd,at"}, "--interval chooses the seeds itself"),
+        (STUDY, {"seed_list": "3-6", "interval": 0.01, "between": "kd,at"}, "a pilot of 5 seeds or more; .* gives 4"),
+        (STUDY, {"seed_list": range(2**63 - 9, 2**63), "interval": 0.01, "between": "kd,at"}, "give smaller seeds"),
+        (STUDY, {"looks": "5,9", "interval": 0.01, "between": "kd,at"}, "--looks names other numbers; drop one"),
+        (STUDY, {"report_only": True, "margin": 0.01}, "--margin and --looks are recorded by a run"),
+        (STUDY, {"report_only": True, "looks": [3]}, "drop --report-only: finished trials are kept"),
         (SEARCHING, {"seed_list": "3"}, "--seed-list is for studies of arms; a search's winners run on --seeds N"),
         (STUDY, {"interval": 0.01}, "--interval F and --between A,B go together"),
         (STUDY, {"between": "kd,at"}, "--interval F and --between A,B go together"),

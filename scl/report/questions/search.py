@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,11 +12,15 @@ from scl import stats
 from scl.report.blocks import Block, Cell, Column, Mark, Note, Panel, Plot
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row
 from scl.report.facts import Facts
-from scl.report.formatting import listing, percent_number, plural, shorten, size
+from scl.report.formatting import capital, listing, percent_number, plural, shorten, size
 from scl.report.tables import count_cell, number_cells, number_table
 from scl.report.theme import WIDE, Figure, axis, figure, literal, markers, numbers, scatter, span
 
 TITLE = "Did the search help?"
+UNTUNED = (
+    "This search did not tune the baseline: unless that was tuned elsewhere with as many trials, the gain includes "
+    "what tuning alone would give."
+)
 MOST_DRAWN = 2000  # trials in one figure, evenly over the search
 STATES = (("pruned", "@soft", "x-thin-open"), ("completed", "@c1", "circle-open"))  # and their colours and symbols
 
@@ -37,7 +41,7 @@ def panel(facts: Facts) -> Panel:
         blocks.append(_front_plot(pareto))
     again = winners(facts)
     if not winner_arms(facts):
-        blocks.append(Note("No winner has been retrained on fresh seeds yet, so the search has no result so far."))
+        blocks.append(Note(_unconfirmed(facts)))
     elif len(again.rows) > 1:
         blocks.append(_winners_plot(facts, again))
     else:
@@ -48,18 +52,39 @@ def panel(facts: Facts) -> Panel:
 def _answer(facts: Facts) -> str:
     arms = winner_arms(facts)
     if not arms:
-        return "No winner has been retrained on fresh seeds yet, so nothing is confirmed."
+        return _unconfirmed(facts)
+    apart = [arm for arm in arms if arm not in facts.contrasts]
+    missing = f" Not compared with the baseline: {listing(apart)}." if apart else ""
     found = [facts.contrasts[arm] for arm in arms if arm in facts.contrasts]
     if not found:
-        return f"{plural(len(arms), 'winner')} retrained, but none can be compared with the baseline."
-    better = [c.arm for c in found if c.low > 0]
-    if better:
-        gain = size(max(c.estimate for c in found), facts.decimals)
-        verb = "beats" if len(better) == 1 else "beat"
-        return f"It helped: on fresh seeds, {listing(better)} {verb} the baseline by up to {gain}."
+        return f"Nothing is confirmed.{missing}"
     if not any(math.isfinite(c.low) for c in found):
-        return "The winners were retrained on too few seeds for an interval."
-    return "Not shown: on fresh seeds, no winner beats the baseline significantly."
+        why = "one fresh seed gives no interval" if facts.seeds == 1 else "the fresh seeds give no interval"
+        return f"Not shown: {why}.{missing}"
+    better, worse = [c for c in found if c.low > 0], [c for c in found if c.high < 0]
+    said = [f"On fresh seeds, {_beyond(better, 'above', facts.decimals)}. {UNTUNED}"] if better else []
+    if worse:
+        start = "" if better else "No winner beats the baseline: on fresh seeds, "
+        said.append(capital(f"{start}{_beyond(worse, 'below', facts.decimals)}."))
+    unclear = [c.arm for c in found if c not in better and c not in worse]
+    if unclear and (better or worse):
+        said.append(f"No difference from the baseline is shown for {listing(unclear)}.")
+    return " ".join(said or ["Not shown: on fresh seeds, no winner differs from the baseline significantly."]) + missing
+
+
+def _beyond(found: Sequence[stats.Contrast], side: str, decimals: int) -> str:
+    """Winners that are significantly on one side of the baseline, and by how much."""
+    apart, one = max(abs(c.estimate) for c in found), len(found) == 1
+    return f"{listing([c.arm for c in found])} {'is' if one else 'are'} {'' if one else 'up to '}" + (
+        f"{size(apart, decimals)} {side} the baseline (significant after correction)"
+    )
+
+
+def _unconfirmed(facts: Facts) -> str:
+    """Why a search has no result on fresh seeds."""
+    if not facts.study.get("seeds"):
+        return "No configuration runs again on fresh seeds in this study, so its best accuracy stays optimistic."
+    return "No winner has been retrained on fresh seeds yet, so nothing is confirmed."
 
 
 # The course
@@ -77,9 +102,15 @@ class Objective:
         return 100.0 if "acc" in self.name else 1.0
 
     @property
+    def measured(self) -> bool:
+        """Whether luck moves it: accuracies and losses, not the cost of a network."""
+        return self.name not in ("macs", "params")
+
+    @property
     def title(self) -> str:
-        words = {"val_acc": "validation accuracy, %", "test_acc": "test accuracy, %", "macs": "multiply-adds"}
-        return words.get(self.name, self.name)
+        accuracies = {"val_acc": "validation accuracy, %", "test_acc": "test accuracy, %"}
+        others = {"val_loss": "validation loss", "macs": "multiply-adds", "params": "parameters"}
+        return {**accuracies, **others}.get(self.name, self.name)
 
 
 def objectives(facts: Facts) -> list[Objective]:
@@ -129,7 +160,7 @@ def course(facts: Facts) -> Course | None:
 
 
 def draw_course(shown: Course) -> Figure:
-    frame = shown.frame.iloc[:: math.ceil(max(len(shown.frame), 1) / MOST_DRAWN)]
+    frame = shown.frame.iloc[:: _step(shown)]
     data = []
     for state, colour, symbol in STATES:
         rows = frame[frame["state"] == state]
@@ -150,6 +181,11 @@ def draw_course(shown: Course) -> Figure:
     return figure(data, 380, legend=len(data), xaxis=axis("trial", showgrid=False), yaxis=y_axis)
 
 
+def _step(shown: Course) -> int:
+    """One in so many trials is drawn."""
+    return math.ceil(max(len(shown.frame), 1) / MOST_DRAWN)
+
+
 def _course_plot(facts: Facts, shown: Course, done: pd.DataFrame) -> Plot:
     aim = shown.objective
 
@@ -157,16 +193,27 @@ def _course_plot(facts: Facts, shown: Course, done: pd.DataFrame) -> Plot:
         return f"{value:.{max(facts.decimals, 1)}f} %" if aim.unit == 100.0 else f"{value:.4g}"
 
     best = done.loc[done["value"].idxmax() if aim.maximise else done["value"].idxmin()]
+    marks = "Each mark is a trial" if _step(shown) == 1 else f"Each mark is one in {_step(shown)} trials"
+    stopped = ", a pruned one with its value when it was stopped" if (shown.frame["state"] == "pruned").any() else ""
     caption = (
-        "Each mark is a trial of the search, in the order of suggestion; the line is the best completed trial so far. "
-        f"It ends at {text(best['value'])} (trial {best['number']:.0f}). That number is optimistic, because it is the "
-        f"best of {len(done):,}: the result of the search is the accuracy of its winners on fresh seeds. The axis "
+        f"{marks} of the search, in the order of suggestion{stopped}; the line is the best completed trial so far. "
+        f"It ends at {text(best['value'])} (trial {best['number']:.0f}). {_optimism(aim, len(shown.frame))}The axis "
         "holds the better half of all trials and nine tenths of the completed ones."
     )
     steps = done[done["best"] != done["best"].shift()]
     rows = [(f"trial {r['number']:.0f}", [Cell(text(r["value"]), float(r["value"]))]) for r in steps.to_dict("records")]
     table = number_table([Column("value", f"New best: {aim.title}")], rows, "Trial", "New bests of the search")
     return Plot("best-so-far", caption, [draw_course(shown)], table)
+
+
+def _optimism(aim: Objective, trials: int) -> str:
+    """A warning about the best of many measured values. Costs are counted, so the best of them is what it is."""
+    if trials < 2 or not aim.measured:
+        return ""
+    return (
+        f"That number is optimistic, because it is the best of {trials:,} trials; only trials on seeds that the search "
+        "has not used show how good the configuration is. "
+    )
 
 
 # Its winners on fresh seeds
@@ -214,7 +261,7 @@ def _winners_plot(facts: Facts, shown: ArmRows) -> Plot:
         mean = sum(lost) / len(lost) / 100
         apart = f"{size(mean, max(facts.decimals, 1))} {'above' if mean >= 0 else 'below'}"
         caption += f"; triangle: the same configuration in the search, {apart} on average"
-        caption += ", which is the bias of picking the best of many" if mean > 0 else ""
+        caption += ", as picking the best of many makes likely" if mean > 0 else ""
         key.append(Mark("in the search", "@c2", "triangle-down"))
     columns = [Column("search", "In the search, %"), Column("fresh", "On fresh seeds, %")]
     columns += [Column("low", "95 % from"), Column("high", "to"), Column("n", "n")]
@@ -224,6 +271,8 @@ def _winners_plot(facts: Facts, shown: ArmRows) -> Plot:
         cells = number_cells(percent_number, facts.decimals, *values, unit=100)
         rows.append((row.arm, [*cells, count_cell(len(row.seeds))]))
     table = number_table(columns, rows, label="Winners on fresh seeds")
+    caption += ". The bars are of single means and of validation accuracy; differences of test accuracy, with "
+    caption += "corrected intervals, say whether a winner beats the baseline"
     return Plot("winners", caption + ".", [draw_winners(shown, found)], table, key=key)
 
 
@@ -266,8 +315,9 @@ def draw_front(shown: Front) -> Figure:
 def _front_plot(shown: Front) -> Plot:
     on = shown.frame[shown.frame["on"]].sort_values("x")
     caption = (
-        f"Completed trials in two objectives, {shown.y.title} against {shown.x.title}. No other trial beats the "
-        f"{len(on)} on the front in both; they are optimistic too, because they were picked."
+        f"Completed trials in two objectives, {shown.y.title} against {shown.x.title}. The front has "
+        f"{plural(len(on), 'trial')}: no other is at least as good in both and better in one. Its accuracies are "
+        "optimistic too, because they were picked."
     )
     points = zip(on["number"], on["x"], on["y"], strict=True)
     rows = [(f"trial {number:.0f}", [Cell(f"{v:.4g}", float(v)) for v in at]) for number, *at in points]

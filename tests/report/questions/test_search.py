@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from scl.report.questions import (
     search,
 )
 from scl.report.results import Results
+from scl.stats import Contrast
 from tests.support.pages import built
 from tests.support.synthetic import (
     gathered,
@@ -92,6 +94,75 @@ def test_a_search_of_which_nothing_completed(tmp_path: Path, left: str) -> None:
     )
     page, _, _ = built(store)
     assert "None completed, so there is nothing to draw" in page.text
+
+
+def contrast(arm: str, low: float, high: float) -> Contrast:
+    return Contrast(arm, "baseline", (low + high) / 2, 0.01, low, high, 0.5)
+
+
+NONE = (math.nan, math.nan)
+ABOVE, FURTHER, BELOW, LOWER, UNCLEAR = (0.01, 0.03), (0.02, 0.06), (-0.03, -0.01), (-0.06, -0.02), (-0.01, 0.02)
+SURE = "(significant after correction)."
+
+
+@pytest.mark.parametrize(
+    ("intervals", "says"),
+    [
+        ([ABOVE], f"On fresh seeds, “winner-1” is 2.0 points above the baseline {SURE} {search.UNTUNED}"),
+        # The gain is that of a winner whose gain is shown.
+        (
+            [ABOVE, (-0.05, 0.15)],
+            f"On fresh seeds, “winner-1” is 2.0 points above the baseline {SURE} {search.UNTUNED} No difference from "
+            "the baseline is shown for “winner-2”.",
+        ),
+        (
+            [ABOVE, FURTHER, BELOW],
+            f"On fresh seeds, “winner-1” and “winner-2” are up to 4.0 points above the baseline {SURE} "
+            f"{search.UNTUNED} “winner-3” is 2.0 points below the baseline {SURE}",
+        ),
+        (
+            [BELOW, LOWER],
+            f"No winner beats the baseline: on fresh seeds, “winner-1” and “winner-2” are up to 4.0 points below the "
+            f"baseline {SURE}",
+        ),
+        (
+            [UNCLEAR, BELOW, None],
+            f"No winner beats the baseline: on fresh seeds, “winner-2” is 2.0 points below the baseline {SURE} No "
+            "difference from the baseline is shown for “winner-1”. Not compared with the baseline: “winner-3”.",
+        ),
+        ([UNCLEAR, UNCLEAR], "Not shown: on fresh seeds, no winner differs from the baseline significantly."),
+        ([NONE, NONE], "Not shown: the fresh seeds give no interval."),
+        ([None, None], "Nothing is confirmed. Not compared with the baseline: “winner-1” and “winner-2”."),
+    ],
+)
+def test_the_answer_is_chosen_by_the_facts_that_it_states(
+    searched: Facts, monkeypatch: pytest.MonkeyPatch, intervals: list[tuple[float, float] | None], says: str
+) -> None:
+    arms = [f"winner-{i}" for i in range(1, len(intervals) + 1)]
+    found = {arm: contrast(arm, *span) for arm, span in zip(arms, intervals, strict=True) if span is not None}
+    facts = replace(searched, decimals=1)
+    facts.__dict__["contrasts"] = found  # a cached property
+    monkeypatch.setattr(search, "winner_arms", lambda facts: arms)
+    assert search.panel(facts).answer.partition("failed. ")[2] == says
+
+
+def test_one_fresh_seed_gives_no_interval(tmp_path: Path) -> None:
+    answer = search.panel(gathered(make_search_store(tmp_path, 12, seeds=[1000]))).answer
+    assert answer.endswith("Not shown: one fresh seed gives no interval.")
+
+
+@pytest.mark.parametrize(("objective", "optimistic"), [("val_acc", True), ("macs", False)])
+def test_only_the_best_of_what_luck_moves_is_optimistic(searched: Facts, objective: str, optimistic: bool) -> None:
+    study = {**searched.study, "objectives": {objective: "maximize"}}
+    again = gather(Results(searched.results.trials, searched.results.epochs, study))
+    (caption,) = [b.caption for b in search.panel(again).blocks if getattr(b, "id", "") == "best-so-far"]
+    assert ("optimistic" in caption) == optimistic
+
+
+def test_a_search_alone_says_so(tmp_path: Path) -> None:
+    facts = gathered(make_search_store(tmp_path, 12, winners=0))
+    alone = replace(facts, results=replace(facts.results, study={**facts.study, "seeds": []}))
+    assert "No configuration runs again on fresh seeds in this study" in search.panel(alone).answer
 
 
 def test_a_search_without_winners_has_no_result(tmp_path: Path) -> None:
