@@ -12,6 +12,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from scl import stats
+from scl.report.looks import counted, seeds_of
 from scl.store.results import Results
 
 SEARCH = "search"  # the arm of a search's own trials in the store
@@ -234,7 +235,7 @@ def gather(results: Results) -> Facts:
     whole = [arm for arm, seeds in collapsed.items() if len(seeds) == scores[arm].count()]
     left_out |= dict.fromkeys(whole, f"collapsed (every seed ended below {100 * floor:.1f} %)")
     compared = stats.learnt(scores, floor)[[arm for arm in scores.columns if arm not in left_out]].dropna(how="all")
-    looks = _looks(study)
+    looks = tuple(len(seeds_of(look)) for look in counted(study))
     level = stats.level_of_look(looks, study.get("planned_looks") or ())
     comparison = model = None
     if baseline in compared.columns and compared.shape[1] > 1:
@@ -281,12 +282,6 @@ def _searched(results: Results) -> pd.DataFrame:
     if rows["number"].isna().all():
         return rows.assign(number=range(len(rows))).reset_index(drop=True)
     return rows.dropna(subset=["number"]).sort_values("number", kind="stable").reset_index(drop=True)
-
-
-def _looks(study: dict[str, Any]) -> tuple[int, ...]:
-    """The number of seeds at each look at the whole study. Parts that were merged have looks of their own."""
-    whole = [look for look in study.get("looks") or [] if "part" not in look]
-    return tuple(len(s) if isinstance(s, list) else int(s) for s in (look.get("seeds", 0) for look in whole))
 
 
 def _decimals(test_images: int | None, compared: pd.DataFrame, comparison: stats.Comparison | None) -> int:

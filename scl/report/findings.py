@@ -27,6 +27,8 @@ from scl.report.formatting import (
     points,
     size,
 )
+from scl.report.looks import of_other_seeds
+from scl.report.stein import stein_sentence
 
 MOST_NAMED = 6  # arms of a list in a sentence
 
@@ -195,7 +197,8 @@ def goal(facts: Facts) -> str:
     declared = facts.against_teacher
     if declared is None:
         return ""
-    question = f"Declared before the run: does {name_of(declared.arm)} beat its teacher?"
+    late = (facts.study.get("declared") or {}).get("declared_after_look")
+    question = f"{_when(bool(late))}: does {name_of(declared.arm)} beat its teacher?"
     done = len(declared.by_seed)
     if done == 0:
         why = "none of its seeds is done" if declared.planned else "it is not part of this run"
@@ -209,8 +212,7 @@ def goal(facts: Facts) -> str:
 
 def contrast(facts: Facts, declared: DeclaredContrast) -> str:
     """The answer to a declared contrast: shown, shown to be absent within the margin, or not shown."""
-    when = "Declared after results were seen" if declared.late else "Declared before the run"
-    start = f"{when}: {plain(declared.question)} {formula(declared.weights)}:"
+    start = f"{_when(declared.late)}: {plain(declared.question)} {formula(declared.weights)}:"
     if declared.test is None:
         return f"{start} not shown, because this run has no {listing(declared.missing)}."
     if declared.test.differences.n == 0:
@@ -220,6 +222,10 @@ def contrast(facts: Facts, declared: DeclaredContrast) -> str:
         within = f"within ± {size(facts.margin, _margin_digits(facts))}"
         answer = f"shown to be absent {within}" if answer == "not shown" else f"{answer}, and {within}"
     return f"{start} {answer}: {_evidence(facts, declared.test, 'paired by seed')}."
+
+
+def _when(late: bool) -> str:
+    return "Declared after results were seen" if late else "Declared before the run"
 
 
 def formula(weights: Mapping[str, float]) -> str:
@@ -294,7 +300,8 @@ def _margins(facts: Facts) -> str:
     above = [c.arm for c in tested if c.no_worse(margin) and c.arm not in same]
     rest = [c.arm for c in tested if not c.no_worse(margin)]
     limit = size(margin, _margin_digits(facts))
-    text = f"Margin {limit} (one-sided tests, corrected for {plural(comparison.tested, 'arm')}):"
+    late = ", chosen after results were seen" if facts.study.get("margin_after_look") else ""
+    text = f"Margin {limit}{late} (one-sided tests, corrected for {plural(comparison.tested, 'arm')}):"
     text += f" shown to differ from the baseline by less: {listing(same)}." if same else ""
     text += f" Shown to be no worse by more than that: {listing(above)}." if above else ""
     if rest:
@@ -450,37 +457,19 @@ def _history(facts: Facts) -> list[str]:
                 "a false finding at any look has a probability of at most 5.3 %."
             )
         out.append(text)
-    if found := stein(facts):
+    if others := of_other_seeds(study):
+        out.append(
+            f"This study was analysed before with seeds {format_seeds(others)}, which are not part of this page. If that "
+            "is why the present seeds were tried, a false winner is more likely than the intervals state."
+        )
+    if found := stein_sentence(study, max(facts.decimals, 2)):
         out.append(found)
+    if withdrawn := study.get("withdrawn"):
+        questions = listing([str(one["question"]) for one in withdrawn])
+        out.append(f"Declared by an earlier run of this study and not asked any more: {questions}.")
     return out
 
 
 def listing_of(numbers: Sequence[int]) -> str:
     shown = [f"{n:,}" for n in numbers]
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
-
-
-def stein(facts: Facts) -> str:
-    """The interval of a pair of arms whose seeds were added by Stein's rule; empty without one."""
-    about = facts.study.get("stein") or {}
-    one, two = about.get("between") or ("", "")
-    if not one or about.get("estimate") is None or about.get("low") is None:
-        return ""
-    d = max(facts.decimals, 2)
-    wider = f"; it is wider than asked for, because {about['wanted']:,} seeds were needed" if _cut_short(about) else ""
-    return (
-        f"{name_of(one)} minus {name_of(two)}, by Stein's two stages: {points(about['estimate'], d)} points "
-        f"(95 % interval {interval(about['low'], about['high'], d, signs=True)}, n = {about['n']}; the spread of the "
-        f"pilot of {about['pilot']} seeds decided the number of seeds{wider})."
-    )
-
-
-def _cut_short(about: Mapping[str, Any]) -> bool:
-    return bool(about.get("wanted", 0) > about.get("n", 0))
-
-
-def grew(study: Mapping[str, Any]) -> bool:
-    """Whether seeds were added after an analysis. Parts that were merged have one analysis each."""
-    looks = study.get("looks") or []
-    whole = [look for look in looks if "part" not in look]
-    return len(whole) > 1 or any(part.get("looks", 0) > 1 for part in study.get("merged") or [])

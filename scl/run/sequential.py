@@ -10,8 +10,8 @@ import pandas as pd
 from scl import stats
 from scl.plan.plan import Plan, with_arms
 from scl.report.facts import gather
-from scl.report.findings import grew
 from scl.report.formatting import format_seeds
+from scl.report.looks import counted
 from scl.run.declared import declared_interval, pilot_of
 from scl.run.provenance import earlier_record
 from scl.search.trials import ARM
@@ -44,13 +44,14 @@ def _finite(value: float) -> float | None:
 
 
 def print_looks(record: dict[str, Any]) -> None:
-    """Print the looks at a study that was extended."""
-    looks = record["looks"]
+    """Print the looks at a study that was extended, or those at the parts of one that was merged."""
+    looks, grown = counted(record), True
     if len(looks) < 2:
+        looks, grown = [look for look in record["looks"] if "part" in look], False
+    if not looks:
         return
-    grown = grew(record)
-    many = f"this is look {len(looks)} at this study; adding seeds after seeing results counts as a look:"
-    say(many if grown else "this study was merged; its parts and the whole showed:")
+    many = f"this is look {len(looks)} at this study; all looks share the error of 5 %, so its intervals are wider:"
+    say(many if grown else "this study was merged; its parts showed:")
     for i, look in enumerate(looks, 1):
         shown = [f"{arm} {_points(d)}" for arm, d in list(look.get("differences", {}).items())[:6]]
         part = f" in {look['part']}" if "part" in look else ""
@@ -58,11 +59,8 @@ def print_looks(record: dict[str, Any]) -> None:
         say(f"  {i}. seeds {format_seeds(look['seeds'])}{part}: {', '.join(shown) or 'no differences'}")
     if not grown:
         say("  if a part was added because of what another showed, intervals cover less than 95 %")
-    elif not record.get("stein"):
-        say(
-            "  after several looks, each look's own intervals cover less than 95 %. --interval keeps 95 % if its pair "
-            "is declared first: in another --out, or on new seeds with --seed-list"
-        )
+    elif not record.get("planned_looks"):
+        say("  --looks, declared before the first run, keeps later looks sharper; so does --interval for one pair")
 
 
 def _points(d: dict[str, float | None]) -> str:

@@ -66,7 +66,10 @@ STUDY = Fields(
         "seeds": [int],
         "plan": [Fields({"arm": str, "seed": int, "trial_id": str}, ("arm", "seed", "trial_id"))],
         "looks": [
-            Fields({"when": str, "seeds": ([int], int), "differences": {str: CONTRAST}, "planned": bool}, ("seeds",))
+            Fields(
+                {"when": str, "seeds": ([int], int), "differences": {str: CONTRAST}, "planned": bool, "of": str},
+                ("seeds",),
+            )
         ],
         "declared": (Fields({"arm": str, "against": str, **DECLARED}, ("arm",)), NONE),
         "contrasts": (

@@ -266,7 +266,7 @@ CASES: dict[str, tuple[dict[str, list[float | None]], dict[str, Any], list[str],
         {"baseline": [0.70, 0.71, 0.72], "kd": [0.72, 0.73, 0.75]},
         {"stein": {"between": ["kd", "baseline"], "width": 0.01, "pilot": 5, "pilot_sd": 0.004, "wanted": 40, "cap": 20,
                    "seeds": 20, "n": 20, "estimate": 0.0225, "low": 0.02, "high": 0.025}},
-        ["“kd” minus “baseline”, by Stein's two stages: +2.25 points", "because 40 seeds were needed"],
+        ["By Stein's two stages, “kd” minus “baseline” is +2.25 points", "The width needs 40 seeds"],
         [],
     ),
 }  # fmt: skip

@@ -97,7 +97,7 @@ def test_a_search_of_which_nothing_completed(tmp_path: Path, left: str) -> None:
 
 
 def contrast(arm: str, low: float, high: float) -> Contrast:
-    return Contrast(arm, "baseline", (low + high) / 2, 0.01, low, high, 0.5)
+    return Contrast(arm, "baseline", 5, (low + high) / 2, 0.01, low, high, 0.5)
 
 
 NONE = (math.nan, math.nan)
