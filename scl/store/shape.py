@@ -55,6 +55,7 @@ STUDY = Fields(
             {
                 **dict.fromkeys(("name", "fingerprint", "note"), str),
                 **dict.fromkeys(COUNTS, int),
+                "class_names": [str],
                 "limit": (int, NONE),
                 "val_share": float,
                 "split_seed": int,
