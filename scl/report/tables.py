@@ -33,10 +33,11 @@ def p_cell(p: float) -> Cell:
     return Cell(p_value(p), p)
 
 
-def interval_cell(mean: float, high: float, decimals: int) -> Cell:
-    """`71.0 ± 0.8`: the mean and half its interval, which ends at `high`."""
-    half = high - mean
-    return Cell(fixed(mean, decimals) + (f" ± {fixed(half, decimals)}" if math.isfinite(half) else ""), float(mean))
+def interval_cell(mean: float, low: float, high: float, decimals: int) -> Cell:
+    """`71.0 (70.2 to 71.8)`: the mean and its interval."""
+    known = math.isfinite(low) and math.isfinite(high)
+    ends = f" ({fixed(low, decimals)} to {fixed(high, decimals)})" if known else ""
+    return Cell((fixed(mean, decimals) + ends).replace("-", "−"), float(mean))
 
 
 def frame_table(frame: pd.DataFrame, decimals: int = 2, label: str = "Numbers") -> Table:

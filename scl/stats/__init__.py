@@ -9,16 +9,26 @@ the seed as the block. The distributions come from scipy.special, because scipy.
 
 from scl.stats.anova import Anova, anova
 from scl.stats.blocks import collapse_floor, collapsed, correlation
+from scl.stats.images import (
+    ClassDifferences,
+    ImageDifference,
+    Mistakes,
+    class_differences,
+    image_difference,
+    mistakes,
+)
 from scl.stats.intervals import LEVEL, NO_SPREAD, POWER, Array, Mean, mean_interval, t_critical, t_p
 from scl.stats.pairs import Declared, Paired, Pairs, all_pairs, declared, holm, paired
 from scl.stats.power import seeds_needed, smallest_effect
 from scl.stats.ranks import pareto, ranks_without_a_seed
+from scl.stats.ratio import Ratio, ratio_of_means
 from scl.stats.rule import Comparison, Contrast, against_baseline
 from scl.stats.sequential import stein_seeds
 
 __all__ = [
-    "LEVEL", "NO_SPREAD", "POWER", "Anova", "Array", "Comparison", "Contrast", "Declared", "Mean", "Paired", "Pairs",
-    "against_baseline", "all_pairs", "anova", "collapse_floor", "collapsed", "correlation", "declared", "holm",
-    "mean_interval", "paired", "pareto", "ranks_without_a_seed", "seeds_needed", "smallest_effect", "stein_seeds",
-    "t_critical", "t_p",
+    "LEVEL", "NO_SPREAD", "POWER", "Anova", "Array", "ClassDifferences", "Comparison", "Contrast", "Declared",
+    "ImageDifference", "Mean", "Mistakes", "Paired", "Pairs", "Ratio", "against_baseline", "all_pairs", "anova",
+    "class_differences", "collapse_floor", "collapsed", "correlation", "declared", "holm", "image_difference",
+    "mean_interval", "mistakes", "paired", "pareto", "ranks_without_a_seed", "ratio_of_means", "seeds_needed",
+    "smallest_effect", "stein_seeds", "t_critical", "t_p",
 ]  # fmt: skip

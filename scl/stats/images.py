@@ -1,7 +1,7 @@
 """What single test images say: the test set's part in a difference, differences by class, a teacher's mistakes.
 
-`ours` and `theirs` are bool arrays (seeds, images): is the image classified correctly by this seed's network? Their rows
-are the same seeds. `labels` holds the class of each image, (images,).
+`ours` and `theirs` are bool arrays (seeds, images): is the image classified correctly by the network of this seed?
+Their rows are the same seeds. `labels` holds the class of each image, (images,).
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ class ImageDifference:
 
     seeds: shared seeds. images: test images.
     of_seeds: other seeds on these images. of_images: the same networks on another test set of this size;
-    of_images_in_class: on another test set with as many images of each class. of_both: other seeds and another test set,
-    which is less than both added, because the luck of single predictions is in each. NaN with too few seeds or images.
+    of_images_in_class: on another test set with as many images of each class. of_both: other seeds and another test
+    set; its square is less than the sum of both squares, because the luck of single predictions is in each. NaN with
+    too few seeds or images.
     """
 
     seeds: int
@@ -42,9 +43,9 @@ class ImageDifference:
 class ClassDifferences:
     """Differences by class, an entry for each class with test images; fractions.
 
-    label: the class. images: how many the test set has. ours, theirs: accuracies over seeds and images. se, p: for other
-    seeds and other images of the class together; p is two-sided and not corrected. NaN with one seed or image.
-    spread: the standard deviation of the true differences between classes, after chance is subtracted. shrunk: each
+    label: the class. images: how many the test set has. ours, theirs: accuracies over seeds and images. se, p: for
+    other seeds and other images of the class together; p is two-sided and not corrected. NaN with one seed or image.
+    spread: the standard deviation of the true differences between classes: chance is subtracted. shrunk: each
     difference drawn towards the mean of all classes, the more the larger its share of chance is.
     """
 
@@ -128,7 +129,15 @@ def class_differences(ours: Array, theirs: Array, labels: Array) -> ClassDiffere
     spread, shrunk = _shrunk(parts.difference, variance)
     ours_by_class, theirs_by_class = (_by_class(right.mean(axis=0), parts) / parts.images for right in (ours, theirs))
     return ClassDifferences(
-        parts.label, parts.images, ours_by_class, theirs_by_class, parts.difference, np.sqrt(variance), p, shrunk, spread
+        parts.label,
+        parts.images,
+        ours_by_class,
+        theirs_by_class,
+        parts.difference,
+        np.sqrt(variance),
+        p,
+        shrunk,
+        spread,
     )
 
 
@@ -177,7 +186,9 @@ class _Squares:
             centre = total**2 / (n * images)
             seeds = (of_seed**2).sum(axis=0) / images - centre
             pictures = sums(of_image**2) / n - centre
-            noise = np.maximum(sums(np.abs(d).sum(axis=0, dtype=np.float64)) - centre - seeds - pictures, 0.0)  # d² = |d|
+            noise = np.maximum(
+                sums(np.abs(d).sum(axis=0, dtype=np.float64)) - centre - seeds - pictures, 0.0
+            )  # d² = |d|
             squares = (seeds / (n - 1), pictures / (images - 1), noise / ((n - 1) * (images - 1)))
             variances = (np.maximum(s, 0.0) / (n * images) for s in squares)
             return cls(label, images, order, start, total / (n * images), *variances)

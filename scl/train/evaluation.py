@@ -64,8 +64,8 @@ def final_metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None)
 def calibration_floor(probability: Tensor, bins: Tensor) -> float:
     """The mean calibration error of a perfectly calibrated network with these confidences; NaN without images.
 
-    Chance alone moves the accuracy of a bin away from its mean confidence, the more the fewer images it has. Outcomes are
-    drawn DRAWS times with the confidences as their probabilities, always with the same seed.
+    Chance alone moves the accuracy of a bin away from its mean confidence, the more the fewer images it has. Outcomes
+    are drawn DRAWS times with the confidences as their probabilities, always with the same seed.
 
     Args:
         probability: of the predicted class, float64 (N,). bins: the bin of each, (N,).

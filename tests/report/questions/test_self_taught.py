@@ -50,7 +50,7 @@ def test_response_by_count_has_both_controls_and_starts_together(taught: Facts) 
 
 def test_equal_width_differences_are_paired_t_tests_with_holm(taught: Facts) -> None:
     (family,) = self_taught.families(taught)
-    pairs = self_taught.equal_width(taught, family)
+    (pairs,) = self_taught.equal_width(taught, [family])
     assert [(p.count, p.control) for p in pairs] == list(itertools.product((4, 8, 16), family.controls))
     assert {p.kind for p in pairs} == {self_taught.FREE}
     raw = []
@@ -77,7 +77,7 @@ def test_a_control_with_a_connector_is_compared_with_an_arm_that_has_one(tmp_pat
     facts = gathered(with_params(store, {arm: {**plain, **own} for arm, own in params.items()}))
     (family,) = self_taught.families(facts)
     assert set(family.series) == set(self_taught.KINDS) - {self_taught.ALL_CONNECTED}
-    found = [(p.kind, p.control) for p in self_taught.equal_width(facts, family)]
+    found = [(p.kind, p.control) for p in self_taught.equal_width(facts, [family])[0]]
     assert found == [(self_taught.FREE, self_taught.ALL), (self_taught.FREE_CONNECTED, self_taught.ALL)]
 
 
@@ -99,4 +99,4 @@ def test_without_controls_the_panel_says_so(tmp_path: Path) -> None:
     plan = [c for c in study["plan"] if " all " not in c["arm"] and "unguided" not in c["arm"]]
     write_study(store, {**study, "plan": plan, "arms": {c["arm"]: {} for c in plan}})
     page, _, _ = built(store)
-    assert "Controls missing in this study: same width, all guided and same width, no guidance" in page.text
+    assert "they have no usable result: same width, all guided and same width, no guidance." in page.text
