@@ -122,7 +122,6 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
             "fingerprint": fingerprint,
             **{part: len(labels) for part, labels in context.labels.items()},
             "classes": classes,
-            "class_names": list(dataset.classes),
             **dict(zip(("channels", "height", "width"), tensors.image_shape, strict=True)),
             "limit": options.limit,
             "val_share": options.val_share,

@@ -84,10 +84,10 @@ def _mistakes(facts: Facts, known: pd.DataFrame, arms: list[str]) -> pd.DataFram
 
 def _names(facts: Facts, labels: stats.Array) -> dict[int, str]:
     """The name of each class, with its number if the store has no names or two names are alike."""
-    data = facts.study.get("data") or {}
-    names = [plain(name) for name in data.get("class_names") or []]
+    names = [plain(name) for name in facts.study.get("class_names") or []]
     present = [int(i) for i in np.unique(labels)]
-    if len(names) != data.get("classes") or max(present) >= len(names) or len(set(names)) < len(names):
+    classes = (facts.study.get("data") or {}).get("classes")
+    if len(names) != classes or max(present) >= len(names) or len(set(names)) < len(names):
         return {i: f"class {i}" for i in present}
     return {i: f"class {i}" if names[i] == str(i) else names[i] for i in present}
 

@@ -37,7 +37,7 @@ def interval_cell(mean: float, low: float, high: float, decimals: int) -> Cell:
     """`71.0 (70.2 to 71.8)`: the mean and its interval."""
     known = math.isfinite(low) and math.isfinite(high)
     ends = f" ({fixed(low, decimals)} to {fixed(high, decimals)})" if known else ""
-    return Cell((fixed(mean, decimals) + ends).replace("-", "−"), float(mean))
+    return Cell(fixed(mean, decimals) + ends, float(mean))
 
 
 def frame_table(frame: pd.DataFrame, decimals: int = 2, label: str = "Numbers") -> Table:

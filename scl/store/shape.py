@@ -38,6 +38,7 @@ STUDY = Fields(
         "objectives": ({str: str}, [Fields({"name": str, "direction": str}, ("name",))], NONE),
         "winners": ({str: Fields({"number": int, "trial_id": str, "params": ({str: object}, NONE)})}, NONE),
         "search": (Fields({"optuna_study": str, "storage": str, "tried": [str]}), NONE),
+        "class_names": [str],
         "seeds": [int],
         "plan": [Fields({"arm": str, "seed": int, "trial_id": str}, ("arm", "seed", "trial_id"))],
         "looks": [Fields({"when": str, "seeds": ([int], int), "differences": {str: CONTRAST}}, ("seeds",))],
@@ -55,7 +56,6 @@ STUDY = Fields(
             {
                 **dict.fromkeys(("name", "fingerprint", "note"), str),
                 **dict.fromkeys(COUNTS, int),
-                "class_names": [str],
                 "limit": (int, NONE),
                 "val_share": float,
                 "split_seed": int,

@@ -23,7 +23,7 @@ def test_the_ends_are_the_ratios_that_a_paired_t_test_just_rejects() -> None:
 
 
 def test_coverage_with_a_small_denominator() -> None:
-    """Of the ratio 0.5, with a gap of 2 standard deviations of a seed; intervals that are not finite hold every ratio."""
+    """The ratio is 0.5, the gap 2 standard deviations of a seed; an interval that is not finite holds every ratio."""
     rng = np.random.default_rng(1)
     held = []
     for _ in range(2000):

@@ -19,7 +19,6 @@ from scl.report.formatting import (
     fixed,
     name_of,
     p_clause,
-    percent,
     percent_number,
     plural,
     points,
@@ -75,16 +74,18 @@ def _errors_answer(facts: Facts, shown: PerImage) -> str:
     lead = str(shown.errors["estimate"].idxmax())
     row = shown.errors.loc[lead]
     text = (
-        f"The difference of {name_of(lead)} from the baseline ({points(row['estimate'], d)} points) would shift by "
-        f"about {percent_number(row['of_images'], d)} points (standard error) on another test set of "
-        f"{plural(shown.images, 'image')}"
+        f"Another test set of {plural(shown.images, 'image')} would shift the difference of {name_of(lead)} from the "
+        f"baseline ({points(row['estimate'], d)} points) by about {percent_number(row['of_images'], d)} points "
+        "(standard error)"
     )
     if not math.isfinite(row["of_seeds"]):
         return f"{text}; one seed does not show how much other seeds would shift it."
-    text += f", by {percent_number(row['of_seeds'], d)} with other seeds"
     known = shown.errors.dropna(subset=["of_seeds", "of_images"])
     more = int((known["of_images"] > known["of_seeds"]).sum())
-    return f"{text}. The test set weighs more than the seeds in {more} of {plural(len(known), 'difference')}."
+    return (
+        f"{text}, and other seeds by {percent_number(row['of_seeds'], d)}; the test set weighs more than the seeds in "
+        f"{more} of {plural(len(known), 'difference')}."
+    )
 
 
 def draw_errors(shown: PerImage) -> Figure:
@@ -142,22 +143,18 @@ def followed(facts: Facts, shown: PerImage, column: str) -> ArmRows:
 def _mistakes_answer(facts: Facts, shown: PerImage) -> str:
     n = shown.mistakes["images"]
     count = plural(int(n.iloc[0]), "test image") if n.nunique() == 1 else f"{n.min():,} to {n.max():,} test images"
-    means = shown.mistakes.groupby("arm", observed=True)["same"].mean()
-    text = f"The teacher gets {count} wrong"
-    others = means.drop(facts.baseline, errors="ignore")
-    if len(others):
-        most = str(others.idxmax())
-        text += f"; {name_of(most)} repeats its wrong class most often there, on {percent(others[most], 0)}"
-    if facts.baseline in means:
-        text += f"{', the baseline' if len(others) else '; the baseline repeats its wrong class'} on "
-        text += percent(means[facts.baseline], 0)
-    text += f" (fewer than {FEW_MISTAKES} images say little)" if n.min() < FEW_MISTAKES else ""
-    tested = [pair for pair in _paired_same(facts, shown).values() if math.isfinite(pair.p_holm)]
-    if not tested:
-        return f"{text}."
-    more = sum(pair.p_holm < ALPHA and pair.differences.mean > 0 for pair in tested)
+    few = ", which is few" if n.min() < FEW_MISTAKES else ""
+    pairs = [pair for pair in _paired_same(facts, shown).values() if math.isfinite(pair.p_holm)]
+    if not pairs:
+        return f"The teacher gets {count} wrong{few}."
+    found = [pair for pair in pairs if pair.p_holm < ALPHA and pair.differences.mean > 0]
+    what = f"the teacher's mistakes ({count}{few}) significantly more often than the baseline (Holm)"
+    if not found:
+        return f"No arm is shown to repeat {what.replace('significantly ', '')}."
+    most = max(found, key=lambda pair: pair.differences.mean)
     return (
-        f"{text}; {more} of {plural(len(tested), 'arm')} repeat it significantly more often than the baseline (Holm)."
+        f"{len(found):,} of {plural(len(pairs), 'arm')} {'repeats' if len(found) == 1 else 'repeat'} {what}, "
+        f"{name_of(most.arm)} by {points(most.differences.mean, 0)} points."
     )
 
 

@@ -34,8 +34,9 @@ ALL_CONNECTED = "control: same width, all guided, connector"
 FREE_CONNECTED = "self-taught, connector"
 TAKEN = "self-taught, taken from the width"
 UNGUIDED = "control: same width, no guidance"
+NEITHER = "no guidance, no self-taught neurons"  # UNGUIDED at k = 0 alone: no control of a wider network
 MUTED = "self-taught, zeroed at test time"
-KINDS = (FREE, FREE_CONNECTED, TAKEN, ALL, ALL_CONNECTED, UNGUIDED)
+KINDS = (FREE, FREE_CONNECTED, TAKEN, ALL, ALL_CONNECTED, UNGUIDED, NEITHER)
 
 
 def panel(facts: Facts) -> Panel:
@@ -136,7 +137,7 @@ def families(facts: Facts) -> tuple[Family, ...]:
                 for kind in series:
                     series[kind].setdefault(0, series[FREE][0])
             if unguided:
-                series[UNGUIDED] = unguided
+                series[UNGUIDED if any(k > 0 for k in unguided) else NEITHER] = unguided
             ordered = {kind: dict(sorted(series[kind].items())) for kind in KINDS if kind in series}
             family = Family(", ".join([" + ".join(guided_by), *apart[:3]]), ordered)
             if len(family.counts) > 1:
@@ -200,7 +201,7 @@ def responses(facts: Facts, family: Family) -> tuple[Line, ...]:
         return Line(kind, tuple(at[k] for k in arms), means, colour)
 
     kinds = [(i, kind) for i, kind in enumerate(KINDS) if kind in family.series]
-    out = [line(kind, family.series[kind], -1 if kind == UNGUIDED else i) for i, kind in kinds]
+    out = [line(kind, family.series[kind], -1 if kind in (UNGUIDED, NEITHER) else i) for i, kind in kinds]
     if "test_acc_muted" in facts.completed:
         muted = facts.completed.dropna(subset=["test_acc_muted"]).groupby("arm")["test_acc_muted"]
         zeroed = {

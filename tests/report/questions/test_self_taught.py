@@ -10,6 +10,7 @@ import pytest
 from scipy import stats as reference
 from statsmodels.stats.multitest import multipletests
 
+from scl.report.blocks import Note
 from scl.report.facts import Facts
 from scl.report.questions import self_taught
 from scl.store.study_file import read_study, write_study
@@ -76,7 +77,12 @@ def test_a_control_with_a_connector_is_compared_with_an_arm_that_has_one(tmp_pat
     store = make_store(tmp_path, list(params), range(4), accuracy(dict.fromkeys(params, 0.0)))
     facts = gathered(with_params(store, {arm: {**plain, **own} for arm, own in params.items()}))
     (family,) = self_taught.families(facts)
-    assert set(family.series) == set(self_taught.KINDS) - {self_taught.ALL_CONNECTED}
+    # The baseline has no self-taught neurons, so it is no control of a wider network, and no mark says so.
+    assert set(family.series) == set(self_taught.KINDS) - {self_taught.ALL_CONNECTED, self_taught.UNGUIDED}
+    assert family.series[self_taught.NEITHER] == {0: "baseline"}
+    text = " ".join(block.text for block in self_taught.panel(facts).blocks if isinstance(block, Note))
+    assert "usable result: same width, no guidance." in text
+    assert "all guided" not in text
     found = [(p.kind, p.control) for p in self_taught.equal_width(facts, [family])[0]]
     assert found == [(self_taught.FREE, self_taught.ALL), (self_taught.FREE_CONNECTED, self_taught.ALL)]
 
