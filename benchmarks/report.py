@@ -2,6 +2,7 @@
 
     uv run benchmarks/report.py            # 10,000 trials × 100 epochs in three shapes, 3 rounds
     uv run benchmarks/report.py --trials 24 --epochs 30
+    uv run benchmarks/report.py --images 10000   # with predictions of as many test images
     uv run benchmarks/report.py --json benchmarks/results/report.json
 
 Shapes: few arms with many seeds, many arms with few seeds, and one search; their numbers are random. Written: from
@@ -54,8 +55,10 @@ addEventListener("load", () => {
 </script></body>"""
 
 
-def random_store(folder: Path, arms: int, seeds: int, epochs: int, search: bool) -> Folder:
+def random_store(folder: Path, arms: int, seeds: int, epochs: int, search: bool, images: int = 0) -> Folder:
     """Write a store of random numbers for arms × seeds, or for a search with arms × seeds trials.
+
+    images: of predictions of each trial, with 100 classes; 0 for no predictions.
 
     Beside the trials of a search, 5 winners and the baseline have 5 seeds each.
     """
@@ -101,6 +104,13 @@ def random_store(folder: Path, arms: int, seeds: int, epochs: int, search: bool)
     columns |= {"weighted.ce": 2 * (1 - reached), "weighted.kd": 0.3 + 0 * reached}
     floats = {k: v.astype(np.float32) for k, v in columns.items() if k not in ("trial_id", "epoch")}
     store.write("epochs.parquet", _bytes(pa.table({"trial_id": columns["trial_id"], "epoch": epoch, **floats})))
+    if images:
+        labels = np.arange(images, dtype=np.uint16) % 100
+        wrong = rng.random((size + 1, images), dtype=np.float32) > 0.7
+        rows = np.where(wrong, (labels + 1 + rng.integers(0, 99, images)) % 100, labels).astype(np.uint16)
+        values = np.concatenate([labels, rows.ravel()])
+        lists = pa.ListArray.from_arrays(np.arange(0, len(values) + 1, images, dtype=np.int32), values)
+        store.write("predictions.parquet", _bytes(pa.table({"trial_id": ["labels", *ids, "t"], "predicted": lists})))
     document = {
         "schema_version": SCHEMA_VERSION,
         "study": "random",
@@ -172,6 +182,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=0)
     options = parsed(parser)
     chromium = next((p for p in ("chromium", "chromium-browser", "google-chrome") if shutil.which(p)), "")
     few = max(round(options.trials**0.5), 2)
@@ -184,7 +195,7 @@ def main() -> None:
     print(f"{options.trials:,} trials × {options.epochs} epochs, {options.rounds} rounds: median (all)")
     for name, (arms, seeds, search) in shapes.items():
         with tempfile.TemporaryDirectory() as folder:
-            store = random_store(Path(folder) / "s", arms, seeds, options.epochs, search)
+            store = random_store(Path(folder) / "s", arms, seeds, options.epochs, search, options.images)
             written: list[float] = []
             ready: list[float] = []
             drawn: list[float] = []

@@ -459,8 +459,8 @@ def _history(facts: Facts) -> list[str]:
         out.append(text)
     if others := of_other_seeds(study):
         out.append(
-            f"This study was analysed before with seeds {format_seeds(others)}, which are not part of this page. If that "
-            "is why the present seeds were tried, a false winner is more likely than the intervals state."
+            f"This study was analysed before with seeds {format_seeds(others)}, not part of this page. If that is why "
+            "the present seeds were tried, a false winner is more likely than the intervals state."
         )
     if found := stein_sentence(study, max(facts.decimals, 2)):
         out.append(found)

@@ -72,7 +72,8 @@ def percent_number(value: float, decimals: int) -> str:
 
 
 def fixed(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}" if math.isfinite(value) else DASH
+    """A number with a true minus."""
+    return f"{value:.{decimals}f}".replace("-", "−") if math.isfinite(value) else DASH
 
 
 def points(value: float, decimals: int) -> str:

@@ -67,8 +67,20 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ),
     ("Interaction, ×", "the effect of one factor depends on the level of the other"),
     ("Agreement", "share of test images for which student and teacher predict the same class, right or wrong"),
-    ("Gap closed", "(arm − baseline) / (teacher − baseline), by seed; no value if the teacher is not ahead"),
-    ("Calibration error", "mean distance between predicted confidence and accuracy, over 15 bins of confidence"),
+    (
+        "Gap closed",
+        "mean of arm − baseline, divided by the mean of teacher − baseline, over shared seeds. Fieller's interval "
+        "holds the ratios that a paired t test does not reject",
+    ),
+    (
+        "Calibration error, floor",
+        "mean distance between predicted confidence and accuracy, over 15 bins of confidence; its floor is what chance "
+        "alone gives a perfectly calibrated network with the same confidences",
+    ),
+    (
+        "Standard error, SE",
+        "the standard deviation that an estimate would have over repetitions of its source of error",
+    ),
     ("KL, nats", "mean Kullback–Leibler divergence of the student's probabilities from the teacher's; 0 means equal"),
     (
         "Params, MACs, latency",

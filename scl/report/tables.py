@@ -33,11 +33,11 @@ def p_cell(p: float) -> Cell:
     return Cell(p_value(p), p)
 
 
-def interval_cell(mean: float, high: float, decimals: int) -> Cell:
-    """`71.0 [70.2, 71.8]`: the mean and its interval, which is symmetric and ends at `high`."""
-    low = 2 * mean - high
-    span = f" [{fixed(low, decimals)}, {fixed(high, decimals)}]" if math.isfinite(high) else ""
-    return Cell(fixed(mean, decimals) + span, float(mean))
+def interval_cell(mean: float, low: float, high: float, decimals: int) -> Cell:
+    """`71.0 (70.2 to 71.8)`: the mean and its interval."""
+    known = math.isfinite(low) and math.isfinite(high)
+    ends = f" ({fixed(low, decimals)} to {fixed(high, decimals)})" if known else ""
+    return Cell(fixed(mean, decimals) + ends, float(mean))
 
 
 def frame_table(frame: pd.DataFrame, decimals: int = 2, label: str = "Numbers") -> Table:

@@ -58,6 +58,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
         "hardware": hardware(),
         "data": plan.about_data,
+        "class_names": list(plan.context.class_names),
         "teacher": {
             **{name: getattr(plan.teacher, name) for name in ("model", "width", "epochs")},
             "config": requested(plan.teacher),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,10 @@ class Mean:
     sd: float
     low: float
     high: float
+
+    def within(self, least: float, most: float) -> Mean:
+        """The same with its interval cut at the ends of what the values can be: 0 and 100 for shares in %."""
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
 
 
 def mean_interval(values: Sequence[float] | Array, level: float = LEVEL) -> Mean:

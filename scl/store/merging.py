@@ -20,10 +20,11 @@ from scl.store.schema import SCHEMAS
 from scl.store.tables import gather
 from scl.study.identity import sha256
 
-# What two trainings of one trial may differ in: names, times, the machine, and what follows from other trials.
+# What two trainings of one trial may differ in: names, times, the machine, what follows from other trials, and what
+# stores of earlier versions lack.
 NOT_NUMBERS = {
     "study", "arm", "error", "latency_ms", "train_seconds", "images_per_second", "device", "cohort_size", "restarts",
-    "started", "ended", "run", "gap_closed",
+    "started", "ended", "run", "gap_closed", "ece_floor",
 }  # fmt: skip
 # The fields of a record that describe one run, kept for each part.
 OF_A_RUN = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 from scl.store.faults import stops, tell
 from scl.store.files import Folder, open_folder
 from scl.store.parts import part_names, strangers
+from scl.store.predictions import Predicted, read_predictions
 from scl.store.study_file import faults_before_a_run, study_and_faults
 from scl.store.tables import gather
 
@@ -21,7 +23,7 @@ class Results:
 
     trials, epochs: a row per trial, and per trial and epoch. study: the dict of study.json.
     damaged: names of the damaged files that were set aside. remarks: what is wrong with the store's files, a sentence
-    for each; empty if all are as scl wrote them.
+    for each; empty if all are as scl wrote them. store: the folder they are from; None if they are from none.
     """
 
     trials: pd.DataFrame
@@ -29,6 +31,12 @@ class Results:
     study: dict[str, Any]
     damaged: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    store: Folder | None = None
+
+    @functools.cached_property
+    def predictions(self) -> Predicted:
+        """What `read_predictions` returns, read when it is first asked for; empty without a store."""
+        return read_predictions(self.store) if self.store is not None else {}
 
     def plan_states(self) -> pd.DataFrame:
         """The present plan, a row per trial: arm, seed, trial_id and state, which may be `missing`."""
@@ -65,7 +73,7 @@ def read_results(store: Folder) -> Results:
     with stops(f"{store}/damaged"):
         damaged = (store / "damaged").names()
     trials, epochs = (read.tables[file].to_pandas() for file in ("trials", "epochs"))
-    return Results(trials, epochs, study, tuple(damaged), tuple(map(str, faults)))
+    return Results(trials, epochs, study, tuple(damaged), tuple(map(str, faults)), store)
 
 
 def inspect(store: Folder) -> None:

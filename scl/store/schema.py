@@ -34,6 +34,7 @@ TRIALS = pa.schema(
             "agreement",  # share of test images on which student and teacher predict the same class
             "teacher_kl",  # mean KL(teacher ‖ student) on the test set, in nats
             "ece",  # expected calibration error on the test set, 15 equal bins
+            "ece_floor",  # what `ece` would be on these images if the confidences were the true probabilities
             "gap_closed",  # (test_acc − baseline) / (teacher_test_acc − baseline), same seed
             "test_acc_muted",  # with self-taught channels set to zero; null without such channels
         ),
@@ -61,7 +62,7 @@ EPOCHS = pa.schema(
 
 PREDICTIONS = pa.schema([pa.field("trial_id", pa.string()), pa.field("predicted", pa.list_(pa.uint16()))])
 
-ADDED = {"run"}  # columns that tables of earlier versions do not have
+ADDED = {"run", "ece_floor"}  # columns that tables of earlier versions do not have
 
 SCHEMAS = {"trials": TRIALS, "epochs": EPOCHS, "predictions": PREDICTIONS}
 

@@ -63,6 +63,7 @@ STUDY = Fields(
         "objectives": ({str: str}, [Fields({"name": str, "direction": str}, ("name",))], NONE),
         "winners": ({str: Fields({"number": int, "trial_id": str, "params": ({str: object}, NONE)})}, NONE),
         "search": (Fields({"optuna_study": str, "storage": str, "tried": [str]}), NONE),
+        "class_names": [str],
         "seeds": [int],
         "plan": [Fields({"arm": str, "seed": int, "trial_id": str}, ("arm", "seed", "trial_id"))],
         "looks": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +14,8 @@ from scl.models.mode import eval_mode
 
 # Images per batch: few enough for a CPU's cache, enough to keep a GPU busy.
 BATCH = {"cpu": 256, "cuda": 2048}
+BINS = 15
+DRAWS = 100  # of outcomes behind `calibration_floor`; its own standard error is then about 3 % of it
 
 
 @torch.inference_mode()
@@ -34,23 +37,46 @@ def evaluate(models: Sequence[nn.Module], images: Images, data: SplitData) -> li
 def final_metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict[str, float]:
     """Test metrics from logits (N, K) and labels (N,): top-5 accuracy, loss, calibration, agreement with the teacher.
 
-    ece: expected calibration error (Guo et al., ICML 2017, Eq. 3) with 15 equal-width bins of the top probability.
+    ece: expected calibration error (Guo et al., ICML 2017, Eq. 3) with 15 equal-width bins of the top probability;
+    ece_floor: see `calibration_floor`.
     agreement: the share of images for which student and teacher predict the same class. teacher_kl: mean
     KL(teacher ‖ student) in nats. Both need `teacher_logits` (N, K).
     """
     logits = logits.double()
     probability, predicted = logits.softmax(1).max(1)
-    bins = (probability * 15).long().clamp(max=14)
+    bins = (probability * BINS).long().clamp(max=BINS - 1)
     gap = (predicted == labels).double() - probability
-    ece = torch.zeros(15, dtype=torch.float64, device=logits.device).index_add(0, bins, gap).abs().sum() / len(labels)
+    ece = torch.zeros(BINS, dtype=torch.float64, device=logits.device).index_add(0, bins, gap).abs().sum() / len(labels)
     top5 = logits.topk(min(5, logits.shape[1])).indices
     metrics = {
         "test_acc5": (top5 == labels[:, None]).any(1).double().mean().item(),
         "test_loss": F.cross_entropy(logits, labels).item(),
         "ece": ece.item(),
+        "ece_floor": calibration_floor(probability, bins),
     }
     if teacher_logits is not None:
         student, teacher = logits.log_softmax(1), teacher_logits.to(logits).log_softmax(1)
         metrics["agreement"] = (predicted == teacher.argmax(1)).double().mean().item()
         metrics["teacher_kl"] = F.kl_div(student, teacher, log_target=True, reduction="batchmean").item()
     return metrics
+
+
+def calibration_floor(probability: Tensor, bins: Tensor) -> float:
+    """The mean calibration error of a perfectly calibrated network with these confidences; NaN without images.
+
+    Chance alone moves the accuracy of a bin away from its mean confidence, the more the fewer images it has. Outcomes
+    are drawn DRAWS times with the confidences as their probabilities, always with the same seed.
+
+    Args:
+        probability: of the predicted class, float64 (N,). bins: the bin of each, (N,).
+    """
+    if not len(probability):
+        return math.nan
+    confidence, index = probability.cpu(), bins.cpu()
+    draws = torch.Generator().manual_seed(0)
+    total = 0.0
+    for _ in range(DRAWS):
+        outcome = torch.rand(len(confidence), dtype=torch.float64, generator=draws) < confidence
+        gap = outcome.double() - confidence
+        total += torch.zeros(BINS, dtype=torch.float64).index_add(0, index, gap).abs().sum().item()
+    return total / DRAWS / len(confidence)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from scl.report import comparison
@@ -25,6 +26,7 @@ from tests.support.pages import NASTY, Page, built
 from tests.support.synthetic import (
     accuracy,
     make_depth_store,
+    make_image_store,
     make_search_store,
     make_self_taught_store,
     make_store,
@@ -36,9 +38,24 @@ FLAGS = (
     "--disable-component-update --disable-sync --hide-scrollbars --force-prefers-reduced-motion "
     '--host-resolver-rules="MAP * ~NOTFOUND" --virtual-time-budget=300000'
 )
+
+
+def make_nasty_store(folder: Path) -> Folder:
+    """Arms and classes with hostile names, and predictions of 90 images."""
+    labels = np.arange(90) % len(NASTY)
+    rng = np.random.default_rng(0)
+    predicted = {
+        (arm, seed): np.where(rng.random(90) < 0.7, labels, rng.integers(0, len(NASTY), 90))
+        for arm in NASTY
+        for seed in range(3)
+    }
+    data = {"name": "nasty", "test": 90, "classes": len(NASTY)}
+    return make_image_store(folder, predicted, labels, (labels + (labels == 2)) % 9, data=data, class_names=NASTY)
+
+
 STORES: dict[str, Callable[[Path], Folder]] = {
     "plain": lambda f: make_store(f, ARMS, range(3), states={("kd", 2): "missing", ("spatial", 0): "failed"}),
-    "nasty": lambda f: make_store(f, NASTY, range(3)),
+    "nasty": lambda f: make_nasty_store(f),
     "one seed": lambda f: make_store(f, ARMS, [0]),
     "nothing": lambda f: make_store(f, ARMS[:2], [0], states={(a, 0): "failed" for a in ARMS[:2]}),
     "search": lambda f: make_search_store(f, 60, multi=True),

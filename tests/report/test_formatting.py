@@ -15,6 +15,7 @@ from scl.report import formatting as f
         (f.percent(0.7104, 1), "71.0 %"),
         (f.percent(math.nan, 1), "–"),
         (f.percent_number(0.7104, 2), "71.04"),
+        (f.percent_number(-0.19, 0), "−19"),
         (f.points(-0.0123, 1), "−1.2"),
         (f.points(0.0004, 1), "0.0"),
         (f.points(-0.0004, 1), "0.0"),

@@ -27,9 +27,10 @@ from scl.report.tables import (
         (text_cell("two\nlines"), "two lines", ""),
         (count_cell(12), "12", "12"),
         (p_cell(0.04321), "0.043", "0.04321"),
-        (interval_cell(71.04, 71.84, 1), "71.0 [70.2, 71.8]", "71.04"),
-        (interval_cell(71.04, math.nan, 1), "71.0", "71.04"),  # one seed has no interval
-        (interval_cell(math.nan, math.nan, 1), "–", ""),
+        (interval_cell(71.04, 70.2, 71.84, 1), "71.0 (70.2 to 71.8)", "71.04"),
+        (interval_cell(-1.04, -2.0, 0.0, 1), "−1.0 (−2.0 to 0.0)", "-1.04"),
+        (interval_cell(71.04, math.nan, math.nan, 1), "71.0", "71.04"),  # one seed has no interval
+        (interval_cell(math.nan, math.nan, math.nan, 1), "–", ""),
         *zip(number_cells(fixed, 2, 1500.0, 250.0, unit=1000), ("1.50", "0.25"), ("1500", "250"), strict=True),
     ],
 )

@@ -86,7 +86,7 @@ def test_the_rows_of_all_parts_are_sorted_by_id(parts: dict[str, Folder]) -> Non
 
 
 def test_a_trial_of_several_parts_is_kept_once(parts: dict[str, Folder]) -> None:
-    put(parts["B"], "kd-0", train_seconds=9.0, device="cuda", arm="renamed", restarts=3)
+    put(parts["B"], "kd-0", train_seconds=9.0, device="cuda", arm="renamed", restarts=3, ece_floor=0.04)
     tables, chosen, _ = merged_tables(parts)
     assert len(tables["trials"]) == 4
     assert len(tables["epochs"]) == 8

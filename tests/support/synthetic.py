@@ -19,7 +19,7 @@ from scl.store.files import Folder, open_folder
 from scl.store.parts import write_part
 from scl.store.results import read_results
 from scl.store.study_file import write_study
-from scl.store.tables import compact, read_trials
+from scl.store.tables import compact, read_trials, write_reference_predictions
 from scl.study.identity import sha256
 
 ARMS = ["baseline", "kd", "channel", "spatial", "channel+spatial"]
@@ -257,6 +257,23 @@ def make_depth_store(
     factors = {"depth": {"levels": list(depths)}, "loss": {"levels": list(losses)}}
     document = {"study": "depth", "factors": factors, "arm_levels": levels, "design": "factorial"}
     return make_store(folder, list(levels), seeds, accuracy(effects), **{**document, **study})
+
+
+def make_image_store(
+    folder: Path,
+    predicted: Mapping[tuple[str, int], np.ndarray],
+    labels: np.ndarray,
+    teacher: np.ndarray | None,
+    **study: Any,
+) -> Folder:
+    """A store with these predicted classes (images,) of each arm and seed, whose accuracies follow from them."""
+    arms, seeds = list(dict.fromkeys(arm for arm, _ in predicted)), sorted({seed for _, seed in predicted})
+    states = {(a, s): "missing" for a in arms for s in seeds if (a, s) not in predicted}
+    store = make_store(folder, arms, seeds, lambda *at: float((predicted[at] == labels).mean()), states, **study)
+    rows = {sha256([arm, seed]): classes for (arm, seed), classes in predicted.items()}
+    rows |= {"labels": labels} | ({"t" * 64: teacher} if teacher is not None else {})
+    write_reference_predictions(store, rows)
+    return store
 
 
 SPACE: dict[str, dict[str, Any]] = {

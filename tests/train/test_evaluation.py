@@ -29,8 +29,22 @@ def test_final_metrics_against_loops() -> None:
         kl += sum(b * (math.log(b) - math.log(a)) for a, b in zip(p, q, strict=True))
         bins.setdefault(min(int(max(p) * 15), 14), []).append((float(p.index(max(p)) == y), max(p)))
     ece = sum(abs(sum(c for c, _ in b) - sum(p for _, p in b)) for b in bins.values())
+    floor = got.pop("ece_floor")
+    assert 0 < floor < ece / 200
     wanted = {"agreement": agree, "test_acc5": top5, "test_loss": loss, "teacher_kl": kl, "ece": ece}
     assert got == pytest.approx({k: v / 200 for k, v in wanted.items()}, abs=1e-9)
+
+
+@pytest.mark.parametrize("images", [50, 1000])
+def test_the_floor_is_the_calibration_error_of_networks_whose_confidences_are_true(images: int) -> None:
+    torch.manual_seed(0)
+    logits = 2 * torch.randn(images, 10)
+    found = [final_metrics(logits, torch.distributions.Categorical(logits=logits).sample(), None) for _ in range(400)]
+    assert len({metrics["ece_floor"] for metrics in found}) == 1  # it depends on the confidences alone
+    mean = sum(metrics["ece"] for metrics in found) / len(found)
+    assert found[0]["ece_floor"] == pytest.approx(mean, rel=0.08)
+    sure = final_metrics(torch.tensor([[1e4, 0.0]] * images), torch.zeros(images, dtype=torch.long), None)
+    assert sure["ece_floor"] == 0
 
 
 def test_evaluation_restores_the_mode_and_gives_the_logits_of_each_model(tiny: SplitData) -> None:

@@ -33,10 +33,10 @@ def line_key(colours: dict[str, int]) -> list[Mark]:
     return [Mark(name, style["color"], style["symbol"]) for name, style in styles.items()]
 
 
-def line_cells(line: Line, levels: int) -> list[Cell]:
+def line_cells(line: Line, levels: int, decimals: int) -> list[Cell]:
     """The numbers of a line, a cell a level: the mean and its interval."""
-    by_level = {i: (mean.mean, mean.high) for i, mean in zip(line.at, line.means, strict=True)}
-    return [interval_cell(*by_level.get(i, (math.nan, math.nan)), 2) for i in range(levels)]
+    by_level = {i: (mean.mean, mean.low, mean.high) for i, mean in zip(line.at, line.means, strict=True)}
+    return [interval_cell(*by_level.get(i, (math.nan,) * 3), decimals) for i in range(levels)]
 
 
 def draw_lines(

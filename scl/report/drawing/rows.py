@@ -50,9 +50,15 @@ class ArmRows:
     band: float = math.nan
 
 
-def mean_row(arm: str, values: pd.Series, faint: bool = False, off_scale: bool = False) -> ArmRow:
-    """The mean with Student's 95 % interval. values: one for each seed of the index, in the unit of the axis."""
-    mean = stats.mean_interval(values.to_numpy(dtype=float))
+def mean_row(
+    arm: str,
+    values: pd.Series,
+    faint: bool = False,
+    off_scale: bool = False,
+    ends: tuple[float, float] = (-math.inf, math.inf),
+) -> ArmRow:
+    """The mean with Student's 95 % interval, cut at `ends`. values: by seed, in the unit of the axis."""
+    mean = stats.mean_interval(values.to_numpy(dtype=float)).within(*ends)
     return ArmRow(arm, mean.mean, mean.low, mean.high, by_seed(values), faint, off_scale)
 
 

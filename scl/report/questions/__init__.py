@@ -18,6 +18,7 @@ from scl.report.questions import (
     depth,
     distilling,
     everything,
+    images,
     importance,
     loss_shares,
     pairs,
@@ -31,5 +32,5 @@ from scl.report.questions import (
 )
 
 _RESULT = (verdict, setting, table, against_baseline, seeds, teachers, pairs)
-_REASONS = (curves, loss_shares, self_taught, depth, distilling, cost, search, importance, everything)
+_REASONS = (curves, loss_shares, self_taught, depth, distilling, images, cost, search, importance, everything)
 PANELS: tuple[Callable[[Facts], Panel], ...] = tuple(question.panel for question in (*_RESULT, *_REASONS))

@@ -9,7 +9,7 @@ from scl.report.blocks import Cell, Column, Panel, Plot
 from scl.report.drawing.arms import MOST_ARMS_DRAWN, beyond, highest, not_drawn
 from scl.report.drawing.cloud import Cloud, cloud_key, draw_cloud
 from scl.report.facts import Facts
-from scl.report.formatting import count, listing, percent_number
+from scl.report.formatting import DASH, count, listing, percent_number, plain
 from scl.report.tables import number_cells, number_table
 
 TITLE = "What does accuracy cost?"
@@ -23,14 +23,14 @@ def panel(facts: Facts) -> Panel:
         return Panel("cost", TITLE, "This needs at least two arms with results and different costs.")
     first = shown[0]
     front = [arm for arm, on in zip(first.arms, first.front, strict=True) if on]
-    same = "All arms have the same size and speed in prediction; they differ only in training time. "
-    answer = "" if first.x_title in PREDICTION.values() else same
-    answer += f"In {first.x_title.split(',')[0]}, no arm is both cheaper and better than {listing(front)}."
+    answer = "" if first.x_title in PREDICTION.values() else _equal_in_prediction(facts)
+    answer += f"By means and {first.x_title.split(',')[0]}, no arm is both cheaper and better than {listing(front)}."
     arms = {arm for cloud in shown for arm in cloud.arms}
     caption = (
-        "A mark for each arm: mean accuracy over seeds against a cost. The stairs are the Pareto front of the means: "
-        "no arm lies to the left of it and above it. The front ignores uncertainty: neighbours on it may be equal. "
-        "Costs are those of the student; latency and training time were measured on the hardware of this study."
+        "A mark for each arm: mean accuracy over its seeds against a cost. The stairs are the Pareto front of the "
+        "means: no arm lies to the left of it and above it. The front ignores uncertainty: neighbours on it may be "
+        "equal. "
+        + _what_costs(facts, {cloud.x_title for cloud in shown})
         + not_drawn(facts)
         + beyond(len(facts.drawn) - len(arms))
     )
@@ -39,8 +39,8 @@ def panel(facts: Facts) -> Panel:
         columns += [Column(f"cost_{i}", cloud.x_title), Column(f"front_{i}", "On the front", number=False)]
         where = {arm: (float(x), bool(on)) for arm, x, on in zip(cloud.arms, cloud.x, cloud.front, strict=True)}
         for arm, mine in cells.items():
-            x, on = where.get(arm, (math.nan, False))
-            mine += [Cell(f"{x:.3g}" if x < 1000 else count(x), x), Cell("yes" if on else "no")]
+            x, on = where.get(arm, (math.nan, None))
+            mine += [Cell(f"{x:.3g}" if x < 1000 else count(x), x), Cell(DASH if on is None else "yes" if on else "no")]
     means = facts.scores.mean()
     columns.append(Column("accuracy", "Test accuracy, %, mean"))
     rows = [(arm, [*mine, *number_cells(percent_number, facts.decimals, means[arm])]) for arm, mine in cells.items()]
@@ -48,6 +48,28 @@ def panel(facts: Facts) -> Panel:
     titles = [cloud.x_title for cloud in shown] if len(shown) > 1 else []
     table = number_table(columns, rows, label="Cost and accuracy by arm")
     return Panel("cost", TITLE, answer, [Plot("pareto", caption, drawn, table, titles, cloud_key(first))])
+
+
+def _equal_in_prediction(facts: Facts) -> str:
+    """The costs of a prediction that are known of all arms; they do not differ, because none has a figure."""
+    known = [name.split(",")[0] for column, name in PREDICTION.items() if facts.learnt[column].notna().all()]
+    if not known:
+        return "The store holds no cost of a prediction. "
+    return f"All arms have the same {' and '.join(part for part in (', '.join(known[:-1]), known[-1]) if part)}. "
+
+
+def _what_costs(facts: Facts, drawn: set[str]) -> str:
+    """What the drawn costs are, and where they were measured."""
+    out = []
+    if drawn & {PREDICTION["params"], PREDICTION["macs"]}:
+        out.append("Parameters and multiply-adds are those of the student alone.")
+    if PREDICTION["latency_ms"] in drawn:
+        out.append("Latency was measured once for each architecture.")
+    if TRAINING["train_seconds"] in drawn:
+        devices = sorted({plain(device) for device in facts.learnt["device"].dropna()})
+        where = f", on {', '.join(devices[:4])}; times on different devices do not compare" if len(devices) > 1 else ""
+        out.append(f"Training time is a trial's own steps and its share of the teacher's{where}.")
+    return " ".join(out)
 
 
 def costs(facts: Facts) -> tuple[Cloud, ...]:

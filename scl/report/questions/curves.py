@@ -15,7 +15,7 @@ from scl.report import theme
 from scl.report.blocks import Column, Panel, Plot
 from scl.report.facts import Facts
 from scl.report.findings import leading
-from scl.report.formatting import name_of, plural
+from scl.report.formatting import capital, name_of, plural
 from scl.report.tables import interval_cell, number_table
 from scl.report.theme import Figure, axis, labels, numbers, scatter, span, styles
 
@@ -34,21 +34,24 @@ def panel(facts: Facts) -> Panel:
     drawn = min(len(shown.curves), DRAWN_AT_FIRST)
     banded = any(c.n > 1 for c in shown.curves)
     caption = "Mean over seeds by epoch"
-    caption += "; band: its 95 % interval at each epoch (Student's t)." if banded else "; one seed has no band."
+    caption += "; band: its 95 % interval at each epoch (Student's t), cut at 0 and 100 %." if banded else "."
     caption += " Completed trials only. The right side enlarges the frame on the left, the last epochs."
     if drawn < len(shown.curves):
-        caption += f" The figure starts with the baseline and the {drawn - 1} highest arms; click a name to show more."
+        first = f"the baseline and the {drawn - 1}" if shown.curves[0].arm == facts.baseline else f"the {drawn}"
+        caption += f" The figure starts with {first} highest arms; click a name to show more."
     if shown.left_out:
         caption += f" {plural(shown.left_out, 'arm')} below the best {len(shown.curves)} are not in this figure."
     epochs = sorted({int(e) for c in shown.curves for e in c.epoch})
     listed = _spread(epochs)
     rows = []
     for c in shown.curves:
-        at = {int(e): (mean, high) for e, mean, high in zip(c.epoch, c.mean, c.high, strict=True)}
-        rows.append((c.arm, [interval_cell(*at.get(e, (math.nan, math.nan)), facts.decimals) for e in listed]))
+        nothing = (math.nan, math.nan, math.nan)
+        at = {int(e): (m, low, high) for e, m, low, high in zip(c.epoch, c.mean, c.low, c.high, strict=True)}
+        rows.append((c.arm, [interval_cell(*at.get(e, nothing), facts.decimals) for e in listed]))
     table = number_table([Column(f"epoch_{e}", f"{e}") for e in listed], rows, label="Accuracy by epoch")
-    word = "Validation" if shown.metric == "val_acc" else "Test"
-    answer = f"{word} accuracy over {plural(max(epochs), 'epoch')}. {_separation(facts, shown)}".strip()
+    answer = (
+        f"{capital(_word(shown))} accuracy over {plural(max(epochs), 'epoch')}. {_separation(facts, shown)}".strip()
+    )
     return Panel("curves", TITLE, answer, [Plot("learning", caption, [draw_curves(shown)], table)])
 
 
@@ -61,7 +64,7 @@ def _spread(epochs: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Curve:
-    """One arm over epochs: the mean in %, and Student's 95 % band at each epoch (NaN for one seed)."""
+    """One arm over epochs: the mean in %, and Student's 95 % band within 0 and 100 (NaN for one seed)."""
 
     arm: str
     n: int
@@ -103,7 +106,7 @@ def curves(facts: Facts) -> Curves:
     out = []
     for arm in drawn:
         rows = table[table["arm"] == arm]
-        rows = rows.iloc[:: math.ceil(max(len(rows), 1) / MOST_EPOCHS)]
+        rows = rows.iloc[thinned(len(rows))]
         n = rows["count"].to_numpy()
         t = np.array([stats.t_critical(k - 1) if k > 1 else math.nan for k in range(int(n.max(initial=0)) + 1)])
         half = 100 * t[n] * rows["std"].to_numpy() / np.sqrt(np.maximum(n, 1))
@@ -119,6 +122,11 @@ def curves(facts: Facts) -> Curves:
     return Curves(metric, tuple(out), left_out, line, late, span([*ends, line]), facts.baseline, facts.arms)
 
 
+def thinned(epochs: int) -> stats.Array:
+    """Indices of at most MOST_EPOCHS of this many epochs, evenly spread, with the first and the last."""
+    return np.unique(np.linspace(0, max(epochs - 1, 0), min(epochs, MOST_EPOCHS)).round().astype(int))
+
+
 def epochs_by_arm(facts: Facts, arms: list[str], columns: list[str]) -> pd.DataFrame:
     """The epochs of the completed trials of these arms, with the arm. float64, so that the mean of equals is equal."""
     arm_of = facts.completed.set_index("trial_id")["arm"]
@@ -130,21 +138,30 @@ def epochs_by_arm(facts: Facts, arms: list[str], columns: list[str]) -> pd.DataF
     return frame.assign(arm=pd.Categorical(frame["arm"], categories=arms))
 
 
+def _word(shown: Curves) -> str:
+    return {"val_acc": "validation", "train_acc": "training"}.get(shown.metric, "test")
+
+
 def _separation(facts: Facts, shown: Curves) -> str:
-    """The epoch from which the curve of the leading arm stays on one side of the baseline's."""
+    """The epoch from which the leading arm stays on one side of the baseline, in the mean over the seeds of both."""
     lead = leading(facts) if facts.scores.size else ""
-    by_arm = {c.arm: c for c in shown.curves}
-    if lead == facts.baseline or lead not in by_arm or facts.baseline not in by_arm:
+    drawn = {c.arm for c in shown.curves}
+    if lead == facts.baseline or lead not in drawn or facts.baseline not in drawn:
         return ""
-    ours, base = by_arm[lead], by_arm[facts.baseline]
-    epochs, i, j = np.intersect1d(ours.epoch, base.epoch, return_indices=True)
-    if not len(epochs):
+    done = facts.completed.set_index("trial_id")
+    rows = facts.results.epochs[["trial_id", "epoch", shown.metric]].dropna()
+    rows = rows.join(done[["arm", "seed"]], on="trial_id", how="inner")
+    ours, base = (
+        rows[rows["arm"] == arm].set_index(["seed", "epoch"])[shown.metric].astype(float)
+        for arm in (lead, facts.baseline)
+    )
+    ahead = np.sign((ours - base).dropna().groupby(level="epoch").mean())
+    if ahead.empty:
         return ""
-    ahead = np.sign(ours.mean[i] - base.mean[j])
-    others = np.flatnonzero(ahead != ahead[-1])
-    since = int(epochs[0] if not len(others) else epochs[min(others[-1] + 1, len(epochs) - 1)])
-    side = "above" if ahead[-1] > 0 else "below" if ahead[-1] < 0 else "level with"
-    return f"The mean of {name_of(lead)} stays {side} that of the baseline from epoch {since} on."
+    epochs, side = ahead.index, ahead.iloc[-1]
+    since = int(epochs[np.flatnonzero(np.r_[True, (ahead != side).to_numpy()])[-1]])
+    where = "above" if side > 0 else "below" if side < 0 else "level with"
+    return f"In the mean over their common seeds, {name_of(lead)} stays {where} the baseline from epoch {since} on."
 
 
 def draw_curves(shown: Curves) -> Figure:
@@ -180,14 +197,13 @@ def draw_curves(shown: Curves) -> Figure:
     if shown.span:
         box = {"x0": shown.late, "x1": last, "y0": shown.span[0], "y1": shown.span[1]}
         frame = [{"type": "rect", **box, "line": {"color": "@soft", "width": 1}}]
-    word = {"val_acc": "validation", "train_acc": "training"}.get(shown.metric, "test")
     heading = {"xref": "x2 domain", "yref": "y2 domain", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"}
     notes.append(theme.label("the last epochs", "@soft", **heading))
     below: dict[str, Any] = {"height": 620 + 22 * len(shown.curves), "legend.y": -56 / (620 - 88)}
     below |= {"xaxis.domain": [0, 1], "xaxis2.domain": [0, 1], "yaxis.domain": [0.58, 1], "yaxis2.domain": [0, 0.42]}
     looks: dict[str, Any] = {
         "xaxis": axis("epoch", showgrid=False, domain=[0, 0.56]),
-        "yaxis": axis(f"{word} accuracy, %"),
+        "yaxis": axis(f"{_word(shown)} accuracy, %"),
         "xaxis2": axis("epoch", showgrid=False, domain=[0.66, 1], anchor="y2", range=[shown.late, last], nticks=5),
         "yaxis2": axis("", anchor="x2", range=shown.span),
     }

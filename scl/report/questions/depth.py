@@ -23,7 +23,10 @@ def panel(facts: Facts) -> Panel:
     design = layout(facts)
     if design is None:
         title = "Does the effect of the loss depend on depth?"
-        return Panel("depth", title, "This study does not cross two factors such as loss and depth.")
+        why = "This study does not cross two factors such as loss and depth."
+        if len(_factors(facts)) > 1:
+            why = "This needs results of at least three arms that learnt and that are combinations of the factors."
+        return Panel("depth", title, why)
     across, by = design.across, design.by
     title = f"Does the effect of {by} depend on {across}?"
     anova = variance(facts, design)
@@ -59,20 +62,24 @@ class Layout:
 
 @dataclass(frozen=True)
 class Interaction:
-    """accuracy: a line for each level of `by`, in %; gain: the same minus the reference, paired by seed, in points."""
+    """accuracy: a line for each level of `by`, in %; gain: the same minus the reference, paired by seed, in points.
+
+    left_out: the number of further levels of `by`. uneven: some cells average fewer arms than others, because
+    combinations with the remaining factors have no result.
+    """
 
     layout: Layout
     accuracy: tuple[Line, ...]
     gain: tuple[Line, ...]
     left_out: int
+    uneven: bool
 
 
 def layout(facts: Facts) -> Layout | None:
     """The factorial of a study with at least two factors, else None. If `depth` is one, it lies along the axis."""
     declared = facts.study.get("factors") or {}
     placed = facts.study.get("arm_levels") or {}
-    # `control` names the control of equal width; the self-taught panel shows it, and it does not cross other factors.
-    names = [name for name, about in declared.items() if len(_levels(about)) > 1 and name != "control"]
+    names = _factors(facts)
     rows = {
         arm: {name: _text(placed[arm][name]) for name in names}
         for arm in facts.scores.columns
@@ -89,6 +96,13 @@ def layout(facts: Facts) -> Layout | None:
     by = "loss" if "loss" in names and across != "loss" else next(name for name in names if name != across)
     base = frame.loc[facts.baseline, by] if facts.baseline in frame.index else None
     return Layout(frame, order, across, by, str(base or order[by][0]))
+
+
+def _factors(facts: Facts) -> list[str]:
+    """The declared factors with at least two levels."""
+    declared = facts.study.get("factors") or {}
+    # `control` names the control of equal width; the self-taught panel shows it, and it does not cross other factors.
+    return [name for name, about in declared.items() if len(_levels(about)) > 1 and name != "control"]
 
 
 def _levels(about: Any) -> list[Any]:
@@ -115,13 +129,17 @@ def interaction(facts: Facts, design: Layout) -> Interaction:
         for i, step in enumerate(steps):
             values, other = by_cell.get((step, level)), by_cell.get((step, minus), 0.0 if minus is None else None)
             if values is not None and other is not None:
-                means[i] = stats.mean_interval(100 * (values - other).to_numpy())
+                mean = stats.mean_interval(100 * (values - other).to_numpy())
+                if mean.n:
+                    means[i] = mean.within(0, 100) if minus is None else mean
         return Line(level, tuple(means), tuple(means.values()), colour)
 
     colours = {level: i for i, level in enumerate(level for level in drawn if level != design.reference)}
     accuracy = tuple(line(level, colours.get(level, -1)) for level in drawn)
     gain = tuple(line(level, colours[level], design.reference) for level in colours)
-    return Interaction(design, accuracy, tuple(g for g in gain if g.at), len(design.order[design.by]) - len(drawn))
+    uneven = len({len(arms) for arms in groups.values()}) > 1
+    left_out = len(design.order[design.by]) - len(drawn)
+    return Interaction(design, tuple(a for a in accuracy if a.at), tuple(g for g in gain if g.at), left_out, uneven)
 
 
 def variance(facts: Facts, design: Layout) -> stats.Anova:
@@ -147,28 +165,37 @@ def _plot(facts: Facts, design: Layout) -> Plot:
     across, by, reference = design.across, design.by, design.reference
     shown = interaction(facts, design)
     drawn, titles = [draw_accuracy(shown, 100 * facts.teacher)], ["Test accuracy"]
+    bars = (
+        "; bar: its 95 % interval (Student's t)" if any(m.n > 1 for line in shown.accuracy for m in line.means) else ""
+    )
     caption = (
-        f"A line for each level of {by}, over the levels of {across}. Mark: mean over seeds; bar: its 95 % interval "
-        f"(Student's t). Parallel lines: the two factors act independently. Lines that diverge or cross: the effect of "
-        f"{by} depends on {across}."
+        f"A line for each level of {by}, over the levels of {across}. Mark: mean over seeds{bars}. Parallel lines: the "
+        f"effect of {by} is the same for all levels of {across}. Lines that diverge or cross by more than chance: it "
+        f"depends on {across}."
     )
     if shown.gain:
         drawn.append(draw_gain(shown))
         titles.append(f"Minus “{reference}” at the same {across}, by seed")
         caption += (
             f" The right side subtracts “{reference}” of the same seed first, which removes what a seed does to all "
-            "arms: flat lines mean no interaction."
+            "arms: lines that are flat up to chance show no interaction."
         )
     others = [name for name in design.order if name not in (across, by)]
     caption += f" Averaged over {', '.join(others)}." if others else ""
+    if shown.uneven:
+        caption += (
+            " Some cells average fewer arms than others, because combinations are missing, so their lines also differ "
+            "in the remaining factors. The analysis of variance takes this into account."
+        )
     if shown.left_out:
         caption += f" Not drawn: {plural(shown.left_out, 'further level')} of {by}."
     collapsed = [arm for arm in facts.collapsed if arm in (facts.study.get("arm_levels") or {})]
     caption += f" Left out because they collapsed: {listing(collapsed)}." if collapsed else ""
     steps = design.steps
     columns = [Column(f"at_{i}", f"{across} {step}") for i, step in enumerate(steps)]
-    rows = [(line.name, line_cells(line, len(steps))) for line in shown.accuracy]
-    rows += [(f"{line.name} minus {reference}", line_cells(line, len(steps))) for line in shown.gain]
+    d = max(facts.decimals, 1)
+    rows = [(line.name, line_cells(line, len(steps), d)) for line in shown.accuracy]
+    rows += [(f"{line.name} minus {reference}", line_cells(line, len(steps), d)) for line in shown.gain]
     table = number_table(columns, rows, by.capitalize(), "Means by cell")
     key = line_key({line.name: line.colour for line in shown.accuracy})
     return Plot("interaction", caption, drawn, table, titles, key)

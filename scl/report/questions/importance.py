@@ -23,8 +23,10 @@ from scl.store.schema import param_text
 
 TITLE = "Which searched parameters matter?"
 MOST_SLICES = 16
+MOST_POINTS = MOST_DRAWN // 4  # of a slice
 MOST_FITTED = 300  # trials behind importances, evenly over the search: the time of fANOVA grows as their square
 FORESTS, TREES, SPLITS = 3, 16, 8
+LEAST = 20  # with fewer trials there are no importances: the best tenth is one trial, and forests fit chance
 FEW = 100  # with fewer trials, the page warns about importances
 
 
@@ -42,18 +44,28 @@ def panel(facts: Facts) -> Panel:
     except ImportError as error:
         blocks.append(Note(f"No importances: {error.name} is not installed where this page was built."))
     else:
-        few = Note("No importances: they need at least two completed trials with different values.")
-        blocks.append(few if table.empty else _importance_plot(facts, table, n, left_out))
+        blocks.append(Note(_too_few(n)) if table.empty else _importance_plot(facts, table, n, left_out))
         answer = answer if table.empty else _answer(table, n)
     blocks.append(_slices_plot(facts, parameters[:MOST_SLICES], len(parameters)))
     return Panel("importance", TITLE, answer, blocks)
 
 
+def _too_few(n: int) -> str:
+    if n < LEAST:
+        return f"No importances: they need at least {LEAST} completed trials, and this search has {n}."
+    return "No importances: no parameter that all completed trials have took two values, or the objective did not vary."
+
+
 def _answer(table: pd.DataFrame, n: int) -> str:
-    first, top = str(table.index[0]), str(table["ped"].idxmax())
-    answer = f"{name_of(first)} alone explains most of the variance ({percent(table['fanova'].iloc[0], 0)})"
-    answer += ", and " if top == first else f"; {name_of(top)} "
-    answer += "separates the best tenth of trials most (PED-ANOVA)."
+    first, share = str(table.index[0]), table["fanova"].iloc[0]
+    if not share > 0:
+        return "No parameter alone explains a share of the variance."
+    answer = f"{name_of(first)} alone explains the largest share of the variance ({percent(share, 0)})"
+    if table["ped"].max() > 0:
+        top = str(table["ped"].idxmax())
+        answer += ", and " if top == first else f"; {name_of(top)} "
+        answer += "separates the best tenth of trials most (PED-ANOVA)"
+    answer += "."
     if n < FEW:
         answer += f" With {n} completed trials, fewer than {FEW}, this is only a hint."
     return answer
@@ -106,7 +118,8 @@ def importances(facts: Facts) -> tuple[pd.DataFrame, int, list[str]]:
     Columns: `fanova` (the share of the variance of the first objective that a parameter explains alone, Hutter et al.
     2014, mean of FORESTS forests), `fanova_low`, `fanova_high` (their least and most), `ped` (PED-ANOVA, Watanabe et
     al. 2023: what separates the best tenth). Parameters on a logarithmic axis enter as logarithms. A parameter that
-    some completed trials lack is conditional and has no share of the variance of all trials.
+    some completed trials lack is conditional and has no share of the variance of all trials. With fewer than LEAST
+    completed trials there are no importances.
 
     Raises:
         ImportError: Optuna is not installed.
@@ -118,7 +131,7 @@ def importances(facts: Facts) -> tuple[pd.DataFrame, int, list[str]]:
     complete = [p for p in parameters if p.frame["number"].isin(done["number"]).sum() == len(done) > 1]
     usable = {p.name: p for p in complete if p.frame["x"].nunique() > 1}
     left_out = [p.name for p in parameters if p.name not in usable]
-    if not usable or done[aim.name].nunique() < 2:
+    if len(done) < LEAST or not usable or done[aim.name].nunique() < 2:
         return pd.DataFrame(columns=["fanova", "fanova_low", "fanova_high", "ped"]), len(done), left_out
     fitted = _fit(usable, done, aim)
     return fitted.sort_values("fanova", ascending=False, kind="stable"), len(done), left_out
@@ -186,9 +199,10 @@ def _importance_plot(facts: Facts, table: pd.DataFrame, n: int, left_out: list[s
     caption = (
         f"Importance over {plural(n, 'completed trial')}{spread}; parameters searched on a logarithmic axis enter as "
         "logarithms. fANOVA: the share of the objective's variance over the space that a parameter explains alone; "
-        f"bar: least to most of {FORESTS} forests; interactions and noise make up the rest to 100 %. PED-ANOVA: how "
-        "far the best tenth of trials differs from all, in shares of the total. The two answer different questions and "
-        "may disagree: a parameter that ruins one end of its range has variance but may not matter among the best."
+        f"bar: least to most of {FORESTS} forests, which is no interval for other trials; interactions and noise make "
+        "up the rest to 100 %. PED-ANOVA: how far the best tenth of trials differs from all, in shares of the total. "
+        "The two answer different questions and may disagree: a parameter that ruins one end of its range has variance "
+        "but may not matter among the best."
     )
     if left_out:
         caption += f" Without an importance, because some trials lack them or they never varied: {listing(left_out)}."
@@ -205,7 +219,7 @@ def _importance_plot(facts: Facts, table: pd.DataFrame, n: int, left_out: list[s
 
 def draw_slice(shown: Parameter, title: str, held: list[float] | None) -> Figure:
     """held: the range of the y axis, shared by all slices."""
-    frame = shown.frame.iloc[:: math.ceil(max(len(shown.frame), 1) / (MOST_DRAWN // 4))]
+    frame = shown.frame.iloc[:: math.ceil(max(len(shown.frame), 1) / MOST_POINTS)]
     where = {c: i for i, c in enumerate(shown.choices)}
     data = []
     for state, colour, symbol in STATES:
@@ -226,11 +240,13 @@ def _slices_plot(facts: Facts, parameters: Sequence[Parameter], total: int) -> P
     whole = course(facts)
     held = whole.span if whole else None
     caption = (
-        "The objective by each searched parameter, all trials. A level cloud: the objective does not depend on the "
-        "parameter in this range. A cloud that rises to an edge: the range should be wider. Other parameters vary too, "
-        "and the sampler tries more values where it found good ones. The axis holds the better half of all trials and "
-        "nine tenths of the completed ones."
+        "The objective by each searched parameter, completed and pruned trials. A level cloud: the objective hardly "
+        "depends on the parameter in this range. A cloud that rises to an edge: a wider range may be better. Other "
+        "parameters vary too, and the sampler tries more values where it found good ones. The axis holds the better "
+        "half of all trials and nine tenths of the completed ones."
     )
+    if any(len(p.frame) > MOST_POINTS for p in parameters):
+        caption += f" Of many trials, at most {MOST_POINTS} are drawn, evenly over the search."
     if total > len(parameters):
         caption += f" The first {len(parameters)} of {total} parameters are drawn."
     columns = [
@@ -250,7 +266,9 @@ def _range_cells(p: Parameter, aim: Objective) -> list[Cell]:
     if done.empty:
         return [Cell(p.name), count_cell(0), Cell(DASH), Cell(DASH)]
     ordered = done.sort_values("value", ascending=not aim.maximise, kind="stable")
-    top = ordered.head(max(len(ordered) // 10, 1))["x"]
-    ends = ordered["x"].iloc[0], top.mode().iloc[0] if p.choices else top.median()
+    top = ordered.head(len(ordered) // 10)["x"]
+    ends = [ordered["x"].iloc[0]]
+    if len(top):
+        ends.append(top.mode().iloc[0] if p.choices else top.median())
     shown = [Cell(str(x) if p.choices else f"{float(x):.3g}") for x in ends]
-    return [Cell(p.name), count_cell(len(p.frame)), *shown]
+    return [Cell(p.name), count_cell(len(p.frame)), *shown, *[Cell(DASH)] * (2 - len(shown))]

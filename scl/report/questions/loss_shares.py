@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 
 import pandas as pd
 
 from scl.report.blocks import Cell, Column, Mark, Panel, Plot
 from scl.report.facts import Facts
-from scl.report.formatting import DASH, listing, plain
-from scl.report.questions.curves import MOST_EPOCHS, epochs_by_arm
+from scl.report.formatting import DASH, listing, plain, plural
+from scl.report.questions.curves import epochs_by_arm, thinned
 from scl.report.tables import number_table
 from scl.report.theme import COLOURS, Figure, axis, figure, labels, numbers, scatter
 
@@ -20,14 +19,20 @@ MOST_SHARES = 12
 
 
 def panel(facts: Facts) -> Panel:
-    shown = shares(facts)
-    if not shown:
-        return Panel("loss-shares", TITLE, "The store holds no arm with more than one loss term.")
+    every = shares(facts)
+    if not every:
+        return Panel("loss-shares", TITLE, "The store holds no epochs of an arm with more than one loss term.")
+    shown = every[:MOST_SHARES]
     terms = sorted({term for s in shown for term in s.share.columns})
     caption = (
-        "Share of each weighted term in the training loss, mean over seeds. A term that fills its figure outweighs the "
-        "others; a term with a tiny share may have little effect. Shares of the loss are not shares of the gradient."
+        "Share of each weighted term in the training loss, mean over completed trials. A term that fills its figure "
+        "outweighs the others; a term with a tiny share may have little effect. Shares of the loss are not shares of "
+        "the gradient."
     )
+    if any(s.negative for s in shown):
+        caption += " Terms below 0 count by their size."
+    if len(every) > len(shown):
+        caption += f" The first {len(shown)} of {plural(len(every), 'arm')} with several terms are shown."
     last = {s.arm: s.share.iloc[-1] for s in shown}
     both = list(itertools.product(terms, ("first", "last")))
     columns = [Column(f"{when}_{term}", f"{plain(term)}, {when} epoch, %") for term, when in both]
@@ -58,14 +63,18 @@ def _cell(share: float | None) -> Cell:
 
 @dataclass(frozen=True)
 class Shares:
-    """One arm: the share of each loss term in the weighted training loss, (epochs, terms), in [0, 1]."""
+    """One arm: the share of each loss term in the weighted training loss, (epochs, terms), in [0, 1].
+
+    negative: a term was below 0 in some epoch, and counts by its size.
+    """
 
     arm: str
     share: pd.DataFrame
+    negative: bool = False
 
 
 def shares(facts: Facts) -> tuple[Shares, ...]:
-    """The first MOST_SHARES arms whose loss has more than one term, mean over completed trials."""
+    """The arms whose loss has more than one term, mean over completed trials."""
     columns = [c for c in facts.results.epochs.columns if c.startswith("weighted.")]
     with_trials = set(facts.completed["arm"])
     arms = [arm for arm in facts.arms if arm in with_trials]
@@ -74,13 +83,12 @@ def shares(facts: Facts) -> tuple[Shares, ...]:
     means = epochs_by_arm(facts, arms, columns).groupby(["arm", "epoch"], observed=True)[columns].mean()
     out: list[Shares] = []
     for arm, rows in means.groupby(level="arm", observed=True):
-        rows = rows.droplevel("arm").fillna(0.0).clip(lower=0.0)
-        rows = rows.loc[:, rows.sum() > 0].rename(columns=lambda c: c.removeprefix("weighted."))
-        if rows.shape[1] > 1:
-            rows = rows.iloc[:: math.ceil(len(rows) / MOST_EPOCHS)]
-            out.append(Shares(str(arm), rows.div(rows.sum(axis=1), axis=0)))
-        if len(out) == MOST_SHARES:
-            break
+        rows = rows.droplevel("arm").fillna(0.0)
+        size = rows.abs()
+        size = size.loc[size.sum(axis=1) > 0, size.sum() > 0].rename(columns=lambda c: c.removeprefix("weighted."))
+        if size.shape[1] > 1:
+            size = size.iloc[thinned(len(size))]
+            out.append(Shares(str(arm), size.div(size.sum(axis=1), axis=0), bool((rows < 0).any(axis=None))))
     return tuple(out)
 
 

@@ -17,12 +17,13 @@ from scl import stats
 from scl.report.blocks import Block, Cell, Column, Note, Panel, Plot, Row, Table
 from scl.report.drawing.lines import Line, draw_lines, line_cells, line_key
 from scl.report.facts import Facts
-from scl.report.formatting import DASH, distance, p_clause, percent, points
+from scl.report.formatting import DASH, distance, listing, p_clause, percent, plural, points
 from scl.report.tables import count_cell, number_cells, number_table, p_cell, text_cell
 from scl.report.theme import Figure
 
 TITLE = "How many self-taught neurons?"
 MOST_FAMILIES = 8
+MOST_ANSWERS = 3  # families with a sentence on top
 # What may differ inside a family: the count, the guided channels, and the weights and options of the objective.
 _INSIDE = ("self_taught", "guided", "connector", "self_taught_from", "ce")
 
@@ -32,8 +33,9 @@ ALL_CONNECTED = "control: same width, all guided, connector"
 FREE_CONNECTED = "self-taught, connector"
 TAKEN = "self-taught, taken from the width"
 UNGUIDED = "control: same width, no guidance"
+NEITHER = "no guidance, no self-taught neurons"  # UNGUIDED at k = 0 alone: no control of a wider network
 MUTED = "self-taught, zeroed at test time"
-KINDS = (FREE, FREE_CONNECTED, TAKEN, ALL, ALL_CONNECTED, UNGUIDED)
+KINDS = (FREE, FREE_CONNECTED, TAKEN, ALL, ALL_CONNECTED, UNGUIDED, NEITHER)
 
 
 def panel(facts: Facts) -> Panel:
@@ -41,17 +43,35 @@ def panel(facts: Facts) -> Panel:
     if not found:
         return Panel("self-taught", TITLE, "No two arms differ only in the number of self-taught neurons.")
     shown = found[:MOST_FAMILIES]
-    pairs = [(family, equal_width(facts, family)) for family in shown]
+    pairs = list(zip(shown, equal_width(facts, shown), strict=True))
     blocks: list[Block] = [_response_plot(facts, shown, len(found))]
     blocks += [_equal_width_table(facts, family, tested) for family, tested in pairs if tested]
-    missing = sorted({kind for f in shown for kind in (ALL, UNGUIDED) if kind not in f.controls})
-    if missing:
-        what = " and ".join(kind.removeprefix("control: ") for kind in missing)
-        where, them = "" if len(shown) == 1 else " for some sets of losses", "it" if len(missing) == 1 else "them"
-        text = f"Controls missing in this study{where}: {what}. Without {them}, a gain may come from the wider network "
-        blocks.append(Note(f"{text}alone."))
-    answer = " ".join(_best_count(facts, family, tested) for family, tested in pairs[:3])
+    if missing := _missing(shown):
+        blocks.append(Note(missing))
+    answer = " ".join(_best_count(facts, family, tested) for family, tested in pairs[:MOST_ANSWERS])
+    more = len(found) - MOST_ANSWERS
+    answer += f" {plural(more, 'further set')} of losses: see below." if more > 0 else ""
     return Panel("self-taught", TITLE, answer, blocks)
+
+
+# A control may have a connector, which guiding all channels needs for some losses.
+_CONTROLS = (("same width, all guided", (ALL, ALL_CONNECTED)), ("same width, no guidance", (UNGUIDED,)))
+
+
+def _missing(shown: Sequence[Family]) -> str:
+    """The controls of equal width without a result at a count above 0, and of which losses; empty if all have one."""
+    parts = []
+    for name, kinds in _CONTROLS:
+        lacking = [family.title for family in shown if not set(kinds) & set(family.controls)]
+        if lacking:
+            parts.append(name if len(lacking) == len(shown) else f"{name} (for {listing(lacking)})")
+    if not parts:
+        return ""
+    them = "it" if len(parts) == 1 else "them"
+    return (
+        f"Controls missing here, because the study has none or they have no usable result: {' and '.join(parts)}. "
+        f"Without {them}, a gain may come from the wider network alone."
+    )
 
 
 @dataclass(frozen=True)
@@ -116,7 +136,7 @@ def families(facts: Facts) -> tuple[Family, ...]:
                 for kind in series:
                     series[kind].setdefault(0, series[FREE][0])
             if unguided:
-                series[UNGUIDED] = unguided
+                series[UNGUIDED if any(k > 0 for k in unguided) else NEITHER] = unguided
             ordered = {kind: dict(sorted(series[kind].items())) for kind in KINDS if kind in series}
             family = Family(", ".join([" + ".join(guided_by), *apart[:3]]), ordered)
             if len(family.counts) > 1:
@@ -147,18 +167,28 @@ def _kind(row: Any) -> str:
 _COMPARED = ((FREE, ALL), (FREE_CONNECTED, ALL), (FREE_CONNECTED, ALL_CONNECTED), (FREE, UNGUIDED))
 
 
-def equal_width(facts: Facts, family: Family) -> tuple[Pair, ...]:
-    """Each self-taught arm minus its controls of the same count, by seed, with Holm's correction over all of them."""
+def equal_width(facts: Facts, shown: Sequence[Family]) -> list[tuple[Pair, ...]]:
+    """For each family, its self-taught arms minus their controls of the same count, by seed.
+
+    Holm's correction is over the pairs of all families: they are on one panel.
+    """
+    found = [_pairs(facts, family) for family in shown]
+    corrected = iter(stats.holm([pair.paired.p for pairs in found for pair in pairs]))
+    return [
+        tuple(replace(pair, paired=replace(pair.paired, p_holm=float(next(corrected)))) for pair in pairs)
+        for pairs in found
+    ]
+
+
+def _pairs(facts: Facts, family: Family) -> list[Pair]:
     found = []
-    for count in family.counts[1:] if family.counts[0] == 0 else family.counts:
+    for count in [k for k in family.counts if k > 0]:
         for kind, control in _COMPARED:
             arm, other = (family.series.get(name, {}).get(count) for name in (kind, control))
             if arm is not None and other is not None:
                 (pair,) = stats.paired(facts.scores[[other, arm]], other)
                 found.append(Pair(kind, count, control, pair))
-    corrected = stats.holm([f.paired.p for f in found])
-    pairs = zip(found, corrected, strict=True)
-    return tuple(replace(pair, paired=replace(pair.paired, p_holm=float(p))) for pair, p in pairs)
+    return found
 
 
 def responses(facts: Facts, family: Family) -> tuple[Line, ...]:
@@ -166,15 +196,15 @@ def responses(facts: Facts, family: Family) -> tuple[Line, ...]:
     at = {count: i for i, count in enumerate(family.counts)}
 
     def line(kind: str, arms: Mapping[int, str], colour: int) -> Line:
-        means = tuple(stats.mean_interval(100 * facts.scores[arm].to_numpy()) for arm in arms.values())
+        means = tuple(stats.mean_interval(100 * facts.scores[arm].to_numpy()).within(0, 100) for arm in arms.values())
         return Line(kind, tuple(at[k] for k in arms), means, colour)
 
     kinds = [(i, kind) for i, kind in enumerate(KINDS) if kind in family.series]
-    out = [line(kind, family.series[kind], -1 if kind == UNGUIDED else i) for i, kind in kinds]
+    out = [line(kind, family.series[kind], -1 if kind in (UNGUIDED, NEITHER) else i) for i, kind in kinds]
     if "test_acc_muted" in facts.completed:
         muted = facts.completed.dropna(subset=["test_acc_muted"]).groupby("arm")["test_acc_muted"]
         zeroed = {
-            k: stats.mean_interval(100 * muted.get_group(arm).to_numpy(dtype=float))
+            k: stats.mean_interval(100 * muted.get_group(arm).to_numpy(dtype=float)).within(0, 100)
             for k, arm in family.series.get(FREE, {}).items()
             if k > 0 and arm in muted.groups
         }
@@ -195,10 +225,15 @@ def _response_plot(facts: Facts, shown: Sequence[Family], total: int) -> Plot:
     caption = (
         "Mean test accuracy by the number of self-taught neurons of each guided layer"
         + ("; bar: its 95 % interval over seeds (Student's t)" if facts.seeds > 1 else "; one seed")
-        + ". The losses of a layer do not see its self-taught channels. Self-taught neurons help if their line is "
-        "above the controls of the same width; otherwise the gain is that of a wider layer. Zeroing the self-taught "
-        "channels at test time shows how much the classifier relies on them. Counts are spaced evenly, not to scale."
+        + ". The losses of a layer do not see its self-taught channels. Counts are spaced evenly, not to scale."
     )
+    if any(family.controls for family in shown):
+        caption += (
+            " Self-taught neurons help if they are above the controls of the same width by more than chance; otherwise "
+            "the gain is that of a wider layer."
+        )
+    if any(line.name == MUTED for own in lines for line in own):
+        caption += " Zeroing the self-taught channels at test time shows how much the classifier relies on them."
     if total > len(shown):
         caption += f" The first {len(shown)} of {total} sets of losses are drawn."
     widest = max(shown, key=lambda family: len(family.counts))
@@ -209,24 +244,28 @@ def _response_plot(facts: Facts, shown: Sequence[Family], total: int) -> Plot:
         empty = [Cell(DASH)] * (len(heads) - len(family.counts))
         for line in own:
             name = f"{line.name} ({family.title})" if len(shown) > 1 else line.name
-            rows.append((name, [*line_cells(line, len(family.counts)), *empty]))
+            rows.append((name, [*line_cells(line, len(family.counts), max(facts.decimals, 1)), *empty]))
     table = number_table([Column(f"at_{i}", head) for i, head in enumerate(heads)], rows, "Series", "Response by count")
     return Plot("self-taught-response", caption, drawn, table, [family.title for family in shown], key)
 
 
 def _best_count(facts: Facts, family: Family, pairs: Sequence[Pair]) -> str:
     d = facts.decimals
-    arms = family.series.get(FREE) or next(iter(family.series.values()))
+    kind = next(kind for kind in (FREE, FREE_CONNECTED, TAKEN, *family.series) if kind in family.series)
+    arms = family.series[kind]
     means = {k: float(facts.scores[arm].mean()) for k, arm in arms.items()}
     best = max(means, key=lambda k: means[k])
-    text = f"With {family.title}, the highest mean is at k = {best} ({percent(means[best], d)})"
+    of = "" if kind == FREE else f" of “{kind}”"
+    text = f"With {family.title}, the highest mean{of} is at k = {best} ({percent(means[best], d)})"
     if 0 in means and best != 0:
-        text += f", {distance(means[best] - means[0], d)} k = 0"
-    against = [p for p in pairs if p.count == best and p.kind == FREE and math.isfinite(p.paired.p_holm)]
+        apart = (facts.scores[arms[best]] - facts.scores[arms[0]]).mean()  # over the seeds of both
+        text += f", {distance(apart, d)} k = 0" if math.isfinite(apart) else ""
+    against = [p for p in pairs if p.count == best and p.kind == kind and math.isfinite(p.paired.p_holm)]
     if against:
         worst = max(against, key=lambda p: p.paired.p_holm)
         gain, p = worst.paired.differences.mean, worst.paired.p_holm
-        how = "not shown to differ from" if p >= facts.alpha else f"significantly {'above' if gain > 0 else 'below'}"
+        direction = "above" if gain > 0 else "below"
+        how = "not shown to differ from" if p >= 1 - stats.LEVEL else f"significantly {direction}"
         control = worst.control.removeprefix("control: ")
         text += f"; it is {how} its control ({control}): {points(gain, d)} points, Holm {p_clause(p)}"
     elif facts.seeds == 1:
@@ -239,7 +278,7 @@ def _equal_width_table(facts: Facts, family: Family, pairs: Sequence[Pair]) -> T
     columns = [Column("kind", "Arm", number=False), Column("control", "Minus, at the same width", number=False)]
     columns += [Column("count", "k"), Column("n", "n"), Column("difference", "points")]
     columns += [Column("low", "from", hint, "95 % interval"), Column("high", "to", hint, "95 % interval")]
-    columns.append(Column("p_holm", "Holm p", "paired t, over all rows of this table"))
+    columns.append(Column("p_holm", "Holm p", "paired t, over all such rows of this panel"))
     rows = []
     for pair in pairs:
         m = pair.paired.differences

@@ -19,7 +19,7 @@ def test_lines_are_shifted_so_that_intervals_stay_apart() -> None:
 
 
 def test_cells_hold_the_mean_and_its_interval() -> None:
-    assert [cell.shown for cell in line_cells(LINES[0], 3)] == ["1.50 [-4.85, 7.85]", "–", "3.00"]
+    assert [cell.shown for cell in line_cells(LINES[0], 3, 1)] == ["1.5 (−4.9 to 7.9)", "–", "3.0"]
 
 
 def test_the_key_has_the_colours_of_the_lines() -> None:

@@ -83,6 +83,26 @@ def test_a_combination_that_never_ran_leaves_no_interaction_to_test(tmp_path: Pa
     assert list(depth.variance(facts, design).table.index) == ["depth", "loss", "seed", "residual"]
 
 
+def test_cells_that_average_other_arms_than_their_neighbours_are_named(tmp_path: Path) -> None:
+    store = make_depth_store(tmp_path)
+    study = read_study(store)
+    levels = {arm: {**at, "width": 1} for arm, at in study["arm_levels"].items()}
+    levels["kd, 3 layers"]["width"] = levels["none, 3 layers"]["width"] = 2
+    levels["kd, 5 layers"] |= {"depth": 3, "width": 1}  # kd at depth 3 has two widths, all other cells have one
+    factors = {**study["factors"], "width": {"levels": [1, 2]}}
+    write_study(store, {**study, "arm_levels": levels, "factors": factors})
+    page, _, _ = built(store)
+    assert "Some cells average fewer arms than others" in page.text
+
+
+def test_a_crossed_study_without_enough_results_is_not_called_uncrossed(tmp_path: Path) -> None:
+    arms = [f"{loss}, {k} layers" for k in (3, 5) for loss in ("none", "kd")]
+    lost = {(arm, seed): "failed" for arm in arms[1:] for seed in range(4)}
+    page, _, _ = built(make_depth_store(tmp_path, depths=(3, 5), losses=("none", "kd"), states=lost))
+    assert "does not cross two factors" not in page.text
+    assert "This needs results of at least three arms that learnt" in page.text
+
+
 def test_one_seed_has_lines_and_no_analysis_of_variance(tmp_path: Path) -> None:
     page, _, _ = built(make_depth_store(tmp_path, seeds=[0]))
     assert "No analysis of variance: an analysis of variance needs a factor with two levels and two seeds" in page.text

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scl.report.blocks import Note, Plot
 from scl.report.facts import Facts
 from scl.report.questions import importance
 from tests.support.pages import built
@@ -48,6 +49,18 @@ def test_a_conditional_parameter_has_no_importance_and_is_named(tmp_path: Path) 
     assert set(table.index) == set(SPACE) - {"kd.temperature"}
     page, _, _ = built(store)
     assert "fewer than 100, this is only a hint" in page.text
+
+
+@pytest.mark.parametrize(("trials", "completed"), [(1, 1), (2, 2), (22, 19)])
+def test_few_trials_have_no_importances(tmp_path: Path, trials: int, completed: int) -> None:
+    facts = gathered(make_search_store(tmp_path, trials))
+    panel = importance.panel(facts)
+    assert not [b for b in panel.blocks if isinstance(b, Plot) and b.id == "importance"]
+    texts = [b.text for b in panel.blocks if isinstance(b, Note)]
+    assert texts == [f"No importances: they need at least 20 completed trials, and this search has {completed}."]
+    if completed < 10:
+        (slices,) = [b for b in panel.blocks if isinstance(b, Plot)]
+        assert {row.cells[-1].shown for row in slices.table.rows} == {"–"}  # there is no best tenth
 
 
 def test_a_search_without_optuna_says_so(searched: Facts, monkeypatch: pytest.MonkeyPatch) -> None:

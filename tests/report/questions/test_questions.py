@@ -18,12 +18,13 @@ def test_sixteen_panels_in_order_and_those_without_data_are_a_sentence(tmp_path:
     shown = [panel(gather(study)) for panel in PANELS]
     assert [p.id for p in shown] == [
         "verdict", "setting", "table", "against-baseline", "seeds", "teachers", "pairs", "curves", "loss-shares",
-        "self-taught", "depth", "distilling", "cost", "search", "importance", "everything",
+        "self-taught", "depth", "distilling", "images", "cost", "search", "importance", "everything",
     ]  # fmt: skip
     assert [p.id for p in shown] == [panel.__module__.split(".")[-1].replace("_", "-") for panel in PANELS]
     empty = [p.id for p in shown if not p.blocks]
     assert empty == [
-        "against-baseline", "seeds", "teachers", "pairs", "loss-shares", "self-taught", "depth", "cost", "search",
+        "against-baseline", "seeds", "teachers", "pairs", "loss-shares", "self-taught", "depth", "images", "cost",
+        "search",
         "importance",
     ]  # fmt: skip
     for p in shown:

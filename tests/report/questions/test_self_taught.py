@@ -10,6 +10,7 @@ import pytest
 from scipy import stats as reference
 from statsmodels.stats.multitest import multipletests
 
+from scl.report.blocks import Note
 from scl.report.facts import Facts
 from scl.report.questions import self_taught
 from scl.store.study_file import read_study, write_study
@@ -50,7 +51,7 @@ def test_response_by_count_has_both_controls_and_starts_together(taught: Facts) 
 
 def test_equal_width_differences_are_paired_t_tests_with_holm(taught: Facts) -> None:
     (family,) = self_taught.families(taught)
-    pairs = self_taught.equal_width(taught, family)
+    (pairs,) = self_taught.equal_width(taught, [family])
     assert [(p.count, p.control) for p in pairs] == list(itertools.product((4, 8, 16), family.controls))
     assert {p.kind for p in pairs} == {self_taught.FREE}
     raw = []
@@ -76,8 +77,13 @@ def test_a_control_with_a_connector_is_compared_with_an_arm_that_has_one(tmp_pat
     store = make_store(tmp_path, list(params), range(4), accuracy(dict.fromkeys(params, 0.0)))
     facts = gathered(with_params(store, {arm: {**plain, **own} for arm, own in params.items()}))
     (family,) = self_taught.families(facts)
-    assert set(family.series) == set(self_taught.KINDS) - {self_taught.ALL_CONNECTED}
-    found = [(p.kind, p.control) for p in self_taught.equal_width(facts, family)]
+    # The baseline has no self-taught neurons, so it is no control of a wider network, and no mark says so.
+    assert set(family.series) == set(self_taught.KINDS) - {self_taught.ALL_CONNECTED, self_taught.UNGUIDED}
+    assert family.series[self_taught.NEITHER] == {0: "baseline"}
+    text = " ".join(block.text for block in self_taught.panel(facts).blocks if isinstance(block, Note))
+    assert "usable result: same width, no guidance." in text
+    assert "all guided" not in text
+    found = [(p.kind, p.control) for p in self_taught.equal_width(facts, [family])[0]]
     assert found == [(self_taught.FREE, self_taught.ALL), (self_taught.FREE_CONNECTED, self_taught.ALL)]
 
 
@@ -99,4 +105,4 @@ def test_without_controls_the_panel_says_so(tmp_path: Path) -> None:
     plan = [c for c in study["plan"] if " all " not in c["arm"] and "unguided" not in c["arm"]]
     write_study(store, {**study, "plan": plan, "arms": {c["arm"]: {} for c in plan}})
     page, _, _ = built(store)
-    assert "Controls missing in this study: same width, all guided and same width, no guidance" in page.text
+    assert "they have no usable result: same width, all guided and same width, no guidance." in page.text
