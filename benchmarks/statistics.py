@@ -179,10 +179,10 @@ def main() -> None:
         print(f"\nn = {n}, {studies:,} studies a row{'':19}" + "".join(f"{name:>26}" for name in RULES))
         for truth in TRUTHS:
             row = {name: false_findings(rule, truth, n, studies, seed) for name, rule in RULES.items()}
-            figures[f"n = {n}: {truth.name}"] = {k: {"error": e, "coverage": c} for k, (e, c) in row.items()}
+            figures[f"n = {n}: {truth.name}"] = {k: [round(e, 4), round(c, 4)] for k, (e, c) in row.items()}
             print(f"{truth.name:<48}" + "".join(f"{f'{e:.3f} (coverage {c:.3f})':>26}" for e, c in row.values()))
         row_of_power = {name: power(rule, n, studies, seed) for name, rule in RULES.items()}
-        figures[f"n = {n}: power"] = row_of_power
+        figures[f"n = {n}: power"] = {name: round(p, 4) for name, p in row_of_power.items()}
         print(f"{'power':<48}" + "".join(f"{p:>26.3f}" for p in row_of_power.values()))
         few = max(studies // 10, 200)
         row_of_pairs = {truth.name: pairs(truth, n, few, seed) for truth in (TRUTHS[0], TRUTHS[1], TRUTHS[3])}

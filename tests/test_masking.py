@@ -180,7 +180,7 @@ def test_a_search_keeps_no_password(
 ) -> None:
     url = "postgresql://me:s3cret@h/db?password=s3cret"
     monkeypatch.setattr(
-        "scl.search.journal._database", lambda optuna, _: optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/o.db")
+        "scl.search.journal._database", lambda optuna, *_: optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/o.db")
     )
     assert search(tmp_path / "out", "--storage", url, "--trials", "1", "--seeds", "1") == 0
     assert "postgresql://me:***@h/db?password=***" in (tmp_path / "out" / "tiny" / "study.json").read_text()

@@ -248,8 +248,6 @@ def _journal(optuna: Any, store: Folder) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not store.is_local and store.exists(JOURNAL):
         path.write_bytes(store.read(JOURNAL))
-    if path.exists() and not path.is_file():  # reading a pipe may never end
-        raise UserError(f"{path}: it is no regular file, so it cannot be the search's journal; remove it")
     mend(path)
     for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
         try:

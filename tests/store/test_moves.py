@@ -110,11 +110,12 @@ def test_a_run_whose_folder_is_moved_ends_and_goes_on_at_the_new_place(
 ) -> None:
     store_result, ended = execute._store_result, []
 
-    def store_and_move(*given) -> None:  # type: ignore[no-untyped-def]
-        store_result(*given)
+    def store_and_move(*given):  # type: ignore[no-untyped-def]
+        event = store_result(*given)
         ended.append(given)
         if len(ended) == 2:  # the teacher and a student
             os.rename(tmp_path / "out", tmp_path / "new")
+        return event
 
     monkeypatch.setattr(execute, "_store_result", store_and_move)
     with pytest.raises(RunFailed, match="moved"):

@@ -109,7 +109,9 @@ def curves(facts: Facts) -> Curves:
         rows = rows.iloc[thinned(len(rows))]
         n = rows["count"].to_numpy()
         t = np.array([stats.t_critical(k - 1) if k > 1 else math.nan for k in range(int(n.max(initial=0)) + 1)])
-        half = 100 * t[n] * rows["std"].to_numpy() / np.sqrt(np.maximum(n, 1))
+        sd = rows["std"].to_numpy()
+        sd = np.where(sd > stats.NO_SPREAD, sd, math.nan)  # equal seeds give no interval
+        half = 100 * t[n] * sd / np.sqrt(np.maximum(n, 1))
         mean = 100 * rows["mean"].to_numpy()
         low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
         out.append(Curve(arm, int(n.max(initial=0)), rows["epoch"].to_numpy(), mean, low, high))
