@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from scl import stats
+from scl.plan.looks import level_of_plan
 from scl.plan.packing import makespan, plan_cohorts
 from scl.plan.plan import Plan, missing
 from scl.plan.teachers import load_teacher
@@ -26,7 +27,8 @@ class PlanSummary:
     are trained by it. searched, to_search: configurations of a search, in all and to try. wall_seconds, device_seconds:
     an estimate of what is left, from `source`; 0 if nothing is left. detectable_sds: the smallest detectable effect
     (80 % power) in standard deviations of a paired difference; detectable: the same as a fraction of accuracy, if
-    earlier trials show the spread; None if there is none.
+    earlier trials show the spread; None if there is none. look, level: the number of the look at the study that this
+    plan is, and the level of its intervals.
     """
 
     study: str
@@ -55,6 +57,8 @@ class PlanSummary:
     detectable_sds: float | None
     detectable: float | None
     detectable_from: int
+    look: int = 1
+    level: float = stats.LEVEL
 
     def __str__(self) -> str:
         lines = [
@@ -92,10 +96,12 @@ class PlanSummary:
         if self.detectable_sds is None:
             lacking = ["a second seed"] * (len(self.seeds) < 2) + ["a second arm"] * (len(self.arms) + self.winners < 2)
             return f"values and differences, but no interval: that needs {' and '.join(lacking)}"
-        text = f"differences of {self.detectable_sds:.2f} sd of a paired difference, with 80 % power at "
+        text = f"differences of about {self.detectable_sds:.2f} sd of a paired difference, with 80 % power at "
         text += plural(len(self.seeds), "seed")
         if self.detectable is not None:
-            text += f": {100 * self.detectable:.2f} points, by the sd of {self.detectable_from} finished trials"
+            text += f": about {100 * self.detectable:.2f} points, by the sd of {self.detectable_from} finished trials"
+        if self.level != stats.LEVEL:
+            text += f". It would be look {self.look} at this study, with intervals at {100 * self.level:.5g} %"
         return text
 
 
@@ -106,6 +112,7 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
     ready = _given(plan) or all(load_teacher(plan.context, i, plan.teacher) for i in set(plan.teacher_ids.values()))
     wall, device_seconds, source = estimate(plan, chosen, ready, to_search) if todo or to_search else (0.0, 0.0, "")
     sds, effect, trials = detectable(plan)
+    look, level = level_of_plan(plan)
     search = plan.study.search
     return PlanSummary(
         study=plan.study.name,
@@ -134,6 +141,8 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         detectable_sds=sds,
         detectable=effect,
         detectable_from=trials,
+        look=look,
+        level=level,
     )
 
 
@@ -149,7 +158,7 @@ def detectable(plan: Plan) -> tuple[float | None, float | None, int]:
     arms, seeds = len(plan.arms) + (plan.study.search.winners if plan.study.search else 0), len(plan.seeds)
     if arms < 2 or seeds < 2:
         return None, None, 0
-    effect = stats.smallest_effect(arms, seeds)
+    effect = stats.smallest_effect(arms, seeds, level_of_plan(plan)[1])
     rows = read_trials(plan.context.store)
     rows = rows[rows["trial_id"].isin([t.trial_id for t in plan.trials]) & (rows["state"] == "completed")]
     scores = rows.pivot_table(index="seed", columns="arm", values="test_acc") if len(rows) else pd.DataFrame()

@@ -13,6 +13,7 @@ import torch
 
 from scl.errors import UserError
 from scl.machine import cores, physical_memory
+from scl.plan.looks import looked_at
 from scl.plan.plan import Plan
 from scl.run.declared import declarations
 from scl.store.schema import SCHEMA_VERSION, now
@@ -31,9 +32,9 @@ def study_record(plan: Plan) -> dict[str, Any]:
     looks = earlier.get("looks", [])
     seeds = plan.seeds
     declared = declarations(plan, earlier)
-    if not looks or looks[-1]["seeds"] != seeds or looks[-1].get("of", _looked_at(plan)) != _looked_at(plan):
+    if not looks or looks[-1]["seeds"] != seeds or looks[-1].get("of", looked_at(plan)) != looked_at(plan):
         planned = {"planned": len(seeds) in declared["planned_looks"]} if declared["planned_looks"] else {}
-        looks = [*looks, {"when": now().isoformat(), "seeds": seeds, "of": _looked_at(plan), **planned}]
+        looks = [*looks, {"when": now().isoformat(), "seeds": seeds, "of": looked_at(plan), **planned}]
     return {
         "schema_version": SCHEMA_VERSION,
         "study": plan.study.name,
@@ -91,11 +92,6 @@ def _teachers(plan: Plan) -> dict[str, Any]:
         "teachers": options.teachers,
         "of_seed": {str(seed): options.teacher_seed(seed) for seed in by_seed},
     }
-
-
-def _looked_at(plan: Plan) -> str:
-    """What a look is at: the baseline's configuration and the data. A study with others does not share its error."""
-    return sha256([requested(plan.arms[plan.study.baseline]), plan.context.fingerprint])[:16]
 
 
 def earlier_record(plan: Plan) -> dict[str, Any]:

@@ -193,7 +193,7 @@ def test_the_text_has_the_numbers() -> None:
         "missing": "4, in 3 cohorts of 2, 1, 1, on 2 slots",
         "teacher": "plain11 × 0.25, 40 epochs: to train",
         "estimate": "1 min 15 s of wall time, 0.50 device hours (a few steps)",
-        "can show": "differences of 1.23 sd of a paired difference, with 80 % power at 3 seeds",
+        "can show": "differences of about 1.23 sd of a paired difference, with 80 % power at 3 seeds",
     }
 
 
@@ -208,8 +208,11 @@ def test_the_text_has_the_numbers() -> None:
         ({"cohorts": (4,), "slots": 1}, "missing", "4, in 1 cohort of 4, on 1 slot"),
         ({"missing": 30, "cohorts": (3,) + (2,) * 13}, "missing", "30, in 14 cohorts of 2 to 3 trials, on 2 slots"),
         ({"detectable": 0.0123, "detectable_from": 8}, "can show",
-         "differences of 1.23 sd of a paired difference, with 80 % power at 3 seeds: 1.23 points, by the sd of 8 "
-         "finished trials"),
+         "differences of about 1.23 sd of a paired difference, with 80 % power at 3 seeds: about 1.23 points, by the "
+         "sd of 8 finished trials"),
+        ({"look": 2, "level": 0.9985}, "can show",
+         "differences of about 1.23 sd of a paired difference, with 80 % power at 3 seeds. It would be look 2 at this "
+         "study, with intervals at 99.85 %"),
         ({"detectable_sds": None, "seeds": (0,)}, "can show",
          "values and differences, but no interval: that needs a second seed"),
         ({"detectable_sds": None, "seeds": (0,), "arms": ("baseline",)}, "can show",
