@@ -116,7 +116,8 @@ def p_value(p: float) -> str:
 
 def p_clause(p: float) -> str:
     """The p of a sentence."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    text = p_value(p)
+    return f"p {text}" if text[0] in "<>" else f"p = {text}"
 
 
 def d_z(value: float, n: int) -> str:
