@@ -11,8 +11,8 @@ Results on digits, mean test accuracy of 3 seeds, in %:
     KD                   96.45  96.32  91.72  94.52  89.17
     both correlations    91.43  95.52  95.94  94.40  93.89
 
-No arm is significantly above 5 layers with cross-entropy alone. KD lifts 3 layers to that level. 15 epochs are few for
-9 and 11 layers.
+No arm is significantly above 5 layers with cross-entropy alone. KD lifts 3 layers to that level, and helps them by 4.77
+points more than 9 layers [+1.96, +7.58], as declared. 15 epochs are few for 9 and 11 layers.
 """
 
 from typing import Any

@@ -10,8 +10,8 @@ Results on digits, mean test accuracy of 3 seeds, in %; the baseline has 96.19:
     both correlations                 95.52  96.19  96.95  97.41  97.37  97.53
     control: same width, no guidance      –  95.90  96.91  97.87  97.95  97.83
 
-On digits, with a student of one eighth of the width, the extra parameters explain the gain: no arm differs
-significantly from its unguided control. k = 64 is 1.34 points [+0.07, +2.61] above the baseline, its control 1.63.
+On digits, with a student of one eighth of the width, the extra parameters explain as much: no arm differs significantly
+from its unguided control. k = 64 is 1.34 points [−0.86, +3.53] above the baseline, its control 1.63 [−0.30, +3.56].
 """
 
 from typing import Any

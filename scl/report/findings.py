@@ -164,7 +164,8 @@ def _with_intervals(facts: Facts, comparison: stats.Comparison, found: Lead) -> 
 def _highest(facts: Facts, found: Lead) -> str:
     """What the leading arm is: the highest of those that may win, or the closest to a baseline that is higher."""
     if found.contrast.estimate >= 0:
-        return "the highest"
+        higher = any(c.estimate > found.contrast.estimate for c in facts.contrasts.values())
+        return "the highest that may win" if higher else "the highest"
     return "the closest" if found.others > 1 else "the other arm"
 
 
