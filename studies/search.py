@@ -15,8 +15,8 @@ Results on digits: test accuracy ± sd over seeds, and the difference from the b
     winner-3    97.24 ± 0.56    +2.53 [−0.22, +5.29]                             100.0 %
 
 Declared before the run, winner-1 − baseline is shown: +2.71 [+0.69, +4.73], p = 0.020. The search did not tune the
-baseline. The winners have 32 self-taught neurons. Which configurations win depends on the order in which trials end, and
-so on the machine: two earlier runs found others with 8 and 16, the first of each +2.81 and +2.63 points.
+baseline. The winners have 32 self-taught neurons. Which configurations win depends on the order in which trials end,
+and so on the machine: two earlier runs found others, the first of them 2.81 and 2.63 points above the baseline.
 """
 
 from scl import Choice, Config, Float, Search, Setting, Study, Term
