@@ -173,7 +173,7 @@ def _copy_networks(
         more = ", …" if len(lost) > 3 else ""
         say(
             f"{len(lost)} networks are missing or damaged in these stores, and cannot be exported: "
-            f"{', '.join(i[:12] for i in lost[:3])}{more}; --remake-students trains them again",
+            f"{', '.join(i[:12] for i in lost[:3])}{more}; --remake-students trains what is lost again",
         )
     for identity in _unfinished(record, states):
         furthest = max((store / "checkpoints" / identity for store in parts.values()), key=lambda files: files.names())

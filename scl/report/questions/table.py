@@ -8,8 +8,9 @@ from scl import stats
 from scl.report import paper_table
 from scl.report.blocks import Block, Cell, Column, Copy, Heading, Note, Panel, Row, Table
 from scl.report.facts import Facts, summary
-from scl.report.findings import left_out, level_name
+from scl.report.findings import level_name
 from scl.report.formatting import DASH, count, d_z, listing, p_value, percent_number, points
+from scl.report.limits import left_out
 from scl.report.tables import arm_cell, count_cell, number_cells, text_cell
 
 MOST_COPIED = 200  # arms of a table that the page also holds as text to copy
