@@ -90,7 +90,8 @@ def _margins(facts: Facts) -> str:
     text += f" Shown to differ from the baseline by less: {listing(same)}." if same else ""
     text += f" Shown to be no worse by more than that: {listing(above)}." if above else ""
     if rest:
-        text += f" Not shown to be no worse: {'any arm' if len(rest) == len(tested) > 1 else listing(rest)}."
+        none = len(rest) == len(tested) > 1
+        text += " No arm is shown to be no worse." if none else f" Not shown to be no worse: {listing(rest)}."
         needed = seeds_range(facts, margin, facts.level - facts.alpha)
         text += f" With 80 % power, an arm that equals the baseline would need {needed}." if needed else ""
     return text
