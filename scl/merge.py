@@ -44,7 +44,7 @@ def merge(places: Sequence[str], out: str) -> int:
         out: the folder for the results.
 
     Raises:
-        UserError: a place holds no study or several; the stores are no parts of one study; a trial or a teacher has
+        UserError: a place holds no study or several; the stores are not parts of one study; a trial or a teacher has
             different numbers in two of them; the new store exists; nothing was written.
     """
     parts = _parts(places)

@@ -73,7 +73,7 @@ def main_table(facts: Facts) -> Table:
         Column("d_z", "d_z", "mean difference divided by its standard deviation over seeds", check),
         Column("params", "Params", "trained parameters of the student"),
         Column("macs", "MACs", "multiply-adds for one image"),
-        Column("latency_ms", "Latency, ms"),
+        Column("latency_ms", "ms", "one forward pass for one image, measured once for each architecture", "Latency"),
     ]
     rows = []
     for values in summary(facts).to_dict("records"):
