@@ -109,9 +109,10 @@ def _power(facts: Facts) -> str:
         f"about {size(smallest, d)} (80 % power; {interval(low, high, d)}, as the standard deviation is an estimate)"
     )
     found = lead(facts)
-    if found and found.contrast.shown == 0 and (needed := seeds_range(facts, found.contrast.estimate, facts.level)):
-        apart = size(found.contrast.estimate, facts.decimals + 1)
-        text += f"; {needed} would detect a difference as large as that of {name_of(found.arm)} ({apart})"
+    apart = found.contrast.estimate if found and found.contrast.shown == 0 else 0.0
+    digits = facts.decimals + 1
+    if found and round(100 * apart, digits) != 0 and (needed := seeds_range(facts, apart, facts.level)):
+        text += f"; {needed} would detect a difference as large as that of {name_of(found.arm)} ({size(apart, digits)})"
     return f"{text}."
 
 

@@ -88,7 +88,7 @@ def _cards(facts: Facts) -> list[Card]:
     best = leading(facts)
     mean = stats.mean_interval(facts.scores[best].to_numpy())
     cards = [Card("Test accuracy", percent(mean.mean, d), f"mean of {plain(best)}")]
-    picked = ", optimistic, as the arm was picked" if facts.scores.shape[1] > 1 and best != facts.baseline else ""
+    picked = "; optimistic for a picked arm" if facts.scores.shape[1] > 1 and best != facts.baseline else ""
     of_mean = Card("95 % interval, %", interval(mean.low, mean.high, d), f"Student’s t{picked}")
     lacking = "needs two seeds" if mean.n < 2 else "all seeds are equal"
     cards.append(of_mean if math.isfinite(mean.low) else Card("95 % interval", DASH, lacking))
