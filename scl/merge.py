@@ -44,7 +44,7 @@ def merge(places: Sequence[str], out: str) -> int:
         out: the folder for the results.
 
     Raises:
-        UserError: a place holds no study or several; the stores are no parts of one study; a trial or a teacher has
+        UserError: a place holds no study or several; the stores are not parts of one study; a trial or a teacher has
             different numbers in two of them; the new store exists; nothing was written.
     """
     parts = _parts(places)
@@ -173,7 +173,7 @@ def _copy_networks(
         more = ", …" if len(lost) > 3 else ""
         say(
             f"{len(lost)} networks are missing or damaged in these stores, and cannot be exported: "
-            f"{', '.join(i[:12] for i in lost[:3])}{more}; --remake-students trains them again",
+            f"{', '.join(i[:12] for i in lost[:3])}{more}; --remake-students trains what is lost again",
         )
     for identity in _unfinished(record, states):
         furthest = max((store / "checkpoints" / identity for store in parts.values()), key=lambda files: files.names())

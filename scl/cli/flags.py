@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -82,7 +83,7 @@ def _examples(script: str, study: Study) -> str:
     other = next((arm for arm in study.arms if arm != study.baseline), study.baseline)
     lines = (
         (f"{script} --plan", "what would run, and its cost"),
-        (f"{script} --arms {other} --seeds 5", "that arm beside the baseline, five seeds"),
+        (f"{script} --arms {shlex.quote(other)} --seeds 5", "that arm beside the baseline, five seeds"),
         (f"{script} --data path/to/images", "train/CLASS/*.png, test/CLASS/*.png"),
         (f"{script} --teacher mine.pt --teacher-model resnet32x4", "your teacher"),
         (f"{script} --address auto --out s3://bucket/results", "a running Ray cluster"),

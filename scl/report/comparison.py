@@ -21,8 +21,9 @@ from scl.report.assemble import page
 from scl.report.blocks import Block, Card, Cards, Cell, Column, Note, Panel, Plot, Row, Table
 from scl.report.drawing.rows import ArmRow, ArmRows, draw_rows
 from scl.report.facts import Facts, gather
-from scl.report.findings import of_files, verdict
+from scl.report.findings import verdict
 from scl.report.formatting import DASH, listing, name_of, percent_number, plain, plural, points
+from scl.report.limits import of_files
 from scl.report.questions.setting import setting
 from scl.report.tables import count_cell, number_cells, p_cell, text_cell
 from scl.report.theme import axis, zero_line

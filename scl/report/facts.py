@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -285,11 +286,19 @@ def _searched(results: Results) -> pd.DataFrame:
 
 
 def _decimals(test_images: int | None, compared: pd.DataFrame, comparison: stats.Comparison | None) -> int:
-    by_images = max(0, math.ceil(math.log10(test_images / 100))) if test_images else 2
     halves = [c.high - c.estimate for c in comparison.contrasts] if comparison else []
     if not any(map(math.isfinite, halves)):
         means = [stats.mean_interval(compared[arm].to_numpy()) for arm in compared.columns]
         halves = [m.high - m.mean for m in means]
+    return decimals_for(halves, test_images)
+
+
+def decimals_for(halves: Iterable[float], test_images: int | None) -> int:
+    """The decimals that accuracies in per cent support: one test image, and two digits of the median half-width.
+
+    halves: half-widths of intervals, fractions; those that are not finite and positive do not count.
+    """
+    by_images = max(0, math.ceil(math.log10(test_images / 100))) if test_images else 2
     known = [h for h in halves if math.isfinite(h) and h > 0]
     if not known:
         return by_images

@@ -81,9 +81,23 @@ def points(value: float, decimals: int) -> str:
     return signed(100 * value, decimals)
 
 
+def gain(value: float, decimals: int) -> str:
+    """A signed difference of fractions with its unit: `+0.8 points`, `−1 point`."""
+    return _with_unit(points(value, decimals))
+
+
 def size(value: float, decimals: int) -> str:
-    """The absolute value of a difference of fractions: `0.8 points`."""
-    return f"{points(abs(value), decimals).lstrip('+')} points"
+    """The absolute value of a difference of fractions: `0.8 points`, `1 point`."""
+    return _with_unit(points(abs(value), decimals).lstrip("+"))
+
+
+def as_given(value: float) -> str:
+    """A fraction that a user gave, in points and with its own digits: `0.25 points`, `1 point`."""
+    return _with_unit(f"{100 * value:.6g}")
+
+
+def _with_unit(text: str) -> str:
+    return f"{text} {'point' if text.strip('+−') == '1' else 'points'}"
 
 
 def distance(value: float, decimals: int) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from scl.report.formatting import interval, name_of, plural, points
+from scl.report.formatting import as_given, gain, interval, name_of, plural
 
 
 def stein_sentence(study: Mapping[str, Any], decimals: int) -> str:
@@ -23,9 +22,9 @@ def stein_sentence(study: Mapping[str, Any], decimals: int) -> str:
     low, high = found["low"], found["high"]
     answer = "shown" if low > 0 or high < 0 else "not shown"
     sentence = (
-        f"By Stein's two stages, {name_of(one)} minus {name_of(two)} is {points(found['estimate'], d)} points, 95 % "
+        f"By Stein's two stages, {name_of(one)} minus {name_of(two)} is {gain(found['estimate'], d)}, 95 % "
         f"interval {interval(low, high, d, signs=True)}, over {plural(found['n'], 'seed')}: a difference is {answer}. "
-        f"The pair and a width of {_points(found['width'])} were fixed before a pilot of "
+        f"The pair and a width of {as_given(found['width'])} were fixed before a pilot of "
         f"{plural(found['pilot'], 'seed')}, which chose the number of seeds. The interval is of "
         "this pair alone and needs no correction."
     )
@@ -33,9 +32,3 @@ def stein_sentence(study: Mapping[str, Any], decimals: int) -> str:
     if cap is not None and wanted is not None and wanted > cap:
         sentence += f" The width needs {plural(wanted, 'seed')}; --max-seeds {cap} allowed fewer, so it is wider."
     return sentence
-
-
-def _points(width: float) -> str:
-    """A width in points, with as many digits as it was given."""
-    number = 100 * width
-    return plural(round(number), "point") if math.isclose(number, round(number)) else f"{number:.6g} points"

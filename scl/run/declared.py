@@ -65,7 +65,7 @@ def remarks(record: Mapping[str, Any], arms: Collection[str]) -> list[str]:
     planned, seeds = record["planned_looks"], record["seeds"]
     if planned and seeds and len(seeds) not in planned:
         numbers = ", ".join(map(str, planned))
-        out.append(f"{len(seeds)} seeds are not one of the planned looks ({numbers}): the page tells of this look too")
+        out.append(f"{len(seeds)} seeds are not one of the planned looks ({numbers}): the page reports this look too")
     return out
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from scl import stats
 from scl.plan.plan import Plan, with_arms
-from scl.report.facts import gather
-from scl.report.formatting import format_seeds
+from scl.report.facts import decimals_for, gather
+from scl.report.formatting import format_seeds, points
 from scl.report.looks import counted
 from scl.run.declared import declared_interval, pilot_of
 from scl.run.provenance import earlier_record
@@ -50,24 +50,27 @@ def print_looks(record: dict[str, Any]) -> None:
         looks, grown = [look for look in record["looks"] if "part" in look], False
     if not looks:
         return
-    many = f"this is look {len(looks)} at this study; all looks share the error of 5 %, so its intervals are wider:"
+    many = f"this is look {len(looks)} at this study; looks share one error, so later intervals are wider:"
     say(many if grown else "this study was merged; its parts showed:")
     for i, look in enumerate(looks, 1):
-        shown = [f"{arm} {_points(d)}" for arm, d in list(look.get("differences", {}).items())[:6]]
+        apart, images = look.get("differences", {}), (record.get("data") or {}).get("test")
+        digits = decimals_for((d["high"] - d["estimate"] for d in apart.values() if d["high"] is not None), images)
+        shown = [f"{arm} {_points(d, digits)}" for arm, d in list(apart.items())[:6]]
         part = f" in {look['part']}" if "part" in look else ""
         part += ", not planned" if look.get("planned") is False else ""
         say(f"  {i}. seeds {format_seeds(look['seeds'])}{part}: {', '.join(shown) or 'no differences'}")
     if not grown:
         say("  if a part was added because of what another showed, intervals cover less than 95 %")
     elif not record.get("planned_looks"):
-        say("  --looks, declared before the first run, keeps later looks sharper; so does --interval for one pair")
+        say("  intervals of later looks stay narrower with --looks in the first run; for one pair, with --interval")
 
 
-def _points(d: dict[str, float | None]) -> str:
+def _points(d: dict[str, float | None], decimals: int) -> str:
     """A difference in points, with its interval if there is one."""
+    mean = points(d["estimate"] or 0.0, decimals)
     if d["low"] is None or d["high"] is None:
-        return f"{100 * (d['estimate'] or 0.0):+.2f}"
-    return f"{100 * (d['estimate'] or 0.0):+.2f} [{100 * d['low']:+.2f}, {100 * d['high']:+.2f}]"
+        return mean
+    return f"{mean} [{points(d['low'], decimals)}, {points(d['high'], decimals)}]"
 
 
 def stein_extension(plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
@@ -110,7 +113,7 @@ def stein_interval(plan: Plan, stein: Mapping[str, Any]) -> dict[str, float | No
     half = t_critical(stein["pilot"] - 1) * stein["pilot_sd"] / len(apart) ** 0.5
     mean = float(apart.mean())
     after: dict[str, float | None] = {"n": len(apart), "estimate": mean, "low": mean - half, "high": mean + half}
-    show(f"{one} − {two}: {_points(after)} points, 95 % by Stein's two stages, n = {len(apart)}")
+    show(f"{one} − {two}: {_points(after, 2)} points, 95 % by Stein's two stages, n = {len(apart)}")
     return after
 
 
@@ -120,8 +123,8 @@ def print_winners(record: dict[str, Any]) -> None:
     for arm, won in record["winners"].items():
         values = ", ".join(f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in won["params"].items())
         found = fresh.get(arm)
-        real = (
-            f"{_points(found)} points of test accuracy from the baseline, on fresh seeds" if found else "not compared"
-        )
+        real = "not compared"
+        if found:
+            real = f"{_points(found, 2)} points of test accuracy from the baseline, on fresh seeds"
         validation = "" if won["val_acc"] is None else f", validation {100 * won['val_acc']:.1f} %"
         show(f"{arm} (trial {won['number']}{validation}; {values}): {real}")

@@ -84,7 +84,7 @@ def tell_lost_networks(plan: Plan) -> None:
     """Say which networks of the plan's completed trials are missing or damaged, and of a finished plan its teachers."""
     store, rows = plan.context.store, _planned_rows(plan)
     if lost := lost_networks(store, rows):
-        say(f"{store}: {in_words(lost, rows)}; --remake-students trains them again")
+        say(f"{store}: {in_words(lost, rows)}; --remake-students trains what is lost again")
     if rows and not missing(plan):
         for identity in sorted(set(plan.teacher_ids.values())):
             if load_teacher(plan.context, identity, plan.teacher) is None:

@@ -34,7 +34,7 @@ MOST_NAMED = 8
 
 
 class Conflict(UserError):
-    """Stores that are no parts of one study: the message names what differs, and both values."""
+    """Stores that are not parts of one study: the message names what differs, and both values."""
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def _check_one_study(records: Mapping[str, Mapping[str, Any]], one: str, other: 
     wrong = [f"{path}: {_shown(x)} in {one}, {_shown(y)} in {other}" for path, x, y in causes]
     if wrong:
         raise Conflict(
-            f"{one} and {other} are no parts of one study:\n  " + "\n  ".join(wrong) + "\n"
+            f"{one} and {other} are not parts of one study:\n  " + "\n  ".join(wrong) + "\n"
             "Merge stores that the same study file and flags made, but for seeds, arms and places"
         )
 

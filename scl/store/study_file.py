@@ -48,7 +48,9 @@ def study_and_faults(store: Folder) -> tuple[dict[str, Any], list[Fault]]:
     try:
         study, checked = _read(store)
     except FileNotFoundError:
-        raise UserError(f"no results in {store}: it has no {NAME}; run the study first") from None
+        inside = [str(store / name) for name in store.folders() if (store / name).exists(NAME)]
+        instead = f"its studies are {', '.join(inside[:5])}" if inside else "run the study first"
+        raise UserError(f"no results in {store}: it has no {NAME}; {instead}") from None
     except Damaged as damage:
         raise UserError(
             f"{store}/{NAME} is damaged ({damage}); run the same command again to write it anew, the trials are kept"

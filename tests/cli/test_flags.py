@@ -33,11 +33,12 @@ def test_help_has_every_flag_of_the_contract() -> None:
 
 def test_the_help_of_a_study_has_examples_that_parse() -> None:
     """Every example of the help is a command line that the study takes."""
-    text = parser(SMALL, "small.py").format_help()
+    spaced = replace(SMALL, arms={f"{arm}'s own" if arm == "scl" else arm: c for arm, c in SMALL.arms.items()})
+    text = parser(spaced, "small.py").format_help()
     examples = text.partition("examples:\n")[2].partition("\n\n")[0].splitlines()
     assert len(examples) == 5
     for line in examples:
-        assert parsed(SMALL, "small.py", line.strip().split("  ")[0].split()[1:])
+        assert parsed(spaced, "small.py", shlex.split(line.strip().split("  ")[0])[1:])
 
 
 def test_the_help_states_the_arms_and_those_that_run_only_if_asked_for() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from scipy import stats as reference
 
-from scl.report.findings import qualifications
+from scl.report.limits import limits
 from scl.report.results import read
 from scl.store.study_file import read_study, write_study
 from tests.support.pages import Page, built
@@ -232,7 +232,10 @@ CASES: dict[str, tuple[dict[str, list[float | None]], dict[str, Any], list[str],
             "better": [0.7101, 0.7204, 0.7302, 0.7249],
         },
         {"margin": 0.005, "data": {"classes": 10, "test": 10_000}},
-        ["Margin 0.50 points", "by less: “same”", "by more than that: “better”", "Not shown to be no worse: “worse”"],
+        [
+            "0.5 points (one-sided", "by less: “same”", "by more than that: “better”",
+            "Not shown to be no worse: “worse”",
+        ],
         [],
     ),
     "declared contrasts": (
@@ -247,7 +250,7 @@ CASES: dict[str, tuple[dict[str, list[float | None]], dict[str, Any], list[str],
         },
         [
             "Declared before the run: Does a help? “a” − “baseline”: shown, above 0: +5.1",
-            "Is it a? “a” − “b”: shown to be absent within ± 1.0 points",
+            "Is it a? “a” − “b”: shown to be absent within ± 1 point",
             "Declared after results were seen: And c? “c” − “b”: not shown, because this run has no “c”",
             "corrected for 2 declared comparisons",
         ],
@@ -290,7 +293,7 @@ def test_a_sentence_states_what_the_store_holds(name: str, tmp_path: Path) -> No
     page, _, study = built(store)
     text = study.verdict() + "\n" + page.text
     for part in said:
-        assert part in text, (part, study.verdict(), qualifications(study.facts))
+        assert part in text, (part, study.verdict(), limits(study.facts))
     for part in never:
         assert part not in text
     assert not re.search(r"\bnan\b|\binf\b|None", text)

@@ -60,7 +60,7 @@ def test_declarations_stay_when_a_later_run_says_the_same_or_nothing(tmp_path: P
             assert again[name] == first[name]
         assert again["looks"][-1]["planned"] is False
         assert remarks(again, STUDY.arms) == [
-            "3 seeds are not one of the planned looks (2, 4): the page tells of this look too"
+            "3 seeds are not one of the planned looks (2, 4): the page reports this look too"
         ]
 
 

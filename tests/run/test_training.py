@@ -183,7 +183,7 @@ def test_lost_networks_are_named_and_made_again(
     assert run_study(SMALL, *flags) == 0
     said = capsys.readouterr().err
     assert "6 networks of completed trials are lost: baseline seed 0 is " in said
-    assert "--remake-students trains them again" in said
+    assert "--remake-students trains what is lost again" in said
     assert "nothing to train" in said
     assert (lose is everything) == ("is missing or damaged; --remake-students trains it again" in said)
     after = load(str(out / "small"))

@@ -15,6 +15,10 @@ from scl.store.study_file import check_study, read_study, write_study
 def test_no_store_and_a_broken_one_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"it has no study\.json"):
         load(str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "study.json").write_text("{}")
+    with pytest.raises(UserError, match=r"its studies are \S+mine$"):
+        load(str(tmp_path))
     (tmp_path / "study.json").write_text("{")
     with pytest.raises(UserError, match=r"is damaged \(it is not JSON"):
         load(str(tmp_path))

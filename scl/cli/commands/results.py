@@ -37,7 +37,7 @@ def run(given: Namespace) -> int:
             say(f"error: {error}")
             code, lost = 1, {}
         if lost:
-            say(f"{store}: {in_words(lost, planned)}; the study's command with --remake-students trains them again")
+            say(f"{store}: {in_words(lost, planned)}; its command with --remake-students trains what is lost again")
         pages.append(f"{store}/report.html" if store.exists("report.html") else f"{store} has no page yet")
         table.add_row(
             cell(name),

@@ -16,11 +16,13 @@ from scl.report.facts import Facts
 from scl.report.formatting import (
     distance,
     fixed,
+    gain,
     name_of,
     p_clause,
     percent_number,
     plural,
     points,
+    size,
 )
 from scl.report.per_image import PerImage, per_image
 from scl.report.tables import arm_cell, count_cell, number_cells, number_table, p_cell, text_cell
@@ -74,16 +76,18 @@ def _errors_answer(facts: Facts, shown: PerImage) -> str:
     row = shown.errors.loc[lead]
     text = (
         f"Another test set of {plural(shown.images, 'image')} would shift the difference of {name_of(lead)} from the "
-        f"baseline ({points(row['estimate'], d)} points) by about {percent_number(row['of_images'], d)} points "
+        f"baseline ({gain(row['estimate'], d)}) by about {percent_number(row['of_images'], d)} points "
         "(standard error)"
     )
     if not math.isfinite(row["of_seeds"]):
         return f"{text}; one seed does not show how much other seeds would shift it."
     known = shown.errors.dropna(subset=["of_seeds", "of_images"])
     more = int((known["of_images"] > known["of_seeds"]).sum())
+    which = "the test set weighs more than the seeds in" if more else "the seeds weigh more than the test set in each"
+    which += f" {more:,}" if more else ""
     return (
-        f"{text}, and other seeds by {percent_number(row['of_seeds'], d)}; the test set weighs more than the seeds in "
-        f"{more} of {plural(len(known), 'difference')}."
+        f"{text}, and other seeds by {percent_number(row['of_seeds'], d)}; {which} of "
+        f"{plural(len(known), 'difference')}."
     )
 
 
@@ -119,9 +123,9 @@ def _errors_plot(facts: Facts, shown: PerImage) -> Plot:
     caption = (
         f"How far each difference from the baseline would shift (standard error), by source, over {shown.images:,} "
         "test images, paired by seed and by image. More seeds shrink the first; only more test images shrink the "
-        "second. Intervals over seeds, elsewhere on this page, hold the first alone: they speak about these test "
-        "images. The squares of the first two add up to more than that of both, because the luck of single predictions "
-        "is in each." + not_drawn(facts) + beyond(shown.beyond)
+        "second. Intervals over seeds elsewhere on this page contain the first alone: they are about these test "
+        "images. The squares of the first two add up to more than that of both, because each contains the chance of "
+        "single predictions." + not_drawn(facts) + beyond(shown.beyond)
     )
     key = [Mark(name, colour, symbol) for _, name, colour, symbol in SOURCES]
     return Plot("image-error", caption, [draw_errors(shown)], number_table(columns, rows), key=key)
@@ -153,7 +157,7 @@ def _mistakes_answer(facts: Facts, shown: PerImage) -> str:
     most = max(found, key=lambda pair: pair.differences.mean)
     return (
         f"{len(found):,} of {plural(len(pairs), 'arm')} {'repeats' if len(found) == 1 else 'repeat'} {what}, "
-        f"{name_of(most.arm)} by {points(most.differences.mean, 0)} points."
+        f"{name_of(most.arm)} by {size(most.differences.mean, 0)}."
     )
 
 
@@ -185,8 +189,8 @@ def _mistakes_plot(facts: Facts, shown: PerImage) -> Plot:
         "; bar: its 95 % interval (Student's t, cut at 0 and 100 %)" if any(r.low < r.high for r in same.rows) else ""
     )
     caption = (
-        "Only the images that the teacher gets wrong. There, no student can follow both its teacher and the labels; on "
-        "all other images they agree. Left: it predicts the same wrong class. Right: it is right. Diamond: mean "
+        "Only the images that the teacher gets wrong. On these, no student can follow both its teacher and the labels; "
+        "on all other images the two agree. Left: it predicts the same wrong class. Right: it is right. Diamond: mean "
         f"over seeds{bars}; ring: one seed. A network makes some of the same mistakes without a teacher, because some "
         "images mislead every network: compare with an arm that was trained without it."
         + not_drawn(facts)
@@ -212,12 +216,12 @@ def _classes_answer(facts: Facts, shown: PerImage) -> str:
         return "Differences by class need two seeds and two images of a class to be tested."
     found = int((tested["p_holm"] < 1 - stats.LEVEL).sum())
     clearest = tested.loc[tested["p"].idxmin()]
-    name, size = shown.names[int(clearest["label"])], plural(int(clearest["images"]), "image")
+    name, held = shown.names[int(clearest["label"])], plural(int(clearest["images"]), "image")
     moved = distance(clearest["difference"], _decimals(shown))
     many = f"{found:,} of {plural(len(tested), 'difference')} by class {'is' if found == 1 else 'are'}"
     return (
         f"{many if found else 'No difference by class is'} significant (Holm). The clearest: "
-        f"{name_of(clearest['arm'])} is {moved} the baseline in {name_of(name)} ({size}, "
+        f"{name_of(clearest['arm'])} is {moved} the baseline in {name_of(name)} ({held}, "
         f"{p_clause(clearest['p_holm'])})."
     )
 
@@ -244,15 +248,15 @@ def draw_classes(shown: PerImage) -> Figure:
     for i in range(len(order)):
         cells = [(arm, *(float(tables[name].iloc[i, j]) for name in tables)) for j, arm in enumerate(arms)]
         about.append([
-            [names[i], wide[arm], points(change, d), points(shrunk, d), _p(p), f"{size:.0f}"]
-            for arm, shrunk, change, p, size in cells
+            [names[i], wide[arm], points(change, d), points(shrunk, d), _p(p), f"{n:.0f}"]
+            for arm, shrunk, change, p, n in cells
         ])  # fmt: skip
         text.append([points(change, d) if p < 1 - stats.LEVEL else "" for _, _, change, p, _ in cells])
     heat: dict[str, Any] = {"type": "heatmap", "x": list(range(len(arms))), "y": list(range(len(order)))}
     heat |= {"z": [numbers(row, 2) for row in z], "zmin": -most, "zmax": most, "xgap": 2, "ygap": 2}
     heat |= {"colorscale": [[0, "@worse"], [0.5, "@pale"], [1, "@better"]], "showscale": False, "customdata": about}
     hover = "%{customdata[0]}, %{customdata[5]} images<br>%{customdata[1]}: %{customdata[2]} points"
-    hover += ", without chance about %{customdata[3]}; Holm p %{customdata[4]}"
+    hover += ", after shrinkage %{customdata[3]}; Holm p %{customdata[4]}"
     heat |= {"hovertemplate": f"{hover}<extra></extra>", "hoverongaps": False}
     heat |= {"text": text, "texttemplate": "%{text}", "textfont": {"color": "@ink"}}
     look = {"showgrid": False, "tickfont": {"color": "@ink"}}
@@ -277,7 +281,7 @@ def _classes_plot(facts: Facts, shown: PerImage) -> Plot:
         Column("ours", "Arm, %", "on shared seeds"),
         Column("difference", "points"),
         Column("se", "SE", "for other seeds and other images of the class"),
-        Column("shrunk", "without chance", "drawn towards the mean of all classes by the share of chance"),
+        Column("shrunk", "shrunken", "shrunken towards the mean of all classes by the share of chance"),
         Column("p_holm", "Holm p", "over all arms and classes of this table"),
     ]
     ordered = shown.classes.sort_values("p", kind="stable", na_position="last")
@@ -291,20 +295,18 @@ def _classes_plot(facts: Facts, shown: PerImage) -> Plot:
     each = f"{sizes.min():,}" if sizes.nunique() == 1 else f"{sizes.min():,} to {sizes.max():,}"
     tested = int(shown.classes["p_holm"].notna().sum())
     caption = (
-        f"Difference from the baseline by class; a class has {each} test images. Colour: the difference without "
-        "chance, which is drawn towards the mean of all classes, the more the fewer images and seeds it has; without "
-        "this, small classes would change most by chance alone."
+        f"Difference from the baseline by class; a class has {each} test images. Colour: the difference, shrunken "
+        "towards the mean of all classes; those of few images and seeds shrink most, because chance moves them most."
     )
     if tested:
         caption += (
-            f" Numbers: significant at 5 % after Holm's correction over {tested:,} arms × classes. Holm's, because the "
-            "page names single classes, and none should be named by chance. The tests cover other seeds and other "
-            "images."
+            f" Numbers: significant at 5 % after Holm's correction over {tested:,} differences (arms × classes), "
+            "because the page names single classes. The tests cover other seeds and other images."
         )
     spreads = shown.classes.groupby("arm", sort=False)["spread"].first().dropna()
     if len(spreads) and spreads.max() > 0:
         widest, most = name_of(str(spreads.idxmax())), percent_number(spreads.max(), max(d, 1))
-        caption += f" Without chance, differences vary most between classes for {widest} (sd {most} points)."
+        caption += f" Beyond chance, differences vary most between classes for {widest} (sd {most} points)."
     arms, classes = shown.classes["arm"].nunique(), shown.classes["label"].nunique()
     if arms < len(shown.errors):
         caption += f" Only the {arms} highest arms are compared by class."

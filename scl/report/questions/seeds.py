@@ -95,9 +95,10 @@ def draw_seed_lines(shown: SeedLines) -> Figure:
 def _ranks_plot(shown: SeedLines) -> Plot:
     others = shown.ranks.drop(columns="all")
     stable = int((others.min(axis=1) == others.max(axis=1)).sum())
+    keep = plural(stable, "arm keeps its rank", "arms keep their rank") if stable else "No arm keeps its rank"
     caption = (
         "Rank of each arm by its mean over all seeds (diamond), and its best and worst rank when any one seed is left "
-        f"out (bar). {plural(stable, 'arm keeps its rank', 'arms keep their rank')} whichever seed is left out."
+        f"out (bar). {keep} whichever seed is left out."
     )
     hint = "with any one seed left out"
     columns = [Column("rank", "Rank"), Column("rank_low", "Best", hint), Column("rank_high", "Worst", hint)]

@@ -17,7 +17,7 @@ from scl import stats
 from scl.report.blocks import Block, Cell, Column, Note, Panel, Plot, Row, Table
 from scl.report.drawing.lines import Line, draw_lines, line_cells, line_key
 from scl.report.facts import Facts
-from scl.report.formatting import DASH, distance, listing, p_clause, percent, plural, points
+from scl.report.formatting import DASH, distance, gain, listing, p_clause, percent, plural, points
 from scl.report.tables import count_cell, number_cells, number_table, p_cell, text_cell
 from scl.report.theme import Figure
 
@@ -263,11 +263,11 @@ def _best_count(facts: Facts, family: Family, pairs: Sequence[Pair]) -> str:
     against = [p for p in pairs if p.count == best and p.kind == kind and math.isfinite(p.paired.p_holm)]
     if against:
         worst = max(against, key=lambda p: p.paired.p_holm)
-        gain, p = worst.paired.differences.mean, worst.paired.p_holm
-        direction = "above" if gain > 0 else "below"
+        mean, p = worst.paired.differences.mean, worst.paired.p_holm
+        direction = "above" if mean > 0 else "below"
         how = "not shown to differ from" if p >= 1 - stats.LEVEL else f"significantly {direction}"
         control = worst.control.removeprefix("control: ")
-        text += f"; it is {how} its control ({control}): {points(gain, d)} points, Holm {p_clause(p)}"
+        text += f"; it is {how} its control ({control}): {gain(mean, d)}, Holm {p_clause(p)}"
     elif facts.seeds == 1:
         text += "; one seed cannot separate this from chance"
     return text + "."

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 from scl import stats
-from scl.report.blocks import Block, Card, Cards, Column, Heading, Note, Panel, Plot, Row, Table
+from scl.report.blocks import Block, Card, Cards, Column, Heading, Note, Pairs, Panel, Plot, Row, Table
 from scl.report.drawing.arms import beyond, highest
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row, rows_table
 from scl.report.facts import Facts
-from scl.report.findings import contrast, goal, leading, level_name, qualifications, verdict
-from scl.report.formatting import DASH, interval, percent, percent_number, plain, plural, points, size
+from scl.report.findings import answers, goal, leading, level_name, verdict
+from scl.report.formatting import DASH, gain, interval, percent, percent_number, plain, plural, points, size
+from scl.report.limits import limits
 from scl.report.tables import number_cells, text_cell
 from scl.report.theme import Figure, axis, teacher_line
 
@@ -19,7 +20,8 @@ def panel(facts: Facts) -> Panel:
     blocks: list[Block] = [*_declared(facts), Cards(_cards(facts))]
     if facts.scores.size:
         blocks.append(_plot(facts))
-    blocks += [Note(text) for text in qualifications(facts)]
+    if known := limits(facts):
+        blocks += [Heading("What to keep in mind"), Pairs(known)]
     return Panel("verdict", "Which arm won, and how sure is that?", verdict(facts), blocks)
 
 
@@ -56,8 +58,7 @@ def _declared(facts: Facts) -> list[Block]:
     """What was declared before the run: the answers, and the accuracies of an arm and its teacher by seed."""
     blocks: list[Block] = []
     if facts.declared:
-        blocks.append(Heading("What did the study ask?"))
-        blocks += [Note(contrast(facts, declared)) for declared in facts.declared]
+        blocks += [Heading("What did the study ask before it ran?"), Pairs(answers(facts))]
     against = facts.against_teacher
     if against is None:
         return blocks
@@ -87,8 +88,8 @@ def _cards(facts: Facts) -> list[Card]:
     best = leading(facts)
     mean = stats.mean_interval(facts.scores[best].to_numpy())
     cards = [Card("Test accuracy", percent(mean.mean, d), f"mean of {plain(best)}")]
-    picked = "; optimistic, because the arm was picked" if facts.scores.shape[1] > 1 and best != facts.baseline else ""
-    of_mean = Card("95 % interval, %", interval(mean.low, mean.high, d), f"of that mean, Student’s t{picked}")
+    picked = "; optimistic for a picked arm" if facts.scores.shape[1] > 1 and best != facts.baseline else ""
+    of_mean = Card("95 % interval, %", interval(mean.low, mean.high, d), f"Student’s t{picked}")
     lacking = "needs two seeds" if mean.n < 2 else "all seeds are equal"
     cards.append(of_mean if math.isfinite(mean.low) else Card("95 % interval", DASH, lacking))
     cards.append(Card("Seeds", f"n = {mean.n}", trials))
@@ -96,14 +97,14 @@ def _cards(facts: Facts) -> list[Card]:
     if contrast:
         span = f"{interval(contrast.low, contrast.high, d, signs=True)}, simultaneous {level_name(facts)}"
         note = span if math.isfinite(contrast.low) else "without an interval"
-        cards.append(Card("Minus the baseline", f"{points(contrast.estimate, d)} points", note))
+        cards.append(Card("Minus the baseline", gain(contrast.estimate, d), note))
     elif best == facts.baseline:
         cards.append(Card("Minus the baseline", DASH, "this arm is the baseline"))
     from_teacher = facts.from_teacher(best)
     if math.isfinite(from_teacher):
         whose = f"by seed; mean of {len(facts.teachers)} teachers" if len(facts.teachers) > 1 else "teacher"
         note = f"{whose}: {percent(facts.teacher, d)}"
-        cards.append(Card("Minus the teacher", f"{points(from_teacher, d)} points", note))
+        cards.append(Card("Minus the teacher", gain(from_teacher, d), note))
     smallest = facts.detectable()
     if math.isfinite(smallest) and smallest > 0:
         about = f"with 80 % power; {interval(*facts.detectable_range(), max(d, 1))}"

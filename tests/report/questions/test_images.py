@@ -61,7 +61,7 @@ def test_copied_mistakes_and_a_lost_class_are_found_and_named(tmp_path: Path) ->
     panel = images.panel(results.facts)
     # hint's lost predictions are the teacher's wrong class in one of four cases.
     assert "2 of 2 arms repeat the teacher's mistakes (40 test images) significantly more often" in panel.answer
-    assert "“kd” by +" in panel.answer
+    assert "“kd” by " in panel.answer
     assert " by class are significant (Holm). The clearest: “hint” is " in panel.answer
     assert "points below the baseline in “bee” (40 images, p " in panel.answer
     same, right, otherwise = map(float, cells(panel, "teacher-mistakes")["kd"][2:5])

@@ -1,0 +1,265 @@
+"""What limits the verdict: what a reader must know beside it, each with a keyword."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from scl import stats
+from scl.report.facts import Facts
+from scl.report.findings import MOST_NAMED, lead, leading, level_name
+from scl.report.formatting import (
+    as_given,
+    format_seeds,
+    gain,
+    interval,
+    listing,
+    name_of,
+    percent,
+    plain,
+    plural,
+    size,
+)
+from scl.report.looks import of_other_seeds
+from scl.report.stein import stein_sentence
+
+
+def of_files(facts: Facts, most: int = 6) -> list[str]:
+    """What is wrong with the files of the store: a paragraph for each, the first ones only."""
+    remarks = facts.results.remarks
+    shown = [f"A file of this study is not as scl wrote it. {plain(remark)}." for remark in remarks[:most]]
+    more = [f"{plural(len(remarks) - most, 'more file')} of this study are not as scl wrote them."]
+    return shown + (more if len(remarks) > most else [])
+
+
+def limits(facts: Facts) -> list[tuple[str, str]]:
+    """What a reader must know to read the verdict rightly, as (keyword, text).
+
+    First what belongs to the answer, then what was left out of it, then what it does not cover.
+    """
+    parts: Iterable[tuple[str, str]] = (
+        *(("Files", text) for text in of_files(facts)),
+        ("Controls", _controls(facts)),
+        ("Other arms", _rivals(facts)),
+        ("Margin", _margins(facts)),
+        ("Stein's interval", stein_sentence(facts.study, max(facts.decimals, 2))),
+        ("Linear model", _other_rule(facts)),
+        ("Collapsed trials", _collapsed(facts)),
+        ("Arms left out", left_out(facts)),
+        ("Seeds", _power(facts)),
+        ("Looks", _looks(facts)),
+        ("Earlier seeds", _other_seeds(facts)),
+        ("Merged stores", _merged(facts)),
+        ("Not asked any more", _withdrawn(facts)),
+        ("Teachers" if len(facts.teachers) > 1 else "Teacher", _teachers(facts)),
+        ("Test set", _test_set_error(facts)),
+    )
+    return [(keyword, text) for keyword, text in parts if text]
+
+
+def _controls(facts: Facts) -> str:
+    """Controls that are as high as the arm of the verdict: its gain may be theirs."""
+    found = lead(facts)
+    if found is None or found.arm in facts.roles or found.contrast.estimate <= 0:
+        return ""
+    as_high = [c for c in facts.contrasts.values() if c.arm in facts.roles and c.estimate >= found.contrast.estimate]
+    if not as_high:
+        return ""
+    named = ", ".join(
+        f"{name_of(c.arm)}, a {facts.roles[c.arm]} ({gain(c.estimate, facts.decimals)})"
+        for c in sorted(as_high, key=lambda c: -c.estimate)[:MOST_NAMED]
+    )
+    return (
+        f"At least as far above the baseline as {name_of(found.arm)}: {named}. Such an arm cannot win, but it may "
+        "explain the gain."
+    )
+
+
+def _margins(facts: Facts) -> str:
+    """Which arms are shown to be no worse than the baseline by more than the margin, and what it would take."""
+    comparison, margin = facts.comparison, facts.margin
+    if comparison is None or not math.isfinite(comparison.critical) or not math.isfinite(margin):
+        return ""
+    tested = [c for c in comparison.contrasts if math.isfinite(c.lower)]
+    same = [c.arm for c in tested if c.equivalent(margin)]
+    above = [c.arm for c in tested if c.no_worse(margin) and c.arm not in same]
+    rest = [c.arm for c in tested if not c.no_worse(margin)]
+    limit = as_given(margin)
+    late = ", chosen after results were seen" if facts.study.get("margin_after_look") else ""
+    text = f"{limit}{late} (one-sided tests, corrected for {plural(comparison.tested, 'arm')})."
+    text += f" Shown to differ from the baseline by less: {listing(same)}." if same else ""
+    text += f" Shown to be no worse by more than that: {listing(above)}." if above else ""
+    if rest:
+        none = len(rest) == len(tested) > 1
+        text += " No arm is shown to be no worse." if none else f" Not shown to be no worse: {listing(rest)}."
+        needed = seeds_range(facts, margin, facts.level - facts.alpha)
+        text += f" With 80 % power, an arm that equals the baseline would need {needed}." if needed else ""
+    return text
+
+
+def _power(facts: Facts) -> str:
+    """The smallest detectable effect with its uncertainty, and the seeds that the best arm's difference would need."""
+    comparison, smallest = facts.comparison, facts.detectable()
+    if comparison is None or not math.isfinite(smallest) or smallest <= 0:
+        return "One seed cannot separate an effect from chance: run with --seeds 3 or more." if facts.seeds == 1 else ""
+    d = max(facts.decimals, 1)
+    low, high = facts.detectable_range()
+    text = (
+        f"With {plural(comparison.seeds, 'seed')} and {comparison.tested + 1} arms, the smallest detectable effect is "
+        f"about {size(smallest, d)} (80 % power; {interval(low, high, d)}, as the standard deviation is an estimate)"
+    )
+    found = lead(facts)
+    apart = found.contrast.estimate if found and found.contrast.shown == 0 else 0.0
+    digits = facts.decimals + 1
+    if found and round(100 * apart, digits) != 0 and (needed := seeds_range(facts, apart, facts.level)):
+        text += f"; {needed} would detect a difference as large as that of {name_of(found.arm)} ({size(apart, digits)})"
+    return f"{text}."
+
+
+def seeds_range(facts: Facts, effect: float, level: float) -> str:
+    """The seeds that a true difference of this size needs, with their range: `about 12 seeds (6 to 40)`.
+
+    Empty without a spread. The range is that of the standard deviation alone.
+    """
+    comparison = facts.comparison
+    if comparison is None or not comparison.sd > stats.NO_SPREAD or not math.isfinite(comparison.critical):
+        return ""
+    low, high = stats.sd_range(comparison.df)
+    few, about, many = (
+        stats.seeds_needed(effect / (factor * comparison.sd), comparison.tested + 1, level) for factor in (low, 1, high)
+    )
+    if about is None:
+        return "more than 1,000 seeds"
+    return f"about {about:,} seeds ({few or 2:,} to {f'{many:,}' if many else 'more than 1,000'})"
+
+
+def _rivals(facts: Facts) -> str:
+    found = lead(facts)
+    if found is None or not found.won:
+        return ""
+    rivals = [other for other, p in facts.pairs.of(found.arm) if other != facts.baseline and not p < facts.alpha]
+    return f"{name_of(found.arm)} is not shown to differ from {listing(rivals)} (all pairs, Holm)." if rivals else ""
+
+
+def _other_rule(facts: Facts) -> str:
+    """Arms about which the linear model says something else than the rule that decides."""
+    if facts.model is None:
+        return ""
+    other = {c.arm: c for c in facts.model.contrasts}
+    apart = [c.arm for c in facts.contrasts.values() if c.arm in other and other[c.arm].shown != c.shown]
+    if not apart:
+        return ""
+    ours = [arm for arm in apart if facts.contrasts[arm].shown]
+    theirs = [arm for arm in apart if other[arm].shown]
+    said = [f"shown by the rule alone: {listing(ours)}"] if ours else []
+    said += [f"shown by the model alone: {listing(theirs)}"] if theirs else []
+    return (
+        "Dunnett's test in the model accuracy ~ arm + seed, which takes all arms to scatter alike, disagrees with the "
+        f"rule of this page ({'; '.join(said)}). The rule decides, because it holds where arms scatter differently."
+    )
+
+
+def _collapsed(facts: Facts) -> str:
+    """Trials that did not learn, while their arm is compared on its other seeds."""
+    partly = {arm: seeds for arm, seeds in facts.collapsed.items() if arm not in facts.left_out}
+    if not partly:
+        return ""
+    named = [
+        f"{name_of(arm)} on seed {format_seeds(seeds)} ({percent(float(facts.scores.loc[seeds[0], arm]), 1)}"
+        + (", …)" if len(seeds) > 1 else ")")
+        for arm, seeds in list(partly.items())[:MOST_NAMED]
+    ]
+    more = f"; and {len(partly) - MOST_NAMED} more" if len(partly) > MOST_NAMED else ""
+    pairs = " A seed on which the baseline collapsed is lost for every arm." if facts.baseline in partly else ""
+    return (
+        f"Collapsed (below {100 * facts.floor:.1f} %): {'; '.join(named)}{more}. Comparisons leave these trials out; "
+        f"means and standard deviations contain them.{pairs}"
+    )
+
+
+def left_out(facts: Facts) -> str:
+    """The arms that are not compared, with the reason for each."""
+    if not facts.left_out:
+        return ""
+    reasons = "; ".join(f"{name_of(arm)} {reason}" for arm, reason in list(facts.left_out.items())[:MOST_NAMED])
+    more = f"; and {len(facts.left_out) - MOST_NAMED} more" if len(facts.left_out) > MOST_NAMED else ""
+    return f"Left out of the comparison: {reasons}{more}."
+
+
+def _teachers(facts: Facts) -> str:
+    """Which teachers the intervals cover."""
+    if len(facts.teachers) == 1 and facts.seeds > 1:
+        return "All seeds used one teacher; the intervals do not cover other teachers."
+    if 1 < len(facts.teachers) < facts.seeds:
+        return (
+            f"{facts.seeds} seeds share {len(facts.teachers)} teachers: the intervals here are about these teachers. "
+            "Those for other teachers are below, in “How much does the teacher matter?”."
+        )
+    return ""
+
+
+def _test_set_error(facts: Facts) -> str:
+    """The sampling error of the test images, which seeds do not show."""
+    images = (facts.study.get("data") or {}).get("test")
+    if not images or facts.scores.empty:
+        return ""
+    p = float(facts.scores[leading(facts)].mean())
+    if p in (0.0, 1.0):
+        low, high = stats.share_interval(p, images)
+        span = f"Jeffreys' 95 % interval for that many images is {interval(low, high, 1)} %"
+        return f"The test set has {images:,} images, and all of them are {'right' if p else 'wrong'}: {span}."
+    error = 100 * math.sqrt(p * (1 - p) / images)
+    return (
+        f"The test set has {images:,} images. A different test set of this size would shift accuracies by about "
+        f"{error:.2g} points (standard error), mostly together."
+    )
+
+
+def _merged(facts: Facts) -> str:
+    merged = facts.study.get("merged") or []
+    if not merged:
+        return ""
+    text = (
+        f"These results were merged from {plural(len(merged), 'store')}. If a part was added because of what another "
+        "had shown, a false winner is more likely than the intervals state."
+    )
+    if any(part.get("looks", 0) > 1 for part in merged):
+        text += " At least one of these parts grew after a look at its results, which the intervals do not count."
+    return text
+
+
+def _looks(facts: Facts) -> str:
+    """How often results were seen, and what that does to the intervals."""
+    planned = facts.study.get("planned_looks") or []
+    if len(facts.looks) < 2 and not planned:
+        return ""
+    steps = ", ".join(f"{n:,}" for n in facts.looks)
+    text = f"This is look {len(facts.looks)} at this study ({steps} seeds). Its intervals hold at {level_name(facts)}"
+    if planned:
+        return f"{text}: the looks at {listing_of(planned)} seeds were planned and share the 5 %."
+    return (
+        f"{text}: the first look took the 5 %, and later ones that were not planned with --looks share 0.3 %, so that "
+        "a false finding at any look has a probability of at most 5.3 %."
+    )
+
+
+def _other_seeds(facts: Facts) -> str:
+    others = of_other_seeds(facts.study)
+    if not others:
+        return ""
+    return (
+        f"This study was analysed before with seeds {format_seeds(others)}, not part of this page. If that is why "
+        "the present seeds were tried, a false winner is more likely than the intervals state."
+    )
+
+
+def _withdrawn(facts: Facts) -> str:
+    withdrawn = facts.study.get("withdrawn")
+    if not withdrawn:
+        return ""
+    return f"An earlier run of this study declared: {listing([str(one['question']) for one in withdrawn])}."
+
+
+def listing_of(numbers: Sequence[int]) -> str:
+    shown = [f"{n:,}" for n in numbers]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
