@@ -11,10 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from scl import stats
 from scl.report.facts import DeclaredContrast, Facts
 from scl.report.formatting import (
     capital,
+    digits,
     distance,
     format_seeds,
     interval,
@@ -46,20 +49,29 @@ def level_name(facts: Facts) -> str:
 class Lead:
     """The arm that the verdict is about, against the baseline.
 
-    won: it is shown to be above. mean, of_baseline: accuracies on the seeds that both have. others: the number of arms
-    that may win. partly: one of the two has further seeds, which the difference does not contain.
+    won: it is shown to be above. seeds: the accuracies of both on the seeds that are compared. others: the number of
+    arms that may win. above: arms that may not win, and are shown to be above the baseline. partly: one of the two has
+    further seeds, which the difference does not contain.
     """
 
     contrast: stats.Contrast
     won: bool
-    mean: float
-    of_baseline: float
+    seeds: pd.DataFrame
     others: int
+    above: tuple[str, ...]
     partly: bool
 
     @property
     def arm(self) -> str:
         return self.contrast.arm
+
+    @property
+    def mean(self) -> float:
+        return float(self.seeds[self.arm].mean())
+
+    @property
+    def of_baseline(self) -> float:
+        return float(self.seeds[self.contrast.other].mean())
 
 
 def lead(facts: Facts) -> Lead | None:
@@ -73,7 +85,8 @@ def lead(facts: Facts) -> Lead | None:
     both = facts.compared[[best.arm, facts.baseline]].dropna()
     partly = any(int(facts.scores[arm].count()) > len(both) for arm in (best.arm, facts.baseline))
     may_win = bool(won) and best.arm not in facts.roles
-    return Lead(best, may_win, float(both[best.arm].mean()), float(both[facts.baseline].mean()), len(able), partly)
+    above = tuple(c.arm for c in all_arms if c.shown > 0 and c.arm in facts.roles)
+    return Lead(best, may_win, both, len(able), above, partly)
 
 
 def leading(facts: Facts) -> str:
@@ -104,13 +117,14 @@ def verdict(facts: Facts) -> str:
         return f"The study names no baseline, so its arms are not compared; {top}."
     baseline = baseline_name(facts)
     if facts.baseline not in facts.scores:
-        return f"{capital(baseline)} has no completed trial, so no arm can be compared with it; {top}."
+        why = facts.left_out.get(facts.baseline, "has no completed trial")
+        return f"{capital(baseline)} {why}, so no arm can be compared with it; {top}."
     if facts.scores.shape[1] == 1:
         mean = stats.mean_interval(facts.scores[facts.baseline].to_numpy())
         spread = f" (95 % interval {interval(mean.low, mean.high, d)})" if math.isfinite(mean.low) else ""
         return (
             f"{name_of(facts.baseline)} is the only arm with results: {percent(mean.mean, d)}{spread} "
-            f"over {plural(mean.n, 'seed')}{_from_teacher(facts, facts.baseline)}."
+            f"over {plural(mean.n, 'seed')}{_from_teacher(facts, facts.baseline, list(facts.scores.index))}."
         )
     level = percent(means[facts.baseline], d)
     if facts.baseline in facts.left_out:
@@ -151,37 +165,48 @@ def _with_intervals(facts: Facts, comparison: stats.Comparison, found: Lead) -> 
         return (
             f"{name_of(c.arm)} won with {percent(found.mean, d)}, {_apart(facts, found)} {baseline} ({of_baseline}; "
             f"{span}): significant at {100 * facts.alpha:.2g} % after correction for "
-            f"{plural(comparison.tested, 'comparison')}{_from_teacher(facts, c.arm)}."
+            f"{plural(comparison.tested, 'comparison')}{_from_teacher(facts, c.arm, list(found.seeds.index))}."
         )
     worse = [o.arm for o in facts.contrasts.values() if o.shown < 0]
     losers = f"; shown to be worse than the baseline: {listing(worse)}" if worse else ""
+    start, able = f"No arm is shown to beat {baseline} ({of_baseline})", ""
+    if c.arm in facts.roles:
+        start = f"No arm may win, because all but {baseline} ({of_baseline}) are controls or references"
+    elif found.above:
+        start = f"No arm that may win is shown to beat {baseline} ({of_baseline})"
+        able = "; shown to be better than the baseline, but unable to win: " + ", ".join(
+            f"{name_of(arm)}, a {facts.roles[arm]}" for arm in found.above[:MOST_NAMED]
+        )
     return (
-        f"No arm is shown to beat {baseline} ({of_baseline}): {_highest(facts, found)}, {name_of(c.arm)}, is "
-        f"{_apart(facts, found)} it ({span}){losers}."
+        f"{start}: {_highest(facts, found)}, {name_of(c.arm)}, is {_apart(facts, found)} "
+        f"{baseline if c.arm in facts.roles else 'it'} ({span}){losers}{able}."
     )
 
 
 def _highest(facts: Facts, found: Lead) -> str:
     """What the leading arm is: the highest of those that may win, or the closest to a baseline that is higher."""
-    if found.contrast.estimate >= 0:
-        return "the highest"
-    return "the closest" if found.others > 1 else "the other arm"
+    of = " that may win" if len(facts.contrasts) > found.others else ""
+    if found.others == 1 and (of or found.contrast.estimate < 0):
+        return "the only one that may win" if of else "the other arm"
+    return f"the highest{of}" if found.contrast.estimate >= 0 else f"the closest{of}"
 
 
 def _apart(facts: Facts, found: Lead) -> str:
-    return distance(found.contrast.estimate, facts.decimals)
+    estimate = found.contrast.estimate  # one that is shown is never level with the baseline
+    return distance(estimate, digits(estimate, facts.decimals) if found.contrast.shown else facts.decimals)
 
 
 def _on_seeds(found: Lead) -> str:
-    return f", both over the {plural(found.contrast.n, 'seed')} that they share" if found.partly else ""
+    shared = "one seed" if found.contrast.n == 1 else plural(found.contrast.n, "seed")
+    return f", both over the {shared} that they share" if found.partly else ""
 
 
-def _from_teacher(facts: Facts, arm: str) -> str:
-    gap = facts.from_teacher(arm)
+def _from_teacher(facts: Facts, arm: str, seeds: Sequence[int]) -> str:
+    gap, teacher = facts.from_teacher(arm, seeds)
     if not math.isfinite(gap) or not math.isfinite(facts.teacher):
         return ""
     whose = "its teacher" if len(facts.teachers) == 1 else "its teachers, by seed"
-    return f", and {distance(gap, facts.decimals)} {whose} ({percent(facts.teacher, facts.decimals)})"
+    return f", and {distance(gap, facts.decimals)} {whose} ({percent(teacher, facts.decimals)})"
 
 
 # What was declared before the run
@@ -202,8 +227,11 @@ def goal(facts: Facts) -> str:
     done = len(declared.by_seed)
     if done == 0:
         why = "none of its seeds is done" if declared.planned else "it is not part of this run"
+        why = "it collapsed on every seed that is done" if declared.collapsed else why
         return f"{question} Not shown: {why}."
-    missing = f" {done} of {declared.planned} seeds are done." if done < declared.planned else ""
+    lost, all_done = declared.collapsed, done + len(declared.collapsed)
+    missing = f" Left out, because it collapsed there: {seeds_named(lost)}." if lost else ""
+    missing += f" {all_done} of {declared.planned} seeds are done." if all_done < declared.planned else ""
     answer = {"yes": "Yes", "no": "No, it is worse", "not shown": "Not shown"}[declared.test.answer]
     how = "paired by seed" if declared.unit == "seed" else f"the mean of each teacher over its share of {done} seeds"
     evidence = _evidence(facts, declared.test, f"student minus teacher, {how}", declared.unit)
@@ -303,10 +331,10 @@ def _margins(facts: Facts) -> str:
     late = ", chosen after results were seen" if facts.study.get("margin_after_look") else ""
     text = f"Margin {limit}{late} (one-sided tests, corrected for {plural(comparison.tested, 'arm')}):"
     text += f" shown to differ from the baseline by less: {listing(same)}." if same else ""
-    text += f" Shown to be no worse by more than that: {listing(above)}." if above else ""
+    text += f" {'Shown' if same else 'shown'} to be no worse by more than that: {listing(above)}." if above else ""
     if rest:
-        text += f" Not shown to be no worse: {listing(rest)}"
-        needed = seeds_range(facts, margin, facts.level - facts.alpha)
+        text += f" {'Not' if same or above else 'not'} shown to be no worse: {listing(rest)}"
+        needed = seeds_range(facts, margin, facts.level - facts.alpha, comparison.sd, comparison.df)
         text += f"; an arm that equals the baseline would need {needed} (80 % power)." if needed else "."
     return text
 
@@ -321,31 +349,35 @@ def _power(facts: Facts) -> str:
     comparison, smallest = facts.comparison, facts.detectable()
     if comparison is None or not math.isfinite(smallest) or smallest <= 0:
         return "One seed cannot separate an effect from chance: run with --seeds 3 or more." if facts.seeds == 1 else ""
-    d = max(facts.decimals, 1)
     low, high = facts.detectable_range()
+    d = digits(low, max(facts.decimals, 1))
     text = (
         f"With {plural(comparison.seeds, 'seed')} and {comparison.tested + 1} arms, the smallest detectable effect is "
         f"about {size(smallest, d)} (80 % power; {interval(low, high, d)}, as the standard deviation is an estimate)"
     )
     found = lead(facts)
-    if found and found.contrast.shown == 0 and (needed := seeds_range(facts, found.contrast.estimate, facts.level)):
-        apart = size(found.contrast.estimate, facts.decimals + 1)
-        text += f"; {needed} would detect a difference as large as that of {name_of(found.arm)} ({apart})"
+    if found and found.contrast.shown == 0 and abs(found.contrast.estimate) > stats.NO_SPREAD:
+        c = found.contrast
+        own = c.se * math.sqrt(c.n)  # what the rule judges this arm by; NaN with one seed
+        wider = own > 1.001 * comparison.sd
+        sd, df = (own, c.n - 1) if wider else (comparison.sd, comparison.df)
+        text += (
+            f"; {seeds_range(facts, c.estimate, facts.level, sd, df)} would detect a difference as large as that of "
+            f"{name_of(found.arm)} ({size(c.estimate, facts.decimals + 1)})"
+        )
+        text += ", which scatters more widely than the arms together" if wider else ""
     return f"{text}."
 
 
-def seeds_range(facts: Facts, effect: float, level: float) -> str:
+def seeds_range(facts: Facts, effect: float, level: float, sd: float, df: float) -> str:
     """The seeds that a true difference of this size needs, with their range: `about 12 seeds (6 to 40)`.
 
-    Empty without a spread. The range is that of the standard deviation alone.
+    sd, df: the standard deviation of one seed's difference, and its degrees of freedom. The range is that of this
+    standard deviation alone.
     """
-    comparison = facts.comparison
-    if comparison is None or not comparison.sd > stats.NO_SPREAD or not math.isfinite(comparison.critical):
-        return ""
-    low, high = stats.sd_range(comparison.df)
-    few, about, many = (
-        stats.seeds_needed(effect / (factor * comparison.sd), comparison.tested + 1, level) for factor in (low, 1, high)
-    )
+    arms = facts.comparison.tested + 1 if facts.comparison else 0
+    low, high = stats.sd_range(df)
+    few, about, many = (stats.seeds_needed(effect / (f * sd), arms, level) for f in (low, 1, high))
     if about is None:
         return "more than 1,000 seeds"
     return f"about {about:,} seeds ({few or 2:,} to {f'{many:,}' if many else 'more than 1,000'})"
@@ -364,7 +396,8 @@ def _other_rule(facts: Facts) -> str:
     if facts.model is None:
         return ""
     other = {c.arm: c for c in facts.model.contrasts}
-    apart = [c.arm for c in facts.contrasts.values() if c.arm in other and other[c.arm].shown != c.shown]
+    tested = [c for c in facts.contrasts.values() if math.isfinite(c.p)]  # the model tests an arm with one seed, too
+    apart = [c.arm for c in tested if c.arm in other and other[c.arm].shown != c.shown]
     if not apart:
         return ""
     ours = [arm for arm in apart if facts.contrasts[arm].shown]
@@ -383,7 +416,7 @@ def _collapsed(facts: Facts) -> str:
     if not partly:
         return ""
     named = [
-        f"{name_of(arm)} on seed {format_seeds(seeds)} ({percent(float(facts.scores.loc[seeds[0], arm]), 1)}"
+        f"{name_of(arm)} on {seeds_named(seeds)} ({percent(float(facts.scores.loc[seeds[0], arm]), 1)}"
         + (", …)" if len(seeds) > 1 else ")")
         for arm, seeds in list(partly.items())[:MOST_NAMED]
     ]
@@ -395,6 +428,11 @@ def _collapsed(facts: Facts) -> str:
     )
 
 
+def seeds_named(seeds: Sequence[int]) -> str:
+    """`seed 2`, or `seeds 1–3`."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {format_seeds(seeds)}"
+
+
 def left_out(facts: Facts) -> str:
     """The arms that are not compared, with the reason for each."""
     if not facts.left_out:
@@ -402,6 +440,19 @@ def left_out(facts: Facts) -> str:
     reasons = "; ".join(f"{name_of(arm)} {reason}" for arm, reason in list(facts.left_out.items())[:MOST_NAMED])
     more = f"; and {len(facts.left_out) - MOST_NAMED} more" if len(facts.left_out) > MOST_NAMED else ""
     return f"Left out of the comparison: {reasons}{more}."
+
+
+def on_fewer_seeds(facts: Facts) -> str:
+    """The arms whose difference is not that of the two means in the main table."""
+    arms = (facts.contrasts.keys() | {facts.baseline}) & set(facts.scores.columns)
+    most = {arm: int(facts.scores[arm].count()) for arm in arms}
+    fewer = [c.arm for c in facts.contrasts.values() if max(most[c.arm], most[facts.baseline]) > c.n]
+    if not fewer:
+        return ""
+    return (
+        f"Compared on fewer seeds than their means have, those that they share with the baseline and on which both "
+        f"learnt: {listing(fewer)}. Their difference is not that of these means."
+    )
 
 
 def _teachers(facts: Facts) -> str:
@@ -451,6 +502,10 @@ def _history(facts: Facts) -> list[str]:
         )
         if planned:
             text += f": the looks at {listing_of(planned)} seeds were planned and share the 5 %."
+            if facts.looks and facts.looks[-1] not in planned:
+                late = facts.looks[-1] > planned[-1]
+                text += " This look was not planned; it takes its share of "
+                text += "another 0.3 % for such looks." if late else "the 5 % for the seeds that it added."
         else:
             text += (
                 ": the first look took the 5 %, and later ones that were not planned with --looks share 0.3 %, so that "

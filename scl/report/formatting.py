@@ -81,9 +81,21 @@ def points(value: float, decimals: int) -> str:
     return signed(100 * value, decimals)
 
 
+def digits(value: float, decimals: int) -> int:
+    """So many decimals for a difference of fractions in points, or as many as show that it is not 0."""
+    number = abs(100 * value)
+    hidden = 1e-8 < number < 1 and round(number, decimals) == 0  # less is a rounding error
+    return -math.floor(math.log10(number)) if hidden else decimals
+
+
 def size(value: float, decimals: int) -> str:
-    """The absolute value of a difference of fractions: `0.8 points`."""
-    return f"{points(abs(value), decimals).lstrip('+')} points"
+    """The absolute value of a difference of fractions: `0.8 points`. It shows 0 only if there is none."""
+    return f"{points(abs(value), digits(value, decimals)).lstrip('+')} points"
+
+
+def bound(value: float, decimals: int) -> str:
+    """The end of an interval of a difference, in points: its sign shows whether the interval excludes 0."""
+    return points(value, digits(value, decimals))
 
 
 def distance(value: float, decimals: int) -> str:
@@ -103,7 +115,7 @@ def signed(value: float, decimals: int) -> str:
 
 def interval(low: float, high: float, decimals: int, signs: bool = False) -> str:
     """Two fractions in per cent: `70.1 to 71.9`; signs: `−0.4 to +1.4`."""
-    show = points if signs else percent_number
+    show = bound if signs else percent_number
     return f"{show(low, decimals)} to {show(high, decimals)}"
 
 
