@@ -21,8 +21,8 @@ from scl.report.assemble import page
 from scl.report.blocks import Block, Card, Cards, Cell, Column, Note, Panel, Plot, Row, Table
 from scl.report.drawing.rows import ArmRow, ArmRows, draw_rows
 from scl.report.facts import Facts, gather
-from scl.report.findings import verdict
-from scl.report.formatting import DASH, listing, name_of, percent_number, plain, plural, points
+from scl.report.findings import goals, level_name, verdict
+from scl.report.formatting import DASH, bound, listing, name_of, percent_number, plain, plural, points
 from scl.report.limits import of_files
 from scl.report.questions.setting import setting
 from scl.report.tables import count_cell, number_cells, p_cell, text_cell
@@ -160,7 +160,8 @@ def versus(first_name: str, first: Facts, second_name: str, second: Facts) -> Ve
     configs = [f.completed.drop_duplicates("arm").set_index("arm")["config_id"].to_dict() for f in (first, second)]
     found = []
     for arm in [arm for arm in first.scores.columns if arm in second.scores.columns]:
-        both = pd.concat([first.scores[arm], second.scores[arm]], axis=1, keys=[first_name + "\0", second_name])
+        learnt = [stats.learnt(f.scores[[arm]], f.floor)[arm] for f in (first, second)]  # as on the page of each
+        both = pd.concat(learnt, axis=1, keys=[first_name + "\0", second_name])
         (pair,) = stats.paired(both, first_name + "\0")
         same = configs[0].get(arm) == configs[1].get(arm)
         means = float(first.scores[arm].mean()), float(second.scores[arm].mean())
@@ -188,7 +189,7 @@ def _verdicts(facts: Mapping[str, Facts], against: Sequence[Versus]) -> Panel:
     first = next(iter(facts))
     counts = {name: f"{plural(f.seeds, 'seed')}, {len(f.completed):,} completed trials" for name, f in facts.items()}
     cards = [Card(_cut(name, 24), plural(f.scores.shape[1], "arm"), counts[name]) for name, f in facts.items()]
-    notes = [Note(f"{name}: {text}") for name, f in facts.items() for text in (verdict(f), *of_files(f))]
+    notes = [Note(f"{name}: {text}") for name, f in facts.items() for text in (*goals(f), verdict(f), *of_files(f))]
     sentences = []
     for one in against:
         significant = [s.arm for s in one.shared if s.paired.p_holm < 1 - stats.LEVEL]
@@ -295,8 +296,12 @@ def _effects(facts: Mapping[str, Facts]) -> Panel:
         if c is None:
             continue
         rows.append(ArmRow(f"{arm} · {name}", 100 * c.estimate, 100 * c.low, 100 * c.high, {}))
-        cells = [text_cell(arm), text_cell(name), Cell(str(f.comparison.seeds if f.comparison else 0))]
-        cells += number_cells(points, d, c.estimate, c.low, c.high)
+        cells = [text_cell(arm), text_cell(name), count_cell(c.n)]
+        cells += [
+            *number_cells(points, d, c.estimate),
+            *number_cells(bound, d, c.low, c.high),
+            text_cell(level_name(f)),
+        ]
         table_rows.append(Row([*cells, p_cell(c.p)], arm))
     if not rows:
         return Panel("effects", title, "No arm was compared with the baseline in more than one of these studies.")
@@ -304,12 +309,13 @@ def _effects(facts: Mapping[str, Facts]) -> Panel:
     x = axis("points above the baseline of the study")
     drawn = draw_rows(shown, x, zero_line("baseline of the study"), "%{x:+.2f} points", [0.0])
     columns = [Column("arm", "Arm", number=False), Column("study", "Study", number=False), Column("n", "n")]
-    columns += [Column("difference", "points"), Column("low", "from", group="simultaneous 95 %")]
-    columns += [Column("high", "to", group="simultaneous 95 %"), Column("p", "p")]
+    group = "simultaneous interval"
+    columns += [Column("difference", "points"), Column("low", "from", group=group), Column("high", "to", group=group)]
+    columns += [Column("level", "level", number=False, group=group), Column("p", "p")]
     caption = (
-        "Each arm minus the baseline of its study, with the simultaneous 95 % interval of that study (the rule of its "
-        "page). An effect with the same sign in every study does not depend on one of their settings. "
-        "Intervals hold together within a study, not across studies."
+        "Each arm minus the baseline of its study, with the simultaneous interval of that study (by the rule of its "
+        "page, at the level of its look). An effect with the same sign in every study does not depend on one of their "
+        "settings. Intervals hold together within a study, not across studies."
     )
     answer = f"{plural(len(several), 'arm')} compared with the baseline in more than one study."
     plot = Plot("effects", caption, [drawn], Table(columns, table_rows, label="Effects"))
@@ -323,7 +329,7 @@ def _arms(facts: Mapping[str, Facts]) -> Panel:
     rows = []
     for name, f in facts.items():
         for arm in f.scores.columns:
-            m = stats.mean_interval(f.scores[arm].to_numpy())
+            m = stats.mean_interval(f.scores[arm].to_numpy()).within(0, 1)
             values = number_cells(percent_number, f.decimals, m.mean, m.sd, m.low, m.high)
             rows.append(Row([text_cell(name), text_cell(arm), count_cell(m.n), *values], str(arm)))
     answer = "± is the standard deviation over seeds; the interval of the mean is Student's t."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,14 @@ SEARCH = "search"  # the arm of a search's own trials in the store
 class AgainstTeacher:
     """An arm against its teacher, as declared before the run.
 
-    by_seed: accuracies of `student` and `teacher`, a row for each completed seed. planned: the number of its seeds in
-    the present plan. unit: `seed` or, if seeds share several teachers, `teacher`, whose mean gaps are tested then.
+    by_seed: accuracies of `student` and `teacher`, a row for each completed seed on which the arm learnt. collapsed:
+    its other completed seeds. planned: the number of its seeds in the present plan. unit: `seed` or, if seeds share
+    several teachers, `teacher`, whose mean gaps are tested then.
     """
 
     arm: str
     by_seed: pd.DataFrame
+    collapsed: tuple[int, ...]
     planned: int
     test: stats.Declared
     unit: str = "seed"
@@ -116,13 +118,23 @@ class Facts:
 
     @functools.cached_property
     def drawn(self) -> list[str]:
+        """The arms that learnt on some seed; all, if none did."""
         arms = [str(arm) for arm in self.scores.columns]
-        return [arm for arm in arms if arm not in self.collapsed] or arms
+        return [arm for arm in arms if (self.scores[arm] >= self.floor).any()] or arms
 
     @functools.cached_property
     def learnt(self) -> pd.DataFrame:
-        """The completed trials of the drawn arms."""
-        return self.completed[self.completed["arm"].isin(self.drawn)]
+        """The completed trials of the drawn arms, without those that collapsed; all, if none learnt."""
+        rows = self.completed[self.completed["arm"].isin(self.drawn)]
+        kept = rows[rows[self.metric] >= self.floor]
+        return rows if kept.empty else kept
+
+    @functools.cached_property
+    def learnt_scores(self) -> pd.DataFrame:
+        """The scores of the drawn arms, NaN for trials that collapsed; all, if none learnt."""
+        scores = self.scores[self.drawn]
+        kept = stats.learnt(scores, self.floor)
+        return scores if kept.isna().all(axis=None) else kept.dropna(how="all")
 
     @functools.cached_property
     def contrasts(self) -> dict[str, stats.Contrast]:
@@ -146,6 +158,8 @@ class Facts:
         arm = str(about["arm"])
         rows = self.completed[(self.completed["arm"] == arm) & self.completed["teacher_test_acc"].notna()]
         rows = rows.set_index("seed").sort_index()
+        collapsed = tuple(map(int, rows.index[rows[self.metric] < self.floor]))
+        rows = rows.drop(index=list(collapsed))
         frame = pd.DataFrame({"student": rows[self.metric], "teacher": rows["teacher_test_acc"]}).astype(float)
         planned = int((self.plan["arm"] == arm).sum())
         gaps = frame["student"] - frame["teacher"]
@@ -153,7 +167,7 @@ class Facts:
         if shared:
             gaps = gaps.groupby(rows["teacher_id"]).mean()
         test = stats.declared(gaps.to_numpy(), self.level, self.declarations)
-        return AgainstTeacher(arm, frame, planned, test, "teacher" if shared else "seed")
+        return AgainstTeacher(arm, frame, collapsed, planned, test, "teacher" if shared else "seed")
 
     @property
     def declarations(self) -> int:
@@ -176,10 +190,15 @@ class Facts:
             found.append(DeclaredContrast(str(about["question"]), weights, test, missing, late))
         return tuple(found)
 
-    def from_teacher(self, arm: str) -> float:
-        """The mean difference of an arm's trials from the teacher of each; NaN if it is unknown."""
-        rows = self.completed[self.completed["arm"] == arm]
-        return float((rows[self.metric] - rows["teacher_test_acc"]).astype(float).mean())
+    def from_teacher(self, arm: str, seeds: Sequence[int]) -> tuple[float, float]:
+        """The mean difference of an arm from the teacher of each of these seeds, and the mean of these teachers.
+
+        NaN if they are unknown.
+        """
+        rows = self.completed[(self.completed["arm"] == arm) & self.completed["seed"].isin(seeds)]
+        rows = rows.dropna(subset=["teacher_test_acc"])
+        teachers = rows["teacher_test_acc"].astype(float)
+        return float((rows[self.metric].astype(float) - teachers).mean()), float(teachers.mean())
 
     def detectable(self) -> float:
         """The smallest detectable effect: the true difference (a fraction) that this design finds with 80 % power.
@@ -321,22 +340,24 @@ def _teachers(study: dict[str, Any], trials: pd.DataFrame) -> dict[str, float]:
 def summary(facts: Facts) -> pd.DataFrame:
     """The main table, a row for each arm: accuracies as fractions, NaN if the data do not support a number.
 
-    Columns: `arm`, `n`, `METRIC_mean`, `_sd`, `_low`, `_high` (Student's 95 % interval); `pairs`, the seeds on which
-    arm and baseline are compared; `difference`, `_low`, `_high` from the baseline (simultaneous interval at the level
-    of the look) and `p`, by the rule that decides; `p_model` (Dunnett's in accuracy ~ arm + seed), `p_holm`, `d_z`
-    (paired t tests by seed, Holm's correction); means of `agreement`, `params`, `macs`, `latency_ms`.
+    Columns: `arm`, `n`, `METRIC_mean`, `_sd`, `_low`, `_high` (Student's 95 % interval, cut at 0 and 1); `pairs`, the
+    seeds on which arm and baseline are compared; `difference`, `_low`, `_high` from the baseline (simultaneous interval
+    at the level of the look) and `p`, by the rule that decides; `p_model` (Dunnett's in accuracy ~ arm + seed),
+    `p_holm`, `d_z` (paired t tests by seed, Holm's correction); means of `agreement`, `params`, `macs`, `latency_ms`.
     """
     costs = facts.completed.groupby("arm")[["agreement", "params", "macs", "latency_ms"]].mean().astype(float)
     in_model = {c.arm: c.p for c in facts.model.contrasts} if facts.model else {}
     rows = []
     for arm in facts.arms:
-        mean = stats.mean_interval(facts.scores[arm].to_numpy() if arm in facts.scores else [])
+        mean = stats.mean_interval(facts.scores[arm].to_numpy() if arm in facts.scores else []).within(0, 1)
         row = {"arm": arm, "n": mean.n}
         row |= {f"{facts.metric}_{name}": getattr(mean, name) for name in ("mean", "sd", "low", "high")}
         contrast, pair = facts.contrasts.get(arm), facts.paired.get(arm)
         row["pairs"] = contrast.n if contrast else 0
         row["difference"] = contrast.estimate if contrast else math.nan
         row |= {f"difference_{name}": getattr(contrast, name, math.nan) for name in ("low", "high")}
-        row |= {"p": contrast.p if contrast else math.nan, "p_model": in_model.get(arm, math.nan)}
+        p = contrast.p if contrast else math.nan
+        # The model has a p even for an arm with one seed, whose scatter nobody knows.
+        row |= {"p": p, "p_model": in_model.get(arm, math.nan) if math.isfinite(p) else math.nan}
         rows.append(row | {name: getattr(pair, name, math.nan) for name in ("p_holm", "d_z")})
     return pd.concat([pd.DataFrame(rows), costs.reindex(list(facts.arms)).reset_index(drop=True)], axis=1)

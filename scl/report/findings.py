@@ -7,15 +7,18 @@ what is missing. The verdict speaks about one `Lead`; everything else about cont
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import pandas as pd
 
 from scl import stats
 from scl.report.facts import DeclaredContrast, Facts
 from scl.report.formatting import (
     as_given,
     capital,
+    digits,
     distance,
     gain,
     interval,
@@ -25,6 +28,7 @@ from scl.report.formatting import (
     percent,
     plain,
     plural,
+    seeds_named,
 )
 
 MOST_NAMED = 6  # arms of a list in a sentence
@@ -43,20 +47,29 @@ def level_name(facts: Facts) -> str:
 class Lead:
     """The arm that the verdict is about, against the baseline.
 
-    won: it is shown to be above. mean, of_baseline: accuracies on the seeds that both have. others: the number of arms
-    that may win. partly: one of the two has further seeds, which the difference does not contain.
+    won: it is shown to be above. seeds: the accuracies of both on the seeds that are compared. others: the number of
+    arms that may win. above: arms that may not win, and are shown to be above the baseline. partly: one of the two has
+    further seeds, which the difference does not contain.
     """
 
     contrast: stats.Contrast
     won: bool
-    mean: float
-    of_baseline: float
+    seeds: pd.DataFrame
     others: int
+    above: tuple[str, ...]
     partly: bool
 
     @property
     def arm(self) -> str:
         return self.contrast.arm
+
+    @property
+    def mean(self) -> float:
+        return float(self.seeds[self.arm].mean())
+
+    @property
+    def of_baseline(self) -> float:
+        return float(self.seeds[self.contrast.other].mean())
 
 
 def lead(facts: Facts) -> Lead | None:
@@ -70,7 +83,8 @@ def lead(facts: Facts) -> Lead | None:
     both = facts.compared[[best.arm, facts.baseline]].dropna()
     partly = any(int(facts.scores[arm].count()) > len(both) for arm in (best.arm, facts.baseline))
     may_win = bool(won) and best.arm not in facts.roles
-    return Lead(best, may_win, float(both[best.arm].mean()), float(both[facts.baseline].mean()), len(able), partly)
+    above = tuple(c.arm for c in all_arms if c.shown > 0 and c.arm in facts.roles)
+    return Lead(best, may_win, both, len(able), above, partly)
 
 
 def leading(facts: Facts) -> str:
@@ -101,13 +115,14 @@ def verdict(facts: Facts) -> str:
         return f"The study names no baseline, so its arms are not compared; {top}."
     baseline = baseline_name(facts)
     if facts.baseline not in facts.scores:
-        return f"{capital(baseline)} has no completed trial, so no arm can be compared with it; {top}."
+        why = facts.left_out.get(facts.baseline, "has no completed trial")
+        return f"{capital(baseline)} {why}, so no arm can be compared with it; {top}."
     if facts.scores.shape[1] == 1:
         mean = stats.mean_interval(facts.scores[facts.baseline].to_numpy())
         spread = f" (95 % interval {interval(mean.low, mean.high, d)})" if math.isfinite(mean.low) else ""
         return (
             f"{name_of(facts.baseline)} is the only arm with results: {percent(mean.mean, d)}{spread} "
-            f"over {plural(mean.n, 'seed')}{_from_teacher(facts, facts.baseline)}."
+            f"over {plural(mean.n, 'seed')}{_from_teacher(facts, facts.baseline, list(facts.scores.index))}."
         )
     level = percent(means[facts.baseline], d)
     if facts.baseline in facts.left_out:
@@ -148,38 +163,48 @@ def _with_intervals(facts: Facts, comparison: stats.Comparison, found: Lead) -> 
         return (
             f"{name_of(c.arm)} won with {percent(found.mean, d)}, {_apart(facts, found)} {baseline} ({of_baseline}; "
             f"{span}): significant at {100 * facts.alpha:.2g} % after correction for "
-            f"{plural(comparison.tested, 'comparison')}{_from_teacher(facts, c.arm)}."
+            f"{plural(comparison.tested, 'comparison')}{_from_teacher(facts, c.arm, list(found.seeds.index))}."
         )
     worse = [o.arm for o in facts.contrasts.values() if o.shown < 0]
     losers = f"; shown to be worse than the baseline: {listing(worse)}" if worse else ""
+    start, able = f"No arm is shown to beat {baseline} ({of_baseline})", ""
+    if c.arm in facts.roles:
+        start = f"No arm may win, because all but {baseline} ({of_baseline}) are controls or references"
+    elif found.above:
+        start = f"No arm that may win is shown to beat {baseline} ({of_baseline})"
+        able = "; shown to be better than the baseline, but unable to win: " + ", ".join(
+            f"{name_of(arm)}, a {facts.roles[arm]}" for arm in found.above[:MOST_NAMED]
+        )
     return (
-        f"No arm is shown to beat {baseline} ({of_baseline}): {_highest(facts, found)}, {name_of(c.arm)}, is "
-        f"{_apart(facts, found)} it ({span}){losers}."
+        f"{start}: {_highest(facts, found)}, {name_of(c.arm)}, is {_apart(facts, found)} "
+        f"{baseline if c.arm in facts.roles else 'it'} ({span}){losers}{able}."
     )
 
 
 def _highest(facts: Facts, found: Lead) -> str:
     """What the leading arm is: the highest of those that may win, or the closest to a baseline that is higher."""
-    if found.contrast.estimate >= 0:
-        higher = any(c.estimate > found.contrast.estimate for c in facts.contrasts.values())
-        return "the highest that may win" if higher else "the highest"
-    return "the closest" if found.others > 1 else "the other arm"
+    of = " that may win" if len(facts.contrasts) > found.others else ""
+    if found.others == 1 and (of or found.contrast.estimate < 0):
+        return "the only one that may win" if of else "the other arm"
+    return f"the highest{of}" if found.contrast.estimate >= 0 else f"the closest{of}"
 
 
 def _apart(facts: Facts, found: Lead) -> str:
-    return distance(found.contrast.estimate, facts.decimals)
+    estimate = found.contrast.estimate  # one that is shown is never level with the baseline
+    return distance(estimate, digits(estimate, facts.decimals) if found.contrast.shown else facts.decimals)
 
 
 def _on_seeds(found: Lead) -> str:
-    return f", both over the {plural(found.contrast.n, 'seed')} that they share" if found.partly else ""
+    shared = "one seed" if found.contrast.n == 1 else plural(found.contrast.n, "seed")
+    return f", both over the {shared} that they share" if found.partly else ""
 
 
-def _from_teacher(facts: Facts, arm: str) -> str:
-    gap = facts.from_teacher(arm)
+def _from_teacher(facts: Facts, arm: str, seeds: Sequence[int]) -> str:
+    gap, teacher = facts.from_teacher(arm, seeds)
     if not math.isfinite(gap) or not math.isfinite(facts.teacher):
         return ""
     whose = "its teacher" if len(facts.teachers) == 1 else "its teachers, by seed"
-    return f", and {distance(gap, facts.decimals)} {whose} ({percent(facts.teacher, facts.decimals)})"
+    return f", and {distance(gap, facts.decimals)} {whose} ({percent(teacher, facts.decimals)})"
 
 
 # What was declared before the run
@@ -200,8 +225,11 @@ def goal(facts: Facts) -> str:
     done = len(declared.by_seed)
     if done == 0:
         why = "none of its seeds is done" if declared.planned else "it is not part of this run"
+        why = "it collapsed on every seed that is done" if declared.collapsed else why
         return f"{question} Not shown: {why}."
-    missing = f" {done} of {declared.planned} seeds are done." if done < declared.planned else ""
+    lost, all_done = declared.collapsed, done + len(declared.collapsed)
+    missing = f" Left out, because it collapsed there: {seeds_named(lost)}." if lost else ""
+    missing += f" {all_done} of {declared.planned} seeds are done." if all_done < declared.planned else ""
     answer = {"yes": "Yes", "no": "No, it is worse", "not shown": "Not shown"}[declared.test.answer]
     how = "paired by seed" if declared.unit == "seed" else f"the mean of each teacher over its share of {done} seeds"
     evidence = _evidence(facts, declared.test, f"student minus teacher, {how}", declared.unit)

@@ -86,9 +86,21 @@ def gain(value: float, decimals: int) -> str:
     return _with_unit(points(value, decimals))
 
 
+def digits(value: float, decimals: int) -> int:
+    """So many decimals for a difference of fractions in points, or as many as show that it is not 0."""
+    number = abs(100 * value)
+    hidden = 1e-8 < number < 1 and round(number, decimals) == 0  # less is a rounding error
+    return -math.floor(math.log10(number)) if hidden else decimals
+
+
 def size(value: float, decimals: int) -> str:
-    """The absolute value of a difference of fractions: `0.8 points`, `1 point`."""
-    return _with_unit(points(abs(value), decimals).lstrip("+"))
+    """The absolute value of a difference of fractions: `0.8 points`, `1 point`. It shows 0 only if there is none."""
+    return _with_unit(points(abs(value), digits(value, decimals)).lstrip("+"))
+
+
+def bound(value: float, decimals: int) -> str:
+    """The end of an interval of a difference, in points: its sign shows whether the interval excludes 0."""
+    return points(value, digits(value, decimals))
 
 
 def as_given(value: float) -> str:
@@ -117,7 +129,7 @@ def signed(value: float, decimals: int) -> str:
 
 def interval(low: float, high: float, decimals: int, signs: bool = False) -> str:
     """Two fractions in per cent: `70.1 to 71.9`; signs: `−0.4 to +1.4`."""
-    show = points if signs else percent_number
+    show = bound if signs else percent_number
     return f"{show(low, decimals)} to {show(high, decimals)}"
 
 
@@ -178,3 +190,8 @@ def format_seeds(seeds: Sequence[int]) -> str:
         else:
             runs.append([seed])
     return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in runs)
+
+
+def seeds_named(seeds: Sequence[int]) -> str:
+    """`seed 2`, or `seeds 1–3`."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {format_seeds(seeds)}"

@@ -10,6 +10,7 @@ from scl.report.facts import Facts
 from scl.report.findings import MOST_NAMED, lead, leading, level_name
 from scl.report.formatting import (
     as_given,
+    digits,
     format_seeds,
     gain,
     interval,
@@ -18,6 +19,7 @@ from scl.report.formatting import (
     percent,
     plain,
     plural,
+    seeds_named,
     size,
 )
 from scl.report.looks import of_other_seeds
@@ -92,7 +94,7 @@ def _margins(facts: Facts) -> str:
     if rest:
         none = len(rest) == len(tested) > 1
         text += " No arm is shown to be no worse." if none else f" Not shown to be no worse: {listing(rest)}."
-        needed = seeds_range(facts, margin, facts.level - facts.alpha)
+        needed = seeds_range(facts, margin, facts.level - facts.alpha, comparison.sd, comparison.df)
         text += f" With 80 % power, an arm that equals the baseline would need {needed}." if needed else ""
     return text
 
@@ -102,32 +104,35 @@ def _power(facts: Facts) -> str:
     comparison, smallest = facts.comparison, facts.detectable()
     if comparison is None or not math.isfinite(smallest) or smallest <= 0:
         return "One seed cannot separate an effect from chance: run with --seeds 3 or more." if facts.seeds == 1 else ""
-    d = max(facts.decimals, 1)
     low, high = facts.detectable_range()
+    d = digits(low, max(facts.decimals, 1))
     text = (
         f"With {plural(comparison.seeds, 'seed')} and {comparison.tested + 1} arms, the smallest detectable effect is "
         f"about {size(smallest, d)} (80 % power; {interval(low, high, d)}, as the standard deviation is an estimate)"
     )
     found = lead(facts)
-    apart = found.contrast.estimate if found and found.contrast.shown == 0 else 0.0
-    digits = facts.decimals + 1
-    if found and round(100 * apart, digits) != 0 and (needed := seeds_range(facts, apart, facts.level)):
-        text += f"; {needed} would detect a difference as large as that of {name_of(found.arm)} ({size(apart, digits)})"
+    if found and found.contrast.shown == 0 and round(100 * found.contrast.estimate, facts.decimals + 1) != 0:
+        c = found.contrast
+        own = c.se * math.sqrt(c.n)  # what the rule judges this arm by; NaN with one seed
+        wider = own > 1.001 * comparison.sd
+        sd, df = (own, c.n - 1) if wider else (comparison.sd, comparison.df)
+        text += (
+            f"; {seeds_range(facts, c.estimate, facts.level, sd, df)} would detect a difference as large as that of "
+            f"{name_of(found.arm)} ({size(c.estimate, facts.decimals + 1)})"
+        )
+        text += ", which scatters more widely than the arms together" if wider else ""
     return f"{text}."
 
 
-def seeds_range(facts: Facts, effect: float, level: float) -> str:
+def seeds_range(facts: Facts, effect: float, level: float, sd: float, df: float) -> str:
     """The seeds that a true difference of this size needs, with their range: `about 12 seeds (6 to 40)`.
 
-    Empty without a spread. The range is that of the standard deviation alone.
+    sd, df: the standard deviation of one seed's difference, and its degrees of freedom. The range is that of this
+    standard deviation alone.
     """
-    comparison = facts.comparison
-    if comparison is None or not comparison.sd > stats.NO_SPREAD or not math.isfinite(comparison.critical):
-        return ""
-    low, high = stats.sd_range(comparison.df)
-    few, about, many = (
-        stats.seeds_needed(effect / (factor * comparison.sd), comparison.tested + 1, level) for factor in (low, 1, high)
-    )
+    arms = facts.comparison.tested + 1 if facts.comparison else 0
+    low, high = stats.sd_range(df)
+    few, about, many = (stats.seeds_needed(effect / (f * sd), arms, level) for f in (low, 1, high))
     if about is None:
         return "more than 1,000 seeds"
     return f"about {about:,} seeds ({few or 2:,} to {f'{many:,}' if many else 'more than 1,000'})"
@@ -146,7 +151,8 @@ def _other_rule(facts: Facts) -> str:
     if facts.model is None:
         return ""
     other = {c.arm: c for c in facts.model.contrasts}
-    apart = [c.arm for c in facts.contrasts.values() if c.arm in other and other[c.arm].shown != c.shown]
+    tested = [c for c in facts.contrasts.values() if math.isfinite(c.p)]  # the model tests an arm with one seed, too
+    apart = [c.arm for c in tested if c.arm in other and other[c.arm].shown != c.shown]
     if not apart:
         return ""
     ours = [arm for arm in apart if facts.contrasts[arm].shown]
@@ -165,7 +171,7 @@ def _collapsed(facts: Facts) -> str:
     if not partly:
         return ""
     named = [
-        f"{name_of(arm)} on seed {format_seeds(seeds)} ({percent(float(facts.scores.loc[seeds[0], arm]), 1)}"
+        f"{name_of(arm)} on {seeds_named(seeds)} ({percent(float(facts.scores.loc[seeds[0], arm]), 1)}"
         + (", …)" if len(seeds) > 1 else ")")
         for arm, seeds in list(partly.items())[:MOST_NAMED]
     ]
@@ -184,6 +190,19 @@ def left_out(facts: Facts) -> str:
     reasons = "; ".join(f"{name_of(arm)} {reason}" for arm, reason in list(facts.left_out.items())[:MOST_NAMED])
     more = f"; and {len(facts.left_out) - MOST_NAMED} more" if len(facts.left_out) > MOST_NAMED else ""
     return f"Left out of the comparison: {reasons}{more}."
+
+
+def on_fewer_seeds(facts: Facts) -> str:
+    """The arms whose difference is not that of the two means in the main table."""
+    arms = (facts.contrasts.keys() | {facts.baseline}) & set(facts.scores.columns)
+    most = {arm: int(facts.scores[arm].count()) for arm in arms}
+    fewer = [c.arm for c in facts.contrasts.values() if max(most[c.arm], most[facts.baseline]) > c.n]
+    if not fewer:
+        return ""
+    return (
+        f"Compared on fewer seeds than their means have, those that they share with the baseline and on which both "
+        f"learnt: {listing(fewer)}. Their difference is not that of these means."
+    )
 
 
 def _teachers(facts: Facts) -> str:
@@ -236,7 +255,12 @@ def _looks(facts: Facts) -> str:
     steps = ", ".join(f"{n:,}" for n in facts.looks)
     text = f"This is look {len(facts.looks)} at this study ({steps} seeds). Its intervals hold at {level_name(facts)}"
     if planned:
-        return f"{text}: the looks at {listing_of(planned)} seeds were planned and share the 5 %."
+        text += f": the looks at {listing_of(planned)} seeds were planned and share the 5 %."
+        if facts.looks and facts.looks[-1] not in planned:
+            text += " This look was not planned; it takes its share of "
+            late = facts.looks[-1] > planned[-1]
+            text += "another 0.3 % for such looks." if late else "the 5 % for the seeds that it added."
+        return text
     return (
         f"{text}: the first look took the 5 %, and later ones that were not planned with --looks share 0.3 %, so that "
         "a false finding at any look has a probability of at most 5.3 %."

@@ -13,9 +13,9 @@ from typing import Any
 from scl import stats
 from scl.report.facts import Facts, summary
 from scl.report.findings import level_name
-from scl.report.formatting import DASH, count, d_z, p_value, percent_number, plain, plural, points
+from scl.report.formatting import DASH, bound, count, d_z, p_value, percent_number, plain, plural, points
 
-_HEADS = ("Arm", "n", "Accuracy, %", "95 % interval", "Difference", "95 % simultaneous", "p", "d_z", "Params", "MACs")
+_HEADS = ("Arm", "n", "Accuracy, %", "95 % interval", "Difference", "simultaneous", "p", "d_z", "Params", "MACs")
 
 
 def caption(facts: Facts) -> str:
@@ -59,7 +59,7 @@ def _rows(facts: Facts) -> list[list[str]]:
         mean, sd = percent_number(r[f"{m}_mean"], d), r[f"{m}_sd"]
         mean += f" ± {percent_number(sd, d)}" if math.isfinite(sd) else ""
         accuracy = [plain(r["arm"]), f"{r['n']:.0f}", mean, interval(r, m, percent_number)]
-        difference = [points(r["difference"], d), interval(r, "difference", points), p_value(r["p"])]
+        difference = [points(r["difference"], d), interval(r, "difference", bound), p_value(r["p"])]
         rows.append([*accuracy, *difference, d_z(r["d_z"], r["n"]), count(r["params"]), count(r["macs"])])
     return rows
 
@@ -122,7 +122,10 @@ def comma_separated(facts: Facts) -> str:
     out = io.StringIO()
     # A comment is no cell, but programs split it at its commas too.
     about = re.sub(r"([,;]\s*)(?=[=+\-@＝＋－＠])", r"\1'", caption(facts))
-    out.write(f"# {about}\n# level {stats.LEVEL}; accuracies and differences are fractions\n")
+    out.write(
+        f"# {about}\n# level {stats.LEVEL} of means, {facts.level:.6g} of differences; accuracies and differences are "
+        "fractions\n"
+    )
     frame = summary(facts)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(frame.columns)

@@ -41,7 +41,7 @@ def per_image(facts: Facts) -> PerImage | None:
     predicted = facts.results.predictions
     labels = predicted.get(LABELS)
     arms = highest(facts, facts.drawn)
-    rows = facts.completed[facts.completed["arm"].isin(arms)]
+    rows = facts.learnt[facts.learnt["arm"].isin(arms)]
     usable = [i in predicted and labels is not None and len(predicted[i]) == len(labels) for i in rows["trial_id"]]
     known = rows[usable]
     if labels is None or not len(labels) or known.empty:

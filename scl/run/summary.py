@@ -12,7 +12,8 @@ from scl.errors import UserError
 from scl.report import render
 from scl.report.facts import Facts, summary
 from scl.report.findings import goals, level_name, verdict
-from scl.report.formatting import p_value, percent_number, plural, points
+from scl.report.formatting import bound, p_value, percent_number, plural, points
+from scl.report.limits import left_out, on_fewer_seeds
 from scl.report.results import read
 from scl.search.trials import ARM
 from scl.store.files import NOT_ALLOWED, Folder, explain, open_folder
@@ -104,7 +105,9 @@ def print_summary(facts: Facts) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     out = console()
-    head = f"minus {facts.baseline} [simultaneous {level_name(facts)} interval]" if facts.contrasts else "difference"
+    head = f"minus {facts.baseline}" if facts.contrasts else "difference"
+    if facts.comparison and not isnan(facts.comparison.critical):
+        head += f" [simultaneous {level_name(facts)} interval]"
     shown = Table()
     for name in ("arm", "n", "test acc ± sd, %", head, "p"):
         shown.add_column(cell(name))
@@ -112,13 +115,14 @@ def print_summary(facts: Facts) -> None:
         if row["arm"] != ARM:  # many configurations under one name
             shown.add_row(*map(cell, row_cells(row, facts.metric, facts.decimals)))
     out.print(shown)
-    out.print(cell("\n".join([*goals(facts), verdict(facts)])))
+    said = (*goals(facts), verdict(facts), left_out(facts), on_fewer_seeds(facts))
+    out.print(cell("\n".join(text for text in said if text)))
 
 
 def row_cells(row: Mapping[str, Any], metric: str, decimals: int) -> list[str]:
     """An arm's row of `summary` as text, in the digits of the page."""
     sd = "" if isnan(row[f"{metric}_sd"]) else f" ± {percent_number(row[f'{metric}_sd'], decimals)}"
-    low, high = (points(row[f"difference_{end}"], decimals) for end in ("low", "high"))
+    low, high = (bound(row[f"difference_{end}"], decimals) for end in ("low", "high"))
     span = "" if isnan(row["difference_low"]) else f" [{low}, {high}]"
     mean = f"{percent_number(row[f'{metric}_mean'], decimals)}{sd}"
     return [row["arm"], str(row["n"]), mean, f"{points(row['difference'], decimals)}{span}", p_value(row["p"])]

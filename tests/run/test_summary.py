@@ -38,7 +38,7 @@ def test_the_table_and_the_verdict_are_printed_and_the_page_is_named(
     printed = capsys.readouterr()
     results = load(store.path)
     assert all(arm in printed.out for arm in ("baseline", "scl", "a/branch"))
-    assert printed.out.replace("\n", " ").rstrip().endswith(results.verdict().replace("\n", " "))
+    assert results.verdict().replace("\n", " ") in " ".join(printed.out.split())
     assert printed.err == f"page: {store}/report.html\n"
     assert store.exists("report.html")
 

@@ -12,7 +12,8 @@ MOST_ARMS_DRAWN = 50
 
 def highest(facts: Facts, arms: Sequence[str]) -> list[str]:
     """The MOST_ARMS_DRAWN arms with the highest means, best first; the baseline is always among them."""
-    means = facts.scores[list(arms)].mean().sort_values(ascending=False, kind="stable")
+    means = facts.learnt_scores.mean().reindex(list(arms)).fillna(facts.scores[list(arms)].mean())
+    means = means.sort_values(ascending=False, kind="stable")
     drawn = set(means.index[:MOST_ARMS_DRAWN])
     if len(means) > MOST_ARMS_DRAWN and facts.baseline in means.index[MOST_ARMS_DRAWN:]:
         drawn = set(means.index[: MOST_ARMS_DRAWN - 1]) | {facts.baseline}
@@ -20,9 +21,11 @@ def highest(facts: Facts, arms: Sequence[str]) -> list[str]:
 
 
 def not_drawn(facts: Facts) -> str:
-    """For a caption: the arms that did not learn and would stretch the axis."""
+    """For a caption: the arms and trials that did not learn and would stretch the axis."""
     missing = [arm for arm in facts.scores.columns if arm not in facts.drawn]
-    return f" Not drawn, because it would squeeze all others: {listing(missing)}." if missing else ""
+    text = f" Not drawn, because it would squeeze all others: {listing(missing)}." if missing else ""
+    partly = [arm for arm in facts.collapsed if arm in facts.drawn and arm not in facts.left_out]
+    return text + (f" Trials that collapsed are left out: of {listing(partly)}." if partly else "")
 
 
 def beyond(arms: int) -> str:

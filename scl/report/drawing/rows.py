@@ -50,6 +50,9 @@ class ArmRows:
     band: float = math.nan
 
 
+Show = Callable[[float, int], str]  # a fraction and its decimals → text
+
+
 def mean_row(
     arm: str,
     values: pd.Series,
@@ -71,13 +74,17 @@ def seeds_listed(arms: int) -> int:
     return min(MOST_SEEDS_DRAWN, max(MOST_SEED_CELLS // max(arms, 1), 1))
 
 
-def rows_table(shown: ArmRows, show: Callable[[float, int], str]) -> Table:
-    """The numbers of the figure. show: a fraction and its decimals → text."""
+def rows_table(shown: ArmRows, show: Show, show_end: Show | None = None) -> Table:
+    """The numbers of the figure. show_end: of the ends of intervals, if they are shown in another way."""
     seeds = sorted({seed for row in shown.rows for seed in row.seeds})[: seeds_listed(len(shown.rows))]
     columns = [Column("value", "Estimate"), Column("low", "95 % from"), Column("high", "to")]
     columns += [Column(f"seed_{seed}", f"Seed {seed}") for seed in seeds]
-    values = {r.arm: [r.value, r.low, r.high, *[r.seeds.get(seed, math.nan) for seed in seeds]] for r in shown.rows}
-    rows = [(arm, number_cells(show, shown.decimals, *mine, unit=100)) for arm, mine in values.items()]
+    rows = []
+    for r in shown.rows:
+        cells = number_cells(show, shown.decimals, r.value, unit=100)
+        cells += number_cells(show_end or show, shown.decimals, r.low, r.high, unit=100)
+        of_seeds = [r.seeds.get(seed, math.nan) for seed in seeds]
+        rows.append((r.arm, [*cells, *number_cells(show, shown.decimals, *of_seeds, unit=100)]))
     return number_table(columns, rows)
 
 

@@ -10,7 +10,7 @@ from scl.report.drawing.arms import MOST_ARMS_DRAWN, beyond
 from scl.report.drawing.rows import ArmRow, ArmRows, by_seed, draw_rows, rows_table
 from scl.report.facts import Facts
 from scl.report.findings import level_name
-from scl.report.formatting import listing, points, size
+from scl.report.formatting import bound, listing, points, size
 from scl.report.theme import Figure, axis, zero_line
 
 TITLE = "Which arms beat the baseline?"
@@ -37,15 +37,16 @@ def panel(facts: Facts) -> Panel:
         above = [r.arm for r in shown.rows if r.low > 0]
         below = [r.arm for r in shown.rows if r.high < 0]
         parts = [f"above the baseline: {listing(above)}"] if above else []
-        parts += [f"below it: {listing(below)}"] if below else []
+        parts += [f"below {'it' if above else 'the baseline'}: {listing(below)}"] if below else []
         answer = f"Significantly {'; '.join(parts)}." if parts else "No arm's interval excludes 0."
     else:
         caption += "."
         answer = "The seeds show no spread, so no interval can be computed."
         if max(c.n for c in comparison.contrasts) < 2:
             answer = "No arm shares two seeds with the baseline: these are single differences without intervals."
-    answer += _pairing(stats.correlation(facts.compared))
-    figure, table = draw_differences(shown), rows_table(shown, points)
+    if math.isfinite(comparison.critical):
+        answer += _pairing(stats.correlation(facts.compared))
+    figure, table = draw_differences(shown), rows_table(shown, points, bound)
     plot = Plot("differences", caption + beyond(shown.beyond), [figure], table)
     return Panel("against-baseline", TITLE, answer, [plot])
 

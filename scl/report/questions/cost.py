@@ -41,7 +41,7 @@ def panel(facts: Facts) -> Panel:
         for arm, mine in cells.items():
             x, on = where.get(arm, (math.nan, None))
             mine += [Cell(f"{x:.3g}" if x < 1000 else count(x), x), Cell(DASH if on is None else "yes" if on else "no")]
-    means = facts.scores.mean()
+    means = facts.learnt_scores.mean()
     columns.append(Column("accuracy", "Test accuracy, %, mean"))
     rows = [(arm, [*mine, *number_cells(percent_number, facts.decimals, means[arm])]) for arm, mine in cells.items()]
     drawn = [draw_cloud(cloud, 320 if len(shown) > 1 else 400) for cloud in shown]

@@ -54,7 +54,7 @@ def panel(facts: Facts) -> Panel:
 
 def agreement(facts: Facts) -> Cloud:
     """A point for each completed trial: agreement with the teacher against accuracy, both in %; arms that learnt."""
-    rows = facts.completed[facts.completed["arm"].isin(highest(facts, facts.drawn))].dropna(subset=["agreement"])
+    rows = facts.learnt[facts.learnt["arm"].isin(highest(facts, facts.drawn))].dropna(subset=["agreement"])
     rows = rows.groupby("arm", sort=False).head(MOST_POINTS)
     title, arms, seeds = "agreement with the teacher, %", tuple(rows["arm"]), tuple(map(int, rows["seed"]))
     x, y = 100 * rows["agreement"].to_numpy(), 100 * rows[facts.metric].to_numpy()
@@ -154,14 +154,15 @@ def gap_closed(facts: Facts) -> Gap:
     A seed in which the baseline is above its teacher counts as any other. A mean of ratios by seed would have to leave
     it out, and would favour the seeds with a small gap.
     """
-    if facts.baseline not in facts.scores:
+    scores = facts.learnt_scores
+    if facts.baseline not in scores:
         return Gap({}, stats.mean_interval([]), 0)
-    base, drawn = facts.scores[facts.baseline], highest(facts, facts.drawn)
-    teachers = facts.completed.groupby(["arm", "seed"])["teacher_test_acc"].mean().astype(float)
+    base, drawn = scores[facts.baseline], highest(facts, facts.drawn)
+    teachers = facts.learnt.groupby(["arm", "seed"])["teacher_test_acc"].mean().astype(float)
     whole = stats.mean_interval((teachers[facts.baseline] - base).to_numpy())
     shares = {}
     for arm in drawn if whole.mean > 0 else []:
-        ratio = stats.ratio_of_means(facts.scores[arm] - base, teachers[arm].reindex(base.index) - base)
+        ratio = stats.ratio_of_means(scores[arm] - base, teachers[arm].reindex(base.index) - base)
         if arm != facts.baseline and math.isfinite(ratio.value):
             shares[arm] = ratio
     ordered = sorted(shares.items(), key=lambda item: -item[1].value)
@@ -191,7 +192,7 @@ def _gap_plot(facts: Facts, gap: Gap) -> Plot:
         caption += (
             " Without a bar: over the seeds of this arm, the gap is not shown to exist, so any share is possible."
         )
-    caption += beyond(gap.beyond)
+    caption += not_drawn(facts) + beyond(gap.beyond)
     above = [arm for arm, ratio in gap.shares.items() if ratio.low > 0]
     caption += f" Intervals above 0, each without correction: {listing(above)}." if above else ""
     columns = [Column("n", "n", "seeds that the arm and the baseline share"), Column("value", "Gap closed, %")]
@@ -209,7 +210,9 @@ def _no_gap(facts: Facts) -> str:
     if not whole.n:
         return "The gap to the teacher needs the accuracies of both the teacher and the baseline."
     if whole.mean > 0:
-        return "No other arm shares a seed with the baseline, so no share of the gap to the teacher is known."
+        return (
+            "No other arm that learnt shares a seed with the baseline, so no share of the gap to the teacher is known."
+        )
     apart = distance(whole.mean, max(facts.decimals, 1))
     return f"The teacher is {apart} the baseline over {plural(whole.n, 'seed')}, so there is no gap to close."
 
@@ -227,7 +230,7 @@ def calibration_floors(facts: Facts) -> dict[str, float]:
 
     An arm has one if all its trials with a calibration error have; those of earlier versions have none.
     """
-    known = facts.completed.dropna(subset=["ece"]) if "ece" in facts.completed else facts.completed.iloc[:0]
+    known = facts.learnt.dropna(subset=["ece"]) if "ece" in facts.learnt else facts.learnt.iloc[:0]
     if "ece_floor" not in known:
         return {}
     rows = known[known.groupby("arm")["ece_floor"].transform(lambda floor: floor.notna().all()).astype(bool)]
@@ -243,8 +246,8 @@ def _rows(facts: Facts, column: str, unit: float, decimals: int, most: float = m
     """A row for each arm with a value of this column, times unit; lowest first. Values are from 0 to `most`."""
     drawn = highest(facts, facts.drawn)
     rows = []
-    if column in facts.completed:
-        known = facts.completed[facts.completed["arm"].isin(drawn)].dropna(subset=[column]).set_index("seed")
+    if column in facts.learnt:
+        known = facts.learnt[facts.learnt["arm"].isin(drawn)].dropna(subset=[column]).set_index("seed")
         by_arm = (unit * known[column].astype(float)).groupby(known["arm"], sort=False)
         rows = sorted((mean_row(str(arm), values, ends=(0, most)) for arm, values in by_arm), key=lambda r: r.value)
     return ArmRows(tuple(rows), facts.baseline, decimals, len(facts.drawn) - len(drawn))

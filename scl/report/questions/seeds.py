@@ -12,7 +12,7 @@ from scl.report.blocks import Column, Panel, Plot
 from scl.report.drawing.arms import beyond, highest, not_drawn
 from scl.report.drawing.rows import MOST_SEEDS_DRAWN, seeds_listed
 from scl.report.facts import Facts
-from scl.report.formatting import fixed, name_of, percent_number, plural
+from scl.report.formatting import fixed, listing, name_of, percent_number, plural
 from scl.report.tables import number_cells, number_table
 from scl.report.theme import COLOURS, DASHES, SYMBOLS, Figure, axis, labels, numbers
 
@@ -20,13 +20,16 @@ TITLE = "Does one seed drive the result?"
 
 
 def panel(facts: Facts) -> Panel:
-    if facts.scores.shape[0] < 2 or len(facts.drawn) < 2:
+    if len(facts.learnt_scores) < 2 or len(facts.drawn) < 2:
         return Panel("seeds", TITLE, "This needs at least two arms and two seeds with results.")
     shown = seed_lines(facts)
     first = shown.ranks["all"].idxmin()
     others = shown.ranks.drop(columns="all")
     changes = [str(seed) for seed in others.columns if others.loc[first, seed] != 1]
-    if changes:
+    tied = [str(arm) for arm, rank in shown.ranks["all"].items() if rank == 1]
+    if len(tied) > 1:
+        answer = f"{listing(tied)} share the highest mean."
+    elif changes:
         answer = f"{name_of(str(first))} has the highest mean, but not without seed {' or seed '.join(changes[:6])}."
     else:
         answer = f"{name_of(str(first))} has the highest mean whichever seed is left out."
@@ -46,9 +49,9 @@ class SeedLines:
 
 def seed_lines(facts: Facts) -> SeedLines:
     arms = highest(facts, facts.drawn)
-    ranks = stats.ranks_without_a_seed(facts.scores[facts.drawn]).loc[arms]
+    ranks = stats.ranks_without_a_seed(facts.learnt_scores).loc[arms]
     lower = len(facts.drawn) - len(arms)
-    return SeedLines(100 * facts.scores[arms], ranks, 100 * facts.teacher, facts.decimals, lower)
+    return SeedLines(100 * facts.learnt_scores[arms], ranks, 100 * facts.teacher, facts.decimals, lower)
 
 
 def _lines_plot(facts: Facts, shown: SeedLines) -> Plot:

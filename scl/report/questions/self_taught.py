@@ -186,7 +186,7 @@ def _pairs(facts: Facts, family: Family) -> list[Pair]:
         for kind, control in _COMPARED:
             arm, other = (family.series.get(name, {}).get(count) for name in (kind, control))
             if arm is not None and other is not None:
-                (pair,) = stats.paired(facts.scores[[other, arm]], other)
+                (pair,) = stats.paired(facts.learnt_scores[[other, arm]], other)
                 found.append(Pair(kind, count, control, pair))
     return found
 
@@ -196,7 +196,9 @@ def responses(facts: Facts, family: Family) -> tuple[Line, ...]:
     at = {count: i for i, count in enumerate(family.counts)}
 
     def line(kind: str, arms: Mapping[int, str], colour: int) -> Line:
-        means = tuple(stats.mean_interval(100 * facts.scores[arm].to_numpy()).within(0, 100) for arm in arms.values())
+        means = tuple(
+            stats.mean_interval(100 * facts.learnt_scores[arm].to_numpy()).within(0, 100) for arm in arms.values()
+        )
         return Line(kind, tuple(at[k] for k in arms), means, colour)
 
     kinds = [(i, kind) for i, kind in enumerate(KINDS) if kind in family.series]
@@ -253,12 +255,12 @@ def _best_count(facts: Facts, family: Family, pairs: Sequence[Pair]) -> str:
     d = facts.decimals
     kind = next(kind for kind in (FREE, FREE_CONNECTED, TAKEN, *family.series) if kind in family.series)
     arms = family.series[kind]
-    means = {k: float(facts.scores[arm].mean()) for k, arm in arms.items()}
+    means = {k: float(facts.learnt_scores[arm].mean()) for k, arm in arms.items()}
     best = max(means, key=lambda k: means[k])
     of = "" if kind == FREE else f" of “{kind}”"
     text = f"With {family.title}, the highest mean{of} is at k = {best} ({percent(means[best], d)})"
     if 0 in means and best != 0:
-        apart = (facts.scores[arms[best]] - facts.scores[arms[0]]).mean()  # over the seeds of both
+        apart = (facts.learnt_scores[arms[best]] - facts.learnt_scores[arms[0]]).mean()  # over the seeds of both
         text += f", {distance(apart, d)} k = 0" if math.isfinite(apart) else ""
     against = [p for p in pairs if p.count == best and p.kind == kind and math.isfinite(p.paired.p_holm)]
     if against:

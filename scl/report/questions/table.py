@@ -9,8 +9,8 @@ from scl.report import paper_table
 from scl.report.blocks import Block, Cell, Column, Copy, Heading, Note, Panel, Row, Table
 from scl.report.facts import Facts, summary
 from scl.report.findings import level_name
-from scl.report.formatting import DASH, count, d_z, listing, p_value, percent_number, points
-from scl.report.limits import left_out
+from scl.report.formatting import DASH, bound, count, d_z, p_value, percent_number, points
+from scl.report.limits import left_out, on_fewer_seeds
 from scl.report.tables import arm_cell, count_cell, number_cells, text_cell
 
 MOST_COPIED = 200  # arms of a table that the page also holds as text to copy
@@ -26,7 +26,7 @@ def panel(facts: Facts) -> Panel:
         blocks.append(Copy([(f"Copy as {name}", make(facts)) for name, make in paper_table.FORMATS.items()]))
     else:
         blocks.append(Note("reports/table.py writes this table as LaTeX, Markdown and CSV."))
-    blocks += [Note(text) for text in (left_out(facts), _on_fewer_seeds(facts)) if text]
+    blocks += [Note(text) for text in (left_out(facts), on_fewer_seeds(facts)) if text]
     return Panel("table", "Main table", answer, [*blocks, *_beside_published(facts)])
 
 
@@ -40,19 +40,6 @@ def _step(facts: Facts) -> str:
     return f"{unit}, because the intervals support no further digit"
 
 
-def _on_fewer_seeds(facts: Facts) -> str:
-    """The arms whose difference is not that of the two means in this table."""
-    arms = (facts.contrasts.keys() | {facts.baseline}) & set(facts.scores.columns)
-    most = {arm: int(facts.scores[arm].count()) for arm in arms}
-    fewer = [c.arm for c in facts.contrasts.values() if max(most[c.arm], most[facts.baseline]) > c.n]
-    if not fewer:
-        return ""
-    return (
-        f"Compared on fewer seeds than their means have, those that they share with the baseline and on which both "
-        f"learnt: {listing(fewer)}. Their difference is not that of the means in this table."
-    )
-
-
 def main_table(facts: Facts) -> Table:
     m = facts.metric
     accuracy, mean, difference, check = "Accuracy, %", "95 % interval", "Minus the baseline", "Other tests"
@@ -62,8 +49,8 @@ def main_table(facts: Facts) -> Table:
         Column("n", "n", "completed seeds"),
         Column(f"{m}_mean", "mean", "test accuracy after the last epoch, %", accuracy),
         Column(f"{m}_sd", "± sd", "standard deviation over seeds, not of the mean", accuracy),
-        Column(f"{m}_low", "from", "Student's t interval of the mean", mean),
-        Column(f"{m}_high", "to", "Student's t interval of the mean", mean),
+        Column(f"{m}_low", "from", "Student's t interval of the mean, cut at 0 and 100 %", mean),
+        Column(f"{m}_high", "to", "Student's t interval of the mean, cut at 0 and 100 %", mean),
         Column("difference", "points", "mean difference over the seeds that both have", difference),
         Column("difference_low", "from", simultaneous, difference),
         Column("difference_high", "to", simultaneous, difference),
@@ -91,7 +78,8 @@ def _cell(key: str, value: float, decimals: int, n: int) -> Cell:
     other |= {"d_z": lambda value: d_z(value, n), "latency_ms": "{:.3g}".format}
     if key in other:
         return Cell(other[key](value), value)
-    return Cell((points if key.startswith("difference") else percent_number)(value, decimals), value)
+    show = points if key == "difference" else bound if key.startswith("difference") else percent_number
+    return Cell(show(value, decimals), value)
 
 
 def _beside_published(facts: Facts) -> list[Block]:

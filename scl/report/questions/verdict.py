@@ -9,8 +9,8 @@ from scl.report.blocks import Block, Card, Cards, Column, Heading, Note, Pairs, 
 from scl.report.drawing.arms import beyond, highest
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row, rows_table
 from scl.report.facts import Facts
-from scl.report.findings import answers, goal, leading, level_name, verdict
-from scl.report.formatting import DASH, gain, interval, percent, percent_number, plain, plural, points, size
+from scl.report.findings import answers, goal, lead, leading, level_name, verdict
+from scl.report.formatting import DASH, digits, gain, interval, percent, percent_number, plain, plural, points, size
 from scl.report.limits import limits
 from scl.report.tables import number_cells, text_cell
 from scl.report.theme import Figure, axis, teacher_line
@@ -85,9 +85,11 @@ def _cards(facts: Facts) -> list[Card]:
     if facts.scores.mean().empty:
         return [Card("Seeds", "n = 0", trials)]
     d = facts.decimals
-    best = leading(facts)
-    mean = stats.mean_interval(facts.scores[best].to_numpy())
-    cards = [Card("Test accuracy", percent(mean.mean, d), f"mean of {plain(best)}")]
+    best, found = leading(facts), lead(facts)
+    scores = (found.seeds if found else facts.scores)[best].dropna()
+    mean = stats.mean_interval(scores.to_numpy()).within(0, 1)
+    shared = " over the seeds that are compared" if mean.n < facts.scores[best].count() else ""
+    cards = [Card("Test accuracy", percent(mean.mean, d), f"mean of {plain(best)}{shared}")]
     picked = "; optimistic for a picked arm" if facts.scores.shape[1] > 1 and best != facts.baseline else ""
     of_mean = Card("95 % interval, %", interval(mean.low, mean.high, d), f"Student’s t{picked}")
     lacking = "needs two seeds" if mean.n < 2 else "all seeds are equal"
@@ -100,13 +102,14 @@ def _cards(facts: Facts) -> list[Card]:
         cards.append(Card("Minus the baseline", gain(contrast.estimate, d), note))
     elif best == facts.baseline:
         cards.append(Card("Minus the baseline", DASH, "this arm is the baseline"))
-    from_teacher = facts.from_teacher(best)
+    from_teacher, teacher = facts.from_teacher(best, list(scores.index))
     if math.isfinite(from_teacher):
-        whose = f"by seed; mean of {len(facts.teachers)} teachers" if len(facts.teachers) > 1 else "teacher"
-        note = f"{whose}: {percent(facts.teacher, d)}"
+        whose = "by seed; mean of its teachers" if len(facts.teachers) > 1 else "teacher"
+        note = f"{whose}: {percent(teacher, d)}"
         cards.append(Card("Minus the teacher", gain(from_teacher, d), note))
     smallest = facts.detectable()
     if math.isfinite(smallest) and smallest > 0:
-        about = f"with 80 % power; {interval(*facts.detectable_range(), max(d, 1))}"
+        low, high = facts.detectable_range()
+        about = f"with 80 % power; {interval(low, high, digits(low, max(d, 1)))}"
         cards.append(Card("Smallest detectable effect", f"about {size(smallest, max(d, 1))}", about))
     return cards
