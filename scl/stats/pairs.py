@@ -72,6 +72,14 @@ class Pairs:
         return [(self.arms[j], float(p)) for j, p in zip(others, self.p[mine], strict=True)]
 
 
+def _residual_df(there: Array) -> int:
+    """The residual degrees of freedom of the model accuracy ~ arm + seed, whose arms are linked by seeds.
+
+    there: bool (seeds, arms). With missing trials they bound what is known of the common variance.
+    """
+    return int(there.sum()) - int(there.any(axis=0).sum()) - len(there) + 1
+
+
 def all_pairs(scores: pd.DataFrame) -> Pairs:
     """Every pair of arms that share a seed, by the rule that decides about the baseline.
 
@@ -79,6 +87,7 @@ def all_pairs(scores: pd.DataFrame) -> Pairs:
     for that pooled variance, which is twice the residual variance of the model accuracy ~ arm + seed.
     """
     y = scores.to_numpy(dtype=float)
+    y = y[np.isfinite(y).sum(axis=1) > 1]  # a seed that one arm has alone says nothing about a pair
     arms = tuple(map(str, scores.columns))
     first, second = np.triu_indices(len(arms), 1)
     linked = (np.isfinite(y[:, first]) & np.isfinite(y[:, second])).any(axis=0)
@@ -89,5 +98,6 @@ def all_pairs(scores: pd.DataFrame) -> Pairs:
         se = found.se
         # The pairs have the degrees of freedom of the arms' deviations from the mean of their seed.
         df = float(spread(y - np.nanmean(y, axis=1, keepdims=True), len(arms) - 1.0).df)
+        df = min(df, max(_residual_df(np.isfinite(y)), 1))
         raw = 2 * special.stdtr(df, -np.abs(found.mean / se))
     return Pairs(arms, first, second, found.n, found.mean, se, holm(raw))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats as reference
 from statsmodels.formula.api import ols
@@ -69,3 +70,26 @@ def test_pairs_without_spread_or_a_shared_seed() -> None:
     assert np.isnan(flat.p).all()
     apart = stats.all_pairs(without(scores(3, 2), (0, "a0"), (1, "a1")))
     assert list(zip(apart.first.tolist(), apart.second.tolist(), strict=True)) == [(0, 2), (1, 2)]
+
+
+def test_a_seed_of_one_arm_changes_no_pair() -> None:
+    y = np.random.default_rng(2).normal(0.7, 0.01, (5, 4))
+    y[1, 2] = y[3, 0] = np.nan
+    alone = np.full((2, 4), np.nan)
+    alone[:, 1] = 0.7, 0.9
+    arms = list("abcd")
+    np.testing.assert_array_equal(
+        stats.all_pairs(pd.DataFrame(y, columns=arms)).p,
+        stats.all_pairs(pd.DataFrame(np.vstack([y, alone]), columns=arms)).p,
+    )
+
+
+def test_missing_trials_lend_no_degrees_of_freedom() -> None:
+    """With 40 % of the trials missing, pairs of equal arms were found to differ in 8 % of studies."""
+    rng = np.random.default_rng(5)
+    found = 0
+    for _ in range(600):
+        y = rng.standard_normal((6, 3))
+        y[rng.random(y.shape) < 0.4] = np.nan
+        found += (stats.all_pairs(pd.DataFrame(y)).p < 0.05).any()
+    assert found / 600 < 0.06
