@@ -2,7 +2,8 @@
 
 results.py      a study in a notebook: its tables, verdict and figures     comparison.py    a page over several studies
 facts.py        the numbers of a study, computed once                      paper_table.py   the main table for a paper
-findings.py     the verdict in sentences; limits.py                        questions/       a module for each panel
+findings.py     the verdict in sentences                                   questions/       a module for each panel
+limits.py       what to keep in mind beside it                             looks.py         the looks at a study
 formatting.py   numbers, times and names as text                           drawing/         drawings that panels share
 blocks.py       the parts of a panel                                       theme.py         the look of the figures
 tables.py       cells and tables of numbers                                glossary.py      words and symbols
