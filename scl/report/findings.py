@@ -215,6 +215,23 @@ def goals(facts: Facts) -> list[str]:
     return [text for text in (goal(facts), *(contrast(facts, c) for c in facts.declared)) if text]
 
 
+def declared_in_short(facts: Facts) -> str:
+    """What came of all that was declared, in front of the verdict: the one answer, or which are shown and which not."""
+    against, count = facts.against_teacher, len(facts.declared) + (facts.against_teacher is not None)
+    if count == 1:
+        return goals(facts)[0]
+    found: dict[str, list[str]] = {"shown": [], "shown to be absent": [], "not shown": []}
+    if against is not None:
+        shown = against.test.answer != "not shown"
+        found["shown" if shown else "not shown"].append(f"{plain(against.arm)} against its teacher")
+    for declared in facts.declared:
+        answer = _answer(facts, declared)[0]
+        kind = answer if answer in found else "shown to be absent" if "absent" in answer else "shown"
+        found[kind].append(plain(declared.question))
+    parts = [f"{kind}: {listing(names, 3)}" for kind, names in found.items() if names]
+    return f"Of {count} declared questions, {'; '.join(parts)}." if parts else ""
+
+
 def goal(facts: Facts) -> str:
     """The answer to the declared comparison with the teacher; empty if none was declared."""
     declared = facts.against_teacher

@@ -9,7 +9,7 @@ from scl.report.blocks import Block, Card, Cards, Column, Heading, Note, Pairs, 
 from scl.report.drawing.arms import beyond, highest
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row, rows_table
 from scl.report.facts import Facts
-from scl.report.findings import answers, goal, lead, leading, level_name, verdict
+from scl.report.findings import answers, declared_in_short, goal, lead, leading, level_name, verdict
 from scl.report.formatting import DASH, digits, gain, interval, percent, percent_number, plain, plural, points, size
 from scl.report.limits import limits
 from scl.report.tables import number_cells, text_cell
@@ -22,7 +22,8 @@ def panel(facts: Facts) -> Panel:
         blocks.append(_plot(facts))
     if known := limits(facts):
         blocks += [Heading("What to keep in mind"), Pairs(known)]
-    return Panel("verdict", "Which arm won, and how sure is that?", verdict(facts), blocks)
+    answer = " ".join(filter(None, (declared_in_short(facts), verdict(facts))))
+    return Panel("verdict", "Which arm won, and how sure is that?", answer, blocks)
 
 
 def accuracies(facts: Facts) -> ArmRows:
