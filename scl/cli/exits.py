@@ -18,6 +18,9 @@ from scl.study.checks import place
 from scl.terminal import printable, say, show
 
 BROKEN_PIPE = 141  # what a shell shows for a program that SIGPIPE ended
+# Of the loader of libraries, and of torch.
+NO_MEMORY = ("failed to map segment", "annot allocate memory", "can't allocate memory")
+MORE_MEMORY = "raise its limit (`ulimit -v`), or end other programs; what was finished is kept"
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,6 +59,11 @@ def exit_code(work: Callable[[], int]) -> int:
         except BrokenPipeError:
             silence(sys.stdout)  # the reader has ended, as in `| head`
             return BROKEN_PIPE
+        except (MemoryError, ImportError, RuntimeError) as error:
+            if not _is_of_memory(error):
+                raise
+            say(f"error: there is not enough memory ({str(error) or 'for what was asked'}); {MORE_MEMORY}")
+            return 1
         except OSError as error:
             full = _stdout_is_full()
             what = f"standard output cannot be written: {error.strerror}" if full else f"{error}; name another path"
@@ -65,6 +73,11 @@ def exit_code(work: Callable[[], int]) -> int:
             by = f" by {interruption}" if str(interruption) else ""  # the signal, if it is known
             say(f"interrupted{by}; finished trials are kept")
             return 130
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """Whether memory was missing: for data, or for a library that was to be loaded."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 def _flushed(work: Callable[[], int]) -> int:

@@ -48,7 +48,8 @@ class Lease:
     """A lease that this process holds, or has lost.
 
     holder: what `.holder` says about this run. renewed: when it was last claimed; asked: when the store was last asked.
-    Both by a clock that no one sets and that runs while the machine or the process is suspended.
+    Both by a clock that no one sets and that runs while the machine or the process is suspended. in_doubt: nothing
+    tells whether another run had it.
     """
 
     folder: Folder
@@ -56,11 +57,17 @@ class Lease:
     renewed: float = 0.0
     asked: float = 0.0
     taken_by: dict[str, object] | None = None
+    in_doubt: bool = False
     mutex: threading.RLock = field(default_factory=threading.RLock)
 
     def claim(self) -> None:
         began = _elapsed()
         self.folder.write(HOLDER, json.dumps(self.holder).encode())
+        # A process may be stopped in this very request, after it has seen that the lease is its own. If the lease ran
+        # out before the write came, another run may have claimed it, and this write has removed the trace of that.
+        ended = _elapsed()
+        if self.renewed and ended - self.renewed > LEASE_SECONDS and ended - self.asked > LEASE_SECONDS / 4:
+            self.taken_by, self.in_doubt = {}, True
         self.renewed = self.asked = began
 
     def confirm(self) -> bool:
@@ -104,9 +111,10 @@ class Lease:
 
     def loss(self) -> str:
         """What to say when it is lost."""
-        now_held = f"is in use by {name_of_holder(self.taken_by)}" if self.taken_by else "was in use by another run"
+        unnamed = "may have been" if self.in_doubt else "was"
+        what = f"is in use by {name_of_holder(self.taken_by)}" if self.taken_by else f"{unnamed} in use by another run"
         return (
-            f"{self.folder} {now_held}, which took it over because this run was suspended, or cut off from the store, "
+            f"{self.folder} {what}, which took it over because this run was suspended, or cut off from the store, "
             "for too long; this run stops and removes nothing. Trials that had ended are in the store; when no other "
             "run uses it, the same command continues"
         )

@@ -26,7 +26,7 @@ def output_file(out: str | os.PathLike[str], force: bool, own: Callable[[bytes],
     Raises:
         UserError: the file exists and is not to be replaced, or is a folder, a pipe or a device.
     """
-    path = Path(out).expanduser()
+    path = Path(os.path.expanduser(out))
     try:
         if os.fspath(out).endswith(("/", os.sep)):
             raise UserError(f"{out}: it is a folder; name a file that can be written")

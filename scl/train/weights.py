@@ -7,6 +7,7 @@ is used. So a file that claims more than it holds is refused before anything is 
 from __future__ import annotations
 
 import errno
+import os
 import pickletools
 import stat
 import struct
@@ -45,7 +46,7 @@ WAY_OUT = "give a .safetensors file, or torch.save(model.state_dict(), PATH)"
 
 def regular_file(path: str, flag: str = "") -> Path:
     """The path of an existing regular file. Raises UserError: it is a folder, a pipe or a device, or not there."""
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     name = f"{flag} {path!r}".strip()
     try:
         mode = file.stat().st_mode

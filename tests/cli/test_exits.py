@@ -42,9 +42,24 @@ def test_the_codes_of_the_contract(
     assert capsys.readouterr().err == printed
 
 
-def test_a_mistake_of_ours_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        exit_code(raises(ZeroDivisionError()))
+@pytest.mark.parametrize("error", [ZeroDivisionError(), ImportError("no module named x")])
+def test_a_mistake_of_ours_keeps_its_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        exit_code(raises(error))
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (MemoryError(), "for what was asked"),
+        (MemoryError("Unable to allocate 7 GiB"), "Unable to allocate 7 GiB"),
+        (ImportError("libx.so: failed to map segment"), "libx.so: failed to map segment"),
+        (RuntimeError("[enforce fail] can't allocate memory"), "[enforce fail] can't allocate memory"),
+    ],
+)
+def test_a_lack_of_memory_is_named(error: Exception, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(raises(error)) == 1
+    assert capsys.readouterr().err.startswith(f"error: there is not enough memory ({what}); ")
 
 
 @pytest.mark.parametrize("number", stop_signals(), ids=lambda number: number.name)

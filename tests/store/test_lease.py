@@ -103,6 +103,29 @@ def test_a_holder_that_slept_learns_that_another_had_the_store(
     assert folder.exists(".holder") == bool(meanwhile and meanwhile != "mine")
 
 
+@pytest.mark.parametrize(("seconds", "lost"), [(10.0, False), (50.0, False), (70.0, True)])
+def test_a_holder_that_slept_while_it_renewed_stops_if_its_lease_had_run_out(
+    seconds: float, lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has seen that the lease is its own, and overwrites the claim of a run that came meanwhile."""
+    slept, elapsed, write = [0.0], lease._elapsed, Folder.write
+    monkeypatch.setattr(lease, "_elapsed", lambda: elapsed() + slept[0])
+    mine = lease.Lease(open_folder(str(tmp_path)), {"token": "mine"})
+    mine.claim()
+
+    def slow(*arguments: object, **more: object) -> None:
+        slept[0] += seconds
+        write(*arguments, **more)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", slow)
+        mine.renew()
+    assert mine.held() != lost
+    if lost:
+        with pytest.raises(lease.LostLease, match="may have been in use by another run"):
+            mine.check()
+
+
 @pytest.mark.parametrize(("back", "free"), [(30.0, False), (3600.0, True)])
 def test_a_clock_of_the_store_that_was_set_back_frees_what_nobody_renews(
     back: float, free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

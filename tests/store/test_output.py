@@ -19,6 +19,8 @@ def test_a_new_file_may_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert output_file(tmp_path / "to new", force=False) == tmp_path / "absent"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert output_file("~/new", force=False) == tmp_path / "new"
+    monkeypatch.chdir(tmp_path)
+    assert output_file("~nobody-of-this-name/new", force=False) == tmp_path / "~nobody-of-this-name" / "new"
 
 
 def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path) -> None:
