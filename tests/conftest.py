@@ -21,6 +21,8 @@ from tests.support.studies import CPU, RECIPE, SMALL, run_study, write_images
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """The whole suite runs in two processes, each file in one of them. What the command line names, and tests that are
     slow or need a GPU, run in this process; without pytest-xdist, all do. `-n 0` or `-n 4` chooses otherwise."""
+    if hasattr(config, "workerinput"):  # one of the two, which must not start two more
+        return
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and "not slow" in config.option.markexpr
     if whole and getattr(config.option, "numprocesses", 0) is None and not config.option.usepdb:
         config.option.numprocesses, config.option.dist = 2, "loadfile"
