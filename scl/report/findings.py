@@ -228,6 +228,8 @@ def declared_in_short(facts: Facts) -> str:
         answer = _answer(facts, declared)[0]
         kind = answer if answer in found else "shown to be absent" if "absent" in answer else "shown"
         found[kind].append(plain(declared.question))
+    if count and len(found["not shown"]) == count:
+        return f"Not one of the {count} declared differences is shown."
     parts = [f"{kind}: {listing(names, 3)}" for kind, names in found.items() if names]
     return f"Of {count} declared questions, {'; '.join(parts)}." if parts else ""
 

@@ -326,6 +326,17 @@ CASES: dict[str, tuple[dict[str, list[float | None]], dict[str, Any], list[str],
         ],
         [],
     ),
+    "declared contrasts, none of them shown": (
+        {"baseline": [0.70, 0.71, 0.72], "a": [0.71, 0.705, 0.73], "b": [0.69, 0.72, 0.715]},
+        {
+            "contrasts": [
+                {"question": "Does a help?", "weights": {"a": 1.0, "baseline": -1.0}},
+                {"question": "Does b help?", "weights": {"b": 1.0, "baseline": -1.0}},
+            ]
+        },
+        ["Not one of the 2 declared differences is shown. No arm is shown to beat the baseline"],
+        ["not shown: “Does"],
+    ),
     "arms that scatter differently": (
         {
             "baseline": [0.70, 0.71, 0.72], "kd": [0.72, 0.73, 0.76], "at": [0.705, 0.715, 0.726],
