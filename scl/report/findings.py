@@ -1,4 +1,4 @@
-"""The findings of a study in sentences: the verdict, what was declared before the run, and what limits both.
+"""The findings of a study in sentences: the verdict, and what was declared before the run. `limits` has the rest.
 
 A sentence is chosen by the facts that it states: who is compared with whom, over how many seeds, how sure that is, and
 what is missing. The verdict speaks about one `Lead`; everything else about contrasts as `stats` has them.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -91,12 +90,6 @@ def leading(facts: Facts) -> str:
     """The arm that the verdict is about, or else the one with the highest mean."""
     found = lead(facts)
     return found.arm if found else str(facts.scores.mean().idxmax())
-
-
-def seed_count(analysis: Mapping[str, Any]) -> str:
-    """The number of seeds of an entry of `looks` in study.json, which lists them or only counts them."""
-    seeds = analysis.get("seeds", 0)
-    return plural(len(seeds) if isinstance(seeds, list) else int(seeds), "seed")
 
 
 # The verdict

@@ -48,7 +48,12 @@ def listing(names: Sequence[str], most: int = 6) -> str:
     rest = len(names) - len(shown)
     if rest:
         shown.append(f"{rest} more")
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return enumerated(shown)
+
+
+def enumerated(texts: Sequence[str]) -> str:
+    """Texts in a sentence: a, b and c."""
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 def capital(text: str) -> str:

@@ -11,6 +11,7 @@ from scl.report.findings import MOST_NAMED, lead, leading, level_name
 from scl.report.formatting import (
     as_given,
     digits,
+    enumerated,
     format_seeds,
     gain,
     interval,
@@ -285,5 +286,4 @@ def _withdrawn(facts: Facts) -> str:
 
 
 def listing_of(numbers: Sequence[int]) -> str:
-    shown = [f"{n:,}" for n in numbers]
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return enumerated([f"{n:,}" for n in numbers])

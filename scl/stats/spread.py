@@ -78,18 +78,17 @@ def _complete_ratio(centred: Array, df: Array) -> Array:
     gram = centred @ turned if centred.shape[-2] < centred.shape[-1] else turned @ centred
     gram = gram / np.maximum(df, 1)[..., None, None]
     trace = np.trace(gram, axis1=-2, axis2=-1)
-    return _unbiased(trace**2, (gram**2).sum(axis=(-2, -1)), df)
-
-
-def _unbiased(squared_trace: Array, trace_of_square: Array, df: Array) -> Array:
-    """The ratio from (tr S)² and tr S². With one degree of freedom nothing is known: 1."""
-    known = df > 1
-    df = np.where(known, df, 2.0)
-    square = df**2 / ((df - 1) * (df + 2)) * (trace_of_square - squared_trace / df)
-    trace = squared_trace - 2 * square / df
+    known = df > 1  # with one degree of freedom nothing is known of the ratio: 1
+    traces, square = _unbiased(trace**2, (gram**2).sum(axis=(-2, -1)), np.where(known, df, 2.0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(square > 0, trace / square, np.inf)
-    return np.where(known & np.isfinite(trace), ratio, 1.0)
+        ratio = np.where(square > 0, traces / square, np.inf)
+    return np.where(known & np.isfinite(traces), ratio, 1.0)
+
+
+def _unbiased(product: Array, square: Array, df: Array) -> tuple[Array, Array]:
+    """Σᵢᵢ Σⱼⱼ and Σᵢⱼ² without bias, from the products and squares of the estimates S; or sums of both over i and j."""
+    squared = df**2 / ((df - 1) * (df + 2)) * (square - product / df)
+    return product - 2 * squared / df, squared
 
 
 def _ratio(values: Array) -> Array:
@@ -111,9 +110,7 @@ def _ratio(values: Array) -> Array:
     variance = ((x**2).T @ m - sums**2 / np.maximum(n, 1)) / df
     product = variance * variance.T
     known = n > 2
-    safe = np.where(known, df, 2.0)
-    square = safe**2 / ((safe - 1) * (safe + 2)) * (covariance**2 - product / safe)
-    trace = product - 2 * square / safe
+    trace, square = _unbiased(product, covariance**2, np.where(known, df, 2.0))
     # Two shared seeds do not tell a covariance, so the largest one counts; with none, two variances are independent.
     alone = (x**2).sum(axis=0) / np.maximum(np.diag(n) - 1, 1)
     square = np.where(known, square, np.where(n == 2, np.outer(alone, alone), 0.0))

@@ -9,8 +9,8 @@ from typing import Any
 from scl.masking import masked_command, masked_value
 from scl.report.blocks import Block, Column, Note, Pairs, Panel, Table
 from scl.report.facts import Facts
-from scl.report.findings import seed_count
 from scl.report.formatting import duration, format_seeds, moment, name_of, percent, plain, plural
+from scl.report.looks import seeds_of
 from scl.report.tables import number_table, text_cell
 
 Shown = dict[str, Callable[[Any], str]]  # field of study.json → its value as text
@@ -97,7 +97,9 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
         commit += ", with uncommitted changes"
     wall_time = duration(float(study["wall_seconds"])) if study.get("wall_seconds") is not None else ""
     analyses = [
-        f"{seed_count(at)}{' of ' + at['part'] if at.get('part') else ''} at {moment(at.get('when')) or '?'}"
+        plural(len(seeds_of(at)), "seed")
+        + (f" of {at['part']}" if at.get("part") else "")
+        + f" at {moment(at.get('when')) or '?'}"
         for at in study.get("looks") or []
     ]
     items = [
