@@ -26,7 +26,7 @@ from scl.models.staged import Wanted
 from scl.plan.packing import plan_cohorts
 from scl.plan.plan import make_plan
 from scl.store.files import open_folder
-from scl.study.options import settled
+from scl.study.settled import settled
 from scl.train.teacher import TeacherForward
 from studies.ablation import STUDY
 

@@ -30,7 +30,8 @@ from scl import Config, Study, Term, designs
 from scl.plan.packing import plan_cohorts
 from scl.plan.plan import make_plan, missing
 from scl.store.files import open_folder
-from scl.study.options import options_for, settled
+from scl.study.options import options_for
+from scl.study.settled import settled
 
 CASES = ((2000, 5), (10_000, 1))
 

@@ -46,7 +46,8 @@ from scl.store.parts import write_part
 from scl.store.results import load, read_results
 from scl.store.study_file import read_study, write_study
 from scl.store.tables import compact
-from scl.study.options import options_for, settled
+from scl.study.options import options_for
+from scl.study.settled import settled
 
 GOALS = {"s_a_trial": 0.02, "stored_s": 15.0, "stored_mb": 2000.0}
 # Part of a run → the function that `scl.run.run` calls for it.

@@ -13,7 +13,8 @@ from scl.report.results import Results, read
 from scl.run.run import plan_study, run_study
 from scl.store.files import open_folder
 from scl.streams import standard_streams
-from scl.study.options import Options, moved_milestones, options_for, settled
+from scl.study.options import Options, options_for
+from scl.study.settled import moved_milestones, settled
 from scl.study.study import Study
 from scl.terminal import say
 

@@ -8,7 +8,8 @@ from importlib import import_module
 
 from scl.cli.exits import exit_with
 from scl.cli.flags import parsed
-from scl.study.options import Options, moved_milestones, settled
+from scl.study.options import Options
+from scl.study.settled import moved_milestones, settled
 from scl.study.study import Study
 from scl.terminal import say, show
 

@@ -26,8 +26,9 @@ from scl.store.tables import read_trials
 from scl.streams import name_of
 from scl.study.config import Config
 from scl.study.identity import Trial, canonical_json, requested, teacher_id, trials_of
-from scl.study.options import Options, resolved, seeds_of
+from scl.study.options import Options
 from scl.study.params import column, params
+from scl.study.settled import resolved, seeds_of
 from scl.study.study import Study
 from scl.train.weights import regular_file
 
@@ -63,7 +64,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     """Resolve, check and number everything; trains nothing.
 
     Args:
-        study, options: as `scl.study.options.settled` returns them.
+        study, options: as `scl.study.settled.settled` returns them.
         nodes: of the cluster; none on this machine.
 
     Raises:

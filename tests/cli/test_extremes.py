@@ -147,7 +147,7 @@ def test_unusual_but_right_numbers_are_taken(flags: str) -> None:
 def test_a_plan_of_too_many_trials_is_refused_before_it_is_made(
     arms: int, seeds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scl.study.options.MOST_TRIALS", 100)
+    monkeypatch.setattr("scl.study.settled.MOST_TRIALS", 100)
     many = {"baseline": {}} | {f"arm {i}": {"lr": 0.01 + i * 1e-6} for i in range(arms - 1)}
     study = scl.Study("many", "?", many)
     with pytest.raises(scl.UserError, match=rf"^{arms:,} arms × {seeds:,} seeds are .* at most 100; give --seeds "):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from scl.study.config import Config
-from scl.study.options import moved_milestones, resolved
 from scl.study.recipes import RECIPES, at_length
+from scl.study.settled import moved_milestones, resolved
 from scl.study.study import Setting, Study
 from scl.study.term import LOSSES
 from tests.support.studies import asked

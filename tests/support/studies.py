@@ -13,7 +13,8 @@ from scl.cli.main import run_flags
 from scl.plan.plan import Plan, make_plan
 from scl.store.files import open_folder
 from scl.study.config import Config
-from scl.study.options import Options, settled
+from scl.study.options import Options
+from scl.study.settled import settled
 from scl.study.study import Study
 
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar100"

@@ -1,0 +1,210 @@
+"""Options and a study put together: scale, defaults and seeds settled, and every contradiction refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scl.errors import UserError, shown, unknown
+from scl.study.checks import LARGEST_WHOLE
+from scl.study.config import Config
+from scl.study.options import Options
+from scl.study.params import FIELDS, parsed
+from scl.study.recipes import RECIPES
+from scl.study.space import FRESH_SEED, MOST_TRIALS, Search
+from scl.study.study import Study
+
+PILOT_SEEDS = 5  # the fewest that show a spread
+
+
+def settled(study: Study, options: Options) -> tuple[Study, Options]:
+    """A study of one size and its options, after scale, fixed parameters and defaults; every name is checked.
+
+    Raises:
+        UserError: a name does not exist, or options contradict each other.
+    """
+    if study.scales:
+        name = options.scale or next(iter(study.scales))
+        sized, scale = study.at(name), study.scales[name]
+        options = dataclasses.replace(
+            options,
+            scale=name,
+            data=options.data or scale.data,
+            limit=options.limit if options.limit is not None else scale.limit,
+            val=scale.val if options.val is None and options.recipe is None else options.val,
+        )
+        study = sized
+    options = dataclasses.replace(options, data=options.data or "digits")
+    if options.fix and study.search is not None:
+        study = dataclasses.replace(study, search=study.search.without(options.fix))
+    if options.set and study.search is not None:
+        study = dataclasses.replace(study, search=_search_with(study.search, options.set))
+    arms, _ = resolved(study, options)
+    _check_interval(list(arms), options, study.search is not None)
+    _check_seed_list(options, study.search is not None)
+    if options.interval is not None:
+        pilot = None if options.seed_list else max(PILOT_SEEDS, options.seeds or study.seeds)
+        options = dataclasses.replace(options, seeds=pilot)
+    _check_size(len(arms), len(options.seed_list or ()) or options.seeds or study.seeds)
+    options = _with_teachers(study, options)
+    if options.inline and options.address:
+        raise UserError("--inline runs in this process and --address on a cluster; give one of them")
+    if options.teacher and options.teacher_model and options.teacher_file is None:
+        raise UserError(f"--teacher {options.teacher} already names the network; drop --teacher-model")
+    if options.device == "cpu" and options.gpus_per_trial:
+        raise UserError(f"--device cpu and --gpus-per-trial {options.gpus_per_trial:g} exclude each other; drop one")
+    if options.plan and options.report_only:
+        raise UserError("--plan and --report-only exclude each other; give one of them")
+    if options.remake_students and options.report_only:
+        raise UserError("--remake-students trains and --report-only does not; give one of them")
+    if options.report_only and (options.margin is not None or options.looks):
+        raise UserError(
+            "--margin and --looks are recorded by a run, and --report-only shows what is recorded; drop --report-only: "
+            "finished trials are kept"
+        )
+    if options.page and not options.report_only:
+        raise UserError(f"--page {options.page}: a run writes its page into its store; --page goes with --report-only")
+    if options.force and not options.page:
+        raise UserError("--force replaces the file of --page; name one, as in --page report.html")
+    if study.search is not None and options.val_share == 0:
+        raise UserError("--val 0: a search selects on validation images; hold some out, as in --val 0.1")
+    return study, options
+
+
+def resolved(study: Study, options: Options) -> tuple[dict[str, Config], Config]:
+    """The arms' configurations and the teacher's under these options. Raises UserError as `Study.resolve` does."""
+    data, student, teacher = options.data or "digits", options.student_changes(), options.teacher_changes()
+    return study.resolve(data, options.arms, student, teacher, options.recipe_arms, options.set)
+
+
+def seeds_of(study: Study, options: Options) -> list[int]:
+    """The seeds of the arms. Those beside a search are fresh: the search has not used them."""
+    if study.search is not None and study.search.winners == 0:
+        return []
+    first = 0 if study.search is None else FRESH_SEED
+    return list(options.seed_list or range(first, first + (options.seeds or study.seeds)))
+
+
+def _with_teachers(study: Study, options: Options) -> Options:
+    """The options with the study's number of teachers if no flag gives one; `teachers` is None for a single one.
+
+    Raises:
+        UserError: another option decides which teachers there are, or a teacher would have no student.
+    """
+    count, seeds = options.teachers, seeds_of(study, options)
+    if options.teacher_file:
+        if (count or 1) > 1:
+            raise UserError(
+                f"--teachers {count}: --teacher {shown(options.teacher_file)} is one teacher; drop --teachers, or drop "
+                f"--teacher and train {count} teachers by the study's recipe"
+            )
+        return dataclasses.replace(
+            options, teachers=None, teacher_per_seed=options.teacher_per_seed or study.teacher_per_seed
+        )
+    if options.teacher_per_seed and count is not None and seeds != list(range(count)):
+        raise UserError(
+            f"--teachers {count} and --teacher-per-seed exclude each other here: the second trains a teacher for each "
+            f"of {len(seeds)} seeds; drop one"
+        )
+    if options.teacher_per_seed or (count is None and study.teacher_per_seed):
+        return dataclasses.replace(options, teachers=None, teacher_per_seed=True)
+    count = count or study.teachers or 1
+    if count > 1:
+        _check_teachers(count, seeds, options)
+    return dataclasses.replace(options, teachers=count if count > 1 else None)
+
+
+def _check_teachers(count: int, seeds: Sequence[int], options: Options) -> None:
+    """Raises UserError if a teacher would have no student, or seeds are added as if they had no teacher in common."""
+    asked = f"--teachers {count}" + ("" if options.teachers else ", as this study has by default")
+    if count > len(seeds):
+        raise UserError(
+            f"{asked}: {count} teachers need {count} seeds or more, and this run has {len(seeds)}; give more --seeds, "
+            "or fewer --teachers"
+        )
+    if idle := sorted(set(range(count)) - {seed % count for seed in seeds}):
+        raise UserError(
+            f"{asked}: no seed of --seed-list uses teacher {idle[0]}, because seed s uses teacher "
+            f"s mod {count}; add seed {idle[0]}, give --teachers 1, or give each seed its own with --teacher-per-seed"
+        )
+    if options.interval is not None:
+        raise UserError(
+            f"--interval with {asked}: it adds seeds as if they were independent, and seeds that share a teacher are "
+            "not; give each seed its own with --teacher-per-seed, or give --teachers 1"
+        )
+
+
+def _search_with(search: Search, changes: Mapping[str, Any]) -> Search:
+    """A search whose template has what `--set` sets, if the template has such a name."""
+    searched = [name for name in changes if name in search.space]
+    if searched:
+        raise UserError(f"--set {searched[0]}: the search varies it; hold it with --fix {searched[0]}=VALUE")
+    losses = {n.removeprefix("weight.") for n in (*search.space, *search.template) if n.startswith("weight.")}
+    losses |= set(search.template.get("losses", {}))
+    mine = {
+        name: parsed(name, name, value)
+        for name, value in changes.items()
+        if name in FIELDS or name.removeprefix("weight.").partition(".")[0] in losses
+    }
+    return dataclasses.replace(search, template={**search.template, **mine})
+
+
+def _check_size(arms: int, seeds: int) -> None:
+    """Raises UserError for more trials than a study can have, before a list of them fills the memory."""
+    if arms * seeds > MOST_TRIALS:
+        raise UserError(
+            f"{arms:,} arms × {seeds:,} seeds are {arms * seeds:,} trials, and a study has at most {MOST_TRIALS:,}; "
+            f"give --seeds {max(1, MOST_TRIALS // arms):,} or fewer, or fewer --arms"
+        )
+
+
+def _check_interval(arms: Sequence[str], options: Options, search: bool) -> None:
+    """Raises UserError for an interval that names no two arms."""
+    between = options.between
+    if (options.interval is None) != (between is None):
+        raise UserError("--interval F and --between A,B go together: a width, and the two arms that differ")
+    if between is None:
+        return
+    if search:
+        raise UserError("--interval is for studies of arms; a search's winners run on --seeds N fresh seeds")
+    if len(between) != 2 or between[0] == between[1]:
+        raise UserError(f"--between takes two different arms, as in kd,baseline; got {','.join(between)}")
+    wrong = [unknown("arm of this run", arm, arms) for arm in between if arm not in arms]
+    if wrong:
+        raise UserError(f"--between: {wrong[0]}")
+    if options.looks:
+        raise UserError("--interval adds seeds once, by the pilot's spread, and --looks names other numbers; drop one")
+    if options.seed_list is not None and len(options.seed_list) < PILOT_SEEDS:
+        raise UserError(
+            f"--interval needs a pilot of {PILOT_SEEDS} seeds or more; --seed-list gives {len(options.seed_list)}"
+        )
+    if options.seed_list is not None and options.seed_list[-1] > LARGEST_WHOLE - options.max_seeds:
+        raise UserError(f"--interval adds seeds after the last one, {options.seed_list[-1]}; give smaller seeds")
+
+
+def _check_seed_list(options: Options, search: bool) -> None:
+    """Raises UserError if something else says which seeds run."""
+    if options.seed_list is None:
+        return
+    if options.seeds is not None:
+        raise UserError(
+            "--seeds and --seed-list exclude each other: N seeds from 0, or exactly the seeds that you list"
+        )
+    if search:
+        raise UserError("--seed-list is for studies of arms; a search's winners run on --seeds N fresh seeds from 1000")
+
+
+def moved_milestones(options: Options) -> str:
+    """A sentence if a recipe runs at another length than its own, else ''."""
+    recipe = RECIPES[options.recipe] if options.recipe else None
+    if recipe is None or "milestones" not in recipe.fields:
+        return ""
+    moved = {
+        name: changes["milestones"]
+        for name, changes in (("students", options.student_changes()), ("teacher", options.teacher_changes()))
+        if changes["epochs"] != recipe.fields["epochs"]
+    }
+    each = "; ".join(f"{name} {', '.join(map(str, at))}" for name, at in moved.items())
+    length = recipe.fields["epochs"]
+    return f"recipe {options.recipe} has {length} epochs; its milestones move in proportion: {each}" if each else ""
