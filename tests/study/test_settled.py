@@ -30,7 +30,6 @@ SCALES = {
     ),
 }
 SCALED = replace(STUDY, scales=SCALES)
-CRD = dict(RECIPES["crd"].fields)
 
 
 def settle(study: Study = STUDY, **given: Any) -> tuple[Study, Options]:
