@@ -9,44 +9,21 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scl.data.dataset import Dataset
+from scl.data.decode import values_of
+from scl.data.images import Images
+from scl.data.stored import pieces
 from scl.errors import UserError, unknown
 from scl.study.config import WORDS
 from scl.study.identity import canonical_json
 
+SHARE = 0.25  # of a GPU's free memory that images may take
 RESOLVED_AUGMENTATIONS = tuple(name for name in WORDS["augment"] if name != "auto")  # the trainer resolves `auto`
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """Images, uint8 (N, C, H, W), and their labels, int64 (N,), on one device."""
-
-    images: Tensor
-    labels: Tensor
-
-    def to(self, device: torch.device | str) -> Images:
-        return Images(self.images.to(device), self.labels.to(device))
-
-    @property
-    def padding(self) -> tuple[int, int]:
-        """Black rows and columns added on each side before cropping: an eighth of the side, so 4 for 32 pixels."""
-        height, width = self.images.shape[2:]
-        return max(1, round(height / 8)), max(1, round(width / 8))
-
-    @cached_property
-    def padded(self) -> Tensor:
-        """The padded images, channels last: uint8 (N, H + 2·rows, W + 2·columns, C). Computed once."""
-        n, channels, height, width = self.images.shape
-        rows, columns = self.padding
-        padded = self.images.new_zeros(n, height + 2 * rows, width + 2 * columns, channels)
-        padded[:, rows : rows + height, columns : columns + width] = self.images.permute(0, 2, 3, 1)
-        return padded
 
 
 @dataclass(frozen=True)
@@ -67,12 +44,16 @@ class SplitData:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
+        return self.train.image_shape
 
     def to(self, device: torch.device) -> SplitData:
-        moved = {name: getattr(self, name).to(device) for name in ("train", "val", "test", "mean", "std")}
-        return replace(self, **moved)
+        """The data for a device. A set that is too large for memory moves to a GPU if that has room for it, and is else
+        read ahead of each step."""
+        parts = {name: getattr(self, name) for name in ("train", "val", "test")}
+        room = SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+        whole = sum(part.nbytes for part in parts.values()) < room
+        moved = {name: part.to(device, whole) for name, part in parts.items()}
+        return replace(self, **moved, mean=self.mean.to(device), std=self.std.to(device))
 
 
 def normalisation(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -81,14 +62,14 @@ def normalisation(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     Computed from integer histograms, so exact and the same on any machine. A constant channel gets standard
     deviation 1.
     """
-    images = dataset.train_images
+    histograms = dataset.histogram
+    if histograms is None:
+        histograms = np.zeros((dataset.train_images.shape[1], 256), dtype=np.int64)
+        for piece in pieces(dataset.train_images):
+            histograms += values_of(piece)
     values = range(256)
     mean, std = [], []
-    for channel in range(images.shape[1]):
-        counts = np.zeros(256, dtype=np.int64)
-        for start in range(0, len(images), 4096):  # in pieces: bincount copies its input to int64
-            counts += np.bincount(images[start : start + 4096, channel].ravel(), minlength=256)
-        histogram = counts.tolist()  # Python's integers do not overflow
+    for histogram in histograms.tolist():  # Python's integers do not overflow
         n = sum(histogram)
         total = sum(v * count for v, count in zip(values, histogram, strict=True))
         squares = sum(v * v * count for v, count in zip(values, histogram, strict=True))
@@ -117,8 +98,8 @@ def training_batches(
     """
     if augment not in RESOLVED_AUGMENTATIONS:
         raise UserError(unknown("augment", augment, RESOLVED_AUGMENTATIONS))
-    n, channels, height, width = images.images.shape
-    (rows, columns), device = images.padding, images.images.device
+    (channels, height, width), n = images.image_shape, len(images)
+    (rows, columns), device = images.padding, images.device
     stride = width + 2 * columns
 
     digest = hashlib.sha256(canonical_json(["data", seed, epoch]).encode()).digest()
@@ -134,17 +115,22 @@ def training_batches(
         mirrored.fill_(False)
 
     # Every pixel of the padded images has a number. A crop is the number of its corner plus the offsets of a window.
-    corners = ((order * (height + 2 * rows) + top) * stride + left).to(device)
+    # Of a large set, each batch is padded by itself, and its images have the numbers of their places in it.
+    padded = images.padded
+    places = order if padded is not None else torch.arange(n) % batch_size
+    corners = ((places * (height + 2 * rows) + top) * stride + left).to(device)
     labels = images.labels[order.to(device)]
     mirrored = mirrored.to(device)
-    pixels = images.padded.view(-1, channels)
     across, down = torch.arange(width, device=device), torch.arange(height, device=device) * stride
     windows = torch.stack([down[:, None] + across, down[:, None] + across.flip(0)])
     scale, shift = _multiply_add(mean, std, device)
+    used = n - (n % batch_size == 1)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, n - (n % batch_size == 1), batch_size):
+        large = map(images.with_border, images.batches(order[:used], batch_size)) if padded is None else None
+        for start in range(0, used, batch_size):
             part = slice(start, start + batch_size)
+            pixels = (padded if large is None else next(large)).view(-1, channels)
             index = corners[part, None, None] + windows[mirrored[part].long()]
             batch = pixels.index_select(0, index.view(-1)).view(-1, height, width, channels)
             yield batch.float().mul_(scale).add_(shift).permute(0, 3, 1, 2), labels[part]
@@ -156,11 +142,12 @@ def evaluation_batches(
     images: Images, *, batch_size: int, mean: Tensor, std: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """All images in order, without augmentation. Yields what `training_batches` yields; no image is dropped."""
-    scale, shift = _multiply_add(mean, std, images.images.device)
-    for start in range(0, len(images.labels), batch_size):
-        part = slice(start, start + batch_size)
-        batch = images.images[part].permute(0, 2, 3, 1).contiguous().float()
-        yield batch.mul_(scale).add_(shift).permute(0, 3, 1, 2), images.labels[part]
+    scale, shift = _multiply_add(mean, std, images.device)
+    start = 0
+    for pixels in images.batches(torch.arange(len(images)), batch_size):
+        batch = pixels.permute(0, 2, 3, 1).contiguous().float()
+        yield batch.mul_(scale).add_(shift).permute(0, 3, 1, 2), images.labels[start : start + len(pixels)]
+        start += len(pixels)
 
 
 def _multiply_add(mean: Tensor, std: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:

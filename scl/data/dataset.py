@@ -1,4 +1,4 @@
-"""A data set in memory, and the fingerprint of its content."""
+"""A data set, in memory or as references to files of a cache, and the fingerprint of its content."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from scl.data.preprocessing import Preprocessing
+from scl.data.stored import Pixels, SampledImages, StoredImages, pieces
 from scl.study.identity import canonical_json
 
 
@@ -15,43 +17,57 @@ from scl.study.identity import canonical_json
 class Dataset:
     """Decoded images and their classes.
 
-    train_images, test_images: uint8 (N, C, H, W), C is 1 or 3.
+    train_images, test_images: uint8 (N, C, H, W), C is 1 or 3; large sets are references, see `StoredImages`.
     train_labels, test_labels: int64 (N,), 0 … K−1.
     classes: K names.
     flip: True if a mirrored image keeps its class.
     note: a description for the report.
-    fingerprint: `content_fingerprint` of the arrays and K.
+    fingerprint: `content_fingerprint` of the arrays and K; '' if the images were not decoded, for a plan.
     skipped: what lay among the images and was not read, by reason.
+    preprocessing: how each image became pixels; None: 'exact', see `how`.
+    histogram: int64 (C, 256), how often each value occurs in the training images; None if nobody has counted.
+    remarks: what a reader must know of how the images were read, in sentences.
+    decoding: seconds that decoding would take, if the images were not decoded.
     """
 
     name: str
-    train_images: np.ndarray
+    train_images: Pixels
     train_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: Pixels
     test_labels: np.ndarray
     classes: tuple[str, ...]
     flip: bool
     note: str
     fingerprint: str
     skipped: Mapping[str, int] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
+    histogram: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()
+    decoding: float | None = None
+
+    @property
+    def how(self) -> Preprocessing:
+        channels, height, width = self.train_images.shape[1:]
+        return self.preprocessing or Preprocessing(height, width, channels)
 
 
 def content_fingerprint(
-    train_images: np.ndarray, train_labels: np.ndarray, test_images: np.ndarray, test_labels: np.ndarray, classes: int
+    train_images: Pixels, train_labels: np.ndarray, test_images: Pixels, test_labels: np.ndarray, classes: int
 ) -> str:
     """SHA-256 of shapes, pixels, labels and the number of classes: the same on machines of any byte order."""
     arrays = (train_images, train_labels, test_images, test_labels)
     digest = hashlib.sha256(canonical_json([classes, *(array.shape for array in arrays)]).encode())
     for array in arrays:
-        little_endian = array.dtype.newbyteorder("<")
-        digest.update(np.ascontiguousarray(array, dtype=little_endian).ravel().data)
+        for part in pieces(array) if isinstance(array, StoredImages) else [array]:
+            little_endian = part.dtype.newbyteorder("<")
+            digest.update(np.ascontiguousarray(part, dtype=little_endian).ravel().data)
     return digest.hexdigest()
 
 
 def make_dataset(
     name: str,
-    train: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
+    train: tuple[Pixels, np.ndarray],
+    test: tuple[Pixels, np.ndarray],
     classes: Iterable[str],
     flip: bool,
     what: str,
@@ -66,4 +82,5 @@ def make_dataset(
         f"{what}: {images:,} training and {labels:,} test images of {height}×{width} pixels, "
         f"{'grey' if channels == 1 else 'colour'}, in {len(classes)} classes. {caveat}"
     )
-    return Dataset(name, *arrays, classes, flip, note, content_fingerprint(*arrays, len(classes)))
+    sampled = isinstance(train[0], SampledImages)
+    return Dataset(name, *arrays, classes, flip, note, "" if sampled else content_fingerprint(*arrays, len(classes)))

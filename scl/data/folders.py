@@ -8,27 +8,28 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from scl.data.decode import (
+from scl.data.encoded import (
     IMAGE_SUFFIXES,
     PARTS,
     DatasetFiles,
-    DecodedFolder,
+    EncodedFolder,
     EncodedPart,
-    decode_parts,
+    Source,
     require_same_labels,
     visible_entries,
 )
-from scl.data.parquet import decode_parquet, parquet_parts
+from scl.data.parquet import parquet_parts, read_parquet
 from scl.errors import UserError
 from scl.streams import name_of
 
 LAYOUTS = (
     "Parquet files train-*.parquet and test-*.parquet (an image column 'img' or 'image' with a field 'bytes', "
-    "and an integer label column), or images train/CLASS/*.png and test/CLASS/*.png (also jpg, jpeg, bmp, webp)"
+    "and an integer label column), or images train/CLASS/*.png and test/CLASS/*.png (also jpg, bmp, webp, gif, tiff, ppm)"
 )
 
 
@@ -37,14 +38,14 @@ def find_dataset(folder: Path, label: str | None) -> DatasetFiles:
 
     Raises:
         UserError: the folder has neither layout, one part only, an empty class folder or a link that leads out of
-            it; or a label column is given for image files. `decode` of the result raises for mistakes in the files.
+            it; or a label column is given for image files. `open` of the result raises for mistakes in the files.
         OSError: the folder cannot be read.
     """
     shards = parquet_parts(folder)
     if any(shards.values()):
         _require_both_parts(folder, shards, "{}-*.parquet")
         paths = [path for part in PARTS for path in shards[part]]
-        return DatasetFiles(paths, label, lambda: decode_parquet(folder, shards, label))
+        return DatasetFiles(paths, label, lambda: read_parquet(folder, shards, label))
     present = {part: (folder / part).is_dir() for part in PARTS}
     if not any(present.values()):
         raise UserError(f"--data {folder}: no data set found in this folder; it must hold {LAYOUTS}")
@@ -56,7 +57,7 @@ def find_dataset(folder: Path, label: str | None) -> DatasetFiles:
     skipped: Counter[str] = Counter()
     images = {part: _class_folders(folder, part, skipped) for part in PARTS}
     paths = [path for part in PARTS for in_class in images[part].values() for path in in_class]
-    return DatasetFiles(paths, None, lambda: _decode_images(folder, images), skipped)
+    return DatasetFiles(paths, None, lambda: _read_images(folder, images), skipped)
 
 
 def _require_both_parts(folder: Path, found: Mapping[str, object], pattern: str) -> None:
@@ -103,14 +104,13 @@ def _class_folders(folder: Path, part: str, skipped: Counter[str]) -> dict[str, 
     return classes
 
 
-def _decode_images(folder: Path, images: Mapping[str, Mapping[str, list[Path]]]) -> DecodedFolder:
+def _read_images(folder: Path, images: Mapping[str, Mapping[str, list[Path]]]) -> EncodedFolder:
     require_same_labels(folder, set(images["train"]), set(images["test"]))
     classes = sorted(images["train"])
-    parts = []
+    parts = {}
     for part in PARTS:
         numbered = [(number, path) for number, name in enumerate(classes) for path in images[part][name]]
-        labels = np.array([number for number, _ in numbered], dtype=np.int64)
-        parts.append(EncodedPart(labels, [(str(path), path) for _, path in numbered]))
-    train, test = decode_parts(*parts)
+        sources: list[Source] = [(str(path), path) for _, path in numbered]
+        parts[part] = EncodedPart(np.array([number for number, _ in numbered], dtype=np.int64), partial(iter, sources))
     names = [name_of(c) for c in classes]
-    return DecodedFolder(train, test, names, "A folder of images", "It comes with its own test part.")
+    return EncodedFolder(parts, names, "A folder of images", "It comes with its own test part.")

@@ -27,7 +27,15 @@ from scl.study.options import DATA
 DIGITS_TEST = 797
 
 
-def load_dataset(name: str, cache: Path, label: str | None = None, keep: bool = True) -> Dataset:
+def load_dataset(
+    name: str,
+    cache: Path,
+    label: str | None = None,
+    keep: bool = True,
+    size: int | None = None,
+    fit: str | None = None,
+    plan: bool = False,
+) -> Dataset:
     """Load a data set by its name (one of DATA), or from a folder; `~` is expanded.
 
     A name takes precedence over a folder of that name: `./digits` is the folder.
@@ -36,6 +44,8 @@ def load_dataset(name: str, cache: Path, label: str | None = None, keep: bool = 
         cache: where decoded folders are stored, and downloads, in `torchvision`.
         keep: store what had to be decoded in the cache.
         label: the label column, if a folder of Parquet files has several.
+        size: the side in pixels to which the images of a folder are brought. fit: how, one of FITS.
+        plan: the images of a large folder need not be decoded.
 
     Raises:
         UserError: no such data set or folder, a failed download, or a mistake in the folder.
@@ -45,6 +55,11 @@ def load_dataset(name: str, cache: Path, label: str | None = None, keep: bool = 
             raise UserError(
                 f"--label {label!r}: {name} has one kind of label; only Parquet folders have several, drop --label"
             )
+        if size is not None or fit is not None:
+            flag = "--image-size" if size is not None else "--image-fit"
+            raise UserError(
+                f"{flag}: the images of {name} have one size; only those of a folder are scaled, drop {flag}"
+            )
         return _digits() if name == "digits" else _from_torchvision(name, cache / "torchvision")
     folder = Path(os.path.expanduser(name)) if name else None
     if folder is None or not os.path.isdir(folder):
@@ -52,7 +67,8 @@ def load_dataset(name: str, cache: Path, label: str | None = None, keep: bool = 
         raise UserError(f"{unknown('data', name, DATA)}, or a folder; there is no folder {name!r}{what}")
     try:
         files = find_dataset(folder, label)
-        return dataclasses.replace(cached_dataset(name, folder, cache, files, keep), skipped=files.skipped)
+        dataset = cached_dataset(name, folder, cache, files, keep, size, fit, plan)
+        return dataclasses.replace(dataset, skipped=files.skipped)
     except OSError as error:
         where = error.filename or folder
         raise UserError(f"--data {name}: {where} cannot be read: {error.strerror or error}") from error

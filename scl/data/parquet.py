@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scl.data.decode import (
-    PARTS,
-    DecodedFolder,
-    EncodedPart,
-    Source,
-    decode_parts,
-    require_same_labels,
-    visible_entries,
-)
+from scl.data.encoded import PARTS, EncodedFolder, EncodedPart, Source, require_same_labels, visible_entries
 from scl.errors import UserError, first_line, unknown
 
 IMAGE_COLUMNS = ("img", "image")
@@ -68,11 +61,14 @@ def _missing_shards(shards: list[Path]) -> str:
     return f" Only {len(shards)} of the {max(announced)} {shards[0].name.split('-')[0]} files are present."
 
 
-def decode_parquet(folder: Path, shards: Mapping[str, list[Path]], label: str | None) -> DecodedFolder:
-    """Read and decode the shards of both parts. label: the label column; it may be None if there is only one.
+def read_parquet(folder: Path, shards: Mapping[str, list[Path]], label: str | None) -> EncodedFolder:
+    """Read the labels of both parts; their images are read when they are asked for.
+
+    Args:
+        label: the label column; it may be None if there is only one.
 
     Raises:
-        UserError: a damaged shard, a missing or ambiguous column, a null, or an image that cannot be decoded.
+        UserError: a damaged shard, a missing or ambiguous column, or a null.
     """
     first = shards["train"][0]
     with _opened(first) as file:
@@ -86,13 +82,12 @@ def decode_parquet(folder: Path, shards: Mapping[str, list[Path]], label: str | 
     require_same_labels(folder, set(raw["train"].tolist()), set(raw["test"].tolist()))
     values = np.unique(raw["train"])
     parts = {
-        part: EncodedPart(np.searchsorted(values, raw[part]).astype(np.int64), _sources(shards[part], image))
+        part: EncodedPart(np.searchsorted(values, raw[part]).astype(np.int64), partial(_sources, shards[part], image))
         for part in PARTS
     }
-    train, test = decode_parts(parts["train"], parts["test"])
     what = f"A folder of Parquet files, label column {label}"
     caveat = _test_part_note(shards["test"][0]) + "".join(_missing_shards(shards[part]) for part in PARTS)
-    return DecodedFolder(train, test, _class_names(schema, label, values), what, caveat)
+    return EncodedFolder(parts, _class_names(schema, label, values), what, caveat)
 
 
 def _test_part_note(shard: Path) -> str:
@@ -161,7 +156,7 @@ def _sources(shards: list[Path], image: str) -> Iterator[Source]:
         with _opened(path) as file:
             if _image_column(path, file.schema_arrow) != image:
                 raise UserError(f"{path}: no image column {image!r}, but the first training file has it")
-            batches = file.iter_batches(batch_size=1024, columns=[f"{image}.bytes"])
+            batches = file.iter_batches(batch_size=64, columns=[f"{image}.bytes"])
             images = (pc.struct_field(batch.column(0), "bytes").to_pylist() for batch in batches)
             for row, content in enumerate(itertools.chain.from_iterable(images)):
                 if content is None:

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from scl.data.batches import Images, SplitData
+from scl.data.batches import SplitData
+from scl.data.images import Images
+from scl.data.preprocessing import Preprocessing
+from scl.data.stored import Pixels
 from scl.store.files import Folder
 from scl.study.config import Config
 
@@ -32,12 +35,14 @@ class Job:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all cohorts of a run share. Numpy arrays, so that Ray's workers map one copy a node.
+    """What all cohorts of a run share. Numpy arrays, so that Ray's workers map one copy a node, and references to the
+    files of large sets.
 
-    images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,).
+    images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,). preprocessing: how images became
+    pixels.
     """
 
-    images: Mapping[str, np.ndarray]
+    images: Mapping[str, Pixels]
     labels: Mapping[str, np.ndarray]
     mean: np.ndarray
     std: np.ndarray
@@ -51,6 +56,7 @@ class RunContext:
     device: str
     threads: int
     deterministic: bool
+    preprocessing: Preprocessing | None = None
 
     @property
     def store(self) -> Folder:
@@ -82,8 +88,8 @@ def data_of(context: RunContext) -> SplitData:
 def _as_tensors(context: RunContext) -> SplitData:
     def part(name: str) -> Images:
         # Arrays from Ray's object store are read-only, and torch warns about those; nothing here writes to them.
-        images, labels = context.images[name], context.labels[name]
-        return Images(torch.from_numpy(_writable(images)), torch.from_numpy(_writable(labels)))
+        images, labels = context.images[name], torch.from_numpy(_writable(context.labels[name]))
+        return Images(torch.from_numpy(_writable(images)) if isinstance(images, np.ndarray) else images, labels)
 
     mean, std = (torch.from_numpy(array.copy()) for array in (context.mean, context.std))
     return SplitData(part("train"), part("val"), part("test"), mean, std, context.classes, context.flip)

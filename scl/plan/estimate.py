@@ -28,7 +28,8 @@ class PlanSummary:
     an estimate of what is left, from `source`; 0 if nothing is left. detectable_sds: the smallest detectable effect
     (80 % power) in standard deviations of a paired difference; detectable: the same as a fraction of accuracy, if
     earlier trials show the spread; None if there is none. look, level: the number of the look at the study that this
-    plan is, and the level of its intervals.
+    plan is, and the level of its intervals. decoding: seconds that decoding the images would take once, if they are
+    not decoded yet; then nobody knows which trials are done, and all count as missing.
     """
 
     study: str
@@ -59,6 +60,7 @@ class PlanSummary:
     detectable_from: int
     look: int = 1
     level: float = stats.LEVEL
+    decoding: float | None = None
 
     def __str__(self) -> str:
         lines = [
@@ -74,7 +76,7 @@ class PlanSummary:
             lines.append(f"  search     {self.to_search} of {self.searched} trials to go, over {over}{then}")
         lines += [
             f"  trials     {self.trials} = {plural(len(self.arms), 'arm')} × {plural(len(self.seeds), 'seed')}",
-            f"  done       {self.done}",
+            f"  done       {self.done if self.decoding is None else self._unknown()}",
             f"  missing    {self.missing}" + (f", in {self._cohorts()}" if self.missing else ""),
             f"  teacher    {self.teacher.model} × {self.teacher.width:g}, {plural(self.teacher.epochs, 'epoch')}"
             + (f", {self.teachers} teachers: " if self.teachers > 1 else ": ")
@@ -86,6 +88,12 @@ class PlanSummary:
         if self.seeds:
             lines.append(f"  can show   {self._can_show()}")
         return "\n".join(lines)
+
+    def _unknown(self) -> str:
+        return (
+            f"not known before the images are decoded (once, about {duration(self.decoding or 0.0)}), because a trial's "
+            "id depends on their pixels; the plan counts all trials as missing"
+        )
 
     def _cohorts(self) -> str:
         sizes = self.cohorts
@@ -143,6 +151,7 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         detectable_from=trials,
         look=look,
         level=level,
+        decoding=plan.decoding,
     )
 
 

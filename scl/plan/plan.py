@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from scl.data.batches import normalisation
 from scl.data.caveats import caveats
 from scl.data.named import load_dataset
 from scl.data.split import split, split_fingerprint
+from scl.data.stored import taken
 from scl.errors import UserError, shown
 from scl.plan.capacity import Node, check_threads, device_of, slots_of
 from scl.plan.context import Job, RunContext, data_of
@@ -38,7 +39,8 @@ class Plan:
     """A resolved study: what its cohorts share, its trials in order, and the teacher of each.
 
     seeds: of the arms; a search has a seed beside them. about_data: for study.json. run: which run of the store this
-    is, of those that wrote rows, from 1.
+    is, of those that wrote rows, from 1. decoding: seconds that decoding the images would take, if a plan has not done
+    it: then their fingerprint and so the ids of trials are not known, and none counts as done.
     """
 
     study: Study
@@ -53,6 +55,7 @@ class Plan:
     about_data: dict[str, Any]
     slots: int
     run: int
+    decoding: float | None = None
 
     @property
     def template(self) -> Config:
@@ -74,7 +77,9 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     arms, teacher = resolved(study, options)
     cache = cache_of(out)
     keep = not (out.reading and cache.is_relative_to(out.path))
-    dataset = load_dataset(str(options.data), cache, options.label, keep)
+    dataset = load_dataset(
+        str(options.data), cache, options.label, keep, options.image_size, options.image_fit, plan=out.reading
+    )
     classes = len(dataset.classes)
     train, val = split(
         dataset.train_labels, val=options.val_share, seed=options.split_seed, limit=options.limit, classes=classes
@@ -85,7 +90,11 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     teacher_ids = _teacher_ids(options, teacher, fingerprint, [*seeds, *([study.search.seed] if study.search else [])])
     device = device_of(options, nodes)
     context = RunContext(
-        images={"train": dataset.train_images[train], "val": dataset.train_images[val], "test": dataset.test_images},
+        images={
+            "train": taken(dataset.train_images, train),
+            "val": taken(dataset.train_images, val),
+            "test": dataset.test_images,
+        },
         labels={"train": dataset.train_labels[train], "val": dataset.train_labels[val], "test": dataset.test_labels},
         mean=mean,
         std=std,
@@ -99,12 +108,16 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         device=device,
         threads=options.cpus_per_trial,
         deterministic=options.deterministic,
+        preprocessing=dataset.how,
     )
     tensors = data_of(context)
-    if options.teacher_file:
+    if dataset.decoding is not None:
+        pass  # what a teacher makes of the images is not known
+    elif options.teacher_file:
         import_teacher(context, teacher, next(iter(teacher_ids.values())), options.teacher_file)
     elif teacher.pretrained:
         context = start_from_pretrained(context, teacher)
+    found = [*dataset.remarks, *caveats(context.images, dataset.skipped)]
     feasibility = Feasibility(teacher, tensors, context)
     feasibility.check(study, arms)
     plan = Plan(
@@ -127,10 +140,12 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
             "val_share": options.val_share,
             "split_seed": options.split_seed,
             "note": dataset.note,
-            **({"caveats": found} if (found := caveats(context.images, dataset.skipped)) else {}),
+            "preprocessing": asdict(dataset.how),
+            **({"caveats": found} if found else {}),
         },
         slots=slots_of(options, nodes, device),
         run=1 + int(max(read_trials(context.store)["run"].fillna(0), default=0)),
+        decoding=dataset.decoding,
     )
     to_train = [trial.config for trial in missing(plan)] + ([plan.template] if study.search else [])
     here = torch.device(device if torch.cuda.is_available() else "cpu")

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from scl.data.batches import Images, SplitData, training_batches
+from scl.data.batches import SplitData, training_batches
 from scl.errors import UserError
 from scl.models.networks import build_student, example_features, in_bf16, move_to_device
 from scl.models.staged import Features
@@ -175,7 +175,7 @@ class _Stage:
 
 def _stage(config: Config, teacher: Config, data: SplitData, device: torch.device) -> _Stage:
     count = STEPS * config.batch_size
-    some = Images(data.train.images[:count], data.train.labels[:count])
+    some = data.train.first(count)
     data = dataclasses.replace(data, train=some, val=some, test=some).to(device)
     network = move_to_device(build_student(teacher, data, 0, config.teacher_layers), data, device)
     example = example_features(network, data, config.tap)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -139,6 +140,7 @@ def _store_result(context: RunContext, ended: TrialEnded) -> TrialEnded:
             "image_shape": list(context.images["train"].shape[1:]),
             "mean": context.mean.tolist(),
             "std": context.std.tolist(),
+            "preprocessing": dataclasses.asdict(context.preprocessing) if context.preprocessing else None,
         }
         files.write(STUDENT, checkpoint.pack(ended.weights, record), durable=True)
     if job.stored is not None:

@@ -38,6 +38,8 @@ from scl.study.study import Study
 TRACKERS = ("tensorboard", "mlflow", "wandb")
 DATA = ("digits", "cifar10", "cifar100", "fashion_mnist")
 DEVICES = ("auto", "cpu", "cuda")
+FITS = ("crop", "stretch", "pad")
+LARGEST_IMAGE = 4096  # pixels of a side
 NARROWEST = 1e-6  # an interval: a difference of one image in a million
 
 
@@ -144,6 +146,10 @@ class Options:
         lambda s: f"{', '.join(DATA)}, a folder of Hugging Face image Parquet, or train/CLASS/*.png "
         f"(default: {_sized(s, 'digits')})")
     label: str | None = option(None, DATASET, text, "COLUMN", "label column, if a Parquet folder has several")
+    image_size: int | None = option(None, DATASET, whole(4, LARGEST_IMAGE), "N",
+        "bring the images of a folder to N×N pixels (default: their own size if all have one, else chosen by the median)")
+    image_fit: str | None = option(None, DATASET, one_of("fit", FITS), "FIT",
+        "how: crop (default) scales the shorter side and keeps the middle, stretch, or pad with black")
     limit: int | None = option(None, DATASET, whole(1), "N",
         lambda s: f"use N training images, stratified (default: {_sized(s, 'all')})")
     val: float | None = option(None, DATASET, number(0, 1, including="low"), "F",

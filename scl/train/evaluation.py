@@ -9,11 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scl.data.batches import Images, SplitData, evaluation_batches
+from scl.data.batches import SplitData, evaluation_batches
+from scl.data.images import Images
 from scl.models.mode import eval_mode
 
 # Images per batch: few enough for a CPU's cache, enough to keep a GPU busy.
 BATCH = {"cpu": 256, "cuda": 2048}
+USUAL = 64 * 64  # pixels: of larger images a batch has fewer, so that it takes as much memory
 BINS = 15
 DRAWS = 100  # of outcomes behind `calibration_floor`; its own standard error is then about 3 % of it
 
@@ -25,7 +27,8 @@ def evaluate(models: Sequence[nn.Module], images: Images, data: SplitData) -> li
     Afterwards each model is in the mode that it was in before.
     """
     outputs: list[list[Tensor]] = [[] for _ in models]
-    size = BATCH[images.labels.device.type]
+    _, height, width = data.image_shape
+    size = max(8, BATCH[images.device.type] * USUAL // max(USUAL, height * width))
     with eval_mode(*models):
         for batch, _ in evaluation_batches(images, batch_size=size, mean=data.mean, std=data.std):
             for model, output in zip(models, outputs, strict=True):
