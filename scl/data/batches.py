@@ -6,6 +6,7 @@ Random choices depend on the seed and the epoch alone, so all trials of a seed s
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -116,8 +117,7 @@ def training_batches(
 
     # Every pixel of the padded images has a number. A crop is the number of its corner plus the offsets of a window.
     # Of a large set, each batch is padded by itself, and its images have the numbers of their places in it.
-    padded = images.padded
-    places = order if padded is not None else torch.arange(n) % batch_size
+    places = order if images.small else torch.arange(n) % batch_size
     corners = ((places * (height + 2 * rows) + top) * stride + left).to(device)
     labels = images.labels[order.to(device)]
     mirrored = mirrored.to(device)
@@ -125,12 +125,15 @@ def training_batches(
     windows = torch.stack([down[:, None] + across, down[:, None] + across.flip(0)])
     scale, shift = _multiply_add(mean, std, device)
     used = n - (n % batch_size == 1)
+    starts = range(0, used, batch_size)
+    if images.small:
+        every: Iterator[Tensor] = itertools.repeat(images.padded, len(starts))
+    else:
+        every = map(images.with_border, images.batches(order[:used], batch_size))
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        large = map(images.with_border, images.batches(order[:used], batch_size)) if padded is None else None
-        for start in range(0, used, batch_size):
-            part = slice(start, start + batch_size)
-            pixels = (padded if large is None else next(large)).view(-1, channels)
+        for start, padded in zip(starts, every, strict=True):
+            part, pixels = slice(start, start + batch_size), padded.view(-1, channels)
             index = corners[part, None, None] + windows[mirrored[part].long()]
             batch = pixels.index_select(0, index.view(-1)).view(-1, height, width, channels)
             yield batch.float().mul_(scale).add_(shift).permute(0, 3, 1, 2), labels[part]

@@ -40,6 +40,7 @@ IN_MEMORY = 256 * 2**20  # bytes of decoded images that a run holds; larger sets
 CHECKED = 64  # images of a larger set that are compared with their checksums at once; the others, when they are read
 PLAN_READS = 8.0  # seconds that a plan spends on headers
 PLAN_DECODES = 5.0  # seconds that decoding may take so that a plan does it
+RECORDED = ("classes", "flip", "note", "fingerprint", "skipped", "remarks")
 ABANDONED = 3600.0  # seconds after which nobody writes to a partial entry any more
 
 
@@ -67,11 +68,11 @@ def cached_dataset(
             decoded; or the cache has no room for a large data set.
     """
     described = [_described(folder, path) for path in files.paths]
-    entry = cache / sha256([DECODER_VERSION, files.label, described, size, fit])
+    entry = cache / sha256([DECODER_VERSION, *files.choices, described, size, fit])
     dataset = _read(entry, name)
     if dataset is not None:
         return dataset
-    content = files.open()
+    content = files.read()
     found = survey(content, PLAN_READS if plan else None)
     how, remarks = chosen(found, size, fit)
     needed = found.count * prod(how.shape)
@@ -140,7 +141,8 @@ def _made(
     histogram: np.ndarray,
 ) -> Dataset:
     parts = {part: (images[part], encoded.labels) for part, encoded in content.parts.items()}
-    made = make_dataset(name, parts["train"], parts["test"], content.classes, True, content.what, content.caveat)
+    about = content.classes, True, content.what, content.caveat
+    made = make_dataset(name, parts["train"], parts["test"], *about, parts.get("val"), content.skipped)
     return dataclasses.replace(made, preprocessing=how, remarks=tuple(remarks), histogram=histogram)
 
 
@@ -238,7 +240,7 @@ def _to_bytes(dataset: Dataset, content: EncodedFolder, about: About) -> bytes:
         arrays |= {f"{part}_crcs": about.crcs[part], f"{part}_digests": about.digests[part]}
     record = canonical_json(
         {
-            **{name: getattr(dataset, name) for name in ("classes", "flip", "note", "fingerprint", "remarks")},
+            **{name: getattr(dataset, name) for name in RECORDED},
             "preprocessing": dataclasses.asdict(dataset.how),
             "parts": list(content.parts),
         }
@@ -281,14 +283,10 @@ def _read(entry: Path, name: str) -> Dataset | None:
         images[part] = pixels if in_memory else of
     return Dataset(
         name,
-        images["train"],
-        labels["train"],
-        images["test"],
-        labels["test"],
-        tuple(record["classes"]),
-        record["flip"],
-        record["note"],
-        record["fingerprint"],
+        **{f"{part}_images": pixels for part, pixels in images.items()},  # type: ignore[arg-type]
+        **{f"{part}_labels": of for part, of in labels.items()},  # type: ignore[arg-type]
+        **{field: record[field] for field in ("flip", "note", "fingerprint", "skipped")},
+        classes=tuple(record["classes"]),
         preprocessing=how,
         histogram=arrays["histogram"],
         remarks=tuple(record["remarks"]),

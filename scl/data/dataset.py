@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scl.data.preprocessing import Preprocessing
-from scl.data.stored import Pixels, SampledImages, StoredImages, pieces
+from scl.data.stored import Pixels, SampledImages, pieces
 from scl.study.identity import canonical_json
 
 
@@ -19,6 +19,7 @@ class Dataset:
 
     train_images, test_images: uint8 (N, C, H, W), C is 1 or 3; large sets are references, see `StoredImages`.
     train_labels, test_labels: int64 (N,), 0 … K−1.
+    val_images, val_labels: the same, if the data come with a validation part; else a share of train is held out.
     classes: K names.
     flip: True if a mirrored image keeps its class.
     note: a description for the report.
@@ -40,6 +41,8 @@ class Dataset:
     note: str
     fingerprint: str
     skipped: Mapping[str, int] = field(default_factory=dict)
+    val_images: Pixels | None = None
+    val_labels: np.ndarray | None = None
     preprocessing: Preprocessing | None = None
     histogram: np.ndarray | None = None
     remarks: tuple[str, ...] = ()
@@ -52,13 +55,20 @@ class Dataset:
 
 
 def content_fingerprint(
-    train_images: Pixels, train_labels: np.ndarray, test_images: Pixels, test_labels: np.ndarray, classes: int
+    train_images: Pixels,
+    train_labels: np.ndarray,
+    test_images: Pixels,
+    test_labels: np.ndarray,
+    classes: int,
+    val_images: Pixels | None = None,
+    val_labels: np.ndarray | None = None,
 ) -> str:
     """SHA-256 of shapes, pixels, labels and the number of classes: the same on machines of any byte order."""
-    arrays = (train_images, train_labels, test_images, test_labels)
+    every = (train_images, train_labels, test_images, test_labels, val_images, val_labels)
+    arrays = [array for array in every if array is not None]
     digest = hashlib.sha256(canonical_json([classes, *(array.shape for array in arrays)]).encode())
     for array in arrays:
-        for part in pieces(array) if isinstance(array, StoredImages) else [array]:
+        for part in [array] if isinstance(array, np.ndarray) else pieces(array):
             little_endian = part.dtype.newbyteorder("<")
             digest.update(np.ascontiguousarray(part, dtype=little_endian).ravel().data)
     return digest.hexdigest()
@@ -72,15 +82,18 @@ def make_dataset(
     flip: bool,
     what: str,
     caveat: str,
+    val: tuple[Pixels, np.ndarray] | None = None,
+    skipped: Mapping[str, int] | None = None,
 ) -> Dataset:
-    """A data set from the images and labels of both parts. Its note is `what`, then the sizes, then `caveat`."""
+    """A data set from the images and labels of its parts. Its note is `what`, then the sizes, then `caveat`."""
     classes = tuple(classes)
-    arrays = (*train, *test)
-    images, labels = len(train[1]), len(test[1])
     channels, height, width = train[0].shape[1:]
+    given = ((train, "training"), (val, "validation"), (test, "test"))
+    *first, last = [f"{len(part[1]):,} {kind}" for part, kind in given if part is not None]
     note = (
-        f"{what}: {images:,} training and {labels:,} test images of {height}×{width} pixels, "
+        f"{what}: {', '.join(first)} and {last} images of {height}×{width} pixels, "
         f"{'grey' if channels == 1 else 'colour'}, in {len(classes)} classes. {caveat}"
     )
     sampled = isinstance(train[0], SampledImages)
-    return Dataset(name, *arrays, classes, flip, note, "" if sampled else content_fingerprint(*arrays, len(classes)))
+    fingerprint = "" if sampled else content_fingerprint(*train, *test, len(classes), *(val or ()))
+    return Dataset(name, *train, *test, classes, flip, note, fingerprint, skipped or {}, *(val or ()))

@@ -63,7 +63,7 @@ def decode(
     with quiet_pillow(), progress("decoding images", found.count) as advance:
         for part, encoded in folder.parts.items():
             headers = found.headers[at : at + len(encoded.labels)]
-            for chunk in _chunks(encoded.sources(), headers, how):
+            for chunk in _chunks(encoded.sources, headers, how):
                 write(part, len(crcs[part]), chunk.pixels)
                 crcs[part] += chunk.crcs
                 digests[part] += chunk.digests

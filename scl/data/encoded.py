@@ -23,40 +23,43 @@ Source = tuple[str, Path | bytes]
 
 @dataclass(frozen=True)
 class EncodedPart:
-    """The encoded images of a part, and their class numbers, int64 (N,).
+    """The encoded images of one part, and their class numbers, int64 (N,).
 
-    sources: called for each pass over the images (first their headers are read, then their pixels); in the order of
-    labels.
+    sources: N sources, which are read only when they are iterated. That happens several times: first the headers of
+    images are read, then their pixels.
     """
 
     labels: np.ndarray
-    sources: Callable[[], Iterable[Source]]
+    sources: Iterable[Source]
 
 
 @dataclass(frozen=True)
 class EncodedFolder:
-    """The content of a folder, not yet decoded: its parts, by name, and class names.
+    """The content of a folder before decoding.
 
+    parts: train, test, and val if the data have such a part. classes: their names, by number.
     what, caveat: the description in the report, before and after the sizes.
+    skipped: what the files hold and what is not read of it, by reason.
     """
 
     parts: Mapping[str, EncodedPart]
     classes: list[str]
     what: str
     caveat: str
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """A data set found in a folder.
+    """A data set found in a folder, not yet read.
 
-    label: the label column that the user chose. Paths and label decide the content. open: reads all but the images.
-    skipped: what lies among the images and is not read, by reason.
+    paths: all files whose content decides the data set. choices: what the user chose that decides it too.
+    read: lists the images and labels in these files. skipped: what lies among the files and is not read, by reason.
     """
 
     paths: list[Path]
-    label: str | None
-    open: Callable[[], EncodedFolder]
+    choices: tuple[object, ...]
+    read: Callable[[], EncodedFolder]
     skipped: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,8 @@ from scl.streams import name_of
 
 LAYOUTS = (
     "Parquet files train-*.parquet and test-*.parquet (an image column 'img' or 'image' with a field 'bytes', "
-    "and an integer label column), or images train/CLASS/*.png and test/CLASS/*.png (also jpg, bmp, webp, gif, tiff, ppm)"
+    "and an integer label column), or images train/CLASS/*.png and test/CLASS/*.png (also jpg, bmp, webp, "
+    "gif, tiff, ppm)"
 )
 
 
@@ -38,14 +38,14 @@ def find_dataset(folder: Path, label: str | None) -> DatasetFiles:
 
     Raises:
         UserError: the folder has neither layout, one part only, an empty class folder or a link that leads out of
-            it; or a label column is given for image files. `open` of the result raises for mistakes in the files.
+            it; or a label column is given for image files. `read` of the result raises for mistakes in the files.
         OSError: the folder cannot be read.
     """
     shards = parquet_parts(folder)
     if any(shards.values()):
         _require_both_parts(folder, shards, "{}-*.parquet")
         paths = [path for part in PARTS for path in shards[part]]
-        return DatasetFiles(paths, label, lambda: read_parquet(folder, shards, label))
+        return DatasetFiles(paths, (label,), lambda: read_parquet(folder, shards, label))
     present = {part: (folder / part).is_dir() for part in PARTS}
     if not any(present.values()):
         raise UserError(f"--data {folder}: no data set found in this folder; it must hold {LAYOUTS}")
@@ -57,7 +57,7 @@ def find_dataset(folder: Path, label: str | None) -> DatasetFiles:
     skipped: Counter[str] = Counter()
     images = {part: _class_folders(folder, part, skipped) for part in PARTS}
     paths = [path for part in PARTS for in_class in images[part].values() for path in in_class]
-    return DatasetFiles(paths, None, lambda: _read_images(folder, images), skipped)
+    return DatasetFiles(paths, (None,), lambda: _read_images(folder, images), skipped)
 
 
 def _require_both_parts(folder: Path, found: Mapping[str, object], pattern: str) -> None:
@@ -111,6 +111,6 @@ def _read_images(folder: Path, images: Mapping[str, Mapping[str, list[Path]]]) -
     for part in PARTS:
         numbered = [(number, path) for number, name in enumerate(classes) for path in images[part][name]]
         sources: list[Source] = [(str(path), path) for _, path in numbered]
-        parts[part] = EncodedPart(np.array([number for number, _ in numbered], dtype=np.int64), partial(iter, sources))
+        parts[part] = EncodedPart(np.array([number for number, _ in numbered], dtype=np.int64), sources)
     names = [name_of(c) for c in classes]
     return EncodedFolder(parts, names, "A folder of images", "It comes with its own test part.")

@@ -37,6 +37,12 @@ class Images:
         return self.labels.device
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        _, _, height, width = self.images.shape
+        return height, width
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
@@ -101,15 +107,19 @@ class Images:
     @property
     def padding(self) -> tuple[int, int]:
         """Black rows and columns added on each side before cropping: an eighth of the side, so 4 for 32 pixels."""
-        _, height, width = self.image_shape
+        height, width = self.shape
         return max(1, round(height / 8)), max(1, round(width / 8))
 
+    @property
+    def small(self) -> bool:
+        """True if the images are in memory and so few that they can be padded as a whole."""
+        return isinstance(self.images, Tensor) and self.nbytes <= SMALL
+
     @cached_property
-    def padded(self) -> Tensor | None:
-        """All images `with_border`, if they are few enough: made once. None for a large set, which is padded by batch."""
-        if isinstance(self.images, Tensor) and self.nbytes <= SMALL:
-            return self.with_border(self.images)
-        return None
+    def padded(self) -> Tensor:
+        """All images of a small set `with_border`. Made once."""
+        assert isinstance(self.images, Tensor)
+        return self.with_border(self.images)
 
     def with_border(self, images: Tensor) -> Tensor:
         """Padded images, channels last: uint8 (N, H + 2·rows, W + 2·columns, C), from uint8 (N, C, H, W)."""

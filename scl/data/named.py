@@ -68,7 +68,7 @@ def load_dataset(
     try:
         files = find_dataset(folder, label)
         dataset = cached_dataset(name, folder, cache, files, keep, size, fit, plan)
-        return dataclasses.replace(dataset, skipped=files.skipped)
+        return dataclasses.replace(dataset, skipped={**files.skipped, **dataset.skipped})
     except OSError as error:
         where = error.filename or folder
         raise UserError(f"--data {name}: {where} cannot be read: {error.strerror or error}") from error

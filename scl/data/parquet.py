@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def read_parquet(folder: Path, shards: Mapping[str, list[Path]], label: str | No
     require_same_labels(folder, set(raw["train"].tolist()), set(raw["test"].tolist()))
     values = np.unique(raw["train"])
     parts = {
-        part: EncodedPart(np.searchsorted(values, raw[part]).astype(np.int64), partial(_sources, shards[part], image))
+        part: EncodedPart(np.searchsorted(values, raw[part]).astype(np.int64), _Images(shards[part], image))
         for part in PARTS
     }
     what = f"A folder of Parquet files, label column {label}"
@@ -149,6 +149,17 @@ def _labels(path: Path, label: str) -> np.ndarray:
             row = pc.index(column.is_null(), True).as_py()
             raise UserError(f"{path}, row {row}: the label ({label}) is null; remove or fill the row")
         return np.asarray(column.cast(pa.int64()).to_numpy())
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The images of some shards, in the column `image`; read each time when they are iterated."""
+
+    shards: list[Path]
+    image: str
+
+    def __iter__(self) -> Iterator[Source]:
+        return _sources(self.shards, self.image)
 
 
 def _sources(shards: list[Path], image: str) -> Iterator[Source]:

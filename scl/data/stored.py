@@ -29,10 +29,10 @@ class StoredImages:
 
     Picklable, and small: the pixels stay in the file.
 
-    path: of the file. offset: bytes before its first image. image_shape: (C, H, W). rows: int64 (N,), the images' places
-    in the file. crcs: uint32 (N,), the CRC-32 of each image's pixels, which is compared with what is read: it notices
-    any change of up to 32 neighbouring bits, and misses another one with a probability of 1 in 4 billion. digests:
-    uint8 (N, 16), BLAKE2b of each image's pixels.
+    path: of the file. offset: bytes before its first image. image_shape: (C, H, W). rows: int64 (N,), the places of the
+    images in the file. crcs: uint32 (N,), the CRC-32 of each image, with which what is read is compared: it notices any
+    change of up to 32 neighbouring bits, and misses another one with a probability of 1 in 4 billion. digests: uint8
+    (N, 16), BLAKE2b of each image.
     """
 
     path: str

@@ -54,7 +54,7 @@ def survey(folder: EncodedFolder, seconds: float | None = None) -> Survey:
     began = time.monotonic()
 
     def chunks() -> Iterator[list[Source]]:
-        sources = itertools.chain.from_iterable(part.sources() for part in folder.parts.values())
+        sources = itertools.chain.from_iterable(part.sources for part in folder.parts.values())
         while chunk := list(itertools.islice(sources, CHUNK)):
             yield chunk
 
@@ -83,8 +83,8 @@ def chosen(found: Survey, size: int | None, fit: str | None) -> tuple[Preprocess
 
     Args:
         size: the side in pixels, of --image-size. fit: of FITS, of --image-fit. Without both, images of one size keep
-            it. Images of several sizes get the multiple of 32 that is nearest to the median of their shorter sides, from
-            32 to 224.
+            it. Those of several sizes get the multiple of 32, from 32 to 224, that is nearest to the median of their
+            shorter sides.
 
     Raises:
         UserError: images of one size that is too small for a network.
@@ -109,9 +109,9 @@ def chosen(found: Survey, size: int | None, fit: str | None) -> tuple[Preprocess
         sizes = f"from {heights[small]}×{widths[small]} to {heights[large]}×{widths[large]} pixels (height×width)"
         sizes = f"The images have sizes {sizes}" if many else f"The images have {heights[0]}×{widths[0]} pixels"
         remarks.append(
-            f"{sizes}; each was brought to {size}×{size} ({fit}), the multiple of {MULTIPLE} up to {LARGEST_CHOICE} that "
-            f"is nearest to the median of their shorter sides, {median:g}. --image-size N and --image-fit "
-            f"{'|'.join(FITS)} choose otherwise."
+            f"{sizes}; each was brought to {size}×{size} ({fit}). That is the multiple of {MULTIPLE}, up to "
+            f"{LARGEST_CHOICE}, nearest to the median of their shorter sides, {median:g}. --image-size N and "
+            f"--image-fit {'|'.join(FITS)} choose otherwise."
         )
     if fit == "crop" and (long := int((longer > 2 * shorter).sum())):
         remarks.append(

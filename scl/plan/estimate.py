@@ -91,8 +91,8 @@ class PlanSummary:
 
     def _unknown(self) -> str:
         return (
-            f"not known before the images are decoded (once, about {duration(self.decoding or 0.0)}), because a trial's "
-            "id depends on their pixels; the plan counts all trials as missing"
+            f"not known before the images are decoded (once, {duration(self.decoding or 0.0)}): the id of a trial "
+            "depends on their pixels. The plan counts all trials as missing"
         )
 
     def _cohorts(self) -> str:

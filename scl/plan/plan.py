@@ -111,11 +111,10 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         preprocessing=dataset.how,
     )
     tensors = data_of(context)
-    if dataset.decoding is not None:
-        pass  # what a teacher makes of the images is not known
-    elif options.teacher_file:
+    decoded = dataset.decoding is None  # else nobody knows what a teacher makes of the images
+    if decoded and options.teacher_file:
         import_teacher(context, teacher, next(iter(teacher_ids.values())), options.teacher_file)
-    elif teacher.pretrained:
+    elif decoded and teacher.pretrained:
         context = start_from_pretrained(context, teacher)
     found = [*dataset.remarks, *caveats(context.images, dataset.skipped)]
     feasibility = Feasibility(teacher, tensors, context)

@@ -147,7 +147,7 @@ class Options:
         f"(default: {_sized(s, 'digits')})")
     label: str | None = option(None, DATASET, text, "COLUMN", "label column, if a Parquet folder has several")
     image_size: int | None = option(None, DATASET, whole(4, LARGEST_IMAGE), "N",
-        "bring the images of a folder to N×N pixels (default: their own size if all have one, else chosen by the median)")
+        "bring the images of a folder to N×N pixels (default: their own size if all have one, else by their median)")
     image_fit: str | None = option(None, DATASET, one_of("fit", FITS), "FIT",
         "how: crop (default) scales the shorter side and keeps the middle, stretch, or pad with black")
     limit: int | None = option(None, DATASET, whole(1), "N",
