@@ -43,7 +43,8 @@ from torchvision import transforms
 from benchmarks.devices import add_device
 from benchmarks.record import parsed, record
 from scl import Config, Term
-from scl.data.batches import Images, SplitData
+from scl.data.batches import SplitData
+from scl.data.images import Images
 from scl.machine import cores
 from scl.models.build import build_model
 from scl.models.networks import build_student, example_features
@@ -79,7 +80,7 @@ def random_images(count: int) -> Images:
 
 
 def data_of(images: Images) -> SplitData:
-    nothing = Images(images.images[:0], images.labels[:0])
+    nothing = images.first(0)
     return SplitData(images, nothing, nothing, torch.tensor(MEAN), torch.tensor(STD), CLASSES, True)
 
 
@@ -107,6 +108,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     """Images one by one, as public distillation code reads CIFAR."""
 
     def __init__(self, images: Images) -> None:
+        assert isinstance(images.images, Tensor)
         self.images, self.labels = images.images.permute(0, 2, 3, 1).numpy(), images.labels.tolist()
         self.transform = transforms.Compose(
             [

@@ -99,7 +99,7 @@ def _decoded(chunk: Sequence[tuple[Source, Header]], how: Preprocessing) -> _Chu
         image[:] = prepare(content, how, where)
         if header.deep:
             deepest = max(deepest, int(image.max()))
-    return _Chunk(pixels, [zlib.crc32(image) for image in pixels], [digest_of(image) for image in pixels], deepest)
+    return _Chunk(pixels, [zlib.crc32(image.data) for image in pixels], [digest_of(image) for image in pixels], deepest)
 
 
 def values_of(images: np.ndarray) -> np.ndarray:

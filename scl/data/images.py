@@ -85,7 +85,7 @@ class Images:
         if not len(order):
             return
         if isinstance(images, Tensor):
-            for part in order.to(self.device).split(batch_size):
+            for part in order.to(self.device).split(batch_size):  # type: ignore[no-untyped-call]
                 yield images.index_select(0, part)
             return
         on_gpu = self.device.type == "cuda"
@@ -100,7 +100,7 @@ class Images:
                 pass
             return batch
 
-        parts = (part.numpy() for part in order.cpu().split(batch_size))
+        parts = (part.numpy() for part in order.cpu().split(batch_size))  # type: ignore[no-untyped-call]
         for batch in ahead(read, parts, 1, AHEAD):
             yield batch.to(self.device, non_blocking=True)
 

@@ -53,6 +53,10 @@ class StoredImages:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def here(self) -> StoredImages:
+        """The images in a file that this machine sees."""
+        return self
+
     def take(self, indices: np.ndarray) -> StoredImages:
         """Some of these images, still in the file."""
         return replace(self, rows=self.rows[indices], crcs=self.crcs[indices], digests=self.digests[indices])
@@ -71,7 +75,8 @@ class StoredImages:
                 again by the next run.
         """
         if problem := self.damage(indices, out):
-            Path(self.path).with_name(ENTRY).unlink(missing_ok=True)
+            record = Path(self.path).with_name(ENTRY)
+            (record if record.exists() else Path(self.path)).unlink(missing_ok=True)  # a copy on a node has no record
             raise RunFailed(
                 f"{self.path}: {problem}; run the same command again: it decodes the images anew and keeps finished "
                 "trials"
@@ -79,7 +84,7 @@ class StoredImages:
 
     def damage(self, indices: np.ndarray, out: np.ndarray) -> str:
         """As `read`; returns what is wrong with the file, '' if nothing is."""
-        size, flat = prod(self.image_shape), memoryview(out.reshape(-1))
+        size, flat = prod(self.image_shape), memoryview(out.reshape(-1))  # type: ignore[arg-type]
         try:
             with open(self.path, "rb", buffering=0) as file:
                 for place, (row, crc) in enumerate(zip(self.rows[indices], self.crcs[indices], strict=True)):

@@ -12,7 +12,7 @@ import torch
 from scl.data.batches import SplitData
 from scl.data.images import Images
 from scl.data.preprocessing import Preprocessing
-from scl.data.stored import Pixels
+from scl.data.stored import Pixels, StoredImages
 from scl.store.files import Folder
 from scl.study.config import Config
 
@@ -89,7 +89,9 @@ def _as_tensors(context: RunContext) -> SplitData:
     def part(name: str) -> Images:
         # Arrays from Ray's object store are read-only, and torch warns about those; nothing here writes to them.
         images, labels = context.images[name], torch.from_numpy(_writable(context.labels[name]))
-        return Images(torch.from_numpy(_writable(images)) if isinstance(images, np.ndarray) else images, labels)
+        if isinstance(images, np.ndarray):
+            return Images(torch.from_numpy(_writable(images)), labels)
+        return Images(images.here() if isinstance(images, StoredImages) else images, labels)
 
     mean, std = (torch.from_numpy(array.copy()) for array in (context.mean, context.std))
     return SplitData(part("train"), part("val"), part("test"), mean, std, context.classes, context.flip)

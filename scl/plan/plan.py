@@ -139,7 +139,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
             "val_share": options.val_share,
             "split_seed": options.split_seed,
             "note": dataset.note,
-            "preprocessing": asdict(dataset.how),
+            **({"preprocessing": asdict(dataset.how)} if dataset.how.fit != "exact" else {}),
             **({"caveats": found} if found else {}),
         },
         slots=slots_of(options, nodes, device),

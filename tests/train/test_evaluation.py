@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from scl.data.batches import Images, SplitData
+from scl.data.batches import SplitData
+from scl.data.images import Images
 from scl.models.networks import build_student
 from scl.train.evaluation import evaluate, final_metrics
 from tests.support.training import BASE
