@@ -13,13 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from scl.data.dataset import Dataset, content_fingerprint, make_dataset
-from scl.data.decode import DECODER_VERSION, DatasetFiles
+from scl.data.decode import DECODER_VERSION, DatasetFiles, decode_parts
 from scl.errors import UserError
 from scl.store.files import open_folder
 from scl.study.identity import sha256
 
 SAMPLE = 4096  # bytes at the beginning, in the middle and at the end of a file
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+_VALIDATION = ("val_images", "val_labels")  # if the data have such a part
 
 
 def cached_dataset(name: str, folder: Path, cache: Path, files: DatasetFiles, keep: bool = True) -> Dataset:
@@ -32,11 +33,13 @@ def cached_dataset(name: str, folder: Path, cache: Path, files: DatasetFiles, ke
         UserError: a file is none, such as a named pipe, which would be waited for without end.
     """
     described = [_described(folder, path) for path in files.paths]
-    entry = cache / f"{sha256([DECODER_VERSION, files.label, described])}.safetensors"
+    entry = cache / f"{sha256([DECODER_VERSION, *files.choices, described])}.safetensors"
     dataset = _read(entry, name)
     if dataset is None:
-        content = files.decode()
-        dataset = make_dataset(name, content.train, content.test, content.classes, True, content.what, content.caveat)
+        content = files.read()
+        parts = decode_parts(content.parts)
+        about = content.classes, True, content.what, content.caveat
+        dataset = make_dataset(name, parts["train"], parts["test"], *about, parts.get("val"), content.skipped)
         if keep:
             with contextlib.suppress(OSError, UserError):
                 open_folder(str(cache)).write(entry.name, _to_bytes(dataset))
@@ -63,9 +66,10 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _to_bytes(dataset: Dataset) -> bytes:
-    metadata = {name: json.dumps(getattr(dataset, name)) for name in ("classes", "flip")}
+    metadata = {name: json.dumps(getattr(dataset, name)) for name in ("classes", "flip", "skipped")}
     metadata |= {"note": dataset.note, "fingerprint": dataset.fingerprint}
-    return save({array: getattr(dataset, array) for array in _ARRAYS}, metadata)
+    arrays = {name: getattr(dataset, name) for name in (*_ARRAYS, *_VALIDATION)}
+    return save({name: array for name, array in arrays.items() if array is not None}, metadata)
 
 
 def _read(entry: Path, name: str) -> Dataset | None:
@@ -73,11 +77,13 @@ def _read(entry: Path, name: str) -> Dataset | None:
     try:
         with safe_open(entry, framework="numpy") as file:
             metadata = file.metadata()
-            arrays = {array: file.get_tensor(array) for array in _ARRAYS}
+            given = _VALIDATION if _VALIDATION[0] in file.keys() else ()  # noqa: SIM118 - no mapping
+            arrays = {array: file.get_tensor(array) for array in (*_ARRAYS, *given)}
         classes = tuple(json.loads(metadata["classes"]))
         flip, note, fingerprint = json.loads(metadata["flip"]), metadata["note"], metadata["fingerprint"]
+        skipped = dict(json.loads(metadata["skipped"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
     if content_fingerprint(**arrays, classes=len(classes)) != fingerprint:
         return None
-    return Dataset(name, **arrays, classes=classes, flip=flip, note=note, fingerprint=fingerprint)
+    return Dataset(name, **arrays, classes=classes, flip=flip, note=note, fingerprint=fingerprint, skipped=skipped)

@@ -17,6 +17,7 @@ class Dataset:
 
     train_images, test_images: uint8 (N, C, H, W), C is 1 or 3.
     train_labels, test_labels: int64 (N,), 0 … K−1.
+    val_images, val_labels: the same, if the data come with a validation part; else a share of train is held out.
     classes: K names.
     flip: True if a mirrored image keeps its class.
     note: a description for the report.
@@ -34,13 +35,22 @@ class Dataset:
     note: str
     fingerprint: str
     skipped: Mapping[str, int] = field(default_factory=dict)
+    val_images: np.ndarray | None = None
+    val_labels: np.ndarray | None = None
 
 
 def content_fingerprint(
-    train_images: np.ndarray, train_labels: np.ndarray, test_images: np.ndarray, test_labels: np.ndarray, classes: int
+    train_images: np.ndarray,
+    train_labels: np.ndarray,
+    test_images: np.ndarray,
+    test_labels: np.ndarray,
+    classes: int,
+    val_images: np.ndarray | None = None,
+    val_labels: np.ndarray | None = None,
 ) -> str:
     """SHA-256 of shapes, pixels, labels and the number of classes: the same on machines of any byte order."""
-    arrays = (train_images, train_labels, test_images, test_labels)
+    every = (train_images, train_labels, test_images, test_labels, val_images, val_labels)
+    arrays = [array for array in every if array is not None]
     digest = hashlib.sha256(canonical_json([classes, *(array.shape for array in arrays)]).encode())
     for array in arrays:
         little_endian = array.dtype.newbyteorder("<")
@@ -56,14 +66,17 @@ def make_dataset(
     flip: bool,
     what: str,
     caveat: str,
+    val: tuple[np.ndarray, np.ndarray] | None = None,
+    skipped: Mapping[str, int] | None = None,
 ) -> Dataset:
-    """A data set from the images and labels of both parts. Its note is `what`, then the sizes, then `caveat`."""
+    """A data set from the images and labels of its parts. Its note is `what`, then the sizes, then `caveat`."""
     classes = tuple(classes)
-    arrays = (*train, *test)
-    images, labels = len(train[1]), len(test[1])
     channels, height, width = train[0].shape[1:]
+    given = ((train, "training"), (val, "validation"), (test, "test"))
+    *first, last = [f"{len(part[1]):,} {kind}" for part, kind in given if part is not None]
     note = (
-        f"{what}: {images:,} training and {labels:,} test images of {height}×{width} pixels, "
+        f"{what}: {', '.join(first)} and {last} images of {height}×{width} pixels, "
         f"{'grey' if channels == 1 else 'colour'}, in {len(classes)} classes. {caveat}"
     )
-    return Dataset(name, *arrays, classes, flip, note, content_fingerprint(*arrays, len(classes)))
+    fingerprint = content_fingerprint(*train, *test, len(classes), *(val or ()))
+    return Dataset(name, *train, *test, classes, flip, note, fingerprint, skipped or {}, *(val or ()))

@@ -21,7 +21,6 @@ from scl.machine import cores
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 SMALLEST_SIDE = 4
-PARTS = ("train", "test")
 # How to turn an image by its EXIF orientation.
 UPRIGHT: dict[Any, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -34,7 +33,7 @@ UPRIGHT: dict[Any, Image.Transpose] = {
 }
 
 # Raised by hand when decoding changes pixels, labels or descriptions: caches of older versions are not read.
-DECODER_VERSION = 4
+DECODER_VERSION = 5
 
 Source = tuple[str, Path | bytes]
 """An encoded image: its name in messages, and its file or content."""
@@ -42,51 +41,44 @@ Source = tuple[str, Path | bytes]
 
 @dataclass(frozen=True)
 class EncodedPart:
-    """The encoded images of train or test, and their class numbers, int64 (N,)."""
+    """The encoded images of one part, and their class numbers, int64 (N,).
+
+    sources: N sources, read only when they are iterated, which may happen several times. A list if the images are
+    files of their own, so that any of them can be had at once.
+    """
 
     labels: np.ndarray
     sources: Iterable[Source]
 
 
 @dataclass(frozen=True)
-class DecodedFolder:
-    """The content of a folder: images uint8 (N, C, H, W) and class numbers int64 (N,) of both parts, and class names.
+class EncodedFolder:
+    """The content of a folder before decoding.
 
+    parts: train, test, and val if the data have such a part. classes: their names, by number.
     what, caveat: the description in the report, before and after the sizes.
+    skipped: what the files hold and what is not read of it, by reason.
     """
 
-    train: tuple[np.ndarray, np.ndarray]
-    test: tuple[np.ndarray, np.ndarray]
+    parts: Mapping[str, EncodedPart]
     classes: list[str]
     what: str
     caveat: str
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """A data set found in a folder, not yet decoded.
+    """A data set found in a folder, not yet read.
 
-    label: the label column that the user chose. Paths and label decide the content. decode: reads the files.
-    skipped: what lies among the images and is not read, by reason.
+    paths: all files whose content decides the data set. choices: what the user chose that decides it too.
+    read: lists the images and labels in these files. skipped: what lies among the files and is not read, by reason.
     """
 
     paths: list[Path]
-    label: str | None
-    decode: Callable[[], DecodedFolder]
+    choices: tuple[object, ...]
+    read: Callable[[], EncodedFolder]
     skipped: Mapping[str, int] = field(default_factory=dict)
-
-
-def require_same_labels(folder: Path, train: set[Any], test: set[Any]) -> None:
-    """Raise UserError unless both parts hold the same labels, at least two."""
-    for here, there, part, other in ((train, test, "train", "test"), (test, train, "test", "train")):
-        if lacking := sorted(here - there):
-            more = f" and {len(lacking) - 10} more" if len(lacking) > 10 else ""
-            raise UserError(
-                f"--data {folder}: {other} lacks labels that {part} has: {', '.join(map(str, lacking[:10]))}{more}; "
-                "both parts need the same classes"
-            )
-    if len(train) < 2:
-        raise UserError(f"--data {folder}: the number of classes is {len(train)}; a classifier needs at least 2")
 
 
 def visible_entries(folder: Path | str) -> list[os.DirEntry[str]]:
@@ -95,22 +87,20 @@ def visible_entries(folder: Path | str) -> list[os.DirEntry[str]]:
         return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
 
 
-def decode_parts(
-    train: EncodedPart, test: EncodedPart
-) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Images, uint8 (N, C, H, W), and labels of both parts. C is 1 if all images are grey, else 3.
+def decode_parts(parts: Mapping[str, EncodedPart]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images, uint8 (N, C, H, W), and labels of each part. C is 1 if all images are grey, else 3.
 
     Raises:
         UserError: an image that cannot be decoded, is too small, or differs in size from the first; names the image.
     """
-    train_images = _decode(train, None)
-    test_images = _decode(test, train_images.shape[2:])
-    channels = max(train_images.shape[1], test_images.shape[1])
-    train_images, test_images = (
-        images if images.shape[1] == channels else np.repeat(images, channels, axis=1)
-        for images in (train_images, test_images)
-    )
-    return (train_images, train.labels), (test_images, test.labels)
+    decoded: dict[str, np.ndarray] = {}
+    for name, part in parts.items():
+        decoded[name] = _decode(part, decoded["train"].shape[2:] if decoded else None)
+    channels = max(images.shape[1] for images in decoded.values())
+    return {
+        name: (images if images.shape[1] == channels else np.repeat(images, channels, axis=1), parts[name].labels)
+        for name, images in decoded.items()
+    }
 
 
 def _decode(part: EncodedPart, size: tuple[int, ...] | None) -> np.ndarray:
