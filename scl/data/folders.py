@@ -57,6 +57,8 @@ def class_files(folder: Path, choices: Choices) -> DatasetFiles | None:
         names = {part: f"{entry.name}/" for part, entry in parts.items()}
     else:
         read, names = {"train": _classes(folder, folder, "", skipped)}, {"train": folder.name}
+        if len(below) == 1 and not read["train"][below[0].name].direct:
+            return None  # a folder around the data set
     if not any(found.paths for classes in read.values() for found in classes.values()):
         return None
     if choices.label is not None:

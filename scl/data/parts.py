@@ -95,9 +95,11 @@ def part_of_file(name: str) -> str | None:
 
     A name that starts with a word for a part means that part; else it must hold words for one part only.
     """
-    words = re.findall("[a-z]+", name.casefold().partition(".")[0])
-    found = [KEYWORDS[word] for word in words if word in KEYWORDS]
-    return found[0] if found and (words[0] in KEYWORDS or len(set(found)) == 1) else None
+    parts = [part_of_folder(word) for word in re.findall("[a-z]+", name.casefold())]
+    found = {part for part in parts if part is not None}
+    if parts and parts[0]:
+        return parts[0]
+    return found.pop() if len(found) == 1 else None
 
 
 def same_text(name: str) -> str:
@@ -235,7 +237,7 @@ def _with_test(
 def _set_aside(place: Path, labels: np.ndarray, names: Sequence[str], share: float) -> np.ndarray:
     """Which images become the test part: bool (N,). No seed of a study moves them."""
     counts = np.bincount(labels, minlength=len(names))
-    if alone := [names[number] for number in np.flatnonzero(counts < 2)]:
+    if alone := [names[number] for number in np.flatnonzero(counts < 2).tolist()]:
         raise UserError(
             f"--data {place}: it has no test part, and a class of one image cannot be split: {listed(alone)}"
             f"{_offer(alone, len(names) - len(alone))}"

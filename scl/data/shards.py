@@ -17,15 +17,17 @@ NUMBER = re.compile(r"(\d+)(?:-of-(\d+)(?:-[0-9a-f]+)?)?$")  # of a shard and of
 def shards(folder: Path, suffix: str, skipped: Counter[str]) -> dict[str, list[Path]]:
     """The files of each part that a folder holds, sorted by name; empty if it holds none.
 
-    A file belongs to the part that its name means, or the part folder in which it lies. If no name means a part, all
-    of them are the training part. Files of no part are counted in `skipped`.
+    A file belongs to the part that its name means, or the part folder in which it lies. If no name means a part, and
+    there is no folder beside them, all of them are the training part. Files of no part are counted in `skipped`.
 
     Raises:
-        UserError: a part has files of two kinds of name, or some of its files are missing.
+        UserError: a part has files of two kinds of name, some of its files are missing, or several kinds of name mean
+            no part.
     """
     found: dict[str, dict[str, list[Path]]] = {part: {} for part in NAMES}
     others: list[Path] = []
-    for entry in visible_entries(folder):
+    entries = visible_entries(folder)
+    for entry in entries:
         path = Path(entry.path)
         if entry.is_dir():
             part = part_of_folder(path.name.removesuffix(suffix))
@@ -37,9 +39,14 @@ def shards(folder: Path, suffix: str, skipped: Counter[str]) -> dict[str, list[P
                 found[part].setdefault(NUMBER.sub("", path.stem), []).append(path)
             else:
                 others.append(path)
-    if others and not any(found.values()):
+    if others and not any(found.values()) and not any(entry.is_dir() for entry in entries):
+        if len({re.sub("[0-9]+", "", path.stem) for path in others}) > 1:
+            raise UserError(
+                f"--data {folder}: which part are these files: {listed([path.name for path in others])}? Name them "
+                f"train, val and test, as in train-00000{suffix}, or give one of them"
+            )
         found["train"][""] = others
-    elif others:
+    elif others and any(found.values()):
         skipped[f"{suffix} file of no part"] += len(others)
     for groups in found.values():
         if len(groups) > 1:

@@ -159,9 +159,9 @@ def _members(path: Path, skipped: Counter[str]) -> dict[str, dict[str, _Member]]
                 tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header
             end = tar.offset
         with path.open("rb") as file:
-            file.seek(end - BLOCK if end >= size else end)
+            file.seek(end)
             rest = file.read(BLOCK)
-            if rest.strip(b"\0") or not rest:
+            if not rest or rest.strip(b"\0"):
                 raise tarfile.ReadError("it has no end, so it is cut off or damaged")
             while more := file.read(BLOCK * 128):
                 if more.strip(b"\0"):
