@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scl.data.parts import listed, same_text
+from scl.data.parts import PART_COLUMNS, listed, same_text
 from scl.errors import UserError, shown, unknown
 
 IMAGE_COLUMNS = ("img", "image")
@@ -88,6 +88,7 @@ def label_column(where: object, schema: pa.Schema, label: str | None) -> str:
         if label not in usable:
             raise UserError(f"--label: {unknown('label column', label, usable)}")
         return label
+    usable = [name for name in usable if name.casefold() not in PART_COLUMNS]
     named = [name for name in usable if name in _class_labels(schema)]
     usual = [name for name in usable if name.casefold() in LABEL_COLUMNS]
     whole = [name for name in usable if pa.types.is_integer(schema.field(name).type)]
@@ -110,12 +111,13 @@ def _why_no_label(kind: pa.DataType) -> str | None:
         return _why_no_label(kind.value_type)
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         return "holds several values for an image, and an image has one label"
-    if types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind) or _is_text(kind):
+    if types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind) or is_text(kind):
         return None
     return f"holds {kind}, not labels"
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """True for a column of texts."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 

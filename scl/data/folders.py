@@ -50,6 +50,8 @@ def class_files(folder: Path, choices: Choices) -> DatasetFiles | None:
     skipped: Counter[str] = Counter()
     parts = _parts(folder, below)
     if parts:
+        for entry in parts.values():
+            _refuse_outside(entry, folder)
         read = {part: _classes(Path(entry.path), folder, f" of {entry.name}", skipped) for part, entry in parts.items()}
         others = [e for e in visible_entries(folder) if e.name not in {entry.name for entry in parts.values()}]
         for entry in others:
@@ -61,6 +63,11 @@ def class_files(folder: Path, choices: Choices) -> DatasetFiles | None:
             return None  # a folder around the data set
     if not any(found.paths for classes in read.values() for found in classes.values()):
         return None
+    if not parts and len(below) == 1:
+        raise UserError(
+            f"--data {folder}: the number of classes is 1 ({below[0].name}/); a classifier needs at least 2, each in a "
+            "folder of its own, or a list (file_name, label): then give the list itself"
+        )
     if choices.label is not None:
         raise UserError(
             f"--label {choices.label!r}: {folder} holds images, and their labels are their class folders; drop --label"
@@ -79,7 +86,8 @@ def _parts(folder: Path, below: list[os.DirEntry[str]]) -> dict[str, os.DirEntry
     named = [(part, entry) for entry in below if (part := part_of_folder(entry.name))]
     holding = [entry.name for _, entry in named if any(e.is_dir() for e in visible_entries(entry.path))]
     flat = [entry for _, entry in named if entry.name not in holding]
-    others = [entry.name for entry in below if entry.name not in {e.name for _, e in named}]
+    beside = [entry for entry in below if entry.name not in {e.name for _, e in named}]
+    others = [entry.name for entry in beside if any(True for _ in _images(Path(entry.path), folder, Counter()))]
     if not holding and others:
         return {}
     if flat:

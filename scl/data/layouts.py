@@ -45,6 +45,8 @@ def find_dataset(place: Path, choices: Choices) -> DatasetFiles:
         return some_tars(place.parent, {"train": tars}, choices)
     if place.is_file():
         return _file(place, choices)
+    if not place.is_dir():
+        raise UserError(f"--data {place}: it is neither a folder nor a regular file; give a folder, or a file of data")
     for reader in READERS:
         if (found := reader(place, choices)) is not None:
             return found

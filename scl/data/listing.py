@@ -19,22 +19,20 @@ import pyarrow as pa
 from scl.data.columns import LABEL_COLUMNS, Labels, in_one_list, label_column, labels_of
 from scl.data.decode import IMAGE_SUFFIXES, DatasetFiles, EncodedFolder, visible_entries
 from scl.data.parts import (
-    KEYWORDS,
     NAMES,
+    PART_COLUMNS,
     Choices,
     Found,
     FoundPart,
     encoded_folder,
-    listed,
     part_of_folder,
-    same_text,
+    parts_in_column,
 )
 from scl.errors import UserError, first_line
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 FILE_COLUMNS = ("file_name", "filename", "file", "path", "filepath", "file_path", "image_path", "image", "img")
-PART_COLUMNS = ("split", "part", "subset", "set")
 
 
 @dataclass(frozen=True)
@@ -209,8 +207,7 @@ def _label(rows: _List, choices: Choices) -> str:
     for name in rows.columns:
         wanted = name == choices.label or name.casefold() in LABEL_COLUMNS
         with nullcontext() if wanted else suppress(UserError):  # what another column holds does not matter
-            if name.casefold() not in PART_COLUMNS:
-                kinds[name] = _array(rows, name).type
+            kinds[name] = _array(rows, name).type
     return label_column(rows.path, pa.schema(list(kinds.items())), choices.label)
 
 
@@ -231,23 +228,16 @@ def _array(rows: _List, name: str) -> pa.Array:
 
 def _parts(rows: _List) -> list[str]:
     """The part of each row: by a column for it, else by the first folder of its file, else train."""
-    column = next((name for name in rows.columns if name.casefold() in PART_COLUMNS), None)
-    if column is None:
-        parts = [part_of_folder(Path(file).parts[0]) if len(Path(file).parts) > 1 else None for file in rows.files]
-        if all(part is None for part in parts):
-            return ["train"] * len(parts)
-        if None in parts:
-            at = parts.index(None)
-            raise UserError(
-                f"{rows.row(at)}: {rows.files[at]} lies in no folder for a part, and other files do; add a column "
-                "split (train, val, test)"
-            )
-        return [str(part) for part in parts]
-    given = rows.columns[column]
-    words = [KEYWORDS.get(same_text(str(value)).strip().casefold()) for value in given]
-    if None in words:
-        at = words.index(None)
+    for column in rows.columns:
+        if column.casefold() in PART_COLUMNS and (named := parts_in_column(column, rows.columns[column], rows.row)):
+            return named
+    parts = [part_of_folder(Path(file).parts[0]) if len(Path(file).parts) > 1 else None for file in rows.files]
+    if all(part is None for part in parts):
+        return ["train"] * len(parts)
+    if None in parts:
+        at = parts.index(None)
         raise UserError(
-            f"{rows.row(at)}: {column} is {given[at]!r}, which names no part; valid: {listed(list(KEYWORDS))}"
+            f"{rows.row(at)}: {rows.files[at]} lies in no folder for a part, and other files do; add a column split "
+            "(train, val, test)"
         )
-    return [str(word) for word in words]
+    return [str(part) for part in parts]

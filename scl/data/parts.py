@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
@@ -27,6 +28,7 @@ KEYWORDS = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 NAMES = {"train": "training", "val": "validation", "test": "test"}
+PART_COLUMNS = ("split", "part", "subset")  # columns that may name a row's part, in any case
 TEST_SHARE = 0.2  # of the images, if the data have no part to test on
 SHOWN = 10  # names in a message
 _FOLDER = re.compile(rf"({'|'.join(KEYWORDS)})[-_ ]?(set|split|data|images|imgs)?")
@@ -103,8 +105,25 @@ def part_of_file(name: str) -> str | None:
 
 
 def same_text(name: str) -> str:
-    """A name as classes are compared: file systems write an é as one character or as two."""
-    return unicodedata.normalize("NFC", name)
+    """A name as classes are compared: file systems write é as one character or as two; spaces around do not count."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def parts_in_column(name: str, values: Sequence[object], row: Callable[[int], str]) -> list[str] | None:
+    """The part of each row by a column `split`; None if the column names no parts at all.
+
+    Raises:
+        UserError: some of its values name a part and others do not.
+    """
+    words = [KEYWORDS.get(same_text(str(value)).casefold()) for value in values]
+    if not any(words):
+        return None
+    if None in words:
+        at = words.index(None)
+        raise UserError(
+            f"{row(at)}: the column {name} is {values[at]!r}, which names no part; valid: {', '.join(KEYWORDS)}"
+        )
+    return [str(word) for word in words]
 
 
 def encoded_folder(place: Path, found: Found, choices: Choices) -> EncodedFolder:
@@ -132,12 +151,14 @@ def encoded_folder(place: Path, found: Found, choices: Choices) -> EncodedFolder
         for part, images in parts.items()
     }
     names = [classes[number] for number in used.tolist()]
-    parts, about_test = _with_test(place, parts, names, choices)
+    parts, about_test = _with_test(place, parts, names, choices, found.what)
+    twins = [name for name, times in Counter(name.casefold() for name in names).items() if times > 1 and len(name) > 1]
+    case = [f"Classes that differ in case alone: {listed(sorted(n for n in names if n.casefold() in twins))}."]
     return EncodedFolder(
         {part: EncodedPart(parts[part].labels, parts[part].sources) for part in NAMES if part in parts},
         [name_of(name) for name in names],
         found.what,
-        " ".join([about_test, *found.remarks, *left_out]),
+        " ".join([about_test, *found.remarks, *left_out, *(case if twins else [])]),
         found.skipped,
     )
 
@@ -157,12 +178,12 @@ def _without(
     for part, images in parts.items():
         keep = ~np.isin(images.labels, dropped)
         counts.append(f"{(~keep).sum():,} {NAMES[part]}")
-        kept[part] = _subset(images, keep)
+        kept[part] = subset(images, keep)
     names = ", ".join(name_of(classes[number]) for number in dropped)
     return kept, classes, [f"Classes left out by --drop-class: {names} ({', '.join(counts)} images)."]
 
 
-def _subset(images: FoundPart, keep: np.ndarray) -> FoundPart:
+def subset(images: FoundPart, keep: np.ndarray) -> FoundPart:
     """A part's images where `keep`, bool (N,), is True. Files that are listed stay a list."""
     sources = images.sources
     chosen = list(compress(sources, keep.tolist())) if isinstance(sources, list) else _Kept(sources, keep)
@@ -209,7 +230,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _with_test(
-    place: Path, parts: dict[str, FoundPart], names: Sequence[str], choices: Choices
+    place: Path, parts: dict[str, FoundPart], names: Sequence[str], choices: Choices, what: str
 ) -> tuple[dict[str, FoundPart], str]:
     """The parts with a test part, and the sentence that says where it comes from."""
     if "test" in parts:
@@ -225,8 +246,8 @@ def _with_test(
             f"It has no test part: its validation part ({name}) serves as the test part, and for nothing else."
         )
     share = TEST_SHARE if choices.test is None else choices.test
-    images, keep = parts["train"], _set_aside(place, parts["train"].labels, names, share)
-    made = {"train": _subset(images, ~keep), "test": replace(_subset(images, keep), name=f"a share of {images.name}")}
+    images, keep = parts["train"], _set_aside(place, parts["train"].labels, names, share, what)
+    made = {"train": subset(images, ~keep), "test": replace(subset(images, keep), name=f"a share of {images.name}")}
     own = " It comes with its own validation part." if "val" in parts else ""
     return {**parts, **made}, (
         f"It has no test part: {keep.sum():,} of {len(keep):,} images were set aside for it, the same in every study, "
@@ -234,13 +255,13 @@ def _with_test(
     )
 
 
-def _set_aside(place: Path, labels: np.ndarray, names: Sequence[str], share: float) -> np.ndarray:
+def _set_aside(place: Path, labels: np.ndarray, names: Sequence[str], share: float, what: str) -> np.ndarray:
     """Which images become the test part: bool (N,). No seed of a study moves them."""
     counts = np.bincount(labels, minlength=len(names))
     if alone := [names[number] for number in np.flatnonzero(counts < 2).tolist()]:
         raise UserError(
             f"--data {place}: it has no test part, and a class of one image cannot be split: {listed(alone)}"
-            f"{_offer(alone, len(names) - len(alone))}"
+            f" ({what}){_offer(alone, len(names) - len(alone))}"
         )
     test = stratified(labels, max(len(names), round(share * len(labels))), seed="test", least=1)
     keep = np.zeros(len(labels), dtype=bool)

@@ -48,6 +48,9 @@ def shards(folder: Path, suffix: str, skipped: Counter[str]) -> dict[str, list[P
         found["train"][""] = others
     elif others and any(found.values()):
         skipped[f"{suffix} file of no part"] += len(others)
+    if any(found.values()):
+        unused = [e for e in entries if e.is_dir() and not any(f"{e.name}/" in groups for groups in found.values())]
+        skipped.update({f"folder beside the {suffix} files": len(unused)} if unused else {})
     for groups in found.values():
         if len(groups) > 1:
             one, other = (files[0].relative_to(folder) for files in list(groups.values())[:2])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scl.data.columns import Labels, image_column, in_one_list, label_column, labels_of
+from scl.data.columns import Labels, image_column, in_one_list, is_text, label_column, labels_of
 from scl.data.decode import Source
-from scl.data.parts import Choices, Found, FoundPart
+from scl.data.parts import NAMES, PART_COLUMNS, Choices, Found, FoundPart, parts_in_column, subset
 from scl.errors import UserError, first_line
 
 ROWS = 128  # that are read at once: photos may have some MB each
@@ -39,7 +40,8 @@ class _Images:
                 for batch in _batches(file, self.column):
                     for content in batch:
                         if content is None:
-                            raise UserError(f"{path}, row {row}: the image is null; remove or fill the row")
+                            why = "the image is null (a path alone is not followed); remove or fill the row"
+                            raise UserError(f"{path}, row {row}: {why}")
                         yield f"{path}, row {row}", content
                         row += 1
 
@@ -62,8 +64,25 @@ def read_tables(files: Mapping[str, Sequence[Path]], choices: Choices, what: str
         part: FoundPart(np.concatenate([next(remaining) for _ in paths]), _Images(paths, image), paths[0].name)
         for part, paths in files.items()
     }
+    if list(parts) == ["train"]:
+        parts = _by_column(parts["train"], files["train"])
     remarks = ("The files number their classes differently; classes were matched by name.",) if differ else ()
     return Found(parts, classes, f"{what}, label column {label}", remarks)
+
+
+def _by_column(images: FoundPart, files: Sequence[Path]) -> dict[str, FoundPart]:
+    """The parts of a table that names them in a column `split`; else train alone."""
+    words: list[str] = []
+    for path in files:
+        with _opened(path) as file:
+            texts = [field.name for field in _schema(file) if is_text(getattr(field.type, "value_type", field.type))]
+            name = next((column for column in texts if column.casefold() in PART_COLUMNS), None)
+            values = [] if name is None else _column(file, name).to_pylist()
+        found = parts_in_column(str(name), values, partial("{}, row {}".format, path))
+        if name is None or (found is None and values):
+            return {"train": images}
+        words += found or []
+    return {part: subset(images, np.array([word == part for word in words])) for part in NAMES if part in words}
 
 
 def _labels(path: Path, image: str, label: str) -> Labels:
@@ -74,8 +93,7 @@ def _labels(path: Path, image: str, label: str) -> Labels:
             raise UserError(f"{path}: no column {label!r}, but the first training file has it")
         if image_column(path, schema) != image:
             raise UserError(f"{path}: no image column {image!r}, but the first training file has it")
-        column = file.read(columns=[label]).column(label) if isinstance(file, pq.ParquetFile) else _column(file, label)
-        return labels_of(column, label, path, lambda row: f"{path}, row {row}", schema)
+        return labels_of(_column(file, label), label, path, partial("{}, row {}".format, path), schema)
 
 
 @contextmanager
@@ -116,9 +134,11 @@ def _tables(reader: Any) -> Iterator[pa.RecordBatch]:
     return iter(reader)
 
 
-def _column(reader: Any, name: str) -> pa.ChunkedArray:
-    position = reader.schema.get_field_index(name)
-    return pa.chunked_array([b.column(position) for b in _tables(reader)], reader.schema.field(position).type)
+def _column(file: Any, name: str) -> pa.ChunkedArray:
+    if isinstance(file, pq.ParquetFile):
+        return file.read(columns=[name]).column(name)
+    position = file.schema.get_field_index(name)
+    return pa.chunked_array([batch.column(position) for batch in _tables(file)], file.schema.field(position).type)
 
 
 def _batches(file: Any, column: str) -> Iterator[list[bytes | None]]:

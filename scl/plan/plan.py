@@ -74,7 +74,9 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     arms, teacher = resolved(study, options)
     cache = cache_of(out)
     keep = not (out.reading and cache.is_relative_to(out.path))
-    dataset = load_dataset(str(options.data), cache, options.label, keep, options.drop_class or (), options.test)
+    dataset = load_dataset(
+        str(options.data), cache, options.label, keep, drop=options.drop_class or (), test=options.test
+    )
     classes = len(dataset.classes)
     train, val = parts_of(
         dataset, val=options.val, share=options.val_share, seed=options.split_seed, limit=options.limit
