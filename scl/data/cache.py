@@ -39,7 +39,9 @@ def cached_dataset(name: str, folder: Path, cache: Path, files: DatasetFiles, ke
         content = files.read()
         parts = decode_parts(content.parts)
         about = content.classes, True, content.what, content.caveat
-        dataset = make_dataset(name, parts["train"], parts["test"], *about, parts.get("val"), content.skipped)
+        dataset = make_dataset(
+            name, parts["train"], parts["test"], *about, parts.get("val"), content.skipped, content.remarks
+        )
         if keep:
             with contextlib.suppress(OSError, UserError):
                 open_folder(str(cache)).write(entry.name, _to_bytes(dataset))
@@ -66,7 +68,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _to_bytes(dataset: Dataset) -> bytes:
-    metadata = {name: json.dumps(getattr(dataset, name)) for name in ("classes", "flip", "skipped")}
+    metadata = {name: json.dumps(getattr(dataset, name)) for name in ("classes", "flip", "skipped", "remarks")}
     metadata |= {"note": dataset.note, "fingerprint": dataset.fingerprint}
     arrays = {name: getattr(dataset, name) for name in (*_ARRAYS, *_VALIDATION)}
     return save({name: array for name, array in arrays.items() if array is not None}, metadata)
@@ -81,9 +83,11 @@ def _read(entry: Path, name: str) -> Dataset | None:
             arrays = {array: file.get_tensor(array) for array in (*_ARRAYS, *given)}
         classes = tuple(json.loads(metadata["classes"]))
         flip, note, fingerprint = json.loads(metadata["flip"]), metadata["note"], metadata["fingerprint"]
-        skipped = dict(json.loads(metadata["skipped"]))
+        skipped, remarks = dict(json.loads(metadata["skipped"])), tuple(json.loads(metadata["remarks"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
     if content_fingerprint(**arrays, classes=len(classes)) != fingerprint:
         return None
-    return Dataset(name, **arrays, classes=classes, flip=flip, note=note, fingerprint=fingerprint, skipped=skipped)
+    return Dataset(
+        name, **arrays, classes=classes, flip=flip, note=note, fingerprint=fingerprint, skipped=skipped, remarks=remarks
+    )

@@ -23,6 +23,7 @@ class Dataset:
     note: a description for the report.
     fingerprint: `content_fingerprint` of the arrays and K.
     skipped: what lay among the images and was not read, by reason.
+    remarks: what a reader must know of how the images were read, in sentences.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Dataset:
     skipped: Mapping[str, int] = field(default_factory=dict)
     val_images: np.ndarray | None = None
     val_labels: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def content_fingerprint(
@@ -68,6 +70,7 @@ def make_dataset(
     caveat: str,
     val: tuple[np.ndarray, np.ndarray] | None = None,
     skipped: Mapping[str, int] | None = None,
+    remarks: tuple[str, ...] = (),
 ) -> Dataset:
     """A data set from the images and labels of its parts. Its note is `what`, then the sizes, then `caveat`."""
     classes = tuple(classes)
@@ -79,4 +82,6 @@ def make_dataset(
         f"{'grey' if channels == 1 else 'colour'}, in {len(classes)} classes. {caveat}"
     )
     fingerprint = content_fingerprint(*train, *test, len(classes), *(val or ()))
-    return Dataset(name, *train, *test, classes, flip, note, fingerprint, skipped or {}, *(val or ()))
+    return Dataset(
+        name, *train, *test, classes, flip, note, fingerprint, skipped or {}, *(val or (None, None)), remarks
+    )

@@ -58,6 +58,7 @@ class EncodedFolder:
     parts: train, test, and val if the data have such a part. classes: their names, by number.
     what, caveat: the description in the report, before and after the sizes.
     skipped: what the files hold and what is not read of it, by reason.
+    remarks: what was decided for the user, in sentences.
     """
 
     parts: Mapping[str, EncodedPart]
@@ -65,6 +66,7 @@ class EncodedFolder:
     what: str
     caveat: str
     skipped: Mapping[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -224,5 +224,5 @@ def _encoded(
         labels = np.array([number for number, _ in numbered], dtype=np.int64)
         parts[part] = FoundPart(labels, [(str(path), path) for _, path in numbered], names[part])
     nested = sum(len(c.paths) - c.direct for found in read.values() for c in found.values())
-    remarks = (f"{nested:,} images lie in folders inside their class folder, and count for it.",) if nested else ()
+    remarks = (f"Images in folders inside their class folder, which count for it: {nested:,}.",) if nested else ()
     return encoded_folder(folder, Found(parts, list(classes.values()), "A folder of images", remarks), choices)

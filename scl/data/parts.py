@@ -151,15 +151,16 @@ def encoded_folder(place: Path, found: Found, choices: Choices) -> EncodedFolder
         for part, images in parts.items()
     }
     names = [classes[number] for number in used.tolist()]
-    parts, about_test = _with_test(place, parts, names, choices, found.what)
+    parts, about_test, made = _with_test(place, parts, names, choices, found.what)
     twins = [name for name, times in Counter(name.casefold() for name in names).items() if times > 1 and len(name) > 1]
     case = [f"Classes that differ in case alone: {listed(sorted(n for n in names if n.casefold() in twins))}."]
     return EncodedFolder(
         {part: EncodedPart(parts[part].labels, parts[part].sources) for part in NAMES if part in parts},
         [name_of(name) for name in names],
         found.what,
-        " ".join([about_test, *found.remarks, *left_out, *(case if twins else [])]),
+        about_test,
         found.skipped,
+        (*made, *found.remarks, *left_out, *(case if twins else [])),
     )
 
 
@@ -231,28 +232,28 @@ def listed(names: Sequence[str]) -> str:
 
 def _with_test(
     place: Path, parts: dict[str, FoundPart], names: Sequence[str], choices: Choices, what: str
-) -> tuple[dict[str, FoundPart], str]:
-    """The parts with a test part, and the sentence that says where it comes from."""
+) -> tuple[dict[str, FoundPart], str, list[str]]:
+    """The parts with a test part, the sentence that says where it comes from, and how it was made if it was."""
     if "test" in parts:
         if choices.test is not None:
             raise UserError(
                 f"--test {choices.test:g}: {place} has its own test part ({parts['test'].name}); drop --test"
             )
         own = "validation and test parts" if "val" in parts else "test part"
-        return parts, f"It comes with its own {own}."
+        return parts, f"It comes with its own {own}.", []
     if "val" in parts and choices.test is None:
         name = parts["val"].name
-        return {"train": parts["train"], "test": parts["val"]}, (
-            f"It has no test part: its validation part ({name}) serves as the test part, and for nothing else."
-        )
+        serves = f"It has no test part: its validation part ({name}) serves as the test part, and for nothing else."
+        return {"train": parts["train"], "test": parts["val"]}, serves, []
     share = TEST_SHARE if choices.test is None else choices.test
     images, keep = parts["train"], _set_aside(place, parts["train"].labels, names, share, what)
     made = {"train": subset(images, ~keep), "test": replace(subset(images, keep), name=f"a share of {images.name}")}
-    own = " It comes with its own validation part." if "val" in parts else ""
-    return {**parts, **made}, (
-        f"It has no test part: {keep.sum():,} of {len(keep):,} images were set aside for it, the same in every study, "
-        f"stratified by class (--test {share:g}).{own}"
+    own = "It comes with its own validation part; its" if "val" in parts else "Its"
+    how = (
+        f"The data have no test part: {keep.sum():,} of {len(keep):,} images were set aside for it, the same in every "
+        f"study, stratified by class (--test {share:g})."
     )
+    return {**parts, **made}, f"{own} test part was set aside from the training images.", [how]
 
 
 def _set_aside(place: Path, labels: np.ndarray, names: Sequence[str], share: float, what: str) -> np.ndarray:

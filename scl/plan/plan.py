@@ -134,7 +134,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
             "val_share": 0.0 if given else options.val_share,  # of the training images
             "split_seed": options.split_seed,
             "note": dataset.note,
-            **({"caveats": found} if (found := caveats(context.images, dataset.skipped)) else {}),
+            **({"caveats": found} if (found := [*dataset.remarks, *caveats(context.images, dataset.skipped)]) else {}),
         },
         slots=slots_of(options, nodes, device),
         run=1 + int(max(read_trials(context.store)["run"].fillna(0), default=0)),

@@ -99,7 +99,7 @@ def test_tables_are_read(tmp_path: Path, cache: Path, name: str) -> None:
         for part, images in contents(found).items()
     }
     assert parts == {"train": expected(TRAIN), "test": expected(TEST)}
-    assert ("matched by name" in found.note) == name.startswith("another order")
+    assert any("matched by name" in remark for remark in found.remarks) == name.startswith("another order")
 
 
 REFUSED: dict[str, tuple[Make, str]] = {

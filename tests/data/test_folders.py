@@ -117,7 +117,7 @@ def test_what_is_not_read_is_counted_by_reason_however_deep(tmp_path: Path, cach
         "file beside the class folders of train": 1, "hidden folder": 2, ".db file": 1,
         "folder beside the parts": 1, "file beside the parts": 1,
     }  # fmt: skip
-    assert "1 images lie in folders inside their class folder" in found.note
+    assert found.remarks == ("Images in folders inside their class folder, which count for it: 1.",)
     assert load_dataset(str(place), cache).skipped == found.skipped  # from the cache
 
 

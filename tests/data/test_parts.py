@@ -64,7 +64,8 @@ def test_a_test_part_is_made_stratified_stated_and_fixed(
     assert sorted(parts["train"] + parts["test"]) == expected(MANY)
     each = 2 if share is None else 5
     assert np.bincount(found.test_labels).tolist() == [each, each]
-    assert f"It has no test part: {2 * each} of 20 images were set aside for it" in found.note
+    assert found.remarks[0].startswith(f"The data have no test part: {2 * each} of 20 images were set aside for it")
+    assert "Its test part was set aside from the training images" in found.note
     again = load_dataset(str(place), tmp_path / "another cache", test=share)
     assert again.fingerprint == found.fingerprint
 
@@ -93,7 +94,8 @@ def test_a_class_without_images_is_named_and_can_be_left_out(tmp_path: Path, cac
         load_dataset(str(place), cache)
     found = load_dataset(str(place), cache, drop=("elk",))
     assert contents(found) == {"train": expected(TRAIN), "test": expected(TEST)}
-    assert "Classes left out by --drop-class: elk" in found.note
+    (remark,) = found.remarks
+    assert remark.startswith("Classes left out by --drop-class: elk (")
 
 
 def test_names_are_one_in_either_unicode_form(tmp_path: Path, cache: Path) -> None:
