@@ -143,7 +143,7 @@ def _made(
     parts = {part: (images[part], encoded.labels) for part, encoded in content.parts.items()}
     about = content.classes, True, content.what, content.caveat
     made = make_dataset(name, parts["train"], parts["test"], *about, parts.get("val"), content.skipped)
-    return dataclasses.replace(made, preprocessing=how, remarks=tuple(remarks), histogram=histogram)
+    return dataclasses.replace(made, preprocessing=how, remarks=(*content.remarks, *remarks), histogram=histogram)
 
 
 def _sampled(

@@ -6,16 +6,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-
-from scl.errors import UserError
 
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
-PARTS = ("train", "test")
 
 Source = tuple[str, Path | bytes]
 """An encoded image: its name in messages, and its file or content."""
@@ -26,7 +22,8 @@ class EncodedPart:
     """The encoded images of one part, and their class numbers, int64 (N,).
 
     sources: N sources, which are read only when they are iterated. That happens several times: first the headers of
-    images are read, then their pixels.
+    images are read, then their pixels. A list if the images are files of their own, so that any of them can be had at
+    once.
     """
 
     labels: np.ndarray
@@ -40,6 +37,7 @@ class EncodedFolder:
     parts: train, test, and val if the data have such a part. classes: their names, by number.
     what, caveat: the description in the report, before and after the sizes.
     skipped: what the files hold and what is not read of it, by reason.
+    remarks: what was decided for the user, in sentences.
     """
 
     parts: Mapping[str, EncodedPart]
@@ -47,6 +45,7 @@ class EncodedFolder:
     what: str
     caveat: str
     skipped: Mapping[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,19 +60,6 @@ class DatasetFiles:
     choices: tuple[object, ...]
     read: Callable[[], EncodedFolder]
     skipped: Mapping[str, int] = field(default_factory=dict)
-
-
-def require_same_labels(folder: Path, train: set[Any], test: set[Any]) -> None:
-    """Raise UserError unless both parts hold the same labels, at least two."""
-    for here, there, part, other in ((train, test, "train", "test"), (test, train, "test", "train")):
-        if lacking := sorted(here - there):
-            more = f" and {len(lacking) - 10} more" if len(lacking) > 10 else ""
-            raise UserError(
-                f"--data {folder}: {other} lacks labels that {part} has: {', '.join(map(str, lacking[:10]))}{more}; "
-                "both parts need the same classes"
-            )
-    if len(train) < 2:
-        raise UserError(f"--data {folder}: the number of classes is {len(train)}; a classifier needs at least 2")
 
 
 def visible_entries(folder: Path | str) -> list[os.DirEntry[str]]:

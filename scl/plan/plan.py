@@ -14,7 +14,7 @@ import torch
 from scl.data.batches import normalisation
 from scl.data.caveats import caveats
 from scl.data.named import load_dataset
-from scl.data.split import split, split_fingerprint
+from scl.data.split import parts_of, split_fingerprint
 from scl.data.stored import taken
 from scl.errors import UserError, shown
 from scl.plan.capacity import Node, check_threads, device_of, slots_of
@@ -78,24 +78,33 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     cache = cache_of(out)
     keep = not (out.reading and cache.is_relative_to(out.path))
     dataset = load_dataset(
-        str(options.data), cache, options.label, keep, options.image_size, options.image_fit, plan=out.reading
+        str(options.data),
+        cache,
+        options.label,
+        keep,
+        drop=options.drop_class or (),
+        test=options.test,
+        size=options.image_size,
+        fit=options.image_fit,
+        plan=out.reading,
     )
     classes = len(dataset.classes)
-    train, val = split(
-        dataset.train_labels, val=options.val_share, seed=options.split_seed, limit=options.limit, classes=classes
+    train, val = parts_of(
+        dataset, val=options.val, share=options.val_share, seed=options.split_seed, limit=options.limit
     )
+    given = dataset.val_labels is not None
+    val_images = taken(dataset.train_images, val) if dataset.val_images is None else dataset.val_images
+    val_labels = dataset.train_labels[val] if dataset.val_labels is None else dataset.val_labels
+    if study.search is not None and not len(val_labels):
+        raise UserError("--val 0: a search selects on validation images; hold some out, as in --val 0.1")
     fingerprint = split_fingerprint(dataset, train, val)
     mean, std = normalisation(dataset)
     seeds = seeds_of(study, options)
     teacher_ids = _teacher_ids(options, teacher, fingerprint, [*seeds, *([study.search.seed] if study.search else [])])
     device = device_of(options, nodes)
     context = RunContext(
-        images={
-            "train": taken(dataset.train_images, train),
-            "val": taken(dataset.train_images, val),
-            "test": dataset.test_images,
-        },
-        labels={"train": dataset.train_labels[train], "val": dataset.train_labels[val], "test": dataset.test_labels},
+        images={"train": taken(dataset.train_images, train), "val": val_images, "test": dataset.test_images},
+        labels={"train": dataset.train_labels[train], "val": val_labels, "test": dataset.test_labels},
         mean=mean,
         std=std,
         classes=classes,
@@ -136,7 +145,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
             "classes": classes,
             **dict(zip(("channels", "height", "width"), tensors.image_shape, strict=True)),
             "limit": options.limit,
-            "val_share": options.val_share,
+            "val_share": 0.0 if given else options.val_share,  # of the training images
             "split_seed": options.split_seed,
             "note": dataset.note,
             **({"preprocessing": asdict(dataset.how)} if dataset.how.fit != "exact" else {}),

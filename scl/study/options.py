@@ -143,17 +143,22 @@ class Options:
         "hold parameters of the search at a value", needs="search")
 
     data: str | None = option(None, DATASET, place, "NAME|DIR",
-        lambda s: f"{', '.join(DATA)}, a folder of Hugging Face image Parquet, or train/CLASS/*.png "
-        f"(default: {_sized(s, 'digits')})")
-    label: str | None = option(None, DATASET, text, "COLUMN", "label column, if a Parquet folder has several")
+        lambda s: f"{', '.join(DATA)}, or a folder or file of yours: images in class folders or with a list of labels, "
+        f"Hugging Face Parquet or save_to_disk, or WebDataset tars (default: {_sized(s, 'digits')})")
+    label: str | None = option(None, DATASET, text, "COLUMN", "label column, if a table has several")
+    drop_class: tuple[str, ...] | None = option(None, DATASET, several("cat,dog"), "A,B",
+        "leave out these classes of your data, by name (default: none)")
+    test: float | None = option(None, DATASET, number(0, 1), "F",
+        "share of the images set aside as test part if your data have none (default: 0.2)")
     image_size: int | None = option(None, DATASET, whole(4, LARGEST_IMAGE), "N",
-        "bring the images of a folder to N×N pixels (default: their own size if all have one, else by their median)")
+        "bring your images to N×N pixels (default: their own size if all have one, else by their median)")
     image_fit: str | None = option(None, DATASET, one_of("fit", FITS), "FIT",
         "how: crop (default) scales the shorter side and keeps the middle, stretch, or pad with black")
     limit: int | None = option(None, DATASET, whole(1), "N",
         lambda s: f"use N training images, stratified (default: {_sized(s, 'all')})")
     val: float | None = option(None, DATASET, number(0, 1, including="low"), "F",
-        lambda s: f"share of training images held out for validation (default: {_sized(s, '0.1')}, or the recipe's)")
+        lambda s: f"share of training images held out for validation, if the data have no validation part "
+        f"(default: {_sized(s, '0.1')}, or the recipe's)")
     split_seed: int = option(0, DATASET, whole(0), "N", "seed of the split (default: 0)")
 
     recipe: str | None = option(None, TRAINING, one_of("recipe", tuple(RECIPES)), "NAME",
@@ -195,14 +200,15 @@ class Options:
     force: bool = option(False, RESULTS, switch, "", "with --page: replace the file if it exists")
     # fmt: on
 
-    # Not flags: how the run was asked for, and the study's file, for the record.
+    # Not flags: how the run was asked for, and the study's file, for the record; and the scale's share held out.
     command: str = ""
     script: str = ""
+    scale_val: float = 0.1
 
     @property
     def val_share(self) -> float:
-        """Share held out: the flag's, else the recipe's, else 0.1."""
-        return self.val if self.val is not None else RECIPES[self.recipe].val if self.recipe else 0.1
+        """Share held out: the flag's, else the recipe's, else the scale's."""
+        return self.val if self.val is not None else RECIPES[self.recipe].val if self.recipe else self.scale_val
 
     @property
     def recipe_arms(self) -> Mapping[str, Mapping[str, Any]]:

@@ -32,7 +32,7 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
             scale=name,
             data=options.data or scale.data,
             limit=options.limit if options.limit is not None else scale.limit,
-            val=scale.val if options.val is None and options.recipe is None else options.val,
+            scale_val=scale.val,
         )
         study = sized
     options = dataclasses.replace(options, data=options.data or "digits")
@@ -67,8 +67,6 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         raise UserError(f"--page {options.page}: a run writes its page into its store; --page goes with --report-only")
     if options.force and not options.page:
         raise UserError("--force replaces the file of --page; name one, as in --page report.html")
-    if study.search is not None and options.val_share == 0:
-        raise UserError("--val 0: a search selects on validation images; hold some out, as in --val 0.1")
     return study, options
 
 

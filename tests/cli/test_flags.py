@@ -22,7 +22,7 @@ HELP = (
     "--address --data --label --limit --arms --seeds --epochs --batch-size --lr --student --teacher-model --width "
     "--teacher-width --teacher-epochs --device --split-seed --teacher --cohort-size --gpus-per-trial --cpus-per-trial "
     "--max-concurrent --time-budget --out --inline --val --teacher-per-seed --teachers --precision --deterministic "
-    "--plan --report-only --page --force --recipe --set --seed-list"
+    "--plan --report-only --page --force --recipe --set --seed-list --drop-class --test"
 )
 
 
@@ -73,6 +73,7 @@ def test_each_flag_and_its_keyword_are_one_option(study: Study) -> None:
         "arms": "scl", "scale": "full", "student": "plain3", "teacher_model": "plain7", "teacher": "t.pt",
         "teacher_layers": "layer1,layer2", "set": "lr=0.2", "fix": "lr=0.2", "between": "scl,baseline",
         "storage": "sqlite:///x", "start_from": "results", "data": "cifar10", "label": "fine", "recipe": "crd",
+        "drop_class": "cat,dog", "test": 0.25,
         "precision": "fp32", "device": "cpu", "address": "auto", "out": "there", "track": "mlflow", "interval": 0.25,
         "val": 0.25, "seed_list": "3,4", "margin": 0.01, "looks": "3,5", "page": "page.html",
     }  # fmt: skip

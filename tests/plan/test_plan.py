@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
+from scl.data.named import load_dataset
 from scl.errors import UserError
 from scl.models.build import build_model
 from scl.plan.plan import Plan, missing, student_jobs, with_arms
@@ -71,6 +72,44 @@ def test_caveats_of_the_data_are_told_before_training(tmp_path: Path, capsys: py
     assert f"note: {note}" in capsys.readouterr().err
     assert note in (tmp_path / STUDY.name / "report.html").read_text()
     assert tiny_plan(tmp_path).about_data.get("caveats") is None
+
+
+def with_validation(folder: Path) -> Path:
+    """A data set of 40 training, 10 validation and 20 test images in 2 classes."""
+    data = write_images(folder, classes=2, size=8, grey=True)
+    for c in (0, 1):
+        place = data / "valid" / f"class-{c}"
+        place.mkdir(parents=True)
+        for i in range(5):
+            (data / "test" / f"class-{c}" / f"{i}.png").rename(place / f"{i}.png")
+    return data
+
+
+def test_a_given_validation_part_validates_and_all_training_images_train(tmp_path: Path) -> None:
+    data = ("--data", str(with_validation(tmp_path / "data")), "--inline")
+    plan = planned(STUDY, tmp_path, *data)
+    about = plan.about_data
+    assert (about["train"], about["val"], about["test"], about["val_share"]) == (40, 10, 10, 0)
+    whole = load_dataset(data[1], tmp_path / "cache")
+    assert np.array_equal(plan.context.images["val"], whole.val_images)
+    assert np.array_equal(plan.context.labels["val"], whole.val_labels)
+    assert np.array_equal(plan.context.images["train"], whole.train_images)
+    ids = [trial.trial_id for trial in plan.trials]
+    same = [planned(STUDY, tmp_path, *data, *flags) for flags in (("--val", "0"), ("--split-seed", "3"))]
+    assert [[trial.trial_id for trial in other.trials] for other in same] == [ids, ids]
+    assert len(planned(STUDY, tmp_path, *data, "--recipe", "crd").context.labels["val"]) == 10
+    limited = planned(STUDY, tmp_path, *data, "--limit", "8")
+    assert [len(labels) for labels in limited.context.labels.values()] == [8, 10, 10]
+    with pytest.raises(UserError, match=r"--val 0\.2: .* has its own validation part of 10 images, .*drop --val"):
+        planned(STUDY, tmp_path, *data, "--val", "0.2")
+
+
+@pytest.mark.parametrize("flags", [("--val", "0"), ("--recipe", "crd")])
+def test_a_search_needs_validation_images_held_out_or_given(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match="--val 0: a search selects on validation images"):
+        planned(SEARCHING, tmp_path, "--inline", *flags)
+    data = with_validation(tmp_path / "data")
+    assert planned(SEARCHING, tmp_path, "--inline", "--data", str(data), *flags).about_data["val"] == 10
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,12 @@ def test_a_study_without_more_is_settled_with_digits() -> None:
         ({}, ("short", "digits", 100, 0.2)),
         ({"scale": "full"}, ("full", "cifar100", None, 0.0)),
         ({"data": "cifar10", "limit": 7, "val": 0.4}, ("short", "cifar10", 7, 0.4)),
-        ({"recipe": "crd"}, ("short", "digits", 100, None)),  # the recipe says how many images to hold out
+        ({"recipe": "crd"}, ("short", "digits", 100, 0.0)),  # the recipe says how many images to hold out
     ],
 )
 def test_a_scale_gives_defaults_that_options_override(given: dict[str, Any], wanted: tuple[Any, ...]) -> None:
     study, options = settle(SCALED, **given)
-    assert (options.scale, options.data, options.limit, options.val) == wanted
+    assert (options.scale, options.data, options.limit, options.val_share) == wanted
     assert not study.scales
     assert study.seeds == SCALES[str(options.scale)].seeds
 
@@ -255,8 +255,6 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         (STUDY, {"interval": 0.01, "between": "kd,kdd"}, "--between: unknown arm of this run 'kdd' .did you mean 'kd'"),
         (STUDY, {"interval": 0.01, "between": "kd,at", "arms": "kd"}, "unknown arm of this run 'at'"),
         (SEARCHING, {"interval": 0.01, "between": "kd,at"}, "--interval is for studies of arms; a search's winners"),
-        (SEARCHING, {"val": 0}, "--val 0: a search selects on validation images"),
-        (SEARCHING, {"recipe": "crd"}, "--val 0: a search selects on validation images"),
         (SEARCHING, {"fix": "nosuch=1"}, "unknown parameter 'nosuch'"),
         (SEARCHING, {"fix": "lr=fast"}, "--fix lr: must be a finite number, got 'fast'"),
         (SEARCHING, {"set": "weight.sp=1"}, "--set: 'weight.sp': no arm of this run has the loss 'sp'; --arms"),
