@@ -40,6 +40,7 @@ TRIALS = pa.schema(
         ),
         *_fields(pa.int64(), "params", "macs"),
         *_fields(pa.float64(), "latency_ms"),
+        *_fields(pa.int64(), "file_bytes"),  # of parameters and buffers, as a file of weights holds them
         *_fields(pa.int64(), "epochs", "best_epoch"),
         *_fields(pa.float64(), "train_seconds", "images_per_second"),
         *_fields(pa.string(), "device"),
@@ -62,7 +63,7 @@ EPOCHS = pa.schema(
 
 PREDICTIONS = pa.schema([pa.field("trial_id", pa.string()), pa.field("predicted", pa.list_(pa.uint16()))])
 
-ADDED = {"run", "ece_floor"}  # columns that tables of earlier versions do not have
+ADDED = {"run", "ece_floor", "file_bytes"}  # columns that tables of earlier versions do not have
 
 SCHEMAS = {"trials": TRIALS, "epochs": EPOCHS, "predictions": PREDICTIONS}
 

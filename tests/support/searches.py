@@ -13,7 +13,8 @@ from scl.cli.main import run_flags
 from scl.search.journal import JOURNAL
 from scl.store.results import load
 from scl.study.config import Config
-from scl.study.space import Choice, Float, Search
+from scl.study.search import Search
+from scl.study.space import Choice, Float
 from scl.study.study import Study
 
 ROOT = Path(__file__).parents[2]
