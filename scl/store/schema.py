@@ -40,7 +40,6 @@ TRIALS = pa.schema(
         ),
         *_fields(pa.int64(), "params", "macs"),
         *_fields(pa.float64(), "latency_ms"),
-        *_fields(pa.int64(), "file_bytes"),  # of parameters and buffers, as a file of weights holds them
         *_fields(pa.int64(), "epochs", "best_epoch"),
         *_fields(pa.float64(), "train_seconds", "images_per_second"),
         *_fields(pa.string(), "device"),
@@ -49,6 +48,7 @@ TRIALS = pa.schema(
         *_fields(pa.timestamp("ms", tz="UTC"), "started", "ended"),
         # which run of this store wrote the row, from 1, whatever clocks say; null in rows of earlier versions
         *_fields(pa.int64(), "run"),
+        *_fields(pa.int64(), "file_bytes"),  # of parameters and buffers, as a file of weights holds them
     ]
 )
 
