@@ -44,6 +44,8 @@ def searched(results: Results) -> pd.DataFrame:
 
 def _with_metrics(rows: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     lacking = [name for name in METRICS if name not in rows.columns and name in epochs.columns]
+    if not lacking:
+        return rows
     last = epochs[epochs["trial_id"].isin(rows["trial_id"])].sort_values("epoch")
     last = last.drop_duplicates("trial_id", keep="last").set_index("trial_id")
     return rows.assign(**{name: rows["trial_id"].map(last[name]) for name in lacking})

@@ -23,6 +23,7 @@ from scl.errors import UserError, first_line
 from scl.masking import masked_value, without_secrets
 from scl.plan.plan import Plan
 from scl.search.configurations import Configuration, Configurations
+from scl.search.constraints import check_reachable
 from scl.search.journal import JOURNAL, copy_journal, load_optuna, open_study, storage_errors
 from scl.search.outcomes import ENDED, Outcome, outcomes, told
 from scl.search.pruners import make_pruner
@@ -71,8 +72,8 @@ class SearchDriver:
     halt: called with the reason if the search cannot go on.
 
     Raises:
-        UserError: Optuna or the sampler's library is not installed, its storage cannot be opened, or --start-from has
-            no configuration that lies in the search space.
+        UserError: Optuna or the sampler's library is not installed, its storage cannot be opened, no network of the
+            space keeps the constraints, or --start-from has no configuration that lies in the search space.
     """
 
     def __init__(self, plan: Plan, halt: Callable[[str], None]) -> None:
@@ -90,6 +91,7 @@ class SearchDriver:
         self.told_end = False
         self.broken = 0  # suggestions in a row that broke a constraint
         check_installed(self.search)
+        check_reachable(self.search, self.template, plan.feasibility)
         self.optuna = load_optuna()
         if self.store.exists("study.json"):
             self._read()

@@ -49,4 +49,4 @@ def kept(limits: Mapping[str, float], values: Mapping[str, float]) -> bool:
 
 def in_words(limits: Mapping[str, float]) -> str:
     """Limits as `latency_ms ≤ 5 and val_acc ≥ 0.9`."""
-    return " and ".join(f"{name} {'≥' if name in AT_LEAST else '≤'} {limit:g}" for name, limit in limits.items())
+    return " and ".join(f"{name} {'≥' if name in AT_LEAST else '≤'} {limit:,.10g}" for name, limit in limits.items())

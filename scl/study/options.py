@@ -161,7 +161,7 @@ class Options:
         f"{_of_search(s, 'terminator') or 'never'})",
         needs="search")
     fix: Mapping[str, Any] | None = option(None, SEARCH, assignments, "NAME=VALUE",
-        "hold parameters of the search at a value", needs="search")
+        "hold parameters of the search at a value. Repeatable", needs="search", repeatable=True)
 
     data: str | None = option(None, DATASET, place, "NAME|DIR",
         lambda s: f"{', '.join(DATA)}, a folder of Hugging Face image Parquet, or train/CLASS/*.png "

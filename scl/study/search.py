@@ -19,6 +19,7 @@ from scl.study.space import (
     changes,
     check_point,
     choices,
+    conditions,
     ends,
     fixed,
     is_label,
@@ -263,6 +264,11 @@ class Search:
                 for point in start
                 if not branch or point.get(name, value) == value
             ]
+        for name in [name for name in template if "." in name]:
+            # A branch may have brought the loss whose option is held: the template needs it, with any weight.
+            weight = f"weight.{name.partition('.')[0]}"
+            if conditions(self.space).get(weight) and weight in space:
+                template.setdefault(weight, ends(space[weight])[0])
         return replace(self, space=space, template=template, start=tuple(start))
 
 
