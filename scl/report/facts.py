@@ -231,7 +231,7 @@ def gather(results: Results) -> Facts:
         plan = pd.concat([plan, unplanned[plan.columns]], ignore_index=True)
     metric = str(study.get("metric"))
     metric = metric if metric in trials.columns and is_numeric_dtype(trials[metric]) else "test_acc"
-    in_arms = trials[~trials["trial_id"].isin(searched["trial_id"])]
+    in_arms = trials if searched.empty else trials[trials["arm"] != SEARCH]
     completed = in_arms[(in_arms["state"] == "completed") & in_arms[metric].notna()]
 
     baseline = str(study.get("baseline") or "")
