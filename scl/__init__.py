@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from scl.report.results import Results, load
     from scl.study import controls, designs
     from scl.study.config import Config
-    from scl.study.space import Choice, Float, Int, Search
+    from scl.study.search import Search
+    from scl.study.space import Branch, Choice, Float, Int
     from scl.study.study import Scale, Setting, Study
     from scl.study.term import Term
 
@@ -36,7 +37,8 @@ _NAMES = {
     "scl.export": ("load_student",),
     "scl.report.results": ("Results", "load"),
     "scl.study.config": ("Config",),
-    "scl.study.space": ("Choice", "Float", "Int", "Search"),
+    "scl.study.search": ("Search",),
+    "scl.study.space": ("Branch", "Choice", "Float", "Int"),
     "scl.study.study": ("Scale", "Setting", "Study"),
     "scl.study.term": ("Term",),
 }
@@ -48,7 +50,7 @@ _PACKAGES = (
 )  # fmt: skip
 
 __all__ = [
-    "Choice", "Config", "Float", "Int", "Results", "RunFailed", "Scale", "Search", "Setting", "Study", "Term",
+    "Branch", "Choice", "Config", "Float", "Int", "Results", "RunFailed", "Scale", "Search", "Setting", "Study", "Term",
     "UserError", "__version__", "controls", "designs", "load", "load_student", "plan", "run",
 ]  # fmt: skip
 

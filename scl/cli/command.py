@@ -20,7 +20,7 @@ from importlib import import_module
 
 from scl.cli.exits import Parser, exit_code, exit_with
 from scl.cli.flags import add_flags
-from scl.study.space import Search
+from scl.study.search import Search
 from scl.study.study import Study
 
 FORMATS = ("safetensors", "onnx", "torchscript")

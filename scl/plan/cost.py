@@ -13,11 +13,12 @@ from scl.train.process import threads
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, multiply-accumulates for one image, milliseconds for one image."""
+    """Parameters, multiply-accumulates for one image, milliseconds for one image, and bytes of a file of weights."""
 
     params: int
     macs: int
     latency_ms: float | None
+    file_bytes: int
 
 
 def measure_latency_ms(model: torch.nn.Module, shape: tuple[int, int, int]) -> float:

@@ -16,6 +16,7 @@ from scl.report.formatting import duration, plural
 from scl.store.tables import read_trials
 from scl.study.config import Config
 from scl.study.identity import Trial
+from scl.study.space import ranges
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class PlanSummary:
     look: int = 1
     level: float = stats.LEVEL
     decoding: float | None = None
+    search_seeds: int = 1
 
     def __str__(self) -> str:
         lines = [
@@ -73,7 +75,9 @@ class PlanSummary:
             seeds = f", seeds {self.seeds[0]} to {self.seeds[-1]}" if self.seeds else ""
             then = f"; then {plural(self.winners, 'winner')} beside the arms{seeds}" if self.seeds else ""
             over = ", ".join(self.search_space)
-            lines.append(f"  search     {self.to_search} of {self.searched} trials to go, over {over}{then}")
+            n = self.search_seeds
+            what = "trials" if n == 1 else f"configurations, each on {n} seeds,"
+            lines.append(f"  search     {self.to_search} of {self.searched} {what} to go, over {over}{then}")
         lines += [
             f"  trials     {self.trials} = {plural(len(self.arms), 'arm')} × {plural(len(self.seeds), 'seed')}",
             f"  done       {self.done if self.decoding is None else self._unknown()}",
@@ -141,7 +145,7 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         teacher_ready=ready,
         searched=(plan.options.trials or search.trials) if search else 0,
         to_search=to_search,
-        search_space=tuple(search.space) if search else (),
+        search_space=tuple(ranges(search.space)) if search else (),
         winners=search.winners if search else 0,
         wall_seconds=wall,
         device_seconds=device_seconds,
@@ -152,6 +156,7 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         look=look,
         level=level,
         decoding=plan.decoding,
+        search_seeds=search.seeds if search else 1,
     )
 
 
@@ -200,7 +205,8 @@ def estimate(
         batch = plan.options.cohort_size or (plan.study.search.batch if plan.study.search else 1)
         config = configs["search"]
         each = earlier.get("search") or timed["search"] + forward * config.total_epochs * _steps(plan, config) / batch
-        spent += [each * batch] * (to_search // batch) + [each * (to_search % batch)]
+        cohorts = [each * batch] * (to_search // batch) + [each * (to_search % batch)]
+        spent += cohorts * (plan.study.search.seeds if plan.study.search else 1)
     teachers = 0.0
     if not teacher_ready:
         steps = _steps(plan, plan.teacher) * plan.teacher.total_epochs
@@ -209,7 +215,7 @@ def estimate(
         [f"earlier trials of {len(earlier)} configurations"] * bool(earlier)
         + ["a few steps of each kind, timed here just now"] * bool(untimed)
     )
-    if to_search and plan.study.search and plan.study.search.prune:
+    if to_search and plan.study.search and plan.study.search.judged_by:
         source += "; early stopping makes a search shorter"
     return makespan(spent, plan.slots) + teachers, sum(spent) + teachers, source or "the teacher, timed here just now"
 

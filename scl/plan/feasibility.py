@@ -112,8 +112,9 @@ class Feasibility:
             model = build_student(config, self.tensors, 0)
             shape = self.tensors.image_shape
             parameters = sum(p.numel() for p in model.parameters())
+            size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
             latency = self._latency(config, model) if idle else None
-            self.costs[key] = cost = Cost(parameters, macs(model, shape), latency)
+            self.costs[key] = cost = Cost(parameters, macs(model, shape), latency, size)
         return cost
 
     def _latency(self, config: Config, model: torch.nn.Module) -> float:

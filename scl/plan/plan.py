@@ -100,7 +100,9 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     fingerprint = split_fingerprint(dataset, train, val)
     mean, std = normalisation(dataset)
     seeds = seeds_of(study, options)
-    teacher_ids = _teacher_ids(options, teacher, fingerprint, [*seeds, *([study.search.seed] if study.search else [])])
+    teacher_ids = _teacher_ids(
+        options, teacher, fingerprint, [*seeds, *(study.search.seed_range if study.search else [])]
+    )
     device = device_of(options, nodes)
     context = RunContext(
         images={"train": taken(dataset.train_images, train), "val": val_images, "test": dataset.test_images},
@@ -242,6 +244,7 @@ def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] |
             "params": cost.params,
             "macs": cost.macs,
             "latency_ms": cost.latency_ms,
+            "file_bytes": cost.file_bytes,
             "number": None if numbers is None else numbers[trial.trial_id],
             "run": plan.run,
             **{column(name): value for name, value in params(trial.config).items()},

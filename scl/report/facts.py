@@ -14,9 +14,9 @@ from pandas.api.types import is_numeric_dtype
 
 from scl import stats
 from scl.report.looks import counted, seeds_of
+from scl.report.searched import SEARCH
+from scl.report.searched import searched as searched_rows
 from scl.store.results import Results
-
-SEARCH = "search"  # the arm of a search's own trials in the store
 
 
 @dataclass(frozen=True)
@@ -224,14 +224,14 @@ def gather(results: Results) -> Facts:
     has_plan = bool(study.get("plan"))
     trials = results.planned() if has_plan else results.trials.reset_index(drop=True)
     plan = results.plan_states() if has_plan else trials[["arm", "seed", "trial_id", "state"]]
-    searched = _searched(results)
+    searched = searched_rows(results)
     unplanned = searched[~searched["trial_id"].isin(plan["trial_id"])]
     if len(unplanned):
         trials = pd.concat([trials, unplanned[trials.columns]], ignore_index=True)
         plan = pd.concat([plan, unplanned[plan.columns]], ignore_index=True)
     metric = str(study.get("metric"))
     metric = metric if metric in trials.columns and is_numeric_dtype(trials[metric]) else "test_acc"
-    in_arms = trials[~trials["trial_id"].isin(searched["trial_id"])]
+    in_arms = trials if searched.empty else trials[trials["arm"] != SEARCH]
     completed = in_arms[(in_arms["state"] == "completed") & in_arms[metric].notna()]
 
     baseline = str(study.get("baseline") or "")
@@ -285,23 +285,6 @@ def gather(results: Results) -> Facts:
         teachers=_teachers(study, trials),
         decimals=_decimals(data.get("test"), compared, comparison),
     )
-
-
-def _searched(results: Results) -> pd.DataFrame:
-    """The trials of a search in the order of suggestion; empty if the study has no search.
-
-    If the plan lists trials of the search, only those count; otherwise all trials of its arm do.
-    """
-    trials = results.trials
-    if trials["number"].isna().all() and not results.study.get("search_space"):
-        return trials.iloc[:0]
-    rows = trials[trials["arm"] == SEARCH]
-    planned = {trial["trial_id"] for trial in results.study.get("plan") or [] if trial["arm"] == SEARCH}
-    if planned:
-        rows = rows[rows["trial_id"].isin(planned)]
-    if rows["number"].isna().all():
-        return rows.assign(number=range(len(rows))).reset_index(drop=True)
-    return rows.dropna(subset=["number"]).sort_values("number", kind="stable").reset_index(drop=True)
 
 
 def _decimals(test_images: int | None, compared: pd.DataFrame, comparison: stats.Comparison | None) -> int:

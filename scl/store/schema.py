@@ -48,6 +48,7 @@ TRIALS = pa.schema(
         *_fields(pa.timestamp("ms", tz="UTC"), "started", "ended"),
         # which run of this store wrote the row, from 1, whatever clocks say; null in rows of earlier versions
         *_fields(pa.int64(), "run"),
+        *_fields(pa.int64(), "file_bytes"),  # of parameters and buffers, as a file of weights holds them
     ]
 )
 
@@ -62,7 +63,7 @@ EPOCHS = pa.schema(
 
 PREDICTIONS = pa.schema([pa.field("trial_id", pa.string()), pa.field("predicted", pa.list_(pa.uint16()))])
 
-ADDED = {"run", "ece_floor"}  # columns that tables of earlier versions do not have
+ADDED = {"run", "ece_floor", "file_bytes"}  # columns that tables of earlier versions do not have
 
 SCHEMAS = {"trials": TRIALS, "epochs": EPOCHS, "predictions": PREDICTIONS}
 

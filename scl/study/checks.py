@@ -19,6 +19,7 @@ from typing import Any
 from scl.errors import shown, unknown
 from scl.masking import masked_value
 from scl.study.config import HUBS, MODEL_NAMES, MODELS
+from scl.study.limits import limit_problems
 from scl.study.numerals import real_from, whole_from
 
 Check = Callable[[Any], Any]
@@ -240,6 +241,19 @@ def assignments(value: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for each in texts:
         found |= _assigned(each)
+    return found
+
+
+def limits(value: Any) -> dict[str, float]:
+    """NAME=F: names of costs and metrics with the largest value that is allowed, or the least of an accuracy or F1."""
+    found = {}
+    for name, given in assignments(value).items():
+        try:
+            found[name] = real_from(given)
+        except ValueError:
+            raise ValueError(f"{name}: the limit must be a finite number, got {shown(given)}") from None
+    if problems := limit_problems(found):
+        raise ValueError("; ".join(problems))
     return found
 
 

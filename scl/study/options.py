@@ -18,6 +18,7 @@ from scl.study.checks import (
     assignments,
     cohort_size,
     gpus,
+    limits,
     looks,
     margin,
     model,
@@ -31,8 +32,9 @@ from scl.study.checks import (
     whole,
 )  # fmt: skip
 from scl.study.config import HUBS, LARGEST, TIMM, TORCHVISION, WORDS, Config
+from scl.study.limits import OBJECTIVES
 from scl.study.recipes import RECIPES, at_length
-from scl.study.space import MOST_TRIALS
+from scl.study.search import FRESH_SEED, MOST_TRIALS, PRUNERS, SAMPLERS
 from scl.study.study import Study
 
 TRACKERS = ("tensorboard", "mlflow", "wandb")
@@ -81,6 +83,10 @@ def _teachers(study: Study) -> str:
 def _scales(study: Study) -> str:
     default = next(iter(study.scales), "")
     return f"size of the study: {', '.join(study.scales)} (default: {default}); other flags override it"
+
+
+def _of_search(study: Study, name: str) -> Any:
+    return getattr(study.search, name) if study.search else ""
 
 
 STUDY, SEARCH, DATASET = "what to study", "search", "data"
@@ -139,8 +145,25 @@ class Options:
         needs="search")
     start_from: str | None = option(None, SEARCH, place, "DIR",
         "try the best configurations of these results first, as in results/ablation", needs="search")
+    sampler: str | None = option(None, SEARCH, one_of("sampler", tuple(SAMPLERS)), "NAME",
+        lambda s: f"how configurations are suggested: {', '.join(SAMPLERS)} (default: {_of_search(s, 'sampler')})",
+        needs="search")
+    pruner: str | None = option(None, SEARCH, one_of("pruner", tuple(PRUNERS)), "NAME",
+        lambda s: f"how weak trials are stopped early: {', '.join(PRUNERS)} (default: {_of_search(s, 'pruner_name')})",
+        needs="search")
+    at_most: Mapping[str, float] | None = option(None, SEARCH, limits, "NAME=F",
+        f"constraints of the search on {', '.join(OBJECTIVES)}, as in latency_ms=5: a network that costs more is not "
+        "trained, and no winner breaks one; of accuracies and F1 the limit is the least. Repeatable",
+        needs="search", repeatable=True)
+    trial_seeds: int | None = option(None, SEARCH, whole(1, FRESH_SEED), "N",
+        lambda s: f"train each configuration on N seeds, judged by their mean (default: {_of_search(s, 'seeds')})",
+        needs="search")
+    terminate: int | None = option(None, SEARCH, whole(1, MOST_TRIALS), "N",
+        lambda s: "end the search once N configurations in a row have not improved on the best (default: "
+        f"{_of_search(s, 'terminator') or 'never'})",
+        needs="search")
     fix: Mapping[str, Any] | None = option(None, SEARCH, assignments, "NAME=VALUE",
-        "hold parameters of the search at a value", needs="search")
+        "hold parameters of the search at a value. Repeatable", needs="search", repeatable=True)
 
     data: str | None = option(None, DATASET, place, "NAME|DIR",
         lambda s: f"{', '.join(DATA)}, or a folder or file of yours: images in class folders or with a list of labels, "

@@ -12,7 +12,8 @@ from scl.study.config import Config
 from scl.study.options import Options
 from scl.study.params import FIELDS, parsed
 from scl.study.recipes import RECIPES
-from scl.study.space import FRESH_SEED, MOST_TRIALS, Search
+from scl.study.search import FRESH_SEED, MOST_TRIALS, Search
+from scl.study.space import ranges
 from scl.study.study import Study
 
 PILOT_SEEDS = 5  # the fewest that show a spread
@@ -38,6 +39,8 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
     options = dataclasses.replace(options, data=options.data or "digits")
     if options.fix and study.search is not None:
         study = dataclasses.replace(study, search=study.search.without(options.fix))
+    if study.search is not None:
+        study = dataclasses.replace(study, search=_search_asked(study.search, options))
     if options.set and study.search is not None:
         study = dataclasses.replace(study, search=_search_with(study.search, options.set))
     arms, _ = resolved(study, options)
@@ -133,12 +136,27 @@ def _check_teachers(count: int, seeds: Sequence[int], options: Options) -> None:
         )
 
 
+def _search_asked(search: Search, options: Options) -> Search:
+    """A search with what flags say of its sampler, pruner, constraints, seeds and end."""
+    asked = {
+        "trials": options.trials,
+        "sampler": options.sampler,
+        "pruner": options.pruner,
+        "prune": None if options.pruner is None else True,
+        "seeds": options.trial_seeds,
+        "terminator": options.terminate,
+        "constraints": {**search.constraints, **options.at_most} if options.at_most else None,
+    }
+    return dataclasses.replace(search, **{name: value for name, value in asked.items() if value is not None})
+
+
 def _search_with(search: Search, changes: Mapping[str, Any]) -> Search:
     """A search whose template has what `--set` sets, if the template has such a name."""
-    searched = [name for name in changes if name in search.space]
+    every = ranges(search.space)
+    searched = [name for name in changes if name in every]
     if searched:
         raise UserError(f"--set {searched[0]}: the search varies it; hold it with --fix {searched[0]}=VALUE")
-    losses = {n.removeprefix("weight.") for n in (*search.space, *search.template) if n.startswith("weight.")}
+    losses = {n.removeprefix("weight.") for n in (*every, *search.template) if n.startswith("weight.")}
     losses |= set(search.template.get("losses", {}))
     mine = {
         name: parsed(name, name, value)

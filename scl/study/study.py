@@ -14,7 +14,7 @@ from scl.study.contrasts import Weights, checked_roles, weights_of
 from scl.study.designs import Design, as_design
 from scl.study.identity import effective, sha256
 from scl.study.params import overridden, with_params
-from scl.study.space import Search, winner
+from scl.study.search import Search, winner
 from scl.study.term import as_whole
 from scl.terminal import is_control
 

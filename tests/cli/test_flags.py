@@ -12,7 +12,8 @@ import pytest
 from scl.cli.flags import add_flags, flag, parsed, parsed_with, parser
 from scl.errors import UserError
 from scl.study.options import Options, flags_of, options_for
-from scl.study.space import Float, Search
+from scl.study.search import Search
+from scl.study.space import Float
 from scl.study.study import Scale, Study
 from tests.support.studies import SMALL
 

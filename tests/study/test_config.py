@@ -10,7 +10,8 @@ import pytest
 from scl.errors import UserError
 from scl.study.config import MODELS, Config
 from scl.study.recipes import RECIPES
-from scl.study.space import Float, Search
+from scl.study.search import Search
+from scl.study.space import Float
 from scl.study.study import Setting, Study
 from scl.study.term import Term
 

@@ -9,7 +9,8 @@ import pytest
 from scl.errors import UserError
 from scl.study.config import Config
 from scl.study.params import with_params
-from scl.study.space import Choice, Float, Int, Search, contains, describe, point_of
+from scl.study.search import Search
+from scl.study.space import Choice, Float, Int, contains, describe, point_of
 from scl.study.term import Term
 
 SPACE = {"weight.kd": Float(0.1, 10.0, log=True), "kd.temperature": Float(1.0, 16.0), "self_taught": Choice((0, 8))}
@@ -51,7 +52,7 @@ def test_parameters_that_do_not_exist(changes: dict[str, float], message: str) -
         ({"space": {"lr": Float(0.0, 0.1, log=True)}}, "log scale must start above 0, got 0.0"),
         ({"space": {"lr": Float(0.1, float("nan"))}}, "finite"),
         ({"space": {"epochs": Int(1, 5, step=0)}}, "step must be 1 or more"),
-        ({"space": {"lr": (0.1, 0.2)}}, "a Float, an Int or a Choice"),
+        ({"space": {"lr": (0.1, 0.2)}}, "a Float, an Int, a Choice or a Branch"),
         ({"space": {}}, "needs an objective and a parameter"),
         ({"objectives": ("test_acc",)}, "unknown objective 'test_acc'"),
         ({"trials": 0}, "trials must be a whole number of 1 to 100,000, got 0"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -13,8 +14,10 @@ from scl.report.blocks import Block, Cell, Column, Mark, Note, Panel, Plot
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row
 from scl.report.facts import Facts
 from scl.report.formatting import capital, listing, percent_number, plural, shorten, size
+from scl.report.searched import INFEASIBLE
 from scl.report.tables import count_cell, number_cells, number_table
 from scl.report.theme import WIDE, Figure, axis, figure, literal, markers, numbers, scatter, span
+from scl.study.limits import COSTS, in_words
 
 TITLE = "Did the search help?"
 UNTUNED = (
@@ -23,6 +26,20 @@ UNTUNED = (
 )
 MOST_DRAWN = 2000  # trials in one figure, evenly over the search
 STATES = (("pruned", "@soft", "x-thin-open"), ("completed", "@c1", "circle-open"))  # and their colours and symbols
+BEYOND = (INFEASIBLE, "@soft", "square-open")
+SAMPLERS = {
+    "tpe": "TPE",
+    "gp": "a Gaussian process",
+    "cmaes": "CMA-ES",
+    "random": "chance",
+    "qmc": "a sequence of low discrepancy (QMC)",
+}
+PRUNERS = {
+    "halving": "successive halving",
+    "hyperband": "Hyperband",
+    "median": "the median rule",
+    "wilcoxon": "Wilcoxon's signed-rank test over seeds",
+}
 
 
 def panel(facts: Facts) -> Panel:
@@ -31,11 +48,17 @@ def panel(facts: Facts) -> Panel:
         return Panel("search", TITLE, "This study ran no search: all its arms were fixed in advance.")
     done = shown.frame[shown.frame["state"] == "completed"]
     pruned = int((shown.frame["state"] == "pruned").sum())
-    counts = f"{plural(len(facts.searched), 'trial')}: {len(done):,} completed, {pruned:,} pruned early"
+    about = facts.study.get("search") or {}
+    seeds = int(about.get("seeds") or 1)
+    what = plural(len(facts.searched), "trial" if seeds == 1 else "configuration")
+    counts = f"{what}{f', each on {seeds} seeds' * (seeds > 1)}: {len(done):,} completed, {pruned:,} pruned early"
+    broken = int((shown.frame["state"] == INFEASIBLE).sum())
+    counts += f", {broken:,} beyond a constraint" if broken else ""
     counts += f", {shown.failed:,} failed" if shown.failed else ""
     if done.empty:
         return Panel("search", TITLE, f"{counts}. None completed, so there is nothing to draw.")
-    blocks: list[Block] = [_course_plot(facts, shown, done)]
+    blocks: list[Block] = [Note(_method(about))] if about.get("sampler") else []
+    blocks.append(_course_plot(facts, shown, done))
     pareto = front(facts)
     if pareto is not None and len(pareto.frame) > 1:
         blocks.append(_front_plot(pareto))
@@ -47,6 +70,24 @@ def panel(facts: Facts) -> Panel:
     else:
         blocks.append(Note("The store holds no validation accuracy of the winners to compare with the search."))
     return Panel("search", TITLE, f"{counts}. {_answer(facts)}", blocks)
+
+
+def _method(about: Mapping[str, Any]) -> str:
+    """How the search chose: sampler, pruner, seeds, constraints and its end."""
+    pruner = about.get("pruner") or {}
+    said = [f"Configurations were suggested by {SAMPLERS.get(about['sampler'], about['sampler'])}"]
+    name = str(pruner.get("name", ""))
+    said.append(f"weak ones stopped early by {PRUNERS.get(name, name)}" if name else "none was stopped early")
+    text = f"{said[0]}, and {said[1]}."
+    if (seeds := int(about.get("seeds") or 1)) > 1:
+        text += f" Each trained on {seeds} seeds, one after the other, and its value is their mean."
+    if limits := about.get("constraints"):
+        text += f" They had to keep {in_words(limits)}."
+        if count := int(about.get("untrained") or 0):
+            text += f" {capital(plural(count, 'suggestion'))} broke that by the cost of the network and did not train."
+    if ended := about.get("terminated"):
+        text += f" The search ended early: {ended}."
+    return text
 
 
 def _answer(facts: Facts) -> str:
@@ -99,17 +140,19 @@ class Objective:
 
     @property
     def unit(self) -> float:
-        return 100.0 if "acc" in self.name else 1.0
+        return 100.0 if "acc" in self.name or "f1" in self.name else 1.0
 
     @property
     def measured(self) -> bool:
         """Whether luck moves it: accuracies and losses, not the cost of a network."""
-        return self.name not in ("macs", "params")
+        return self.name not in COSTS
 
     @property
     def title(self) -> str:
         accuracies = {"val_acc": "validation accuracy, %", "test_acc": "test accuracy, %"}
+        accuracies |= {"val_balanced_acc": "balanced validation accuracy, %", "val_macro_f1": "validation macro F1, %"}
         others = {"val_loss": "validation loss", "macs": "multiply-adds", "params": "parameters"}
+        others |= {"latency_ms": "latency, ms", "file_bytes": "bytes of weights"}
         return {**accuracies, **others}.get(self.name, self.name)
 
 
@@ -153,7 +196,7 @@ def course(facts: Facts) -> Course | None:
     frame = facts.searched[["number", "state"]].assign(value=aim.unit * facts.searched[aim.name].astype(float))
     frame = frame.sort_values("number", kind="stable").reset_index(drop=True)
     failed = int((frame["state"] == "failed").sum())
-    frame = frame[frame["state"].isin(["completed", "pruned"]) & frame["value"].notna()]
+    frame = frame[frame["state"].isin(["completed", "pruned", INFEASIBLE]) & frame["value"].notna()]
     done = frame["value"].where(frame["state"] == "completed")
     frame["best"] = (done.cummax() if aim.maximise else done.cummin()).ffill()
     return Course(aim, frame, failed)
@@ -162,7 +205,7 @@ def course(facts: Facts) -> Course | None:
 def draw_course(shown: Course) -> Figure:
     frame = shown.frame.iloc[:: _step(shown)]
     data = []
-    for state, colour, symbol in STATES:
+    for state, colour, symbol in (*STATES, BEYOND):
         rows = frame[frame["state"] == state]
         if rows.empty:
             continue

@@ -149,9 +149,10 @@ def _search(study: dict[str, Any]) -> str:
 
 
 def _range(about: dict[str, Any]) -> str:
+    where = "".join(f" where {b} is {' or '.join(map(str, c))}" for b, c in (about.get("if") or {}).items())
     if about.get("choices"):
-        return f"one of {', '.join(map(str, about['choices']))}"
-    return f"{about.get('low')} to {about.get('high')}{' (log)' if about.get('log') else ''}"
+        return f"one of {', '.join(map(str, about['choices']))}{where}"
+    return f"{about.get('low')} to {about.get('high')}{' (log)' if about.get('log') else ''}{where}"
 
 
 _SPLITS = (("train", "training images"), ("val", "for validation"), ("test", "for test"))

@@ -61,8 +61,12 @@ class Runs:
         mailbox = ray.remote(num_cpus=0)(JobMailbox).remote()
         jobs: dict[str, Job] = {}
 
-        def suggest(size: int) -> list[str]:
-            batch = [] if self.stop() else searcher.suggest(size)
+        def suggest(size: int) -> list[str] | None:
+            if self.stop():
+                return []
+            batch = searcher.suggest(size)
+            if not batch and searcher.waits:
+                return None
             if batch:
                 new = student_jobs(plan, batch, searcher.numbers)
                 jobs.update(new)

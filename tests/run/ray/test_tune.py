@@ -66,7 +66,7 @@ def test_a_search_trains_batches_of_suggestions(monkeypatch: pytest.MonkeyPatch)
     searcher.on_trial_complete("t1")
     assert driver.calls == [
         ("suggest", 2),
-        ("epoch", "a", 1, 0.5),
+        ("epoch", "a", {"epoch": 1, "val_acc": 0.5}),
         ("ended", "b", "completed"),
         ("cohort_ended", ["a", "b"]),
     ]
