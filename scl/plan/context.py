@@ -34,7 +34,8 @@ class Job:
 class RunContext:
     """What all cohorts of a run share. Numpy arrays, so that Ray's workers map one copy a node.
 
-    images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,).
+    images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,). logits: store
+    those of each trial.
     """
 
     images: Mapping[str, np.ndarray]
@@ -51,10 +52,16 @@ class RunContext:
     device: str
     threads: int
     deterministic: bool
+    logits: bool = False
 
     @property
     def store(self) -> Folder:
         return self.out / self.study
+
+    @property
+    def class_counts(self) -> dict[str, list[int]]:
+        """The images of each class in each part."""
+        return {part: np.bincount(of, minlength=self.classes).tolist() for part, of in self.labels.items()}
 
     def files(self, job_id: str) -> Folder:
         """The folder of a job's checkpoints and results; its damaged files go to the study's folder `damaged`."""

@@ -60,6 +60,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "hardware": hardware(),
         "data": plan.about_data,
         "class_names": list(plan.context.class_names),
+        "class_counts": plan.context.class_counts,
         "teacher": {
             **{name: getattr(plan.teacher, name) for name in ("model", "width", "epochs")},
             "config": requested(plan.teacher),

@@ -64,6 +64,7 @@ STUDY = Fields(
         "winners": ({str: Fields({"number": int, "trial_id": str, "params": ({str: object}, NONE)})}, NONE),
         "search": (Fields({"optuna_study": str, "storage": str, "tried": [str]}), NONE),
         "class_names": [str],
+        "class_counts": {str: [int]},
         "seeds": [int],
         "plan": [Fields({"arm": str, "seed": int, "trial_id": str}, ("arm", "seed", "trial_id"))],
         "looks": [

@@ -181,6 +181,9 @@ class Options:
         f"also log trials to {', '.join(TRACKERS)} (install the extra of the same name; default: none)")
     plan: bool = option(False, RESULTS, switch, "",
         "print what would run, what is done, and what the rest would cost; train nothing")
+    logits: bool = option(False, RESULTS, switch, "",
+        "store the logits of each trial even if all of them take more than 2 GB")
+    no_logits: bool = option(False, RESULTS, switch, "", "store no logits; they take 2 bytes an image and class")
     report_only: bool = option(False, RESULTS, switch, "", "rebuild the page from the store; train nothing")
     remake_students: bool = option(False, RESULTS, switch, "",
         "train completed trials again whose network is missing or damaged, and their teacher; no row changes")

@@ -54,6 +54,8 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         raise UserError(f"--teacher {options.teacher} already names the network; drop --teacher-model")
     if options.device == "cpu" and options.gpus_per_trial:
         raise UserError(f"--device cpu and --gpus-per-trial {options.gpus_per_trial:g} exclude each other; drop one")
+    if options.logits and options.no_logits:
+        raise UserError("--logits and --no-logits exclude each other; give one of them")
     if options.plan and options.report_only:
         raise UserError("--plan and --report-only exclude each other; give one of them")
     if options.remake_students and options.report_only:
