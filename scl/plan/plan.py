@@ -83,6 +83,8 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     train, val = split(
         dataset.train_labels, val=options.val_share, seed=options.split_seed, limit=options.limit, classes=classes
     )
+    if study.metric == "test_acc5" and classes <= 5:
+        raise UserError(f"--metric test_acc5: with {classes} classes every image is right; valid from 6 classes on")
     fingerprint = split_fingerprint(dataset, train, val)
     mean, std = normalisation(dataset)
     seeds = seeds_of(study, options)

@@ -222,7 +222,7 @@ def _comparable(record: Mapping[str, Any]) -> dict[str, Any]:
     split = ("fingerprint", "train", "val", "test", "classes", "limit", "val_share", "split_seed")
     return {
         **{k: record.get(k) for k in ("study", "baseline", "metric", "direction", "scale", "published")},
-        **{k: record.get(k) for k in ("roles", "margin", "planned_looks")},
+        **{k: record.get(k) for k in ("roles", "margin", "planned_looks", "constraints")},
         "declared": {k: v for k, v in (record.get("declared") or {}).items() if k in ("arm", "against")} or None,
         "contrasts": {c["question"]: c["weights"] for c in record.get("contrasts") or []},
         "design": record.get("design"),

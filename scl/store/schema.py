@@ -35,7 +35,7 @@ TRIALS = pa.schema(
             "teacher_kl",  # mean KL(teacher ‖ student) on the test set, in nats
             "ece",  # expected calibration error on the test set, 15 equal bins
             "ece_floor",  # what `ece` would be on these images if the confidences were the true probabilities
-            "gap_closed",  # (test_acc − baseline) / (teacher_test_acc − baseline), same seed
+            "gap_closed",  # (trial − baseline) / (teacher − baseline) by the study's metric, same seed
             "test_acc_muted",  # with self-taught channels set to zero; null without such channels
         ),
         *_fields(pa.int64(), "params", "macs"),

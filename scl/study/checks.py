@@ -19,6 +19,7 @@ from typing import Any
 from scl.errors import shown, unknown
 from scl.masking import masked_value
 from scl.study.config import HUBS, MODEL_NAMES, MODELS
+from scl.study.metrics import COSTS
 from scl.study.numerals import real_from, whole_from
 
 Check = Callable[[Any], Any]
@@ -241,6 +242,20 @@ def assignments(value: Any) -> dict[str, Any]:
     for each in texts:
         found |= _assigned(each)
     return found
+
+
+def at_most(value: Any) -> dict[str, float]:
+    """Bounds of costs: NAME=NUMBER as `assignments` takes them, with names of COSTS and finite numbers above 0."""
+    found = assignments(value) if value else {}
+    if wrong := [name for name in found if name not in COSTS]:
+        raise ValueError(unknown("cost", wrong[0], COSTS))
+    bounds = {}
+    for name, bound in found.items():
+        try:
+            bounds[name] = number(0)(bound)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
+    return bounds
 
 
 def _assigned(given: str) -> dict[str, str]:

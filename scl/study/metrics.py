@@ -94,7 +94,7 @@ class Chance:
     error: float
 
 
-def chance(name: str, images: Sequence[int]) -> Chance:
+def chance(name: str, images: Sequence[float]) -> Chance:
     """Chance for a metric, by the best rule that never looks at an image.
 
     Accuracy: always the largest class, its share. Top-5 accuracy: the five largest classes. Balanced accuracy: one over

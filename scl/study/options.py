@@ -16,6 +16,7 @@ from scl.study.checks import (
     Check,
     address,
     assignments,
+    at_most,
     cohort_size,
     gpus,
     looks,
@@ -31,6 +32,7 @@ from scl.study.checks import (
     whole,
 )  # fmt: skip
 from scl.study.config import HUBS, LARGEST, TIMM, TORCHVISION, WORDS, Config
+from scl.study.metrics import COSTS, METRICS
 from scl.study.recipes import RECIPES, at_length
 from scl.study.space import MOST_TRIALS
 from scl.study.study import Study
@@ -123,8 +125,15 @@ class Options:
         "the two arms whose difference --interval measures")
     max_seeds: int = option(50, STUDY, whole(2, MOST_TRIALS), "N", "most seeds that --interval may use (default: 50)")
 
+    metric: str | None = option(None, STUDY, one_of("metric", tuple(METRICS)), "NAME",
+        lambda s: f"what the study is judged by: {', '.join(METRICS)} (default: {s.metric})")
+    at_most: Mapping[str, float] | None = option(None, STUDY, at_most, "NAME=NUMBER",
+        lambda s: f"bounds of costs that a winner must keep, of {', '.join(COSTS)}, as in latency_ms=5,params=1e6; "
+        f"repeatable (default: {', '.join(f'{n}={b:g}' for n, b in s.constraints.items()) or 'none'})",
+        repeatable=True)
     margin: float | None = option(None, STUDY, margin, "F",
-        "the largest difference that does not matter, a fraction (0.005: half a point): the page then says which arms "
+        "the largest difference that does not matter, a fraction (0.005: half a point; with test_loss in nats): the "
+        "page then says which arms "
         "are shown to be no worse, and the store keeps it (default: none)")
     looks: tuple[int, ...] | None = option(None, STUDY, looks, "A,B,C",
         "the numbers of seeds at which you will look at the results, as in 3,5,10; declared with the first run of a "

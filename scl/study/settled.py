@@ -36,6 +36,8 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         )
         study = sized
     options = dataclasses.replace(options, data=options.data or "digits")
+    bounds = {**study.constraints, **(options.at_most or {})}
+    study = dataclasses.replace(study, metric=options.metric or study.metric, constraints=bounds)
     if options.fix and study.search is not None:
         study = dataclasses.replace(study, search=study.search.without(options.fix))
     if options.set and study.search is not None:
@@ -60,9 +62,10 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         raise UserError("--plan and --report-only exclude each other; give one of them")
     if options.remake_students and options.report_only:
         raise UserError("--remake-students trains and --report-only does not; give one of them")
-    if options.report_only and (options.margin is not None or options.looks):
+    if options.report_only and (options.margin is not None or options.looks or options.metric or options.at_most):
         raise UserError(
-            "--margin and --looks are recorded by a run, and --report-only shows what is recorded; drop --report-only: "
+            "--margin, --looks, --metric and --at-most are recorded by a run, and --report-only shows what is "
+            "recorded; drop --report-only: "
             "finished trials are kept"
         )
     if options.page and not options.report_only:

@@ -43,7 +43,7 @@ def panel(facts: Facts) -> Panel:
     table = Table(columns, rows[:MOST_ROWS], id="all-trials", sortable=True, label="All trials")
     blocks: list[Block] = [Heading("All trials"), table]
     if len(rows) > MOST_ROWS:
-        formats: dict[str, tuple[float, int]] = dict.fromkeys(_FRACTIONS, (100.0, facts.decimals))
+        formats: dict[str, tuple[float, int]] = dict.fromkeys(_FRACTIONS, (100.0, facts.share_decimals))
         formats |= {"seed": (1.0, 0), "epochs": (1.0, 0), "train_seconds": (1.0, 1)}
         blocks.append(Rest("all-trials", rows[MOST_ROWS:], [formats.get(column.key) for column in columns]))
     blocks += [Heading("Words and symbols"), Pairs(GLOSSARY)]
