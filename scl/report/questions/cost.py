@@ -15,16 +15,15 @@ from scl.report.formatting import DASH, capital, count, enumerated, listing, pla
 from scl.report.tables import number_cells, number_table, text_cell
 from scl.study.metrics import COSTS
 
-TITLE = "What does accuracy cost?"
 PREDICTION = COSTS
 SAME = 0.01  # relative: the record in a file of weights holds names, and makes files of one network differ by a little
 TRAINING = {"train_seconds": "training time of one trial, s"}
 
 
 def panel(facts: Facts) -> Panel:
-    shown = costs(facts)
+    shown, title = costs(facts), f"What does {facts.measure.words} cost?"
     if not shown:
-        return Panel("cost", TITLE, "This needs at least two arms with results and different costs.")
+        return Panel("cost", title, "This needs at least two arms with results and different costs.")
     first = shown[0]
     front = [arm for arm, on in zip(first.arms, first.front, strict=True) if on]
     better = "above" if facts.measure.sign > 0 else "below"
@@ -58,8 +57,8 @@ def panel(facts: Facts) -> Panel:
     rows = [(arm, [*mine, *number_cells(facts.unit.number, facts.decimals, means[arm])]) for arm, mine in cells.items()]
     drawn = [draw_cloud(cloud, 320 if len(shown) > 1 else 400) for cloud in shown]
     titles = [cloud.x_title for cloud in shown] if len(shown) > 1 else []
-    table = number_table(columns, rows, label="Cost and accuracy by arm")
-    return Panel("cost", TITLE, answer, [Plot("pareto", caption, drawn, table, titles, cloud_key(first))])
+    table = number_table(columns, rows, label=f"Cost and {facts.measure.words} by arm")
+    return Panel("cost", title, answer, [Plot("pareto", caption, drawn, table, titles, cloud_key(first))])
 
 
 def _equal_in_prediction(facts: Facts) -> str:

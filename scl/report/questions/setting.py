@@ -9,7 +9,7 @@ from typing import Any
 from scl.masking import masked_command, masked_value
 from scl.report.blocks import Block, Column, Note, Pairs, Panel, Table
 from scl.report.facts import Facts
-from scl.report.formatting import duration, format_seeds, moment, name_of, percent, plain, plural
+from scl.report.formatting import duration, format_seeds, moment, name_of, plain, plural
 from scl.report.looks import seeds_of
 from scl.report.tables import number_table, text_cell
 from scl.study.metrics import DEFAULT
@@ -81,7 +81,9 @@ def _teacher(facts: Facts) -> str:
     parts += ["one for each seed" if teacher.get("per_seed") else shared] if teacher else []
     whose = "teacher" if several else "seed"
     names = {seed: "" if seed == "all" else f"{whose} {seed} " for seed in list(facts.teachers)[:10]}
-    return ", ".join([*parts, *[name + percent(facts.teachers[seed], facts.decimals) for seed, name in names.items()]])
+    return ", ".join(
+        [*parts, *[name + facts.unit.value(facts.teachers[seed], facts.decimals) for seed, name in names.items()]]
+    )
 
 
 def _setup(facts: Facts, teacher: str) -> list[tuple[str, str]]:
