@@ -39,7 +39,7 @@ class RunContext:
     files of large sets.
 
     images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,). preprocessing: how images became
-    pixels.
+    pixels. logits: store those of each trial.
     """
 
     images: Mapping[str, Pixels]
@@ -57,10 +57,16 @@ class RunContext:
     threads: int
     deterministic: bool
     preprocessing: Preprocessing | None = None
+    logits: bool = False
 
     @property
     def store(self) -> Folder:
         return self.out / self.study
+
+    @property
+    def class_counts(self) -> dict[str, list[int]]:
+        """The images of each class in each part."""
+        return {part: np.bincount(of, minlength=self.classes).tolist() for part, of in self.labels.items()}
 
     def files(self, job_id: str) -> Folder:
         """The folder of a job's checkpoints and results; its damaged files go to the study's folder `damaged`."""

@@ -12,10 +12,11 @@ from scl.plan.looks import level_of_plan
 from scl.plan.packing import makespan, plan_cohorts
 from scl.plan.plan import Plan, missing
 from scl.plan.teachers import load_teacher
-from scl.report.formatting import duration, plural
+from scl.report.formatting import UNITS, duration, plural
 from scl.store.tables import read_trials
 from scl.study.config import Config
 from scl.study.identity import Trial
+from scl.study.metrics import DEFAULT, METRICS
 from scl.study.space import ranges
 
 
@@ -27,7 +28,7 @@ class PlanSummary:
     sizes of the cohorts that the missing ones form. slots: cohorts at once. teacher, teachers: its recipe, and how many
     are trained by it. searched, to_search: configurations of a search, in all and to try. wall_seconds, device_seconds:
     an estimate of what is left, from `source`; 0 if nothing is left. detectable_sds: the smallest detectable effect
-    (80 % power) in standard deviations of a paired difference; detectable: the same as a fraction of accuracy, if
+    (80 % power) in standard deviations of a paired difference; detectable: the same in the metric, as it is stored, if
     earlier trials show the spread; None if there is none. look, level: the number of the look at the study that this
     plan is, and the level of its intervals. decoding: seconds that decoding the images would take once, if they are
     not decoded yet; then nobody knows which trials are done, and all count as missing.
@@ -63,6 +64,7 @@ class PlanSummary:
     level: float = stats.LEVEL
     decoding: float | None = None
     search_seeds: int = 1
+    metric: str = DEFAULT
 
     def __str__(self) -> str:
         lines = [
@@ -111,10 +113,15 @@ class PlanSummary:
         text = f"differences of about {self.detectable_sds:.2f} sd of a paired difference, with 80 % power at "
         text += plural(len(self.seeds), "seed")
         if self.detectable is not None:
-            text += f": about {100 * self.detectable:.2f} points, by the sd of {self.detectable_from} finished trials"
+            text += f": about {_size(self)}, by the sd of {self.detectable_from} finished trials"
         if self.level != stats.LEVEL:
             text += f". It would be look {self.look} at this study, with intervals at {100 * self.level:.5g} %"
         return text
+
+
+def _size(summary: PlanSummary) -> str:
+    unit = UNITS[METRICS[summary.metric].unit]
+    return f"{unit.factor * (summary.detectable or 0.0):.{unit.decimals}f} {unit.many}"
 
 
 def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
@@ -157,6 +164,7 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         level=level,
         decoding=plan.decoding,
         search_seeds=search.seeds if search else 1,
+        metric=plan.study.metric,
     )
 
 
@@ -167,15 +175,16 @@ def _given(plan: Plan) -> bool:
 
 
 def detectable(plan: Plan) -> tuple[float | None, float | None, int]:
-    """The smallest detectable effect of this many arms and seeds: in sds of a paired difference, as a fraction of
-    accuracy if the plan's finished trials show the spread, and how many of those there are."""
+    """The smallest detectable effect of this many arms and seeds: in sds of a paired difference, in the
+    metric as it is stored if the plan's finished trials show the spread, and how many of those there are."""
     arms, seeds = len(plan.arms) + (plan.study.search.winners if plan.study.search else 0), len(plan.seeds)
     if arms < 2 or seeds < 2:
         return None, None, 0
     effect = stats.smallest_effect(arms, seeds, level_of_plan(plan)[1])
     rows = read_trials(plan.context.store)
     rows = rows[rows["trial_id"].isin([t.trial_id for t in plan.trials]) & (rows["state"] == "completed")]
-    scores = rows.pivot_table(index="seed", columns="arm", values="test_acc") if len(rows) else pd.DataFrame()
+    column = METRICS[plan.study.metric].column
+    scores = rows.pivot_table(index="seed", columns="arm", values=column) if len(rows) else pd.DataFrame()
     if plan.study.baseline in scores and scores.shape[1] > 1 and len(scores) > 1:
         sd = stats.against_baseline(scores, plan.study.baseline).sd
         if sd > stats.NO_SPREAD:

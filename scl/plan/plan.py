@@ -23,14 +23,18 @@ from scl.plan.feasibility import Feasibility
 from scl.plan.rehearsal import rehearse_apart
 from scl.plan.teachers import import_teacher, load_teacher, start_from_pretrained
 from scl.store.files import Folder
+from scl.store.logits import MOST_BYTES, bytes_of
 from scl.store.tables import read_trials
 from scl.streams import name_of
 from scl.study.config import Config
 from scl.study.identity import Trial, canonical_json, requested, teacher_id, trials_of
+from scl.study.metrics import DEFAULT, chance
 from scl.study.options import Options
 from scl.study.params import column, params
 from scl.study.settled import resolved, seeds_of
 from scl.study.study import Study
+from scl.terminal import say
+from scl.train.evaluation import scores
 from scl.train.weights import regular_file
 
 
@@ -89,6 +93,8 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         plan=out.reading,
     )
     classes = len(dataset.classes)
+    if study.metric == "test_acc5" and classes <= 5:
+        raise UserError(f"--metric test_acc5: with {classes} classes every image is right; valid from 6 classes on")
     train, val = parts_of(
         dataset, val=options.val, share=options.val_share, seed=options.split_seed, limit=options.limit
     )
@@ -121,6 +127,8 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         deterministic=options.deterministic,
         preprocessing=dataset.how,
     )
+    count = len(arms) * len(seeds) + ((options.trials or study.search.trials) if study.search else 0)
+    context = replace(context, logits=_keeps_logits(options, context, count))
     tensors = data_of(context)
     decoded = dataset.decoding is None  # else nobody knows what a teacher makes of the images
     if decoded and options.teacher_file:
@@ -161,6 +169,20 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     here = torch.device(device if torch.cuda.is_available() else "cpu")
     rehearse_apart(to_train, teacher, tensors, here)
     return plan
+
+
+def _keeps_logits(options: Options, context: RunContext, trials: int) -> bool:
+    """Whether a run stores the logits of its trials: as asked for, or else if all of them are small."""
+    images = len(context.labels["test"]) + len(context.labels["val"])
+    size = bytes_of(trials, images, context.classes)
+    if options.logits or options.no_logits or size <= MOST_BYTES:
+        return not options.no_logits
+    if not options.plan and not context.out.reading:
+        say(
+            f"note: logits of {trials:,} trials would take {size / 2**30:.1f} GB, more than {MOST_BYTES / 2**30:g}, so "
+            "they are not stored; --logits stores them"
+        )
+    return False
 
 
 def cache_of(out: Folder) -> Path:
@@ -224,11 +246,16 @@ def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] |
         numbers: trial_id → the order in which a search suggested it. Given while a search runs: then the machine is
             busy, and no latency is measured.
     """
-    accuracy = {}
+    test = torch.from_numpy(plan.context.labels["test"])
+    of_teacher: dict[str, dict[str, float]] = {}
     for identity in {trial.teacher_id for trial in todo}:
         found = load_teacher(plan.context, identity, plan.teacher)
         assert found is not None
-        accuracy[identity] = found[1]["metrics"]["test_acc"]
+        teacher, record = found
+        of_teacher[identity] = {"teacher_test_acc": record["metrics"]["test_acc"]}
+        if tuple(teacher.test_logits.shape) == (len(test), plan.context.classes):
+            other = scores(teacher.test_logits.double(), test)
+            of_teacher[identity] |= {f"teacher_{name}": value for name, value in other.items()}
     jobs = {}
     for trial in todo:
         cost = plan.feasibility.cost(trial.config, idle=numbers is None)
@@ -240,7 +267,8 @@ def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] |
             "seed": trial.seed,
             "config_json": canonical_json(requested(trial.config)),
             "teacher_id": trial.teacher_id,
-            "teacher_test_acc": accuracy[trial.teacher_id],
+            **of_teacher[trial.teacher_id],
+            "chance": chance(DEFAULT, plan.context.class_counts["test"]).level,
             "params": cost.params,
             "macs": cost.macs,
             "latency_ms": cost.latency_ms,

@@ -12,6 +12,20 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("n", "the number of seeds behind a number: completed trials of the arm"),
     ("Test accuracy", "share of correctly classified test images after the last epoch, never the best epoch"),
     (
+        "Balanced accuracy, macro F1",
+        "means over the classes that the test set has: of the share of their images that is right; of the harmonic "
+        "mean of precision and recall",
+    ),
+    (
+        "Log loss, nats",
+        "mean negative logarithm of the probability that a network gives the right class; lower is better",
+    ),
+    (
+        "Chance",
+        "what the best rule reaches that never looks at an image. Accuracy: the share of the largest class; balanced "
+        "accuracy: one over the number of classes",
+    ),
+    (
         "Best test epoch",
         "the highest test accuracy of any epoch. It is picked on the test set and therefore optimistic. No figure and "
         "no test on this page uses it",
@@ -87,7 +101,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "trained parameters of the student; multiply-adds of its forward pass for one image; duration of one such "
         "pass, measured once for each architecture",
     ),
-    ("Pareto front", "the arms that no other arm beats in both accuracy and cost"),
+    ("Pareto front", "the arms that no other arm beats in both the metric and the cost"),
     ("fANOVA", "share of the variance over the search space that a parameter explains alone (Hutter et al. 2014)"),
     (
         "PED-ANOVA",

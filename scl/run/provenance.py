@@ -19,6 +19,7 @@ from scl.run.declared import declarations
 from scl.store.schema import SCHEMA_VERSION, now
 from scl.store.study_file import read_study
 from scl.study.identity import requested, sha256
+from scl.study.metrics import DEFAULT, METRICS
 
 PACKAGES = ("scl-studies", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
 # These describe the run that trained: a later run that finds nothing to train keeps them.
@@ -34,7 +35,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
     declared = declarations(plan, earlier)
     if not looks or looks[-1]["seeds"] != seeds or looks[-1].get("of", looked_at(plan)) != looked_at(plan):
         planned = {"planned": len(seeds) in declared["planned_looks"]} if declared["planned_looks"] else {}
-        looks = [*looks, {"when": now().isoformat(), "seeds": seeds, "of": looked_at(plan), **planned}]
+        looks = [*looks, {"when": now().isoformat(), "seeds": seeds, "of": looked_at(plan), **planned, **_metric(plan)}]
     return {
         "schema_version": SCHEMA_VERSION,
         "study": plan.study.name,
@@ -48,8 +49,9 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "objectives": None,
         "winners": None,
         "seeds": seeds,
-        "metric": "test_acc",
-        "direction": "max",
+        "metric": plan.study.metric,
+        "direction": METRICS[plan.study.metric].direction,
+        **({"constraints": dict(plan.study.constraints)} if plan.study.constraints else {}),
         "selection": SELECTION,
         "scale": options.scale,
         **declared,
@@ -60,6 +62,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "hardware": hardware(),
         "data": plan.about_data,
         "class_names": list(plan.context.class_names),
+        "class_counts": plan.context.class_counts,
         "teacher": {
             **{name: getattr(plan.teacher, name) for name in ("model", "width", "epochs")},
             "config": requested(plan.teacher),
@@ -76,6 +79,11 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "cpus_per_trial": options.cpus_per_trial,
         "plan_id": sha256([c.trial_id for c in plan.trials]),
     }
+
+
+def _metric(plan: Plan) -> dict[str, str]:
+    """The metric of a look, if it is not the default."""
+    return {} if plan.study.metric == DEFAULT else {"metric": plan.study.metric}
 
 
 def _teachers(plan: Plan) -> dict[str, Any]:

@@ -81,6 +81,10 @@ STUDY = Fields(
         "winners": ({str: Fields({"number": int, "trial_id": str, "params": ({str: object}, NONE)})}, NONE),
         "search": (SEARCH, NONE),
         "class_names": [str],
+        "constraints": {str: float},
+        "metric_seen": [int],
+        "metric_after_look": bool,
+        "class_counts": {str: [int]},
         "seeds": [int],
         "plan": [Fields({"arm": str, "seed": int, "trial_id": str}, ("arm", "seed", "trial_id"))],
         "looks": [

@@ -19,7 +19,7 @@ from typing import Any
 from scl.errors import shown, unknown
 from scl.masking import masked_value
 from scl.study.config import HUBS, MODEL_NAMES, MODELS
-from scl.study.limits import limit_problems
+from scl.study.metrics import COSTS
 from scl.study.numerals import real_from, whole_from
 
 Check = Callable[[Any], Any]
@@ -244,17 +244,18 @@ def assignments(value: Any) -> dict[str, Any]:
     return found
 
 
-def limits(value: Any) -> dict[str, float]:
-    """NAME=F: names of costs and metrics with the largest value that is allowed, or the least of an accuracy or F1."""
-    found = {}
-    for name, given in assignments(value).items():
+def at_most(value: Any) -> dict[str, float]:
+    """Bounds of costs: NAME=NUMBER as `assignments` takes them, with names of COSTS and finite numbers above 0."""
+    found = assignments(value) if value else {}
+    if wrong := [name for name in found if name not in COSTS]:
+        raise ValueError(unknown("cost", wrong[0], COSTS))
+    bounds = {}
+    for name, bound in found.items():
         try:
-            found[name] = real_from(given)
-        except ValueError:
-            raise ValueError(f"{name}: the limit must be a finite number, got {shown(given)}") from None
-    if problems := limit_problems(found):
-        raise ValueError("; ".join(problems))
-    return found
+            bounds[name] = number(0)(bound)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
+    return bounds
 
 
 def _assigned(given: str) -> dict[str, str]:

@@ -6,16 +6,12 @@ import math
 from collections.abc import Mapping
 
 from scl.errors import shown, unknown
+from scl.study import metrics
 from scl.study.term import as_real
 
 # Metrics are known after training, from each epoch's validation; costs before. Accuracies and F1 are fractions.
-METRICS = {
-    "val_acc": "maximize",
-    "val_balanced_acc": "maximize",
-    "val_macro_f1": "maximize",
-    "val_loss": "minimize",
-}
-COSTS = {"macs": "minimize", "params": "minimize", "latency_ms": "minimize", "file_bytes": "minimize"}
+METRICS = {metric.validation: f"{metric.direction}imize" for metric in metrics.METRICS.values()}
+COSTS = dict.fromkeys(metrics.COSTS, "minimize")
 OBJECTIVES = {**METRICS, **COSTS}
 AT_LEAST = frozenset(name for name, direction in OBJECTIVES.items() if direction == "maximize")
 

@@ -16,9 +16,9 @@ from scl.study.checks import (
     Check,
     address,
     assignments,
+    at_most,
     cohort_size,
     gpus,
-    limits,
     looks,
     margin,
     model,
@@ -32,7 +32,7 @@ from scl.study.checks import (
     whole,
 )  # fmt: skip
 from scl.study.config import HUBS, LARGEST, TIMM, TORCHVISION, WORDS, Config
-from scl.study.limits import OBJECTIVES
+from scl.study.metrics import COSTS, METRICS
 from scl.study.recipes import RECIPES, at_length
 from scl.study.search import FRESH_SEED, MOST_TRIALS, PRUNERS, SAMPLERS
 from scl.study.study import Study
@@ -131,8 +131,15 @@ class Options:
         "the two arms whose difference --interval measures")
     max_seeds: int = option(50, STUDY, whole(2, MOST_TRIALS), "N", "most seeds that --interval may use (default: 50)")
 
+    metric: str | None = option(None, STUDY, one_of("metric", tuple(METRICS)), "NAME",
+        lambda s: f"what the study is judged by: {', '.join(METRICS)} (default: {s.metric})")
+    at_most: Mapping[str, float] | None = option(None, STUDY, at_most, "NAME=NUMBER",
+        lambda s: f"bounds of costs that a winner must keep, of {', '.join(COSTS)}, as in latency_ms=5,params=1e6; "
+        f"repeatable (default: {', '.join(f'{n}={b:g}' for n, b in s.constraints.items()) or 'none'})",
+        repeatable=True)
     margin: float | None = option(None, STUDY, margin, "F",
-        "the largest difference that does not matter, a fraction (0.005: half a point): the page then says which arms "
+        "the largest difference that does not matter, a fraction (0.005: half a point; with test_loss in nats): the "
+        "page then says which arms "
         "are shown to be no worse, and the store keeps it (default: none)")
     looks: tuple[int, ...] | None = option(None, STUDY, looks, "A,B,C",
         "the numbers of seeds at which you will look at the results, as in 3,5,10; declared with the first run of a "
@@ -151,10 +158,6 @@ class Options:
     pruner: str | None = option(None, SEARCH, one_of("pruner", tuple(PRUNERS)), "NAME",
         lambda s: f"how weak trials are stopped early: {', '.join(PRUNERS)} (default: {_of_search(s, 'pruner_name')})",
         needs="search")
-    at_most: Mapping[str, float] | None = option(None, SEARCH, limits, "NAME=F",
-        f"constraints of the search on {', '.join(OBJECTIVES)}, as in latency_ms=5: a network that costs more is not "
-        "trained, and no winner breaks one; of accuracies and F1 the limit is the least. Repeatable",
-        needs="search", repeatable=True)
     trial_seeds: int | None = option(None, SEARCH, whole(1, FRESH_SEED), "N",
         lambda s: f"train each configuration on N seeds, judged by their mean (default: {_of_search(s, 'seeds')})",
         needs="search")
@@ -215,6 +218,9 @@ class Options:
         f"also log trials to {', '.join(TRACKERS)} (install the extra of the same name; default: none)")
     plan: bool = option(False, RESULTS, switch, "",
         "print what would run, what is done, and what the rest would cost; train nothing")
+    logits: bool = option(False, RESULTS, switch, "",
+        "store the logits of each trial even if all of them take more than 2 GB")
+    no_logits: bool = option(False, RESULTS, switch, "", "store no logits; they take 2 bytes an image and class")
     report_only: bool = option(False, RESULTS, switch, "", "rebuild the page from the store; train nothing")
     remake_students: bool = option(False, RESULTS, switch, "",
         "train completed trials again whose network is missing or damaged, and their teacher; no row changes")

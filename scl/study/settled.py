@@ -37,10 +37,12 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         )
         study = sized
     options = dataclasses.replace(options, data=options.data or "digits")
+    bounds = {**study.constraints, **(options.at_most or {})}
+    study = dataclasses.replace(study, metric=options.metric or study.metric, constraints=bounds)
     if options.fix and study.search is not None:
         study = dataclasses.replace(study, search=study.search.without(options.fix))
     if study.search is not None:
-        study = dataclasses.replace(study, search=_search_asked(study.search, options))
+        study = dataclasses.replace(study, search=_search_asked(study.search, options, bounds))
     if options.set and study.search is not None:
         study = dataclasses.replace(study, search=_search_with(study.search, options.set))
     arms, _ = resolved(study, options)
@@ -57,13 +59,16 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         raise UserError(f"--teacher {options.teacher} already names the network; drop --teacher-model")
     if options.device == "cpu" and options.gpus_per_trial:
         raise UserError(f"--device cpu and --gpus-per-trial {options.gpus_per_trial:g} exclude each other; drop one")
+    if options.logits and options.no_logits:
+        raise UserError("--logits and --no-logits exclude each other; give one of them")
     if options.plan and options.report_only:
         raise UserError("--plan and --report-only exclude each other; give one of them")
     if options.remake_students and options.report_only:
         raise UserError("--remake-students trains and --report-only does not; give one of them")
-    if options.report_only and (options.margin is not None or options.looks):
+    if options.report_only and (options.margin is not None or options.looks or options.metric or options.at_most):
         raise UserError(
-            "--margin and --looks are recorded by a run, and --report-only shows what is recorded; drop --report-only: "
+            "--margin, --looks, --metric and --at-most are recorded by a run, and --report-only shows what is "
+            "recorded; drop --report-only: "
             "finished trials are kept"
         )
     if options.page and not options.report_only:
@@ -136,8 +141,8 @@ def _check_teachers(count: int, seeds: Sequence[int], options: Options) -> None:
         )
 
 
-def _search_asked(search: Search, options: Options) -> Search:
-    """A search with what flags say of its sampler, pruner, constraints, seeds and end."""
+def _search_asked(search: Search, options: Options, bounds: Mapping[str, float]) -> Search:
+    """A search with what flags say of its sampler, pruner, constraints, seeds and end. bounds: of the study's costs."""
     asked = {
         "trials": options.trials,
         "sampler": options.sampler,
@@ -145,7 +150,7 @@ def _search_asked(search: Search, options: Options) -> Search:
         "prune": None if options.pruner is None else True,
         "seeds": options.trial_seeds,
         "terminator": options.terminate,
-        "constraints": {**search.constraints, **options.at_most} if options.at_most else None,
+        "constraints": {**bounds, **search.constraints, **(options.at_most or {})},
     }
     return dataclasses.replace(search, **{name: value for name, value in asked.items() if value is not None})
 

@@ -136,14 +136,14 @@ def train_cohort(
                         if not student.finished:
                             student.pruned = prune(student.trial.id, epoch, student.history[-1])
                     if student.finished:
-                        ended = student.result(data, logits["test"][student], teacher, len(trials))
+                        ended = student.result(data, {p: of[student] for p, of in logits.items()}, teacher, len(trials))
                         with settings.suspended():
                             yield ended
                     else:
                         student.save()
             for student in active:
                 if student.failure is not None:
-                    ended = student.result(data, None, teacher, len(trials))
+                    ended = student.result(data, {}, teacher, len(trials))
                     with settings.suspended():
                         yield ended
 

@@ -22,12 +22,14 @@ from scl.models.staged import Features, Staged
 from scl.study.identity import stream_seed
 from scl.train import checkpoint, custom, loss_state
 from scl.train.cuda_graphs import GraphRunner, StreamSlot
-from scl.train.evaluation import evaluate, final_metrics
+from scl.train.evaluation import by_class, evaluate, final_metrics, top5
 from scl.train.objective import Objective
 from scl.train.optim import learning_rate
 from scl.train.process import generators, seeded_streams
 from scl.train.teacher import Teacher
 from scl.train.types import TrialEnded, TrialFailure, TrialSpec
+
+OF_VALIDATION = ("val_acc", "val_loss", "val_balanced_acc", "val_macro_f1", "val_acc5")
 
 
 class StudentTrainer:
@@ -224,7 +226,10 @@ class StudentTrainer:
             if len(labels):
                 row[f"{part}_acc"] = (logits.argmax(1) == labels).double().mean().item()
         if "val_acc" in row:
-            row["val_loss"] = F.cross_entropy(*evaluated["val"]).item()
+            logits, labels = evaluated["val"]
+            row["val_loss"] = F.cross_entropy(logits, labels).item()
+            row["val_balanced_acc"], row["val_macro_f1"] = by_class(logits.argmax(1), labels, logits.shape[1])
+            row["val_acc5"] = top5(logits, labels)
         self.epoch = epoch
         self.history.append(row)
 
@@ -268,11 +273,11 @@ class StudentTrainer:
         self.seconds, self.started = record["seconds"], record["started"]
         self.restarts = record["restarts"] + 1
 
-    def result(self, data: SplitData, logits: Tensor | None, teacher: Teacher | None, cohort: int) -> TrialEnded:
+    def result(self, data: SplitData, logits: Mapping[str, Tensor], teacher: Teacher | None, cohort: int) -> TrialEnded:
         """The outcome of the trial.
 
         Args:
-            logits: those of the test images (N, K) after the last epoch; None if the trial failed.
+            logits: `val` and `test` → (N, K) after the last epoch; empty if the trial failed.
             cohort: the number of trials in the cohort.
         """
         device = next(self.model.parameters()).device
@@ -281,7 +286,7 @@ class StudentTrainer:
         metrics: dict[str, Any] = {
             "state": "failed" if self.failure is not None else "pruned" if self.pruned else "completed",
             "error": self.failure,
-            "val_acc": last.get("val_acc"),
+            **{name: last.get(name) for name in OF_VALIDATION},
             "test_acc": last.get("test_acc"),
             "epochs": self.epoch,
             "train_seconds": self.seconds,
@@ -298,15 +303,16 @@ class StudentTrainer:
         if evaluated and "val_acc" in last:
             best = max(evaluated, key=lambda row: row["val_acc"])  # the earliest of equals
             metrics |= {"best_epoch": best["epoch"], "test_acc_at_best_val": best["test_acc"]}
-        if self.failure is not None or logits is None:
+        if self.failure is not None or not logits:
             return TrialEnded(self.trial.id, metrics, self.history)
-        metrics |= final_metrics(logits, data.test.labels, teacher.test_logits if teacher else None)
+        metrics |= final_metrics(logits["test"], data.test.labels, teacher.test_logits if teacher else None)
         if self.pruned:
             return TrialEnded(self.trial.id, metrics, self.history)
         if self.config.has_self_taught:
             metrics["test_acc_muted"] = self.muted_accuracy(data)
         weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
-        return TrialEnded(self.trial.id, metrics, self.history, weights, logits.cpu())
+        test, val = (logits[part].cpu() for part in ("test", "val"))
+        return TrialEnded(self.trial.id, metrics, self.history, weights, test, val)
 
     def muted_accuracy(self, data: SplitData) -> float:
         """Test accuracy with the self-taught channels at zero, so that only the guided ones contribute."""

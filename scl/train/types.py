@@ -45,7 +45,7 @@ class TrialEnded:
     """A trial completed, was pruned or failed.
 
     metrics: the columns of trials.parquet that training fills. epochs: the rows of its epochs. weights, test_logits
-    (N, K): of the trained network, on the CPU; only for a completed trial.
+    and val_logits (N, K): of the trained network, on the CPU; only for a completed trial.
     """
 
     trial_id: str
@@ -53,6 +53,7 @@ class TrialEnded:
     epochs: list[dict[str, Any]]
     weights: dict[str, Tensor] = field(default_factory=dict)
     test_logits: Tensor | None = None
+    val_logits: Tensor | None = None
 
 
 Event = EpochDone | TrialEnded

@@ -245,7 +245,7 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         (STUDY, {"seed_list": "3-6", "interval": 0.01, "between": "kd,at"}, "a pilot of 5 seeds or more; .* gives 4"),
         (STUDY, {"seed_list": range(2**63 - 9, 2**63), "interval": 0.01, "between": "kd,at"}, "give smaller seeds"),
         (STUDY, {"looks": "5,9", "interval": 0.01, "between": "kd,at"}, "--looks names other numbers; drop one"),
-        (STUDY, {"report_only": True, "margin": 0.01}, "--margin and --looks are recorded by a run"),
+        (STUDY, {"report_only": True, "margin": 0.01}, "--margin, --looks, --metric and --at-most are recorded by a"),
         (STUDY, {"report_only": True, "looks": [3]}, "drop --report-only: finished trials are kept"),
         (SEARCHING, {"seed_list": "3"}, "--seed-list is for studies of arms; a search's winners run on --seeds N"),
         (STUDY, {"interval": 0.01}, "--interval F and --between A,B go together"),
