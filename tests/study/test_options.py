@@ -55,9 +55,12 @@ def test_every_option_is_declared_and_the_record_is_none() -> None:
     ("study", "names"),
     [
         (STUDY, set()),
-        (SEARCHING, {"trials", "storage", "start_from", "fix"}),
+        (SEARCHING, {"trials", "storage", "start_from", "fix", "sampler", "pruner", "trial_seeds", "terminate"}),
         (SCALED, {"scale"}),
-        (replace(SEARCHING, scales=SCALES), {"trials", "storage", "start_from", "fix", "scale"}),
+        (
+            replace(SEARCHING, scales=SCALES),
+            {"trials", "storage", "start_from", "fix", "sampler", "pruner", "trial_seeds", "terminate", "scale"},
+        ),
     ],
     ids=["arms", "search", "scales", "both"],
 )
