@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -82,6 +82,5 @@ def make_dataset(
         f"{'grey' if channels == 1 else 'colour'}, in {len(classes)} classes. {caveat}"
     )
     fingerprint = content_fingerprint(*train, *test, len(classes), *(val or ()))
-    return Dataset(
-        name, *train, *test, classes, flip, note, fingerprint, skipped or {}, *(val or (None, None)), remarks
-    )
+    content = Dataset(name, *train, *test, classes, flip, note, fingerprint, skipped or {}, remarks=remarks)
+    return content if val is None else replace(content, val_images=val[0], val_labels=val[1])
