@@ -195,8 +195,8 @@ def _require_clear(place: Path, classes: Mapping[str, _Class], choices: Choices)
     twins = [name for name, times in Counter(map(same_text, classes)).items() if times > 1]
     if twins:
         raise UserError(
-            f"--data {place}: two class folders have the name {twins[0]} (their letters are encoded differently); "
-            "put them together"
+            f"--data {place}: two class folders have the name {twins[0]}, in other Unicode forms or with "
+            "spaces around it; put them together"
         )
     filled = {name: found for name, found in classes.items() if found.paths}
     if any(found.direct for found in filled.values()) or all(len(found.inner) == 1 for found in filled.values()):
