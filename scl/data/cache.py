@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from scl.data.dataset import Dataset, content_fingerprint, make_dataset
-from scl.data.decode import DECODER_VERSION, DatasetFiles, decode_parts
+from scl.data.decode import DECODER_VERSION, decode_parts
+from scl.data.encoded import DatasetFiles
 from scl.errors import UserError
 from scl.store.files import open_folder
 from scl.study.identity import sha256

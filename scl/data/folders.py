@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scl.data.decode import IMAGE_SUFFIXES, DatasetFiles, EncodedFolder, visible_entries
+from scl.data.encoded import IMAGE_SUFFIXES, DatasetFiles, EncodedFolder, visible_entries
 from scl.data.parts import NAMES, Choices, Found, FoundPart, encoded_folder, listed, part_of_folder, same_text
 from scl.errors import UserError
 from scl.streams import name_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scl.data.decode import IMAGE_SUFFIXES, DatasetFiles, visible_entries
+from scl.data.encoded import IMAGE_SUFFIXES, DatasetFiles, visible_entries
 from scl.data.folders import class_files
 from scl.data.listing import SUFFIXES, listing_files, one_listing
 from scl.data.parquet import KINDS, one_table, saved_files, table_files

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from scl.data.columns import LABEL_COLUMNS, Labels, in_one_list, label_column, labels_of
-from scl.data.decode import IMAGE_SUFFIXES, DatasetFiles, EncodedFolder, visible_entries
+from scl.data.encoded import IMAGE_SUFFIXES, DatasetFiles, EncodedFolder, visible_entries
 from scl.data.parts import (
     NAMES,
     PART_COLUMNS,

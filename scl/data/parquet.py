@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scl.data.decode import DatasetFiles
+from scl.data.encoded import DatasetFiles
 from scl.data.parts import NAMES, Choices, encoded_folder, listed, part_of_file
 from scl.data.shards import inside, require_all, shards
 from scl.data.tables import read_tables

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scl.data.decode import EncodedFolder, EncodedPart, Source
+from scl.data.encoded import EncodedFolder, EncodedPart, Source
 from scl.data.split import stratified
 from scl.errors import UserError, unknown
 from scl.streams import name_of

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from scl.data.decode import visible_entries
+from scl.data.encoded import visible_entries
 from scl.data.parts import NAMES, listed, part_of_file, part_of_folder
 from scl.errors import UserError
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scl.data.columns import Labels, image_column, in_one_list, is_text, label_column, labels_of
-from scl.data.decode import Source
+from scl.data.encoded import Source
 from scl.data.parts import NAMES, PART_COLUMNS, Choices, Found, FoundPart, parts_in_column, subset
 from scl.errors import UserError, first_line
 

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from scl.data.columns import LABEL_COLUMNS, Labels, in_one_list, labels_of
-from scl.data.decode import IMAGE_SUFFIXES, DatasetFiles, Source
+from scl.data.encoded import IMAGE_SUFFIXES, DatasetFiles, Source
 from scl.data.parts import NAMES, Choices, Found, FoundPart, encoded_folder, listed
 from scl.data.shards import inside, shards
 from scl.errors import UserError, first_line

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scl.data.decode import Source
+from scl.data.encoded import Source
 from scl.data.named import load_dataset
 from scl.data.parts import Choices, Found, FoundPart, encoded_folder, part_of_file, part_of_folder
 from scl.errors import UserError
@@ -174,7 +174,8 @@ def test_the_part_of_a_file(name: str, part: str | None) -> None:
     ("name", "part"),
     [
         ("train", "train"), ("Training", "train"), ("VAL", "val"), ("dev", "val"), ("eval", "test"),
-        ("test_images", "test"), ("train-set", "train"), ("train station", None), ("test tube", None), ("train2", None), ("evaluate", None),
+        ("test_images", "test"), ("train-set", "train"), ("train station", None), ("test tube", None), ("train2", None),
+        ("evaluate", None),
     ],
 )  # fmt: skip
 def test_the_part_of_a_folder(name: str, part: str | None) -> None:
