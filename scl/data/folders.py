@@ -87,7 +87,7 @@ def _parts(folder: Path, below: list[os.DirEntry[str]]) -> dict[str, os.DirEntry
     holding = [entry.name for _, entry in named if any(e.is_dir() for e in visible_entries(entry.path))]
     flat = [entry for _, entry in named if entry.name not in holding]
     beside = [entry for entry in below if entry.name not in {e.name for _, e in named}]
-    others = [entry.name for entry in beside if any(True for _ in _images(Path(entry.path), folder, Counter()))]
+    others = [entry.name for entry in beside if any(True for _ in _images(entry.path, folder, Counter()))]
     if not holding and others:
         return {}
     if flat:
@@ -121,45 +121,48 @@ def _classes(place: Path, root: Path, where: str, skipped: Counter[str]) -> dict
             continue
         _refuse_outside(entry, root)
         found = classes[entry.name] = _Class()
-        for path in _images(Path(entry.path), root, skipped):
-            found.paths.append(path)
-            first, *deeper = path.relative_to(entry.path).parts
-            if deeper:
-                found.inner.add(first)
+        for path in _images(entry.path, root, skipped):
+            found.paths.append(Path(path))
+            below = path.removeprefix(entry.path).split(os.sep)
+            if len(below) > 2:
+                found.inner.add(below[1])
             else:
                 found.direct += 1
     return classes
 
 
-def _images(folder: Path, root: Path, skipped: Counter[str]) -> Iterator[Path]:
+def _images(folder: str, root: Path, skipped: Counter[str]) -> Iterator[str]:
     """The image files in a folder and below it, in the order of their names."""
     for entry in _visible(folder, skipped):
         if entry.is_dir():
             if entry.is_symlink():
                 skipped["link to a folder"] += 1
             else:
-                yield from _images(Path(entry.path), root, skipped)
+                yield from _images(entry.path, root, skipped)
         elif not entry.name.lower().endswith(IMAGE_SUFFIXES):
-            skipped[f"{Path(entry.name).suffix.lower()} file".strip()] += 1
+            skipped[f"{os.path.splitext(entry.name)[1].lower()} file".strip()] += 1
         else:
             _refuse_outside(entry, root)
             reason = _no_image(entry.path) if entry.is_file() else None  # a dead link or a pipe: reading names it
             if reason is None:
-                yield Path(entry.path)
+                yield entry.path
             else:
                 skipped[reason] += 1
 
 
 def _no_image(path: str) -> str | None:
     """Why a file cannot be an image, by its first bytes; None if it may be one."""
-    with open(path, "rb", buffering=0) as file:
-        start = file.read(12)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        start = os.read(descriptor, 12)
+    finally:
+        os.close(descriptor)
     if not start:
         return "empty file"
     return None if start.startswith(BEGINNINGS) or start[4:8] == b"ftyp" else "no image by its content"
 
 
-def _visible(folder: Path, skipped: Counter[str]) -> list[os.DirEntry[str]]:
+def _visible(folder: Path | str, skipped: Counter[str]) -> list[os.DirEntry[str]]:
     """The entries of a folder, by name, without hidden ones, which are counted."""
     with os.scandir(folder) as entries:
         every = sorted(entries, key=lambda entry: entry.name)
@@ -173,8 +176,10 @@ def _visible(folder: Path, skipped: Counter[str]) -> list[os.DirEntry[str]]:
 
 
 def _refuse_outside(entry: os.DirEntry[str], root: Path) -> None:
+    if not entry.is_symlink():
+        return
     within = os.path.realpath(root)
-    if entry.is_symlink() and os.path.commonpath([within, os.path.realpath(entry.path)]) != within:
+    if os.path.commonpath([within, os.path.realpath(entry.path)]) != within:
         raise UserError(f"{entry.path}: this link leads out of {root}; replace it by the file itself")
 
 
@@ -190,8 +195,8 @@ def _require_clear(place: Path, classes: Mapping[str, _Class], choices: Choices)
     twins = [name for name, times in Counter(map(same_text, classes)).items() if times > 1]
     if twins:
         raise UserError(
-            f"--data {place}: two class folders have the name {twins[0]} (their letters are encoded differently); "
-            "put them together"
+            f"--data {place}: two class folders have the name {twins[0]}, in other Unicode forms or with "
+            "spaces around it; put them together"
         )
     filled = {name: found for name, found in classes.items() if found.paths}
     if any(found.direct for found in filled.values()) or all(len(found.inner) == 1 for found in filled.values()):

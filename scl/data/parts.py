@@ -135,7 +135,8 @@ def encoded_folder(place: Path, found: Found, choices: Choices) -> EncodedFolder
         UserError: a part has no images; a class lacks images in a part; there are fewer than two classes; or the
             user's choices do not fit the data.
     """
-    parts, classes, left_out = _without(place, dict(found.parts), list(found.classes), choices.drop)
+    classes = found.classes
+    parts, left_out = _without(dict(found.parts), classes, choices.drop)
     for part, images in parts.items():
         if not len(images.labels):
             raise UserError(f"--data {place}: the {part} part ({images.name}) has no images")
@@ -165,11 +166,11 @@ def encoded_folder(place: Path, found: Found, choices: Choices) -> EncodedFolder
 
 
 def _without(
-    place: Path, parts: dict[str, FoundPart], classes: list[str], drop: Sequence[str]
-) -> tuple[dict[str, FoundPart], list[str], list[str]]:
-    """Parts and classes without the classes to drop, and a sentence about them."""
+    parts: dict[str, FoundPart], classes: Sequence[str], drop: Sequence[str]
+) -> tuple[dict[str, FoundPart], list[str]]:
+    """The parts without the images of the classes to drop, and a sentence about them."""
     if not drop:
-        return parts, classes, []
+        return parts, []
     position = {same_text(name_of(name)): number for number, name in enumerate(classes)}
     for name in drop:
         if same_text(name) not in position:
@@ -181,7 +182,7 @@ def _without(
         counts.append(f"{(~keep).sum():,} {NAMES[part]}")
         kept[part] = subset(images, keep)
     names = ", ".join(name_of(classes[number]) for number in dropped)
-    return kept, classes, [f"Classes left out by --drop-class: {names} ({', '.join(counts)} images)."]
+    return kept, [f"Classes left out by --drop-class: {names} ({', '.join(counts)} images)."]
 
 
 def subset(images: FoundPart, keep: np.ndarray) -> FoundPart:

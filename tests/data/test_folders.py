@@ -137,6 +137,10 @@ def test_a_class_may_be_called_train(tmp_path: Path, cache: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Make, str]] = {
+    "a folder of images and a list beside it": (
+        folder({"labels.csv": "id,breed", "images/cat0.png": "", "images/dog0.png": ""}),
+        "the number of classes is 1 .images/.; .* give the list itself",
+    ),
     "no train": (
         folder(f"{classes('val', VAL)} {classes('test', TEST)}"),
         "but no train; a data set needs a training part",

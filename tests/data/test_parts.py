@@ -11,7 +11,7 @@ import pytest
 
 from scl.data.encoded import Source
 from scl.data.named import load_dataset
-from scl.data.parts import Choices, Found, FoundPart, encoded_folder
+from scl.data.parts import Choices, Found, FoundPart, encoded_folder, part_of_file, part_of_folder
 from scl.errors import UserError
 from tests.support.layouts import (
     FULL,
@@ -145,3 +145,38 @@ def test_choices_that_do_not_fit_are_refused(
 def test_duplicates_are_images(tmp_path: Path, cache: Path) -> None:
     found = load_dataset(str(parquet(tmp_path, {"train.parquet": table("cat0 cat0 cat0 dog0 dog0 dog0")})), cache)
     assert len(found.train_labels) + len(found.test_labels) == 6
+
+
+def test_names_are_one_with_and_without_spaces_and_cases_are_named(tmp_path: Path, cache: Path) -> None:
+    spaced = [f"{name[:3]}{' ' * (i % 2)}" for i, name in enumerate(MANY.split())]
+    parquet(tmp_path / "a", {"train.parquet": table(MANY, labels=spaced)})
+    assert load_dataset(str(tmp_path / "a"), cache).classes == ("cat", "dog")
+    cased = [name[:3].title() if i % 2 else name[:3] for i, name in enumerate(MANY.split())]
+    parquet(tmp_path / "b", {"train.parquet": table(MANY, labels=cased)})
+    found = load_dataset(str(tmp_path / "b"), cache)
+    assert found.classes == ("Cat", "Dog", "cat", "dog")
+    assert found.remarks[1] == "Classes that differ in case alone: Cat, Dog, cat, dog."
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("train-00000-of-00002.parquet", "train"), ("cifar10-test.arrow", "test"), ("imagenet_val_01.tar", "val"),
+        ("validation.parquet", "val"), ("TrainSet.parquet", "train"), ("test-images-train.parquet", "test"),
+        ("photos-train-test.parquet", None), ("0000.parquet", None), ("pretrained.parquet", None), ("latest.tar", None),
+    ],
+)  # fmt: skip
+def test_the_part_of_a_file(name: str, part: str | None) -> None:
+    assert part_of_file(name) == part
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("train", "train"), ("Training", "train"), ("VAL", "val"), ("dev", "val"), ("eval", "test"),
+        ("test_images", "test"), ("train-set", "train"), ("train station", None), ("test tube", None), ("train2", None),
+        ("evaluate", None),
+    ],
+)  # fmt: skip
+def test_the_part_of_a_folder(name: str, part: str | None) -> None:
+    assert part_of_folder(name) == part
