@@ -10,7 +10,9 @@
 3. Training batches: the same with each augmentation, normalised, float32; with `--device cuda` on the GPU, where a set
    of this size stays (`resident`) or is read ahead of each step (`streamed`).
 
-Figures are medians of the rounds. Memory is the growth of the process's own pages (RssAnon) during 2.
+Figures are images a second, and in brackets images a second of processor time, summed over threads: what one core does,
+also on a machine that does other work meanwhile. They are medians of the rounds. Memory is the growth of the process's
+own pages (RssAnon) during 2.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -65,34 +68,33 @@ def write_photos(folder: Path, count: int) -> list[bytes]:
     return contents
 
 
-def rate(work: Callable[[], Iterator[int]], rounds: int) -> float:
-    """Images a second; `work` yields how many it has done."""
+def rate(work: Callable[[], Iterator[int]], rounds: int) -> dict[str, float]:
+    """Images a second, of time and of processor time; `work` yields how many it has done."""
     rates = []
     for _ in range(rounds):
-        began = time.perf_counter()
+        began = time.perf_counter(), time.process_time()
         done = sum(work())
-        rates.append(done / (time.perf_counter() - began))
-    return median(rates)
+        rates.append((done / (time.perf_counter() - began[0]), done / (time.process_time() - began[1])))
+    return dict(zip(("a_second", "a_core_second"), map(median, zip(*rates, strict=True)), strict=True))
 
 
-def decoding(folder: Path, count: int, threads: int) -> float:
+def decoding(folder: Path, count: int, threads: int) -> Iterator[int]:
     decode.cores = lambda: threads  # type: ignore[assignment]
-    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
         load_dataset(str(folder), Path(place), size=SIZE)
-        return count / (time.perf_counter() - began)
+    yield count
 
 
 def parts_of_decoding(contents: list[bytes]) -> dict[str, float]:
-    """Milliseconds of a photo."""
+    """Milliseconds of processor time of a photo."""
     how = Preprocessing(SIZE, SIZE, 3, "crop")
     pixels = prepare(contents[0], how)
 
     def milliseconds(work: Callable[[bytes], Any]) -> float:
-        began = time.perf_counter()
+        began = time.process_time()
         for content in contents:
             work(content)
-        return 1000 * (time.perf_counter() - began) / len(contents)
+        return 1000 * (time.process_time() - began) / len(contents)
 
     jpeg = milliseconds(lambda content: Image.open(io.BytesIO(content)).load())
     return {
@@ -135,8 +137,8 @@ def main() -> None:
         contents = write_photos(folder, options.images)
         every = len(os.sched_getaffinity(0))
         for threads in sorted({1, every}):
-            rates = [decoding(folder, options.images, threads) for _ in range(options.rounds)]
-            figures[f"decoding_{threads}"] = median(rates)
+            work = partial(decoding, folder, options.images, threads)
+            figures[f"decoding, threads: {threads}"] = rate(work, options.rounds)
         figures |= parts_of_decoding(contents)
         dataset = load_dataset(str(folder), place, size=SIZE)
         assert isinstance(dataset.train_images, StoredImages)
@@ -151,8 +153,10 @@ def main() -> None:
             for augment in AUGMENTS:
                 figures[f"{kind} {augment}"] = rate(lambda of=of, a=augment: of_batches(of, device, a), options.rounds)
     for name, value in figures.items():
-        print(f"{name:24} {value:10,.2f}" if isinstance(value, float) else f"{name:24} {value:10,}")
-    record("loader", {k: round(v, 2) for k, v in figures.items()}, options.json, options.rounds)
+        if isinstance(value, dict):
+            value = f"{value['a_second']:,.0f} ({value['a_core_second']:,.0f})"
+        print(f"{name:24} {value:>16,.2f}" if isinstance(value, float) else f"{name:24} {value:>16}")
+    record("loader", figures, options.json, options.rounds)
 
 
 if __name__ == "__main__":

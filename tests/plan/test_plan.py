@@ -9,13 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.torch import save_file
 
+from scl.data import cache
 from scl.data.named import load_dataset
 from scl.errors import UserError
+from scl.export import load_student
 from scl.models.build import build_model
+from scl.plan import context as context_module
 from scl.plan.plan import Plan, missing, student_jobs, with_arms
+from scl.store.files import open_folder
 from scl.store.parts import write_part
 from scl.store.tables import read_trials
 from scl.study.identity import requested, teacher_id, trials_of
@@ -56,6 +61,44 @@ def test_images_are_split_and_counted(tmp_path: Path) -> None:
     without = planned(STUDY, tmp_path, "--inline", "--val", "0")
     assert without.about_data["val"] == 0
     assert without.about_data["train"] == whole.about_data["train"] + 100
+
+
+def test_a_plan_of_a_large_set_decodes_a_sample_and_says_what_it_cannot_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_images(tmp_path / "data", classes=2, size=12, grey=True)
+    monkeypatch.setattr(cache, "IN_MEMORY", 0)
+    flags = ("--data", str(data), "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1", "--out", str(tmp_path))
+    assert run_study(STUDY, *flags, "--plan") == 0
+    text = capsys.readouterr().out
+    assert "done       not known before the images are decoded (once, " in text
+    assert "missing    3" in text
+    assert "36 train, 4 val, 20 test" in text
+    assert run_study(STUDY, *flags) == 0
+    assert run_study(STUDY, *flags, "--plan") == 0
+    text = capsys.readouterr().out
+    assert "done       3\n" in text
+    assert "missing    0\n" in text
+
+
+def test_a_large_set_trains_as_a_small_one_and_its_preprocessing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_images(tmp_path / "data", classes=2, size=12, grey=True)
+    flags = ("--data", str(data), "--image-size", "16", "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1")
+    found = []
+    for name, most in (("small", cache.IN_MEMORY), ("large", 0)):
+        monkeypatch.setattr(cache, "IN_MEMORY", most)
+        context_module._tensors.clear()
+        assert run_study(STUDY, *flags, "--out", str(tmp_path / name)) == 0
+        found.append(read_trials(open_folder(str(tmp_path / name / STUDY.name))).set_index("trial_id").sort_index())
+    numbers = ["arm", "test_acc", "val_acc", "test_loss", "teacher_test_acc", "agreement"]
+    pd.testing.assert_frame_equal(found[0][numbers], found[1][numbers], check_exact=True)
+    document = json.loads((tmp_path / "large" / STUDY.name / "study.json").read_text())
+    how = document["data"]["preprocessing"]
+    assert how == {"height": 16, "width": 16, "channels": 1, "fit": "crop", "interpolation": "bilinear"}
+    [student, *_] = (tmp_path / "large" / STUDY.name / "checkpoints").glob("*/student.safetensors")
+    assert load_student(str(student)).record["preprocessing"] == how
 
 
 def test_caveats_of_the_data_are_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
