@@ -107,7 +107,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         deterministic=options.deterministic,
     )
     count = len(arms) * len(seeds) + ((options.trials or study.search.trials) if study.search else 0)
-    context = replace(context, logits=_keeps_logits(options, context, count))
+    context = replace(context, logits=keeps_logits(options, context, count))
     tensors = data_of(context)
     if options.teacher_file:
         import_teacher(context, teacher, next(iter(teacher_ids.values())), options.teacher_file)
@@ -146,7 +146,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     return plan
 
 
-def _keeps_logits(options: Options, context: RunContext, trials: int) -> bool:
+def keeps_logits(options: Options, context: RunContext, trials: int) -> bool:
     """Whether a run stores the logits of its trials: as asked for, or else if all of them are small."""
     images = len(context.labels["test"]) + len(context.labels["val"])
     size = bytes_of(trials, images, context.classes)

@@ -143,7 +143,8 @@ def _store_result(context: RunContext, ended: TrialEnded) -> TrialEnded:
             "std": context.std.tolist(),
         }
         network = checkpoint.pack(ended.weights, record)
-        files.write(STUDENT, network, durable=True)
+        if job.stored is None or not files.exists(STUDENT):  # a network that is intact stays
+            files.write(STUDENT, network, durable=True)
         sizes["file_bytes"] = len(network)
         if LOGITS in _files_of(context, job):
             sizes["logits_bytes"] = _store_logits(context, files, ended)

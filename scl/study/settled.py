@@ -9,10 +9,11 @@ from typing import Any
 from scl.errors import UserError, shown, unknown
 from scl.study.checks import LARGEST_WHOLE
 from scl.study.config import Config
+from scl.study.metrics import DEFAULT, METRICS, Metric
 from scl.study.options import Options
 from scl.study.params import FIELDS, parsed
 from scl.study.recipes import RECIPES
-from scl.study.space import FRESH_SEED, MOST_TRIALS, Search
+from scl.study.space import FRESH_SEED, MOST_TRIALS, OBJECTIVES, Search
 from scl.study.study import Study
 
 PILOT_SEEDS = 5  # the fewest that show a spread
@@ -38,6 +39,8 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
     options = dataclasses.replace(options, data=options.data or "digits")
     bounds = {**study.constraints, **(options.at_most or {})}
     study = dataclasses.replace(study, metric=options.metric or study.metric, constraints=bounds)
+    if study.search is not None:
+        study = dataclasses.replace(study, search=_search_by(study.search, METRICS[study.metric]))
     if options.fix and study.search is not None:
         study = dataclasses.replace(study, search=study.search.without(options.fix))
     if options.set and study.search is not None:
@@ -138,6 +141,16 @@ def _check_teachers(count: int, seeds: Sequence[int], options: Options) -> None:
             f"--interval with {asked}: it adds seeds as if they were independent, and seeds that share a teacher are "
             "not; give each seed its own with --teacher-per-seed, or give --teachers 1"
         )
+
+
+def _search_by(search: Search, metric: Metric) -> Search:
+    """A search for the metric of its study on validation images, unless it names objectives of its own."""
+    default = search.objectives == (METRICS[DEFAULT].validation,)
+    return (
+        dataclasses.replace(search, objectives=(metric.validation,))
+        if default and metric.validation in OBJECTIVES
+        else search
+    )
 
 
 def _search_with(search: Search, changes: Mapping[str, Any]) -> Search:

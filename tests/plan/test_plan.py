@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from scl.errors import UserError
 from scl.models.build import build_model
-from scl.plan.plan import Plan, missing, student_jobs, with_arms
+from scl.plan.plan import Plan, keeps_logits, missing, student_jobs, with_arms
 from scl.store.parts import write_part
 from scl.store.tables import read_trials
 from scl.study.identity import requested, teacher_id, trials_of
@@ -55,6 +55,31 @@ def test_images_are_split_and_counted(tmp_path: Path) -> None:
     without = planned(STUDY, tmp_path, "--inline", "--val", "0")
     assert without.about_data["val"] == 0
     assert without.about_data["train"] == whole.about_data["train"] + 100
+
+
+@pytest.mark.parametrize(
+    ("flags", "trials", "stored"),
+    [
+        ((), 9, True),
+        (("--no-logits",), 9, False),
+        ((), 180_000, False),  # of 897 images and 10 classes: 3 GB
+        (("--logits",), 180_000, True),
+    ],
+)
+def test_logits_are_stored_unless_they_are_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], trials: int, stored: bool
+) -> None:
+    plan = tiny_plan(tmp_path, *flags)
+    assert plan.context.logits == (flags != ("--no-logits",))
+    assert keeps_logits(plan.options, plan.context, trials) == stored
+    told = "logits of 180,000 trials would take 3.0 GB, more than 2, so they are not stored; --logits stores them"
+    assert (told in capsys.readouterr().err) == (trials > 9 and not flags)
+
+
+def test_top_5_needs_more_than_5_classes(tmp_path: Path) -> None:
+    data = write_images(tmp_path / "images", classes=3, size=12, grey=True)
+    with pytest.raises(UserError, match="with 3 classes every image is right"):
+        planned(STUDY, tmp_path, "--inline", "--data", str(data), "--metric", "test_acc5")
 
 
 def test_caveats_of_the_data_are_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
