@@ -76,6 +76,7 @@ def test_the_merged_store_is_that_of_one_run(
     for trial in merged.trials.itertuples():
         student, same = (load_student(str(p), trial.trial_id) for p in (out / "tiny", runs / "whole" / "tiny"))
         assert all(torch.equal(v, same.state_dict()[k]) for k, v in student.state_dict().items())
+        assert (merged.logits(trial.trial_id) == whole.logits(trial.trial_id)).all()
     (teacher,) = (out / "teachers").iterdir()
     assert checkpoint.unpack((teacher / "teacher.safetensors").read_bytes())[1]["metrics"]["test_acc"] > 0
     page = (out / "tiny" / "report.html").read_text()

@@ -128,7 +128,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         preprocessing=dataset.how,
     )
     count = len(arms) * len(seeds) + ((options.trials or study.search.trials) if study.search else 0)
-    context = replace(context, logits=_keeps_logits(options, context, count))
+    context = replace(context, logits=keeps_logits(options, context, count))
     tensors = data_of(context)
     decoded = dataset.decoding is None  # else nobody knows what a teacher makes of the images
     if decoded and options.teacher_file:
@@ -171,7 +171,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     return plan
 
 
-def _keeps_logits(options: Options, context: RunContext, trials: int) -> bool:
+def keeps_logits(options: Options, context: RunContext, trials: int) -> bool:
     """Whether a run stores the logits of its trials: as asked for, or else if all of them are small."""
     images = len(context.labels["test"]) + len(context.labels["val"])
     size = bytes_of(trials, images, context.classes)

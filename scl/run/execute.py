@@ -144,7 +144,8 @@ def _store_result(context: RunContext, ended: TrialEnded) -> TrialEnded:
             "std": context.std.tolist(),
             "preprocessing": dataclasses.asdict(context.preprocessing) if context.preprocessing else None,
         }
-        files.write(STUDENT, checkpoint.pack(ended.weights, record), durable=True)
+        if job.stored is None or not files.exists(STUDENT):  # a network that is intact stays
+            files.write(STUDENT, checkpoint.pack(ended.weights, record), durable=True)
         if LOGITS in _files_of(context, job):
             sizes["logits_bytes"] = _store_logits(context, files, ended)
     if job.stored is not None:

@@ -33,9 +33,12 @@ def study_record(plan: Plan) -> dict[str, Any]:
     looks = earlier.get("looks", [])
     seeds = plan.seeds
     declared = declarations(plan, earlier)
-    if not looks or looks[-1]["seeds"] != seeds or looks[-1].get("of", looked_at(plan)) != looked_at(plan):
+    metric = {} if plan.study.metric == DEFAULT else {"metric": plan.study.metric}
+    last = looks[-1] if looks else {}
+    now_at = (seeds, looked_at(plan), plan.study.metric)
+    if (last.get("seeds"), last.get("of", looked_at(plan)), last.get("metric", DEFAULT)) != now_at:
         planned = {"planned": len(seeds) in declared["planned_looks"]} if declared["planned_looks"] else {}
-        looks = [*looks, {"when": now().isoformat(), "seeds": seeds, "of": looked_at(plan), **planned, **_metric(plan)}]
+        looks = [*looks, {"when": now().isoformat(), "seeds": seeds, "of": looked_at(plan), **planned, **metric}]
     return {
         "schema_version": SCHEMA_VERSION,
         "study": plan.study.name,
@@ -79,11 +82,6 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "cpus_per_trial": options.cpus_per_trial,
         "plan_id": sha256([c.trial_id for c in plan.trials]),
     }
-
-
-def _metric(plan: Plan) -> dict[str, str]:
-    """The metric of a look, if it is not the default."""
-    return {} if plan.study.metric == DEFAULT else {"metric": plan.study.metric}
 
 
 def _teachers(plan: Plan) -> dict[str, Any]:

@@ -89,7 +89,14 @@ STUDY = Fields(
         "plan": [Fields({"arm": str, "seed": int, "trial_id": str}, ("arm", "seed", "trial_id"))],
         "looks": [
             Fields(
-                {"when": str, "seeds": ([int], int), "differences": {str: CONTRAST}, "planned": bool, "of": str},
+                {
+                    "when": str,
+                    "seeds": ([int], int),
+                    "differences": {str: CONTRAST},
+                    "planned": bool,
+                    "of": str,
+                    "metric": str,
+                },
                 ("seeds",),
             )
         ],

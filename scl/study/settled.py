@@ -9,6 +9,8 @@ from typing import Any
 from scl.errors import UserError, shown, unknown
 from scl.study.checks import LARGEST_WHOLE
 from scl.study.config import Config
+from scl.study.limits import OBJECTIVES
+from scl.study.metrics import DEFAULT, METRICS, Metric
 from scl.study.options import Options
 from scl.study.params import FIELDS, parsed
 from scl.study.recipes import RECIPES
@@ -39,6 +41,8 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
     options = dataclasses.replace(options, data=options.data or "digits")
     bounds = {**study.constraints, **(options.at_most or {})}
     study = dataclasses.replace(study, metric=options.metric or study.metric, constraints=bounds)
+    if study.search is not None:
+        study = dataclasses.replace(study, search=_search_by(study.search, METRICS[study.metric]))
     if options.fix and study.search is not None:
         study = dataclasses.replace(study, search=study.search.without(options.fix))
     if study.search is not None:
@@ -153,6 +157,16 @@ def _search_asked(search: Search, options: Options, bounds: Mapping[str, float])
         "constraints": {**bounds, **search.constraints, **(options.at_most or {})},
     }
     return dataclasses.replace(search, **{name: value for name, value in asked.items() if value is not None})
+
+
+def _search_by(search: Search, metric: Metric) -> Search:
+    """A search for the metric of its study on validation images, unless it names objectives of its own."""
+    default = search.objectives == (METRICS[DEFAULT].validation,)
+    return (
+        dataclasses.replace(search, objectives=(metric.validation,))
+        if default and metric.validation in OBJECTIVES
+        else search
+    )
 
 
 def _search_with(search: Search, changes: Mapping[str, Any]) -> Search:

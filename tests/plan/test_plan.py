@@ -19,7 +19,7 @@ from scl.errors import UserError
 from scl.export import load_student
 from scl.models.build import build_model
 from scl.plan import context as context_module
-from scl.plan.plan import Plan, missing, student_jobs, with_arms
+from scl.plan.plan import Plan, keeps_logits, missing, student_jobs, with_arms
 from scl.store.files import open_folder
 from scl.store.parts import write_part
 from scl.store.tables import read_trials
@@ -99,6 +99,31 @@ def test_a_large_set_trains_as_a_small_one_and_its_preprocessing_is_kept(
     assert how == {"height": 16, "width": 16, "channels": 1, "fit": "crop", "interpolation": "bilinear"}
     [student, *_] = (tmp_path / "large" / STUDY.name / "checkpoints").glob("*/student.safetensors")
     assert load_student(str(student)).record["preprocessing"] == how
+
+
+@pytest.mark.parametrize(
+    ("flags", "trials", "stored"),
+    [
+        ((), 9, True),
+        (("--no-logits",), 9, False),
+        ((), 180_000, False),  # of 897 images and 10 classes: 3 GB
+        (("--logits",), 180_000, True),
+    ],
+)
+def test_logits_are_stored_unless_they_are_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], trials: int, stored: bool
+) -> None:
+    plan = tiny_plan(tmp_path, *flags)
+    assert plan.context.logits == (flags != ("--no-logits",))
+    assert keeps_logits(plan.options, plan.context, trials) == stored
+    told = "logits of 180,000 trials would take 3.0 GB, more than 2, so they are not stored; --logits stores them"
+    assert (told in capsys.readouterr().err) == (trials > 9 and not flags)
+
+
+def test_top_5_needs_more_than_5_classes(tmp_path: Path) -> None:
+    data = write_images(tmp_path / "images", classes=3, size=12, grey=True)
+    with pytest.raises(UserError, match="with 3 classes every image is right"):
+        planned(STUDY, tmp_path, "--inline", "--data", str(data), "--metric", "test_acc5")
 
 
 def test_caveats_of_the_data_are_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,9 +81,8 @@ def _teacher(facts: Facts) -> str:
     parts += ["one for each seed" if teacher.get("per_seed") else shared] if teacher else []
     whose = "teacher" if several else "seed"
     names = {seed: "" if seed == "all" else f"{whose} {seed} " for seed in list(facts.teachers)[:10]}
-    return ", ".join(
-        [*parts, *[name + facts.unit.value(facts.teachers[seed], facts.decimals) for seed, name in names.items()]]
-    )
+    parts += [name + facts.unit.value(facts.teachers[seed], facts.decimals) for seed, name in names.items()]
+    return ", ".join(parts)
 
 
 def _setup(facts: Facts, teacher: str) -> list[tuple[str, str]]:
