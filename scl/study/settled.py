@@ -140,7 +140,7 @@ def _check_teachers(count: int, seeds: Sequence[int], options: Options) -> None:
 
 def _search_asked(search: Search, options: Options) -> Search:
     """A search with what flags say of its sampler, pruner, constraints, seeds and end."""
-    asked = {
+    asked: dict[str, Any] = {
         "trials": options.trials,
         "sampler": options.sampler,
         "pruner": options.pruner,
