@@ -56,14 +56,14 @@ def name_in_optuna(plan: Plan) -> str:
     """The name of the search in Optuna's storage: a hash of its template, space, objectives, data and teacher, and of
     what else changes the values that Optuna is told."""
     search = search_of(plan)
-    identity = {
+    identity: dict[str, Any] = {
         "template": requested(plan.template),
         "space": stored_space(search.space),
         "objectives": search.objectives,
         "data": plan.context.fingerprint,
         "teacher": plan.teacher_ids[search.seed],
     }
-    more = {
+    more: dict[str, Any] = {
         "seeds": search.seeds if search.seeds > 1 else None,
         "constraints": dict(search.constraints) or None,
         "judged_by": "seeds" if search.judged_by == "seeds" else None,

@@ -147,7 +147,7 @@ def _check_teachers(count: int, seeds: Sequence[int], options: Options) -> None:
 
 def _search_asked(search: Search, options: Options, bounds: Mapping[str, float]) -> Search:
     """A search with what flags say of its sampler, pruner, constraints, seeds and end. bounds: of the study's costs."""
-    asked = {
+    asked: dict[str, Any] = {
         "trials": options.trials,
         "sampler": options.sampler,
         "pruner": options.pruner,

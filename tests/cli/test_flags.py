@@ -77,7 +77,8 @@ def test_each_flag_and_its_keyword_are_one_option(study: Study) -> None:
         "drop_class": "cat,dog", "test": 0.25,
         "precision": "fp32", "device": "cpu", "address": "auto", "out": "there", "track": "mlflow", "interval": 0.25,
         "val": 0.25, "seed_list": "3,4", "margin": 0.01, "looks": "3,5", "page": "page.html",
-        "metric": "macro_f1", "at_most": "params=3", "image_size": 32, "image_fit": "pad",
+        "metric": "macro_f1", "at_most": "params=3", "image_size": 32, "image_fit": "pad", "sampler": "gp",
+        "pruner": "median",
     }  # fmt: skip
     for name, about in flags_of(study).items():
         value = samples.get(name, 3) if about.metavar else True

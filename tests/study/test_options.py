@@ -51,16 +51,18 @@ def test_every_option_is_declared_and_the_record_is_none() -> None:
         assert flag.help if isinstance(flag.help, str) else flag.help(some_search_and_scales)
 
 
+OF_SEARCH = {
+    "trials", "storage", "start_from", "fix", "sampler", "pruner", "at_most", "trial_seeds", "terminate",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("study", "names"),
     [
         (STUDY, set()),
-        (SEARCHING, {"trials", "storage", "start_from", "fix", "sampler", "pruner", "trial_seeds", "terminate"}),
+        (SEARCHING, OF_SEARCH),
         (SCALED, {"scale"}),
-        (
-            replace(SEARCHING, scales=SCALES),
-            {"trials", "storage", "start_from", "fix", "sampler", "pruner", "trial_seeds", "terminate", "scale"},
-        ),
+        (replace(SEARCHING, scales=SCALES), {*OF_SEARCH, "scale"}),
     ],
     ids=["arms", "search", "scales", "both"],
 )

@@ -150,5 +150,8 @@ def test_a_search_hands_over_the_jobs_of_its_suggestions(
     assert tune.driver.suggest is not None
     assert tune.driver.suggest(2) == [trial.trial_id for trial in batch]
     assert [set(jobs) for jobs in put] == [{trial.trial_id for trial in batch}]
+    batch.clear()
+    searcher.waits = True
+    assert tune.driver.suggest(2) is None
     stop.halt("the disk is full")
     assert tune.driver.suggest(2) == []
