@@ -75,6 +75,8 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     cache = cache_of(out)
     keep = not (out.reading and cache.is_relative_to(out.path))
     dataset = load_dataset(str(options.data), cache, options.label, keep)
+    if options.no_flip:
+        dataset = replace(dataset, flip=False)
     classes = len(dataset.classes)
     train, val = split(
         dataset.train_labels, val=options.val_share, seed=options.split_seed, limit=options.limit, classes=classes
