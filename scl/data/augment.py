@@ -9,6 +9,7 @@ On a CPU a batch is bitwise the same on any number of threads. On a GPU pixels m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -51,7 +52,7 @@ def random_boxes(
     size = np.zeros((n, 2), dtype=np.int64)
     for _ in range(TRIES):
         area = draw.uniform(*areas, n) * height * width
-        ratio = np.exp(draw.uniform(*np.log(ratios), n))
+        ratio = np.exp(draw.uniform(math.log(ratios[0]), math.log(ratios[1]), n))
         tried = np.rint(np.sqrt(np.stack([area / ratio, area * ratio], axis=1))).astype(np.int64)
         fits = (size[:, 0] == 0) & ((tried > 0) & (tried <= shape)).all(1)
         size[fits] = tried[fits]

@@ -18,8 +18,10 @@ from torch import Tensor
 from scl.data.augment import Mixing, colour_steps, erasing_steps, geometry_steps, stream
 from scl.data.dataset import Dataset
 from scl.errors import UserError
-from scl.study.augment import SMALL, mixes, words_of
+from scl.study.augment import mixes, words_of
 from scl.study.identity import canonical_json
+
+SMALL = 256 * 2**20  # bytes of images that are padded once and as a whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,30 +31,40 @@ class Images:
     images: Tensor
     labels: Tensor
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        return self.labels.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
     def to(self, device: torch.device | str) -> Images:
         return Images(self.images.to(device), self.labels.to(device))
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width."""
-        _, _, height, width = self.images.shape
-        return height, width
-
     def batches(self, order: Tensor, batch_size: int) -> Iterator[Tensor]:
-        """The images of an order (N,) in batches, uint8 (B, C, H, W), on their device."""
-        order = order.to(self.images.device)
-        return (self.images[order[start : start + batch_size]] for start in range(0, len(order), batch_size))
+        """The images in an order (N,): uint8 (B, C, H, W), on the device. The last batch may be smaller."""
+        for part in order.to(self.device).split(batch_size if len(order) else 1):  # type: ignore[no-untyped-call]
+            if len(part):
+                yield self.images.index_select(0, part)
 
     @property
     def padding(self) -> tuple[int, int]:
         """Black rows and columns added on each side before cropping: an eighth of the side, so 4 for 32 pixels."""
-        height, width = self.images.shape[2:]
+        _, height, width = self.image_shape
         return max(1, round(height / 8)), max(1, round(width / 8))
 
     @cached_property
-    def padded(self) -> Tensor:
-        """The padded images, channels last: uint8 (N, H + 2·rows, W + 2·columns, C). Computed once."""
+    def padded(self) -> Tensor | None:
+        """The padded images, channels last: uint8 (N, H + 2·rows, W + 2·columns, C). Computed once; None for a large
+        set, whose batches are padded instead."""
         n, channels, height, width = self.images.shape
+        if self.images.numel() > SMALL:
+            return None
         rows, columns = self.padding
         padded = self.images.new_zeros(n, height + 2 * rows, width + 2 * columns, channels)
         padded[:, rows : rows + height, columns : columns + width] = self.images.permute(0, 2, 3, 1)
@@ -77,8 +89,7 @@ class SplitData:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
+        return self.train.image_shape
 
     def to(self, device: torch.device) -> SplitData:
         moved = {name: getattr(self, name).to(device) for name in ("train", "val", "test", "mean", "std")}
@@ -142,9 +153,9 @@ def training_batches(
     except ValueError as error:
         raise UserError(f"augment: {error}") from None
     if "auto" in words:
-        raise ValueError("auto depends on the data: see `resolved`")
-    labels, shape, device = images.labels, images.shape, images.labels.device
-    n, (rows, columns) = len(labels), images.padding
+        raise ValueError("auto depends on the data: see `without_auto`")
+    labels, device = images.labels, images.device
+    n, shape, (rows, columns) = len(images), images.image_shape[1:], images.padding
 
     digest = hashlib.sha256(canonical_json(["data", seed, epoch]).encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
@@ -159,13 +170,10 @@ def training_batches(
     labels = labels[order.to(device)]
     scale, shift = _multiply_add(mean, std, device)
 
-    if "rrc" not in words and max(shape) <= SMALL:
-        if "crop" not in words:
-            top.fill_(rows)
-            left.fill_(columns)
+    if "crop" in words and images.padded is not None:
         if "flip" not in words:
             mirrored.fill_(False)
-        pixels, steps = _crops(images, batch_size, order, top, left, mirrored), []
+        pixels, steps = _crops(images.padded, shape, batch_size, order, top, left, mirrored), []
     else:
         pixels = images.batches(order, batch_size)
         crops = (top.to(device), left.to(device), mirrored.to(device), images.padding)
@@ -189,19 +197,25 @@ def training_batches(
 
 
 def _crops(
-    images: Images, batch_size: int, order: Tensor, top: Tensor, left: Tensor, mirrored: Tensor
+    padded: Tensor,
+    shape: tuple[int, int],
+    batch_size: int,
+    order: Tensor,
+    top: Tensor,
+    left: Tensor,
+    mirrored: Tensor,
 ) -> Iterator[Tensor]:
-    """Batches of crops of the padded images, uint8 (B, C, H, W): one gather each.
+    """Batches of crops, uint8 (B, C, H, W): one gather each.
 
     Args:
+        padded: all images with black around them, channels last. shape: of a crop, (H, W).
         order: indices of images (N,). top, left: the first row and column of each crop; mirrored: bool, (N,) or more.
     """
-    (height, width), (rows, columns), device = images.shape, images.padding, images.labels.device
-    n, stride = len(order), width + 2 * columns
+    (_, tall, stride, channels), (height, width), device, n = padded.shape, shape, padded.device, len(order)
     # Every pixel of the padded images has a number. A crop is the number of its corner plus the offsets of a window.
-    corners = ((order * (height + 2 * rows) + top[:n]) * stride + left[:n]).to(device)
+    corners = ((order * tall + top[:n]) * stride + left[:n]).to(device)
     mirrored = mirrored.to(device)
-    pixels = images.padded.view(-1, images.padded.shape[-1])
+    pixels = padded.view(-1, channels)
     across, down = torch.arange(width, device=device), torch.arange(height, device=device) * stride
     windows = torch.stack([down[:, None] + across, down[:, None] + across.flip(0)])
 
@@ -209,7 +223,7 @@ def _crops(
         for start in range(0, n, batch_size):
             part = slice(start, min(start + batch_size, n))
             index = corners[part, None, None] + windows[mirrored[part].long()]
-            batch = pixels.index_select(0, index.view(-1)).view(-1, height, width, pixels.shape[1])
+            batch = pixels.index_select(0, index.view(-1)).view(-1, height, width, channels)
             yield batch.permute(0, 3, 1, 2)
 
     return batches()
@@ -236,7 +250,7 @@ def evaluation_batches(
     images: Images, *, batch_size: int, mean: Tensor, std: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """All images in order, without augmentation. Yields what `training_batches` yields; no image is dropped."""
-    scale, shift = _multiply_add(mean, std, images.images.device)
+    scale, shift = _multiply_add(mean, std, images.device)
     for start in range(0, len(images.labels), batch_size):
         part = slice(start, start + batch_size)
         batch = images.images[part].permute(0, 2, 3, 1).contiguous().float()

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
     """0 is black, 1 the image."""
     return (images * factor).clamp_(0, 255)
@@ -42,7 +43,7 @@ def hue(images: Tensor, turn: Tensor) -> Tensor:
     """The hue of HSV, moved by `turn` of its circle: −0.5 to 0.5."""
     if images.shape[1] != 3:
         return images
-    red, green, blue = images.split(1, dim=1)
+    red, green, blue = images.chunk(3, dim=1)
     value = images.amax(1, keepdim=True)
     chroma = value - images.amin(1, keepdim=True)
     divisor = chroma.clamp(min=1e-6)  # where it is 0, the hue has no effect
@@ -61,7 +62,7 @@ def grey(images: Tensor) -> Tensor:
     """(B, 1, H, W)."""
     if images.shape[1] == 1:
         return images.clone()
-    red, green, blue = images.split(1, dim=1)
+    red, green, blue = images.chunk(3, dim=1)
     return 0.2989 * red + 0.587 * green + 0.114 * blue
 
 

@@ -156,23 +156,24 @@ def policy(
         batch_size: batches start at its multiples.
 
     Returns:
-        A function of a batch, uint8 (B, C, H, W), and the slice of its places; it does not wait for the device.
+        A function of a batch, uint8 (B, C, H, W), and the slice of its places.
     """
     place = np.arange(len(chosen))
     # Places by batch and, within it, by operation: then the images of one operation are neighbours.
-    by_operation = np.lexsort((chosen, place // batch_size))
-    position = torch.from_numpy(by_operation % batch_size).to(device)  # within the batch
-    values = torch.from_numpy(value[by_operation]).to(device)
+    order = np.lexsort((chosen, place // batch_size))
+    back = np.empty_like(order)
+    back[order] = place
+    values = torch.from_numpy(value[order]).to(device)
+    there, home = (torch.from_numpy(index % batch_size).to(device) for index in (order, back))  # within the batch
 
     def step(images: Tensor, part: slice) -> Tensor:
-        result = images.clone()
-        counts = np.bincount(chosen[part], minlength=len(OPERATIONS)).tolist()
-        start = part.start
-        for count, apply in zip(counts, OPERATIONS.values(), strict=True):
-            if count and apply is not None:
-                at = position[start : start + count]
-                result.index_copy_(0, at, apply(images.index_select(0, at), values[start : start + count]))
+        images, by, changed, start = images.index_select(0, there[part]), values[part], [], 0
+        for count, apply in zip(
+            np.bincount(chosen[part], minlength=len(OPERATIONS)).tolist(), OPERATIONS.values(), strict=True
+        ):
+            some = slice(start, start + count)
+            changed.append(images[some] if apply is None or not count else apply(images[some], by[some]))
             start += count
-        return result
+        return torch.cat(changed).index_select(0, home[part])
 
     return step

@@ -15,6 +15,8 @@ def sampled(images: Tensor, across: Tensor, down: Tensor, mode: str) -> Tensor:
         mode: `bilinear` or `nearest`. Positions outside of the image are black.
     """
     height, width = images.shape[2:]
-    grid = torch.broadcast_tensors((2 * across + 1) / width - 1, (2 * down + 1) / height - 1)
-    found = F.grid_sample(images.float(), torch.stack(grid, -1), mode=mode, padding_mode="zeros", align_corners=False)
+    # The grid of torch has −1 and 1 at the image's edges.
+    x, y = (2 * across + 1) / width - 1, (2 * down + 1) / height - 1
+    grid = torch.stack([x.expand_as(x + y), y.expand_as(x + y)], -1)
+    found = F.grid_sample(images.float(), grid, mode=mode, padding_mode="zeros", align_corners=False)
     return found.round_().to(torch.uint8)

@@ -24,6 +24,7 @@ from scl.plan.teachers import import_teacher, load_teacher, start_from_pretraine
 from scl.store.files import Folder
 from scl.store.tables import read_trials
 from scl.streams import name_of
+from scl.study.augment import without_auto
 from scl.study.config import Config
 from scl.study.identity import Trial, canonical_json, requested, teacher_id, trials_of
 from scl.study.options import Options
@@ -128,6 +129,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
             "limit": options.limit,
             "val_share": options.val_share,
             "split_seed": options.split_seed,
+            "auto_augment": without_auto("auto", tensors.flip, max(tensors.image_shape[1:])),
             "note": dataset.note,
             **({"caveats": found} if (found := caveats(context.images, dataset.skipped)) else {}),
         },

@@ -115,7 +115,7 @@ def written(words: Words) -> str:
     return "+".join(parts) or "none"
 
 
-def resolved(augment: str, flip: bool, side: int) -> str:
+def without_auto(augment: str, flip: bool, side: int) -> str:
     """The canonical text with `auto` replaced by what it means for these data: a random crop of the padded image, or
     `rrc` for images whose longer side is above SMALL; mirrored if `flip`, which is True if a mirrored image keeps its
     class."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scl.errors import UserError, shown, unknown
-from scl.study.checks import LARGEST_WHOLE
 from scl.study.augment import words_of
+from scl.study.checks import LARGEST_WHOLE
 from scl.study.config import Config
 from scl.study.options import Options
 from scl.study.params import FIELDS, parsed

@@ -42,7 +42,7 @@ def smooth(n: int, shape: tuple[int, int]) -> Tensor:
     return torch.where(torch.arange(n)[:, None, None, None] % 2 == 0, large, torch.from_numpy(noise((n, 3, *shape))))
 
 
-# --- rrc ------------------------------------------------------------------------------------------------------------
+# --- rrc ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (40, 28), (56, 56)])
@@ -55,7 +55,9 @@ def test_rrc_is_the_crop_of_torchvision_and_of_pillow(shape: tuple[int, int]) ->
         expected = functional.resized_crop(image, top, left, tall, wide, list(shape), antialias=True)
         assert (result.int() - expected.int()).abs().max() <= 1
         box = (left, top, left + wide, top + tall)
-        pillow = Image.fromarray(image.permute(1, 2, 0).numpy()).crop(box).resize(shape[::-1], Image.Resampling.BILINEAR)
+        pillow = (
+            Image.fromarray(image.permute(1, 2, 0).numpy()).crop(box).resize(shape[::-1], Image.Resampling.BILINEAR)
+        )
         assert (result.permute(1, 2, 0).int() - torch.from_numpy(np.array(pillow)).int()).abs().max() <= 1
 
 
@@ -91,7 +93,7 @@ def test_rrc_draws_as_torchvision_does() -> None:
         assert abs(a.std() / b.std() - 1) < 0.1
 
 
-# --- crop and flip ----------------------------------------------------------------------------------------------------
+# --- crop and flip -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -114,7 +116,7 @@ def test_crop_and_flip_move_whole_pixels(augment: str, channels: int) -> None:
         np.testing.assert_array_equal(found[i].numpy(), expected)
 
 
-# --- jitter -----------------------------------------------------------------------------------------------------------
+# --- jitter ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -144,15 +146,13 @@ def test_jitter_draws_uniformly_within_its_strength() -> None:
     np.testing.assert_allclose(np.corrcoef(factors.T), np.eye(4), atol=0.05)
 
 
-# --- randaugment and trivialaugment: the operations are tested in test_policy -------------------------------------------
+# --- randaugment and trivialaugment: the operations are tested in test_policy ------------------------------------
 
 
 def test_randaugment_applies_as_many_operations_as_asked() -> None:
     n, shape = 40, (12, 12)
     images = torch.from_numpy(noise((n, 3, *shape)))
-    one, two, three = (
-        colour_steps(words_of(f"randaugment:{count}:12"), 1, 1, shape, n, n, CPU) for count in (1, 2, 3)
-    )
+    one, two, three = (colour_steps(words_of(f"randaugment:{count}:12"), 1, 1, shape, n, n, CPU) for count in (1, 2, 3))
     assert [len(steps) for steps in (one, two, three)] == [1, 2, 3]
     part = slice(0, n)
     assert torch.equal(one[0](images, part), three[0](images, part))  # the first draws are the same
@@ -160,7 +160,7 @@ def test_randaugment_applies_as_many_operations_as_asked() -> None:
     assert torch.equal(three[2](both, part), three[2](three[1](three[0](images, part), part), part))
 
 
-# --- erasing ----------------------------------------------------------------------------------------------------------
+# --- erasing -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("probability", [0.25, 1.0])
@@ -183,7 +183,7 @@ def test_erasing_makes_one_box_the_mean_colour(shape: tuple[int, int], probabili
     assert abs(share.mean() - 0.17) < 0.02
 
 
-# --- mixup and cutmix -------------------------------------------------------------------------------------------------
+# --- mixup and cutmix --------------------------------------------------------------------------------------------
 
 
 def mixed(augment: str, n: int, shape: tuple[int, int], batch: int, classes: int = 7) -> tuple[Tensor, ...]:
@@ -237,7 +237,14 @@ def test_boxes_of_cutmix_are_those_of_torchvision() -> None:
     ours = cut_boxes(stream(0, 1, "cutmix"), n, shape, 1.0)
     torch.manual_seed(0)
     cut = v2.CutMix(num_classes=2)
-    drawn = [cut.make_params([torch.zeros(2, 3, *shape), ]) for _ in range(n)]
+    drawn = [
+        cut.make_params(
+            [
+                torch.zeros(2, 3, *shape),
+            ]
+        )
+        for _ in range(n)
+    ]
     theirs = np.array([[d["box"][1], d["box"][0], d["box"][3], d["box"][2]] for d in drawn])
     theirs[:, 2:] -= theirs[:, :2]
     assert ((ours[:, :2] + ours[:, 2:]) <= shape).all()
@@ -252,7 +259,7 @@ def test_with_both_words_each_image_takes_one_at_even_odds() -> None:
     assert abs((mixing.mixed == 1).float().mean() - 0.5) < 0.04
 
 
-# --- all words --------------------------------------------------------------------------------------------------------
+# --- all words ---------------------------------------------------------------------------------------------------
 
 
 def everything(seed: int, epoch: int, n: int = 12) -> list[Callable[[Tensor, slice], Tensor]]:

@@ -82,9 +82,7 @@ def test_images_of_a_batch_have_operations_of_their_own() -> None:
     chosen, value = drawn(np.random.default_rng(0), n, (10, 10), 20)
     one = applied(images, chosen.tolist(), value.tolist())
     in_batches = applied(images, chosen.tolist(), value.tolist(), batch_size=16)
-    alone = torch.cat(
-        [applied(images[i : i + 1], [int(chosen[i])], [float(value[i])], batch_size=1) for i in range(n)]
-    )
+    alone = torch.cat([applied(images[i : i + 1], [int(chosen[i])], [float(value[i])], batch_size=1) for i in range(n)])
     assert torch.equal(one, in_batches)
     assert torch.equal(one, alone)
     assert torch.equal(one[chosen == 0], images[chosen == 0])

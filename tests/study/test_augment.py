@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scl.errors import UserError
-from scl.study.augment import AUGMENTATIONS, GRAMMAR, augmentation, mixes, resolved, words_of
+from scl.study.augment import AUGMENTATIONS, GRAMMAR, augmentation, mixes, without_auto, words_of
 from scl.study.config import Config
 from scl.study.identity import requested
 from scl.study.term import Term
@@ -101,7 +101,7 @@ def test_words_come_in_the_order_of_their_application_with_all_values() -> None:
     ],
 )
 def test_auto_depends_on_the_data(augment: str, flip: bool, side: int, meant: str) -> None:
-    assert resolved(augment, flip, side) == meant
+    assert without_auto(augment, flip, side) == meant
 
 
 def test_the_default_is_in_no_id() -> None:

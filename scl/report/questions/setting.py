@@ -105,6 +105,7 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
     items = [
         ("Data", ", ".join([str(data.get("name") or ""), "×".join(shape), *images])),
         ("Classes", f"{data['classes']:,}; chance is {percent(1 / data['classes'], 1)}" if data.get("classes") else ""),
+        ("Augmentation", f"augment auto is {data['auto_augment']} on these images" if data.get("auto_augment") else ""),
         ("Teacher", teacher),
         ("Search", _search(study)),
         ("Selection", str(study.get("selection") or "")),
