@@ -70,15 +70,21 @@ def _solarize(images: Tensor, value: Tensor) -> Tensor:
 
 
 def _autocontrast(images: Tensor, value: Tensor) -> Tensor:
-    from torchvision.transforms.v2 import functional  # noqa: PLC0415  (its import takes a second)
-
-    return functional.autocontrast(images)
+    """Each channel from 0 to 255; one of a single level stays."""
+    low, high = images.amin((2, 3), keepdim=True).int(), images.amax((2, 3), keepdim=True).int()
+    stretched = (images - low) * 255 // (high - low).clamp(min=1)
+    return torch.where(high > low, stretched, images).to(torch.uint8)
 
 
 def _equalize(images: Tensor, value: Tensor) -> Tensor:
-    from torchvision.transforms.v2 import functional  # noqa: PLC0415
-
-    return functional.equalize(images)
+    """Each channel's levels by how many pixels are darker, in whole steps as in Pillow; one of too few stays."""
+    levels = images.flatten(2).long()
+    counts = levels.new_zeros(*levels.shape[:2], 256).scatter_add_(2, levels, torch.ones_like(levels))
+    of_brightest = counts.gather(2, levels.amax(2, keepdim=True))
+    step = (levels.shape[2] - of_brightest) // 255
+    darker = counts.cumsum(2) - counts
+    table = ((darker + step // 2) // step.clamp(min=1)).clamp_(max=255)
+    return torch.where(step > 0, table.gather(2, levels), levels).to(torch.uint8).view_as(images)
 
 
 # Images, uint8 (B, C, H, W), and the value of each, float32 (B,) → images. None changes nothing.
