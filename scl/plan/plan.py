@@ -104,6 +104,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         deterministic=options.deterministic,
     )
     tensors = data_of(context)
+    auto = without_auto("auto", tensors.flip, max(tensors.image_shape[1:]))
     if options.teacher_file:
         import_teacher(context, teacher, next(iter(teacher_ids.values())), options.teacher_file)
     elif teacher.pretrained:
@@ -129,7 +130,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
             "limit": options.limit,
             "val_share": options.val_share,
             "split_seed": options.split_seed,
-            "auto_augment": without_auto("auto", tensors.flip, max(tensors.image_shape[1:])),
+            **({"auto_augment": auto} if auto.startswith("rrc") or options.no_flip else {}),
             "note": dataset.note,
             **({"caveats": found} if (found := caveats(context.images, dataset.skipped)) else {}),
         },

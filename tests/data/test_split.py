@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from scl.data.split import split, split_fingerprint, stratified
 from scl.errors import UserError
+from scl.study.identity import sha256
 from tests.support.images import dataset_of, noise
 
 
@@ -121,3 +122,10 @@ def test_split_fingerprint_sees_content_split_and_mirroring() -> None:
     }
     assert len(prints) == 6
     assert split_fingerprint(dataclasses.replace(one, name="other", note=""), a.astype(np.int32), b) in prints
+
+
+@pytest.mark.parametrize(("side", "larger"), [(4, []), (64, []), (65, ["rrc+flip"])])
+def test_split_fingerprint_sees_what_auto_means_for_larger_images(side: int, larger: list[str]) -> None:
+    one, a, b = dataset_of(noise((8, 1, 3, side))), np.arange(6), np.arange(6, 8)
+    parts = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in (a, b)]
+    assert split_fingerprint(one, a, b) == sha256([one.fingerprint, *parts, True, *larger])
