@@ -134,11 +134,6 @@ class Config:
                         f"{f.name} must be a {'' if f.type == 'float' else 'whole '}number, got {shown(value)}"
                     )
                 object.__setattr__(self, f.name, number)
-        if isinstance(self.augment, str):
-            try:
-                object.__setattr__(self, "augment", augmentation(self.augment))
-            except ValueError as error:
-                problems.append(f"augment: {error}")
         several = isinstance(self.self_taught, tuple)
         counts = [
             as_whole(k) for k in (self.self_taught if isinstance(self.self_taught, tuple) else [self.self_taught])
@@ -155,6 +150,11 @@ class Config:
         object.__setattr__(self, "milestones", tuple(epochs))
         if not isinstance(self.teacher_layers, tuple) or any(type(p) is not str for p in self.teacher_layers):
             problems.append(f"teacher_layers must be a list of module paths, got {shown(self.teacher_layers)}")
+        if isinstance(self.augment, str):
+            try:
+                object.__setattr__(self, "augment", augmentation(self.augment))
+            except ValueError as error:
+                problems.append(f"augment: {error}")
         return problems
 
     def _problems(self) -> list[str]:
