@@ -116,9 +116,11 @@ class Search:
             needed = {w: _ends(self.space[w])[-1] for w in weights if w != name}
             for end in _ends(range_):
                 try:
-                    with_params(base, {**needed, name: end})
+                    kept = getattr(with_params(base, {**needed, name: end}), name, end)
                 except UserError as error:
                     raise UserError(f"search space, {name!r}: {error}") from None
+                if kept != end:  # a configuration keeps another text, which is no choice of this search
+                    raise UserError(f"search space, {name!r}: write {end!r} as {kept!r}, as results name it")
         for point in self.start:
             self.check_point(point)
 
