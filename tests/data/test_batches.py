@@ -313,6 +313,23 @@ def test_batches_on_a_gpu_are_those_of_the_cpu_and_wait_for_nothing() -> None:
         assert torch.equal(la, lb.cpu())
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("augment", [EVERY_WORD, "crop+flip+trivialaugment+jitter", "rrc+flip+randaugment:4:20"])
+def test_augmentation_on_a_gpu_is_that_of_the_cpu_but_for_rounding_and_waits_for_nothing(augment: str) -> None:
+    images = Images(numbered(200, 3, 40, 40).images, torch.arange(200) % 11)
+    asked: dict[str, Any] = {"batch_size": 64, "seed": 0, "epoch": 1, "augment": augment, "classes": 11}
+    expected = list(training_batches(images, mean=MEAN, std=STD, **asked))
+    batches = training_batches(images.to("cuda"), mean=MEAN.cuda(), std=STD.cuda(), **asked)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        got = list(batches)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for (a, target), (b, on_gpu) in zip(expected, got, strict=True):
+        assert (a - b.cpu()).abs().mean() < 0.02  # a level is 0.016, and geometry may take the other of two pixels
+        torch.testing.assert_close(target, on_gpu.cpu(), atol=1e-6, rtol=1e-6)
+
+
 def test_digits_from_load_to_batches(tmp_path: Path) -> None:
     digits = load_dataset("digits", tmp_path)
     train, val = split(digits.train_labels, val=0.1, seed=0, limit=None, classes=10)

@@ -284,7 +284,7 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         (STUDY, {"no_flip": True, "set": "teacher.augment=flip"}, "--no-flip says .*, and the teacher mirrors"),
         (MIRRORED, {"no_flip": True}, "--no-flip says .*arm 'flip' mirrors, .* leave out the word flip, or drop"),
         (
-            replace(SEARCHING, search=replace(SEARCH, space={"augment": Choice(("rrc", "flip+rrc"))}, template={})),
+            replace(SEARCHING, search=replace(SEARCH, space={"augment": Choice(("rrc", "rrc+flip"))}, template={})),
             {"no_flip": True},
             "--no-flip says .*, and the search mirrors",
         ),
