@@ -8,6 +8,7 @@ import numpy as np
 
 from scl.data.dataset import Dataset
 from scl.errors import UserError
+from scl.study.augment import without_auto
 from scl.study.identity import sha256
 
 
@@ -96,6 +97,8 @@ def parts_of(
 
 
 def split_fingerprint(dataset: Dataset, train_indices: np.ndarray, val_indices: np.ndarray) -> str:
-    """SHA-256 of what a trial's id contains of its data: content, split, and `flip`, which decides `augment = auto`."""
+    """SHA-256 of what a trial's id contains of its data: content, split, and what `augment = auto` means for them."""
     parts = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in (train_indices, val_indices)]
-    return sha256([dataset.fingerprint, *parts, dataset.flip])
+    auto = without_auto("auto", dataset.flip, max(dataset.train_images.shape[2:]))
+    larger = [auto] if auto.startswith("rrc") else []  # up to that size `flip` alone decides it
+    return sha256([dataset.fingerprint, *parts, dataset.flip, *larger])

@@ -17,6 +17,7 @@ from scl.plan.context import RunContext
 from scl.plan.cost import Cost, measure_latency_ms
 from scl.plan.probe import Probe
 from scl.store.tables import read_trials
+from scl.study.augment import without_auto
 from scl.study.config import ARCHITECTURE, HUBS, Config
 from scl.study.identity import effective, requested, sha256
 from scl.study.study import Study
@@ -69,11 +70,9 @@ class Feasibility:
             name: {k: v for k, v in term.items() if k != "layers"} for name, term in plain.get("losses", {}).items()
         }
         recipe = {k: v for k, v in plain.items() if k not in ("losses", "width", "self_taught", "guided")}
-        flip, cuda = self.tensors.flip, self.device != "cpu"
-        if config.augment == "auto":
-            recipe["augment"] = "crop+flip" if flip else "crop"
+        recipe["augment"] = without_auto(config.augment, self.tensors.flip, max(self.tensors.image_shape[1:]))
         if config.precision == "auto":
-            recipe["precision"] = "bf16" if cuda else "fp32"
+            recipe["precision"] = "bf16" if self.device != "cpu" else "fp32"
         return sha256({"recipe": recipe, "model": config.model, "shapes": shapes, "terms": terms, "built": built})
 
     def _model(self, config: Config) -> tuple[Features, list[Any]]:

@@ -26,6 +26,7 @@ from scl.store.files import Folder
 from scl.store.logits import MOST_BYTES, bytes_of
 from scl.store.tables import read_trials
 from scl.streams import name_of
+from scl.study.augment import without_auto
 from scl.study.config import Config
 from scl.study.identity import Trial, canonical_json, requested, teacher_id, trials_of
 from scl.study.metrics import DEFAULT, chance
@@ -92,6 +93,8 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         fit=options.image_fit,
         plan=out.reading,
     )
+    if options.no_flip:
+        dataset = replace(dataset, flip=False)
     classes = len(dataset.classes)
     if study.metric == "test_acc5" and classes <= 5:
         raise UserError(f"--metric test_acc5: with {classes} classes every image is right; valid from 6 classes on")
@@ -130,6 +133,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     count = len(arms) * len(seeds) + ((options.trials or study.search.trials) if study.search else 0)
     context = replace(context, logits=keeps_logits(options, context, count))
     tensors = data_of(context)
+    auto = without_auto("auto", tensors.flip, max(tensors.image_shape[1:]))
     decoded = dataset.decoding is None  # else nobody knows what a teacher makes of the images
     if decoded and options.teacher_file:
         import_teacher(context, teacher, next(iter(teacher_ids.values())), options.teacher_file)
@@ -157,6 +161,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
             "limit": options.limit,
             "val_share": 0.0 if given else options.val_share,  # of the training images
             "split_seed": options.split_seed,
+            **({"auto_augment": auto} if auto.startswith("rrc") or options.no_flip else {}),
             "note": dataset.note,
             **({"preprocessing": asdict(dataset.how)} if dataset.how.fit != "exact" else {}),
             **({"caveats": found} if found else {}),

@@ -5,6 +5,13 @@ from __future__ import annotations
 GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Arm, baseline", "a named variant in the study; the arm that all others are compared with"),
     ("Trial, seed", "one arm with one seed. A seed changes initialisation, data order and augmentation, nothing else"),
+    (
+        "Augmentation",
+        "how training images change before each step, the same for teacher and students; evaluation changes none. rrc: "
+        "a random part of the image, enlarged to the full size; crop: a shift by up to an eighth of the side; flip: "
+        "mirrored half the time; jitter: brightness, contrast, saturation and hue; randaugment, trivialaugment: "
+        "published policies; erasing: a box of the mean colour; mixup, cutmix: two images and their classes in one",
+    ),
     ("Teacher, student", "the trained network that guides; the network being trained"),
     ("Guided layer", "a feature map of the student that a transfer loss compares with one of the teacher"),
     ("k, self-taught neurons", "extra channels of a guided layer that its transfer losses do not see"),

@@ -135,7 +135,7 @@ STUDY = Fields(
         "hardware": Fields({"cpu": str, "cores": int, "memory_gb": float, "gpus": [str]}),
         "data": Fields(
             {
-                **dict.fromkeys(("name", "fingerprint", "note"), str),
+                **dict.fromkeys(("name", "fingerprint", "note", "auto_augment"), str),
                 **dict.fromkeys(COUNTS, int),
                 "limit": (int, NONE),
                 "val_share": float,

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scl.errors import UserError, names_checked, shown, unknown
-from scl.study.term import Term, as_real, as_whole, checked_terms
+from scl.study.augment import augmentation, mixes
+from scl.study.term import Term, as_real, as_whole, checked_terms, loss_row
 
 MODELS = (
     *(f"plain{layers}" for layers in (3, 5, 7, 9, 11, 13, 15, 17)),
@@ -40,7 +41,7 @@ WORDS = {
     "tap": ("relu", "bn", "block"),
     "connector": ("auto", "always"),
     "schedule": ("cosine", "multistep"),
-    "augment": ("auto", "crop+flip", "crop", "none"),
+    "sampling": ("shuffled", "balanced"),
     "precision": ("auto", "fp32", "bf16"),
 }
 # The largest values of fields; what is larger is a slip, and would fill the memory.
@@ -48,7 +49,7 @@ LARGEST = {"width": 64, "self_taught": 65_536, "epochs": 100_000, "batch_size": 
 # The fields that determine a network. `guided` decides in addition what losses see of it.
 ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from")
 # Trials of a cohort share these and their seed: one stream of batches and one forward of the teacher.
-SHARED_IN_COHORT = ("batch_size", "augment", "precision", "tap", "teacher_layers")
+SHARED_IN_COHORT = ("batch_size", "augment", "sampling", "precision", "tap", "teacher_layers")
 
 
 @names_checked
@@ -67,6 +68,9 @@ class Config:
     connector: a 1×1 convolution with BN on the student if a loss needs equal channels and they differ (`auto`), or
     for every loss that needs equal channels (`always`).
     teacher_layers: module paths of the guided layers of a torchvision or timm teacher; if empty, one for each stage.
+    augment: how images change before each step, the same for teacher and students: words of `scl.study.augment` joined
+    by `+`, as in `rrc+flip+mixup:0.2`. sampling: each image once an epoch, `shuffled`, or each class equally often
+    (`balanced`), in as many steps: images of a rare class come several times, those of a frequent one not all.
     pretrain_epochs: epochs at a constant rate before `epochs`, in which only terms of the stage `pretrain` train.
 
     Raises:
@@ -101,6 +105,7 @@ class Config:
     lr_decay: float = 0.1
     warmup_epochs: int = 0
     augment: str = "auto"
+    sampling: str = "shuffled"
     precision: str = "auto"
 
     def __post_init__(self) -> None:
@@ -145,6 +150,11 @@ class Config:
         object.__setattr__(self, "milestones", tuple(epochs))
         if not isinstance(self.teacher_layers, tuple) or any(type(p) is not str for p in self.teacher_layers):
             problems.append(f"teacher_layers must be a list of module paths, got {shown(self.teacher_layers)}")
+        if isinstance(self.augment, str):
+            try:
+                object.__setattr__(self, "augment", augmentation(self.augment))
+            except ValueError as error:
+                problems.append(f"augment: {error}")
         return problems
 
     def _problems(self) -> list[str]:
@@ -174,6 +184,13 @@ class Config:
                 problems.append(f"{name} must be finite, {rule}{bound}, got {value}")
         stages = {term.stage for term in self.losses.values() if term.weight > 0}
         problems += self._stages_without_a_term()
+        if mixes(self.augment):
+            problems += [
+                f"loss {name!r} needs the one class of each image, and augment {self.augment!r} mixes images of two; "
+                "leave out mixup and cutmix, or the loss"
+                for name, term in self.losses.items()
+                if term.weight > 0 and loss_row(term).needs_target
+            ]
         if (self.pretrain_epochs > 0) != ("pretrain" in stages):
             problems.append(
                 "a loss with stage='pretrain' needs pretrain_epochs of 1 or more, and those need such a loss; "

@@ -12,6 +12,7 @@ from typing import Any
 
 from scl.errors import UserError, unknown
 from scl.plain import plain
+from scl.study.augment import GRAMMAR, augmentation
 from scl.study.checks import (
     Check,
     address,
@@ -182,6 +183,8 @@ class Options:
         "how: crop (default) scales the shorter side and keeps the middle, stretch, or pad with black")
     limit: int | None = option(None, DATASET, whole(1), "N",
         lambda s: f"use N training images, stratified (default: {_sized(s, 'all')})")
+    no_flip: bool = option(False, DATASET, switch, "",
+        "a mirrored image is not of its class, as of signs and text: augment = auto then mirrors none")
     val: float | None = option(None, DATASET, number(0, 1, including="low"), "F",
         lambda s: f"share of training images held out for validation, if the data have no validation part "
         f"(default: {_sized(s, '0.1')}, or the recipe's)")
@@ -194,6 +197,8 @@ class Options:
     teacher_epochs: int | None = option(None, TRAINING, whole(1, LARGEST["epochs"]), "N", _teacher_epochs)
     batch_size: int | None = option(None, TRAINING, whole(2, LARGEST["batch_size"]), "N", "images a step")
     lr: float | None = option(None, TRAINING, number(0), "F", "peak learning rate of the students")
+    augment: str | None = option(None, TRAINING, augmentation, "WORDS",
+        f"how images change before each step, for students and teacher: {GRAMMAR} (default: the study's, or auto)")
     precision: str | None = option(None, TRAINING, one_of("precision", WORDS["precision"]), "P",
         "auto (default), fp32 or bf16")
     device: str = option("auto", TRAINING, one_of("device", DEVICES), "D", "auto (default), cpu or cuda")
@@ -257,7 +262,7 @@ class Options:
     def student_changes(self) -> dict[str, Any]:
         """Fields of the students' base configuration that flags change."""
         changes = at_length(RECIPES[self.recipe], self.epochs) if self.recipe else {}
-        fields = ("width", "epochs", "batch_size", "lr", "precision", "teacher_layers")
+        fields = ("width", "epochs", "batch_size", "lr", "augment", "precision", "teacher_layers")
         named = {"model": self.student, **{name: getattr(self, name) for name in fields}}
         return changes | _unit_width(self.student) | {k: v for k, v in named.items() if v is not None}
 
@@ -272,6 +277,7 @@ class Options:
             "pretrained": True if hub else None,
             "width": self.teacher_width,
             "epochs": self.teacher_epochs,
+            "augment": self.augment,
             "precision": self.precision,
         }
         return recipe | _unit_width(hub or self.teacher_model) | {k: v for k, v in named.items() if v is not None}

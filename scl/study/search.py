@@ -247,9 +247,11 @@ class Search:
             needed = {w: searched[w][-1] for w in weights if w != name}
             for value in values:
                 try:
-                    with_params(base, {**set_here, **needed, **({name: value} if name else {})})
+                    made = with_params(base, {**set_here, **needed, **({name: value} if name else {})})
                 except UserError as error:
                     raise UserError(f"search space, {name!r}{at}: {error}") from None
+                if (kept := getattr(made, name, value)) != value:  # it would be no choice of this search
+                    raise UserError(f"search space, {name!r}{at}: write {value!r} as {kept!r}, as results name it")
 
     def without(self, given: Mapping[str, str]) -> Search:
         """This search with some parameters fixed at a value, given as text (`--fix self_taught=8`)."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scl.errors import UserError, shown, unknown
+from scl.study.augment import words_of
 from scl.study.checks import LARGEST_WHOLE
 from scl.study.config import Config
 from scl.study.limits import OBJECTIVES
@@ -15,7 +16,7 @@ from scl.study.options import Options
 from scl.study.params import FIELDS, parsed
 from scl.study.recipes import RECIPES
 from scl.study.search import FRESH_SEED, MOST_TRIALS, Search
-from scl.study.space import ranges
+from scl.study.space import Choice, ranges
 from scl.study.study import Study
 
 PILOT_SEEDS = 5  # the fewest that show a spread
@@ -49,7 +50,9 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         study = dataclasses.replace(study, search=_search_asked(study.search, options, bounds))
     if options.set and study.search is not None:
         study = dataclasses.replace(study, search=_search_with(study.search, options.set))
-    arms, _ = resolved(study, options)
+    arms, teacher = resolved(study, options)
+    if options.no_flip:
+        _check_mirrored(study, arms, teacher)
     _check_interval(list(arms), options, study.search is not None)
     _check_seed_list(options, study.search is not None)
     if options.interval is not None:
@@ -192,6 +195,21 @@ def _check_size(arms: int, seeds: int) -> None:
             f"{arms:,} arms × {seeds:,} seeds are {arms * seeds:,} trials, and a study has at most {MOST_TRIALS:,}; "
             f"give --seeds {max(1, MOST_TRIALS // arms):,} or fewer, or fewer --arms"
         )
+
+
+def _check_mirrored(study: Study, arms: Mapping[str, Config], teacher: Config) -> None:
+    """Raises UserError if a configuration mirrors images although --no-flip is given."""
+    asked = [(f"arm {name!r}", config.augment) for name, config in arms.items()] + [("the teacher", teacher.augment)]
+    if study.search is not None:
+        searched = study.search.space.get("augment")
+        texts = searched.choices if isinstance(searched, Choice) else [study.search.template.get("augment", "none")]
+        asked += [("the search", augment) for augment in texts]
+    for name, augment in asked:
+        if "flip" in words_of(augment):
+            raise UserError(
+                f"--no-flip says that a mirrored image is not of its class, and {name} mirrors, with augment "
+                f"{augment!r}; leave out the word flip, or drop --no-flip"
+            )
 
 
 def _check_interval(arms: Sequence[str], options: Options, search: bool) -> None:

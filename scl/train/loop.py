@@ -21,6 +21,7 @@ from torch import Tensor
 from scl.data.batches import SplitData, training_batches
 from scl.models.networks import example_features, in_bf16
 from scl.models.staged import Features, Staged, Wanted
+from scl.study.augment import without_auto
 from scl.study.config import SHARED_IN_COHORT
 from scl.train.cuda_graphs import GraphRunner, StaticBuffers, StreamSlot, prefetch, stream_slots, supports_graphs
 from scl.train.evaluation import evaluate
@@ -80,7 +81,7 @@ def train_cohort(
                 student.save()  # so that every stop counts as a restart, even two within one epoch
             students.append(student)
 
-        augment = recipe.augment if recipe.augment != "auto" else "crop+flip" if data.flip else "crop"
+        augment = without_auto(recipe.augment, data.flip, max(data.image_shape[1:]))
         for epoch in range(1, max(t.config.total_epochs for t in trials) + 1):
             active = [s for s in students if not s.finished and s.epoch == epoch - 1]
             if not active:
@@ -95,7 +96,15 @@ def train_cohort(
             sizes: list[int] = []
             began, before = time.perf_counter(), [s.seconds for s in active]
             batches = training_batches(
-                data.train, batch_size=size, seed=seed, epoch=epoch, augment=augment, mean=data.mean, std=data.std
+                data.train,
+                batch_size=size,
+                seed=seed,
+                epoch=epoch,
+                augment=augment,
+                mean=data.mean,
+                std=data.std,
+                sampling=recipe.sampling,
+                classes=data.classes,
             )
             guiding = with_teacher(batches, teacher_forward, wanted, guided, teacher_slot, teacher_buffers)
             guiding = prefetch(guiding, teacher_slot, student_buffers) if graphs else guiding

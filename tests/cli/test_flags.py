@@ -23,7 +23,7 @@ HELP = (
     "--address --data --label --limit --arms --seeds --epochs --batch-size --lr --student --teacher-model --width "
     "--teacher-width --teacher-epochs --device --split-seed --teacher --cohort-size --gpus-per-trial --cpus-per-trial "
     "--max-concurrent --time-budget --out --inline --val --teacher-per-seed --teachers --precision --deterministic "
-    "--plan --report-only --page --force --recipe --set --seed-list --drop-class --test"
+    "--plan --report-only --page --force --recipe --set --seed-list --drop-class --test --augment --no-flip"
 )
 
 
@@ -59,6 +59,7 @@ def test_the_help_states_the_arms_and_those_that_run_only_if_asked_for() -> None
         ("--cohort-size auto", {"cohort_size": None}),
         ("--data 'a folder'", {"data": "a folder"}),
         ("--seed-list 0-2,7", {"seed_list": (0, 1, 2, 7)}),
+        ("--augment flip+rrc:0.3 --no-flip", {"augment": "rrc:0.3+flip", "no_flip": True}),
     ],
 )
 def test_flags_become_options(line: str, options: dict[str, Any]) -> None:
@@ -78,7 +79,7 @@ def test_each_flag_and_its_keyword_are_one_option(study: Study) -> None:
         "precision": "fp32", "device": "cpu", "address": "auto", "out": "there", "track": "mlflow", "interval": 0.25,
         "val": 0.25, "seed_list": "3,4", "margin": 0.01, "looks": "3,5", "page": "page.html",
         "metric": "macro_f1", "at_most": "params=3", "image_size": 32, "image_fit": "pad", "sampler": "gp",
-        "pruner": "median",
+        "pruner": "median", "augment": "rrc+flip",
     }  # fmt: skip
     for name, about in flags_of(study).items():
         value = samples.get(name, 3) if about.metavar else True

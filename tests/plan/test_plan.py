@@ -192,6 +192,9 @@ def test_a_search_needs_validation_images_held_out_or_given(tmp_path: Path, flag
         (("--teacher-epochs", "2"), False),
         (("--lr", "0.06"), False),
         (("--val", "0.2"), False),
+        (("--augment", "auto"), True),
+        (("--augment", "erasing"), False),
+        (("--no-flip",), True),  # nobody mirrors digits
     ],
 )
 def test_ids_depend_on_what_determines_numbers_alone(flags: tuple[str, ...], same: bool, tmp_path: Path) -> None:
@@ -199,6 +202,20 @@ def test_ids_depend_on_what_determines_numbers_alone(flags: tuple[str, ...], sam
     others = {(t.arm, t.seed): t.trial_id for t in tiny_plan(tmp_path, *flags).trials}
     assert others.keys() <= ids.keys()
     assert {ids[key] == other for key, other in others.items()} == {same}
+
+
+@pytest.mark.parametrize(
+    ("size", "flags", "auto"),
+    [(8, (), None), (8, ("--no-flip",), "crop"), (66, (), "rrc+flip"), (66, ("--no-flip",), "rrc")],
+)
+def test_what_auto_means_is_told_if_it_is_no_mirrored_crop(
+    size: int, flags: tuple[str, ...], auto: str | None, tmp_path: Path
+) -> None:
+    data = write_images(tmp_path / "data", classes=2, size=size, grey=True)
+    plan, mirrored = (planned(STUDY, tmp_path, "--inline", "--data", str(data), *more) for more in (flags, ()))
+    assert plan.about_data.get("auto_augment") == auto
+    assert plan.context.flip == (not flags)
+    assert (plan.context.fingerprint == mirrored.context.fingerprint) == (not flags)
 
 
 def test_one_teacher_for_all_seeds_or_one_for_each(tmp_path: Path) -> None:

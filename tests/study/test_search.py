@@ -24,6 +24,8 @@ METHOD = Branch({"kd": {"weight.kd": Float(0.1, 1.0), "kd.temperature": Float(1.
         ({"space": {"kd.temperature": Float(1, 2)}}, "unknown loss 'kd'"),
         ({"space": {"self_taught": Float(1, 2)}}, "must be a whole number"),
         ({"space": {"model": Choice(("plain5", "plain6"))}}, "unknown model 'plain6'"),
+        ({"space": {"augment": Choice(("crop+rrc", "none"))}}, "rrc and crop exclude each other"),
+        ({"space": {"augment": Choice(("flip+rrc", "none"))}}, "'augment': write 'flip.rrc' as 'rrc.flip', as results"),
         ({"space": {"lr": Float(0.1, 0.1)}}, "low must be below high, got 0.1 and 0.1"),
         ({"space": {"lr": Choice((0.1,))}}, "a choice needs two different values"),
         ({"space": {"lr": Float(0.0, 0.1, log=True)}}, "log scale must start above 0, got 0.0"),

@@ -31,6 +31,7 @@ SCALES = {
     ),
 }
 SCALED = replace(STUDY, scales=SCALES)
+MIRRORED = replace(STUDY, arms={**ARMS, "flip": {"augment": "flip"}})
 
 
 def settle(study: Study = STUDY, **given: Any) -> tuple[Study, Options]:
@@ -84,6 +85,15 @@ def test_a_recipe_reaches_students_teacher_and_arms_named_after_a_loss() -> None
         "recipe crd has 240 epochs; its milestones move in proportion: students 38, 45, 52; teacher 38, 45, 52"
     )
     assert moved_milestones(settle(recipe="crd")[1]) == moved_milestones(settle(recipe="short", epochs=3)[1]) == ""
+
+
+def test_an_augmentation_reaches_students_and_teacher_below_the_arms_own() -> None:
+    arms, teacher = resolved(*settle(MIRRORED, augment="erasing+rrc"))
+    assert {arm: config.augment for arm, config in arms.items()} == {
+        **dict.fromkeys(ARMS, "rrc+erasing"),
+        "flip": "flip",
+    }
+    assert teacher.augment == "rrc+erasing"
 
 
 def test_a_setting_of_the_data_lies_below_flags_and_flags_below_set() -> None:
@@ -272,6 +282,19 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         (STUDY, {"set": "kd.stage=pretrain"}, "needs pretrain_epochs of 1 or more"),
         (SEARCHING, {"set": "width=wide"}, "--set width: must be a finite number, got 'wide'"),
         (STUDY, {"arms": "kdd"}, "unknown arm 'kdd'"),
+        (STUDY, {"no_flip": True, "augment": "flip+crop"}, "--no-flip says .*arm 'baseline' mirrors, with .*crop"),
+        (STUDY, {"no_flip": True, "set": "teacher.augment=flip"}, "--no-flip says .*, and the teacher mirrors"),
+        (MIRRORED, {"no_flip": True}, "--no-flip says .*arm 'flip' mirrors, .* leave out the word flip, or drop"),
+        (
+            replace(SEARCHING, search=replace(SEARCH, space={"augment": Choice(("rrc", "rrc+flip"))}, template={})),
+            {"no_flip": True},
+            "--no-flip says .*, and the search mirrors",
+        ),
+        (
+            replace(SEARCHING, search=replace(SEARCH, template={**SEARCH.template, "augment": "rrc+flip"})),
+            {"no_flip": True},
+            "--no-flip says .*, and the search mirrors",
+        ),
         (STUDY, {"set": "nosuch=1"}, "--set: unknown name 'nosuch'.*valid: model, "),
         (STUDY, {"set": "teacher.nosuch=1"}, r"--set: unknown name 'teacher\.nosuch'.*valid: teacher\."),
         (STUDY, {"set": "pretrained=true,model=timm:x"}, "pretrained is for teachers"),

@@ -110,6 +110,7 @@ def _setup(facts: Facts, teacher: str) -> list[tuple[str, str]]:
         ("Classes", f"{data['classes']:,}; chance is {facts.chance_text}" if data.get("classes") else ""),
         ("Metric", "" if facts.metric == DEFAULT else f"{facts.measure.title}, {_direction(facts)}"),
         ("Constraints", ", ".join(f"{name} <= {most:.6g}" for name, most in facts.bounds.items())),
+        ("Augmentation", f"augment auto is {data['auto_augment']} on these images" if data.get("auto_augment") else ""),
         ("Teacher", teacher),
         ("Search", _search(study)),
         ("Selection", str(study.get("selection") or "")),
