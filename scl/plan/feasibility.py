@@ -77,7 +77,7 @@ class Feasibility:
         return sha256({"recipe": recipe, "model": config.model, "shapes": shapes, "terms": terms, "built": built})
 
     def _model(self, config: Config) -> tuple[Features, list[Any]]:
-        key = tuple(getattr(config, name) for name in (*ARCHITECTURE, "guided", "tap"))
+        key = tuple(getattr(config, name) for name in (*ARCHITECTURE, "guided", "tap", "dropout", "drop_path"))
         if key not in self.models:
             _require_memory(config, self.tensors)
             model = build_student(config, self.tensors, 0)

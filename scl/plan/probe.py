@@ -102,7 +102,7 @@ class Probe:
             between = self._now()
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 features = model.features(images, config.tap, mine)  # type: ignore[operator]
-            terms = objective(in_float32(features), teacher_features, target, epoch)
+            terms = objective(in_float32(features), teacher_features, target, epoch, images)
             torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             forwards.append(between - began)
             own.append(self._now() - between)

@@ -112,8 +112,10 @@ class Search:
             raise UserError("; ".join(problems))
         weights = [n for n in self.space if n.startswith("weight.")]
         for name, range_ in self.space.items():
-            # An option of a loss can be set only together with the loss's weight.
+            # An option of a loss can be set only together with the loss's weight, and an optimizer with its rate.
             needed = {w: _ends(self.space[w])[-1] for w in weights if w != name}
+            if name == "optimizer" and "lr" in self.space:
+                needed["lr"] = _ends(self.space["lr"])[0]
             for end in _ends(range_):
                 try:
                     with_params(base, {**needed, name: end})

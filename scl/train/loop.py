@@ -121,7 +121,7 @@ def train_cohort(
 
             alive = [s for s in active if s.failure is None]
             evaluated = [s for s in alive if s.needs_evaluation]
-            models = [s.model for s in evaluated]
+            models = [s.kept for s in evaluated]
             logits = {
                 part: dict(zip(evaluated, evaluate(models, getattr(data, part), data), strict=True))
                 for part in ("val", "test")

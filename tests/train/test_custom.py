@@ -30,7 +30,7 @@ def distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 def value_of(loss: Callable[..., Any], audit: bool = True) -> Any:
     student = torch.rand(2, 3, 4, 4, requires_grad=True) * 1.0
-    return custom.call("mine", loss, student, torch.rand(2, 5, 4, 4), audit)
+    return custom.call("mine", loss, student, torch.rand(2, 5, 4, 4), {}, audit)
 
 
 def adds_in_place(student: Tensor, teacher: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def test_a_loss_that_writes_into_the_students_features_is_named(loss: Callable[.
 
 def test_features_that_are_not_numbers_are_not_taken_for_changed_ones() -> None:
     student = torch.full((2, 3, 4, 4), torch.nan, requires_grad=True) * 1.0
-    assert custom.call("mine", distance, student, torch.rand(2, 5, 4, 4), audit=True).isnan()
+    assert custom.call("mine", distance, student, torch.rand(2, 5, 4, 4), {}, audit=True).isnan()
 
 
 def test_the_teachers_features_are_the_losss_own_copy() -> None:

@@ -13,7 +13,7 @@ from scl.store.files import open_folder
 from scl.study.config import Config
 from scl.study.term import Term
 from scl.train.cuda_graphs import StreamSlot
-from scl.train.optim import learning_rate
+from scl.train.schedule import learning_rate
 from scl.train.student import StudentTrainer
 from scl.train.types import TrialFailure, TrialSpec
 from tests.support.studies import CPU
@@ -102,9 +102,9 @@ def test_a_checkpoint_restores_weights_momentum_and_record(tiny: SplitData, tmp_
     other = student(tiny, config, tmp_path)
     other.resume()
     assert (other.epoch, other.history, other.restarts, other.started) == (1, one.history, 1, one.started)
-    for a, b in zip(one.parameters, other.parameters, strict=True):
+    for a, b in zip(one.optimizer.parameters, other.optimizer.parameters, strict=True):
         assert torch.equal(a, b)
-    for found, momentum, parameter in zip(other.momentum, one.momentum, other.parameters, strict=True):
+    for found, momentum, parameter in zip(other.optimizer.state["momentum"], one.optimizer.state["momentum"], other.optimizer.parameters, strict=True):
         assert found is not None
         assert momentum is not None
         assert torch.equal(found, momentum)

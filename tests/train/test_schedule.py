@@ -6,7 +6,7 @@ import pytest
 
 from scl.study.config import Config
 from scl.study.term import Term
-from scl.train.optim import learning_rate
+from scl.train.schedule import learning_rate
 
 
 def test_learning_rate_schedules() -> None:
