@@ -174,14 +174,14 @@ def with_dropout(
             continue
         found = [option for option in names if _has_effect(make, option, image_size)]
         if not found:
-            raise UserError(f"{name} has no {field} of its own ({' or '.join(names)}); leave it out")
+            raise UserError(f"{name} has no {field} that can be set ({' or '.join(names)}); leave it out")
         options[found[0]] = value
     return make(options)
 
 
 def _has_effect(make: Callable[[dict[str, float]], Any], option: str, image_size: int) -> bool:
-    """True if a rate changes what the network computes in training: some models take any option and ignore it."""
-    outputs = []
+    """True if the network draws random numbers for this rate in training: some models take any option and ignore it."""
+    states = []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for rate in (0.0, 0.9):
             torch.default_generator.manual_seed(0)
@@ -191,8 +191,9 @@ def _has_effect(make: Callable[[dict[str, float]], Any], option: str, image_size
                 if option in str(error):
                     return False
                 raise
-            outputs.append(net(torch.rand(4, 3, image_size, image_size)))
-    return not torch.equal(*outputs)
+            net(torch.zeros(2, 3, image_size, image_size))
+            states.append(torch.get_rng_state())
+    return not torch.equal(*states)
 
 
 def tapped(

@@ -10,7 +10,11 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("k, self-taught neurons", "extra channels of a guided layer that its transfer losses do not see"),
     ("Point", "a percentage point: 71.0 % is one point above 70.0 %"),
     ("n", "the number of seeds behind a number: completed trials of the arm"),
-    ("Test accuracy", "share of correctly classified test images after the last epoch, never the best epoch"),
+    (
+        "Test accuracy",
+        "share of correctly classified test images after the last epoch, never the best test epoch. An arm with "
+        "`patience` keeps the network of its best validation epoch instead, and its test accuracy is of that network",
+    ),
     (
         "Best test epoch",
         "the highest test accuracy of any epoch. It is picked on the test set and therefore optimistic. No figure and "

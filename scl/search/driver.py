@@ -25,6 +25,7 @@ from scl.search.rebuild import Stored, add_missing, contradiction, stored_trials
 from scl.search.trials import (
     draw,
     earlier_points,
+    kept_epoch,
     lacks,
     name_in_optuna,
     search_of,
@@ -160,7 +161,7 @@ class SearchDriver:
         say(f"search: {storage} lacked {len(missing)} trials of the results; they were added, and the search continues")
 
     def _values(self, stored: Stored) -> list[float]:
-        known = {"val_acc": self._last_val_acc(stored.trial.trial_id), "val_loss": stored.val_loss}
+        known = {"val_acc": self._kept_val_acc(stored.trial), "val_loss": stored.val_loss}
         values = [known[o] if o in known else self._objective(o, stored.trial) for o in self.search.objectives]
         return [float("nan") if value is None else value for value in values]
 
@@ -309,17 +310,19 @@ class SearchDriver:
     def _objective(self, name: str, trial: Trial) -> float:
         """The value of an objective; nan if it is not known."""
         if name == "val_acc":
-            value = self._last_val_acc(trial.trial_id)
+            value = self._kept_val_acc(trial)
             return float("nan") if value is None else value
         if name == "val_loss":
             epochs = read_results(self.store).epochs
-            losses = epochs[epochs["trial_id"] == trial.trial_id].sort_values("epoch")["val_loss"]
-            return float(losses.iloc[-1]) if len(losses) else float("nan")
+            mine = epochs[epochs["trial_id"] == trial.trial_id].set_index("epoch")
+            if mine.empty:
+                return float("nan")
+            return float(mine["val_loss"][kept_epoch(trial.config, mine["val_acc"].to_dict())])
         return float(getattr(self.plan.feasibility.cost(trial.config, idle=False), name))
 
-    def _last_val_acc(self, trial_id: str) -> float | None:
-        curve = self.curves.get(trial_id)
-        return curve[max(curve)] if curve else None
+    def _kept_val_acc(self, trial: Trial) -> float | None:
+        curve = self.curves.get(trial.trial_id)
+        return curve[kept_epoch(trial.config, curve)] if curve else None
 
     # --- the record -------------------------------------------------------------------------------------------
 
@@ -352,7 +355,7 @@ class SearchDriver:
                     "number": self.numbers[trial_id],
                     "trial_id": trial_id,
                     "params": _stored(point_of(config, self.search.space)),
-                    "val_acc": self._last_val_acc(trial_id),
+                    "val_acc": self._kept_val_acc(self.trials[trial_id]),
                 }
                 for arm, (config, trial_id) in won.items()
             },

@@ -16,7 +16,7 @@ import numpy as np
 
 from scl.errors import UserError, first_line
 from scl.plan.plan import Plan
-from scl.search.trials import ARM, lacks, search_of, searched_trial, stored_point
+from scl.search.trials import ARM, kept_epoch, lacks, search_of, searched_trial, stored_point
 from scl.store.results import Results
 from scl.study.identity import Trial, from_stored, stored_name
 from scl.study.space import Choice, Float, Range
@@ -28,7 +28,8 @@ STATES = {"COMPLETE": "completed", "PRUNED": "pruned", "FAIL": "failed"}
 class Stored:
     """A trial of the search that the store has.
 
-    point: parameter → value. curve: epoch → validation accuracy. val_loss: of the last epoch; nan if it is not known.
+    point: parameter → value. curve: epoch → validation accuracy. val_loss: of the epoch whose network is kept;
+    nan if it is not known.
     """
 
     trial: Trial
@@ -55,10 +56,13 @@ def stored_trials(plan: Plan, read: Results) -> list[Stored]:
             continue
         history = by_trial.get(trial.trial_id, epochs[:0])
         curve = {int(e): float(v) for e, v in zip(history["epoch"], history["val_acc"], strict=True)}
-        if curve and not math.isnan(row["val_acc"]):
-            curve[max(curve)] = float(row["val_acc"])  # epochs are float32
+        kept = None
+        if curve:
+            kept = kept_epoch(trial.config, curve) if row["state"] == "completed" else max(curve)
+        if kept is not None and not math.isnan(row["val_acc"]):
+            curve[kept] = float(row["val_acc"])  # epochs are float32
         number = None if math.isnan(row["number"]) else int(row["number"])
-        loss = float(history["val_loss"].iloc[-1]) if len(history) else float("nan")
+        loss = float("nan") if kept is None else float(history.set_index("epoch")["val_loss"][kept])
         found.append(Stored(trial, number, row["state"], point, curve, loss))
     return sorted(found, key=lambda each: (each.number is None, each.number))
 

@@ -33,6 +33,15 @@ def searched_trial(plan: Plan, template: Config, point: Mapping[str, Any]) -> Tr
     return trials_of({ARM: config}, seeds, plan.context.fingerprint, plan.teacher_ids.__getitem__)[0]
 
 
+def kept_epoch(config: Config, curve: Mapping[int, float]) -> int:
+    """The epoch whose network a completed trial keeps: its last or, with patience, the first of its best.
+
+    curve: epoch → validation accuracy, not empty.
+    """
+    after = {e: v for e, v in curve.items() if e > config.pretrain_epochs} if config.patience else {}
+    return min(after, key=lambda e: (-after[e], e)) if after else max(curve)
+
+
 def name_in_optuna(plan: Plan) -> str:
     """The name of the search in Optuna's storage: a hash of its template, space, objectives, data and teacher."""
     search = search_of(plan)

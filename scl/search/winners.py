@@ -38,8 +38,12 @@ def winners_of(searcher: SearchDriver) -> dict[str, Config]:
     plan, search = searcher.plan, searcher.search
     read = read_results(searcher.store)
     rows = read.trials[read.trials["trial_id"].isin(searcher.trials) & (read.trials["state"] == "completed")]
-    last = read.epochs.sort_values("epoch").drop_duplicates("trial_id", keep="last").set_index("trial_id")
-    rows = rows.assign(val_loss=rows["trial_id"].map(last["val_loss"]), order=rows["trial_id"].map(searcher.numbers))
+    epochs = read.epochs
+    losses = dict(zip(zip(epochs["trial_id"], epochs["epoch"], strict=True), epochs["val_loss"], strict=True))
+    of_patience = {i for i in rows["trial_id"] if searcher.trials[i].config.patience}
+    kept = rows["epochs"].where(~rows["trial_id"].isin(of_patience), rows["best_epoch"])
+    val_loss = [losses.get(key, float("nan")) for key in zip(rows["trial_id"], kept, strict=True)]
+    rows = rows.assign(val_loss=val_loss, order=rows["trial_id"].map(searcher.numbers))
     if len(search.objectives) > 1:
         signs = {o: 1.0 if OBJECTIVES[o] == "maximize" else -1.0 for o in search.objectives}
         rows = rows[stats.pareto(*(sign * rows[o].to_numpy(float) for o, sign in signs.items()))]

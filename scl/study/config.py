@@ -248,17 +248,17 @@ class Config:
         problems = []
         if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
             problems.append("nesterov needs a momentum above 0, got 0.0")
-        for name in ("dropout", "drop_path"):
-            if getattr(self, name) is not None and not self.model.startswith(HUBS):
-                problems.append(
-                    f"{name} sets what the network of a library has, {TORCHVISION}NAME or {TIMM}NAME; {self.model} has "
-                    "none"
-                )
-        for name in ("ema", "dropout", "drop_path"):
-            if getattr(self, name) == 1:
-                problems.append(f"{name} must be below 1, got 1.0")
+        if not self.model.startswith(HUBS) and (self.dropout is not None or self.drop_path is not None):
+            problems.append(
+                f"dropout and drop_path set what networks of libraries have, {TORCHVISION}NAME and {TIMM}NAME; "
+                f"{self.model} has neither"
+            )
+        rates = ("ema", "dropout", "drop_path")
+        problems += [f"{name} must be below 1, got 1.0" for name in rates if getattr(self, name) == 1]
         if self.schedule == "onecycle" and self.warmup_epochs:
-            problems.append(f"schedule 'onecycle' has a warm-up of its own: set warmup_epochs=0, not {self.warmup_epochs}")
+            problems.append(
+                f"schedule 'onecycle' has a warm-up of its own; set warmup_epochs=0, got {self.warmup_epochs}"
+            )
         if self.schedule == "multistep" and not self.milestones:
             problems.append("schedule 'multistep' needs milestones, the epochs after which lr is decayed")
         if list(self.milestones) != sorted(set(self.milestones)) or any(m < 1 for m in self.milestones):

@@ -129,10 +129,11 @@ class Optimizer:
         return [[t for t in kept if t is not None] for kept in self.state.values()]
 
 
-Update = Callable[[Config, list[Any], list[Any], list[list[Any]], Any, float], None]
+Lists = list[Any]  # a tensor for each parameter
+Update = Callable[[Config, Lists, Lists, list[Lists], Any, float], None]
 
 
-def _sgd(c: Config, parameters: list[Any], gradients: list[Any], state: list[list[Any]], lr: Any, decay: float) -> None:
+def _sgd(c: Config, parameters: Lists, gradients: Lists, state: list[Lists], lr: Any, decay: float) -> None:
     (momentum,) = state
     sgd(
         parameters,
@@ -148,7 +149,7 @@ def _sgd(c: Config, parameters: list[Any], gradients: list[Any], state: list[lis
     )
 
 
-def _adam(c: Config, parameters: list[Any], gradients: list[Any], state: list[list[Any]], lr: Any, decay: float) -> None:
+def _adam(c: Config, parameters: Lists, gradients: Lists, state: list[Lists], lr: Any, decay: float) -> None:
     averages, squares, steps = state
     adam(
         parameters,
@@ -169,9 +170,7 @@ def _adam(c: Config, parameters: list[Any], gradients: list[Any], state: list[li
     )
 
 
-def _radam(
-    c: Config, parameters: list[Any], gradients: list[Any], state: list[list[Any]], lr: Any, decay: float
-) -> None:
+def _radam(c: Config, parameters: Lists, gradients: Lists, state: list[Lists], lr: Any, decay: float) -> None:
     averages, squares, steps = state
     radam(
         parameters,
@@ -189,9 +188,7 @@ def _radam(
     )
 
 
-def _nadam(
-    c: Config, parameters: list[Any], gradients: list[Any], state: list[list[Any]], lr: Any, decay: float
-) -> None:
+def _nadam(c: Config, parameters: Lists, gradients: Lists, state: list[Lists], lr: Any, decay: float) -> None:
     averages, squares, products, steps = state
     nadam(
         parameters,

@@ -25,8 +25,9 @@ from scl.train.cuda_graphs import GraphRunner, StreamSlot
 from scl.train.evaluation import evaluate, final_metrics
 from scl.train.objective import Objective
 from scl.train.optimizer import Optimizer
+from scl.train.patience import best_row, out_of_patience
 from scl.train.process import generators, seeded_streams
-from scl.train.schedule import learning_rate
+from scl.train.schedule import learning_rate, place
 from scl.train.teacher import Teacher
 from scl.train.types import TrialEnded, TrialFailure, TrialSpec
 
@@ -100,21 +101,7 @@ class StudentTrainer:
     @property
     def finished(self) -> bool:
         ended = self.failure is not None or self.pruned or self.epoch >= self.config.total_epochs
-        return ended or self.out_of_patience
-
-    @property
-    def out_of_patience(self) -> bool:
-        """True if the last `patience` epochs brought no better validation accuracy."""
-        best = self.best_row
-        return self.config.patience > 0 and best is not None and self.epoch - best["epoch"] >= self.config.patience
-
-    @property
-    def best_row(self) -> dict[str, Any] | None:
-        """The row of the epoch with the best validation accuracy, the earliest of equals; None without such accuracies.
-        With patience, pre-training is left out: it has its own aim."""
-        after = self.config.pretrain_epochs if self.config.patience else 0
-        rows = [row for row in self.history if "val_acc" in row and row["epoch"] > after]
-        return max(rows, key=lambda row: row["val_acc"], default=None)
+        return ended or out_of_patience(self.config, self.history)
 
     @contextmanager
     def isolate(self, where: str) -> Iterator[None]:
@@ -150,7 +137,12 @@ class StudentTrainer:
         a term needs them."""
         began = time.perf_counter()
         with self.slot.active():
-            self._schedule(step, steps)
+            self.place = place(self.config.accumulate, self.epoch, step, steps)
+            rate = learning_rate(self.config, self.epoch + (step + 1) / steps)
+            self.rate = self.rate.fill_(rate) if isinstance(self.rate, Tensor) else rate
+            if self.average is not None:
+                share = share_of_new(self.config.ema, self.place.number)
+                self.share = self.share.fill_(share) if isinstance(self.share, Tensor) else share
             # Dropout and custom losses draw from a function of seed, epoch and step, whatever the cohort.
             seed = self.draw_seed + self.epoch * steps + step
             for generator in generators(images.device):
@@ -161,20 +153,6 @@ class StudentTrainer:
             self.values[step] = values
             self.correct += correct
         self.seconds += time.perf_counter() - began
-
-    def _schedule(self, step: int, steps: int) -> None:
-        """Set what changes from step to step: learning rate, share of the average, place among accumulated batches."""
-        rate = learning_rate(self.config, self.epoch + (step + 1) / steps)
-        self.rate = self.rate.fill_(rate) if isinstance(self.rate, Tensor) else rate
-        # The last batches of an epoch may be fewer: they are a step of their own.
-        each = self.config.accumulate
-        place = step % each
-        self.together = min(each, steps - (step - place))
-        self.begins, self.updates = place == 0, place + 1 == self.together
-        if self.average is not None:
-            done = self.epoch * -(-steps // each) + step // each
-            share = share_of_new(self.config.ema, done + 1)
-            self.share = self.share.fill_(share) if isinstance(self.share, Tensor) else share
 
     def learn(self, images: Tensor, target: Tensor, teacher: Features | None) -> tuple[Tensor, Tensor]:
         """One step: forward, objective, backward, and the update of the weights and of their average.
@@ -190,15 +168,15 @@ class StudentTrainer:
         features = in_float32(features)
         terms = self.objective(features, teacher, target, self.epoch + 1, images)
         total = torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
-        if self.begins:
+        if self.place.first:
             for parameter in self.optimizer.parameters:
                 parameter.grad = None
-        if self.together > 1:
-            total = total / self.together
+        if self.place.together > 1:
+            total = total / self.place.together
         # Backward runs code of custom losses too: autograd functions and hooks.
         with custom.kept_apart(*self.objective.custom) if self.objective.custom else nullcontext():
             total.backward()  # type: ignore[no-untyped-call]
-        if self.updates:
+        if self.place.last:
             self.optimizer.step(self.rate)
             if self.average is not None:
                 self.average.update(self.share)
@@ -260,7 +238,7 @@ class StudentTrainer:
             row["val_loss"] = F.cross_entropy(*evaluated["val"]).item()
         self.epoch = epoch
         self.history.append(row)
-        if self.config.patience and self.best_row is row:
+        if self.config.patience and best_row(self.config, self.history) is row:
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.kept.state_dict().items()}
 
     # --- checkpoints and results ------------------------------------------------------------------------------
@@ -316,7 +294,7 @@ class StudentTrainer:
         device = next(self.model.parameters()).device
         state = "failed" if self.failure is not None else "pruned" if self.pruned else "completed"
         row = self.history[-1] if self.history else {}
-        best = self.best_row
+        best = best_row(self.config, self.history)
         if state == "completed" and self.best and best is not None:
             row = best
             self.kept.load_state_dict(self.best)

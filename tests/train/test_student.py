@@ -104,7 +104,9 @@ def test_a_checkpoint_restores_weights_momentum_and_record(tiny: SplitData, tmp_
     assert (other.epoch, other.history, other.restarts, other.started) == (1, one.history, 1, one.started)
     for a, b in zip(one.optimizer.parameters, other.optimizer.parameters, strict=True):
         assert torch.equal(a, b)
-    for found, momentum, parameter in zip(other.optimizer.state["momentum"], one.optimizer.state["momentum"], other.optimizer.parameters, strict=True):
+    for found, momentum, parameter in zip(
+        other.optimizer.state["momentum"], one.optimizer.state["momentum"], other.optimizer.parameters, strict=True
+    ):
         assert found is not None
         assert momentum is not None
         assert torch.equal(found, momentum)
