@@ -128,7 +128,7 @@ class Feasibility:
 
 
 def bytes_of_a_parameter(config: Config) -> int:
-    """Bytes that a student keeps between steps for each parameter: weight, gradient, momentum or the two moments of adam
+    """Bytes that a student keeps between steps for each parameter: weight, gradient, momentum or the moments of adam
     and its kin, moving average, and the network of the best epoch."""
     kept = 3 if config.optimizer == "sgd" else 4
     return 4 * (kept + (config.ema > 0) + (config.patience > 0))

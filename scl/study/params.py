@@ -131,7 +131,7 @@ def parsed(spelled: str, name: str, value: Any) -> Any:
         "bool": (lambda text: {"true": True, "false": False}[text.lower()], "true or false"),
         "int | tuple[int, ...]": (_whole_or_several, "a whole number, or one for each layer as in 0,2,0,1"),
         "tuple[int, ...]": (lambda text: tuple(map(whole_from, _parts(text))), "whole numbers, as in 150,180"),
-        "float | None": (lambda text: None if text == "none" else real_from(text), "a finite number, or none"),
+        "float | None": (lambda text: None if text.lower() == "none" else real_from(text), "a finite number, or none"),
         "tuple[float, ...]": (lambda text: tuple(map(real_from, _parts(text))), "numbers, as in 0.9,0.999"),
         "tuple[str, ...]": (lambda text: tuple(_parts(text)), ""),
         "number or word": (_number_or_word, "a finite number, or a word"),
