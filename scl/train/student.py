@@ -293,7 +293,7 @@ class StudentTrainer:
         """
         device = next(self.model.parameters()).device
         state = "failed" if self.failure is not None else "pruned" if self.pruned else "completed"
-        row = self.history[-1] if self.history else {}
+        row: Mapping[str, Any] = self.history[-1] if self.history else {}
         best = best_row(self.config, self.history)
         if state == "completed" and self.best and best is not None:
             row = best

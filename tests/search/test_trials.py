@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from scl.errors import UserError
-from scl.search.trials import left_to_search, name_in_optuna, search_of, stored_point
+from scl.search.trials import kept_epoch, left_to_search, name_in_optuna, search_of, stored_point
+from scl.study.config import Config
 from scl.study.space import Choice
+from scl.study.term import Term
 from tests.support.searches import SEARCH, STUDY, TINY, search, stored
 from tests.support.studies import planned
 
@@ -55,3 +57,12 @@ def test_trials_of_other_settings_are_not_counted(done: Path) -> None:
     assert left_to_search(planned(STUDY, done, *TINY)) == 0
     assert left_to_search(planned(STUDY, done, *TINY, "--trials", "10")) == 4
     assert left_to_search(planned(STUDY, done, *TINY, "--epochs", "3")) == 6
+
+
+def test_a_trial_with_patience_counts_with_its_best_epoch() -> None:
+    curve = {1: 0.2, 2: 0.5, 3: 0.5, 4: 0.3}
+    assert kept_epoch(Config(), curve) == 4
+    assert kept_epoch(Config(patience=2), curve) == 2
+    pretrain = Config(patience=2, pretrain_epochs=2, losses={"fsp": Term(1.0, stage="pretrain")})
+    assert kept_epoch(pretrain, curve) == 3
+    assert kept_epoch(pretrain, {1: 0.2}) == 1
