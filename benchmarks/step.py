@@ -215,8 +215,9 @@ def read_of_teacher(config: Config, data: SplitData, network: nn.Module) -> Want
     """What a configuration's losses read of a teacher; NOTHING if it has no losses."""
     if not config.losses:
         return NOTHING
-    examples = [example_features(model, data, config.tap) for model in (build_student(config, data, 0), network)]
-    return Objective(config, *examples).wanted(config.total_epochs)[1] or NOTHING
+    models = (build_student(config, data, 0), network)
+    student, teacher = (example_features(model, data, config.tap) for model in models)
+    return Objective(config, student, teacher).wanted(config.total_epochs)[1] or NOTHING
 
 
 def seconds_of_forward(batches: Sequence[Tensor], forward: TeacherForward, wanted: Wanted, times: int) -> float:

@@ -25,6 +25,8 @@ def build_model(
     guided: str = "first",
     image_size: int = 32,
     layers: Sequence[str] = (),
+    dropout: float | None = None,
+    drop_path: float | None = None,
 ) -> nn.Module:
     """A fresh network by name, initialised from torch's global random stream.
 
@@ -34,6 +36,7 @@ def build_model(
         self_taught, self_taught_at, self_taught_from, guided: see `Config`.
         image_size, layers: only for torchvision and timm: the side of the images in pixels, and the module paths of
             the guided layers (empty: one is found for each stage).
+        dropout, drop_path: only for torchvision and timm; see `Config`.
 
     Raises:
         UserError: the name or an option does not exist, or a number of self-taught neurons does not fit.
@@ -50,11 +53,13 @@ def build_model(
     if name.startswith(HUBS) and (width != 1 or any(counts)):
         raise UserError(f"{name}: models of torchvision and timm have no width factor and no self-taught neurons")
     if name.startswith(TORCHVISION):
-        return torchvision.build(name, num_classes, in_channels, image_size, layers)
+        return torchvision.build(name, num_classes, in_channels, image_size, layers, dropout, drop_path)
     if name.startswith(TIMM):
-        return timm.build(name, num_classes, in_channels, image_size, layers)
+        return timm.build(name, num_classes, in_channels, image_size, layers, dropout, drop_path)
     if name not in MODELS:
         raise UserError(unknown("model", name, MODEL_NAMES))
+    if dropout is not None or drop_path is not None:
+        raise UserError(f"dropout and drop_path are for models of torchvision and timm; {name} has none")
     if layers:
         raise UserError(f"teacher layers can be named for models of torchvision and timm; those of {name} are fixed")
     taught = SelfTaught(self_taught, self_taught_at, self_taught_from, guided)

@@ -44,7 +44,16 @@ def build_network(
     channels, height, _ = image_shape
     taught = config.self_taught, config.self_taught_at, config.self_taught_from
     return build_model(
-        config.model, classes, channels, config.width, *taught, config.guided, image_size=height, layers=layers
+        config.model,
+        classes,
+        channels,
+        config.width,
+        *taught,
+        config.guided,
+        image_size=height,
+        layers=layers,
+        dropout=config.dropout,
+        drop_path=config.drop_path,
     )
 
 

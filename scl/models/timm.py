@@ -11,20 +11,33 @@ from typing import Any
 from torch import Tensor, nn
 
 from scl.errors import UserError, first_line, how_to_install
-from scl.models.torchvision import TappedModel, tapped
+from scl.models.torchvision import TappedModel, tapped, with_dropout
 from scl.study.config import TIMM
 
 
-def build(name: str, num_classes: int, in_channels: int, image_size: int, layers: Sequence[str]) -> TappedModel:
+def build(
+    name: str,
+    num_classes: int,
+    in_channels: int,
+    image_size: int,
+    layers: Sequence[str],
+    dropout: float | None = None,
+    drop_path: float | None = None,
+) -> TappedModel:
     """A fresh network by its timm name, `timm:resnet18`; the name may end in a tag of weights, `timm:resnet18.a1_in1k`.
 
     Raises:
-        UserError: timm is not installed, there is no such model or layer, or the model cannot process images of this
-            size.
+        UserError: timm is not installed, there is no such model or layer, it has no dropout or stochastic depth to set,
+            or it cannot process images of this size.
     """
 
     def make() -> TappedModel:
-        net = _create(name, num_classes, image_size, pretrained=False)
+        net = with_dropout(
+            name,
+            lambda more: _create(name, num_classes, image_size, pretrained=False, **more),
+            image_size,
+            {"dropout": (dropout, ("drop_rate",)), "drop_path": (drop_path, ("drop_path_rate",))},
+        )
         model = TappedModel(net, channels_last=getattr(net, "output_fmt", "NCHW") == "NHWC")
         model.image_size = image_size  # type: ignore[assignment]  # for `pretrained`, which builds it again
         return model
@@ -77,10 +90,10 @@ def _check(name: str) -> None:
         )
 
 
-def _create(name: str, num_classes: int, image_size: int, pretrained: bool) -> Any:
+def _create(name: str, num_classes: int, image_size: int, pretrained: bool, **more: float) -> Any:
     timm = _timm()
     plain = name.removeprefix(TIMM)
-    options: dict[str, Any] = {"num_classes": num_classes, "in_chans": 3, "pretrained": pretrained}
+    options: dict[str, Any] = {"num_classes": num_classes, "in_chans": 3, "pretrained": pretrained, **more}
     try:
         return timm.create_model(plain, img_size=image_size, **options)
     except TypeError as error:

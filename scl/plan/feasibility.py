@@ -23,8 +23,6 @@ from scl.study.identity import effective, requested, sha256
 from scl.study.study import Study
 from scl.train.objective import Objective
 
-BYTES_OF_A_PARAMETER = 12  # its weight, gradient and momentum
-
 
 class Feasibility:
     """Builds each architecture and each objective once, before anything trains, and refuses arms that cannot be built
@@ -34,6 +32,7 @@ class Feasibility:
     def __init__(self, teacher: Config, tensors: SplitData, context: RunContext) -> None:
         self.teacher, self.tensors, self.device, self.store = teacher, tensors, context.device, context.store
         _require_memory(teacher, tensors)
+        _require_validation(teacher, tensors, "the teacher: ")
         self.teacher_macs = macs(build_student(teacher, tensors, 0), tensors.image_shape)
         here = torch.device(context.device if torch.cuda.is_available() else "cpu")
         self.probe = Probe(teacher, tensors, here, context.threads, self.macs)
@@ -62,6 +61,7 @@ class Feasibility:
         Raises:
             UserError: it cannot be built.
         """
+        _require_validation(config, self.tensors)
         features, shapes = self._model(config)
         built = self._objective(config, features)
         plain = effective(config)
@@ -76,7 +76,7 @@ class Feasibility:
         return sha256({"recipe": recipe, "model": config.model, "shapes": shapes, "terms": terms, "built": built})
 
     def _model(self, config: Config) -> tuple[Features, list[Any]]:
-        key = tuple(getattr(config, name) for name in (*ARCHITECTURE, "guided", "tap"))
+        key = tuple(getattr(config, name) for name in (*ARCHITECTURE, "guided", "tap", "dropout", "drop_path"))
         if key not in self.models:
             _require_memory(config, self.tensors)
             model = build_student(config, self.tensors, 0)
@@ -127,6 +127,13 @@ class Feasibility:
         return self.cost(config, idle=False).macs
 
 
+def bytes_of_a_parameter(config: Config) -> int:
+    """Bytes that a student keeps between steps for each parameter: weight, gradient, momentum or the moments of adam
+    and its kin, moving average, and the network of the best epoch."""
+    kept = 3 if config.optimizer == "sgd" else 4
+    return 4 * (kept + (config.ema > 0) + (config.patience > 0))
+
+
 def _require_memory(config: Config, tensors: SplitData) -> None:
     """Raises UserError for a network that is larger than this machine's memory. It is counted without being built: the
     system would end the process that builds it."""
@@ -135,10 +142,19 @@ def _require_memory(config: Config, tensors: SplitData) -> None:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         network = build_network(config, tensors.classes, tensors.image_shape)
     parameters = sum(p.numel() for p in network.parameters())
-    needed, have = BYTES_OF_A_PARAMETER * parameters, physical_memory()
+    needed, have = bytes_of_a_parameter(config) * parameters, physical_memory()
     if have is not None and needed > have:
         raise UserError(
             f"{config.model} of width {config.width:g} with {config.self_taught} self-taught neurons has "
             f"{parameters:,} parameters, which take {needed / 2**30:,.0f} GiB to train, and this machine has "
             f"{have / 2**30:,.0f} GiB; give a smaller width, or fewer neurons"
+        )
+
+
+def _require_validation(config: Config, tensors: SplitData, whose: str = "") -> None:
+    """Raises UserError for a configuration that stops by its validation accuracy, and has no validation images."""
+    if config.patience and not len(tensors.val.labels):
+        raise UserError(
+            f"{whose}patience {config.patience} ends a trial by its validation accuracy, and no image is held out; "
+            "give --val 0.1, or patience=0"
         )

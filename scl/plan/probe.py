@@ -84,8 +84,8 @@ class Probe:
         data, device, bf16 = self.data, self.device, in_bf16(config, self.device)
         model = move_to_device(build_student(config, data, 0), data, device)
         network = move_to_device(build_student(self.teacher, data, 0, config.teacher_layers), data, device)
-        examples = [example_features(m, data, config.tap) for m in (model, network)]
-        objective = Objective(config, *examples).to(device)
+        student, guide = (example_features(m, data, config.tap) for m in (model, network))
+        objective = Objective(config, student, guide).to(device)
         teacher = TeacherForward(network.eval().requires_grad_(False), config.tap, bf16)
         forwards, own = [], []
         batches = training_batches(
@@ -102,7 +102,7 @@ class Probe:
             between = self._now()
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 features = model.features(images, config.tap, mine)  # type: ignore[operator]
-            terms = objective(in_float32(features), teacher_features, target, epoch)
+            terms = objective(in_float32(features), teacher_features, target, epoch, images)
             torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             forwards.append(between - began)
             own.append(self._now() - between)

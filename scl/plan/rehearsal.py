@@ -117,7 +117,7 @@ def _rehearse(name: str, config: Config, teacher: Config, data: SplitData, devic
     alone = config.replace(
         losses={name: dataclasses.replace(term, warmup=0, end=None, stage="train")},
         **{"ce": config.ce or 1.0, "epochs": 2, "warmup_epochs": 0, "pretrain_epochs": 0},
-        **{"schedule": "cosine", "milestones": ()},
+        **{"schedule": "cosine", "milestones": (), "patience": 0},
     )
     outside = Outside({name: term.loss})
     stage = _stage(alone, teacher, data, device)
@@ -211,7 +211,7 @@ def _trained(config: Config, stage: _Stage, device: torch.device, stopped: bool)
             student.save()
             student = _trainer(trial, stage, device)
             student.resume()
-    return [*values, *(parameter.detach() for parameter in student.parameters)]
+    return [*values, *(parameter.detach() for parameter in student.optimizer.parameters)]
 
 
 def _require_intact(student: StudentTrainer) -> None:

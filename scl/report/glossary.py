@@ -17,7 +17,11 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("k, self-taught neurons", "extra channels of a guided layer that its transfer losses do not see"),
     ("Point", "a percentage point: 71.0 % is one point above 70.0 %"),
     ("n", "the number of seeds behind a number: completed trials of the arm"),
-    ("Test accuracy", "share of correctly classified test images after the last epoch, never the best epoch"),
+    (
+        "Test accuracy",
+        "share of correctly classified test images after the last epoch, never the best test epoch. An arm with "
+        "`patience` keeps the network of its best validation epoch instead, and its test accuracy is of that network",
+    ),
     (
         "Balanced accuracy, macro F1",
         "means over the classes that the test set has: of the share of their images that is right; of the harmonic "

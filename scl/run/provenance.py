@@ -27,6 +27,16 @@ OF_TRAINING = ("git", "versions", "hardware", "slots", "cpus_per_trial", "starte
 SELECTION = "validation alone selects; test accuracy is that of the last epoch"
 
 
+def _selection(plan: Plan) -> str:
+    """What the reported accuracies are those of."""
+    said = {
+        "with patience, of the epoch with the best validation accuracy": lambda config: config.patience > 0,
+        "with ema, of the average of the weights": lambda config: config.ema > 0,
+    }
+    configs = [*plan.arms.values(), *([plan.template] if plan.study.search else [])]
+    return "; ".join([SELECTION, *(text for text, holds in said.items() if any(map(holds, configs)))])
+
+
 def study_record(plan: Plan) -> dict[str, Any]:
     options = plan.options
     earlier = earlier_record(plan)
@@ -55,7 +65,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "metric": plan.study.metric,
         "direction": METRICS[plan.study.metric].direction,
         **({"constraints": dict(plan.study.constraints)} if plan.study.constraints else {}),
-        "selection": SELECTION,
+        "selection": _selection(plan),
         "scale": options.scale,
         **declared,
         "published": dataclasses.asdict(plan.study.published) if plan.study.published else None,

@@ -334,9 +334,10 @@ class SearchDriver:
     @ends_search_if_storage_fails(False)
     def epoch(self, trial_id: str, row: Mapping[str, Any]) -> bool:
         """Report an epoch, a row of epochs.parquet; true if the trial should stop there."""
-        value = self.configurations.outcomes.setdefault(trial_id, Outcome()).epoch(row, self.metric)
         configuration = self.configurations.of[trial_id]
         first = configuration.trials[0]
+        outcome = self.configurations.outcomes.setdefault(trial_id, Outcome())
+        value = outcome.epoch(row, self.metric, first.config)
         if self.search.judged_by != "epochs" or trial_id != first.trial_id:
             return False
         waiting = configuration.waiting

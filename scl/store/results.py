@@ -20,6 +20,12 @@ from scl.store.parts import part_names, strangers
 from scl.store.predictions import Predicted, read_predictions
 from scl.store.study_file import faults_before_a_run, study_and_faults
 from scl.store.tables import gather
+from scl.study.config import Config
+from scl.study.params import column, params
+
+# The columns that each trial has, with their defaults; several self-taught counts stand in a column of their own.
+DEFAULTS = {column(name): value for name, value in params(Config()).items() if name != "self_taught"}
+FIRST = column("lr")  # of every version
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,21 @@ def read_results(store: Folder) -> Results:
     with stops(f"{store}/damaged"):
         damaged = (store / "damaged").names()
     trials, epochs = (read.tables[file].to_pandas() for file in ("trials", "epochs"))
+    fill_params(trials)
     return Results(trials, epochs, study, tuple(damaged), tuple(map(str, faults)), store)
+
+
+def fill_params(trials: pd.DataFrame) -> None:
+    """Give trials of earlier versions, in place, the defaults of the fields of `Config` that are newer: they were
+    trained so, and must not look different from trials of this version."""
+    if FIRST not in trials:
+        return
+    old = trials[FIRST].notna()
+    for name, default in DEFAULTS.items():
+        if name in trials and (absent := old & trials[name].isna()).any():
+            filled = trials[name].astype(object)
+            filled[absent] = default
+            trials[name] = filled.infer_objects()
 
 
 def inspect(store: Folder) -> None:

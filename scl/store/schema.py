@@ -25,7 +25,7 @@ TRIALS = pa.schema(
         *_fields(
             pa.float64(),
             "teacher_test_acc",
-            "val_acc",  # at the last epoch reached, as test_acc
+            "val_acc",  # at the last epoch reached, as test_acc; a completed trial with patience: at best_epoch
             "test_acc",
             "test_acc_at_best_val",
             "test_acc_best",  # chosen on the test set itself: optimistic

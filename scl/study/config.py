@@ -40,12 +40,21 @@ WORDS = {
     "guided": ("first", "all"),
     "tap": ("relu", "bn", "block"),
     "connector": ("auto", "always"),
-    "schedule": ("cosine", "multistep"),
+    "optimizer": ("sgd", "adamw", "adam", "nadam", "radam"),
+    "schedule": ("cosine", "multistep", "onecycle"),
+    "class_weights": ("none", "balanced"),
     "sampling": ("shuffled", "balanced"),
     "precision": ("auto", "fp32", "bf16"),
 }
+# The fields that only some optimizers read.
+READ_BY = {
+    "momentum": ("sgd",),
+    "nesterov": ("sgd",),
+    "betas": ("adamw", "adam", "nadam", "radam"),
+    "eps": ("adamw", "adam", "nadam", "radam"),
+}
 # The largest values of fields; what is larger is a slip, and would fill the memory.
-LARGEST = {"width": 64, "self_taught": 65_536, "epochs": 100_000, "batch_size": 1_000_000}
+LARGEST = {"width": 64, "self_taught": 65_536, "epochs": 100_000, "batch_size": 1_000_000, "accumulate": 1_000_000}
 # The fields that determine a network. `guided` decides in addition what losses see of it.
 ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from")
 # Trials of a cohort share these and their seed: one stream of batches and one forward of the teacher.
@@ -71,7 +80,19 @@ class Config:
     augment: how images change before each step, the same for teacher and students: words of `scl.study.augment` joined
     by `+`, as in `rrc+flip+mixup:0.2`. sampling: each image once an epoch, `shuffled`, or each class equally often
     (`balanced`), in as many steps: images of a rare class come several times, those of a frequent one not all.
+    dropout, drop_path: the network's own dropout and stochastic depth, for networks of other libraries that have them;
+    None leaves the library's default.
+    class_weights: `balanced` weighs the cross-entropy of a class by the inverse of its share of the training images, so
+    that their mean weight is 1.
     pretrain_epochs: epochs at a constant rate before `epochs`, in which only terms of the stage `pretrain` train.
+    optimizer: `momentum` and `nesterov` belong to sgd, `betas` and `eps` to the others. adamw decays weights apart from
+    the gradient (Loshchilov & Hutter, ICLR 2019); the others add the decay to it. decay_norms: decay biases and
+    parameters of norms as well. clip_norm: the largest norm of all gradients together; 0 does not clip. accumulate:
+    batches a step of the optimizer. head_lr: a factor on the rate of the classifier. layer_decay: a factor on the rate
+    for each layer further from it. ema: the decay of an average of the weights that is evaluated and kept in place of
+    the student; 0 keeps the student. patience: the trial ends after so many epochs without a better validation
+    accuracy, and keeps the network of its best epoch; 0 trains all epochs and keeps the last. `epochs` stays the length
+    of the schedule.
 
     Raises:
         UserError: a field does not exist, a value is refused, or values contradict each other.
@@ -84,10 +105,13 @@ class Config:
     self_taught_at: str = "layers"
     self_taught_from: str = "added"
     pretrained: bool = False
+    dropout: float | None = None
+    drop_path: float | None = None
     # the objective: ce × cross-entropy + Σ weight × transfer loss
     ce: float = 1.0
     losses: Mapping[str, Term] = field(default_factory=dict)
     label_smoothing: float = 0.0
+    class_weights: str = "none"
     guided: str = "first"
     tap: str = "relu"
     connector: str = "auto"
@@ -96,10 +120,20 @@ class Config:
     pretrain_epochs: int = 0
     epochs: int = 30
     batch_size: int = 128
+    optimizer: str = "sgd"
     lr: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True
+    betas: tuple[float, ...] = (0.9, 0.999)
+    eps: float = 1e-8
     weight_decay: float = 5e-4
+    decay_norms: bool = True
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    head_lr: float = 1.0
+    layer_decay: float = 1.0
+    ema: float = 0.0
+    patience: int = 0
     schedule: str = "cosine"
     milestones: tuple[int, ...] = ()
     lr_decay: float = 0.1
@@ -111,7 +145,7 @@ class Config:
     def __post_init__(self) -> None:
         losses, wrong = checked_terms(self.losses)
         object.__setattr__(self, "losses", losses)
-        for name in ("milestones", "teacher_layers", "self_taught"):
+        for name in ("milestones", "teacher_layers", "self_taught", "betas"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         problems = wrong + self._coerce_scalars()
@@ -134,6 +168,14 @@ class Config:
                         f"{f.name} must be a {'' if f.type == 'float' else 'whole '}number, got {shown(value)}"
                     )
                 object.__setattr__(self, f.name, number)
+            elif f.type == "float | None" and value is not None:
+                object.__setattr__(self, f.name, as_real(value))
+                if getattr(self, f.name) is None:
+                    problems.append(f"{f.name} must be a number, or None for the network's own, got {shown(value)}")
+        betas = [as_real(beta) for beta in self.betas] if isinstance(self.betas, tuple) else []
+        if len(betas) != 2 or any(beta is None or not 0 <= beta < 1 for beta in betas):
+            problems.append(f"betas must be two numbers from 0 to below 1, as in (0.9, 0.999), got {shown(self.betas)}")
+        object.__setattr__(self, "betas", tuple(betas))
         several = isinstance(self.self_taught, tuple)
         counts = [
             as_whole(k) for k in (self.self_taught if isinstance(self.self_taught, tuple) else [self.self_taught])
@@ -172,12 +214,23 @@ class Config:
             ("batch_size", 2, False, LARGEST["batch_size"]),
             ("lr", 0.0, True, math.inf),
             ("momentum", 0.0, False, 1.0),
+            ("eps", 0.0, True, 1.0),
             ("weight_decay", 0.0, False, math.inf),
+            ("clip_norm", 0.0, False, math.inf),
+            ("accumulate", 1, False, LARGEST["accumulate"]),
+            ("head_lr", 0.0, False, math.inf),
+            ("layer_decay", 0.0, True, 1.0),
+            ("ema", 0.0, False, 1.0),
+            ("patience", 0, False, LARGEST["epochs"]),
+            ("dropout", 0.0, False, 1.0),
+            ("drop_path", 0.0, False, 1.0),
             ("lr_decay", 0.0, True, 1.0),
             ("warmup_epochs", 0, False, LARGEST["epochs"]),
             ("pretrain_epochs", 0, False, LARGEST["epochs"]),
         ):
             value = getattr(self, name)
+            if value is None:
+                continue
             if not math.isfinite(value) or value < low or (open_below and value == low) or value > high:
                 rule = f"above {low:g}" if open_below else f"{low:g} or more"
                 bound = "" if math.isinf(high) else f" and at most {high:g}"
@@ -204,8 +257,25 @@ class Config:
             problems.append(f"self_taught_at 'penultimate' is one layer: one whole number, got {self.self_taught}")
         if self.self_taught_from == "taken" and self.self_taught_at == "branch":
             problems.append("self_taught_from 'taken' and self_taught_at 'branch' exclude each other")
-        if self.nesterov and self.momentum == 0:
+        problems += self._recipe_problems()
+        return problems
+
+    def _recipe_problems(self) -> list[str]:
+        """Fields of the recipe that contradict each other, or have no effect on this network."""
+        problems = []
+        if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
             problems.append("nesterov needs a momentum above 0, got 0.0")
+        if not self.model.startswith(HUBS) and (self.dropout is not None or self.drop_path is not None):
+            problems.append(
+                f"dropout and drop_path set what networks of libraries have, {TORCHVISION}NAME and {TIMM}NAME; "
+                f"{self.model} has neither"
+            )
+        rates = ("ema", "dropout", "drop_path")
+        problems += [f"{name} must be below 1, got 1.0" for name in rates if getattr(self, name) == 1]
+        if self.schedule == "onecycle" and self.warmup_epochs:
+            problems.append(
+                f"schedule 'onecycle' has a warm-up of its own; set warmup_epochs=0, got {self.warmup_epochs}"
+            )
         if self.schedule == "multistep" and not self.milestones:
             problems.append("schedule 'multistep' needs milestones, the epochs after which lr is decayed")
         if list(self.milestones) != sorted(set(self.milestones)) or any(m < 1 for m in self.milestones):
@@ -227,8 +297,16 @@ class Config:
         return problems
 
     def replace(self, **changes: Any) -> Config:
-        """A copy with some fields changed; raises UserError for a field that does not exist."""
-        return dataclasses.replace(self, **changes)
+        """A copy with some fields changed.
+
+        Raises:
+            UserError: a field does not exist, a value is refused, or the optimizer changes between sgd and the others
+                without a learning rate of its own.
+        """
+        changed = dataclasses.replace(self, **changes)
+        if (changed.optimizer == "sgd") != (self.optimizer == "sgd") and "lr" not in changes:
+            raise UserError(other_rate(changed))
+        return changed
 
     @property
     def total_epochs(self) -> int:
@@ -237,3 +315,12 @@ class Config:
     @property
     def has_self_taught(self) -> bool:
         return bool(self.self_taught if isinstance(self.self_taught, int) else any(self.self_taught))
+
+
+def other_rate(config: Config) -> str:
+    """The message for a learning rate that was chosen for another kind of optimizer."""
+    rate = "0.05" if config.optimizer == "sgd" else "0.001"
+    return (
+        f"optimizer {config.optimizer!r} has the lr of another optimizer, {config.lr:g}; adam and its kin take about a "
+        f"hundredth of the rates of sgd: set lr too, as in lr={rate}"
+    )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scl.study.config import Config
+from scl.study.config import READ_BY, Config
 from scl.study.term import requested_term
 
 # Raised by hand when a change of code changes numbers: it is part of every trial's id.
@@ -62,8 +62,14 @@ def effective(config: Config) -> dict[str, Any]:
     if config.schedule != "multistep":
         plain.pop("milestones", None)
         plain.pop("lr_decay", None)
+    for name, optimizers in READ_BY.items():
+        if config.optimizer not in optimizers:
+            plain.pop(name, None)
+    if config.weight_decay == 0:
+        plain.pop("decay_norms", None)
     if config.ce == 0:
         plain.pop("label_smoothing", None)
+        plain.pop("class_weights", None)
     terms = {name: term for name, term in plain.pop("losses", {}).items() if term["weight"] > 0}
     for term in terms.values():
         if term.get("warmup", 0) <= 1:

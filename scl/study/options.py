@@ -199,6 +199,9 @@ class Options:
     lr: float | None = option(None, TRAINING, number(0), "F", "peak learning rate of the students")
     augment: str | None = option(None, TRAINING, augmentation, "WORDS",
         f"how images change before each step, for students and teacher: {GRAMMAR} (default: the study's, or auto)")
+    optimizer: str | None = option(None, TRAINING, one_of("optimizer", WORDS["optimizer"]), "NAME",
+        lambda s: f"optimizer of the students, with its --lr: {', '.join(WORDS['optimizer'])} "
+        f"(default: {s.base.optimizer}); --set teacher.optimizer=NAME,teacher.lr=F sets the teacher's")
     precision: str | None = option(None, TRAINING, one_of("precision", WORDS["precision"]), "P",
         "auto (default), fp32 or bf16")
     device: str = option("auto", TRAINING, one_of("device", DEVICES), "D", "auto (default), cpu or cuda")
@@ -262,7 +265,7 @@ class Options:
     def student_changes(self) -> dict[str, Any]:
         """Fields of the students' base configuration that flags change."""
         changes = at_length(RECIPES[self.recipe], self.epochs) if self.recipe else {}
-        fields = ("width", "epochs", "batch_size", "lr", "augment", "precision", "teacher_layers")
+        fields = ("width", "epochs", "batch_size", "optimizer", "lr", "augment", "precision", "teacher_layers")
         named = {"model": self.student, **{name: getattr(self, name) for name in fields}}
         return changes | _unit_width(self.student) | {k: v for k, v in named.items() if v is not None}
 

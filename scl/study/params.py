@@ -24,6 +24,8 @@ def params(config: Config) -> dict[str, int | float | str | bool]:
     flat: dict[str, int | float | str | bool] = {}
     for name in FIELDS:
         value = getattr(config, name)
+        if value is None:
+            continue  # the network's own: not a number
         if name == "self_taught" and isinstance(value, tuple):
             flat["self_taught_by_layer"] = "/".join(map(str, value))
         else:
@@ -129,6 +131,8 @@ def parsed(spelled: str, name: str, value: Any) -> Any:
         "bool": (lambda text: {"true": True, "false": False}[text.lower()], "true or false"),
         "int | tuple[int, ...]": (_whole_or_several, "a whole number, or one for each layer as in 0,2,0,1"),
         "tuple[int, ...]": (lambda text: tuple(map(whole_from, _parts(text))), "whole numbers, as in 150,180"),
+        "float | None": (lambda text: None if text.lower() == "none" else real_from(text), "a finite number, or none"),
+        "tuple[float, ...]": (lambda text: tuple(map(real_from, _parts(text))), "numbers, as in 0.9,0.999"),
         "tuple[str, ...]": (lambda text: tuple(_parts(text)), ""),
         "number or word": (_number_or_word, "a finite number, or a word"),
     }

@@ -243,8 +243,10 @@ class Search:
         weights = [name for name in searched if name.startswith("weight.")]
         at = f", where {' and '.join(f'{b} = {c!r}' for b, c in path.items())}" if path else ""
         for name, values in searched.items() or {"": [None]}.items():
-            # An option of a loss can be set only together with the loss's weight.
+            # An option of a loss can be set only together with the loss's weight, and an optimizer with its rate.
             needed = {w: searched[w][-1] for w in weights if w != name}
+            if name == "optimizer" and "lr" in searched:
+                needed["lr"] = searched["lr"][0]
             for value in values:
                 try:
                     made = with_params(base, {**set_here, **needed, **({name: value} if name else {})})

@@ -10,7 +10,7 @@ from typing import Any
 
 from scl.errors import UserError, names_checked, shown, unknown
 from scl.study.checks import at_most
-from scl.study.config import Config
+from scl.study.config import Config, other_rate
 from scl.study.contrasts import Weights, checked_roles, weights_of
 from scl.study.designs import Design, as_design
 from scl.study.identity import effective, sha256
@@ -258,7 +258,7 @@ class Study:
         for name, config in arms.items():
             if config.pretrained:
                 mistakes["pretrained is for teachers; students start from the seed's weights"].append(name)
-            if mistake := unreached_milestones(config):
+            if mistake := unreached_milestones(config) or rate_of_sgd(config):
                 mistakes[mistake].append(name)
         _raise_mistakes(mistakes)
         self.refuse_twins({name: sha256(effective(config)) for name, config in arms.items()})
@@ -269,7 +269,7 @@ class Study:
         resolved = self.teacher.replace(**{**chosen, **self.settings.get(data, Setting()).teacher, **teacher})
         if for_teacher:
             resolved = overridden({"teacher": resolved}, for_teacher, prefix=TEACHER)["teacher"]
-        if mistake := unreached_milestones(resolved):
+        if mistake := unreached_milestones(resolved) or rate_of_sgd(resolved):
             raise UserError(f"the teacher: {mistake}")
         return arms, resolved
 
@@ -294,7 +294,8 @@ class Study:
 
     def base_on(self, data: str, student: Mapping[str, Any]) -> Config:
         """The base configuration for a data set, with flags applied on top."""
-        return self.base.replace(**{**self.settings.get(data, Setting()).student, **student})
+        # One after the other: a setting's learning rate is none for an optimizer that a flag chooses.
+        return self.base.replace(**self.settings.get(data, Setting()).student).replace(**student)
 
     def refuse_twins(self, identity: Mapping[str, str]) -> None:
         """Raises UserError if two arms train the same. identity: arm → a hash of what it trains.
@@ -330,6 +331,11 @@ def unreached_milestones(config: Config) -> str:
         f"milestones {', '.join(map(str, late))} lie after the last of {config.epochs} epochs, so lr never "
         "decays there; give more epochs, or milestones before the last"
     )
+
+
+def rate_of_sgd(config: Config) -> str:
+    """The problem of an optimizer that has the default rate of sgd; empty if there is none."""
+    return other_rate(config) if config.optimizer != "sgd" and config.lr == Config.lr else ""
 
 
 def _arms(names: Sequence[str], most: int = 6) -> str:

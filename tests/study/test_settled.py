@@ -308,3 +308,51 @@ def test_contradictions_are_refused_with_the_way_out(study: Study, given: dict[s
 
 def test_a_file_of_a_teacher_may_name_its_network() -> None:
     assert settle(teacher="mine.pt", teacher_model="plain7")[1].teacher_file == "mine.pt"
+
+
+WITH_RATE = replace(STUDY, settings={"digits": Setting(student={"lr": 0.05})})
+ADAM = {"optimizer": "adamw", "lr": 0.001}
+
+
+@pytest.mark.parametrize("study", [STUDY, WITH_RATE])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"optimizer": "adamw"},
+        {"set": "optimizer=adam"},
+        {"set": "teacher.optimizer=nadam"},
+        {"optimizer": "adamw", "set": "teacher.optimizer=radam"},
+    ],
+)
+def test_an_optimizer_without_its_learning_rate_is_refused(study: Study, given: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"has the lr of another optimizer, 0\.[01].*set lr too, as in lr=0\.001"):
+        settle(study, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "student", "teacher"),
+    [
+        ({"optimizer": "adamw", "lr": 0.002}, ("adamw", 0.002), ("sgd", 0.1)),
+        ({"set": "optimizer=adamw,lr=0.003"}, ("adamw", 0.003), ("sgd", 0.1)),
+        ({"set": "teacher.optimizer=adamw,teacher.lr=0.004"}, ("sgd", 0.05), ("adamw", 0.004)),
+    ],
+)
+def test_an_optimizer_comes_with_its_rate(
+    given: dict[str, Any], student: tuple[str, float], teacher: tuple[str, float]
+) -> None:
+    arms, resolved_teacher = resolved(*settle(WITH_RATE, **given))
+    assert {(a.optimizer, a.lr) for a in arms.values()} == {student}
+    assert (resolved_teacher.optimizer, resolved_teacher.lr) == teacher
+
+
+def test_arms_and_searches_over_optimizers_name_rates() -> None:
+    arms = {"baseline": {}, "adamw": ADAM}
+    assert resolved(*settle(replace(STUDY, arms=arms)))[0]["adamw"].lr == 0.001
+    with pytest.raises(UserError, match=r"arm 'adamw': optimizer 'adamw' has the lr of another"):
+        resolved(*settle(replace(STUDY, arms={"baseline": {}, "adamw": {"optimizer": "adamw"}})))
+    with pytest.raises(UserError, match=r"optimizer 'sgd' has the lr of another optimizer, 0.001.*as in lr=0.05"):
+        resolved(*settle(replace(STUDY, base=Config(**ADAM), arms={"baseline": {}, "sgd": {"optimizer": "sgd"}})))  # type: ignore[arg-type]
+    space = {"optimizer": Choice(("sgd", "adamw")), "lr": Float(1e-4, 0.1, log=True)}
+    assert settle(replace(STUDY, search=Search(space)))
+    with pytest.raises(UserError, match=r"search space, 'optimizer': optimizer 'adamw' has the lr of another"):
+        settle(replace(STUDY, search=Search({"optimizer": Choice(("sgd", "adamw"))})))

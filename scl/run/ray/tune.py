@@ -132,6 +132,9 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
                 self.driver.ended(job, row["state"])
             elif self.driver.epoch(job, row):
                 ray.get(self.mailbox.stop.remote(job))
+        if "death" in result:
+            kind, reason = result["death"]
+            self.died(trial_id, Death(Kind[kind], reason))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if error:
@@ -150,7 +153,8 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
             if self.driver.cohort_ended is not None:
                 self.driver.cohort_ended(failed)
         else:
-            self.driver.notice(f"{death.kind.value}; its trials continue from their last checkpoints")
+            cause = f" ({death.reason.strip().rpartition(chr(10))[2]})" if death.kind is Kind.RAISED else ""
+            self.driver.notice(f"{death.kind.value}{cause}; its trials continue from their last checkpoints")
 
     def save(self, checkpoint_path: str) -> None:
         pass
