@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -79,8 +80,7 @@ def rate(work: Callable[[], Iterator[int]], rounds: int) -> dict[str, float]:
 
 
 def decoding(folder: Path, count: int, threads: int) -> Iterator[int]:
-    decode.cores = lambda: threads  # type: ignore[assignment]
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, patch.object(decode, "cores", lambda: threads):
         load_dataset(str(folder), Path(place), size=SIZE)
     yield count
 
@@ -151,7 +151,7 @@ def main() -> None:
             kinds["resident"] = images.to(device, whole=True)
         for kind, of in kinds.items():
             for augment in AUGMENTS:
-                figures[f"{kind} {augment}"] = rate(lambda of=of, a=augment: of_batches(of, device, a), options.rounds)
+                figures[f"{kind} {augment}"] = rate(partial(of_batches, of, device, augment), options.rounds)
     for name, value in figures.items():
         if isinstance(value, dict):
             value = f"{value['a_second']:,.0f} ({value['a_core_second']:,.0f})"

@@ -90,8 +90,13 @@ class Images:
             return
         on_gpu = self.device.type == "cuda"
 
-        def read(part: np.ndarray) -> Tensor:
-            batch = torch.empty(len(part), *self.image_shape, dtype=torch.uint8, pin_memory=on_gpu)
+        def empty() -> Iterator[tuple[np.ndarray, Tensor]]:
+            # Made by the thread that frees them: memory that other threads' arenas keep would add up over the epochs.
+            for part in order.cpu().split(batch_size):  # type: ignore[no-untyped-call]
+                yield part.numpy(), torch.empty(len(part), *self.image_shape, dtype=torch.uint8, pin_memory=on_gpu)
+
+        def filled(job: tuple[np.ndarray, Tensor]) -> Tensor:
+            part, batch = job
             pixels = batch.numpy()
             # On a GPU several threads share a batch: a step there takes less time than one of them.
             count = min(4, cores()) if on_gpu else 1
@@ -100,8 +105,7 @@ class Images:
                 pass
             return batch
 
-        parts = (part.numpy() for part in order.cpu().split(batch_size))  # type: ignore[no-untyped-call]
-        for batch in ahead(read, parts, 1, AHEAD):
+        for batch in ahead(filled, empty(), 1, AHEAD):
             yield batch.to(self.device, non_blocking=True)
 
     @property

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from scl.data.stored import Pixels, StoredImages
 from scl.errors import RunFailed
@@ -40,8 +41,6 @@ class DriverImages(StoredImages):
         copy = node_cache() / f"{source.parent.name}-{source.name}"
         images = dataclasses.replace(images, path=str(copy))
         try:
-            from filelock import FileLock  # noqa: PLC0415
-
             copy.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{copy}.lock"):
                 if not _same(images):
@@ -49,7 +48,7 @@ class DriverImages(StoredImages):
         except OSError as error:
             raise RunFailed(
                 f"the decoded images ({os.path.basename(self.path)}) cannot be copied to {copy.parent} on "
-                f"{os.uname().nodename}: {explain(error)}; make room there, or share the folder of results among nodes"
+                f"{socket.gethostname()}: {explain(error)}; make room there, or share the folder of results among nodes"
             ) from error
         return images
 
@@ -65,13 +64,8 @@ class DriverImages(StoredImages):
 
 
 def node_cache() -> Path:
-    """Where a node keeps copies: in the home folder, or in the temporary one if that cannot be written."""
-    home = Path.home() / ".cache" / "scl"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        return home if os.access(home, os.W_OK) else Path(tempfile.gettempdir(), f"scl-{os.getuid()}")
-    except OSError:
-        return Path(tempfile.gettempdir(), f"scl-{os.getuid()}")
+    """Where a node keeps copies."""
+    return Path.home() / ".cache" / "scl"
 
 
 def _same(images: StoredImages) -> bool:
