@@ -6,8 +6,9 @@ from argparse import Namespace
 
 from scl.cli.command import FORMATS, INPUTS
 from scl.errors import UserError, unknown
-from scl.export import SUFFIXES, load_student, save, takes
 from scl.store.output import file_name
+from scl.students.export import SUFFIXES, save, takes
+from scl.students.student import load_student
 from scl.study.checks import place
 from scl.terminal import show
 
