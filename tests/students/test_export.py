@@ -1,30 +1,18 @@
-"""Students out of the store: they are the networks that were trained, in every format."""
+"""Students as files: the same logits in every format, and the same refusals."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from scl.cli.command import main
 from scl.data.named import load_dataset
 from scl.errors import UserError
-from scl.models.build import build_model
-from scl.store.files import open_folder
-from scl.store.results import load
 from scl.students import export
 from scl.students.student import load_student
-from scl.train import checkpoint
-from tests.support.checkpoints import BAD, ESCAPES, POINTER, nested, special_files
-from tests.support.parts import read_predictions
-from tests.support.studies import SMALL, run_study, write_images
 
 ARMS = ("baseline", "scl", "a/branch")
 
@@ -37,34 +25,6 @@ def test_pixels(small: Path) -> Tensor:
 
 
 test_pixels.__test__ = False  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("arm", ARMS)
-def test_a_loaded_student_predicts_what_was_stored(small: Path, arm: str) -> None:
-    student = load_student(str(small), f"{arm}/1")
-    predictions = read_predictions(open_folder(str(small))).set_index("trial_id")["predicted"]
-    predicted = student(test_pixels(small)).argmax(1)
-    assert predicted.tolist() == predictions[student.record["trial_id"]].tolist()
-    accuracy = (predicted.numpy() == predictions["labels"]).mean()
-    assert accuracy == pytest.approx(student.record["test_acc"])
-    assert student.classes == ["class-0", "class-1", "class-2"]
-    assert (student.record["arm"], student.record["seed"]) == (arm, 1)
-
-
-def test_only_the_network_is_in_it(small: Path) -> None:
-    student = load_student(str(small), "scl/0")
-    row = load(str(small)).planned().set_index(["arm", "seed"]).loc[("scl", 0)]
-    assert sum(p.numel() for p in student.network.parameters()) == row["params"]
-    assert not any("connector" in name or name.startswith("objective") for name in student.state_dict())
-
-
-def test_normalisation_is_inside_or_left_to_the_caller(small: Path) -> None:
-    pixels = test_pixels(small)
-    inside, outside = (load_student(str(small), "scl/0", normalise=n) for n in (True, False))
-    given = (pixels - outside.mean) / outside.std
-    assert torch.equal(inside(pixels), outside(given))
-    with pytest.raises(UserError, match="normalise=False"):
-        inside(given)
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -112,161 +72,15 @@ def test_a_model_that_would_differ_is_not_written(small: Path, tmp_path: Path, m
     assert not list(tmp_path.iterdir())
 
 
-def test_an_exported_student_is_a_teacher(small: Path, tmp_path: Path) -> None:
-    """Born again: its weights fit by name, and it teaches with the accuracy that it had."""
-    student = load_student(str(small), "baseline/0")
-    export.save(student, tmp_path / "s.safetensors", "safetensors")
-    data = str(small.parents[1] / "images")
-    flags = ["--teacher-model", "plain5", "--teacher-width", "0.125", "--arms", "scl", "--seeds", "1"]
-    place = ["--out", str(tmp_path), "--data", data, "--teacher", str(tmp_path / "s.safetensors")]
-    assert run_study(SMALL, *place, *flags) == 0
-    study = load(str(tmp_path / "small")).study
-    assert study["teacher"]["test_acc"]["all"] == pytest.approx(student.record["test_acc"])
-
-
-def test_trials_go_by_arm_and_seed_or_by_their_id(small: Path) -> None:
-    whole = load_student(str(small), "a/branch/1").record["trial_id"]
-    assert load_student(str(small), whole[:10]).record["arm"] == "a/branch"
-    for wrong, message in (
-        ("scl/7", r"did you mean 'scl/[01]'.*valid: scl/1"),
-        ("", "must not be empty"),
-        ("zzzz", "unknown trial"),
-    ):
-        with pytest.raises(UserError, match=message):
-            load_student(str(small), wrong)
-
-
-def test_a_study_without_an_ended_trial_says_so(small: Path, tmp_path: Path) -> None:
-    (tmp_path / "study.json").write_bytes((small / "study.json").read_bytes())
-    with pytest.raises(UserError, match="no trial of this study has ended yet"):
-        load_student(str(tmp_path), "scl/0")
-
-
-def test_a_damaged_file_is_refused(small: Path, tmp_path: Path) -> None:
-    export.save(load_student(str(small), "scl/0"), tmp_path / "s.safetensors", "safetensors")
-    content = bytearray((tmp_path / "s.safetensors").read_bytes())
-    content[-3] ^= 1
-    (tmp_path / "s.safetensors").write_bytes(content)
-    with pytest.raises(UserError, match=r"s\.safetensors is damaged.*checksum"):
-        load_student(str(tmp_path / "s.safetensors"))
-    (tmp_path / "t.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(UserError, match="damaged, or no student"):
-        load_student(str(tmp_path / "t.safetensors"))
-    with pytest.raises(UserError, match="no such file"):
-        load_student(str(tmp_path / "absent"))
-
-
-def a_student() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A network and its record, as a file holds them."""
-    record = {
-        "trial_id": "0", "study": "s", "arm": "a", "seed": 0, "config": {"student": "plain3", "width": 0.0625},
-        "test_acc": 0.5, "classes": ["x", "y"], "image_shape": [1, 8, 8], "mean": [0.5], "std": [0.25],
-    }  # fmt: skip
-    return build_model("plain3", 2, 1, 0.0625).state_dict(), record
-
-
-WEIGHTS: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
-    "none": lambda w: {"x": torch.zeros(1)},
-    "one too few": lambda w: dict(list(w.items())[1:]),
-    "one too many": lambda w: {**w, "x": torch.zeros(1)},
-    "a teacher's": lambda w: {**w, "test_logits": torch.zeros(5, 2)},
-    "other shapes": lambda w: {name: t[..., :1] if t.ndim else t for name, t in w.items()},
-    "flat": lambda w: {name: t.reshape(-1) for name, t in w.items()},
-    "half": lambda w: {name: t.half() for name, t in w.items()},
-    "int8": lambda w: {name: t.to(torch.int8) for name, t in w.items()},
-    "complex": lambda w: {name: t.to(torch.complex64) for name, t in w.items()},
-    "bool": lambda w: {name: t.bool() for name, t in w.items()},
-    "nan": lambda w: {name: t * float("nan") if t.ndim else t for name, t in w.items()},
-    "inf": lambda w: {name: t + float("inf") if t.ndim else t for name, t in w.items()},
-    "escapes": lambda w: {**w, ESCAPES: torch.zeros(1)},
-}
-RECORDS: dict[str, object] = {
-    **{f"config {i}": {"config": value} for i, value in enumerate(
-        [None, 3, [], "x", {"student": 7}, {"student": "nosuch"}, {"student": ESCAPES}, {"width": 10**9}, {"width": -1},
-         {"width": "1"}, {"width": float("nan")}, {"student": "plain11"}, {"student": "torchvision:nosuch"},
-         {"self_taught": 65536, "student": "plain11", "width": 64}, {"self_taught": [[[]]]}])},
-    **{f"image_shape {i}": {"image_shape": value} for i, value in enumerate(
-        [None, 3, "abc", [], [1, 8], [1, 8, 8, 8], [0, 8, 8], [1, -8, 8], [1, 8.5, 8], [True, 8, 8], ["1", 8, 8],
-         [1, 200_000, 400_000], [1, 10**30, 1], [10**6, 8, 8], [[1], 8, 8], [3, 8, 8]])},
-    **{f"classes {i}": {"classes": value} for i, value in enumerate(
-        [None, 2, "xy", [], ["x"], ["x", 2], {"x": 0, "y": 1}, ["x", "y", "z"], [None, None]])},
-    **{f"{name} {i}": {name: value} for name in ("mean", "std") for i, value in enumerate(
-        [None, 0.5, "x", [], [0.5, 0.5], ["0.5"], [None], [float("nan")], [float("inf")], [10**400], [-1], [True]])},
-    "std 0": {"std": [0.0]},
-    **{f"test_acc {i}": {"test_acc": value} for i, value in enumerate([None, "1", float("nan"), 2, -1, [0.5], True])},
-    **{f"{name} {i}": {name: value} for name in ("study", "arm", "trial_id", "seed") for i, value in enumerate(
-        [None, [], {}, 1.5, float("nan")])},
-}  # fmt: skip
-
-
-def refused(content: bytes, folder: Path) -> None:
-    (folder / "s.safetensors").write_bytes(content)
-    with pytest.raises(UserError, match=r"s\.safetensors") as error:
-        load_student(str(folder / "s.safetensors"))
-    text = str(error.value)
-    assert "\x1b" not in text
-    assert "allocate memory" not in text
-    assert len(text) < 2000  # valid names are listed
-
-
-def test_a_right_student_is_read(tmp_path: Path) -> None:
-    (tmp_path / "s.safetensors").write_bytes(checkpoint.pack(*a_student()))
-    assert load_student(str(tmp_path / "s.safetensors"))(torch.rand(2, 1, 8, 8)).shape == (2, 2)
-
-
-@pytest.mark.parametrize("kind", WEIGHTS)
-def test_weights_that_are_no_students_are_refused(kind: str, tmp_path: Path) -> None:
-    weights, record = a_student()
-    refused(checkpoint.pack(WEIGHTS[kind](weights), record), tmp_path)
-
-
-@pytest.mark.parametrize("kind", RECORDS)
-def test_a_record_of_other_values_is_refused(kind: str, tmp_path: Path) -> None:
-    weights, record = a_student()
-    refused(checkpoint.pack(weights, record | RECORDS[kind]), tmp_path)  # type: ignore[operator]
-
-
-@pytest.mark.parametrize("name", a_student()[1])
-def test_a_record_that_lacks_a_field_is_refused(name: str, tmp_path: Path) -> None:
-    weights, record = a_student()
-    refused(checkpoint.pack(weights, {k: v for k, v in record.items() if k != name}), tmp_path)
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_files_that_are_no_student_are_refused(kind: str, tmp_path: Path) -> None:
-    refused(BAD[kind][0](), tmp_path)
-
-
-def test_what_is_no_file_is_named(tmp_path: Path) -> None:
-    for path, message in special_files(tmp_path).values():
-        with pytest.raises(UserError, match=message):
-            load_student(str(path))
-
-
-def test_a_damaged_student_of_a_store_is_refused_by_every_command(
-    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(small, tmp_path / "small")
-    (file,) = (tmp_path / "small" / "checkpoints").glob(f"{trial_id(small)}/student.safetensors")
-    for content, message in ((POINTER, "git lfs pull"), (b"", "is empty"), (nested(10**5), "nested too deeply")):
-        file.write_bytes(content)
-        assert main(["export", str(tmp_path / "small"), "scl/0"]) == 2
-        assert message in capsys.readouterr().err
-    file.unlink()
-    os.mkfifo(file)
-    assert main(["export", str(tmp_path / "small"), "scl/0"]) == 2
-    assert main(["show", str(tmp_path / "small"), "scl/0"]) == 0
-
-
-def trial_id(store: Path) -> str:
-    return str(load(str(store)).planned().set_index(["arm", "seed"]).loc[("scl", 0), "trial_id"])
-
-
-@pytest.mark.parametrize(("classes", "size", "grey"), [(2, 8, False), (5, 64, True), (12, 33, False)])
-def test_data_sets_of_other_shapes_run_from_end_to_end(tmp_path: Path, classes: int, size: int, grey: bool) -> None:
-    data = write_images(tmp_path / "images", classes, size, grey, train=8, test=4)
-    flags = ["--epochs", "1", "--teacher-epochs", "1", "--seeds", "1", "--arms", "scl"]
-    assert run_study(SMALL, "--out", str(tmp_path), "--data", str(data), *flags) == 0
-    student = load_student(str(tmp_path / "small"), "scl/0")
-    assert student.record["image_shape"] == [1 if grey else 3, size, size]
-    assert len(student.classes) == classes
+@pytest.mark.parametrize("normalise", [True, False])
+def test_torchscript_refuses_what_the_network_was_not_made_for(small: Path, tmp_path: Path, normalise: bool) -> None:
+    export.save(load_student(str(small), "scl/0", normalise), tmp_path / "s.pt", "torchscript")
+    script = torch.jit.load(tmp_path / "s.pt")
+    right = torch.rand(2, 1, 12, 12)
+    for images in (right[0], torch.rand(2, 1, 24, 24), torch.rand(2, 3, 12, 12), (right * 255).byte(), right.double()):
+        with pytest.raises(torch.jit.Error, match=r"takes float32 images \(B, C, H, W\) with C, H, W = \[1, 12, 12\]"):
+            script(images)
+    if normalise:
+        with pytest.raises(torch.jit.Error, match="divide 8-bit pixels by 255"):
+            script(right * 255)
+    assert script(right[:0]).shape == (0, 3)

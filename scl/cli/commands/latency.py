@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from scl.errors import UserError
-from scl.store.files import Folder
+from scl.store.files import Folder, open_folder
 from scl.store.latencies import write_latency
 from scl.store.lookup import stores
 from scl.store.results import read_results
@@ -46,7 +46,7 @@ def run(asked: Namespace) -> int:
     if store is None:
         say("to keep it with the study: --results DIR")
         return 0
-    write_latency(store, found)
+    write_latency(open_folder(str(store)), found)
     say(f"written to {store}; `scl report {store}` shows it on the page")
     return 0
 
