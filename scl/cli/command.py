@@ -26,7 +26,7 @@ from scl.study.space import Search
 from scl.study.study import Study
 
 FORMATS = ("safetensors", "onnx", "torchscript")
-INPUTS = ("pixels", "normalised")
+INPUTS = ("pixels", "normalised", "photo")
 SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -81,14 +81,16 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
         "--input",
         default="pixels",
         metavar="KIND",
-        help="what the model takes: pixels in [0, 1] (default; the model normalises them), or normalised",
+        help="what the model takes: pixels in [0, 1] (default; the model normalises them), normalised images, or, as "
+        "ONNX, a photo of any size (the model scales and normalises it)",
     )
     c = command("predict", "classify images with a trained student, preprocessed as in its training")
     c.add_argument(
-        "inputs", nargs="+", metavar="STUDENT IMAGE",
+        "inputs", nargs="+", metavar="STUDENT|IMAGE",
         help="a student (RESULTS TRIAL, or a .safetensors file), then images and folders",
     )  # fmt: skip
     c.add_argument("--top", default="1", metavar="N", help="print the N likeliest classes of each image (default: 1)")
+    c.add_argument("--fit", metavar="NAME", help="crop, stretch or pad other sizes (default: as in training)")
     c.add_argument("--out", metavar="FILE", help="write a table of every class's probability: .csv or .parquet")
     c.add_argument("--force", action="store_true", help="with --out: replace the file if it exists")
     c = command("latency", "measure how long an exported student takes, and keep it with the study")

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from torch import Tensor
 from scl.errors import UserError, how_to_install, unknown
 from scl.store.files import open_folder
 from scl.store.output import output_file
+from scl.students.photo import FromPhoto
+from scl.students.predict import preprocessing_of
 from scl.students.student import Student, read_student
 from scl.train import checkpoint
 
@@ -24,8 +26,11 @@ SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"
 TOLERANCE = 1e-4  # largest difference of a logit between an exported model and the network
 
 
-def save(student: Student, path: str | Path, form: str, force: bool = False) -> float:
+def save(student: Student, path: str | Path, form: str, force: bool = False, photo: bool = False) -> float:
     """Write a student as a file and compare it with the network; returns the largest difference of a logit.
+
+    Args:
+        photo: the model takes a decoded photo of any size and does the preprocessing of the training itself (ONNX).
 
     Raises:
         UserError: an extra is not installed, the file exists (without `force`) or cannot be written, or its logits
@@ -34,7 +39,10 @@ def save(student: Student, path: str | Path, form: str, force: bool = False) -> 
     if form not in SUFFIXES:
         raise UserError(unknown("format", form, SUFFIXES))
     file = output_file(path, force)
-    content, run = {"safetensors": _safetensors, "onnx": _onnx, "torchscript": _torchscript}[form](student)
+    if photo and form != "onnx":
+        raise UserError(f"a model that takes photos is written as onnx alone, got the format {form}")
+    onnx = _onnx_of_photos if photo else _onnx
+    content, run = {"safetensors": _safetensors, "onnx": onnx, "torchscript": _torchscript}[form](student)
     difference = max(
         (run(images) - student(images)).abs().max().item() for images in (_examples(student, n) for n in (1, 5))
     )
@@ -98,30 +106,61 @@ class _Guarded(torch.nn.Module):
 
 
 def _onnx(student: Student) -> Made:
+    batch = torch.export.Dim("batch")
+    model = _exported(student, _examples(student, 2), "images", {0: batch})
+    content, session = _with_record(model, _described(student))
+    return content, lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def _onnx_of_photos(student: Student) -> Made:
+    """For one photo of any size; on images of the size of training it is compared with the network."""
+    how = preprocessing_of(student)
+    image = torch.zeros(how.height + 5, how.width + 3, how.channels, dtype=torch.uint8)
+    exact = how.fit == "exact"
+    sizes = {} if exact else {0: torch.export.Dim("height", min=2), 1: torch.export.Dim("width", min=2)}
+    example = image[: how.height, : how.width] if exact else image
+    model = _exported(FromPhoto(student, how).eval(), example, "photo", sizes)
+    content, session = _with_record(model, {**student.record, "input": takes_photo(student)})
+
+    def run(images: Tensor) -> Tensor:
+        photos = (images * 255).round().byte().permute(0, 2, 3, 1)
+        return torch.cat([torch.from_numpy(session.run(None, {"photo": photo.numpy()})[0]) for photo in photos])
+
+    return content, run
+
+
+def _exported(model: torch.nn.Module, example: Tensor, name: str, sizes: dict[int, Any]) -> bytes:
+    """A model of one input as ONNX."""
     try:
-        import onnx  # noqa: PLC0415
-        import onnxruntime  # noqa: PLC0415
+        import onnx  # noqa: F401, PLC0415
+        import onnxruntime  # noqa: F401, PLC0415
         import onnxscript  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:
         raise UserError(f"--format onnx: {error.name} is not installed; {how_to_install('onnx')}") from None
     buffer = io.BytesIO()
-    batch = torch.export.Dim("batch")
     with _quiet():
         torch.onnx.export(
-            student,
-            (_examples(student, 2),),
+            model,
+            (example,),
             buffer,  # type: ignore[arg-type]
-            input_names=["images"],
+            input_names=[name],
             output_names=["logits"],
-            dynamic_shapes=({0: batch},),
+            dynamic_shapes=(sizes or None,),
             dynamo=True,
             verbose=False,
         )
-    model = onnx.load_model_from_string(buffer.getvalue())
-    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in _described(student).items()})
-    content = model.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return content, lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    return buffer.getvalue()
+
+
+def _with_record(model: bytes, record: Mapping[str, Any]) -> tuple[bytes, Any]:
+    """An ONNX model with its record as metadata, and a session of onnxruntime."""
+    import onnx  # noqa: PLC0415
+    import onnxruntime  # noqa: PLC0415
+
+    loaded = onnx.load_model_from_string(model)
+    onnx.helper.set_model_props(loaded, {key: json.dumps(value) for key, value in record.items()})
+    content = loaded.SerializeToString()
+    return content, onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
 
 def _described(student: Student) -> dict[str, Any]:
@@ -136,6 +175,14 @@ def takes(student: Student) -> str:
         return f"{shape}, pixels in [0, 1]; the model normalises them"
     mean, std = ([round(v, 4) for v in student.record[k]] for k in ("mean", "std"))
     return f"{shape}, normalised: (pixel in [0, 1] − {mean}) / {std}, one number for each channel"
+
+
+def takes_photo(student: Student) -> str:
+    """The same of a model that takes photos."""
+    how = preprocessing_of(student)
+    size = f"({how.height}, {how.width}" if how.fit == "exact" else "(height, width"
+    scaled = "" if how.fit == "exact" else f" scales (fit {how.fit}) and"
+    return f"uint8 {size}, {how.channels}): one decoded photo, upright; the model{scaled} normalises it"
 
 
 @contextlib.contextmanager

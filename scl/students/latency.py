@@ -145,8 +145,16 @@ def _onnx(content: bytes, where: str, threads: int) -> tuple[dict[str, Any], For
     for name, value in properties.items():
         with suppress(ValueError):
             record[name] = json.loads(value)
-    name = session.get_inputs()[0].name
-    return record, lambda images: session.run(None, {name: images}), f"onnxruntime {onnxruntime.__version__}"
+    taken = session.get_inputs()[0]
+    of_photos = taken.type == "tensor(uint8)"  # one photo at a time, channels last
+
+    def forward(images: np.ndarray) -> object:
+        if not of_photos:
+            return session.run(None, {taken.name: images})
+        photos = (255 * images).astype(np.uint8).transpose(0, 2, 3, 1)
+        return [session.run(None, {taken.name: photo}) for photo in photos]
+
+    return record, forward, f"onnxruntime {onnxruntime.__version__}"
 
 
 def processor() -> str:
