@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from scl.errors import UserError
-from scl.export import load_student
 from scl.merge import MARK, merge
 from scl.store.editions import write_edition
 from scl.store.files import Folder, open_folder
@@ -22,6 +21,7 @@ from scl.store.results import Results, load
 from scl.store.schema import SCHEMAS
 from scl.store.study_file import read_study, write_study
 from scl.store.tables import read_tables
+from scl.students.student import load_student
 from scl.train import checkpoint
 from tests.support.parts import read_predictions
 from tests.support.plans import SHORT, STUDY

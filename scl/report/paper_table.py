@@ -156,11 +156,11 @@ def comma_separated(facts: Facts) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(frame.columns)
     for row in frame.itertuples(index=False):
-        writer.writerow(["" if isinstance(v, float) and not math.isfinite(v) else _cell(v) for v in row])
+        writer.writerow(["" if isinstance(v, float) and not math.isfinite(v) else csv_cell(v) for v in row])
     return out.getvalue()
 
 
-def _cell(value: object) -> object:
+def csv_cell(value: object) -> object:
     """A value that a spreadsheet does not compute: a text that would be a formula gets an apostrophe."""
     if not isinstance(value, str):
         return value

@@ -6,8 +6,9 @@ from argparse import Namespace
 
 from scl.cli.command import FORMATS, INPUTS
 from scl.errors import UserError, unknown
-from scl.export import SUFFIXES, load_student, save, takes
 from scl.store.output import file_name
+from scl.students.export import SUFFIXES, save, takes, takes_photo
+from scl.students.student import load_student
 from scl.study.checks import place
 from scl.terminal import show
 
@@ -22,13 +23,14 @@ def run(given: Namespace) -> int:
         out = None if given.out is None else place(given.out)
     except ValueError as error:
         raise UserError(f"--out: {error}") from None
-    student = load_student(given.results, given.trial, normalise=given.input == "pixels")
+    student = load_student(given.results, given.trial, normalise=given.input != "normalised")
     record = student.record
     named = file_name(f"{record['study']}-{record['arm']}", MOST_LETTERS)
     path = out or f"{named}-seed{record['seed']}{SUFFIXES[given.format]}"
-    difference = save(student, path, given.format, given.force)
+    photo = given.input == "photo"
+    difference = save(student, path, given.format, given.force, photo)
     show(f"{path}: {record['config'].get('student', 'plain5')}, test accuracy {record['test_acc']:.2%}")
-    show(f"  takes   {takes(student)}")
+    show(f"  takes   {takes_photo(student) if photo else takes(student)}")
     show(f"  gives   float32 logits (B, {len(record['classes'])}): {', '.join(student.classes[:10])}")
     show(f"  checked on random images: logits differ from the network's by at most {difference:.1g}")
     return 0
