@@ -12,6 +12,7 @@ import torch
 from scl.data.batches import Images, SplitData
 from scl.store.files import Folder
 from scl.study.config import Config
+from scl.train.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Job:
 class RunContext:
     """What all cohorts of a run share. Numpy arrays, so that Ray's workers map one copy a node.
 
-    images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,).
+    images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,). teacher_inputs: what a user's teacher
+    takes and gives; None if that is what the data give. teacher_features: its last layer is not used.
     """
 
     images: Mapping[str, np.ndarray]
@@ -51,6 +53,8 @@ class RunContext:
     device: str
     threads: int
     deterministic: bool
+    teacher_inputs: Inputs | None = None
+    teacher_features: bool = False
 
     @property
     def store(self) -> Folder:

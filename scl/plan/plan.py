@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +13,31 @@ from scl.data.batches import normalisation
 from scl.data.caveats import caveats
 from scl.data.named import load_dataset
 from scl.data.split import split, split_fingerprint
-from scl.errors import UserError, shown
 from scl.plan.capacity import Node, check_threads, device_of, slots_of
 from scl.plan.context import Job, RunContext, data_of
 from scl.plan.feasibility import Feasibility
+from scl.plan.given import Given, architecture, id_of, inputs_of, open_given, told, with_flags
 from scl.plan.rehearsal import rehearse_apart
-from scl.plan.teachers import import_teacher, load_teacher, start_from_pretrained
+from scl.plan.teachers import import_teacher, load_teacher, start_from_file, start_from_pretrained
 from scl.store.files import Folder
 from scl.store.tables import read_trials
 from scl.streams import name_of
-from scl.study.config import Config
-from scl.study.identity import Trial, canonical_json, requested, teacher_id, trials_of
+from scl.study.config import HUBS, Config
+from scl.study.identity import Trial, canonical_json, requested, sha256, teacher_id, trials_of
 from scl.study.options import Options
 from scl.study.params import column, params
 from scl.study.settled import resolved, seeds_of
 from scl.study.study import Study
-from scl.train.weights import regular_file
+from scl.terminal import say
+from scl.train.inputs import Inputs
 
 
 @dataclass(frozen=True)
 class Plan:
     """A resolved study: what its cohorts share, its trials in order, and the teacher of each.
 
-    seeds: of the arms; a search has a seed beside them. about_data: for study.json. run: which run of the store this
-    is, of those that wrote rows, from 1.
+    seeds: of the arms; a search has a seed beside them. about_data, about_teacher: for study.json. run: which run of
+    the store this is, of those that wrote rows, from 1.
     """
 
     study: Study
@@ -53,6 +52,7 @@ class Plan:
     about_data: dict[str, Any]
     slots: int
     run: int
+    about_teacher: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def template(self) -> Config:
@@ -82,7 +82,20 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     fingerprint = split_fingerprint(dataset, train, val)
     mean, std = normalisation(dataset)
     seeds = seeds_of(study, options)
-    teacher_ids = _teacher_ids(options, teacher, fingerprint, [*seeds, *([study.search.seed] if study.search else [])])
+    given, inputs, fed = None, None, ""
+    if options.teacher_file:
+        given = open_given(options.teacher_file)
+        said = with_flags(given, options)
+        teacher = architecture(teacher, said, options)
+        given = replace(given, described=said)
+        columns = not (options.teacher_finetune or options.teacher_features)
+        inputs, fed = inputs_of(
+            said, dataset, mean, std, columns, given.takes_colour and not teacher.model.startswith(HUBS)
+        )
+        for line in [*said.notes, fed] if said.where else said.notes:
+            say(f"teacher {options.teacher_file}: {line}")
+    every = [*seeds, *([study.search.seed] if study.search else [])]
+    teacher_ids = _teacher_ids(options, teacher, fingerprint, every, given, inputs)
     device = device_of(options, nodes)
     context = RunContext(
         images={"train": dataset.train_images[train], "val": dataset.train_images[val], "test": dataset.test_images},
@@ -93,16 +106,24 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         class_names=dataset.classes,
         flip=dataset.flip,
         fingerprint=fingerprint,
-        jobs={i: Job(teacher, options.teacher_seed(s)) for s, i in reversed(teacher_ids.items())},
+        jobs={i: Job(teacher, 0 if given else options.teacher_seed(s)) for s, i in reversed(teacher_ids.items())},
         out=out,
         study=study.name,
         device=device,
         threads=options.cpus_per_trial,
         deterministic=options.deterministic,
+        teacher_inputs=inputs,
+        teacher_features=options.teacher_features,
     )
     tensors = data_of(context)
-    if options.teacher_file:
-        import_teacher(context, teacher, next(iter(teacher_ids.values())), options.teacher_file)
+    about_teacher: dict[str, Any] = {}
+    if given:
+        only, suspected = next(iter(teacher_ids.values())), ""
+        if options.teacher_finetune:
+            context = start_from_file(context, teacher, given)
+        else:
+            suspected = import_teacher(context, teacher, only, given, options.teacher_anyway)
+        about_teacher = told(given, options, fed, suspected, inputs)
     elif teacher.pretrained:
         context = start_from_pretrained(context, teacher)
     feasibility = Feasibility(teacher, tensors, context)
@@ -131,10 +152,11 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         },
         slots=slots_of(options, nodes, device),
         run=1 + int(max(read_trials(context.store)["run"].fillna(0), default=0)),
+        about_teacher=about_teacher,
     )
     to_train = [trial.config for trial in missing(plan)] + ([plan.template] if study.search else [])
     here = torch.device(device if torch.cuda.is_available() else "cpu")
-    rehearse_apart(to_train, teacher, tensors, here)
+    rehearse_apart(to_train, teacher, tensors, here, inputs)
     return plan
 
 
@@ -145,18 +167,22 @@ def cache_of(out: Folder) -> Path:
     return beside if out.is_local and (not out.reading or beside.is_dir()) else Path.home() / ".cache" / "scl"
 
 
-def _teacher_ids(options: Options, teacher: Config, fingerprint: str, seeds: Sequence[int]) -> dict[int, str]:
-    """The teacher's id by seed: the hash of the user's file, or of the recipe with its seed and data."""
-    if options.teacher_file:
-        if not os.path.isfile(options.teacher_file) and not os.path.exists(options.teacher_file):  # or too long a name
-            raise UserError(f"--teacher {shown(options.teacher_file)}: no such file")
-        file = regular_file(options.teacher_file, "--teacher")
-        try:
-            with file.open("rb") as stream:
-                return dict.fromkeys(seeds, hashlib.file_digest(stream, "sha256").hexdigest())
-        except OSError as error:
-            raise UserError(f"--teacher {shown(options.teacher_file)} cannot be read: {error.strerror}") from None
-    return {seed: teacher_id(teacher, options.teacher_seed(seed), fingerprint) for seed in seeds}
+def _teacher_ids(
+    options: Options,
+    teacher: Config,
+    fingerprint: str,
+    seeds: Sequence[int],
+    given: Given | None,
+    inputs: Inputs | None,
+) -> dict[int, str]:
+    """The teacher's id by seed: the hash of the user's file and how it is fed, or of the recipe with its seed and data;
+    of both if the file is fine-tuned."""
+    if given is None:
+        return {seed: teacher_id(teacher, options.teacher_seed(seed), fingerprint) for seed in seeds}
+    own = id_of(given, inputs, options.teacher_features)
+    if options.teacher_finetune:
+        own = sha256({"start": own, "recipe": teacher_id(teacher, 0, fingerprint)})
+    return dict.fromkeys(seeds, own)
 
 
 def with_arms(plan: Plan, arms: Mapping[str, Config], seeds: Sequence[int] | None = None) -> Plan:
@@ -203,7 +229,7 @@ def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] |
     for identity in {trial.teacher_id for trial in todo}:
         found = load_teacher(plan.context, identity, plan.teacher)
         assert found is not None
-        accuracy[identity] = found[1]["metrics"]["test_acc"]
+        accuracy[identity] = found[1]["metrics"]["test_acc"]  # None if only its feature maps are used
     jobs = {}
     for trial in todo:
         cost = plan.feasibility.cost(trial.config, idle=numbers is None)

@@ -17,16 +17,17 @@ from torch.optim.sgd import sgd
 
 from scl.data.batches import SplitData
 from scl.models.fold import absorb_biases
-from scl.models.networks import build_student, example_features, in_bf16, in_float32, move_to_device
+from scl.models.networks import example_features, in_bf16, in_float32, move_to_device
 from scl.models.staged import Features, Staged
 from scl.study.identity import stream_seed
 from scl.train import checkpoint, custom, loss_state
 from scl.train.cuda_graphs import GraphRunner, StreamSlot
 from scl.train.evaluation import evaluate, final_metrics
+from scl.train.inputs import own_network
 from scl.train.objective import Objective
 from scl.train.optim import learning_rate
 from scl.train.process import generators, seeded_streams
-from scl.train.teacher import Teacher
+from scl.train.teacher import Teacher, teacher_network
 from scl.train.types import TrialEnded, TrialFailure, TrialSpec
 
 
@@ -45,10 +46,10 @@ class StudentTrainer:
     ) -> None:
         self.trial = trial
         self.config = config = trial.config
-        model = build_student(config, data, trial.seed)
+        model = teacher_network(config, data, trial.inputs, trial.seed)
         if trial.weights is not None:
-            model.load_state_dict(trial.weights)
-        absorb_biases(model)
+            own_network(model).load_state_dict(trial.weights)
+        absorb_biases(own_network(model))
         seed = stream_seed("objective", trial.seed)
         with torch.random.fork_rng(devices=[]), seeded_streams(seed):
             torch.default_generator.manual_seed(seed)
@@ -305,7 +306,7 @@ class StudentTrainer:
             return TrialEnded(self.trial.id, metrics, self.history)
         if self.config.has_self_taught:
             metrics["test_acc_muted"] = self.muted_accuracy(data)
-        weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
+        weights = {name: tensor.detach().cpu() for name, tensor in own_network(self.model).state_dict().items()}
         return TrialEnded(self.trial.id, metrics, self.history, weights, logits.cpu())
 
     def muted_accuracy(self, data: SplitData) -> float:
