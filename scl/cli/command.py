@@ -5,6 +5,7 @@
     scl run studies/ablation.py      a study: the same as python studies/ablation.py
     scl plan studies/ablation.py     what it would run, and its cost
     scl export ablation/scl/0 --format onnx
+    scl import-teacher model.pth.tar -o teacher.safetensors
     scl report results/ablation      rebuild the page
     scl merge jobs/0 jobs/1 --out results   one store of a study that was split over jobs
 
@@ -81,6 +82,14 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
         metavar="KIND",
         help="what the model takes: pixels in [0, 1] (default; the model normalises them), or normalised",
     )
+    c = command(
+        "import-teacher",
+        "explain what is in a checkpoint from elsewhere, executing nothing, and write it as safetensors",
+        "import_teacher",
+    )
+    c.add_argument("file", metavar="FILE", help="a checkpoint, or a folder with one and its configuration")
+    c.add_argument("-o", "--out", metavar="OUT.safetensors", help="write its weights here, with its configuration")
+    c.add_argument("--force", action="store_true", help="replace the file if it exists")
     c = command("report", "rebuild a study's page from its store")
     c.add_argument("place", metavar="RESULTS", help="a study's folder, as in results/ablation")
     c.add_argument("--page", metavar="FILE", help="write the page to this file; the results are only read")

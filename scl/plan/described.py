@@ -51,7 +51,8 @@ class Described:
     """What was said of a network; empty or None: nothing.
 
     model, width: its name and width for scl. mean, std: of pixels in [0, 1]. size: side of its images. accuracy: what
-    it reached, a fraction. where: who said so, for people. notes: what a user should know, in sentences.
+    it reached, a fraction. transformers: its class in Hugging Face's library. where: who said so, for people. notes:
+    what a user should know, in sentences.
     """
 
     model: str = ""
@@ -61,6 +62,7 @@ class Described:
     size: int | None = None
     interpolation: str = ""
     classes: tuple[str, ...] = ()
+    transformers: str = ""
     accuracy: float | None = None
     where: str = ""
     notes: tuple[str, ...] = ()
@@ -69,7 +71,7 @@ class Described:
         """This, and what it does not say from another; contradictions are noted."""
         notes, values = [*self.notes, *other.notes], {}
         mine, its = self.normalised(), other.normalised()
-        for name in ("model", "mean", "std", "size", "interpolation", "classes", "accuracy", "width"):
+        for name in ("model", "mean", "std", "size", "interpolation", "classes", "accuracy", "width", "transformers"):
             one, two = getattr(mine, name), getattr(its, name)
             values[name] = two if one in ("", None, ()) else one
             if one not in ("", None, ()) and two not in ("", None, ()) and one != two and name != "accuracy":
@@ -197,6 +199,7 @@ def of_mapping(content: Mapping[str, Any], where: str, depth: int = 3) -> Descri
         size=size,
         interpolation=_mode(said["interpolation"]),
         classes=_classes(said["classes"], content),
+        transformers=_of_transformers(content),
         accuracy=accuracy,
         where=where,
         notes=tuple(notes),
@@ -357,6 +360,14 @@ def _model(value: Any, content: Mapping[str, Any]) -> str:
     if "val_crop_size" in content:
         return f"{TORCHVISION}{value}"
     return ""
+
+
+def _of_transformers(content: Mapping[str, Any]) -> str:
+    """The class of Hugging Face's transformers that a configuration is of; '' if there is none, or it wraps timm's."""
+    named = content.get("architectures")
+    if not isinstance(named, list) or not named or "architecture" in content or not isinstance(named[0], str):
+        return ""
+    return named[0][:80]
 
 
 def _checked(found: Described) -> Described:

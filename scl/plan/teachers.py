@@ -174,6 +174,11 @@ def _does_not_fit(context: RunContext, config: Config, given: Given, wanted: Sha
         f"--teacher {given.path!r} does not fit {config.model} at width {config.width:g} with {outputs} classes and "
         f"{shape[0]} channels ({misfit(given.shapes, wanted, given.ordered)})"
     )
+    if given.described.transformers:
+        return (
+            f"{text}. Its weights are those of {given.described.transformers} of transformers, and scl builds networks "
+            "of timm and torchvision: give the same network of timm, if its weights are published there too"
+        )
     body = without_head(context, config, given)
     if body is None:
         return f"{text}; name its architecture with --teacher-model and --teacher-width, and give data with its classes"

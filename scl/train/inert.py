@@ -109,13 +109,14 @@ class Reader(pickle._Unpickler):  # the one in Python: its steps can be replaced
         if module == "torch" and isinstance(found := getattr(torch, name, None), torch.dtype):
             return found
         full = f"{module}.{name}"
-        return MAKERS.get(full) or partial(StandIn, full)
+        return MAKERS.get(full) or partial(_stand_in, full)
 
     def persistent_load(self, pid: Any) -> Any:
+        if pid[0] == "module":  # before PyTorch 1.6: the class of a network, with its source
+            return pid[1]
         kind, dtype, key, _, count = pid[:5]
         if kind != "storage" or type(count) is not int or not isinstance(dtype, torch.dtype):
-            # Before PyTorch 1.6, a whole network was a persistent object with its source.
-            return StandIn(str(getattr(pid[1], "args", [kind])[0]) if kind == "module" else str(kind))
+            raise pickle.UnpicklingError("a storage of no type or size")
         return self.storages.setdefault(str(key), Storage(str(key), dtype, count))
 
     def load_build(self) -> None:
@@ -126,6 +127,8 @@ class Reader(pickle._Unpickler):  # the one in Python: its steps can be replaced
 
     def load_reduce(self) -> None:
         arguments, made = self.stack.pop(), self.stack.pop()
+        if isinstance(made, StandIn):
+            made = partial(_stand_in, made.name)
         if not isinstance(made, partial):  # only what find_class gave is called
             raise pickle.UnpicklingError("it calls what is no name")
         self.stack.append(made(*arguments))
@@ -145,6 +148,10 @@ class Reader(pickle._Unpickler):  # the one in Python: its steps can be replaced
         pickle.REDUCE[0]: load_reduce,
         pickle.BYTEARRAY8[0]: _refuse,
     }
+
+
+def _stand_in(name: str, *arguments: Any) -> StandIn:
+    return StandIn(name, arguments)
 
 
 def _tensor(storage: Storage, offset: int, shape: Any, stride: Any, *_: Any) -> Claim:

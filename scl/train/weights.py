@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,8 @@ def _small(archive: Archive, value: Any) -> Any:
 
 def _in_words(value: Any) -> str:
     """What is under a key of a checkpoint."""
+    if isinstance(value, partial):
+        return f"the name of {(*value.args, 'a class')[0]}"
     if isinstance(value, StandIn):
         return f"an object of {value.name}, which was not made"
     if isinstance(value, Claim):

@@ -116,7 +116,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "code": (lambda: pickle.dumps(Hostile()), "not a checkpoint"),
     "code inside": (lambda: pytorch({**state(), "x": Hostile()}), "Python objects"),
     "code inside, old": (lambda: pytorch({"x": Hostile()}, _use_new_zipfile_serialization=False), "Python objects"),
-    "a network": (lambda: pytorch(nn.Linear(2, 2)), r"a whole network with its code \(torch.nn.modules.linear.Linear\)"),
+    "a network": (lambda: pytorch(nn.Linear(2, 2)), r"a whole network with its code"),
     "a number": (lambda: pytorch(3), "no state dict"),
     "a tensor": (lambda: pytorch(torch.ones(3)), "no state dict"),
     "a list": (lambda: pytorch([torch.ones(3)]), "no state dict"),
