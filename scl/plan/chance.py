@@ -29,6 +29,8 @@ NEAR = 0.05
 INFORMED = 0.25
 # Far below what its file says: by more than this, and by more than the luck of the test images (at this level).
 BELOW, BELOW_LEVEL = 0.10, 0.001
+# Its classes are in another order if another one makes it better by more than this on images that did not choose it.
+MISORDERED = 0.2
 SAMPLE = 256  # training images on which remedies are tried
 SECONDS = 15.0  # after which no further remedy is tried
 SIZES = (32, 64, 96, 128, 224)
@@ -65,6 +67,26 @@ def suspicion(predicted: Tensor, labels: Tensor, classes: int, reached: float | 
     if reached is not None and right / n < reached - BELOW and binom.cdf(right, n, reached) < BELOW_LEVEL:
         return f"its test accuracy {right / n:.2%} is far below the {reached:.2%} that its file says it reached"
     return ""
+
+
+def misordered(
+    config: Config, weights: Mapping[str, Tensor], inputs: Inputs | None, data: SplitData, names: tuple[str, ...]
+) -> str:
+    """Whether another order of its classes makes a teacher much better, on a sample of training images; '' if not.
+
+    The order is found on half of the sample and judged on the other half.
+    """
+    sample, now = _sample(data), inputs or Inputs()
+    logits = _logits(config, weights, dataclasses.replace(now, columns=()), sample)
+    if logits is None:
+        return ""
+    plainly, reordered = _judged(logits, sample.test.labels, now, names, "")
+    if reordered.accuracy < plainly.accuracy + MISORDERED:
+        return ""
+    return (
+        f"of a sample of training images it gets {plainly.accuracy:.0%} right, and {reordered.accuracy:.0%} with its "
+        "classes in another order"
+    )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from scl.errors import Damaged, UserError
 from scl.models.build import pretrained
 from scl.models.networks import build_student, tensors_of
-from scl.plan.chance import remedy, suspicion
+from scl.plan.chance import misordered, remedy, suspicion
 from scl.plan.context import RunContext, data_of
 from scl.plan.given import Given, Shapes, fitted, misfit
 from scl.store.files import Folder
@@ -115,26 +115,27 @@ def import_teacher(context: RunContext, config: Config, identity: str, given: Gi
             is no better than guessing, or far below what it reached.
     """
     path, stored = given.path, load_teacher(context, identity, config)
-    if stored is None:
-        names, how = _names(context, config, given)
-        weights = _read(given, names, _wanted(context, config))
-        if context.teacher_features:
-            weights |= {
-                k: torch.zeros_like(t, device="cpu") for k, t in _wanted(context, config).items() if k not in names
-            }
-        logits = None if context.teacher_features else _test_logits(context, config, weights, imported=True)
-    else:
-        weights, logits, how = dict(stored[0].weights), stored[0].test_logits, ""
-    about = ""
-    labels = data_of(context).test.labels
-    if logits is not None:
-        about = suspicion(logits.argmax(1), labels, context.classes, given.described.accuracy)
+    if stored is not None:
+        about = str(stored[1].get("suspected", ""))
         if about and not anyway:
-            raise UserError(f"--teacher {path!r}: {about}. {_way_out(context, config, weights)}")
-    if stored is None:
-        accuracy = _store(context, config, weights, identity, logits, imported=True)
-        reached = "its feature maps alone are used" if accuracy is None else f"test accuracy {accuracy:.2%}"
-        say(f"teacher {path}: {reached}{how}{f'; used although {about}' if about else ''}")
+            raise UserError(f"--teacher {path!r}: {about}. {_way_out(context, config, stored[0].weights)}")
+        return about
+    names, how = _names(context, config, given)
+    wanted = _wanted(context, config)
+    weights = _read(given, names, wanted)
+    if context.teacher_features:
+        head = {name: torch.zeros_like(t, device="cpu") for name, t in wanted.items() if name not in names}
+        _store(context, config, {**weights, **head}, identity, None, use_of(context, config))
+        say(f"teacher {path}: its feature maps alone are used{how}")
+        return ""
+    logits = _test_logits(context, config, weights, imported=True)
+    labels, reached = data_of(context).test.labels, given.described.accuracy
+    about = suspicion(logits.argmax(1), labels, context.classes, reached)
+    about = about or misordered(config, weights, context.teacher_inputs, data_of(context), context.class_names)
+    if about and not anyway:
+        raise UserError(f"--teacher {path!r}: {about}. {_way_out(context, config, weights)}")
+    accuracy = _store(context, config, weights, identity, logits, use_of(context, config), about)
+    say(f"teacher {path}: test accuracy {accuracy:.2%}{how}{f'; used although {about}' if about else ''}")
     return about
 
 
@@ -247,14 +248,21 @@ def _store(
     weights: dict[str, Tensor],
     identity: str,
     logits: Tensor | None,
-    imported: bool,
+    use: dict[str, Any] | None,
+    suspected: str = "",
 ) -> float | None:
-    """Store a teacher, unless this is a plan, which only reads; returns its test accuracy."""
+    """Store a teacher, unless this is a plan, which only reads; returns its test accuracy.
+
+    Args:
+        use: what a user's file serves; None for published weights.
+    """
     labels = data_of(context).test.labels
     accuracy = None if logits is None else (logits.argmax(1) == labels).double().mean().item()
-    record = {"metrics": {"test_acc": accuracy}, "use": use_of(context, config) if imported else None}
-    name = imported_file(context, config) if imported else TEACHER_FILE
+    record: dict[str, Any] = {"metrics": {"test_acc": accuracy}, "use": use}
+    if suspected:
+        record["suspected"] = suspected
     if not context.out.reading:
+        name = TEACHER_FILE if use is None else imported_file(context, config)
         save_teacher(context.teacher_files(identity), weights, logits, record, name)
     return accuracy
 
@@ -267,7 +275,7 @@ def evaluate_and_save(
     imported: it comes from a user's file.
     """
     logits = _test_logits(context, config, weights, imported)
-    accuracy = _store(context, config, weights, identity, logits, imported)
+    accuracy = _store(context, config, weights, identity, logits, use_of(context, config) if imported else None)
     assert accuracy is not None
     return accuracy
 

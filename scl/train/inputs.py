@@ -120,7 +120,8 @@ def class_columns(data: Sequence[str], network: Sequence[str], where: str) -> tu
         UserError: some classes of the data are none of the network's, or several names of it fit one.
     """
     tables = [_positions(network, names) for names in (lambda n: (n,), lambda n: (_plainly(n),), _synonyms)]
-    rules = list(zip(tables, (str, _plainly, _plainly), strict=True))
+    keys: list[Callable[[str], str]] = [str, _plainly, _plainly]
+    rules = list(zip(tables, keys, strict=True))
     chosen = [next((hits for table, key in rules if (hits := table.get(key(name)))), []) for name in data]
     if several := [name for name, hits in zip(data, chosen, strict=True) if len(hits) > 1]:
         raise UserError(f"{where}: several classes could be {several[0]!r} of the data; give --teacher-classes")
