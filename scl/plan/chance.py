@@ -27,6 +27,7 @@ LEVEL = 0.01
 NEAR = 0.05
 # On unequal classes, balanced accuracy above equal guessing by this share of the way to 1 clears it.
 INFORMED = 0.25
+UNEQUAL = 1.25  # the largest class has so many times its equal share
 # Far below what its file says: by more than this, and by more than the luck of the test images (at this level).
 BELOW, BELOW_LEVEL = 0.10, 0.001
 # Its classes are in another order if another one makes it better by more than this on images that did not choose it.
@@ -47,8 +48,8 @@ def suspicion(predicted: Tensor, labels: Tensor, classes: int, reached: float | 
     """Why a teacher with these predictions (N,) is suspected; '' if it is not.
 
     It is suspected at chance, the share of the largest class: if it is not significantly above it by a one-sided
-    binomial test, or above it by less than a twentieth of what is possible. If the largest class has more than twice
-    its equal share, balanced accuracy may clear it. It is suspected far below `reached`, what its file says.
+    binomial test, or above it by less than a twentieth of what is possible. On unequal classes, balanced accuracy
+    may clear it. It is suspected far below `reached`, what its file says.
     """
     from scipy.stats import binom  # noqa: PLC0415
 
@@ -60,7 +61,7 @@ def suspicion(predicted: Tensor, labels: Tensor, classes: int, reached: float | 
     balanced = (hits / counts)[counts > 0].double().mean().item()
     equal = 1 / int((counts > 0).sum())
     near = binom.sf(right - 1, n, chance) > LEVEL or right / n < chance + NEAR * (1 - chance)
-    informed = chance > 2 * equal and balanced > equal + INFORMED * (1 - equal)
+    informed = chance > UNEQUAL * equal and balanced > equal + INFORMED * (1 - equal)
     if near and not informed:
         guessing = f"{chance:.2%}, the share of the largest class"
         return f"its test accuracy {right / n:.2%} is about that of guessing ({guessing})"

@@ -106,8 +106,8 @@ def beside_file(file: Path, whole_folder: bool) -> Described:
     """What configurations beside a checkpoint say.
 
     Args:
-        whole_folder: the folder belongs to this network, as those of Hugging Face and timm; else only configurations
-            that bear the name of the file are read: NAME.json of NAME.pt.
+        whole_folder: the folder belongs to this network alone; else only a configuration that bears the name of the
+            file is read: NAME.json of NAME.pt.
 
     Raises:
         UserError: one of them cannot be read, or contradicts itself.

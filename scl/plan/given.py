@@ -93,7 +93,8 @@ def open_given(path: str, flag: str = "--teacher") -> Given:
     said = Described()
     for shard in shards:
         said = said.over(of_mapping(shard.beside, "the checkpoint"))
-    said = said.over(beside_file(file, folder.is_dir() or file.name in FILES)).over(of_published_file(file.name))
+    alone = folder.is_dir() or file.name in FILES or _weights_of(file.parent) == [file.name]
+    said = said.over(beside_file(file, alone)).over(of_published_file(file.name))
     return Given(path, files, digests[0] if len(digests) == 1 else sha256(digests), shards, said)
 
 
@@ -106,7 +107,7 @@ def _weights_in(folder: Path, where: str) -> Path:
     for name in FILES:
         if name in names:
             return folder / name
-    found = [name for name in names if name.endswith(SUFFIXES) and name not in NO_WEIGHTS]
+    found = _weights_of(folder)
     if len(found) == 1:
         return folder / found[0]
     if found:
@@ -117,6 +118,12 @@ def _weights_in(folder: Path, where: str) -> Path:
     elif "saved_model.pb" in names:
         other = " of TensorFlow, which scl cannot read"
     raise UserError(f"{where} is a folder{other}; name a file, or a folder with {FILES[0]}")
+
+
+def _weights_of(folder: Path) -> list[str]:
+    """The names of the checkpoints in a folder, in order."""
+    names = sorted(os.listdir(folder))
+    return [n for n in names if n.endswith(SUFFIXES) and n not in NO_WEIGHTS and (folder / n).is_file()]
 
 
 def _shards(index: Path, where: str) -> tuple[Path, ...]:

@@ -257,8 +257,11 @@ def _is_network(value: Any) -> bool:
 def _small(archive: Archive, value: Any) -> Any:
     """Plain data with small tensors as lists, and without large ones."""
     if isinstance(value, Claim):
-        count = torch.Size(value.shape).numel()
-        return archive.tensors({"": value})[""].tolist() if 0 < count <= MOST_SMALL else None
+        if not 0 < torch.Size(value.shape).numel() <= MOST_SMALL:
+            return None
+        numbers = archive.tensors({"": value})[""]
+        # As decimals: 0.3, not the nearest float32.
+        return json.loads(json.dumps(numbers.tolist()), parse_float=lambda text: float(f"{float(text):.7g}"))
     if isinstance(value, dict):
         return {k: _small(archive, v) for k, v in value.items()}
     return [_small(archive, v) for v in value] if isinstance(value, list) else value

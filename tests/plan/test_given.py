@@ -19,6 +19,7 @@ from torch import Tensor
 from scl.cli.command import main
 from scl.errors import UserError
 from scl.models.networks import build_student
+from scl.plan import chance
 from scl.plan.context import data_of
 from scl.plan.given import Shapes, fitted, misfit, open_given
 from scl.plan.plan import Plan
@@ -238,6 +239,13 @@ SAYS: dict[str, Says] = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def few_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs seconds."""
+    monkeypatch.setattr(chance, "SIZES", ())
+    monkeypatch.setattr(chance, "NORMALISATIONS", {})
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("data"))
@@ -267,7 +275,7 @@ def test_it_is_fed_so_in_training_too(data: Path, tmp_path: Path, capsys: pytest
     assert "classes by name, in another order" in capsys.readouterr().err
     assert "The teacher comes from a file" in (tmp_path / "out" / "own" / "report.html").read_text()
     # Alone or in a cohort, bitwise.
-    assert run_study(STUDY, *shared[:-9], "--out", str(tmp_path / "two"), *flags) == 0
+    assert run_study(STUDY, *shared, "--out", str(tmp_path / "two")) == 0
     one, two = (load(str(tmp_path / o / "own")).epochs.drop(columns="trial_id") for o in ("out", "two"))
     pd.testing.assert_frame_equal(one.sort_values(list(one)), two.sort_values(list(two)), check_exact=True)
 

@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from scl.train import checkpoint
+
 State = dict[str, Tensor]
 Write = Callable[[Path, State], Path]
 
@@ -201,6 +203,9 @@ RIGHT: dict[str, Write] = {
     "hugging face": _folder(lambda f, s: save_file(s, f / "model.safetensors"), _training_args),
     "hugging face, .bin": _folder(_bin, _training_args),
     "hugging face, sharded": _sharded,
+    "stored by scl": lambda f, s: _bytes(
+        "teacher.safetensors", checkpoint.pack({**s, "test_logits": torch.ones(2)}, {"metrics": {"test_acc": 0.5}})
+    )(f, s),
     "a folder with one": _folder(lambda f, s: torch.save(s, f / "best.ckpt")),
     "half": _pt(lambda s: {k: t.half().float() if t.is_floating_point() else t for k, t in s.items()}),
 }
