@@ -64,6 +64,7 @@ class Feasibility:
         Raises:
             UserError: it cannot be built.
         """
+        features, shapes = self._model(config)
         logits = [
             name for name, term in config.losses.items() if term.weight > 0 and loss_row(term).compares == "logits"
         ]
@@ -72,7 +73,6 @@ class Feasibility:
                 f"loss {logits[0]!r} compares logits, and --teacher-features uses no last layer of the teacher; choose "
                 "losses of maps or embeddings, or --teacher-finetune"
             )
-        features, shapes = self._model(config)
         built = self._objective(config, features)
         plain = effective(config)
         plain.pop("connector", None)  # its effect is in `built`

@@ -75,6 +75,7 @@ def test_each_flag_and_its_keyword_are_one_option(study: Study) -> None:
         "storage": "sqlite:///x", "start_from": "results", "data": "cifar10", "label": "fine", "recipe": "crd",
         "precision": "fp32", "device": "cpu", "address": "auto", "out": "there", "track": "mlflow", "interval": 0.25,
         "val": 0.25, "seed_list": "3,4", "margin": 0.01, "looks": "3,5", "page": "page.html",
+        "teacher_mean": "0.5,0.4,0.3", "teacher_std": "0.5", "teacher_classes": "a,b",
     }  # fmt: skip
     for name, about in flags_of(study).items():
         value = samples.get(name, 3) if about.metavar else True
