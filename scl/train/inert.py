@@ -104,7 +104,7 @@ class Reader(pickle._Unpickler):  # the one in Python: its steps can be replaced
     def find_class(self, module: str, name: str) -> Any:
         if name in SPECIAL:
             raise UserError(f"{self.where} holds {SPECIAL[name]}")
-        if module == "torch" and name.endswith("Storage"):
+        if module in ("torch", "torch.storage", "torch.cuda") and name.removesuffix("Storage") in STORAGES:
             return STORAGES[name.removesuffix("Storage")]
         if module == "torch" and isinstance(found := getattr(torch, name, None), torch.dtype):
             return found

@@ -63,7 +63,7 @@ def trained(folder: Path) -> Elsewhere:
     for _ in range(40):
         part = torch.randperm(len(labels))[:64]
         optimiser.zero_grad()
-        F.cross_entropy(model(images[part]), labels[part]).backward()
+        F.cross_entropy(model(images[part]), labels[part]).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     model.eval()
     images, labels = read_data(folder, "test")

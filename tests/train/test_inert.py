@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from scl.train.inert import Reader, StandIn, plain
 
@@ -85,3 +86,10 @@ def test_a_state_is_not_set_on_what_the_reader_uses() -> None:
     read(b"\x80\x02ccollections\nOrderedDict\n}U\x01aK\x01sb.")
     read(b"\x80\x02cx\nY\n}U\x01aK\x01sb.")
     assert dict(vars(StandIn)) == before
+
+
+@pytest.mark.parametrize("module", ["torch", "torch.storage", "torch.cuda"])
+def test_storages_of_every_device_are_known(module: str) -> None:
+    """Files of before PyTorch 1.6 that were saved on a GPU name torch.cuda."""
+    found = Reader(io.BytesIO(b""), "it").find_class(module, "HalfStorage")
+    assert found is torch.float16
