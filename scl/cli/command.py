@@ -7,6 +7,7 @@
     scl export ablation/scl/0 --format onnx
     scl predict results ablation/scl/0 photo.jpg folder/
     scl latency student.onnx --results results
+    scl import-teacher model.pth.tar -o teacher.safetensors
     scl report results/ablation      rebuild the page
     scl merge jobs/0 jobs/1 --out results   one store of a study that was split over jobs
 
@@ -101,6 +102,14 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
     c.add_argument("--device", metavar="NAME", help="how tables name this machine (default: its processor)")
     c.add_argument("--ms", metavar="F", help="measure nothing: another tool measured F ms on --device")
     c.add_argument("--results", metavar="DIR", help="write it into the study that trained the student, in this folder")
+    c = command(
+        "import-teacher",
+        "explain what is in a checkpoint from elsewhere, executing nothing, and write it as safetensors",
+        "import_teacher",
+    )
+    c.add_argument("file", metavar="FILE", help="a checkpoint, or a folder with one and its configuration")
+    c.add_argument("-o", "--out", metavar="OUT.safetensors", help="write its weights here, with its configuration")
+    c.add_argument("--force", action="store_true", help="replace the file if it exists")
     c = command("report", "rebuild a study's page from its store")
     c.add_argument("place", metavar="RESULTS", help="a study's folder, as in results/ablation")
     c.add_argument("--page", metavar="FILE", help="write the page to this file; the results are only read")

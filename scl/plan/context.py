@@ -15,6 +15,7 @@ from scl.data.preprocessing import Preprocessing
 from scl.data.stored import Pixels, StoredImages
 from scl.store.files import Folder
 from scl.study.config import Config
+from scl.train.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class RunContext:
     files of large sets.
 
     images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,). preprocessing: how images became
-    pixels. logits: store those of each trial.
+    pixels. logits: store those of each trial. teacher_inputs: what a user's teacher takes and gives; None if that is
+    what the data give. teacher_features: its last layer is not used.
     """
 
     images: Mapping[str, Pixels]
@@ -58,6 +60,8 @@ class RunContext:
     deterministic: bool
     preprocessing: Preprocessing | None = None
     logits: bool = False
+    teacher_inputs: Inputs | None = None
+    teacher_features: bool = False
 
     @property
     def store(self) -> Folder:

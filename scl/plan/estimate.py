@@ -169,9 +169,10 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
 
 
 def _given(plan: Plan) -> bool:
-    """True if the teacher comes from a file, or whole from a library: weights to fine-tune are in its jobs."""
+    """True if the teacher comes whole from a file, or from a library: weights to fine-tune are in its jobs."""
     whole = plan.teacher.pretrained and all(job.weights is None for job in plan.context.jobs.values())
-    return plan.options.teacher_file is not None or whole
+    given = plan.options.teacher_file is not None and not plan.options.teacher_finetune
+    return given or whole
 
 
 def detectable(plan: Plan) -> tuple[float | None, float | None, int]:

@@ -21,7 +21,9 @@ from scl.study.augment import without_auto
 from scl.study.config import ARCHITECTURE, HUBS, Config
 from scl.study.identity import effective, requested, sha256
 from scl.study.study import Study
+from scl.study.term import loss_row
 from scl.train.objective import Objective
+from scl.train.teacher import teacher_network
 
 
 class Feasibility:
@@ -33,9 +35,10 @@ class Feasibility:
         self.teacher, self.tensors, self.device, self.store = teacher, tensors, context.device, context.store
         _require_memory(teacher, tensors)
         _require_validation(teacher, tensors, "the teacher: ")
-        self.teacher_macs = macs(build_student(teacher, tensors, 0), tensors.image_shape)
+        self.inputs, self.no_logits = context.teacher_inputs, context.teacher_features
+        self.teacher_macs = macs(teacher_network(teacher, tensors, self.inputs), tensors.image_shape)
         here = torch.device(context.device if torch.cuda.is_available() else "cpu")
-        self.probe = Probe(teacher, tensors, here, context.threads, self.macs)
+        self.probe = Probe(teacher, tensors, here, context.threads, self.macs, self.inputs)
         self.teacher_features: dict[tuple[Any, ...], Features] = {}  # by tap and layers
         self.models: dict[tuple[Any, ...], tuple[Features, list[Any]]] = {}
         self.built: dict[str, str] = {}
@@ -63,6 +66,14 @@ class Feasibility:
         """
         _require_validation(config, self.tensors)
         features, shapes = self._model(config)
+        logits = [
+            name for name, term in config.losses.items() if term.weight > 0 and loss_row(term).compares == "logits"
+        ]
+        if self.no_logits and logits:
+            raise UserError(
+                f"loss {logits[0]!r} compares logits, and --teacher-features uses no last layer of the teacher; choose "
+                "losses of maps or embeddings, or --teacher-finetune"
+            )
         built = self._objective(config, features)
         plain = effective(config)
         plain.pop("connector", None)  # its effect is in `built`
@@ -88,7 +99,7 @@ class Feasibility:
     def _teacher(self, config: Config) -> Features:
         key = (config.tap, config.teacher_layers)
         if key not in self.teacher_features:
-            model = build_student(self.teacher, self.tensors, 0, config.teacher_layers)
+            model = teacher_network(self.teacher, self.tensors, self.inputs, 0, config.teacher_layers)
             self.teacher_features[key] = example_features(model, self.tensors, config.tap)
         return self.teacher_features[key]
 

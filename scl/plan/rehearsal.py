@@ -20,7 +20,7 @@ from torch import Tensor
 
 from scl.data.batches import SplitData, training_batches
 from scl.errors import UserError
-from scl.models.networks import build_student, example_features, in_bf16, move_to_device
+from scl.models.networks import example_features, in_bf16, move_to_device
 from scl.models.staged import Features
 from scl.study.config import Config
 from scl.study.identity import sha256
@@ -28,9 +28,10 @@ from scl.study.term import requested_term
 from scl.terminal import say
 from scl.train.cuda_graphs import StreamSlot
 from scl.train.custom import Outside, same_bits
+from scl.train.inputs import Inputs
 from scl.train.process import TrainingSettings, threads
 from scl.train.student import StudentTrainer
-from scl.train.teacher import TeacherForward
+from scl.train.teacher import TeacherForward, teacher_network
 from scl.train.types import TrialFailure, TrialSpec
 
 STEPS = 2  # of each of the two epochs
@@ -60,14 +61,20 @@ class MemoryFiles:
         raise ValueError(f"{name}: {reason}")
 
 
-def rehearse_apart(configs: Sequence[Config], teacher: Config, data: SplitData, device: torch.device) -> None:
+def rehearse_apart(
+    configs: Sequence[Config],
+    teacher: Config,
+    data: SplitData,
+    device: torch.device,
+    inputs: Inputs | None = None,
+) -> None:
     """`rehearse` in a child process, so that a loss that ends its process ends no run: that its trials will fail, each
     in its worker, is said. On a GPU, and where processes cannot fork, in this process. Raises UserError as `rehearse`.
     """
     if not any(callable(term.loss) for config in configs for term in config.losses.values()):
         return
     if device.type != "cpu" or not hasattr(os, "fork"):
-        rehearse(configs, teacher, data, device)
+        rehearse(configs, teacher, data, device, inputs)
         return
     reader, writer = os.pipe()
     with warnings.catch_warnings():
@@ -75,7 +82,7 @@ def rehearse_apart(configs: Sequence[Config], teacher: Config, data: SplitData, 
         child = os.fork()
     if child == 0:
         try:
-            rehearse(configs, teacher, data, device)
+            rehearse(configs, teacher, data, device, inputs)
         except UserError as error:
             os.write(writer, str(error).encode())
         finally:
@@ -91,11 +98,17 @@ def rehearse_apart(configs: Sequence[Config], teacher: Config, data: SplitData, 
         say(f"note: a custom loss ended its process with {name} when it was tried; its trials will fail")
 
 
-def rehearse(configs: Iterable[Config], teacher: Config, data: SplitData, device: torch.device) -> None:
+def rehearse(
+    configs: Iterable[Config],
+    teacher: Config,
+    data: SplitData,
+    device: torch.device,
+    inputs: Inputs | None = None,
+) -> None:
     """Rehearse each custom loss of these configurations once.
 
     Args:
-        teacher: its weights do not matter here, so they are random.
+        teacher: its weights do not matter here, so they are random. inputs: what it takes and gives.
 
     Raises:
         UserError: a loss changes variables outside of it, keeps state that a checkpoint does not hold, or gives other
@@ -108,10 +121,12 @@ def rehearse(configs: Iterable[Config], teacher: Config, data: SplitData, device
                 key = sha256(requested_term(name, term)) if callable(term.loss) and term.weight > 0 else None
                 if key is not None and key not in rehearsed:
                     rehearsed.add(key)
-                    _rehearse(name, config, teacher, data, device)
+                    _rehearse(name, config, teacher, data, device, inputs)
 
 
-def _rehearse(name: str, config: Config, teacher: Config, data: SplitData, device: torch.device) -> None:
+def _rehearse(
+    name: str, config: Config, teacher: Config, data: SplitData, device: torch.device, inputs: Inputs | None
+) -> None:
     term = config.losses[name]
     assert callable(term.loss)
     alone = config.replace(
@@ -120,7 +135,7 @@ def _rehearse(name: str, config: Config, teacher: Config, data: SplitData, devic
         **{"schedule": "cosine", "milestones": (), "patience": 0},
     )
     outside = Outside({name: term.loss})
-    stage = _stage(alone, teacher, data, device)
+    stage = _stage(alone, teacher, data, device, inputs)
     began = time.monotonic()
     try:
         whole = _trained(alone, stage, device, stopped=False)
@@ -173,11 +188,13 @@ class _Stage:
     batches: Mapping[int, list[tuple[Tensor, Tensor, Features]]]  # by epoch
 
 
-def _stage(config: Config, teacher: Config, data: SplitData, device: torch.device) -> _Stage:
+def _stage(
+    config: Config, teacher: Config, data: SplitData, device: torch.device, inputs: Inputs | None = None
+) -> _Stage:
     count = STEPS * config.batch_size
     some = data.train.first(count)
     data = dataclasses.replace(data, train=some, val=some, test=some).to(device)
-    network = move_to_device(build_student(teacher, data, 0, config.teacher_layers), data, device)
+    network = move_to_device(teacher_network(teacher, data, inputs, 0, config.teacher_layers), data, device)
     example = example_features(network, data, config.tap)
     forward = TeacherForward(network.eval().requires_grad_(False), config.tap, in_bf16(config, device))
     # A set that is smaller than a batch still makes two steps.

@@ -54,6 +54,7 @@ def limits(facts: Facts) -> list[tuple[str, str]]:
         ("Merged stores", _merged(facts)),
         ("Not asked any more", _withdrawn(facts)),
         ("Teachers" if len(facts.teachers) > 1 else "Teacher", _teachers(facts)),
+        ("Teacher's input", _teacher_input(facts)),
         ("Test set", _test_set_error(facts)),
         ("Class sizes", _imbalance(facts)),
     )
@@ -239,6 +240,12 @@ def _teachers(facts: Facts) -> str:
             "Those for other teachers are below, in “How much does the teacher matter?”."
         )
     return ""
+
+
+def _teacher_input(facts: Facts) -> str:
+    """How a teacher from a file is fed and used, if that was said of it."""
+    described = (facts.study.get("teacher") or {}).get("described")
+    return f"The teacher comes from a file: {plain(described)}." if isinstance(described, str) and described else ""
 
 
 def _test_set_error(facts: Facts) -> str:

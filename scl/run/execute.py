@@ -93,6 +93,8 @@ def _load(context: RunContext, job_ids: Sequence[str]) -> tuple[list[TrialSpec],
     jobs = {i: context.jobs[i] for i in job_ids if i not in done}
     trials = [
         TrialSpec(i, job.config, job.seed, context.files(i), job.columns is not None, job.weights)
+        if job.columns is not None
+        else TrialSpec(i, job.config, job.seed, context.files(i), False, job.weights, context.teacher_inputs)
         for i, job in jobs.items()
     ]
     teacher_ids = {job.teacher_id for job in jobs.values()}

@@ -81,6 +81,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
             "config": requested(plan.teacher),
             "per_seed": options.teacher_per_seed,
             "source": source(plan),
+            **plan.about_teacher,
             **_teachers(plan),
             "test_acc": {},
         },
@@ -126,7 +127,7 @@ def of_training(record: dict[str, Any]) -> dict[str, Any]:
 def source(plan: Plan) -> str:
     """Where the teacher's weights come from."""
     if plan.options.teacher_file:
-        return "file"
+        return "file, fine-tuned here" if plan.options.teacher_finetune else "file"
     return plan.teacher.model.partition(":")[0] if plan.teacher.pretrained else "trained here"
 
 

@@ -222,7 +222,8 @@ def _predictions(plan: Plan, teachers: Mapping[str, tuple[Teacher, Any] | None])
     stored trials: a teacher that was lost and trained again may be another network."""
     (stored,) = read_tables(plan.context.store, [], "predictions")
     before = dict(zip(stored["trial_id"].to_pylist(), stored["predicted"].to_pylist(), strict=True))
-    found = {i: teacher[0].test_logits.argmax(1).numpy() for i, teacher in teachers.items() if teacher}
+    logits = {i: teacher[0].test_logits for i, teacher in teachers.items() if teacher}
+    found = {i: of.argmax(1).numpy() for i, of in logits.items() if of is not None}
     for identity, predicted in found.items():
         if before.get(identity, predicted.tolist()) != predicted.tolist():
             say(

@@ -67,6 +67,19 @@ def number(low: float, high: float = math.inf, including: str = "") -> Check:
     return check
 
 
+def numbers(low: float, high: float, including: str = "") -> Check:
+    """One number or three, each as `number` takes it; a text has them between commas."""
+    one = number(low, high, including)
+
+    def check(value: Any) -> tuple[float, ...]:
+        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+        if len(parts) not in (1, 3):
+            raise ValueError(f"must be one number or three, as in 0.485,0.456,0.406, got {shown(value)}")
+        return tuple(one(part.strip() if isinstance(part, str) else part) for part in parts)
+
+    return check
+
+
 def text(value: Any) -> str:
     """Text that can be printed and stored: not empty, no control characters, no bytes that are not UTF-8."""
     if not isinstance(value, str):

@@ -24,6 +24,7 @@ from scl.study.checks import (
     margin,
     model,
     number,
+    numbers,
     one_of,
     place,
     seed_list,
@@ -114,8 +115,24 @@ class Options:
     teacher_width: float | None = option(None, STUDY, number(0, LARGEST["width"], including="high"), "F",
         "factor on the teacher's channels")
     teacher: str | None = option(None, STUDY, place, "PATH",
-        f"use this checkpoint (safetensors or a state dict) and train no teacher; or {TORCHVISION}NAME, {TIMM}NAME: "
+        f"use this checkpoint (safetensors or a state dict), or a folder with one and its configuration, and train no "
+        f"teacher; or {TORCHVISION}NAME, {TIMM}NAME: "
         "start from published weights, and fine-tune them if the classes differ")
+    teacher_mean: tuple[float, ...] | None = option(None, STUDY, numbers(0, 1, including="low and high"), "A,B,C",
+        "what the teacher of --teacher FILE was normalised by, of pixels in [0, 1], one number a channel (default: "
+        "what its configuration says, else the data's)")
+    teacher_std: tuple[float, ...] | None = option(None, STUDY, numbers(0, 1, including="high"), "A,B,C",
+        "the same for the standard deviation")
+    teacher_size: int | None = option(None, STUDY, whole(1, 1 << 14), "N",
+        "the side in pixels of the teacher's images; the students' are resized to it for the teacher alone")
+    teacher_classes: str | None = option(None, STUDY, text, "FILE|A,B,C",
+        "the teacher's classes in the order of its logits: names, or a file with a name a line or JSON")
+    teacher_finetune: bool = option(False, STUDY, switch, "",
+        "give the teacher of --teacher FILE a fresh last layer, and fine-tune it here by the teacher's recipe")
+    teacher_features: bool = option(False, STUDY, switch, "",
+        "use the feature maps of --teacher FILE alone, not its last layer, which may be of other classes")
+    teacher_anyway: bool = option(False, STUDY, switch, "",
+        "go on with a teacher that is no better than guessing, or far below what its file says it reached")
     teacher_layers: tuple[str, ...] | None = option(None, STUDY, several("layer2,layer3"), "A,B",
         "module paths of a torchvision or timm teacher's guided layers, as in layer2,layer3 (default: one a stage)")
     teacher_per_seed: bool = option(False, STUDY, switch, "",

@@ -64,6 +64,7 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         raise UserError("--inline runs in this process and --address on a cluster; give one of them")
     if options.teacher and options.teacher_model and options.teacher_file is None:
         raise UserError(f"--teacher {options.teacher} already names the network; drop --teacher-model")
+    _check_teacher(options)
     if options.device == "cpu" and options.gpus_per_trial:
         raise UserError(f"--device cpu and --gpus-per-trial {options.gpus_per_trial:g} exclude each other; drop one")
     if options.logits and options.no_logits:
@@ -97,6 +98,25 @@ def seeds_of(study: Study, options: Options) -> list[int]:
         return []
     first = 0 if study.search is None else FRESH_SEED
     return list(options.seed_list or range(first, first + (options.seeds or study.seeds)))
+
+
+def _check_teacher(options: Options) -> None:
+    """Raises UserError for options of a teacher from a file that contradict each other, or that have no file."""
+    fed = ("teacher_mean", "teacher_std", "teacher_size", "teacher_classes")
+    used = ("teacher_finetune", "teacher_features", "teacher_anyway")
+    given = ["--" + name.replace("_", "-") for name in (*fed, *used) if getattr(options, name)]
+    if given and options.teacher_file is None:
+        raise UserError(f"{given[0]} is for a teacher from a file or a folder: give --teacher PATH too, or drop it")
+    if options.teacher_finetune and options.teacher_features:
+        raise UserError(
+            "--teacher-finetune and --teacher-features exclude each other: the first trains a new last layer, the "
+            "second uses none"
+        )
+    if options.teacher_classes and (options.teacher_finetune or options.teacher_features):
+        other = "--teacher-finetune" if options.teacher_finetune else "--teacher-features"
+        raise UserError(
+            f"--teacher-classes names the logits of a last layer, which {other} does not use; drop one of them"
+        )
 
 
 def _with_teachers(study: Study, options: Options) -> Options:

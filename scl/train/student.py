@@ -16,19 +16,20 @@ from torch import Tensor, nn
 
 from scl.data.batches import SplitData
 from scl.models.fold import absorb_biases
-from scl.models.networks import build_student, example_features, in_bf16, in_float32, move_to_device
+from scl.models.networks import example_features, in_bf16, in_float32, move_to_device
 from scl.models.staged import Features, Staged
 from scl.study.identity import stream_seed
 from scl.train import checkpoint, custom, loss_state
 from scl.train.averaging import Average, share_of_new
 from scl.train.cuda_graphs import GraphRunner, StreamSlot
 from scl.train.evaluation import by_class, evaluate, final_metrics, top5
+from scl.train.inputs import own_network
 from scl.train.objective import Objective
 from scl.train.optimizer import Optimizer
 from scl.train.patience import best_row, out_of_patience
 from scl.train.process import generators, seeded_streams
 from scl.train.schedule import learning_rate, place
-from scl.train.teacher import Teacher
+from scl.train.teacher import Teacher, teacher_network
 from scl.train.types import TrialEnded, TrialFailure, TrialSpec
 
 OF_VALIDATION = ("val_acc", "val_loss", "val_balanced_acc", "val_macro_f1", "val_acc5")
@@ -83,10 +84,10 @@ class StudentTrainer:
 
     def _initial(self, data: SplitData) -> nn.Module:
         """The network with its initial weights, on the CPU."""
-        model = build_student(self.config, data, self.trial.seed)
+        model = teacher_network(self.config, data, self.trial.inputs, self.trial.seed)
         if self.trial.weights is not None:
-            model.load_state_dict(self.trial.weights)
-        absorb_biases(model)
+            own_network(model).load_state_dict(self.trial.weights)
+        absorb_biases(own_network(model))
         return model
 
     @property
@@ -331,7 +332,7 @@ class StudentTrainer:
             return TrialEnded(self.trial.id, metrics, self.history)
         if self.config.has_self_taught:
             metrics["test_acc_muted"] = self.muted_accuracy(data)
-        weights = {name: tensor.detach().cpu() for name, tensor in self.kept.state_dict().items()}
+        weights = {name: tensor.detach().cpu() for name, tensor in own_network(self.kept).state_dict().items()}
         test, val = (logits[part].cpu() for part in ("test", "val"))
         return TrialEnded(self.trial.id, metrics, self.history, weights, test, val)
 

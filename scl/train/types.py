@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scl.study.config import Config
 from scl.train.checkpoint import Files
+from scl.train.inputs import Inputs
 
 
 class TrialFailure(Exception):
@@ -21,7 +22,8 @@ class TrialSpec:
     """A trial as the trainer needs it.
 
     files: the folder of its checkpoints (None: no checkpoints). every_epoch: evaluate after each epoch, or only after
-    the last one, which is enough for a teacher. weights: initial weights (None: random, from the seed).
+    the last one, which is enough for a teacher. weights: initial weights (None: random, from the seed). inputs: what
+    the network takes (None: what the data give), for a teacher from elsewhere that is fine-tuned.
     """
 
     id: str
@@ -30,6 +32,7 @@ class TrialSpec:
     files: Files | None = None
     every_epoch: bool = True
     weights: Mapping[str, Tensor] | None = None
+    inputs: Inputs | None = None
 
 
 @dataclass(frozen=True)
