@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 from scl.data import cache
 from scl.data.named import load_dataset
 from scl.errors import UserError
-from scl.export import load_student
 from scl.models.build import build_model
 from scl.plan import context as context_module
 from scl.plan.plan import Plan, keeps_logits, missing, student_jobs, with_arms
 from scl.store.files import open_folder
 from scl.store.parts import write_part
 from scl.store.tables import read_trials
+from scl.students.student import load_student
 from scl.study.identity import requested, teacher_id, trials_of
 from scl.study.params import params
 from tests.support.plans import SEARCHING, STUDY, put_rows, put_teachers, tiny_plan
