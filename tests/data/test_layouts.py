@@ -33,26 +33,32 @@ from tests.support.layouts import (
 pytestmark = pytest.mark.usefixtures("silent")
 
 
+NAMED = [
+    ("train val test", "train val test"),
+    ("train valid test", "train val test"),
+    ("training validation testing", "train val test"),
+    ("Train Val Test", "train val test"),
+    ("TRAIN VALID EVAL", "train val test"),
+    ("train dev evaluation", "train val test"),
+    ("train_images val_images test_images", "train val test"),
+    ("trainset validset testset", "train val test"),
+    ("train test", "train test"),
+    ("Training Test", "train test"),
+    ("train eval", "train test"),
+    ("train val", "train test"),
+    ("train dev", "train test"),
+    ("train validation", "train test"),
+]
+OTHERS = ("parquet", "arrow", "tars", "metadata", "saved")
+
+
 @pytest.mark.parametrize(
-    ("parts", "roles"),
+    ("kind", "parts", "roles"),
     [
-        ("train val test", "train val test"),
-        ("train valid test", "train val test"),
-        ("training validation testing", "train val test"),
-        ("Train Val Test", "train val test"),
-        ("TRAIN VALID EVAL", "train val test"),
-        ("train dev evaluation", "train val test"),
-        ("train_images val_images test_images", "train val test"),
-        ("trainset validset testset", "train val test"),
-        ("train test", "train test"),
-        ("Training Test", "train test"),
-        ("train eval", "train test"),
-        ("train val", "train test"),
-        ("train dev", "train test"),
-        ("train validation", "train test"),
+        *(("folders", *named) for named in NAMED),
+        *((kind, *named) for kind in OTHERS for named in (NAMED[2], NAMED[4], NAMED[7], NAMED[12])),
     ],
 )
-@pytest.mark.parametrize("kind", ["folders", "parquet", "arrow", "tars", "metadata", "saved"])
 def test_parts_are_found_by_the_usual_names(tmp_path: Path, cache: Path, parts: str, roles: str, kind: str) -> None:
     images = dict(zip(parts.split(), (TRAIN, VAL, TEST), strict=False))
     place = tmp_path / "data"
