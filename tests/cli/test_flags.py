@@ -73,7 +73,7 @@ def test_each_flag_and_its_keyword_are_one_option(study: Study) -> None:
         "arms": "scl", "scale": "full", "student": "plain3", "teacher_model": "plain7", "teacher": "t.pt",
         "teacher_layers": "layer1,layer2", "set": "lr=0.2", "fix": "lr=0.2", "between": "scl,baseline",
         "storage": "sqlite:///x", "start_from": "results", "data": "cifar10", "label": "fine", "recipe": "crd",
-        "precision": "fp32", "device": "cpu", "address": "auto", "out": "there", "track": "mlflow", "interval": 0.25,
+        "precision": "fp32", "optimizer": "adamw", "device": "cpu", "address": "auto", "out": "there", "track": "mlflow", "interval": 0.25,
         "val": 0.25, "seed_list": "3,4", "margin": 0.01, "looks": "3,5", "page": "page.html",
     }  # fmt: skip
     for name, about in flags_of(study).items():
