@@ -21,8 +21,8 @@ SCALED = replace(SMALL, scales={"short": Scale(), "full": Scale()})
 HELP = (
     "--address --data --label --limit --arms --seeds --epochs --batch-size --lr --student --teacher-model --width "
     "--teacher-width --teacher-epochs --device --split-seed --teacher --cohort-size --gpus-per-trial --cpus-per-trial "
-    "--max-concurrent --time-budget --out --inline --val --teacher-per-seed --teachers --precision --deterministic "
-    "--plan --report-only --page --force --recipe --set --seed-list"
+    "--max-concurrent --time-budget --out --inline --val --teacher-per-seed --teachers --precision --optimizer "
+    "--deterministic --plan --report-only --page --force --recipe --set --seed-list"
 )
 
 
@@ -73,8 +73,8 @@ def test_each_flag_and_its_keyword_are_one_option(study: Study) -> None:
         "arms": "scl", "scale": "full", "student": "plain3", "teacher_model": "plain7", "teacher": "t.pt",
         "teacher_layers": "layer1,layer2", "set": "lr=0.2", "fix": "lr=0.2", "between": "scl,baseline",
         "storage": "sqlite:///x", "start_from": "results", "data": "cifar10", "label": "fine", "recipe": "crd",
-        "precision": "fp32", "optimizer": "adamw", "device": "cpu", "address": "auto", "out": "there", "track": "mlflow", "interval": 0.25,
-        "val": 0.25, "seed_list": "3,4", "margin": 0.01, "looks": "3,5", "page": "page.html",
+        "precision": "fp32", "device": "cpu", "address": "auto", "out": "there", "track": "mlflow", "interval": 0.25,
+        "val": 0.25, "seed_list": "3,4", "margin": 0.01, "looks": "3,5", "page": "page.html", "optimizer": "adamw",
     }  # fmt: skip
     for name, about in flags_of(study).items():
         value = samples.get(name, 3) if about.metavar else True
