@@ -18,14 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scl.errors import Damaged, UserError, first_line, how_to_install, unknown
-from scl.models.networks import build_network, tensors_of
+from scl.errors import Damaged, UserError, first_line, how_to_install, shown, unknown
+from scl.models.networks import build_network, renormalising, start_from, tensors_of
+from scl.models.streams import random_streams_kept
 from scl.store.files import open_folder
 from scl.store.lookup import find_trial
 from scl.store.networks import STUDENT
 from scl.store.output import output_file
 from scl.study.config import ARCHITECTURE, Config
 from scl.study.identity import from_stored
+from scl.study.network import same_network
 from scl.train import checkpoint
 from scl.train.weights import difference, regular_file
 
@@ -69,9 +71,16 @@ class Student(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, record: Mapping[str, Any], normalise: bool = True) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        record: Mapping[str, Any],
+        normalise: bool = True,
+        model: Callable[..., Any] | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.model = model  # the user's class
         self.record = dict(record)
         self.normalise = normalise
         self.register_buffer("mean", torch.tensor(record["mean"], dtype=torch.float32).view(1, -1, 1, 1), False)
@@ -86,7 +95,9 @@ class Student(nn.Module):
         return self.network((images - self.mean) / self.std if self.normalise else images)
 
 
-def load_student(place: str, trial: str | None = None, normalise: bool = True) -> Student:
+def load_student(
+    place: str, trial: str | None = None, normalise: bool = True, model: Callable[..., Any] | None = None
+) -> Student:
     """A trained student. Its weights are verified against the checksum that was stored with them.
 
     Args:
@@ -94,9 +105,11 @@ def load_student(place: str, trial: str | None = None, normalise: bool = True) -
             .safetensors file of a student, without.
         trial: STUDY/ARM/SEED, ARM/SEED, as in `scl/0`, or a trial's id or the beginning of it.
         normalise: take pixels in [0, 1]; see `Student`.
+        model: the class (or function) of the user's that the student was made of; None for other students.
 
     Raises:
-        UserError: there is no such store, trial or file; the trial did not complete; the file is damaged or no student.
+        UserError: there is no such store, trial or file; the trial did not complete; the file is damaged or no student;
+            or its network is another than `model`.
     """
     if trial is None:
         try:
@@ -106,7 +119,7 @@ def load_student(place: str, trial: str | None = None, normalise: bool = True) -
             raise UserError(f"{error}; for a folder of results, name a trial too, as in ARM/SEED") from None
         except OSError as error:
             raise UserError(f"{place} cannot be read: {error.strerror}") from None
-        return _student(content, str(path), normalise)
+        return _student(content, str(path), normalise, model)
     _, store, row = find_trial(place, trial)
     if row["state"] != "completed":
         raise UserError(f"trial {trial} is {row['state']}, so it has no student; choose a completed trial")
@@ -116,10 +129,10 @@ def load_student(place: str, trial: str | None = None, normalise: bool = True) -
             f"{files}/{STUDENT} is not there; was the folder copied without its checkpoints? The study's command with "
             "--remake-students trains it again"
         )
-    return _student(files.read(STUDENT), f"{files}/{STUDENT}", normalise)
+    return _student(files.read(STUDENT), f"{files}/{STUDENT}", normalise, model)
 
 
-def _student(content: bytes, where: str, normalise: bool) -> Student:
+def _student(content: bytes, where: str, normalise: bool, model: Callable[..., Any] | None) -> Student:
     try:
         weights, record = checkpoint.unpack(content)
     except Damaged as damage:
@@ -131,17 +144,42 @@ def _student(content: bytes, where: str, normalise: bool) -> Student:
         if problem := _misdescribed(record):
             raise UserError(problem)
         # Losses and recipe served training only. The rest is checked like any configuration.
-        config = Config(**{k: v for k, v in from_stored(record["config"]).items() if k in NETWORK})
+        config = _config(record, model)
         size = len(record["classes"]), tuple(record["image_shape"])
         # The shapes come first: a description of a huge network must not allocate one.
-        if problem := difference(weights, tensors_of(config, *size)):
+        if problem := difference(weights, tensors_of(config, *size) | renormalising(weights)):
             raise UserError(f"its weights are not those of its configuration: {problem}")
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), random_streams_kept():
             network = build_network(config, *size)
-        network.load_state_dict(weights)
-        return Student(network, record, normalise)
+        start_from(network, weights)
+        return Student(network, record, normalise, model)
     except (UserError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise UserError(f"{where} does not describe a student of this version of scl ({first_line(error)})") from None
+
+
+def _config(record: Mapping[str, Any], model: Callable[..., Any] | None) -> Config:
+    """The configuration of a student's network. Raises UserError if `model` is not what the student was made of."""
+    fields = {k: v for k, v in from_stored(record["config"]).items() if k in NETWORK}
+    own = fields.get("model")
+    if isinstance(own, Mapping) and model is None:
+        name = own.get("network")
+        raise UserError(
+            f"it is a student of {name}, a class of yours: give it too, as in load_student(…, model={name})"
+        )
+    if model is None:
+        return Config(**fields)
+    if not isinstance(own, Mapping):
+        raise UserError(f"it is a student of {own or Config.model}, so leave out model={shown(model)}")
+    config = Config(**{**fields, "model": model})
+    if problem := same_network(model, dict(own)):
+        raise UserError(problem)
+    return config
+
+
+def model_of(record: Mapping[str, Any]) -> str:
+    """The name of a student's network, from its record."""
+    own = from_stored(record["config"]).get("model", Config.model)
+    return str(own.get("network")) if isinstance(own, Mapping) else str(own)
 
 
 def _misdescribed(record: Mapping[str, Any]) -> str:
@@ -198,7 +236,7 @@ def _examples(student: Student, count: int) -> Tensor:
 
 def _safetensors(student: Student) -> Made:
     content = checkpoint.pack(student.network.state_dict(), student.record)
-    return content, _student(content, "the exported file", student.normalise)
+    return content, _student(content, "the exported file", student.normalise, student.model)
 
 
 def _torchscript(student: Student) -> Made:

@@ -75,6 +75,7 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
     c.add_argument("--format", default="safetensors", metavar="NAME", help=f"one of {', '.join(FORMATS)}")
     c.add_argument("--out", metavar="FILE", help="the file to write (default: STUDY-ARM-seedN, here)")
     c.add_argument("--force", action="store_true", help="replace the file if it exists")
+    c.add_argument("--model", metavar="FILE.py:CLASS", help="the class of the student's network, if it is your own")
     c.add_argument(
         "--input",
         default="pixels",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,11 @@ from scl.data.batches import SplitData
 from scl.models.build import build_model
 from scl.models.mode import eval_mode
 from scl.models.staged import Block, Features
-from scl.study.config import HUBS, Config
+from scl.models.streams import seeded_streams
+from scl.models.tapped import TappedModel
+from scl.study.config import Config
 from scl.study.identity import stream_seed
+from scl.study.network import is_own
 
 # With at most so many locations and at least so many channels, a CPU's convolutions are faster with channels first: up
 # to twice as fast at 512 channels × 4×4 (oneDNN, AVX-512). Otherwise channels last is faster, by up to a third.
@@ -23,13 +27,14 @@ def build_student(config: Config, data: SplitData, seed: int, layers: Sequence[s
     """A fresh network, initialised from the seed alone; torch's global random stream does not move.
 
     Args:
-        layers: module paths of the guided layers, for a teacher from another library.
+        layers: module paths of the guided layers of a teacher; empty: those of its configuration.
 
     Raises:
         UserError: see `build_model`.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(stream_seed("initialisation", seed))
+    stream = stream_seed("initialisation", seed)
+    with torch.random.fork_rng(devices=[]), seeded_streams(stream) if is_own(config.model) else nullcontext():
+        torch.default_generator.manual_seed(stream)
         return build_network(config, data.classes, data.image_shape, layers)
 
 
@@ -41,10 +46,16 @@ def build_network(
     Raises:
         UserError: see `build_model`.
     """
-    channels, height, _ = image_shape
-    taught = config.self_taught, config.self_taught_at, config.self_taught_from
+    channels, *size = image_shape
+    taught = config.self_taught, config.self_taught_at, config.self_taught_from, config.guided
     return build_model(
-        config.model, classes, channels, config.width, *taught, config.guided, image_size=height, layers=layers
+        config.model,
+        classes,
+        channels,
+        config.width,
+        *taught,
+        image_size=(size[0], size[1]),
+        layers=layers or config.layers,
     )
 
 
@@ -57,10 +68,23 @@ def tensors_of(
     Raises:
         UserError: see `build_model`.
     """
-    # Models of other libraries compute with numbers while they are built.
-    device = "cpu" if config.model.startswith(HUBS) else "meta"
+    # Models of other libraries compute with numbers while they are built, and own ones may.
+    device = "cpu" if config.is_foreign else "meta"
     with torch.random.fork_rng(devices=[]), torch.device(device):
         return build_network(config, classes, image_shape, layers).state_dict()
+
+
+def start_from(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give a network these weights, by their names in its state dict; the others stay. Among them may be the
+    normalisation of a network that was trained elsewhere, see `TappedModel.renormalise`."""
+    if isinstance(model, TappedModel) and (constants := renormalising(weights)):
+        model.renormalise(**constants)
+    model.load_state_dict({**model.state_dict(), **weights})
+
+
+def renormalising(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The two tensors of `TappedModel.renormalise` in a state dict, if it has them."""
+    return {name: weights[name] for name in ("scale", "shift") if name in weights}
 
 
 def move_to_device(model: nn.Module, data: SplitData, device: torch.device) -> nn.Module:
@@ -68,6 +92,8 @@ def move_to_device(model: nn.Module, data: SplitData, device: torch.device) -> n
 
     Shapes alone decide the layout, not a timing, so that numbers are reproducible.
     """
+    if isinstance(model, TappedModel) and model.own:
+        return model.to(device)  # code of users may call `view`
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type != "cpu":
         return model

@@ -68,7 +68,8 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         nodes: of the cluster; none on this machine.
 
     Raises:
-        UserError: data, a teacher or an arm cannot be what the options ask for, or a custom loss cannot be resumed.
+        UserError: data, a teacher or an arm cannot be what the options ask for, or a custom loss or an own network
+            cannot be resumed.
     """
     check_threads(options)
     arms, teacher = resolved(study, options)
@@ -223,5 +224,6 @@ def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] |
             "run": plan.run,
             **{column(name): value for name, value in params(trial.config).items()},
         }
-        jobs[trial.trial_id] = Job(trial.config, trial.seed, trial.teacher_id, columns)
+        start = plan.feasibility.initial_weights(trial.config)
+        jobs[trial.trial_id] = Job(trial.config, trial.seed, trial.teacher_id, columns, start)
     return jobs

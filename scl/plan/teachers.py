@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scl.errors import Damaged, UserError
 from scl.models.build import pretrained
-from scl.models.networks import build_student, tensors_of
+from scl.models.networks import build_student, renormalising, tensors_of
 from scl.plan.context import RunContext, data_of
 from scl.store.files import Folder
 from scl.study.config import Config
@@ -51,9 +51,9 @@ def _unusable(
     context: RunContext, config: Config, weights: Mapping[str, Tensor], logits: Tensor, record: Mapping[str, Any]
 ) -> str:
     """Why a stored teacher cannot serve this network and data; '' if it can."""
-    wanted = tensors_of(config, context.classes, data_of(context).image_shape)
+    wanted = tensors_of(config, context.classes, data_of(context).image_shape) | renormalising(weights)
     if problem := difference(weights, wanted):
-        return f"it is no {config.model} of this study: {problem}"
+        return f"it is no {config.model_name} of this study: {problem}"
     if tuple(logits.shape) != (len(context.labels["test"]), context.classes) or logits.dtype not in FLOATS:
         return "it has no logits of the test images"
     metrics = record.get("metrics")
@@ -94,14 +94,14 @@ def import_teacher(context: RunContext, config: Config, identity: str, path: str
     if load_teacher(context, identity, config) is not None:
         return
     weights = load_weights(path)
-    wanted = tensors_of(config, context.classes, data_of(context).image_shape)
+    wanted = tensors_of(config, context.classes, data_of(context).image_shape) | renormalising(weights)
     ordered = keeps_order(path)
     by_name = fitted(weights, wanted, by_order=False)
     found = by_name or (fitted(weights, wanted) if ordered else None)
     if found is None:
         raise UserError(
-            f"--teacher {path!r} does not fit {config.model} at width {config.width:g} with {context.classes} classes "
-            f"and {data_of(context).image_shape[0]} channels ({misfit(weights, wanted, ordered)}); name its "
+            f"--teacher {path!r} does not fit {config.model_name} at width {config.width:g} with {context.classes} "
+            f"classes and {data_of(context).image_shape[0]} channels ({misfit(weights, wanted, ordered)}); name its "
             "architecture with --teacher-model and --teacher-width, and give data with its classes"
         )
     kept = {}
@@ -135,7 +135,7 @@ def fitted(
     if len(weights) > len(wanted) and not any(k.startswith("net.") for k in wanted):
         return None
     names = {k: k.removeprefix("net.") for k in wanted}
-    candidates = [{k: bare.get(k, bare.get(short)) for k, short in names.items()} for bare in _unprefixed(weights)]
+    candidates = [{k: bare.get(k, bare.get(short)) for k, short in names.items()} for bare in unprefixed(weights)]
     if by_order and len(weights) == len(wanted):
         candidates.append(dict(zip(wanted, weights.values(), strict=True)))
     for found in candidates:
@@ -145,7 +145,7 @@ def fitted(
     return None
 
 
-def _unprefixed(weights: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
+def unprefixed(weights: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
     """The tensors as they are named, and then without each prefix that all names share."""
     while True:
         yield weights
@@ -161,7 +161,7 @@ def misfit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], by_order
         for (name, old), (given, tensor) in zip(wanted.items(), weights.items(), strict=True):
             if tensor.shape != old.shape:
                 return f"by order, {given} is {tuple(tensor.shape)} where {name} is {tuple(old.shape)}"
-    bare = max(_unprefixed(weights), key=lambda named: len(named.keys() & wanted.keys()))
+    bare = max(unprefixed(weights), key=lambda named: len(named.keys() & wanted.keys()))
     count = f"it has {len(weights)} tensors, wanted {len(wanted)}"
     over = [name for name in bare if name not in wanted]
     if len(weights) > len(wanted) and over:
@@ -208,7 +208,7 @@ def start_from_pretrained(context: RunContext, config: Config) -> RunContext:
     for identity, job in context.jobs.items():
         if load_teacher(context, identity, config) is None:
             model = build_student(config, tensors, job.seed)
-            weights, whole = pretrained(config.model, model)
+            weights, whole = pretrained(str(config.model), model)
             if whole and len(jobs) > 1:
                 raise UserError(
                     f"--teacher {config.model}: its published weights have the {context.classes} classes of the data "

@@ -61,7 +61,8 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "data": plan.about_data,
         "class_names": list(plan.context.class_names),
         "teacher": {
-            **{name: getattr(plan.teacher, name) for name in ("model", "width", "epochs")},
+            "model": plan.teacher.model_name,
+            **{name: getattr(plan.teacher, name) for name in ("width", "epochs")},
             "config": requested(plan.teacher),
             "per_seed": options.teacher_per_seed,
             "source": source(plan),
@@ -111,7 +112,7 @@ def source(plan: Plan) -> str:
     """Where the teacher's weights come from."""
     if plan.options.teacher_file:
         return "file"
-    return plan.teacher.model.partition(":")[0] if plan.teacher.pretrained else "trained here"
+    return plan.teacher.model_name.partition(":")[0] if plan.teacher.pretrained else "trained here"
 
 
 def _version(package: str) -> str | None:

@@ -19,6 +19,7 @@ from typing import Any
 from scl.errors import shown, unknown
 from scl.masking import masked_value
 from scl.study.config import HUBS, MODEL_NAMES, MODELS
+from scl.study.network import Model, model_from_file
 from scl.study.numerals import real_from, whole_from
 
 Check = Callable[[Any], Any]
@@ -159,7 +160,12 @@ def cohort_size(most: int) -> Check:
     return check
 
 
-def model(value: Any) -> str:
+def model(value: Any) -> Model:
+    """The name of a network, FILE.py:CLASS, or in Python an own network itself."""
+    if callable(value):
+        return value
+    if isinstance(value, str) and (own := re.fullmatch(r"(.+\.py):([A-Za-z_]\w*)", value)):
+        return model_from_file(text(own[1]), own[2])
     # Whether torchvision or timm has a model is known when it is built: importing them would slow every start.
     if not text(value).startswith(HUBS) and value not in MODELS:
         raise ValueError(unknown("model", value, MODEL_NAMES))

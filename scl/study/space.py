@@ -116,9 +116,11 @@ class Search:
             needed = {w: _ends(self.space[w])[-1] for w in weights if w != name}
             for end in _ends(range_):
                 try:
-                    with_params(base, {**needed, name: end})
+                    problem = with_params(base, {**needed, name: end}).neurons_problem
                 except UserError as error:
-                    raise UserError(f"search space, {name!r}: {error}") from None
+                    problem = str(error)
+                if problem:
+                    raise UserError(f"search space, {name!r}: {problem}")
         for point in self.start:
             self.check_point(point)
 

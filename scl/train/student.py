@@ -12,20 +12,22 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
 from scl.data.batches import SplitData
 from scl.models.fold import absorb_biases
-from scl.models.networks import build_student, example_features, in_bf16, in_float32, move_to_device
+from scl.models.networks import build_student, example_features, in_bf16, in_float32, move_to_device, start_from
 from scl.models.staged import Features, Staged
+from scl.models.streams import seeded_streams
+from scl.models.tapped import TappedModel
 from scl.study.identity import stream_seed
 from scl.train import checkpoint, custom, loss_state
 from scl.train.cuda_graphs import GraphRunner, StreamSlot
 from scl.train.evaluation import evaluate, final_metrics
 from scl.train.objective import Objective
 from scl.train.optim import learning_rate
-from scl.train.process import generators, seeded_streams
+from scl.train.process import generators
 from scl.train.teacher import Teacher
 from scl.train.types import TrialEnded, TrialFailure, TrialSpec
 
@@ -45,9 +47,11 @@ class StudentTrainer:
     ) -> None:
         self.trial = trial
         self.config = config = trial.config
+        own = f"network {config.model_name}"
+        self.outside = custom.Outside({own: config.model} if callable(config.model) else {})
         model = build_student(config, data, trial.seed)
         if trial.weights is not None:
-            model.load_state_dict(trial.weights)
+            start_from(model, trial.weights)
         absorb_biases(model)
         seed = stream_seed("objective", trial.seed)
         with torch.random.fork_rng(devices=[]), seeded_streams(seed):
@@ -64,6 +68,10 @@ class StudentTrainer:
         self.built_in = isinstance(model, Staged) and not objective.custom
         self.slot, self.runner = slot, GraphRunner(slot, self.built_in)
         self.parts = loss_state.Parts(objective.custom_modules)
+        # An own network may hold state beside its parameters and buffers, as a custom loss may.
+        self.network = model.net if isinstance(model, TappedModel) and model.own else nn.ModuleList()
+        self.network_parts = loss_state.Parts(self.network, config.model_name)
+        self.users_code = [f"loss {name!r}" for name in objective.custom] + [own] * bool(self.outside.code)
         # With graphs the learning rate is a tensor on the device, so that each replay reads its new value.
         self.rate: float | Tensor = torch.tensor(config.lr, device=device) if slot.graphs else config.lr
         self.weights: dict[str, float] = {}
@@ -139,15 +147,18 @@ class StudentTrainer:
         Returns:
             The value of each term that has a weight, and the number of correct predictions.
         """
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+        with (
+            custom.kept_apart(*self.users_code) if self.outside.code else nullcontext(),
+            torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16),
+        ):
             features = self.model.features(images, self.config.tap, self.wanted)  # type: ignore[operator]
         features = in_float32(features)
         terms = self.objective(features, teacher, target, self.epoch + 1)
         total = torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
         for parameter in self.parameters:
             parameter.grad = None
-        # Backward runs code of custom losses too: autograd functions and hooks.
-        with custom.kept_apart(*self.objective.custom) if self.objective.custom else nullcontext():
+        # Backward runs code of users too: autograd functions and hooks.
+        with custom.kept_apart(*self.users_code) if self.users_code else nullcontext():
             total.backward()  # type: ignore[no-untyped-call]
         self._update()
         values = torch.stack([terms[name].detach() for name in self.weights])
@@ -190,11 +201,11 @@ class StudentTrainer:
             evaluated: `val` and `test` → logits (N, K) and labels (N,), as far as they were evaluated.
 
         Raises:
-            TrialFailure: a term or a logit is not finite, or a custom loss changed variables outside of it, or replaced
-                its parameters.
+            TrialFailure: a term or a logit is not finite, or a custom loss or own network changed variables outside of
+                it, or replaced its parameters.
         """
-        self.objective.outside.check()
-        self.parts.check()
+        for checked in (self.objective.outside, self.outside, self.parts, self.network_parts):
+            checked.check()
         epoch = self.epoch + 1
         values = self.values.double().cpu()
         names = list(self.weights)
@@ -235,15 +246,17 @@ class StudentTrainer:
         if self.trial.files is None:
             return
         held, plain = loss_state.loss_state(self.objective.custom_modules)
+        state, attributes = loss_state.loss_state(self.network)
         tensors = {
             **{f"model.{k}": v for k, v in self.model.state_dict().items()},
             **{f"objective.{k}": v for k, v in self.objective.state_dict().items() if isinstance(v, Tensor)},
             **{f"momentum.{i}": buffer for i, buffer in enumerate(self.momentum) if buffer is not None},
             **{f"custom.{k}": v for k, v in held.items()},
+            **{f"network.{k}": v for k, v in state.items()},
         }
         record = {name: getattr(self, name) for name in ("epoch", "history", "seconds", "restarts", "started")}
-        if plain:
-            record["custom"] = plain
+        record |= {"custom": plain} if plain else {}
+        record |= {"network": attributes} if attributes else {}
         checkpoint.save_epoch(self.trial.files, self.epoch, tensors, record)
 
     def resume(self) -> None:
@@ -257,6 +270,7 @@ class StudentTrainer:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         self.model.load_state_dict(under("model."))
+        loss_state.restore_loss_state(self.network, under("network."), record.get("network", {}))
         extra = {k: v for k, v in self.objective.state_dict().items() if not isinstance(v, Tensor)}
         loss_state.fit_buffers(self.objective.custom_modules, under("objective.learned."))
         self.objective.load_state_dict({**extra, **under("objective.")})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scl.data.batches import SplitData
 from scl.models.fold import fold_batch_norms
-from scl.models.networks import build_student, in_float32, move_to_device
+from scl.models.networks import build_student, in_float32, move_to_device, start_from
 from scl.models.staged import Features, Staged, Wanted
 from scl.study.config import Config
 
@@ -27,7 +27,7 @@ class Teacher:
 def build_teacher(teacher: Teacher, data: SplitData, device: torch.device, layers: Sequence[str] = ()) -> nn.Module:
     """The teacher's network with its weights, on a device, in evaluation mode and without gradients."""
     model = build_student(teacher.config, data, 0, layers)
-    model.load_state_dict(teacher.weights)
+    start_from(model, teacher.weights)
     return move_to_device(model, data, device).eval().requires_grad_(False)
 
 

@@ -21,7 +21,8 @@ class TrialSpec:
     """A trial as the trainer needs it.
 
     files: the folder of its checkpoints (None: no checkpoints). every_epoch: evaluate after each epoch, or only after
-    the last one, which is enough for a teacher. weights: initial weights (None: random, from the seed).
+    the last one, which is enough for a teacher. weights: initial weights; those of tensors that they lack come from
+    the seed (None: all).
     """
 
     id: str
