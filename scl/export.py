@@ -25,9 +25,9 @@ from scl.store.files import open_folder
 from scl.store.lookup import find_trial
 from scl.store.networks import STUDENT
 from scl.store.output import output_file
-from scl.study.config import ARCHITECTURE, Config
+from scl.study.config import ARCHITECTURE, MODELS, Config
 from scl.study.identity import from_stored
-from scl.study.network import same_network
+from scl.study.network import model_problem, same_network
 from scl.train import checkpoint
 from scl.train.weights import difference, regular_file
 
@@ -140,11 +140,13 @@ def _student(content: bytes, where: str, normalise: bool, model: Callable[..., A
             f"{where} is damaged, or no student of scl ({damage}); use another copy of it, or let the "
             "study's command with --remake-students train it again"
         ) from None
+    if problem := _other_class(record, model):
+        raise UserError(f"{where}: {problem}")
     try:
         if problem := _misdescribed(record):
             raise UserError(problem)
         # Losses and recipe served training only. The rest is checked like any configuration.
-        config = _config(record, model)
+        config = Config(**_network(record, model))
         size = len(record["classes"]), tuple(record["image_shape"])
         # The shapes come first: a description of a huge network must not allocate one.
         if problem := difference(weights, tensors_of(config, *size) | renormalising(weights)):
@@ -157,23 +159,29 @@ def _student(content: bytes, where: str, normalise: bool, model: Callable[..., A
         raise UserError(f"{where} does not describe a student of this version of scl ({first_line(error)})") from None
 
 
-def _config(record: Mapping[str, Any], model: Callable[..., Any] | None) -> Config:
-    """The configuration of a student's network. Raises UserError if `model` is not what the student was made of."""
+def _network(record: Mapping[str, Any], model: Callable[..., Any] | None) -> dict[str, Any]:
+    """The fields of a student's configuration that determine its network."""
     fields = {k: v for k, v in from_stored(record["config"]).items() if k in NETWORK}
-    own = fields.get("model")
+    return fields if model is None else {**fields, "model": model}
+
+
+def _other_class(record: Mapping[str, Any], model: Callable[..., Any] | None) -> str:
+    """Why a student is not one of the class `model`, or needs a class and has none; "" if nothing is wrong."""
+    config = record.get("config")
+    own = from_stored(config).get("model", Config.model) if isinstance(config, Mapping) else None
     if isinstance(own, Mapping) and model is None:
         name = own.get("network")
-        raise UserError(
-            f"it is a student of {name}, a class of yours: give it too, as in load_student(…, model={name})"
+        return (
+            f"it is a student of {name}, a class of your own; give the class too: load_student(…, model={name}), or "
+            f"scl export … --model FILE.py:{name}"
         )
     if model is None:
-        return Config(**fields)
+        return ""
     if not isinstance(own, Mapping):
-        raise UserError(f"it is a student of {own or Config.model}, so leave out model={shown(model)}")
-    config = Config(**{**fields, "model": model})
-    if problem := same_network(model, dict(own)):
-        raise UserError(problem)
-    return config
+        return f"it is a student of {own}, not of a class of your own; leave out the class {shown(model)}"
+    if problem := model_problem(model, MODELS):
+        return problem
+    return same_network(model, dict(own))
 
 
 def model_of(record: Mapping[str, Any]) -> str:

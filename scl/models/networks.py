@@ -77,8 +77,10 @@ def tensors_of(
 def start_from(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Give a network these weights, by their names in its state dict; the others stay. Among them may be the
     normalisation of a network that was trained elsewhere, see `TappedModel.renormalise`."""
-    if isinstance(model, TappedModel) and (constants := renormalising(weights)):
+    constants = renormalising(weights)
+    if isinstance(model, TappedModel) and constants:
         model.renormalise(**constants)
+        weights = {name: tensor for name, tensor in weights.items() if name not in constants}
     model.load_state_dict({**model.state_dict(), **weights})
 
 

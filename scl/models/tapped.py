@@ -149,7 +149,7 @@ class TappedModel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.own:
-            x = x.contiguous()
+            x = x.clone(memory_format=torch.contiguous_format)  # `contiguous` keeps the strides of one channel
         elif x.shape[1] == 1:
             x = x.expand(-1, 3, -1, -1)
         if self.normalises:
@@ -188,7 +188,8 @@ class TappedModel(nn.Module):
 
 def examples(image_shape: tuple[int, int, int], count: int) -> Tensor:
     """The same normal numbers always: images (count, C, H, W) to try a network with."""
-    return torch.randn(count, *image_shape, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, *image_shape, generator=generator, dtype=torch.float32)
 
 
 def tap(model: TappedModel, layers: Sequence[str], depths: Sequence[int] = (DEPTH,)) -> None:

@@ -59,13 +59,13 @@ def _from_file(config: Config, model: nn.Module, classes: int) -> dict[str, Tens
     found = {short[_short(name)]: tensor for name, tensor in named.items() if _short(name) in short}
     fresh = [name for name, old in wanted.items() if name not in found or found[name].shape != old.shape]
     heads = {name.rpartition(".")[0] for name in fresh}
-    last = all(wanted[name].shape[:1] == (classes,) for name in wanted if name.rpartition(".")[0] in heads) and not any(
-        name not in fresh and name.rpartition(".")[0] in heads for name in wanted
-    )
+    of_heads = [name for name in wanted if name.rpartition(".")[0] in heads]
+    last = of_heads == fresh and all(wanted[name].shape[:1] == (classes,) for name in fresh)
     if len(fresh) == len(wanted) or not last or len(heads) > 2:
         raise UserError(
             f"{where} does not fit {config.model_name} with {classes} classes "
-            f"({misfit(named, _plainly(wanted), False)}); give weights of this network, whose last layer may be for other classes"
+            f"({misfit(named, _plainly(wanted), False)}); give weights of this network, whose last layer may be for "
+            "other classes"
         )
     kept = {}
     for name, tensor in found.items():
