@@ -36,6 +36,7 @@ from scl.train.types import TrialFailure, TrialSpec
 
 STEPS = 2  # of each of the two epochs
 FEW = 16  # images of a step of a network
+NO_AUTOGRAD = 3  # exit code of a child
 SLOW = 30.0  # seconds of a training; then it is the only one
 GPU_GAP = 1e-3  # relative: kernels of a GPU may sum in another order each time
 
@@ -77,12 +78,14 @@ def rehearse_apart(configs: Sequence[Config], teacher: Config, data: SplitData, 
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child uses one, and no lock of another
         child = os.fork()
     if child == 0:
+        code = NO_AUTOGRAD
         try:
+            code = 0 if _has_autograd() else NO_AUTOGRAD
             rehearse(configs, teacher, data, device)
         except UserError as error:
-            os.write(writer, str(error).encode())
+            os.write(writer, b"" if code else str(error).encode())
         finally:
-            os._exit(0)
+            os._exit(code)
     os.close(writer)
     with open(reader, "rb") as stream:
         refused = stream.read().decode()
@@ -93,6 +96,17 @@ def rehearse_apart(configs: Sequence[Config], teacher: Config, data: SplitData, 
         name = signal.Signals(os.WTERMSIG(status)).name
         what = "a custom loss" if losses else "an own network"
         say(f"note: {what} ended its process with {name} when it was tried; its trials will fail")
+    elif os.WEXITSTATUS(status) == NO_AUTOGRAD:  # its forward does not end the process
+        rehearse(configs, teacher, data, device)
+
+
+def _has_autograd() -> bool:
+    """False in the child of a process that has trained: torch refuses a backward pass there."""
+    try:
+        torch.ones(1, requires_grad=True).sum().backward()  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        return False
+    return True
 
 
 def rehearse(configs: Iterable[Config], teacher: Config, data: SplitData, device: torch.device) -> None:

@@ -157,7 +157,7 @@ def test_a_pickled_configuration_brings_its_hashes_along(tmp_path: Path, monkeyp
     there = pickle.loads(packed)
     assert requested(there) == before
     assert there == config
-    with pytest.raises(UserError, match="initial_weights .* cannot be read"):
+    with pytest.raises(UserError, match=r"initial_weights .* cannot be read"):
         requested(config)
 
 
