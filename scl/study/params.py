@@ -53,7 +53,7 @@ def with_params(config: Config, changes: Mapping[str, Any]) -> Config:
     """
     fields = {name: value for name, value in changes.items() if "." not in name}
     if "model" in fields:
-        of_network = of_another_network(fields["model"])
+        of_network = of_another_network(fields["model"], config)
         fields, changes = of_network | fields, of_network | dict(changes)
     if len(fields) == len(changes):
         return config.replace(**fields)
@@ -76,11 +76,12 @@ def with_params(config: Config, changes: Mapping[str, Any]) -> Config:
     return config.replace(**fields, losses=losses)  # at once, because a field may need a loss and a loss a field
 
 
-def of_another_network(model: Any) -> dict[str, Any]:
-    """What must not reach an arm, or a flag's student, from the study's own network: the paths of its layers, and a
-    width, which networks of libraries and of the user do not have."""
+def of_another_network(model: Any, before: Config | None = None) -> dict[str, Any]:
+    """What must not reach an arm, or a flag's network, from the study's network: a width, which networks of libraries
+    and of the user do not have, and the paths of its layers."""
     foreign = not isinstance(model, str) or model.startswith(HUBS)
-    return {"layers": (), **({"width": 1.0} if foreign else {})}
+    layers = {"layers": ()} if before is not None and before.layers else {}
+    return {**({"width": 1.0} if foreign else {}), **layers}
 
 
 def overridden(configs: Mapping[str, Config], changes: Mapping[str, Any], prefix: str = "") -> dict[str, Config]:

@@ -13,7 +13,7 @@ from scl.study.config import Config
 from scl.study.contrasts import Weights, checked_roles, weights_of
 from scl.study.designs import Design, as_design
 from scl.study.identity import effective, sha256
-from scl.study.params import overridden, with_params
+from scl.study.params import of_another_network, overridden, with_params
 from scl.study.space import Search, winner
 from scl.study.term import as_whole
 from scl.terminal import is_control
@@ -299,7 +299,9 @@ class Study:
 
     def base_on(self, data: str, student: Mapping[str, Any]) -> Config:
         """The base configuration for a data set, with flags applied on top."""
-        return self.base.replace(**{**self.settings.get(data, Setting()).student, **student})
+        changes = {**self.settings.get(data, Setting()).student, **student}
+        of_network = of_another_network(changes["model"], self.base) if "model" in changes else {}
+        return self.base.replace(**{**of_network, **changes})
 
     def refuse_twins(self, identity: Mapping[str, str]) -> None:
         """Raises UserError if two arms train the same. identity: arm → a hash of what it trains.

@@ -97,8 +97,9 @@ class Outside:
             now, before = state_of(thing), self.before[whose]
             for variable in sorted(now.keys() | before.keys()):
                 if now.get(variable) != before.get(variable):
+                    what = whose.partition(" ")[0]  # loss or network
                     raise TrialFailure(
-                        f"{whose}: {variable} changed while it was made or trained. It is outside of this code, so "
+                        f"{whose}: {variable} changed while it was made or trained. It is outside of the {what}, so "
                         "other arms share it and a resumed trial loses it; keep state in buffers of a module that is "
                         "a class, and cache with functools.lru_cache"
                     )
