@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader
 from benchmarks.devices import add_device
 from benchmarks.record import parsed, record
 from benchmarks.step import CLASSES, PAIR, Pictures, data_of, random_images, spread, teacher_of, train
-from scl.data.batches import Images
+from scl.data.images import Images
 from scl.train.process import freed_memory_kept
 
 

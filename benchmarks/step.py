@@ -43,7 +43,8 @@ from torchvision import transforms
 from benchmarks.devices import add_device
 from benchmarks.record import parsed, record
 from scl import Config, Term
-from scl.data.batches import Images, SplitData
+from scl.data.batches import SplitData
+from scl.data.images import Images
 from scl.machine import cores
 from scl.models.build import build_model
 from scl.models.networks import build_student, example_features
@@ -79,7 +80,7 @@ def random_images(count: int) -> Images:
 
 
 def data_of(images: Images) -> SplitData:
-    nothing = Images(images.images[:0], images.labels[:0])
+    nothing = images.first(0)
     return SplitData(images, nothing, nothing, torch.tensor(MEAN), torch.tensor(STD), CLASSES, True)
 
 
@@ -107,6 +108,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     """Images one by one, as public distillation code reads CIFAR."""
 
     def __init__(self, images: Images) -> None:
+        assert isinstance(images.images, Tensor)
         self.images, self.labels = images.images.permute(0, 2, 3, 1).numpy(), images.labels.tolist()
         self.transform = transforms.Compose(
             [
@@ -213,8 +215,9 @@ def read_of_teacher(config: Config, data: SplitData, network: nn.Module) -> Want
     """What a configuration's losses read of a teacher; NOTHING if it has no losses."""
     if not config.losses:
         return NOTHING
-    examples = [example_features(model, data, config.tap) for model in (build_student(config, data, 0), network)]
-    return Objective(config, *examples).wanted(config.total_epochs)[1] or NOTHING
+    models = (build_student(config, data, 0), network)
+    student, teacher = (example_features(model, data, config.tap) for model in models)
+    return Objective(config, student, teacher).wanted(config.total_epochs)[1] or NOTHING
 
 
 def seconds_of_forward(batches: Sequence[Tensor], forward: TeacherForward, wanted: Wanted, times: int) -> float:

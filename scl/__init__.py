@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 if TYPE_CHECKING:
     from scl.api import plan, run
     from scl.errors import RunFailed, UserError
-    from scl.export import load_student
     from scl.report.results import Results, load
+    from scl.students.student import load_student
     from scl.study import controls, designs
     from scl.study.config import Config
-    from scl.study.space import Choice, Float, Int, Search
+    from scl.study.search import Search
+    from scl.study.space import Branch, Choice, Float, Int
     from scl.study.study import Scale, Setting, Study
     from scl.study.term import Term
 
@@ -33,22 +34,23 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "scl.errors": ("RunFailed", "UserError"),
-    "scl.export": ("load_student",),
     "scl.report.results": ("Results", "load"),
     "scl.study.config": ("Config",),
-    "scl.study.space": ("Choice", "Float", "Int", "Search"),
+    "scl.study.search": ("Search",),
+    "scl.study.space": ("Branch", "Choice", "Float", "Int"),
     "scl.study.study": ("Scale", "Setting", "Study"),
     "scl.study.term": ("Term",),
+    "scl.students.student": ("load_student",),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 # Packages and modules that are reached by their own name; `run` and `plan` are functions too (see scl.callable).
 _PACKAGES = (
-    "cli", "data", "errors", "export", "losses", "merge", "models", "plan", "report", "results", "run", "search",
-    "stats", "store", "study", "train",
+    "cli", "data", "errors", "losses", "merge", "models", "plan", "report", "results", "run", "search",
+    "stats", "store", "students", "study", "train",
 )  # fmt: skip
 
 __all__ = [
-    "Choice", "Config", "Float", "Int", "Results", "RunFailed", "Scale", "Search", "Setting", "Study", "Term",
+    "Branch", "Choice", "Config", "Float", "Int", "Results", "RunFailed", "Scale", "Search", "Setting", "Study", "Term",
     "UserError", "__version__", "controls", "designs", "load", "load_student", "plan", "run",
 ]  # fmt: skip
 

@@ -22,6 +22,7 @@ from scl.run.summary import report
 from scl.store.editions import write_edition
 from scl.store.files import Folder, check_writable, explain, open_folder
 from scl.store.locks import locked
+from scl.store.logits import LOGITS, logits_fault
 from scl.store.lookup import stores
 from scl.store.merging import Conflict, merged_record, merged_tables
 from scl.store.networks import STUDENT
@@ -158,9 +159,10 @@ def _equal(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> bool:
 def _copy_networks(
     record: Mapping[str, object], trials: pa.Table, chosen: Mapping[str, str], parts: Mapping[str, Folder], into: Folder
 ) -> None:
-    """Copy the students of completed trials, and the checkpoints of trials that have not ended."""
+    """Copy the students and logits of completed trials, and the checkpoints of trials that have not ended."""
     lost = []
-    states = dict(zip(trials["trial_id"].to_pylist(), trials["state"].to_pylist(), strict=True))
+    ids = trials["trial_id"].to_pylist()
+    states, sizes = (dict(zip(ids, trials[of].to_pylist(), strict=True)) for of in ("state", "logits_bytes"))
     for identity in [i for i, state in states.items() if state == "completed"]:
         order = [parts[chosen[identity]], *parts.values()]
         places = [store / "checkpoints" / identity for store in order]
@@ -169,6 +171,10 @@ def _copy_networks(
             lost.append(identity)
         else:
             (into / "checkpoints" / identity).write(STUDENT, source.read(STUDENT), durable=True)
+        kept = next((store for store in order if not logits_fault(store, identity)), None) if sizes[identity] else None
+        if kept is not None:
+            logits = (kept / "checkpoints" / identity).read(LOGITS)
+            (into / "checkpoints" / identity).write(LOGITS, logits, durable=True)
     if lost:
         more = ", …" if len(lost) > 3 else ""
         say(

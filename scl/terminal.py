@@ -6,8 +6,10 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from scl.masking import without_values
@@ -74,3 +76,37 @@ def cell(text: object, **how: Any) -> Text:
     from rich.text import Text
 
     return Text(showable(printable(text)), **how)
+
+
+def in_a_log() -> bool:
+    """True if output goes to a file, a pipe, a notebook or a CI job, which may ask for colours nevertheless."""
+    return not sys.stderr.isatty() or bool(os.environ.get("CI")) or os.environ.get("TERM") == "dumb"
+
+
+@contextmanager
+def progress(title: str, total: int, seconds: float = 60.0) -> Iterator[Callable[[int], None]]:
+    """Show how far some work is: a bar on a terminal, which goes at the end; else a line every `seconds`.
+
+    Yields a function that takes how many more of `total` are done.
+    """
+    if not in_a_log():
+        from rich import progress as rich
+        from rich.console import Console
+
+        columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn())
+        bar = rich.Progress(*columns, rich.TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        with bar:
+            task = bar.add_task(title, total=total)
+            yield lambda count: bar.advance(task, count)
+        return
+    done, began = 0, time.monotonic()
+    said = began
+
+    def advance(count: int) -> None:
+        nonlocal done, said
+        done, now = done + count, time.monotonic()
+        if now - said >= seconds:
+            said = now
+            say(f"{title}: {done:,} of {total:,}, about {(now - began) / done * (total - done):,.0f} s left")
+
+    yield advance

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from scl.data.batches import Images, SplitData, normalisation
+from scl.data.batches import SplitData, normalisation
+from scl.data.images import Images
 from scl.data.named import load_dataset
 from scl.data.split import split
 from scl.study.config import Config

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from scl.errors import UserError
-from scl.export import load_student
 from scl.merge import MARK, merge
 from scl.store.editions import write_edition
 from scl.store.files import Folder, open_folder
@@ -22,6 +21,7 @@ from scl.store.results import Results, load
 from scl.store.schema import SCHEMAS
 from scl.store.study_file import read_study, write_study
 from scl.store.tables import read_tables
+from scl.students.student import load_student
 from scl.train import checkpoint
 from tests.support.parts import read_predictions
 from tests.support.plans import SHORT, STUDY
@@ -76,6 +76,7 @@ def test_the_merged_store_is_that_of_one_run(
     for trial in merged.trials.itertuples():
         student, same = (load_student(str(p), trial.trial_id) for p in (out / "tiny", runs / "whole" / "tiny"))
         assert all(torch.equal(v, same.state_dict()[k]) for k, v in student.state_dict().items())
+        assert (merged.logits(trial.trial_id) == whole.logits(trial.trial_id)).all()
     (teacher,) = (out / "teachers").iterdir()
     assert checkpoint.unpack((teacher / "teacher.safetensors").read_bytes())[1]["metrics"]["test_acc"] > 0
     page = (out / "tiny" / "report.html").read_text()

@@ -41,7 +41,7 @@ import scl
 import scl.cli
 import scl.run.run
 import scl.run.ray.session
-import scl.export
+import scl.students.export
 imported = state()
 study = scl.Study(
     "leaves", "?",

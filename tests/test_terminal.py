@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from scl import terminal
 from scl.cli.command import main
 from scl.errors import Damaged, RunFailed, UserError
 from scl.run.progress import Progress
@@ -93,3 +94,21 @@ def test_names_of_files_are_shown_clean(tmp_path: Path, capsys: pytest.CaptureFi
     folder.write("a\x9b", b"")
     folder.set_aside("a\x9b", "\x07")
     assert is_clean(capsys.readouterr().err)
+
+
+def test_progress_in_a_log_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    with terminal.progress("decoding images", 4, seconds=0.0) as advance:
+        advance(1)
+        advance(2)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(", about")[0] for line in lines] == ["decoding images: 1 of 4", "decoding images: 3 of 4"]
+    with terminal.progress("decoding images", 4) as advance:
+        advance(4)
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(terminal, "in_a_log", lambda: False)
+    with terminal.progress("decoding images", 4) as advance:
+        advance(4)
+    assert capsys.readouterr().out == ""

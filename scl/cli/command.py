@@ -5,6 +5,9 @@
     scl run studies/ablation.py      a study: the same as python studies/ablation.py
     scl plan studies/ablation.py     what it would run, and its cost
     scl export ablation/scl/0 --format onnx
+    scl predict results ablation/scl/0 photo.jpg folder/
+    scl latency student.onnx --results results
+    scl import-teacher model.pth.tar -o teacher.safetensors
     scl report results/ablation      rebuild the page
     scl merge jobs/0 jobs/1 --out results   one store of a study that was split over jobs
 
@@ -17,14 +20,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from scl.cli.exits import Parser, exit_code, exit_with
 from scl.cli.flags import add_flags
-from scl.study.space import Search
+from scl.study.search import Search
 from scl.study.study import Study
 
 FORMATS = ("safetensors", "onnx", "torchscript")
-INPUTS = ("pixels", "normalised")
+INPUTS = ("pixels", "normalised", "photo")
+OWN_CLASS: dict[str, Any] = {
+    "metavar": "FILE.py:CLASS",
+    "help": "the class of the student's network, if it is your own",
+}
 SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -75,13 +83,41 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
     c.add_argument("--format", default="safetensors", metavar="NAME", help=f"one of {', '.join(FORMATS)}")
     c.add_argument("--out", metavar="FILE", help="the file to write (default: STUDY-ARM-seedN, here)")
     c.add_argument("--force", action="store_true", help="replace the file if it exists")
-    c.add_argument("--model", metavar="FILE.py:CLASS", help="the class of the student's network, if it is your own")
+    c.add_argument("--model", **OWN_CLASS)
     c.add_argument(
         "--input",
         default="pixels",
         metavar="KIND",
-        help="what the model takes: pixels in [0, 1] (default; the model normalises them), or normalised",
+        help="what the model takes: pixels in [0, 1] (default; the model normalises them), normalised images, or, as "
+        "ONNX, a photo of any size (the model scales and normalises it)",
     )
+    c = command("predict", "classify images with a trained student, preprocessed as in its training")
+    c.add_argument(
+        "inputs", nargs="+", metavar="STUDENT|IMAGE",
+        help="a student (RESULTS TRIAL, or a .safetensors file), then images and folders",
+    )  # fmt: skip
+    c.add_argument("--top", default="1", metavar="N", help="print the N likeliest classes of each image (default: 1)")
+    c.add_argument("--model", **OWN_CLASS)
+    c.add_argument("--fit", metavar="NAME", help="crop, stretch or pad other sizes (default: as in training)")
+    c.add_argument("--out", metavar="FILE", help="write a table of every class's probability: .csv or .parquet")
+    c.add_argument("--force", action="store_true", help="with --out: replace the file if it exists")
+    c = command("latency", "measure how long an exported student takes, and keep it with the study")
+    c.add_argument("file", metavar="FILE", help="what `scl export` wrote: .onnx, .pt or .safetensors")
+    c.add_argument("--model", **OWN_CLASS)
+    c.add_argument("--runs", default="100", metavar="N", help="forwards to time (default: 100)")
+    c.add_argument("--batch", default="1", metavar="N", help="images in a forward (default: 1)")
+    c.add_argument("--threads", default="1", metavar="N", help="CPU threads (default: 1)")
+    c.add_argument("--device", metavar="NAME", help="how tables name this machine (default: its processor)")
+    c.add_argument("--ms", metavar="F", help="measure nothing: another tool measured F ms on --device")
+    c.add_argument("--results", metavar="DIR", help="write it into the study that trained the student, in this folder")
+    c = command(
+        "import-teacher",
+        "explain what is in a checkpoint from elsewhere, executing nothing, and write it as safetensors",
+        "import_teacher",
+    )
+    c.add_argument("file", metavar="FILE", help="a checkpoint, or a folder with one and its configuration")
+    c.add_argument("-o", "--out", metavar="OUT.safetensors", help="write its weights here, with its configuration")
+    c.add_argument("--force", action="store_true", help="replace the file if it exists")
     c = command("report", "rebuild a study's page from its store")
     c.add_argument("place", metavar="RESULTS", help="a study's folder, as in results/ablation")
     c.add_argument("--page", metavar="FILE", help="write the page to this file; the results are only read")

@@ -9,44 +9,21 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from scl.data.augment import Mixing, colour_steps, erasing_steps, geometry_steps, stream
 from scl.data.dataset import Dataset
-from scl.errors import UserError, unknown
-from scl.study.config import WORDS
+from scl.data.decode import values_of
+from scl.data.images import Images
+from scl.data.stored import pieces
+from scl.errors import UserError
+from scl.study.augment import mixes, words_of
 from scl.study.identity import canonical_json
 
-RESOLVED_AUGMENTATIONS = tuple(name for name in WORDS["augment"] if name != "auto")  # the trainer resolves `auto`
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """Images, uint8 (N, C, H, W), and their labels, int64 (N,), on one device."""
-
-    images: Tensor
-    labels: Tensor
-
-    def to(self, device: torch.device | str) -> Images:
-        return Images(self.images.to(device), self.labels.to(device))
-
-    @property
-    def padding(self) -> tuple[int, int]:
-        """Black rows and columns added on each side before cropping: an eighth of the side, so 4 for 32 pixels."""
-        height, width = self.images.shape[2:]
-        return max(1, round(height / 8)), max(1, round(width / 8))
-
-    @cached_property
-    def padded(self) -> Tensor:
-        """The padded images, channels last: uint8 (N, H + 2·rows, W + 2·columns, C). Computed once."""
-        n, channels, height, width = self.images.shape
-        rows, columns = self.padding
-        padded = self.images.new_zeros(n, height + 2 * rows, width + 2 * columns, channels)
-        padded[:, rows : rows + height, columns : columns + width] = self.images.permute(0, 2, 3, 1)
-        return padded
+SHARE = 0.25  # of a GPU's free memory that images may take
 
 
 @dataclass(frozen=True)
@@ -67,12 +44,16 @@ class SplitData:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
+        return self.train.image_shape
 
     def to(self, device: torch.device) -> SplitData:
-        moved = {name: getattr(self, name).to(device) for name in ("train", "val", "test", "mean", "std")}
-        return replace(self, **moved)
+        """The data for a device. A set that is too large for memory moves to a GPU if that has room for it, and is else
+        read ahead of each step."""
+        parts = {name: getattr(self, name) for name in ("train", "val", "test")}
+        room = SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+        whole = sum(part.nbytes for part in parts.values()) < room
+        moved = {name: part.to(device, whole) for name, part in parts.items()}
+        return replace(self, **moved, mean=self.mean.to(device), std=self.std.to(device))
 
 
 def normalisation(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -81,14 +62,14 @@ def normalisation(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     Computed from integer histograms, so exact and the same on any machine. A constant channel gets standard
     deviation 1.
     """
-    images = dataset.train_images
+    histograms = dataset.histogram
+    if histograms is None:
+        histograms = np.zeros((dataset.train_images.shape[1], 256), dtype=np.int64)
+        for piece in pieces(dataset.train_images):
+            histograms += values_of(piece)
     values = range(256)
     mean, std = [], []
-    for channel in range(images.shape[1]):
-        counts = np.zeros(256, dtype=np.int64)
-        for start in range(0, len(images), 4096):  # in pieces: bincount copies its input to int64
-            counts += np.bincount(images[start : start + 4096, channel].ravel(), minlength=256)
-        histogram = counts.tolist()  # Python's integers do not overflow
+    for histogram in histograms.tolist():  # Python's integers do not overflow
         n = sum(histogram)
         total = sum(v * count for v, count in zip(values, histogram, strict=True))
         squares = sum(v * v * count for v, count in zip(values, histogram, strict=True))
@@ -98,28 +79,43 @@ def normalisation(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def training_batches(
-    images: Images, *, batch_size: int, seed: int, epoch: int, augment: str, mean: Tensor, std: Tensor
+    images: Images,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    augment: str,
+    mean: Tensor,
+    std: Tensor,
+    sampling: str = "shuffled",
+    classes: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The shuffled, augmented batches of one epoch: a pure function of (seed, epoch).
+    """The augmented batches of one epoch: a pure function of (seed, epoch).
 
     Args:
-        augment: 'crop+flip' (a random crop of the padded image, mirrored half the time), 'crop' or 'none'. All three
-            draw the same random numbers, so the order of images does not depend on the augmentation.
+        augment: words of `scl.study.augment`, without `auto`. Whatever they are, the order of images is the same, and
+            a word leaves what the others draw as it is.
         mean, std: (C,), of pixels in [0, 1].
+        sampling: `shuffled`, each image once, or `balanced`, each class equally often.
+        classes: K; needed by `mixup` and `cutmix` alone.
 
     Yields:
-        Normalised images, float32 (B, C, H, W), contiguous in channels_last, and labels, int64 (B,), on the device of
-        `images`, without waiting for the device. The last batch may be smaller. A last batch of one image is dropped,
+        Normalised images, float32 (B, C, H, W), contiguous in channels_last, and their target, on the device of
+        `images`, without waiting for the device. The target is labels, int64 (B,), or, with `mixup` or `cutmix`, the
+        probability of each class, float32 (B, K). The last batch may be smaller. A last batch of one image is dropped,
         because batch statistics need two.
 
     Raises:
         UserError: unknown augmentation.
     """
-    if augment not in RESOLVED_AUGMENTATIONS:
-        raise UserError(unknown("augment", augment, RESOLVED_AUGMENTATIONS))
-    n, channels, height, width = images.images.shape
-    (rows, columns), device = images.padding, images.images.device
-    stride = width + 2 * columns
+    try:
+        words = words_of(augment)
+    except ValueError as error:
+        raise UserError(f"augment: {error}") from None
+    if "auto" in words:
+        raise ValueError("auto depends on the data: see `without_auto`")
+    labels, device = images.labels, images.device
+    n, shape, (rows, columns) = len(images), images.image_shape[1:], images.padding
 
     digest = hashlib.sha256(canonical_json(["data", seed, epoch]).encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
@@ -127,40 +123,99 @@ def training_batches(
     top = torch.randint(0, 2 * rows + 1, (n,), generator=generator)
     left = torch.randint(0, 2 * columns + 1, (n,), generator=generator)
     mirrored = torch.randint(0, 2, (n,), generator=generator, dtype=torch.bool)
-    if augment == "none":
-        top.fill_(rows)
-        left.fill_(columns)
-    if augment != "crop+flip":
-        mirrored.fill_(False)
-
-    # Every pixel of the padded images has a number. A crop is the number of its corner plus the offsets of a window.
-    corners = ((order * (height + 2 * rows) + top) * stride + left).to(device)
-    labels = images.labels[order.to(device)]
-    mirrored = mirrored.to(device)
-    pixels = images.padded.view(-1, channels)
-    across, down = torch.arange(width, device=device), torch.arange(height, device=device) * stride
-    windows = torch.stack([down[:, None] + across, down[:, None] + across.flip(0)])
+    if sampling == "balanced":
+        order = torch.from_numpy(balanced_order(labels.cpu().numpy(), stream(seed, epoch, "balanced")))
+    n -= n % batch_size == 1
+    order = order[:n]
+    labels = labels[order.to(device)]
     scale, shift = _multiply_add(mean, std, device)
 
+    if "crop" in words and images.small:
+        if "flip" not in words:
+            mirrored.fill_(False)
+        pixels, steps = _crops(images.padded, shape, batch_size, order, top, left, mirrored), []
+    else:
+        pixels = images.batches(order, batch_size)
+        crops = (top.to(device), left.to(device), mirrored.to(device), images.padding)
+        steps = geometry_steps(words, seed, epoch, shape, crops)
+    steps += colour_steps(words, seed, epoch, shape, n, batch_size, device)
+    erasing = erasing_steps(words, seed, epoch, shape, n, device)
+    mixing = Mixing(words, seed, epoch, shape, n, device) if mixes(augment) else None
+
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, n - (n % batch_size == 1), batch_size):
-            part = slice(start, start + batch_size)
-            index = corners[part, None, None] + windows[mirrored[part].long()]
-            batch = pixels.index_select(0, index.view(-1)).view(-1, height, width, channels)
-            yield batch.float().mul_(scale).add_(shift).permute(0, 3, 1, 2), labels[part]
+        for start, batch in zip(range(0, n, batch_size), pixels, strict=True):
+            part = slice(start, min(start + batch_size, n))
+            for step in steps:
+                batch = step(batch, part)
+            batch = batch.permute(0, 2, 3, 1).contiguous().float().mul_(scale).add_(shift).permute(0, 3, 1, 2)
+            for step in erasing:
+                batch = step(batch, part)
+            target = labels[part]
+            yield (batch, target) if mixing is None else mixing(batch, target, part, classes)
 
     return batches()
+
+
+def _crops(
+    padded: Tensor,
+    shape: tuple[int, int],
+    batch_size: int,
+    order: Tensor,
+    top: Tensor,
+    left: Tensor,
+    mirrored: Tensor,
+) -> Iterator[Tensor]:
+    """Batches of crops, uint8 (B, C, H, W): one gather each.
+
+    Args:
+        padded: all images with black around them, channels last. shape: of a crop, (H, W).
+        order: indices of images (N,). top, left: the first row and column of each crop; mirrored: bool, (N,) or more.
+    """
+    (_, tall, stride, channels), (height, width), device, n = padded.shape, shape, padded.device, len(order)
+    # Every pixel of the padded images has a number. A crop is the number of its corner plus the offsets of a window.
+    corners = ((order * tall + top[:n]) * stride + left[:n]).to(device)
+    mirrored = mirrored.to(device)
+    pixels = padded.view(-1, channels)
+    across, down = torch.arange(width, device=device), torch.arange(height, device=device) * stride
+    windows = torch.stack([down[:, None] + across, down[:, None] + across.flip(0)])
+
+    def batches() -> Iterator[Tensor]:
+        for start in range(0, n, batch_size):
+            part = slice(start, min(start + batch_size, n))
+            index = corners[part, None, None] + windows[mirrored[part].long()]
+            batch = pixels.index_select(0, index.view(-1)).view(-1, height, width, channels)
+            yield batch.permute(0, 3, 1, 2)
+
+    return batches()
+
+
+def balanced_order(labels: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """As many indices of labels (N,) as there are, each class equally often (give or take one), int64 (N,).
+
+    The images of a class come in random order, and again once all of them have come: those of a rare class several
+    times, and of a frequent class a random part.
+    """
+    n, present = len(labels), np.unique(labels)
+    often = np.full(len(present), n // max(1, len(present)))
+    often[draw.permutation(len(present))[: n - often.sum()]] += 1
+    chosen = []
+    for label, count in zip(present, often, strict=True):
+        members = np.flatnonzero(labels == label)
+        passes = [draw.permutation(members) for _ in range(-(-count // len(members)))]
+        chosen.append(np.concatenate([*passes, members[:0]])[:count])
+    return draw.permutation(np.concatenate([*chosen, np.empty(0, dtype=np.int64)]))
 
 
 def evaluation_batches(
     images: Images, *, batch_size: int, mean: Tensor, std: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """All images in order, without augmentation. Yields what `training_batches` yields; no image is dropped."""
-    scale, shift = _multiply_add(mean, std, images.images.device)
-    for start in range(0, len(images.labels), batch_size):
-        part = slice(start, start + batch_size)
-        batch = images.images[part].permute(0, 2, 3, 1).contiguous().float()
-        yield batch.mul_(scale).add_(shift).permute(0, 3, 1, 2), images.labels[part]
+    scale, shift = _multiply_add(mean, std, images.device)
+    start = 0
+    for pixels in images.batches(torch.arange(len(images)), batch_size):
+        batch = pixels.permute(0, 2, 3, 1).contiguous().float()
+        yield batch.mul_(scale).add_(shift).permute(0, 3, 1, 2), images.labels[start : start + len(pixels)]
+        start += len(pixels)
 
 
 def _multiply_add(mean: Tensor, std: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:

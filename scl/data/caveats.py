@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
+
+from scl.data.stored import Pixels, SampledImages, digests_of
 
 PAIRS = (("test", "train"), ("test", "val"), ("val", "train"))
 NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
-def overlaps(images: Mapping[str, np.ndarray]) -> dict[str, int]:
+def overlaps(images: Mapping[str, Pixels]) -> dict[str, int]:
     """How many images of one part equal an image of another in every pixel, as ``{"test_in_train": 3}``; only pairs of
-    parts that share images.
+    parts that share images. Of images that were not decoded, nothing is known.
 
     Args:
         images: train, val, test → uint8 (N, C, H, W).
     """
-    digests = {
-        part: [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images[part]] for part in images
-    }
+    digests = {part: [] if isinstance(of, SampledImages) else digests_of(of) for part, of in images.items()}
     unique = {part: set(of) for part, of in digests.items()}
     counts = {f"{part}_in_{other}": sum(digest in unique[other] for digest in digests[part]) for part, other in PAIRS}
     return {pair: count for pair, count in counts.items() if count}
 
 
-def caveats(images: Mapping[str, np.ndarray], skipped: Mapping[str, int]) -> list[str]:
+def caveats(images: Mapping[str, Pixels], skipped: Mapping[str, int]) -> list[str]:
     """What a reader must know about the data, in sentences; none if there is nothing.
 
     Args:

@@ -19,7 +19,8 @@ import numpy as np
 from scl.data.cache import cached_dataset
 from scl.data.cifar import load_cifar
 from scl.data.dataset import Dataset, make_dataset
-from scl.data.folders import LAYOUTS, find_dataset
+from scl.data.layouts import LAYOUTS, exists, find_dataset
+from scl.data.parts import Choices
 from scl.data.split import stratified
 from scl.errors import UserError, first_line, unknown
 from scl.study.options import DATA
@@ -27,32 +28,52 @@ from scl.study.options import DATA
 DIGITS_TEST = 797
 
 
-def load_dataset(name: str, cache: Path, label: str | None = None, keep: bool = True) -> Dataset:
-    """Load a data set by its name (one of DATA), or from a folder; `~` is expanded.
+def load_dataset(
+    name: str,
+    cache: Path,
+    label: str | None = None,
+    keep: bool = True,
+    drop: tuple[str, ...] = (),
+    test: float | None = None,
+    size: int | None = None,
+    fit: str | None = None,
+    plan: bool = False,
+) -> Dataset:
+    """Load a data set by its name (one of DATA), or from a folder or file; `~` is expanded.
 
     A name takes precedence over a folder of that name: `./digits` is the folder.
 
     Args:
         cache: where decoded folders are stored, and downloads, in `torchvision`.
         keep: store what had to be decoded in the cache.
-        label: the label column, if a folder of Parquet files has several.
+        label: the label column, if a table has several.
+        drop: names of classes to leave out. test: share set aside as test part, if the folder has none.
+        size: the side in pixels to which the images of a folder are brought. fit: how, one of FITS.
+        plan: the images of a large folder need not be decoded.
 
     Raises:
         UserError: no such data set or folder, a failed download, or a mistake in the folder.
     """
     if name in DATA:
-        if label is not None:
+        given = {f"--label {label!r}": label, f"--drop-class {','.join(drop)}": drop or None, f"--test {test}": test}
+        for flag in [flag for flag, value in given.items() if value is not None]:
             raise UserError(
-                f"--label {label!r}: {name} has one kind of label; only Parquet folders have several, drop --label"
+                f"{flag}: it is for data of your own, and {name} has its parts and labels; drop {flag.split()[0]}"
+            )
+        if size is not None or fit is not None:
+            flag = "--image-size" if size is not None else "--image-fit"
+            raise UserError(
+                f"{flag}: the images of {name} have one size; only those of a folder are scaled, drop {flag}"
             )
         return _digits() if name == "digits" else _from_torchvision(name, cache / "torchvision")
-    folder = Path(os.path.expanduser(name)) if name else None
-    if folder is None or not os.path.isdir(folder):
-        what = " (it is a file)" if folder is not None and os.path.isfile(folder) else ""
-        raise UserError(f"{unknown('data', name, DATA)}, or a folder; there is no folder {name!r}{what}")
+    if not name or not exists(expanded := os.path.expanduser(name)):
+        raise UserError(f"{unknown('data', name, DATA)}, or a folder; there is no folder {name!r}")
+    folder = Path(expanded)
     try:
-        files = find_dataset(folder, label)
-        return dataclasses.replace(cached_dataset(name, folder, cache, files, keep), skipped=files.skipped)
+        files = find_dataset(folder, Choices(label, drop, test))
+        place = folder if folder.is_dir() else folder.parent
+        dataset = cached_dataset(name, place, cache, files, keep, size, fit, plan)
+        return dataclasses.replace(dataset, skipped={**dataset.skipped, **files.skipped})
     except OSError as error:
         where = error.filename or folder
         raise UserError(f"--data {name}: {where} cannot be read: {error.strerror or error}") from error

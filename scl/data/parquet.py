@@ -1,179 +1,126 @@
-"""Hugging Face image Parquet: finding the shards of a folder, and reading images and labels from them."""
+"""Data sets in Parquet and Arrow files: of the Hugging Face hub, of its cache, and as `save_to_disk` writes them.
+
+No code of a data set runs: Arrow reads the tables, and JSON says which files there are.
+"""
 
 from __future__ import annotations
 
-import itertools
 import json
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from scl.data.encoded import DatasetFiles
+from scl.data.parts import NAMES, Choices, encoded_folder, listed, part_of_file
+from scl.data.shards import inside, require_all, shards
+from scl.data.tables import read_tables
+from scl.errors import UserError, first_line
 
-from scl.data.decode import (
-    PARTS,
-    DecodedFolder,
-    EncodedPart,
-    Source,
-    decode_parts,
-    require_same_labels,
-    visible_entries,
-)
-from scl.errors import UserError, first_line, unknown
-
-IMAGE_COLUMNS = ("img", "image")
-VALIDATION = ("validation", "valid", "val")  # names of the part that some data sets have in place of a test part
+KINDS = {".parquet": "Parquet", ".arrow": "Arrow"}
+STATE, SPLITS = "state.json", "dataset_dict.json"  # that `save_to_disk` writes for a data set, and for several parts
 
 
-def parquet_parts(folder: Path) -> dict[str, list[Path]]:
-    """The Parquet files of both parts, in the folder or in its one subfolder that has some; empty lists if none.
-
-    Data sets on the Hugging Face hub lie in `data/`, or in a subfolder per configuration. If there is a validation
-    part but no test part, the validation part becomes the test part.
+def table_files(folder: Path, choices: Choices) -> DatasetFiles | None:
+    """The data set in Parquet or Arrow files in the folder, or in its one subfolder that has some; None if none.
 
     Raises:
-        UserError: several subfolders hold a data set, or a part has both `test.parquet` and `test-*.parquet`.
+        UserError: several subfolders hold a data set, or a part's files are ambiguous or incomplete.
     """
-    places = [folder]
-    if not _shards(folder, "train") and not (folder / "train").is_dir():
-        inside = [Path(entry.path) for entry in visible_entries(folder) if entry.is_dir() and not entry.is_symlink()]
-        places = [place for place in inside if _shards(place, "train")] or [folder]
-    if len(places) > 1:
-        names = ", ".join(str(place) for place in places)
-        raise UserError(f"--data {folder}: this folder holds several data sets; give one of them: {names}")
-    parts = {part: _shards(places[0], part) for part in PARTS}
-    if parts["train"] and not parts["test"]:
-        parts["test"] = next((found for name in VALIDATION if (found := _shards(places[0], name))), [])
-    return parts
+    for suffix, kind in KINDS.items():
+        places = [folder]
+        skipped: Counter[str] = Counter()
+        if not (files := shards(folder, suffix, skipped)) and not any(folder.glob("[Tt]rain")):
+            places = inside(folder, suffix) or [folder]
+            if len(places) > 1:
+                names = ", ".join(map(str, places))
+                raise UserError(f"--data {folder}: this folder holds several data sets; give one of them: {names}")
+            files = shards(places[0], suffix, skipped)
+        if files:
+            return tables(folder, files, choices, f"A folder of {kind} files", skipped=skipped)
+    return None
 
 
-def _shards(folder: Path, part: str) -> list[Path]:
-    """The files of a part: `train.parquet`, `train-*.parquet` or `train/*.parquet`."""
-    shards, single = sorted(folder.glob(f"{part}-*.parquet")), folder / f"{part}.parquet"
-    if shards and single.exists():
-        raise UserError(f"--data {folder}: it has both {single.name} and {shards[0].name}; remove one of them")
-    return [single] if single.exists() else shards or sorted((folder / part).glob("*.parquet"))
+def one_table(path: Path, choices: Choices) -> DatasetFiles:
+    """The data set in one Parquet or Arrow file. Raises UserError if it is one of several by its name."""
+    require_all(path.parent, [path])
+    return tables(path, {"train": [path]}, choices, f"A {KINDS[path.suffix.lower()]} file")
 
 
-def _missing_shards(shards: list[Path]) -> str:
-    """A sentence if there are fewer shards than the file names announce (…-00000-of-00004.parquet), else ''."""
-    announced = [int(m[1]) for file in shards if (m := re.search(r"-of-(\d+)\.parquet$", file.name))]
-    if not announced or max(announced) == len(shards):
-        return ""
-    return f" Only {len(shards)} of the {max(announced)} {shards[0].name.split('-')[0]} files are present."
+def tables(
+    place: Path,
+    files: Mapping[str, list[Path]],
+    choices: Choices,
+    what: str,
+    more: list[Path] | None = None,
+    skipped: Mapping[str, int] | None = None,
+) -> DatasetFiles:
+    """A data set in table files. more: files beside them that decide the content."""
+    ordered = {part: files[part] for part in NAMES if part in files}
+
+    def read() -> Any:
+        return encoded_folder(place, read_tables(ordered, choices, what), choices)
+
+    paths = [path for of_part in ordered.values() for path in of_part]
+    return DatasetFiles([*paths, *(more or [])], choices.key, read, skipped or {})
 
 
-def decode_parquet(folder: Path, shards: Mapping[str, list[Path]], label: str | None) -> DecodedFolder:
-    """Read and decode the shards of both parts. label: the label column; it may be None if there is only one.
+def saved_files(folder: Path, choices: Choices) -> DatasetFiles | None:
+    """The data set that `save_to_disk` of Hugging Face's `datasets` wrote; None if there is none.
 
     Raises:
-        UserError: a damaged shard, a missing or ambiguous column, a null, or an image that cannot be decoded.
+        UserError: its JSON files are damaged, or name files that are not there.
     """
-    first = shards["train"][0]
-    with _opened(first) as file:
-        schema = file.schema_arrow
-    image = _image_column(first, schema)
-    label = _label_column(first, schema, label)
-    raw = {part: np.concatenate([_labels(file, label) for file in shards[part]]) for part in PARTS}
-    for part in PARTS:
-        if not len(raw[part]):
-            raise UserError(f"--data {folder}: the {part} part has no rows")
-    require_same_labels(folder, set(raw["train"].tolist()), set(raw["test"].tolist()))
-    values = np.unique(raw["train"])
-    parts = {
-        part: EncodedPart(np.searchsorted(values, raw[part]).astype(np.int64), _sources(shards[part], image))
-        for part in PARTS
-    }
-    train, test = decode_parts(parts["train"], parts["test"])
-    what = f"A folder of Parquet files, label column {label}"
-    caveat = _test_part_note(shards["test"][0]) + "".join(_missing_shards(shards[part]) for part in PARTS)
-    return DecodedFolder(train, test, _class_names(schema, label, values), what, caveat)
+    skipped: Counter[str] = Counter()
+    if (folder / STATE).is_file():
+        files = {"train": _listed_in(folder)}
+        more = [folder / STATE]
+    elif (folder / SPLITS).is_file():
+        names = _json(folder / SPLITS).get("splits")
+        if not isinstance(names, list) or not all(isinstance(name, str) and _plain(name) for name in names):
+            raise UserError(f"{folder / SPLITS}: it names no parts ('splits'); save the data set again")
+        files, more = {}, [folder / SPLITS]
+        for name in names:
+            part = part_of_file(name)
+            if part is None:
+                skipped[f"part {name}"] += 1
+                continue
+            if part in files:
+                raise UserError(f"--data {folder}: several of its parts could be the {part} part: {listed(names)}")
+            files[part] = _listed_in(folder / name)
+            more.append(folder / name / STATE)
+    else:
+        return None
+    what = "A data set saved by Hugging Face's datasets"
+    return tables(folder, files, choices, what, more, skipped) if files else None
 
 
-def _test_part_note(shard: Path) -> str:
-    if shard.name.startswith("test") or shard.parent.name == "test":
-        return "It comes with its own test part."
-    return f"It has no test part: its validation part ({shard.name}) serves as the test part, and for nothing else."
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The open Parquet file. Raises UserError with the file's name if it is damaged."""
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except (pa.ArrowException, OSError) as error:
+def _listed_in(folder: Path) -> list[Path]:
+    """The Arrow files that a state.json names."""
+    state = _json(folder / STATE)
+    entries = state.get("_data_files")
+    listing = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    names: list[Any] = [entry.get("filename") for entry in listing]
+    if not names or not all(isinstance(name, str) and _plain(name) for name in names):
+        raise UserError(f"{folder / STATE}: it names no Arrow files of this folder ('_data_files'); save the set again")
+    if state.get("_indices_files"):
+        raise UserError(f"{folder / STATE}: it selects rows by an index; save the set again after flatten_indices()")
+    if lacking := [name for name in names if not (folder / name).exists()]:
         raise UserError(
-            f"{path}: cannot be read as Parquet ({first_line(error)}); it is damaged or cut off, so download it again"
-        ) from error
-
-
-def _image_column(path: Path, schema: Any) -> str:
-    def holds_images(column: str) -> bool:
-        kind = schema.field(column).type if schema.names.count(column) == 1 else None
-        if not (isinstance(kind, pa.StructType) and kind.get_field_index("bytes") >= 0):
-            return False
-        content = kind.field("bytes").type
-        return bool(pa.types.is_binary(content) or pa.types.is_large_binary(content))
-
-    found = [column for column in IMAGE_COLUMNS if holds_images(column)]
-    found = found or [column for column in schema.names if holds_images(column)]
-    if len(found) != 1:
-        raise UserError(
-            f"{path}: {'several image columns' if found else 'no image column'}; there must be exactly one, a struct "
-            f"with a field 'bytes', or one of them named 'img' or 'image'; the columns are: {', '.join(schema.names)}"
+            f"--data {folder}: {len(lacking)} of its {len(names)} files are missing: {listed(lacking)}; copy the whole "
+            "folder"
         )
-    return found[0]
+    return [folder / name for name in names]
 
 
-def _label_column(path: Path, schema: Any, label: str | None) -> str:
-    columns = [field.name for field in schema if pa.types.is_integer(field.type)]
-    if not columns:
-        raise UserError(f"{path}: no label column (a column of integers); the columns are: {', '.join(schema.names)}")
-    if label is None and len(columns) > 1:
-        raise UserError(f"{path}: several label columns; choose one with --label: {', '.join(columns)}")
-    if label is not None and label not in columns:
-        raise UserError(f"--label: {unknown('label column', label, columns)}")
-    return label or columns[0]
+def _plain(name: str) -> bool:
+    """True for the name of a file in the folder itself."""
+    return Path(name).name == name and name not in ("", ".", "..")
 
 
-def _labels(path: Path, label: str) -> np.ndarray:
-    """The label column of a shard: int64 (rows,)."""
-    with _opened(path) as file:
-        if label not in file.schema_arrow.names:
-            raise UserError(f"{path}: no column {label!r}, but the first training file has it")
-        column = file.read(columns=[label]).column(label)
-        if not pa.types.is_integer(column.type):
-            raise UserError(f"{path}: column {label!r} holds {column.type}, not integers")
-        if column.null_count:
-            row = pc.index(column.is_null(), True).as_py()
-            raise UserError(f"{path}, row {row}: the label ({label}) is null; remove or fill the row")
-        return np.asarray(column.cast(pa.int64()).to_numpy())
-
-
-def _sources(shards: list[Path], image: str) -> Iterator[Source]:
-    for path in shards:
-        with _opened(path) as file:
-            if _image_column(path, file.schema_arrow) != image:
-                raise UserError(f"{path}: no image column {image!r}, but the first training file has it")
-            batches = file.iter_batches(batch_size=1024, columns=[f"{image}.bytes"])
-            images = (pc.struct_field(batch.column(0), "bytes").to_pylist() for batch in batches)
-            for row, content in enumerate(itertools.chain.from_iterable(images)):
-                if content is None:
-                    raise UserError(f"{path}, row {row}: the image is null; remove or fill the row")
-                yield f"{path}, row {row}", content
-
-
-def _class_names(schema: Any, label: str, values: np.ndarray) -> list[str]:
-    """Names of the label values from Hugging Face's metadata, or the values themselves without such metadata."""
+def _json(path: Path) -> dict[str, Any]:
     try:
-        names = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]["names"]
-        names = dict(enumerate(names)) if isinstance(names, list) else {int(k): v for k, v in names.items()}
-    except (KeyError, TypeError, ValueError, AttributeError):  # other writers store no such metadata
-        names = {}
-    return [str(names.get(value, value)) for value in values.tolist()]
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({first_line(error)}); save the data set again") from error
+    return content if isinstance(content, dict) else {}

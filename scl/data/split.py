@@ -8,6 +8,7 @@ import numpy as np
 
 from scl.data.dataset import Dataset
 from scl.errors import UserError
+from scl.study.augment import without_auto
 from scl.study.identity import sha256
 
 
@@ -34,7 +35,8 @@ def stratified(
     shares[by_remainder[: rest - int(shares.sum())]] += 1
     ranks = np.array([hashlib.sha256(f"{seed}|{index}".encode()).digest() for index in among], dtype="S32")
     order = np.argsort(ranks, kind="stable")
-    chosen = [order[position[order] == c][: least + share] for c, share in enumerate(shares)]
+    by_class = np.split(order[np.argsort(position[order], kind="stable")], np.cumsum(sizes)[:-1])
+    chosen = [members[: least + share] for members, share in zip(by_class, shares, strict=True)] if len(among) else []
     return np.sort(among[np.concatenate(chosen)]) if chosen else among[:0]
 
 
@@ -71,7 +73,32 @@ def split(
     return training, validation
 
 
+def parts_of(
+    dataset: Dataset, *, val: float | None, share: float, seed: int, limit: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of the training images that train and of those that validate, each sorted. The second is empty if
+    the data come with a validation part: then that part validates, and all training images train.
+
+    Args:
+        val: what `--val` says; None if the user says nothing. share: to hold out of data without a validation part.
+        seed, limit: as in `split`.
+
+    Raises:
+        UserError: `val` holds out training images of data that have a validation part; or as `split`.
+    """
+    if dataset.val_labels is not None:
+        if val:
+            raise UserError(
+                f"--val {val:g}: {dataset.name} has its own validation part of {len(dataset.val_labels):,} images, "
+                "which is used; drop --val (--val 0 says the same), or remove that part"
+            )
+        share = 0
+    return split(dataset.train_labels, val=share, seed=seed, limit=limit, classes=len(dataset.classes))
+
+
 def split_fingerprint(dataset: Dataset, train_indices: np.ndarray, val_indices: np.ndarray) -> str:
-    """SHA-256 of what a trial's id contains of its data: content, split, and `flip`, which decides `augment = auto`."""
+    """SHA-256 of what a trial's id contains of its data: content, split, and what `augment = auto` means for them."""
     parts = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in (train_indices, val_indices)]
-    return sha256([dataset.fingerprint, *parts, dataset.flip])
+    auto = without_auto("auto", dataset.flip, max(dataset.train_images.shape[2:]))
+    larger = [auto] if auto.startswith("rrc") else []  # up to that size `flip` alone decides it
+    return sha256([dataset.fingerprint, *parts, dataset.flip, *larger])

@@ -12,9 +12,9 @@ from scl.errors import UserError, unknown
 from scl.models import families, own, timm, torchvision
 from scl.models.mode import eval_mode
 from scl.models.staged import SelfTaught
-from scl.models.tapped import TappedModel
-from scl.study.config import HUBS, MODEL_NAMES, MODELS, TORCHVISION, WORDS, neurons_problem
-from scl.study.network import Model, model_name
+from scl.models.tapped import runs_own_code
+from scl.study.config import MODEL_NAMES, MODELS, TORCHVISION, WORDS, neurons_problem, of_library
+from scl.study.network import Model, is_own, model_name
 
 
 def build_model(
@@ -28,6 +28,8 @@ def build_model(
     guided: str = "first",
     image_size: int | tuple[int, int] = 32,
     layers: Sequence[str] = (),
+    dropout: float | None = None,
+    drop_path: float | None = None,
 ) -> nn.Module:
     """A fresh network, initialised from torch's global random stream (an own one also from Python's and numpy's).
 
@@ -37,6 +39,7 @@ def build_model(
         self_taught, self_taught_at, self_taught_from, guided: see `Config`.
         image_size, layers: not for MODELS: the side of the images in pixels, or height and width; and the module paths
             of the guided layers (empty: one is found for each stage).
+        dropout, drop_path: only for torchvision and timm; see `Config`.
 
     Raises:
         UserError: the name or an option does not exist, or a number of self-taught neurons does not fit.
@@ -51,13 +54,19 @@ def build_model(
     if any(isinstance(k, bool) or not isinstance(k, int) or k < 0 for k in counts):
         raise UserError(f"self_taught must be whole numbers of 0 or more, got {self_taught!r}")
     taught = SelfTaught(self_taught, self_taught_at, self_taught_from, guided)
-    if not isinstance(name, str) or name.startswith(HUBS):
+    if not of_library(name) and (dropout is not None or drop_path is not None):
+        raise UserError(f"dropout and drop_path are for models of torchvision and timm; {model_name(name)} has none")
+    if is_own(name) or of_library(name):
         if width != 1:
             raise UserError(f"{model_name(name)} has no width factor; width must be 1, got {width:g}")
         if any(counts) and (problem := neurons_problem(model_name(name), self_taught_at, self_taught_from)):
             raise UserError(problem)
         side = (image_size, image_size) if isinstance(image_size, int) else image_size
-        model = _foreign(name, num_classes, (in_channels, *side), layers)
+        shape = (in_channels, *side)
+        if isinstance(name, str):
+            model = _library(name).build(name, num_classes, shape, layers, dropout, drop_path)
+        else:
+            model = own.build(name, num_classes, shape, layers)
         if any(counts):
             model.teach(taught)
         return model
@@ -69,12 +78,6 @@ def build_model(
             "fixed"
         )
     return families.build(name, num_classes, in_channels, width, taught)
-
-
-def _foreign(name: Model, num_classes: int, image_shape: tuple[int, int, int], layers: Sequence[str]) -> TappedModel:
-    if not isinstance(name, str):
-        return own.build(name, num_classes, image_shape, layers)
-    return _library(name).build(name, num_classes, image_shape, layers)
 
 
 def _library(name: str) -> ModuleType:
@@ -128,9 +131,8 @@ def macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
         # Each output element is the product of one row of the weight with its input.
         counted += output.numel() * weight[0].numel()
 
-    is_own = isinstance(model, TappedModel) and model.own
     layers_alone = all(isinstance(m, known) or not list(m.parameters()) for m in leaves)
-    if not is_own and layers_alone and _hold_all_parameters(model, leaves):
+    if not runs_own_code(model) and layers_alone and _hold_all_parameters(model, leaves):
         hooks = [m.register_forward_hook(count) for m in leaves if isinstance(m, (nn.Conv2d, nn.Linear))]
         with torch.no_grad(), eval_mode(model):
             model(image)

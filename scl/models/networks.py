@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from scl.models.build import build_model
 from scl.models.mode import eval_mode
 from scl.models.staged import Block, Features
 from scl.models.streams import seeded_streams
-from scl.models.tapped import TappedModel
+from scl.models.tapped import TappedModel, runs_own_code
 from scl.study.config import Config
 from scl.study.identity import stream_seed
 from scl.study.network import is_own
@@ -21,6 +22,7 @@ from scl.study.network import is_own
 # With at most so many locations and at least so many channels, a CPU's convolutions are faster with channels first: up
 # to twice as fast at 512 channels × 4×4 (oneDNN, AVX-512). Otherwise channels last is faster, by up to a third.
 FEW_LOCATIONS, MANY_CHANNELS = 25, 256
+CONSTANTS = ("scale", "shift")  # of `TappedModel.renormalise`
 
 
 def build_student(config: Config, data: SplitData, seed: int, layers: Sequence[str] = ()) -> nn.Module:
@@ -32,10 +34,17 @@ def build_student(config: Config, data: SplitData, seed: int, layers: Sequence[s
     Raises:
         UserError: see `build_model`.
     """
+    return from_seed(config, seed, data.classes, data.image_shape, layers)
+
+
+def from_seed(
+    config: Config, seed: int, classes: int, image_shape: tuple[int, int, int], layers: Sequence[str] = ()
+) -> nn.Module:
+    """`build_student` for images (C, H, W) and classes other than those of the data."""
     stream = stream_seed("initialisation", seed)
     with torch.random.fork_rng(devices=[]), seeded_streams(stream) if is_own(config.model) else nullcontext():
         torch.default_generator.manual_seed(stream)
-        return build_network(config, data.classes, data.image_shape, layers)
+        return build_network(config, classes, image_shape, layers)
 
 
 def build_network(
@@ -56,6 +65,8 @@ def build_network(
         *taught,
         image_size=(size[0], size[1]),
         layers=layers or config.layers,
+        dropout=config.dropout,
+        drop_path=config.drop_path,
     )
 
 
@@ -84,9 +95,16 @@ def start_from(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     model.load_state_dict({**model.state_dict(), **weights})
 
 
-def renormalising(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The two tensors of `TappedModel.renormalise` in a state dict, if it has them."""
-    return {name: weights[name] for name in ("scale", "shift") if name in weights}
+Held = TypeVar("Held")  # a tensor, or its shape
+
+
+def renormalising(weights: Mapping[str, Held]) -> dict[str, Held]:
+    """The two tensors of `TappedModel.renormalise` in a state dict, if it has them. A network's own parameters may have
+    such names too, but in a state dict of scl they stand below `net.`."""
+    others = [name for name in weights if name not in CONSTANTS]
+    if not all(name in weights for name in CONSTANTS) or not all(name.startswith("net.") for name in others):
+        return {}
+    return {name: weights[name] for name in CONSTANTS}
 
 
 def move_to_device(model: nn.Module, data: SplitData, device: torch.device) -> nn.Module:
@@ -94,7 +112,7 @@ def move_to_device(model: nn.Module, data: SplitData, device: torch.device) -> n
 
     Shapes alone decide the layout, not a timing, so that numbers are reproducible.
     """
-    if isinstance(model, TappedModel) and model.own:
+    if runs_own_code(model):
         return model.to(device)  # code of users may call `view`
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type != "cpu":

@@ -51,6 +51,7 @@ class TappedModel(nn.Module):
         prefix = getattr(net, "num_prefix_tokens", None)
         self.grid = Grid(image_shape[1:], prefix if isinstance(prefix, int) else None, channels_last)
         self.layers: tuple[str, ...] = ()
+        self.head = ""  # the module path of the linear layer that gives the logits, if there is one
         # Channels of each guided layer that losses see, or None for all; and the self-taught ones among its last.
         self.guided_channels: tuple[int, ...] | None = None
         self.self_taught_channels: tuple[int, ...] = ()
@@ -70,6 +71,7 @@ class TappedModel(nn.Module):
 
     def embed_at(self, head: nn.Module) -> None:
         """Take the embedding at the input of this module; without one, it is the last guided map, pooled."""
+        self.head = next(path for path, module in self.net.named_modules() if module is head)
         head.register_forward_pre_hook(self._store_embedding)
 
     def tap_at(self, layers: Sequence[str]) -> None:
@@ -184,6 +186,11 @@ class TappedModel(nn.Module):
     def _tried(self) -> Features:
         with torch.no_grad(), eval_mode(self):
             return self.features(examples(self.image_shape, 2))
+
+
+def runs_own_code(model: nn.Module) -> bool:
+    """True for a network of the user's, and for one that feeds it."""
+    return any(isinstance(module, TappedModel) and module.own for module in model.modules())
 
 
 def examples(image_shape: tuple[int, int, int], count: int) -> Tensor:

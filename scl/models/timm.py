@@ -8,29 +8,40 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from scl.errors import UserError, how_to_install
 from scl.models.tapped import TappedModel
-from scl.models.torchvision import library_model, not_available
+from scl.models.torchvision import library_model, not_available, with_dropout
 from scl.study.config import TIMM
 
 
-def build(name: str, num_classes: int, image_shape: tuple[int, int, int], layers: Sequence[str] = ()) -> TappedModel:
+def build(
+    name: str,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    layers: Sequence[str] = (),
+    dropout: float | None = None,
+    drop_path: float | None = None,
+) -> TappedModel:
     """A fresh network by its timm name, `timm:resnet18`; the name may end in a tag of weights, `timm:resnet18.a1_in1k`.
 
     Raises:
-        UserError: timm is not installed, there is no such model or layer, or the model cannot process images (C, H, W)
-            of this size.
+        UserError: timm is not installed, there is no such model or layer, it has no dropout or stochastic depth to set,
+            or it cannot process images (C, H, W) of this size.
     """
+    size = image_shape[1:]
+
+    def make() -> nn.Module:
+        return with_dropout(
+            name,
+            lambda more: _create(name, num_classes, size, pretrained=False, **more),
+            size,
+            {"dropout": (dropout, ("drop_rate",)), "drop_path": (drop_path, ("drop_path_rate",))},
+        )
+
     _check(name)
-    return library_model(
-        name,
-        lambda: _create(name, num_classes, image_shape[1:], pretrained=False),
-        image_shape,
-        layers,
-        lambda net: getattr(net, "output_fmt", "NCHW") == "NHWC",
-    )
+    return library_model(name, make, image_shape, layers, lambda net: getattr(net, "output_fmt", "NCHW") == "NHWC")
 
 
 def pretrained(name: str, model: TappedModel) -> tuple[dict[str, Tensor], bool]:
@@ -82,10 +93,10 @@ def _check(name: str) -> None:
         )
 
 
-def _create(name: str, num_classes: int, image_size: tuple[int, int], pretrained: bool) -> Any:
+def _create(name: str, num_classes: int, image_size: tuple[int, int], pretrained: bool, **more: float) -> Any:
     timm = _timm()
     plain = name.removeprefix(TIMM)
-    options: dict[str, Any] = {"num_classes": num_classes, "in_chans": 3, "pretrained": pretrained}
+    options: dict[str, Any] = {"num_classes": num_classes, "in_chans": 3, "pretrained": pretrained, **more}
     try:
         return timm.create_model(plain, img_size=image_size, **options)
     except TypeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,12 +12,23 @@ from scl.errors import UserError, first_line, unknown
 from scl.models.tapped import TappedModel, tap
 from scl.study.config import TORCHVISION
 
+# What torchvision's models call their dropout, the usual name first.
+DROPOUT, DROP_PATH = ("dropout", "drop_rate"), ("stochastic_depth_prob",)
 
-def build(name: str, num_classes: int, image_shape: tuple[int, int, int], layers: Sequence[str] = ()) -> TappedModel:
+
+def build(
+    name: str,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    layers: Sequence[str] = (),
+    dropout: float | None = None,
+    drop_path: float | None = None,
+) -> TappedModel:
     """A fresh network by its torchvision name, with or without the prefix `torchvision:`.
 
     Raises:
-        UserError: there is no such model or layer, or the model cannot process images (C, H, W) of this size.
+        UserError: there is no such model or layer, it has no dropout or stochastic depth to set, or it cannot process
+            images (C, H, W) of this size.
     """
     from torchvision import models  # noqa: PLC0415
 
@@ -35,10 +46,58 @@ def build(name: str, num_classes: int, image_shape: tuple[int, int, int], layers
     def make() -> nn.Module:
         if name.startswith("vit") and height != width:
             raise ValueError("its images are square")
-        return models.get_model(name, weights=None, **options)
+        return with_dropout(
+            f"{TORCHVISION}{name}",
+            lambda more: models.get_model(name, weights=None, **options, **more),
+            (height, width),
+            {"dropout": (dropout, DROPOUT), "drop_path": (drop_path, DROP_PATH)},
+        )
 
     last = name.startswith("swin")
     return library_model(f"{TORCHVISION}{name}", make, image_shape, layers, lambda net: last)
+
+
+def with_dropout(
+    name: str,
+    make: Callable[[dict[str, float]], nn.Module],
+    image_size: tuple[int, int],
+    asked: Mapping[str, tuple[float | None, Sequence[str]]],
+) -> nn.Module:
+    """A network with the dropout and stochastic depth that are asked for.
+
+    Args:
+        make: builds it, with options of the library's function. image_size: (H, W). asked: field of `Config` → its
+            value, and what the library may call it.
+
+    Raises:
+        UserError: the model does not know such an option, or ignores it.
+    """
+    options: dict[str, float] = {}
+    for field, (value, names) in asked.items():
+        if value is None:
+            continue
+        found = [option for option in names if _has_effect(make, option, image_size)]
+        if not found:
+            raise UserError(f"{name} has no {field} that can be set ({' or '.join(names)}); leave it out")
+        options[found[0]] = value
+    return make(options)
+
+
+def _has_effect(make: Callable[[dict[str, float]], nn.Module], option: str, image_size: tuple[int, int]) -> bool:
+    """True if the network draws random numbers for this rate in training: some models take any option and ignore it."""
+    states = []
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        for rate in (0.0, 0.9):
+            torch.default_generator.manual_seed(0)
+            try:
+                net = make({option: rate}).train()
+            except TypeError as error:
+                if option in str(error):
+                    return False
+                raise
+            net(torch.zeros(2, 3, *image_size))
+            states.append(torch.get_rng_state())
+    return not torch.equal(*states)
 
 
 def library_model(

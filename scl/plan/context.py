@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from scl.data.batches import Images, SplitData
+from scl.data.batches import SplitData
+from scl.data.images import Images
+from scl.data.preprocessing import Preprocessing
+from scl.data.stored import Pixels, StoredImages
 from scl.store.files import Folder
 from scl.study.config import Config
+from scl.train.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,15 @@ class Job:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all cohorts of a run share. Numpy arrays, so that Ray's workers map one copy a node.
+    """What all cohorts of a run share. Numpy arrays, so that Ray's workers map one copy a node, and references to the
+    files of large sets.
 
-    images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,).
+    images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,). preprocessing: how images became
+    pixels. logits: store those of each trial. teacher_inputs: what a user's teacher takes and gives; None if that is
+    what the data give. teacher_features: its last layer is not used.
     """
 
-    images: Mapping[str, np.ndarray]
+    images: Mapping[str, Pixels]
     labels: Mapping[str, np.ndarray]
     mean: np.ndarray
     std: np.ndarray
@@ -52,10 +59,19 @@ class RunContext:
     device: str
     threads: int
     deterministic: bool
+    preprocessing: Preprocessing | None = None
+    logits: bool = False
+    teacher_inputs: Inputs | None = None
+    teacher_features: bool = False
 
     @property
     def store(self) -> Folder:
         return self.out / self.study
+
+    @property
+    def class_counts(self) -> dict[str, list[int]]:
+        """The images of each class in each part."""
+        return {part: np.bincount(of, minlength=self.classes).tolist() for part, of in self.labels.items()}
 
     def files(self, job_id: str) -> Folder:
         """The folder of a job's checkpoints and results; its damaged files go to the study's folder `damaged`."""
@@ -83,8 +99,10 @@ def data_of(context: RunContext) -> SplitData:
 def _as_tensors(context: RunContext) -> SplitData:
     def part(name: str) -> Images:
         # Arrays from Ray's object store are read-only, and torch warns about those; nothing here writes to them.
-        images, labels = context.images[name], context.labels[name]
-        return Images(torch.from_numpy(_writable(images)), torch.from_numpy(_writable(labels)))
+        images, labels = context.images[name], torch.from_numpy(_writable(context.labels[name]))
+        if isinstance(images, np.ndarray):
+            return Images(torch.from_numpy(_writable(images)), labels)
+        return Images(images.here() if isinstance(images, StoredImages) else images, labels)
 
     mean, std = (torch.from_numpy(array.copy()) for array in (context.mean, context.std))
     return SplitData(part("train"), part("val"), part("test"), mean, std, context.classes, context.flip)

@@ -8,23 +8,24 @@ from dataclasses import dataclass
 
 import torch
 
-from scl.models.tapped import TappedModel
+from scl.models.tapped import runs_own_code
 from scl.train.process import threads
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, multiply-accumulates for one image, milliseconds for one image."""
+    """Parameters, multiply-accumulates for one image, milliseconds for one image, and bytes of a file of weights."""
 
     params: int
     macs: int
     latency_ms: float | None
+    file_bytes: int
 
 
 def measure_latency_ms(model: torch.nn.Module, shape: tuple[int, int, int]) -> float:
     """The median of 30 forwards of one image (C, H, W) on one thread, in ms. The model is left in evaluation mode."""
     model.eval()
-    if not (isinstance(model, TappedModel) and model.own):  # these run in the layout of their code
+    if not runs_own_code(model):  # these run in the layout of their code
         model.to(memory_format=torch.channels_last)
     image = torch.zeros(1, *shape)
     times = []

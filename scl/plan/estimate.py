@@ -12,10 +12,12 @@ from scl.plan.looks import level_of_plan
 from scl.plan.packing import makespan, plan_cohorts
 from scl.plan.plan import Plan, missing
 from scl.plan.teachers import load_teacher
-from scl.report.formatting import duration, plural
+from scl.report.formatting import UNITS, duration, plural
 from scl.store.tables import read_trials
 from scl.study.config import Config
 from scl.study.identity import Trial
+from scl.study.metrics import DEFAULT, METRICS
+from scl.study.space import ranges
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,10 @@ class PlanSummary:
     sizes of the cohorts that the missing ones form. slots: cohorts at once. teacher, teachers: its recipe, and how many
     are trained by it. searched, to_search: configurations of a search, in all and to try. wall_seconds, device_seconds:
     an estimate of what is left, from `source`; 0 if nothing is left. detectable_sds: the smallest detectable effect
-    (80 % power) in standard deviations of a paired difference; detectable: the same as a fraction of accuracy, if
+    (80 % power) in standard deviations of a paired difference; detectable: the same in the metric, as it is stored, if
     earlier trials show the spread; None if there is none. look, level: the number of the look at the study that this
-    plan is, and the level of its intervals.
+    plan is, and the level of its intervals. decoding: seconds that decoding the images would take once, if they are
+    not decoded yet; then nobody knows which trials are done, and all count as missing.
     """
 
     study: str
@@ -59,6 +62,9 @@ class PlanSummary:
     detectable_from: int
     look: int = 1
     level: float = stats.LEVEL
+    decoding: float | None = None
+    search_seeds: int = 1
+    metric: str = DEFAULT
 
     def __str__(self) -> str:
         lines = [
@@ -71,10 +77,12 @@ class PlanSummary:
             seeds = f", seeds {self.seeds[0]} to {self.seeds[-1]}" if self.seeds else ""
             then = f"; then {plural(self.winners, 'winner')} beside the arms{seeds}" if self.seeds else ""
             over = ", ".join(self.search_space)
-            lines.append(f"  search     {self.to_search} of {self.searched} trials to go, over {over}{then}")
+            n = self.search_seeds
+            what = "trials" if n == 1 else f"configurations, each on {n} seeds,"
+            lines.append(f"  search     {self.to_search} of {self.searched} {what} to go, over {over}{then}")
         lines += [
             f"  trials     {self.trials} = {plural(len(self.arms), 'arm')} × {plural(len(self.seeds), 'seed')}",
-            f"  done       {self.done}",
+            f"  done       {self.done if self.decoding is None else self._unknown()}",
             f"  missing    {self.missing}" + (f", in {self._cohorts()}" if self.missing else ""),
             f"  teacher    {self.teacher.model_name} × {self.teacher.width:g}, {plural(self.teacher.epochs, 'epoch')}"
             + (f", {self.teachers} teachers: " if self.teachers > 1 else ": ")
@@ -86,6 +94,12 @@ class PlanSummary:
         if self.seeds:
             lines.append(f"  can show   {self._can_show()}")
         return "\n".join(lines)
+
+    def _unknown(self) -> str:
+        return (
+            f"not known before the images are decoded (once, {duration(self.decoding or 0.0)}): the id of a trial "
+            "depends on their pixels. The plan counts all trials as missing"
+        )
 
     def _cohorts(self) -> str:
         sizes = self.cohorts
@@ -99,10 +113,15 @@ class PlanSummary:
         text = f"differences of about {self.detectable_sds:.2f} sd of a paired difference, with 80 % power at "
         text += plural(len(self.seeds), "seed")
         if self.detectable is not None:
-            text += f": about {100 * self.detectable:.2f} points, by the sd of {self.detectable_from} finished trials"
+            text += f": about {_size(self)}, by the sd of {self.detectable_from} finished trials"
         if self.level != stats.LEVEL:
             text += f". It would be look {self.look} at this study, with intervals at {100 * self.level:.5g} %"
         return text
+
+
+def _size(summary: PlanSummary) -> str:
+    unit = UNITS[METRICS[summary.metric].unit]
+    return f"{unit.factor * (summary.detectable or 0.0):.{unit.decimals}f} {unit.many}"
 
 
 def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
@@ -133,7 +152,7 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         teacher_ready=ready,
         searched=(plan.options.trials or search.trials) if search else 0,
         to_search=to_search,
-        search_space=tuple(search.space) if search else (),
+        search_space=tuple(ranges(search.space)) if search else (),
         winners=search.winners if search else 0,
         wall_seconds=wall,
         device_seconds=device_seconds,
@@ -143,25 +162,30 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         detectable_from=trials,
         look=look,
         level=level,
+        decoding=plan.decoding,
+        search_seeds=search.seeds if search else 1,
+        metric=plan.study.metric,
     )
 
 
 def _given(plan: Plan) -> bool:
-    """True if the teacher comes from a file, or whole from a library: weights to fine-tune are in its jobs."""
+    """True if the teacher comes whole from a file, or from a library: weights to fine-tune are in its jobs."""
     whole = plan.teacher.pretrained and all(job.weights is None for job in plan.context.jobs.values())
-    return plan.options.teacher_file is not None or whole
+    given = plan.options.teacher_file is not None and not plan.options.teacher_finetune
+    return given or whole
 
 
 def detectable(plan: Plan) -> tuple[float | None, float | None, int]:
-    """The smallest detectable effect of this many arms and seeds: in sds of a paired difference, as a fraction of
-    accuracy if the plan's finished trials show the spread, and how many of those there are."""
+    """The smallest detectable effect of this many arms and seeds: in sds of a paired difference, in the
+    metric as it is stored if the plan's finished trials show the spread, and how many of those there are."""
     arms, seeds = len(plan.arms) + (plan.study.search.winners if plan.study.search else 0), len(plan.seeds)
     if arms < 2 or seeds < 2:
         return None, None, 0
     effect = stats.smallest_effect(arms, seeds, level_of_plan(plan)[1])
     rows = read_trials(plan.context.store)
     rows = rows[rows["trial_id"].isin([t.trial_id for t in plan.trials]) & (rows["state"] == "completed")]
-    scores = rows.pivot_table(index="seed", columns="arm", values="test_acc") if len(rows) else pd.DataFrame()
+    column = METRICS[plan.study.metric].column
+    scores = rows.pivot_table(index="seed", columns="arm", values=column) if len(rows) else pd.DataFrame()
     if plan.study.baseline in scores and scores.shape[1] > 1 and len(scores) > 1:
         sd = stats.against_baseline(scores, plan.study.baseline).sd
         if sd > stats.NO_SPREAD:
@@ -191,7 +215,8 @@ def estimate(
         batch = plan.options.cohort_size or (plan.study.search.batch if plan.study.search else 1)
         config = configs["search"]
         each = earlier.get("search") or timed["search"] + forward * config.total_epochs * _steps(plan, config) / batch
-        spent += [each * batch] * (to_search // batch) + [each * (to_search % batch)]
+        cohorts = [each * batch] * (to_search // batch) + [each * (to_search % batch)]
+        spent += cohorts * (plan.study.search.seeds if plan.study.search else 1)
     teachers = 0.0
     if not teacher_ready:
         steps = _steps(plan, plan.teacher) * plan.teacher.total_epochs
@@ -200,7 +225,7 @@ def estimate(
         [f"earlier trials of {len(earlier)} configurations"] * bool(earlier)
         + ["a few steps of each kind, timed here just now"] * bool(untimed)
     )
-    if to_search and plan.study.search and plan.study.search.prune:
+    if to_search and plan.study.search and plan.study.search.judged_by:
         source += "; early stopping makes a search shorter"
     return makespan(spent, plan.slots) + teachers, sum(spent) + teachers, source or "the teacher, timed here just now"
 

@@ -19,12 +19,13 @@ from scl.plan.cost import Cost, measure_latency_ms
 from scl.plan.probe import Probe
 from scl.plan.students import initial_weights
 from scl.store.tables import read_trials
+from scl.study.augment import without_auto
 from scl.study.config import ARCHITECTURE, Config
 from scl.study.identity import effective, requested, sha256
 from scl.study.study import Study
+from scl.study.term import loss_row
 from scl.train.objective import Objective
-
-BYTES_OF_A_PARAMETER = 12  # its weight, gradient and momentum
+from scl.train.teacher import teacher_network
 
 
 class Feasibility:
@@ -35,9 +36,11 @@ class Feasibility:
     def __init__(self, teacher: Config, tensors: SplitData, context: RunContext) -> None:
         self.teacher, self.tensors, self.device, self.store = teacher, tensors, context.device, context.store
         _require_memory(teacher, tensors)
-        self.teacher_macs = macs(build_student(teacher, tensors, 0), tensors.image_shape)
+        _require_validation(teacher, tensors, "the teacher: ")
+        self.inputs, self.no_logits = context.teacher_inputs, context.teacher_features
+        self.teacher_macs = macs(teacher_network(teacher, tensors, self.inputs), tensors.image_shape)
         here = torch.device(context.device if torch.cuda.is_available() else "cpu")
-        self.probe = Probe(teacher, tensors, here, context.threads, self.macs)
+        self.probe = Probe(teacher, tensors, here, context.threads, self.macs, self.inputs)
         self.teacher_features: dict[tuple[Any, ...], Features] = {}  # by tap and layers
         self.models: dict[tuple[Any, ...], tuple[Features, list[Any]]] = {}
         self.built: dict[str, str] = {}
@@ -64,7 +67,16 @@ class Feasibility:
         Raises:
             UserError: it cannot be built.
         """
+        _require_validation(config, self.tensors)
         features, shapes = self._model(config)
+        logits = [
+            name for name, term in config.losses.items() if term.weight > 0 and loss_row(term).compares == "logits"
+        ]
+        if self.no_logits and logits:
+            raise UserError(
+                f"loss {logits[0]!r} compares logits, and --teacher-features uses no last layer of the teacher; choose "
+                "losses of maps or embeddings, or --teacher-finetune"
+            )
         self.initial_weights(config)
         built = self._objective(config, features)
         plain = effective(config)
@@ -73,15 +85,13 @@ class Feasibility:
             name: {k: v for k, v in term.items() if k != "layers"} for name, term in plain.get("losses", {}).items()
         }
         recipe = {k: v for k, v in plain.items() if k not in ("losses", "width", "self_taught", "guided")}
-        flip, cuda = self.tensors.flip, self.device != "cpu"
-        if config.augment == "auto":
-            recipe["augment"] = "crop+flip" if flip else "crop"
+        recipe["augment"] = without_auto(config.augment, self.tensors.flip, max(self.tensors.image_shape[1:]))
         if config.precision == "auto":
-            recipe["precision"] = "bf16" if cuda else "fp32"
+            recipe["precision"] = "bf16" if self.device != "cpu" else "fp32"
         return sha256({"recipe": recipe, "model": config.model_name, "shapes": shapes, "terms": terms, "built": built})
 
     def _model(self, config: Config) -> tuple[Features, list[Any]]:
-        key = tuple(getattr(config, name) for name in (*ARCHITECTURE, "guided", "tap"))
+        key = tuple(getattr(config, name) for name in (*ARCHITECTURE, "guided", "tap", "dropout", "drop_path"))
         if key not in self.models:
             _require_memory(config, self.tensors)
             model = build_student(config, self.tensors, 0)
@@ -93,7 +103,7 @@ class Feasibility:
     def _teacher(self, config: Config) -> Features:
         key = (config.tap, config.teacher_layers)
         if key not in self.teacher_features:
-            model = build_student(self.teacher, self.tensors, 0, config.teacher_layers)
+            model = teacher_network(self.teacher, self.tensors, self.inputs, 0, config.teacher_layers)
             self.teacher_features[key] = example_features(model, self.tensors, config.tap)
         return self.teacher_features[key]
 
@@ -125,8 +135,9 @@ class Feasibility:
             model = build_student(config, self.tensors, 0)
             shape = self.tensors.image_shape
             parameters = sum(p.numel() for p in model.parameters())
+            size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
             latency = self._latency(config, model) if idle else None
-            self.costs[key] = cost = Cost(parameters, macs(model, shape), latency)
+            self.costs[key] = cost = Cost(parameters, macs(model, shape), latency, size)
         return cost
 
     def _latency(self, config: Config, model: torch.nn.Module) -> float:
@@ -140,6 +151,13 @@ class Feasibility:
         return self.cost(config, idle=False).macs
 
 
+def bytes_of_a_parameter(config: Config) -> int:
+    """Bytes that a student keeps between steps for each parameter: weight, gradient, momentum or the moments of adam
+    and its kin, moving average, and the network of the best epoch."""
+    kept = 3 if config.optimizer == "sgd" else 4
+    return 4 * (kept + (config.ema > 0) + (config.patience > 0))
+
+
 def _require_memory(config: Config, tensors: SplitData) -> None:
     """Raises UserError for a network that is larger than this machine's memory. It is counted without being built: the
     system would end the process that builds it."""
@@ -148,10 +166,19 @@ def _require_memory(config: Config, tensors: SplitData) -> None:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         network = build_network(config, tensors.classes, tensors.image_shape)
     parameters = sum(p.numel() for p in network.parameters())
-    needed, have = BYTES_OF_A_PARAMETER * parameters, physical_memory()
+    needed, have = bytes_of_a_parameter(config) * parameters, physical_memory()
     if have is not None and needed > have:
         raise UserError(
             f"{config.model_name} of width {config.width:g} with {config.self_taught} self-taught neurons has "
             f"{parameters:,} parameters, which take {needed / 2**30:,.0f} GiB to train, and this machine has "
             f"{have / 2**30:,.0f} GiB; give a smaller width, or fewer neurons"
+        )
+
+
+def _require_validation(config: Config, tensors: SplitData, whose: str = "") -> None:
+    """Raises UserError for a configuration that stops by its validation accuracy, and has no validation images."""
+    if config.patience and not len(tensors.val.labels):
+        raise UserError(
+            f"{whose}patience {config.patience} ends a trial by its validation accuracy, and no image is held out; "
+            "give --val 0.1, or patience=0"
         )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from scl.machine import physical_memory
+from scl.plan.feasibility import bytes_of_a_parameter
 from scl.plan.plan import Plan
 from scl.study.config import SHARED_IN_COHORT
 from scl.study.identity import Trial
@@ -102,10 +103,6 @@ def plan_cohorts(plan: Plan, todo: Sequence[Trial]) -> list[list[Trial]]:
     )
 
 
-# Bytes that a student keeps between steps for each parameter: weight, gradient, momentum.
-KEPT = 12
-
-
 def room(plan: Plan, todo: Sequence[Trial]) -> int:
     """Students of a cohort whose weights fit into half of the memory of this machine or its GPU; the other half is for
     their steps. The memory of a cluster's nodes is not known here: there a cohort that does not fit is halved."""
@@ -118,5 +115,6 @@ def room(plan: Plan, todo: Sequence[Trial]) -> int:
         if memory is None:
             return MOST
         total, cohorts_at_once = memory, plan.slots
-    largest = max(plan.feasibility.cost(c.config, idle=False).params for c in todo)
-    return max(1, int(total / 2 / cohorts_at_once / (KEPT * largest)))
+    configs = [trial.config for trial in todo]
+    largest = max(bytes_of_a_parameter(c) * plan.feasibility.cost(c, idle=False).params for c in configs)
+    return max(1, int(total / 2 / cohorts_at_once / largest))

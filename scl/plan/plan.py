@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from scl.data.batches import normalisation
 from scl.data.caveats import caveats
+from scl.data.dataset import Dataset
 from scl.data.named import load_dataset
-from scl.data.split import split, split_fingerprint
-from scl.errors import UserError, shown
+from scl.data.split import parts_of, split_fingerprint
+from scl.data.stored import taken
+from scl.errors import UserError
 from scl.plan.capacity import Node, check_threads, device_of, slots_of
 from scl.plan.context import Job, RunContext, data_of
 from scl.plan.feasibility import Feasibility
+from scl.plan.given import Given, architecture, id_of, inputs_of, open_given, told, with_flags
 from scl.plan.rehearsal import rehearse_apart
-from scl.plan.teachers import import_teacher, load_teacher, start_from_pretrained
+from scl.plan.teachers import import_teacher, load_teacher, start_from_file, start_from_pretrained
 from scl.store.files import Folder
+from scl.store.logits import MOST_BYTES, bytes_of
 from scl.store.tables import read_trials
 from scl.streams import name_of
-from scl.study.config import Config
-from scl.study.identity import Trial, canonical_json, requested, teacher_id, trials_of
+from scl.study.augment import without_auto
+from scl.study.config import Config, of_library
+from scl.study.identity import Trial, canonical_json, requested, sha256, teacher_id, trials_of
+from scl.study.metrics import DEFAULT, chance
 from scl.study.options import Options
 from scl.study.params import column, params
 from scl.study.settled import resolved, seeds_of
 from scl.study.study import Study
-from scl.train.weights import regular_file
+from scl.terminal import say
+from scl.train.evaluation import scores
+from scl.train.inputs import Inputs
 
 
 @dataclass(frozen=True)
 class Plan:
     """A resolved study: what its cohorts share, its trials in order, and the teacher of each.
 
-    seeds: of the arms; a search has a seed beside them. about_data: for study.json. run: which run of the store this
-    is, of those that wrote rows, from 1.
+    seeds: of the arms; a search has a seed beside them. about_data, about_teacher: for study.json. run: which run of
+    the store this is, of those that wrote rows, from 1. decoding: seconds that decoding the images would take, if a
+    plan has not done it: then their fingerprint and so the ids of trials are not known, and none counts as done.
     """
 
     study: Study
@@ -53,6 +61,8 @@ class Plan:
     about_data: dict[str, Any]
     slots: int
     run: int
+    decoding: float | None = None
+    about_teacher: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def template(self) -> Config:
@@ -75,37 +85,73 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     arms, teacher = resolved(study, options)
     cache = cache_of(out)
     keep = not (out.reading and cache.is_relative_to(out.path))
-    dataset = load_dataset(str(options.data), cache, options.label, keep)
-    classes = len(dataset.classes)
-    train, val = split(
-        dataset.train_labels, val=options.val_share, seed=options.split_seed, limit=options.limit, classes=classes
+    dataset = load_dataset(
+        str(options.data),
+        cache,
+        options.label,
+        keep,
+        drop=options.drop_class or (),
+        test=options.test,
+        size=options.image_size,
+        fit=options.image_fit,
+        plan=out.reading,
     )
+    if options.no_flip:
+        dataset = replace(dataset, flip=False)
+    classes = len(dataset.classes)
+    if study.metric == "test_acc5" and classes <= 5:
+        raise UserError(f"--metric test_acc5: with {classes} classes every image is right; valid from 6 classes on")
+    train, val = parts_of(
+        dataset, val=options.val, share=options.val_share, seed=options.split_seed, limit=options.limit
+    )
+    val_images = taken(dataset.train_images, val) if dataset.val_images is None else dataset.val_images
+    val_labels = dataset.train_labels[val] if dataset.val_labels is None else dataset.val_labels
+    if study.search is not None and not len(val_labels):
+        raise UserError("--val 0: a search selects on validation images; hold some out, as in --val 0.1")
     fingerprint = split_fingerprint(dataset, train, val)
     mean, std = normalisation(dataset)
     seeds = seeds_of(study, options)
-    teacher_ids = _teacher_ids(options, teacher, fingerprint, [*seeds, *([study.search.seed] if study.search else [])])
+    given, inputs, fed = None, None, ""
+    if options.teacher_file:
+        given, teacher, inputs, fed = _given(options, options.teacher_file, teacher, dataset, mean, std)
+    every = [*seeds, *(study.search.seed_range if study.search else [])]
+    teacher_ids = _teacher_ids(options, teacher, fingerprint, every, given, inputs)
     device = device_of(options, nodes)
     context = RunContext(
-        images={"train": dataset.train_images[train], "val": dataset.train_images[val], "test": dataset.test_images},
-        labels={"train": dataset.train_labels[train], "val": dataset.train_labels[val], "test": dataset.test_labels},
+        images={"train": taken(dataset.train_images, train), "val": val_images, "test": dataset.test_images},
+        labels={"train": dataset.train_labels[train], "val": val_labels, "test": dataset.test_labels},
         mean=mean,
         std=std,
         classes=classes,
         class_names=dataset.classes,
         flip=dataset.flip,
         fingerprint=fingerprint,
-        jobs={i: Job(teacher, options.teacher_seed(s)) for s, i in reversed(teacher_ids.items())},
+        jobs={i: Job(teacher, 0 if given else options.teacher_seed(s)) for s, i in reversed(teacher_ids.items())},
         out=out,
         study=study.name,
         device=device,
         threads=options.cpus_per_trial,
         deterministic=options.deterministic,
+        preprocessing=dataset.how,
+        teacher_inputs=inputs,
+        teacher_features=options.teacher_features,
     )
+    count = len(arms) * len(seeds) + ((options.trials or study.search.trials) if study.search else 0)
+    context = replace(context, logits=keeps_logits(options, context, count))
     tensors = data_of(context)
-    if options.teacher_file:
-        import_teacher(context, teacher, next(iter(teacher_ids.values())), options.teacher_file)
-    elif teacher.pretrained:
+    auto = without_auto("auto", tensors.flip, max(tensors.image_shape[1:]))
+    about_teacher: dict[str, Any] = {}
+    decoded = dataset.decoding is None  # else nobody knows what a teacher makes of the images
+    if decoded and given:
+        only, suspected = next(iter(teacher_ids.values())), ""
+        if options.teacher_finetune:
+            context = start_from_file(context, teacher, given)
+        else:
+            suspected = import_teacher(context, teacher, only, given, options.teacher_anyway)
+        about_teacher = told(given, options, fed, suspected, inputs)
+    elif decoded and teacher.pretrained:
         context = start_from_pretrained(context, teacher)
+    found = [*dataset.remarks, *caveats(context.images, dataset.skipped)]
     feasibility = Feasibility(teacher, tensors, context)
     feasibility.check(study, arms)
     plan = Plan(
@@ -125,18 +171,51 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
             "classes": classes,
             **dict(zip(("channels", "height", "width"), tensors.image_shape, strict=True)),
             "limit": options.limit,
-            "val_share": options.val_share,
+            "val_share": 0.0 if dataset.val_labels is not None else options.val_share,  # of the training images
             "split_seed": options.split_seed,
+            **({"auto_augment": auto} if auto.startswith("rrc") or options.no_flip else {}),
             "note": dataset.note,
-            **({"caveats": found} if (found := caveats(context.images, dataset.skipped)) else {}),
+            **({"preprocessing": asdict(dataset.how)} if dataset.how.fit != "exact" else {}),
+            **({"caveats": found} if found else {}),
         },
         slots=slots_of(options, nodes, device),
         run=1 + int(max(read_trials(context.store)["run"].fillna(0), default=0)),
+        decoding=dataset.decoding,
+        about_teacher=about_teacher,
     )
     to_train = [trial.config for trial in missing(plan)] + ([plan.template] if study.search else [])
     here = torch.device(device if torch.cuda.is_available() else "cpu")
-    rehearse_apart(to_train, teacher, tensors, here)
+    rehearse_apart(to_train, teacher, tensors, here, inputs)
     return plan
+
+
+def _given(
+    options: Options, file: str, teacher: Config, dataset: Dataset, mean: np.ndarray, std: np.ndarray
+) -> tuple[Given, Config, Inputs | None, str]:
+    """The user's teacher, its network, what it takes and gives, and that in words."""
+    given = open_given(file)
+    said = with_flags(given, options)
+    teacher = architecture(teacher, said, options)
+    columns = not (options.teacher_finetune or options.teacher_features)
+    grey = given.takes_colour and not of_library(teacher.model)
+    inputs, fed = inputs_of(said, dataset, mean, std, columns, grey)
+    for line in [*said.notes, fed] if said.where else said.notes:
+        say(f"teacher {file}: {line}")
+    return replace(given, described=said), teacher, inputs, fed
+
+
+def keeps_logits(options: Options, context: RunContext, trials: int) -> bool:
+    """Whether a run stores the logits of its trials: as asked for, or else if all of them are small."""
+    images = len(context.labels["test"]) + len(context.labels["val"])
+    size = bytes_of(trials, images, context.classes)
+    if options.logits or options.no_logits or size <= MOST_BYTES:
+        return not options.no_logits
+    if not options.plan and not context.out.reading:
+        say(
+            f"note: logits of {trials:,} trials would take {size / 2**30:.1f} GB, more than {MOST_BYTES / 2**30:g}, so "
+            "they are not stored; --logits stores them"
+        )
+    return False
 
 
 def cache_of(out: Folder) -> Path:
@@ -146,18 +225,22 @@ def cache_of(out: Folder) -> Path:
     return beside if out.is_local and (not out.reading or beside.is_dir()) else Path.home() / ".cache" / "scl"
 
 
-def _teacher_ids(options: Options, teacher: Config, fingerprint: str, seeds: Sequence[int]) -> dict[int, str]:
-    """The teacher's id by seed: the hash of the user's file, or of the recipe with its seed and data."""
-    if options.teacher_file:
-        if not os.path.isfile(options.teacher_file) and not os.path.exists(options.teacher_file):  # or too long a name
-            raise UserError(f"--teacher {shown(options.teacher_file)}: no such file")
-        file = regular_file(options.teacher_file, "--teacher")
-        try:
-            with file.open("rb") as stream:
-                return dict.fromkeys(seeds, hashlib.file_digest(stream, "sha256").hexdigest())
-        except OSError as error:
-            raise UserError(f"--teacher {shown(options.teacher_file)} cannot be read: {error.strerror}") from None
-    return {seed: teacher_id(teacher, options.teacher_seed(seed), fingerprint) for seed in seeds}
+def _teacher_ids(
+    options: Options,
+    teacher: Config,
+    fingerprint: str,
+    seeds: Sequence[int],
+    given: Given | None,
+    inputs: Inputs | None,
+) -> dict[int, str]:
+    """The teacher's id by seed: the hash of the user's file and how it is fed, or of the recipe with its seed and data;
+    of both if the file is fine-tuned."""
+    if given is None:
+        return {seed: teacher_id(teacher, options.teacher_seed(seed), fingerprint) for seed in seeds}
+    own = id_of(given, inputs, options.teacher_features)
+    if options.teacher_finetune:
+        own = sha256({"start": own, "recipe": teacher_id(teacher, 0, fingerprint)})
+    return dict.fromkeys(seeds, own)
 
 
 def with_arms(plan: Plan, arms: Mapping[str, Config], seeds: Sequence[int] | None = None) -> Plan:
@@ -200,11 +283,17 @@ def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] |
         numbers: trial_id → the order in which a search suggested it. Given while a search runs: then the machine is
             busy, and no latency is measured.
     """
-    accuracy = {}
+    test = torch.from_numpy(plan.context.labels["test"])
+    of_teacher: dict[str, dict[str, float]] = {}
     for identity in {trial.teacher_id for trial in todo}:
         found = load_teacher(plan.context, identity, plan.teacher)
         assert found is not None
-        accuracy[identity] = found[1]["metrics"]["test_acc"]
+        teacher, record = found
+        of_teacher[identity] = {"teacher_test_acc": record["metrics"]["test_acc"]}  # None if only its maps are used
+        logits = teacher.test_logits
+        if logits is not None and tuple(logits.shape) == (len(test), plan.context.classes):
+            other = scores(logits.double(), test)
+            of_teacher[identity] |= {f"teacher_{name}": value for name, value in other.items()}
     jobs = {}
     for trial in todo:
         cost = plan.feasibility.cost(trial.config, idle=numbers is None)
@@ -216,10 +305,12 @@ def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] |
             "seed": trial.seed,
             "config_json": canonical_json(requested(trial.config)),
             "teacher_id": trial.teacher_id,
-            "teacher_test_acc": accuracy[trial.teacher_id],
+            **of_teacher[trial.teacher_id],
+            "chance": chance(DEFAULT, plan.context.class_counts["test"]).level,
             "params": cost.params,
             "macs": cost.macs,
             "latency_ms": cost.latency_ms,
+            "file_bytes": cost.file_bytes,
             "number": None if numbers is None else numbers[trial.trial_id],
             "run": plan.run,
             **{column(name): value for name, value in params(trial.config).items()},

@@ -14,9 +14,10 @@ from scl.data.batches import SplitData, training_batches
 from scl.errors import UserError, first_line
 from scl.models.networks import build_student, example_features, in_bf16, in_float32, move_to_device
 from scl.study.config import Config
+from scl.train.inputs import Inputs
 from scl.train.objective import Objective
 from scl.train.process import threads
-from scl.train.teacher import TeacherForward
+from scl.train.teacher import TeacherForward, teacher_network
 
 SECONDS = 2.0  # after this time no further step or kind of configuration is timed
 
@@ -26,7 +27,8 @@ class Probe:
     """Times each kind of network and losses once, and keeps the times.
 
     Args:
-        threads: of the CPU, as a cohort has. macs: multiply-accumulates of one image in a student.
+        threads: of the CPU, as a cohort has. macs: multiply-accumulates of one image in a student. inputs: what the
+            teacher takes and gives; None if that is what the data give.
     """
 
     teacher: Config
@@ -34,6 +36,7 @@ class Probe:
     device: torch.device
     threads: int
     macs: Callable[[Config], int]
+    inputs: Inputs | None = None
     steps: dict[str, float] = field(default_factory=dict)  # kind → seconds of its step
     forwards: list[float] = field(default_factory=list)  # seconds of the teacher's forward of an image
 
@@ -83,9 +86,11 @@ class Probe:
         """
         data, device, bf16 = self.data, self.device, in_bf16(config, self.device)
         model = move_to_device(build_student(config, data, 0), data, device)
-        network = move_to_device(build_student(self.teacher, data, 0, config.teacher_layers), data, device)
-        examples = [example_features(m, data, config.tap) for m in (model, network)]
-        objective = Objective(config, *examples).to(device)
+        network = move_to_device(
+            teacher_network(self.teacher, data, self.inputs, 0, config.teacher_layers), data, device
+        )
+        student, guide = (example_features(m, data, config.tap) for m in (model, network))
+        objective = Objective(config, student, guide).to(device)
         teacher = TeacherForward(network.eval().requires_grad_(False), config.tap, bf16)
         forwards, own = [], []
         batches = training_batches(
@@ -102,7 +107,7 @@ class Probe:
             between = self._now()
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 features = model.features(images, config.tap, mine)  # type: ignore[operator]
-            terms = objective(in_float32(features), teacher_features, target, epoch)
+            terms = objective(in_float32(features), teacher_features, target, epoch, images)
             torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             forwards.append(between - began)
             own.append(self._now() - between)

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from scl.data.batches import Images, SplitData, training_batches
+from scl.data.batches import SplitData, training_batches
 from scl.errors import UserError
-from scl.models.networks import build_student, example_features, in_bf16, move_to_device
+from scl.models.networks import example_features, in_bf16, move_to_device
 from scl.models.staged import Features
 from scl.study.config import ARCHITECTURE, Config
 from scl.study.identity import sha256
@@ -29,9 +29,10 @@ from scl.terminal import say
 from scl.train.cuda_graphs import StreamSlot
 from scl.train.custom import Outside, same_bits
 from scl.train.evaluation import evaluate
+from scl.train.inputs import Inputs, own_network
 from scl.train.process import TrainingSettings, threads
 from scl.train.student import StudentTrainer
-from scl.train.teacher import TeacherForward
+from scl.train.teacher import TeacherForward, teacher_network
 from scl.train.types import TrialFailure, TrialSpec
 
 STEPS = 2  # of each of the two epochs
@@ -63,7 +64,13 @@ class MemoryFiles:
         raise ValueError(f"{name}: {reason}")
 
 
-def rehearse_apart(configs: Sequence[Config], teacher: Config, data: SplitData, device: torch.device) -> None:
+def rehearse_apart(
+    configs: Sequence[Config],
+    teacher: Config,
+    data: SplitData,
+    device: torch.device,
+    inputs: Inputs | None = None,
+) -> None:
     """`rehearse` in a child process, so that code that ends its process ends no run: that its trials will fail, each in
     its worker, is said. On a GPU, and where processes cannot fork, in this process. Raises UserError as `rehearse`.
     """
@@ -71,7 +78,7 @@ def rehearse_apart(configs: Sequence[Config], teacher: Config, data: SplitData, 
     if not losses and not any(callable(config.model) for config in [*configs, teacher]):
         return
     if device.type != "cpu" or not hasattr(os, "fork"):
-        rehearse(configs, teacher, data, device)
+        rehearse(configs, teacher, data, device, inputs)
         return
     reader, writer = os.pipe()
     with warnings.catch_warnings():
@@ -81,7 +88,7 @@ def rehearse_apart(configs: Sequence[Config], teacher: Config, data: SplitData, 
         code = NO_AUTOGRAD
         try:
             code = 0 if _has_autograd() else NO_AUTOGRAD
-            rehearse(configs, teacher, data, device)
+            rehearse(configs, teacher, data, device, inputs)
         except UserError as error:
             os.write(writer, b"" if code else str(error).encode())
         finally:
@@ -97,7 +104,7 @@ def rehearse_apart(configs: Sequence[Config], teacher: Config, data: SplitData, 
         what = "a custom loss" if losses else "an own network"
         say(f"note: {what} ended its process with {name} when it was tried; its trials will fail")
     elif os.WEXITSTATUS(status) == NO_AUTOGRAD:  # its forward does not end the process
-        rehearse(configs, teacher, data, device)
+        rehearse(configs, teacher, data, device, inputs)
 
 
 def _has_autograd() -> bool:
@@ -109,11 +116,18 @@ def _has_autograd() -> bool:
     return True
 
 
-def rehearse(configs: Iterable[Config], teacher: Config, data: SplitData, device: torch.device) -> None:
+def rehearse(
+    configs: Iterable[Config],
+    teacher: Config,
+    data: SplitData,
+    device: torch.device,
+    inputs: Inputs | None = None,
+) -> None:
     """Rehearse each custom loss and each own network of these configurations once.
 
     Args:
-        teacher: its weights do not matter here, so they are random. Its own network is rehearsed too.
+        teacher: its weights do not matter here, so they are random. Its own network is rehearsed too. inputs: what it
+            takes and gives.
 
     Raises:
         UserError: a loss or a network changes variables outside of it, keeps state that a checkpoint does not hold, or
@@ -123,33 +137,35 @@ def rehearse(configs: Iterable[Config], teacher: Config, data: SplitData, device
     configs = list(configs)
     rehearsed = set()
     with threads(1), TrainingSettings(device, False):
-        for config in [*configs, teacher]:
+        for config, its in [*((config, None) for config in configs), (teacher, inputs)]:
             if callable(config.model):
                 fields = {name: getattr(config, name) for name in ARCHITECTURE}
-                network = sha256({**fields, **config.hashes})
+                network = sha256({**fields, **config.hashes, "inputs": its.plain() if its else None})
                 if network not in rehearsed:
                     rehearsed.add(network)
-                    _rehearse_network(config, data, device)
+                    _rehearse_network(config, data, device, its)
         for config in configs:
             for name, term in config.losses.items():
                 key = sha256(requested_term(name, term)) if callable(term.loss) and term.weight > 0 else None
                 if key is not None and key not in rehearsed:
                     rehearsed.add(key)
-                    _rehearse_loss(name, config, teacher, data, device)
+                    _rehearse_loss(name, config, teacher, data, device, inputs)
 
 
-def _rehearse_loss(name: str, config: Config, teacher: Config, data: SplitData, device: torch.device) -> None:
+def _rehearse_loss(
+    name: str, config: Config, teacher: Config, data: SplitData, device: torch.device, inputs: Inputs | None
+) -> None:
     term = config.losses[name]
     assert callable(term.loss)
     alone = _alone(config, {name: dataclasses.replace(term, warmup=0, end=None, stage="train")})
     outside = Outside({f"loss {name!r}": term.loss})
     try:
-        _rehearse(f"loss {name!r}", alone, outside, _stage(alone, teacher, data, device), device)
+        _rehearse(f"loss {name!r}", alone, outside, _stage(alone, teacher, data, device, inputs), device)
     except TrialFailure:
         _refuse(outside.check)  # the reason, most likely
 
 
-def _rehearse_network(config: Config, data: SplitData, device: torch.device) -> None:
+def _rehearse_network(config: Config, data: SplitData, device: torch.device, inputs: Inputs | None) -> None:
     """With cross-entropy alone, on few images. Another network with the trained weights must give the same logits: what
     is exported is such a one."""
     name = f"network {config.model_name}"
@@ -157,15 +173,15 @@ def _rehearse_network(config: Config, data: SplitData, device: torch.device) -> 
     alone = _alone(config, {}).replace(batch_size=min(config.batch_size, FEW), initial_weights="")
     outside, stage = Outside({name: config.model}), _stage(alone, None, data, device)
     try:
-        trained = _rehearse(name, alone, outside, stage, device)
+        trained = _rehearse(name, alone, outside, stage, device, inputs)
     except TrialFailure as failure:
         _refuse(outside.check)
         reason = str(failure).strip().rpartition("\n")[2].strip()
         raise UserError(f"{name} cannot train: {reason}") from None
     if trained is None:
         return
-    other = build_student(alone, stage.data, 1)
-    other.load_state_dict(trained.state_dict())
+    other = teacher_network(alone, stage.data, inputs, 1)
+    own_network(other).load_state_dict(own_network(trained).state_dict())
     other = move_to_device(other, stage.data, device)
     one, two = evaluate([trained, other], stage.data.test, stage.data)
     if not _agree([one], [two], device):
@@ -180,11 +196,18 @@ def _alone(config: Config, losses: Mapping[str, Term]) -> Config:
     return config.replace(
         losses=losses,
         **{"ce": config.ce or 1.0, "epochs": 2, "warmup_epochs": 0, "pretrain_epochs": 0},
-        **{"schedule": "cosine", "milestones": ()},
+        **{"schedule": "cosine", "milestones": (), "patience": 0},
     )
 
 
-def _rehearse(what: str, alone: Config, outside: Outside, stage: _Stage, device: torch.device) -> nn.Module | None:
+def _rehearse(
+    what: str,
+    alone: Config,
+    outside: Outside,
+    stage: _Stage,
+    device: torch.device,
+    inputs: Inputs | None = None,
+) -> nn.Module | None:
     """Train a configuration without and with a stop; returns the trained network, or None if that took too long.
 
     Raises:
@@ -193,14 +216,14 @@ def _rehearse(what: str, alone: Config, outside: Outside, stage: _Stage, device:
     """
     began = time.monotonic()
     try:
-        whole, trained = _trained(alone, stage, device, stopped=False)
+        whole, trained = _trained(alone, stage, device, inputs, stopped=False)
     except torch.OutOfMemoryError:
         return None
     if (seconds := time.monotonic() - began) > SLOW:
         say(f"note: {2 * STEPS} steps with {what} take {seconds:.0f} s, too long to test its resume")
         return None
     try:
-        resumed, _ = _trained(alone, stage, device, stopped=True)
+        resumed, _ = _trained(alone, stage, device, inputs, stopped=True)
         lost = None if _agree(whole, resumed, device) else "a resumed trial would have other numbers"
     except torch.OutOfMemoryError:
         return None
@@ -211,7 +234,7 @@ def _rehearse(what: str, alone: Config, outside: Outside, stage: _Stage, device:
     if lost is None:
         return trained
     try:
-        same = _agree(whole, _trained(alone, stage, device, stopped=False)[0], device)
+        same = _agree(whole, _trained(alone, stage, device, inputs, stopped=False)[0], device)
     except (TrialFailure, torch.OutOfMemoryError):
         same = False
     if not same:
@@ -242,13 +265,15 @@ class _Stage:
     batches: Mapping[int, list[tuple[Tensor, Tensor, Features | None]]]  # by epoch
 
 
-def _stage(config: Config, teacher: Config | None, data: SplitData, device: torch.device) -> _Stage:
+def _stage(
+    config: Config, teacher: Config | None, data: SplitData, device: torch.device, inputs: Inputs | None = None
+) -> _Stage:
     count = STEPS * config.batch_size
-    some = Images(data.train.images[:count], data.train.labels[:count])
+    some = data.train.first(count)
     data = dataclasses.replace(data, train=some, val=some, test=some).to(device)
     example = forward = None
     if teacher is not None:
-        network = move_to_device(build_student(teacher, data, 0, config.teacher_layers), data, device)
+        network = move_to_device(teacher_network(teacher, data, inputs, 0, config.teacher_layers), data, device)
         example = example_features(network, data, config.tap)
         forward = TeacherForward(network.eval().requires_grad_(False), config.tap, in_bf16(config, device))
     # A set that is smaller than a batch still makes two steps.
@@ -264,10 +289,12 @@ def _stage(config: Config, teacher: Config | None, data: SplitData, device: torc
     return _Stage(data, example, {epoch: batches(epoch) for epoch in (1, 2)})
 
 
-def _trained(config: Config, stage: _Stage, device: torch.device, stopped: bool) -> tuple[list[Tensor], nn.Module]:
+def _trained(
+    config: Config, stage: _Stage, device: torch.device, inputs: Inputs | None, stopped: bool
+) -> tuple[list[Tensor], nn.Module]:
     """The parameters after two epochs and the losses of each step, and the network. Raises TrialFailure if a step
     fails."""
-    trial = TrialSpec("rehearsal", config, 0, MemoryFiles())
+    trial = TrialSpec("rehearsal", config, 0, MemoryFiles(), inputs=inputs)
     student, values = _trainer(trial, stage, device), []
     for epoch, batches in stage.batches.items():
         student.start_epoch(len(batches), device)
@@ -285,7 +312,7 @@ def _trained(config: Config, stage: _Stage, device: torch.device, stopped: bool)
             student.save()
             student = _trainer(trial, stage, device)
             student.resume()
-    return [*values, *(parameter.detach() for parameter in student.parameters)], student.model
+    return [*values, *(parameter.detach() for parameter in student.optimizer.parameters)], student.model
 
 
 def _require_intact(student: StudentTrainer) -> None:

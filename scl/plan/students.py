@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -11,11 +9,11 @@ from scl.data.batches import SplitData
 from scl.errors import UserError, shown
 from scl.models.build import pretrained, published_normalisation
 from scl.models.networks import build_student
-from scl.plan.teachers import misfit, unprefixed
+from scl.plan.given import misfit, unprefixed
 from scl.study.config import Config
 from scl.study.identity import effective
 from scl.terminal import say
-from scl.train.weights import load_weights
+from scl.train.weights import open_checkpoint
 
 FLAG = "--student-weights"
 
@@ -52,20 +50,21 @@ def _from_file(config: Config, model: nn.Module, classes: int) -> dict[str, Tens
     """
     file, wanted = config.initial_weights, model.state_dict()
     where = f"{FLAG} {shown(file)}"
-    given = load_weights(file, FLAG)
-    short = {name.removeprefix("net."): name for name in wanted}
+    checkpoint = open_checkpoint(file, FLAG)
+    given, short = checkpoint.weights(), {_short(name): name for name in wanted}
     # The names in the file without the prefixes that all share, as far as most of them are the network's.
-    named = max(unprefixed(given), key=lambda names: len({*map(_short, names)} & short.keys()))
-    found = {short[_short(name)]: tensor for name, tensor in named.items() if _short(name) in short}
+    named = max(unprefixed(checkpoint.shapes), key=lambda names: len({*map(_short, names)} & short.keys()))
+    found = {short[_short(name)]: given[theirs] for name, (theirs, _) in named.items() if _short(name) in short}
     fresh = [name for name, old in wanted.items() if name not in found or found[name].shape != old.shape]
     heads = {name.rpartition(".")[0] for name in fresh}
     of_heads = [name for name in wanted if name.rpartition(".")[0] in heads]
     last = of_heads == fresh and all(wanted[name].shape[:1] == (classes,) for name in fresh)
     if len(fresh) == len(wanted) or not last or len(heads) > 2:
+        shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
         raise UserError(
             f"{where} does not fit {config.model_name} with {classes} classes "
-            f"({misfit(named, _plainly(wanted), False)}); give weights of this network, whose last layer may be for "
-            "other classes"
+            f"({misfit(checkpoint.shapes, shapes, by_order=False)}); give weights of this network, whose last layer "
+            "may be for other classes"
         )
     kept = {}
     for name, tensor in found.items():
@@ -78,6 +77,7 @@ def _from_file(config: Config, model: nn.Module, classes: int) -> dict[str, Tens
             raise UserError(f"{where}: {name} has numbers that are not finite; give a checkpoint that trained")
     unused = [name for name in named if _short(name) not in short]
     parts = [f"{len(kept)} of {len(wanted)} tensors"]
+    parts += [f"its averaged weights ({'.'.join(checkpoint.key)})"] if checkpoint.averaged else []
     parts += [f"{', '.join(sorted(heads))} starts fresh"] if fresh else []
     parts += [f"{len(unused)} of the file are not used ({', '.join(unused[:3])}{', …' * (len(unused) > 3)})"] * bool(
         unused
@@ -88,7 +88,3 @@ def _from_file(config: Config, model: nn.Module, classes: int) -> dict[str, Tens
 
 def _short(name: str) -> str:
     return name.removeprefix("net.")
-
-
-def _plainly(wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {_short(name): tensor for name, tensor in wanted.items()}

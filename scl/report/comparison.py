@@ -20,9 +20,9 @@ from scl.masking import masked_command
 from scl.report.assemble import page
 from scl.report.blocks import Block, Card, Cards, Cell, Column, Note, Panel, Plot, Row, Table
 from scl.report.drawing.rows import ArmRow, ArmRows, draw_rows
-from scl.report.facts import Facts, gather
+from scl.report.facts import Facts, gather, metric_heading
 from scl.report.findings import goals, level_name, verdict
-from scl.report.formatting import DASH, bound, listing, name_of, percent_number, plain, plural, points
+from scl.report.formatting import DASH, Unit, listing, name_of, plain, plural
 from scl.report.limits import of_files
 from scl.report.questions.setting import setting
 from scl.report.tables import count_cell, number_cells, p_cell, text_cell
@@ -37,7 +37,7 @@ SETTINGS = {
         f"teacher.{name}" for name in ("model", "width", "epochs", "source", "per_seed", "teachers", "ids")
     ),
     "Code": ("git.commit", "git.dirty", "versions"),
-    "Design": ("baseline", "seeds", "metric", "selection", "design"),
+    "Design": ("baseline", "seeds", "metric", "constraints", "selection", "design"),
     "Machine": ("hardware", "cpus_per_trial"),
     "Command": ("command",),
 }
@@ -60,12 +60,17 @@ class Shared:
 
 @dataclass(frozen=True)
 class Versus:
-    """The second study against the first. why_not: the reasons why differences may not be tested; empty if they may."""
+    """The second study against the first, and the columns of their metrics.
+
+    why_not: the reasons why differences may not be tested; empty if they may.
+    """
 
     first: str
     second: str
     shared: tuple[Shared, ...]
     why_not: tuple[str, ...]
+    first_metric: str
+    second_metric: str
 
 
 def render(studies: Mapping[str, Results]) -> str:
@@ -160,7 +165,7 @@ def versus(first_name: str, first: Facts, second_name: str, second: Facts) -> Ve
     configs = [f.completed.drop_duplicates("arm").set_index("arm")["config_id"].to_dict() for f in (first, second)]
     found = []
     for arm in [arm for arm in first.scores.columns if arm in second.scores.columns]:
-        learnt = [stats.learnt(f.scores[[arm]], f.floor)[arm] for f in (first, second)]  # as on the page of each
+        learnt = [stats.learnt(f.scores[[arm]], f.kept[[arm]])[arm] for f in (first, second)]  # as on the page of each
         both = pd.concat(learnt, axis=1, keys=[first_name + "\0", second_name])
         (pair,) = stats.paired(both, first_name + "\0")
         same = configs[0].get(arm) == configs[1].get(arm)
@@ -168,7 +173,7 @@ def versus(first_name: str, first: Facts, second_name: str, second: Facts) -> Ve
         found.append(Shared(str(arm), same, *means, _untested(pair) if why_not else pair))
     p_holm = [math.nan] * len(found) if why_not else stats.holm([s.paired.p for s in found])
     shared = [replace(s, paired=replace(s.paired, p_holm=float(p))) for s, p in zip(found, p_holm, strict=True)]
-    return Versus(first_name, second_name, tuple(shared), tuple(why_not))
+    return Versus(first_name, second_name, tuple(shared), tuple(why_not), first.metric, second.metric)
 
 
 def _untested(pair: stats.Paired) -> stats.Paired:
@@ -233,7 +238,7 @@ def _differences(anchor: str, one: Versus, second: Facts) -> Panel:
     title = f"{one.second} minus {one.first}"
     if not one.shared:
         return Panel(anchor, plain(title), "The two studies share no arm with results.")
-    caption = "Differences of test accuracy of the shared arms, by seed. "
+    caption = f"Differences of {second.measure.title} of the shared arms, by seed. "
     if one.why_not:
         caption += "Means without intervals, because other changes would add to the effect of the arm."
         answer = f"Nothing is tested here, because {' and '.join(one.why_not)}."
@@ -248,27 +253,37 @@ def _differences(anchor: str, one: Versus, second: Facts) -> Panel:
     if equal:
         answer += f" The same configuration in both: {listing(equal)}."
         answer += "" if one.why_not else " Their differences come from code, versions or hardware."
-    table = _differences_table(one, second.decimals, f"Differences, {title}")
+    if one.second_metric != one.first_metric:
+        return Panel(
+            anchor, plain(title), answer, [Note(f"{one.first_metric} and {one.second_metric} do not compare.")]
+        )
+    unit = second.unit
+    table = _differences_table(one, second, f"Differences, {title}")
     shown = [s for s in one.shared[:MOST_ARMS] if s.paired.differences.n]
     if not shown:
         return Panel(anchor, plain(title), answer, [Note("The two studies share no seed."), table])
     spans = [(s.arm, s.paired.differences) for s in shown]
     faint = bool(one.why_not)
-    rows = tuple(ArmRow(arm, 100 * d.mean, 100 * d.low, 100 * d.high, {}, faint) for arm, d in spans)
-    arm_rows = ArmRows(rows, second.baseline, second.decimals)
-    hover = f"%{{x:+.{second.decimals}f}} points"
-    drawn = draw_rows(arm_rows, axis("points, by seed"), zero_line("no change"), hover, [0.0])
+    rows = tuple(_row(arm, d, unit, faint) for arm, d in spans)
+    arm_rows = ArmRows(rows, second.baseline, second.decimals, unit=unit)
+    hover = f"%{{x:+.{second.decimals}f}} {unit.many}"
+    drawn = draw_rows(arm_rows, axis(f"{unit.many}, by seed"), zero_line("no change"), hover, [0.0])
     return Panel(anchor, plain(title), answer, [Plot(anchor, caption, [drawn], table)])
 
 
-def _differences_table(one: Versus, decimals: int, label: str) -> Table:
+def _row(arm: str, d: stats.Mean, unit: Unit, faint: bool) -> ArmRow:
+    return ArmRow(arm, unit.factor * d.mean, unit.factor * d.low, unit.factor * d.high, {}, faint)
+
+
+def _differences_table(one: Versus, facts: Facts, label: str) -> Table:
+    decimals, unit = facts.decimals, facts.unit
     columns = [
         Column("arm", "Arm", number=False),
         Column("config", "Configuration", number=False),
         Column("n", "Shared seeds"),
-        Column("first", f"{plain(one.first)}, %", "mean over all its seeds"),
-        Column("second", f"{plain(one.second)}, %", "mean over all its seeds"),
-        Column("difference", "points", "mean over shared seeds", "Difference"),
+        Column("first", f"{plain(one.first)}, {unit.name}", "mean over all its seeds"),
+        Column("second", f"{plain(one.second)}, {unit.name}", "mean over all its seeds"),
+        Column("difference", unit.many, "mean over shared seeds", "Difference"),
         Column("low", "from", "Student's t", "Difference"),
         Column("high", "to", "Student's t", "Difference"),
         Column("p_holm", "Holm p", "paired t", "Difference"),
@@ -277,8 +292,8 @@ def _differences_table(one: Versus, decimals: int, label: str) -> Table:
     for s in one.shared:
         m = s.paired.differences
         cells = [text_cell(s.arm), Cell("the same" if s.same else "changed"), count_cell(m.n)]
-        cells += number_cells(percent_number, decimals, s.first, s.second)
-        cells += number_cells(points, decimals, m.mean, m.low, m.high)
+        cells += number_cells(unit.number, decimals, s.first, s.second)
+        cells += number_cells(unit.difference, decimals, m.mean, m.low, m.high)
         rows.append(Row([*cells, p_cell(s.paired.p_holm)], s.arm))
     return Table(columns, rows, label=label)
 
@@ -286,31 +301,34 @@ def _differences_table(one: Versus, decimals: int, label: str) -> Table:
 def _effects(facts: Mapping[str, Facts]) -> Panel:
     """The effect of each arm in each study, against the baseline of that study."""
     title = "Does the effect of an arm hold in each study?"
-    arms = list(dict.fromkeys(arm for f in facts.values() for arm in f.contrasts))
-    several = [arm for arm in arms if sum(arm in f.contrasts for f in facts.values()) > 1]
+    of = next(iter(facts.values()))  # studies of another metric than the first one's are left out
+    unit = of.unit
+    arms = list(dict.fromkeys(arm for f in facts.values() if f.metric == of.metric for arm in f.contrasts))
+    several = [arm for arm in arms if sum(arm in f.contrasts and f.metric == of.metric for f in facts.values()) > 1]
     several = several[: MOST_ARMS // len(facts) or 1]
     rows, table_rows = [], []
-    d = max(f.decimals for f in facts.values())
+    d = max(f.decimals for f in facts.values() if f.metric == of.metric)
     for arm, (name, f) in itertools.product(several, facts.items()):
         c = f.contrasts.get(arm)
-        if c is None:
+        if c is None or f.metric != of.metric:
             continue
-        rows.append(ArmRow(f"{arm} · {name}", 100 * c.estimate, 100 * c.low, 100 * c.high, {}))
+        at = [unit.factor * value for value in (c.estimate, c.low, c.high)]
+        rows.append(ArmRow(f"{arm} · {name}", at[0], at[1], at[2], {}))
         cells = [text_cell(arm), text_cell(name), count_cell(c.n)]
         cells += [
-            *number_cells(points, d, c.estimate),
-            *number_cells(bound, d, c.low, c.high),
+            *number_cells(unit.difference, d, c.estimate),
+            *number_cells(unit.bound, d, c.low, c.high),
             text_cell(level_name(f)),
         ]
         table_rows.append(Row([*cells, p_cell(c.p)], arm))
     if not rows:
         return Panel("effects", title, "No arm was compared with the baseline in more than one of these studies.")
-    shown = ArmRows(tuple(rows), "", d)
-    x = axis("points above the baseline of the study")
-    drawn = draw_rows(shown, x, zero_line("baseline of the study"), "%{x:+.2f} points", [0.0])
+    shown = ArmRows(tuple(rows), "", d, unit=unit)
+    x = axis(f"{unit.many} above the baseline of the study")
+    drawn = draw_rows(shown, x, zero_line("baseline of the study"), f"%{{x:+.{max(d, 2)}f}} {unit.many}", [0.0])
     columns = [Column("arm", "Arm", number=False), Column("study", "Study", number=False), Column("n", "n")]
     group = "simultaneous interval"
-    columns += [Column("difference", "points"), Column("low", "from", group=group), Column("high", "to", group=group)]
+    columns += [Column("difference", unit.many), Column("low", "from", group=group), Column("high", "to", group=group)]
     columns += [Column("level", "level", number=False, group=group), Column("p", "p")]
     caption = (
         "Each arm minus the baseline of its study, with the simultaneous interval of that study (by the rule of its "
@@ -324,13 +342,15 @@ def _effects(facts: Mapping[str, Facts]) -> Panel:
 
 def _arms(facts: Mapping[str, Facts]) -> Panel:
     columns = [Column("study", "Study", number=False), Column("arm", "Arm", number=False), Column("n", "n")]
-    columns += [Column("mean", "mean", group="Accuracy, %"), Column("sd", "± sd", group="Accuracy, %")]
+    headings = {metric_heading(f) for f in facts.values()}
+    group = headings.pop() if len(headings) == 1 else "Metric of the study"
+    columns += [Column("mean", "mean", group=group), Column("sd", "± sd", group=group)]
     columns += [Column("low", "from", group="95 % interval"), Column("high", "to", group="95 % interval")]
     rows = []
     for name, f in facts.items():
         for arm in f.scores.columns:
-            m = stats.mean_interval(f.scores[arm].to_numpy()).within(0, 1)
-            values = number_cells(percent_number, f.decimals, m.mean, m.sd, m.low, m.high)
+            m = stats.mean_interval(f.scores[arm].to_numpy()).within(0, f.unit.most)
+            values = number_cells(f.unit.number, f.decimals, m.mean, m.sd, m.low, m.high)
             rows.append(Row([text_cell(name), text_cell(arm), count_cell(m.n), *values], str(arm)))
     answer = "± is the standard deviation over seeds; the interval of the mean is Student's t."
     return Panel("arms", "All arms", answer, [Table(columns, rows, id="all-arms", sortable=True, label="All arms")])

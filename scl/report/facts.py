@@ -10,20 +10,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from scl import stats
+from scl.report.formatting import PERCENT, UNITS, Unit, capital
 from scl.report.looks import counted, seeds_of
+from scl.report.scored import chance_of, metric_of, uneven, with_classes
+from scl.report.searched import SEARCH
+from scl.report.searched import searched as searched_rows
 from scl.store.results import Results
-
-SEARCH = "search"  # the arm of a search's own trials in the store
+from scl.study.metrics import COSTS, DEFAULT, METRICS, Metric
 
 
 @dataclass(frozen=True)
 class AgainstTeacher:
     """An arm against its teacher, as declared before the run.
 
-    by_seed: accuracies of `student` and `teacher`, a row for each completed seed on which the arm learnt. collapsed:
+    by_seed: the metric of `student` and `teacher`, a row for each completed seed on which the arm learnt. collapsed:
     its other completed seeds. planned: the number of its seeds in the present plan. unit: `seed` or, if seeds share
     several teachers, `teacher`, whose mean gaps are tested then.
     """
@@ -38,7 +40,7 @@ class AgainstTeacher:
 
 @dataclass(frozen=True)
 class DeclaredContrast:
-    """A difference between arms that the study declared: Σ weight · accuracy, by seed.
+    """A difference between arms that the study declared: Σ weight · metric, by seed.
 
     test: None if an arm of it is not in this run; `missing` names those. late: declared after results were seen.
     """
@@ -56,14 +58,16 @@ class Facts:
 
     trials: the rows of the present plan, with those of a search. plan: arm, seed, trial_id and state of every planned
     trial, which may be `missing`. searched: the trials of a search; they are not an arm, because they are many
-    configurations. completed: the completed trials of arms with a value of the metric; only these are averaged.
-    arms: in the order of the plan, the baseline first. scores: the metric as a fraction, (seeds, arms). floor: the
-    accuracy below which a trial counts as collapsed. collapsed: arm → its seeds that did not learn. compared: the
-    scores that are compared, without collapsed trials. left_out: arm → the reason why it is not compared at all.
-    comparison: by the rule that decides; model: in the linear model, which takes arms to scatter alike. looks: the
-    numbers of seeds at each look at the study so far. level: of intervals at the present look. drawn: the arms that
-    figures scale their axes to. decimals: of an accuracy in %. The last digit is worth about one test image or more,
-    and the half-width of an interval has at most two digits.
+    configurations. completed: the completed trials of arms with a value of the metric; only these are averaged. Its
+    column `learnt` is false for those that collapsed. metric: its column; measure: the metric. arms: in the order of
+    the plan, the baseline first. scores: the metric as it is stored, (seeds, arms). chance: of the metric. floor: the
+    accuracy (`measure.learnt_by`) below which a trial counts as collapsed; kept: whether it did not, (seeds, arms).
+    collapsed: arm → its seeds that did not learn. compared: the scores that are compared, without collapsed trials.
+    left_out: arm → the reason why it is not compared at all. comparison: by the rule that decides; model: in the linear
+    model, which takes arms to scatter alike. looks: the numbers of seeds at each look at the study so far. level: of
+    intervals at the present look. drawn: the arms that figures scale their axes to. decimals: of the metric as it is
+    shown. The last digit of an accuracy is worth about one test image or more, and the half-width of an interval has at
+    most two digits.
     """
 
     results: Results
@@ -72,9 +76,11 @@ class Facts:
     searched: pd.DataFrame
     completed: pd.DataFrame
     metric: str
+    measure: Metric
     baseline: str
     arms: tuple[str, ...]
     scores: pd.DataFrame
+    kept: pd.DataFrame
     chance: float
     floor: float
     compared: pd.DataFrame
@@ -92,6 +98,70 @@ class Facts:
         return self.results.study
 
     @property
+    def unit(self) -> Unit:
+        """How values of the metric are written."""
+        return UNITS[self.measure.unit]
+
+    @property
+    def extreme(self) -> str:
+        """What the best value is."""
+        return "highest" if self.measure.sign > 0 else "lowest"
+
+    @property
+    def share_decimals(self) -> int:
+        """Of a share in %, whatever the metric."""
+        return min(self.decimals, PERCENT.decimals)
+
+    @property
+    def chance_text(self) -> str:
+        return self.unit.value(self.chance, 1 if self.is_share else 3)
+
+    @property
+    def axis(self) -> str:
+        """The title of an axis of the metric."""
+        return f"{self.measure.title}, {self.unit.name}"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the metric is a share in %, which ends at 0 and 100."""
+        return self.unit is PERCENT
+
+    def best_first(self, means: pd.Series) -> pd.Series:
+        """Means of the metric in order, the best first."""
+        return means.sort_values(ascending=self.measure.sign < 0, kind="stable")
+
+    def best(self, means: pd.Series) -> str:
+        """The arm with the best mean, the first of equals."""
+        return str(means.idxmax() if self.measure.sign > 0 else means.idxmin())
+
+    def ahead(self, difference: float) -> float:
+        """A difference of the metric, or its sign, turned so that more is better."""
+        return self.measure.sign * difference
+
+    def no_worse(self, contrast: stats.Contrast) -> bool:
+        """Whether an arm is shown to be worse than the baseline by no more than the margin."""
+        return contrast.no_worse(self.margin) if self.measure.sign > 0 else contrast.upper < self.margin
+
+    @functools.cached_property
+    def bounds(self) -> dict[str, float]:
+        """The constraints of the study: cost → the most of it."""
+        return {name: float(most) for name, most in (self.study.get("constraints") or {}).items() if name in COSTS}
+
+    @functools.cached_property
+    def breaking(self) -> dict[str, str]:
+        """Arm → the constraint that it breaks, or whose cost the store does not hold; such an arm is never crowned."""
+        if not self.bounds:
+            return {}
+        costs = self.completed.groupby("arm")[list(self.bounds)].mean().astype(float)
+        found: dict[str, str] = {}
+        for arm in map(str, costs.index):
+            for name, most in self.bounds.items():
+                cost = float(costs.loc[arm, name])
+                if not cost <= most:
+                    found.setdefault(arm, f"{name} {cost:.4g}" if math.isfinite(cost) else f"{name} unknown")
+        return found
+
+    @property
     def seeds(self) -> int:
         """The largest number of completed seeds of any arm."""
         return int(self.scores.notna().sum().max()) if self.scores.size else 0
@@ -103,12 +173,12 @@ class Facts:
 
     @property
     def teacher(self) -> float:
-        """The test accuracy of the teacher, the mean over its seeds; NaN if unknown."""
+        """The metric of the teacher, the mean over its seeds; NaN if unknown."""
         return float(np.mean(list(self.teachers.values()))) if self.teachers else math.nan
 
     @property
     def margin(self) -> float:
-        """The margin of equivalence as a fraction of accuracy; NaN if none was asked for."""
+        """The margin of equivalence in the metric as it is stored; NaN if none was asked for."""
         return float(self.study.get("margin") or math.nan)
 
     @property
@@ -117,23 +187,29 @@ class Facts:
         return dict(self.study.get("roles") or {})
 
     @functools.cached_property
+    def barred(self) -> dict[str, str]:
+        """Arm → why it cannot win: `a control`, `a reference`, or the constraint that it breaks."""
+        broken = {arm: f"which breaks a constraint ({what})" for arm, what in self.breaking.items()}
+        return {arm: f"a {role}" for arm, role in self.roles.items()} | broken
+
+    @functools.cached_property
     def drawn(self) -> list[str]:
         """The arms that learnt on some seed; all, if none did."""
         arms = [str(arm) for arm in self.scores.columns]
-        return [arm for arm in arms if (self.scores[arm] >= self.floor).any()] or arms
+        return [arm for arm in arms if self.kept[arm].any()] or arms
 
     @functools.cached_property
     def learnt(self) -> pd.DataFrame:
         """The completed trials of the drawn arms, without those that collapsed; all, if none learnt."""
         rows = self.completed[self.completed["arm"].isin(self.drawn)]
-        kept = rows[rows[self.metric] >= self.floor]
+        kept = rows[rows["learnt"]]
         return rows if kept.empty else kept
 
     @functools.cached_property
     def learnt_scores(self) -> pd.DataFrame:
         """The scores of the drawn arms, NaN for trials that collapsed; all, if none learnt."""
         scores = self.scores[self.drawn]
-        kept = stats.learnt(scores, self.floor)
+        kept = stats.learnt(scores, self.kept[self.drawn])
         return scores if kept.isna().all(axis=None) else kept.dropna(how="all")
 
     @functools.cached_property
@@ -156,11 +232,12 @@ class Facts:
         if not about:
             return None
         arm = str(about["arm"])
-        rows = self.completed[(self.completed["arm"] == arm) & self.completed["teacher_test_acc"].notna()]
+        of_teacher = self.measure.teacher
+        rows = self.completed[(self.completed["arm"] == arm) & self.completed[of_teacher].notna()]
         rows = rows.set_index("seed").sort_index()
-        collapsed = tuple(map(int, rows.index[rows[self.metric] < self.floor]))
+        collapsed = tuple(map(int, rows.index[~rows["learnt"]]))
         rows = rows.drop(index=list(collapsed))
-        frame = pd.DataFrame({"student": rows[self.metric], "teacher": rows["teacher_test_acc"]}).astype(float)
+        frame = pd.DataFrame({"student": rows[self.metric], "teacher": rows[of_teacher]}).astype(float)
         planned = int((self.plan["arm"] == arm).sum())
         gaps = frame["student"] - frame["teacher"]
         shared = 1 < rows["teacher_id"].nunique() < len(rows)
@@ -180,7 +257,7 @@ class Facts:
     @functools.cached_property
     def declared(self) -> tuple[DeclaredContrast, ...]:
         """The contrasts that the study declared, in its order."""
-        learnt = stats.learnt(self.scores, self.floor)
+        learnt = stats.learnt(self.scores, self.kept)
         found = []
         for about in self.study.get("contrasts") or []:
             missing, weights = self._missing(about), {str(a): float(w) for a, w in about["weights"].items()}
@@ -196,12 +273,13 @@ class Facts:
         NaN if they are unknown.
         """
         rows = self.completed[(self.completed["arm"] == arm) & self.completed["seed"].isin(seeds)]
-        rows = rows.dropna(subset=["teacher_test_acc"])
-        teachers = rows["teacher_test_acc"].astype(float)
+        rows = rows.dropna(subset=[self.measure.teacher])
+        teachers = rows[self.measure.teacher].astype(float)
         return float((rows[self.metric].astype(float) - teachers).mean()), float(teachers.mean())
 
     def detectable(self) -> float:
-        """The smallest detectable effect: the true difference (a fraction) that this design finds with 80 % power.
+        """The smallest detectable effect: the true difference that this design finds with 80 % power, in the metric as
+        it is stored.
 
         An estimate, from the pooled standard deviation of this study; `detectable_range` says how sure that is.
         """
@@ -224,13 +302,13 @@ def gather(results: Results) -> Facts:
     has_plan = bool(study.get("plan"))
     trials = results.planned() if has_plan else results.trials.reset_index(drop=True)
     plan = results.plan_states() if has_plan else trials[["arm", "seed", "trial_id", "state"]]
-    searched = _searched(results)
+    searched = searched_rows(results)
     unplanned = searched[~searched["trial_id"].isin(plan["trial_id"])]
     if len(unplanned):
         trials = pd.concat([trials, unplanned[trials.columns]], ignore_index=True)
         plan = pd.concat([plan, unplanned[plan.columns]], ignore_index=True)
-    metric = str(study.get("metric"))
-    metric = metric if metric in trials.columns and is_numeric_dtype(trials[metric]) else "test_acc"
+    measure = metric_of(study, trials)
+    metric, trials = measure.column, with_classes(trials, results, measure)
     in_arms = trials[~trials["trial_id"].isin(searched["trial_id"])]
     completed = in_arms[(in_arms["state"] == "completed") & in_arms[metric].notna()]
 
@@ -245,16 +323,26 @@ def gather(results: Results) -> Facts:
     left_out |= dict.fromkeys(map(str, twice), "has several configurations")
 
     single = completed[~completed["arm"].isin(twice)]
-    scores = single.pivot(index="seed", columns="arm", values=metric).sort_index()
-    scores = scores[[arm for arm in arms if arm in scores.columns]].astype(float)
 
-    data = study.get("data") or {}
-    chance = 1 / data["classes"] if data.get("classes") else 0.0
-    floor = stats.collapse_floor(scores, baseline, chance, data.get("test"))
-    collapsed = stats.collapsed(scores, floor)
+    def by_arm(column: str) -> pd.DataFrame:
+        frame = single.pivot(index="seed", columns="arm", values=column).sort_index()
+        return frame[[arm for arm in arms if arm in frame.columns]].astype(float)
+
+    def floor_of(column: str) -> float:
+        at = chance_of(column, results)
+        return stats.collapse_floor(by_arm(column), baseline, at.level, at.error)
+
+    scores, floor = by_arm(metric), floor_of(measure.learnt_by)
+    learnt = ~(completed[measure.learnt_by].astype(float) < floor)
+    if measure.learnt_by == DEFAULT and uneven(results):
+        # A trial that weighs classes alike may be right less often than the largest class is there, and has learnt.
+        learnt |= completed["balanced_acc"].astype(float) >= floor_of("balanced_acc")
+    completed, single = completed.assign(learnt=learnt), single.assign(learnt=learnt)
+    kept = by_arm("learnt") == 1.0
+    collapsed = stats.collapsed(scores, kept)
     whole = [arm for arm, seeds in collapsed.items() if len(seeds) == scores[arm].count()]
-    left_out |= dict.fromkeys(whole, f"collapsed (every seed ended below {100 * floor:.1f} %)")
-    compared = stats.learnt(scores, floor)[[arm for arm in scores.columns if arm not in left_out]].dropna(how="all")
+    left_out |= dict.fromkeys(whole, f"collapsed (every seed ended below {floor_text(measure, floor)})")
+    compared = stats.learnt(scores, kept)[[arm for arm in scores.columns if arm not in left_out]].dropna(how="all")
     looks = tuple(len(seeds_of(look)) for look in counted(study))
     level = stats.level_of_look(looks, study.get("planned_looks") or ())
     comparison = model = None
@@ -270,10 +358,12 @@ def gather(results: Results) -> Facts:
         searched=searched,
         completed=completed,
         metric=metric,
+        measure=measure,
         baseline=baseline,
         arms=arms,
         scores=scores,
-        chance=chance,
+        kept=kept,
+        chance=chance_of(measure.name, results).level,
         floor=floor,
         compared=compared,
         left_out=left_out,
@@ -282,74 +372,79 @@ def gather(results: Results) -> Facts:
         model=model,
         looks=looks,
         level=level,
-        teachers=_teachers(study, trials),
-        decimals=_decimals(data.get("test"), compared, comparison),
+        teachers=_teachers(study, trials, measure),
+        decimals=_decimals((study.get("data") or {}).get("test"), compared, comparison, UNITS[measure.unit]),
     )
 
 
-def _searched(results: Results) -> pd.DataFrame:
-    """The trials of a search in the order of suggestion; empty if the study has no search.
-
-    If the plan lists trials of the search, only those count; otherwise all trials of its arm do.
-    """
-    trials = results.trials
-    if trials["number"].isna().all() and not results.study.get("search_space"):
-        return trials.iloc[:0]
-    rows = trials[trials["arm"] == SEARCH]
-    planned = {trial["trial_id"] for trial in results.study.get("plan") or [] if trial["arm"] == SEARCH}
-    if planned:
-        rows = rows[rows["trial_id"].isin(planned)]
-    if rows["number"].isna().all():
-        return rows.assign(number=range(len(rows))).reset_index(drop=True)
-    return rows.dropna(subset=["number"]).sort_values("number", kind="stable").reset_index(drop=True)
+def floor_text(measure: Metric, floor: float) -> str:
+    """The floor of trials that have learnt, with the name of the accuracy that it is of, if that is not the metric."""
+    of = METRICS.get(measure.learnt_by, measure)
+    return PERCENT.value(floor, 1) + ("" if of.column == measure.column else f" {of.words}")
 
 
-def _decimals(test_images: int | None, compared: pd.DataFrame, comparison: stats.Comparison | None) -> int:
+def _decimals(test_images: int | None, compared: pd.DataFrame, comparison: stats.Comparison | None, unit: Unit) -> int:
     halves = [c.high - c.estimate for c in comparison.contrasts] if comparison else []
     if not any(map(math.isfinite, halves)):
         means = [stats.mean_interval(compared[arm].to_numpy()) for arm in compared.columns]
         halves = [m.high - m.mean for m in means]
-    return decimals_for(halves, test_images)
+    return decimals_for(halves, test_images, unit)
 
 
-def decimals_for(halves: Iterable[float], test_images: int | None) -> int:
-    """The decimals that accuracies in per cent support: one test image, and two digits of the median half-width.
+def decimals_for(halves: Iterable[float], test_images: int | None, unit: Unit = PERCENT) -> int:
+    """The decimals that values of a metric support: one test image, if it is a share, and two digits of the median
+    half-width.
 
-    halves: half-widths of intervals, fractions; those that are not finite and positive do not count.
+    halves: half-widths of intervals, as they are stored; those that are not finite and positive do not count.
     """
-    by_images = max(0, math.ceil(math.log10(test_images / 100))) if test_images else 2
+    shares = test_images and unit is PERCENT
+    by_images = max(0, math.ceil(math.log10(test_images / 100))) if shares else unit.decimals  # type: ignore[operator]
     known = [h for h in halves if math.isfinite(h) and h > 0]
     if not known:
         return by_images
     # Two digits of the half-width: 1.7 points allow one decimal, 0.17 two, 17 none.
-    by_interval = max(0, 1 - math.floor(math.log10(100 * float(np.median(known)))))
+    by_interval = max(0, 1 - math.floor(math.log10(unit.factor * float(np.median(known)))))
     return min(by_images, by_interval)
 
 
-def _teachers(study: dict[str, Any], trials: pd.DataFrame) -> dict[str, float]:
-    """Test accuracy of each teacher, by seed or of `all`, from study.json or else from the trials."""
-    known = (study.get("teacher") or {}).get("test_acc")
+def _teachers(study: dict[str, Any], trials: pd.DataFrame, measure: Metric) -> dict[str, float]:
+    """The metric of each teacher, by seed or of `all`, from study.json or else from the trials."""
+    about, of = study.get("teacher") or {}, measure.teacher
+    rows = trials.dropna(subset=[of]).drop_duplicates("teacher_id")
+    known = about.get("test_acc")
+    if known and of != "teacher_test_acc":  # study.json holds the accuracies alone
+        by_id = dict(zip(rows["teacher_id"], rows[of], strict=True))
+        known = {seed: by_id.get(identity) for seed, identity in (about.get("ids") or {}).items()}
     if known:
         return {str(seed): float(value) for seed, value in known.items() if value is not None}
-    rows = trials.dropna(subset=["teacher_test_acc"]).drop_duplicates("teacher_id")
     if len(rows) == 1:
-        return {"all": float(rows["teacher_test_acc"].iloc[0])}
-    return {str(s): float(v) for s, v in zip(rows["seed"], rows["teacher_test_acc"], strict=True)}
+        return {"all": float(rows[of].iloc[0])}
+    return {str(s): float(v) for s, v in zip(rows["seed"], rows[of], strict=True)}
+
+
+def metric_heading(facts: Facts) -> str:
+    """The heading of the columns of the metric."""
+    return f"{capital(facts.measure.words)}, {facts.unit.name}"
 
 
 def summary(facts: Facts) -> pd.DataFrame:
-    """The main table, a row for each arm: accuracies as fractions, NaN if the data do not support a number.
+    """The main table, a row for each arm: the metric as it is stored (shares as fractions), NaN if the data do not
+    support a number.
 
-    Columns: `arm`, `n`, `METRIC_mean`, `_sd`, `_low`, `_high` (Student's 95 % interval, cut at 0 and 1); `pairs`, the
-    seeds on which arm and baseline are compared; `difference`, `_low`, `_high` from the baseline (simultaneous interval
-    at the level of the look) and `p`, by the rule that decides; `p_model` (Dunnett's in accuracy ~ arm + seed),
-    `p_holm`, `d_z` (paired t tests by seed, Holm's correction); means of `agreement`, `params`, `macs`, `latency_ms`.
+    Columns: `arm`, `n`, `METRIC_mean`, `_sd`, `_low`, `_high` (Student's 95 % interval, cut at what is possible);
+    `pairs`, the seeds on which arm and baseline are compared; `difference`, `_low`, `_high` from the baseline
+    (simultaneous interval at the level of the look) and `p`, by the rule that decides; `p_model` (Dunnett's in accuracy
+    ~ arm + seed), `p_holm`, `d_z` (paired t tests by seed, Holm's correction); means of `agreement`, `params`, `macs`,
+    `latency_ms` and, if the study bounds it, `file_bytes`.
     """
-    costs = facts.completed.groupby("arm")[["agreement", "params", "macs", "latency_ms"]].mean().astype(float)
+    columns = ["agreement", "params", "macs", "latency_ms", *(["file_bytes"] if "file_bytes" in facts.bounds else [])]
+    costs = facts.completed.groupby("arm")[columns].mean().astype(float)
     in_model = {c.arm: c.p for c in facts.model.contrasts} if facts.model else {}
     rows = []
     for arm in facts.arms:
-        mean = stats.mean_interval(facts.scores[arm].to_numpy() if arm in facts.scores else []).within(0, 1)
+        mean = stats.mean_interval(facts.scores[arm].to_numpy() if arm in facts.scores else []).within(
+            0, facts.unit.most
+        )
         row = {"arm": arm, "n": mean.n}
         row |= {f"{facts.metric}_{name}": getattr(mean, name) for name in ("mean", "sd", "low", "high")}
         contrast, pair = facts.contrasts.get(arm), facts.paired.get(arm)

@@ -15,20 +15,15 @@ import pandas as pd
 from scl import stats
 from scl.report.facts import DeclaredContrast, Facts
 from scl.report.formatting import (
-    as_given,
     capital,
-    digits,
-    distance,
-    gain,
-    interval,
     listing,
     name_of,
     p_clause,
-    percent,
     plain,
     plural,
     seeds_named,
 )
+from scl.study.metrics import DEFAULT
 
 MOST_NAMED = 6  # arms of a list in a sentence
 
@@ -46,7 +41,7 @@ def level_name(facts: Facts) -> str:
 class Lead:
     """The arm that the verdict is about, against the baseline.
 
-    won: it is shown to be above. seeds: the accuracies of both on the seeds that are compared. others: the number of
+    won: it is shown to be above. seeds: the metric of both on the seeds that are compared. others: the number of
     arms that may win. above: arms that may not win, and are shown to be above the baseline. partly: one of the two has
     further seeds, which the difference does not contain.
     """
@@ -72,24 +67,25 @@ class Lead:
 
 
 def lead(facts: Facts) -> Lead | None:
-    """The winner, else the best of the compared arms that may win; controls and references may not."""
+    """The winner, else the best of the compared arms that may win; controls, references, and arms that break a
+    constraint may not."""
     all_arms = list(facts.contrasts.values())
-    able = [c for c in all_arms if c.arm not in facts.roles] or all_arms
+    able = [c for c in all_arms if c.arm not in facts.barred] or all_arms
     if not able:
         return None
-    won = [c for c in able if c.shown > 0]
-    best = max(won or able, key=lambda c: c.estimate)
+    won = [c for c in able if facts.ahead(c.shown) > 0]
+    best = max(won or able, key=lambda c: facts.ahead(c.estimate))
     both = facts.compared[[best.arm, facts.baseline]].dropna()
     partly = any(int(facts.scores[arm].count()) > len(both) for arm in (best.arm, facts.baseline))
-    may_win = bool(won) and best.arm not in facts.roles
-    above = tuple(c.arm for c in all_arms if c.shown > 0 and c.arm in facts.roles)
+    may_win = bool(won) and best.arm not in facts.barred
+    above = tuple(c.arm for c in all_arms if facts.ahead(c.shown) > 0 and c.arm in facts.barred)
     return Lead(best, may_win, both, len(able), above, partly)
 
 
 def leading(facts: Facts) -> str:
-    """The arm that the verdict is about, or else the one with the highest mean."""
+    """The arm that the verdict is about, or else the one with the best mean."""
     found = lead(facts)
-    return found.arm if found else str(facts.scores.mean().idxmax())
+    return found.arm if found else facts.best(facts.scores.mean())
 
 
 # The verdict
@@ -97,13 +93,20 @@ def leading(facts: Facts) -> str:
 
 def verdict(facts: Facts) -> str:
     """The arm that won, by how much, whether that is significant, and the distance to the teacher: one sentence."""
+    if facts.metric == DEFAULT:
+        return _verdict(facts)
+    lower = "" if facts.measure.sign > 0 else " (lower is better)"
+    return f"Judged by {facts.measure.title}{lower}: {_verdict(facts)}"
+
+
+def _verdict(facts: Facts) -> str:
     d, means = facts.decimals, facts.scores.mean()
     if means.empty and len(facts.searched):
         return "This study is only a search: its panel is below, and no arm has been trained on fresh seeds."
     if means.empty:
         return "No trial has completed, so there is no result yet."
-    best = str(means.idxmax())
-    top = f"the highest mean is {name_of(best)} at {percent(means[best], d)}"
+    best = facts.best(means)
+    top = f"the {facts.extreme} mean is {name_of(best)} at {facts.unit.value(means[best], d)}"
     if not facts.baseline:
         return f"The study names no baseline, so its arms are not compared; {top}."
     baseline = baseline_name(facts)
@@ -112,16 +115,16 @@ def verdict(facts: Facts) -> str:
         return f"{capital(baseline)} {why}, so no arm can be compared with it; {top}."
     if facts.scores.shape[1] == 1:
         mean = stats.mean_interval(facts.scores[facts.baseline].to_numpy())
-        spread = f" (95 % interval {interval(mean.low, mean.high, d)})" if math.isfinite(mean.low) else ""
+        spread = f" (95 % interval {facts.unit.interval(mean.low, mean.high, d)})" if math.isfinite(mean.low) else ""
         return (
-            f"{name_of(facts.baseline)} is the only arm with results: {percent(mean.mean, d)}{spread} "
+            f"{name_of(facts.baseline)} is the only arm with results: {facts.unit.value(mean.mean, d)}{spread} "
             f"over {plural(mean.n, 'seed')}{_from_teacher(facts, facts.baseline, list(facts.scores.index))}."
         )
-    level = percent(means[facts.baseline], d)
+    level = facts.unit.value(means[facts.baseline], d)
     if facts.baseline in facts.left_out:
-        chance = percent(facts.chance, 1)
         return (
-            f"{capital(baseline)} did not learn on any seed ({level}, chance is {chance}), so no arm is compared with "
+            f"{capital(baseline)} did not learn on any seed ({level}, chance is {facts.chance_text}), so no arm is "
+            "compared with "
             f"it; {top}."
         )
     found = lead(facts)
@@ -140,8 +143,9 @@ def _without_intervals(facts: Facts, comparison: stats.Comparison, found: Lead) 
     else:
         why = "the arms differ by the same amount on every seed, so no interval can be computed and no arm wins"
     return (
-        f"{capital(_highest(facts, found))}, {name_of(found.arm)}, is {percent(found.mean, d)}, {_apart(facts, found)} "
-        f"{baseline} ({percent(found.of_baseline, d)}{_on_seeds(found)}); {why}."
+        f"{capital(_highest(facts, found))}, {name_of(found.arm)}, is {facts.unit.value(found.mean, d)}, "
+        f"{_apart(facts, found)} "
+        f"{baseline} ({facts.unit.value(found.of_baseline, d)}{_on_seeds(found)}); {why}."
     )
 
 
@@ -149,42 +153,52 @@ def _with_intervals(facts: Facts, comparison: stats.Comparison, found: Lead) -> 
     d, baseline, c = facts.decimals, baseline_name(facts), found.contrast
     span = "without an interval: it shares one seed with the baseline"
     if math.isfinite(c.low):
-        span = f"simultaneous {level_name(facts)} interval {interval(c.low, c.high, d, signs=True)}, corrected "
+        span = (
+            f"simultaneous {level_name(facts)} interval {facts.unit.interval(c.low, c.high, d, signs=True)}, corrected "
+        )
         span += p_clause(c.p)
-    of_baseline = f"{percent(found.of_baseline, d)}{_on_seeds(found)}"
+    of_baseline = f"{facts.unit.value(found.of_baseline, d)}{_on_seeds(found)}"
     if found.won:
         return (
-            f"{name_of(c.arm)} won with {percent(found.mean, d)}, {_apart(facts, found)} {baseline} ({of_baseline}; "
+            f"{name_of(c.arm)} won with {facts.unit.value(found.mean, d)}, {_apart(facts, found)} {baseline} "
+            f"({of_baseline}; "
             f"{span}): significant at {100 * facts.alpha:.2g} % after correction for "
             f"{plural(comparison.tested, 'comparison')}{_from_teacher(facts, c.arm, list(found.seeds.index))}."
         )
-    worse = [o.arm for o in facts.contrasts.values() if o.shown < 0]
+    worse = [o.arm for o in facts.contrasts.values() if facts.ahead(o.shown) < 0]
     losers = f"; shown to be worse than the baseline: {listing(worse)}" if worse else ""
     start, able = f"No arm is shown to beat {baseline} ({of_baseline})", ""
-    if c.arm in facts.roles:
-        start = f"No arm may win, because all but {baseline} ({of_baseline}) are controls or references"
+    if c.arm in facts.barred:
+        start = f"No arm may win, because all but {baseline} ({of_baseline}) {_barred_all(facts)}"
     elif found.above:
         start = f"No arm that may win is shown to beat {baseline} ({of_baseline})"
         able = "; shown to be better than the baseline, but unable to win: " + ", ".join(
-            f"{name_of(arm)}, a {facts.roles[arm]}" for arm in found.above[:MOST_NAMED]
+            f"{name_of(arm)}, {facts.barred[arm]}" for arm in found.above[:MOST_NAMED]
         )
     return (
         f"{start}: {_highest(facts, found)}, {name_of(c.arm)}, is {_apart(facts, found)} "
-        f"{baseline if c.arm in facts.roles else 'it'} ({span}){losers}{able}."
+        f"{baseline if c.arm in facts.barred else 'it'} ({span}){losers}{able}."
     )
 
 
 def _highest(facts: Facts, found: Lead) -> str:
-    """What the leading arm is: the highest of those that may win, or the closest to a baseline that is higher."""
+    """What the leading arm is: the best of those that may win, or the closest to a baseline that is better."""
     of = " that may win" if len(facts.contrasts) > found.others else ""
-    if found.others == 1 and (of or found.contrast.estimate < 0):
+    ahead = facts.ahead(found.contrast.estimate) >= 0
+    if found.others == 1 and (of or not ahead):
         return "the only one that may win" if of else "the other arm"
-    return f"the highest{of}" if found.contrast.estimate >= 0 else f"the closest{of}"
+    return f"the {facts.extreme}{of}" if ahead else f"the closest{of}"
+
+
+def _barred_all(facts: Facts) -> str:
+    return "are controls or references" if not facts.breaking else "are controls, references, or break a constraint"
 
 
 def _apart(facts: Facts, found: Lead) -> str:
     estimate = found.contrast.estimate  # one that is shown is never level with the baseline
-    return distance(estimate, digits(estimate, facts.decimals) if found.contrast.shown else facts.decimals)
+    return facts.unit.distance(
+        estimate, facts.unit.digits(estimate, facts.decimals) if found.contrast.shown else facts.decimals
+    )
 
 
 def _on_seeds(found: Lead) -> str:
@@ -197,7 +211,7 @@ def _from_teacher(facts: Facts, arm: str, seeds: Sequence[int]) -> str:
     if not math.isfinite(gap) or not math.isfinite(facts.teacher):
         return ""
     whose = "its teacher" if len(facts.teachers) == 1 else "its teachers, by seed"
-    return f", and {distance(gap, facts.decimals)} {whose} ({percent(teacher, facts.decimals)})"
+    return f", and {facts.unit.distance(gap, facts.decimals)} {whose} ({facts.unit.value(teacher, facts.decimals)})"
 
 
 # What was declared before the run
@@ -242,10 +256,16 @@ def goal(facts: Facts) -> str:
     lost, all_done = declared.collapsed, done + len(declared.collapsed)
     missing = f" Left out, because it collapsed there: {seeds_named(lost)}." if lost else ""
     missing += f" {all_done} of {declared.planned} seeds are done." if all_done < declared.planned else ""
-    answer = {"yes": "Yes", "no": "No, it is worse", "not shown": "Not shown"}[declared.test.answer]
+    answer = {"yes": "Yes", "no": "No, it is worse", "not shown": "Not shown"}[_better(facts, declared.test)]
     how = "paired by seed" if declared.unit == "seed" else f"the mean of each teacher over its share of {done} seeds"
     evidence = _evidence(facts, declared.test, f"student minus teacher, {how}", declared.unit)
     return f"{question} {answer}: {evidence}.{missing}"
+
+
+def _better(facts: Facts, test: stats.Declared) -> str:
+    """The answer of a test, `yes` if the first is shown to be better."""
+    turned = {"yes": "no", "no": "yes", "not shown": "not shown"}
+    return test.answer if facts.measure.sign > 0 else turned[test.answer]
 
 
 def contrast(facts: Facts, declared: DeclaredContrast) -> str:
@@ -280,7 +300,7 @@ def _answer(facts: Facts, declared: DeclaredContrast) -> tuple[str, str]:
         return "not shown", "no seed has all of its arms"
     answer = {"yes": "shown, above 0", "no": "shown, below 0", "not shown": "not shown"}[test.answer]
     if math.isfinite(facts.margin) and test.absent(facts.margin):
-        within = f"within ± {as_given(facts.margin)}"
+        within = f"within ± {facts.unit.as_given(facts.margin)}"
         answer = f"shown to be absent {within}" if answer == "not shown" else f"{answer}, and {within}"
     return answer, _evidence(facts, test, "paired by seed")
 
@@ -301,13 +321,13 @@ def formula(weights: Mapping[str, float]) -> str:
 
 def _evidence(facts: Facts, test: stats.Declared, how: str, unit: str = "seed") -> str:
     m, d = test.differences, max(facts.decimals, 2)
-    mean, seeds = gain(m.mean, d), plural(m.n, unit)
+    mean, seeds = facts.unit.gain(m.mean, d), plural(m.n, unit)
     if not math.isfinite(test.p):
         why = f"one {unit} gives no interval" if m.n == 1 else f"{unit}s without spread give no interval"
         return f"{mean} over {seeds}; {why}"
     family = facts.declarations
     corrected = f", corrected for {family} declared comparisons" if family > 1 else ""
     return (
-        f"{mean} over {seeds} ({level_name(facts)} interval {interval(m.low, m.high, d, signs=True)}, sd "
-        f"{100 * m.sd:.{d}f}, {p_clause(test.p)}{corrected}; {how})"
+        f"{mean} over {seeds} ({level_name(facts)} interval {facts.unit.interval(m.low, m.high, d, signs=True)}, sd "
+        f"{facts.unit.factor * m.sd:.{d}f}, {p_clause(test.p)}{corrected}; {how})"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scl.terminal import ISOLATES, TURNS
@@ -67,61 +68,9 @@ def plural(n: int, one: str, many: str = "") -> str:
 # Numbers
 
 
-def percent(value: float, decimals: int) -> str:
-    return f"{100 * value:.{decimals}f} %" if math.isfinite(value) else DASH
-
-
-def percent_number(value: float, decimals: int) -> str:
-    """A fraction in per cent without the sign %, for columns whose heading names the unit."""
-    return fixed(100 * value, decimals)
-
-
 def fixed(value: float, decimals: int) -> str:
     """A number with a true minus."""
     return f"{value:.{decimals}f}".replace("-", "−") if math.isfinite(value) else DASH
-
-
-def points(value: float, decimals: int) -> str:
-    """A difference of fractions in percentage points, signed with a true minus."""
-    return signed(100 * value, decimals)
-
-
-def gain(value: float, decimals: int) -> str:
-    """A signed difference of fractions with its unit: `+0.8 points`, `−1 point`."""
-    return _with_unit(points(value, decimals))
-
-
-def digits(value: float, decimals: int) -> int:
-    """So many decimals for a difference of fractions in points, or as many as show that it is not 0."""
-    number = abs(100 * value)
-    hidden = 1e-8 < number < 1 and round(number, decimals) == 0  # less is a rounding error
-    return -math.floor(math.log10(number)) if hidden else decimals
-
-
-def size(value: float, decimals: int) -> str:
-    """The absolute value of a difference of fractions: `0.8 points`, `1 point`. It shows 0 only if there is none."""
-    return _with_unit(points(abs(value), digits(value, decimals)).lstrip("+"))
-
-
-def bound(value: float, decimals: int) -> str:
-    """The end of an interval of a difference, in points: its sign shows whether the interval excludes 0."""
-    return points(value, digits(value, decimals))
-
-
-def as_given(value: float) -> str:
-    """A fraction that a user gave, in points and with its own digits: `0.25 points`, `1 point`."""
-    return _with_unit(f"{100 * value:.6g}")
-
-
-def _with_unit(text: str) -> str:
-    return f"{text} {'point' if text.strip('+−') == '1' else 'points'}"
-
-
-def distance(value: float, decimals: int) -> str:
-    """A difference of fractions as words before a name: `0.8 points above`, `0.8 points below` or `level with`."""
-    if round(100 * abs(value), decimals) == 0:
-        return "level with"
-    return f"{size(value, decimals)} {'above' if value > 0 else 'below'}"
 
 
 def signed(value: float, decimals: int) -> str:
@@ -132,10 +81,79 @@ def signed(value: float, decimals: int) -> str:
     return (text[1:] if float(text) == 0 else text).replace("-", "−")
 
 
-def interval(low: float, high: float, decimals: int, signs: bool = False) -> str:
-    """Two fractions in per cent: `70.1 to 71.9`; signs: `−0.4 to +1.4`."""
-    show = bound if signs else percent_number
-    return f"{show(low, decimals)} to {show(high, decimals)}"
+@dataclass(frozen=True)
+class Unit:
+    """How stored values of a metric, and their differences, are written.
+
+    factor: a stored value times this is shown. name: after a value, and in headings. one, many: of a difference. most:
+    the largest possible value, as it is stored. decimals: the most that are shown.
+    """
+
+    factor: float
+    name: str
+    one: str
+    many: str
+    most: float
+    decimals: int
+
+    def value(self, value: float, decimals: int) -> str:
+        """`71.0 %`"""
+        return f"{self.factor * value:.{decimals}f} {self.name}" if math.isfinite(value) else DASH
+
+    def number(self, value: float, decimals: int) -> str:
+        """A value without the unit, for columns whose heading names it."""
+        return fixed(self.factor * value, decimals)
+
+    def difference(self, value: float, decimals: int) -> str:
+        """A difference, signed with a true minus, without the unit."""
+        return signed(self.factor * value, decimals)
+
+    def gain(self, value: float, decimals: int) -> str:
+        """A signed difference with its unit: `+0.8 points`, `−1 point`."""
+        return self._with_unit(self.difference(value, decimals))
+
+    def digits(self, value: float, decimals: int) -> int:
+        """So many decimals for a difference, or as many as show that it is not 0."""
+        number = abs(self.factor * value)
+        hidden = 1e-8 < number < 1 and round(number, decimals) == 0  # less is a rounding error
+        return -math.floor(math.log10(number)) if hidden else decimals
+
+    def size(self, value: float, decimals: int) -> str:
+        """The absolute value of a difference: `0.8 points`, `1 point`. It shows 0 only if there is none."""
+        return self._with_unit(self.difference(abs(value), self.digits(value, decimals)).lstrip("+"))
+
+    def bound(self, value: float, decimals: int) -> str:
+        """The end of an interval of a difference: its sign shows whether the interval excludes 0."""
+        return self.difference(value, self.digits(value, decimals))
+
+    def as_given(self, value: float) -> str:
+        """A difference that a user gave, with its own digits: `0.25 points`, `1 point`."""
+        return self._with_unit(f"{self.factor * value:.6g}")
+
+    def distance(self, value: float, decimals: int) -> str:
+        """A difference as words before a name: `0.8 points above`, `0.8 points below` or `level with`."""
+        if round(self.factor * abs(value), decimals) == 0:
+            return "level with"
+        return f"{self.size(value, decimals)} {'above' if value > 0 else 'below'}"
+
+    def interval(self, low: float, high: float, decimals: int, signs: bool = False) -> str:
+        """Two values: `70.1 to 71.9`; signs: two differences, `−0.4 to +1.4`."""
+        show = self.bound if signs else self.number
+        return f"{show(low, decimals)} to {show(high, decimals)}"
+
+    def _with_unit(self, text: str) -> str:
+        return f"{text} {self.one if text.strip('+−') == '1' else self.many}"
+
+
+PERCENT = Unit(100.0, "%", "point", "points", 1.0, 2)
+NATS = Unit(1.0, "nats", "nat", "nats", math.inf, 4)
+UNITS = {unit.name: unit for unit in (PERCENT, NATS)}
+
+# Of shares, whatever the metric of the study.
+percent, percent_number, points, gain = PERCENT.value, PERCENT.number, PERCENT.difference, PERCENT.gain
+digits, size, bound, distance, interval = (
+    PERCENT.digits, PERCENT.size, PERCENT.bound, PERCENT.distance, PERCENT.interval,
+)  # fmt: skip
 
 
 def p_value(p: float) -> str:

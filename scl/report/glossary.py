@@ -5,12 +5,37 @@ from __future__ import annotations
 GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Arm, baseline", "a named variant in the study; the arm that all others are compared with"),
     ("Trial, seed", "one arm with one seed. A seed changes initialisation, data order and augmentation, nothing else"),
+    (
+        "Augmentation",
+        "how training images change before each step, the same for teacher and students; evaluation changes none. rrc: "
+        "a random part of the image, enlarged to the full size; crop: a shift by up to an eighth of the side; flip: "
+        "mirrored half the time; jitter: brightness, contrast, saturation and hue; randaugment, trivialaugment: "
+        "published policies; erasing: a box of the mean colour; mixup, cutmix: two images and their classes in one",
+    ),
     ("Teacher, student", "the trained network that guides; the network being trained"),
     ("Guided layer", "a feature map of the student that a transfer loss compares with one of the teacher"),
     ("k, self-taught neurons", "extra channels of a guided layer that its transfer losses do not see"),
     ("Point", "a percentage point: 71.0 % is one point above 70.0 %"),
     ("n", "the number of seeds behind a number: completed trials of the arm"),
-    ("Test accuracy", "share of correctly classified test images after the last epoch, never the best epoch"),
+    (
+        "Test accuracy",
+        "share of correctly classified test images after the last epoch, never the best test epoch. An arm with "
+        "`patience` keeps the network of its best validation epoch instead, and its test accuracy is of that network",
+    ),
+    (
+        "Balanced accuracy, macro F1",
+        "means over the classes that the test set has: of the share of their images that is right; of the harmonic "
+        "mean of precision and recall",
+    ),
+    (
+        "Log loss, nats",
+        "mean negative logarithm of the probability that a network gives the right class; lower is better",
+    ),
+    (
+        "Chance",
+        "what the best rule reaches that never looks at an image. Accuracy: the share of the largest class; balanced "
+        "accuracy: one over the number of classes",
+    ),
     (
         "Best test epoch",
         "the highest test accuracy of any epoch. It is picked on the test set and therefore optimistic. No figure and "
@@ -87,7 +112,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "trained parameters of the student; multiply-adds of its forward pass for one image; duration of one such "
         "pass, measured once for each architecture",
     ),
-    ("Pareto front", "the arms that no other arm beats in both accuracy and cost"),
+    ("Pareto front", "the arms that no other arm beats in both the metric and the cost"),
     ("fANOVA", "share of the variance over the search space that a parameter explains alone (Hutter et al. 2014)"),
     (
         "PED-ANOVA",

@@ -6,25 +6,22 @@ import math
 from collections.abc import Iterable, Sequence
 
 from scl import stats
-from scl.report.facts import Facts
+from scl.report.facts import Facts, floor_text
 from scl.report.findings import MOST_NAMED, lead, leading, level_name
 from scl.report.formatting import (
-    as_given,
-    digits,
+    capital,
     enumerated,
     format_seeds,
-    gain,
-    interval,
     listing,
     name_of,
-    percent,
     plain,
     plural,
     seeds_named,
-    size,
 )
 from scl.report.looks import of_other_seeds
 from scl.report.stein import stein_sentence
+
+UNEVEN = 3  # times the smallest class: from there the page states the sizes of classes
 
 
 def of_files(facts: Facts, most: int = 6) -> list[str]:
@@ -44,18 +41,22 @@ def limits(facts: Facts) -> list[tuple[str, str]]:
         *(("Files", text) for text in of_files(facts)),
         ("Controls", _controls(facts)),
         ("Other arms", _rivals(facts)),
+        ("Constraints", _constraints(facts)),
         ("Margin", _margins(facts)),
-        ("Stein's interval", stein_sentence(facts.study, max(facts.decimals, 2))),
+        ("Stein's interval", stein_sentence(facts.study, max(facts.decimals, 2), facts.unit)),
         ("Linear model", _other_rule(facts)),
         ("Collapsed trials", _collapsed(facts)),
         ("Arms left out", left_out(facts)),
         ("Seeds", _power(facts)),
         ("Looks", _looks(facts)),
+        ("Metric", _metric(facts)),
         ("Earlier seeds", _other_seeds(facts)),
         ("Merged stores", _merged(facts)),
         ("Not asked any more", _withdrawn(facts)),
         ("Teachers" if len(facts.teachers) > 1 else "Teacher", _teachers(facts)),
+        ("Teacher's input", _teacher_input(facts)),
         ("Test set", _test_set_error(facts)),
+        ("Class sizes", _imbalance(facts)),
     )
     return [(keyword, text) for keyword, text in parts if text]
 
@@ -63,19 +64,35 @@ def limits(facts: Facts) -> list[tuple[str, str]]:
 def _controls(facts: Facts) -> str:
     """Controls that are as high as the arm of the verdict: its gain may be theirs."""
     found = lead(facts)
-    if found is None or found.arm in facts.roles or found.contrast.estimate <= 0:
+    if found is None or found.arm in facts.roles or facts.ahead(found.contrast.estimate) <= 0:
         return ""
-    as_high = [c for c in facts.contrasts.values() if c.arm in facts.roles and c.estimate >= found.contrast.estimate]
+    least = facts.ahead(found.contrast.estimate)
+    as_high = [c for c in facts.contrasts.values() if c.arm in facts.roles and facts.ahead(c.estimate) >= least]
     if not as_high:
         return ""
     named = ", ".join(
-        f"{name_of(c.arm)}, a {facts.roles[c.arm]} ({gain(c.estimate, facts.decimals)})"
-        for c in sorted(as_high, key=lambda c: -c.estimate)[:MOST_NAMED]
+        f"{name_of(c.arm)}, a {facts.roles[c.arm]} ({facts.unit.gain(c.estimate, facts.decimals)})"
+        for c in sorted(as_high, key=lambda c: -facts.ahead(c.estimate))[:MOST_NAMED]
     )
     return (
-        f"At least as far above the baseline as {name_of(found.arm)}: {named}. Such an arm cannot win, but it may "
+        f"At least as far {'above' if facts.measure.sign > 0 else 'below'} the baseline as {name_of(found.arm)}: "
+        f"{named}. Such an arm cannot win, but it may "
         "explain the gain."
     )
+
+
+def _constraints(facts: Facts) -> str:
+    """The bounds of costs, and the arms that break one."""
+    if not facts.bounds:
+        return ""
+    bounds = enumerated([f"{name} ≤ {most:.6g}" for name, most in facts.bounds.items()])
+    broken = [f"{name_of(arm)} ({what})" for arm, what in facts.breaking.items()]
+    more = f"; and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
+    text = f"A winner must keep {bounds}"
+    if not broken:
+        return f"{text}; every arm does."
+    unlike = " The baseline is among them: it stays what others are compared with." * (facts.baseline in facts.breaking)
+    return f"{text}. These cannot win, because they do not: {'; '.join(broken[:MOST_NAMED])}{more}.{unlike}"
 
 
 def _margins(facts: Facts) -> str:
@@ -85,9 +102,9 @@ def _margins(facts: Facts) -> str:
         return ""
     tested = [c for c in comparison.contrasts if math.isfinite(c.lower)]
     same = [c.arm for c in tested if c.equivalent(margin)]
-    above = [c.arm for c in tested if c.no_worse(margin) and c.arm not in same]
-    rest = [c.arm for c in tested if not c.no_worse(margin)]
-    limit = as_given(margin)
+    above = [c.arm for c in tested if facts.no_worse(c) and c.arm not in same]
+    rest = [c.arm for c in tested if not facts.no_worse(c)]
+    limit = facts.unit.as_given(margin)
     late = ", chosen after results were seen" if facts.study.get("margin_after_look") else ""
     text = f"{limit}{late} (one-sided tests, corrected for {plural(comparison.tested, 'arm')})."
     text += f" Shown to differ from the baseline by less: {listing(same)}." if same else ""
@@ -106,20 +123,25 @@ def _power(facts: Facts) -> str:
     if comparison is None or not math.isfinite(smallest) or smallest <= 0:
         return "One seed cannot separate an effect from chance: run with --seeds 3 or more." if facts.seeds == 1 else ""
     low, high = facts.detectable_range()
-    d = digits(low, max(facts.decimals, 1))
+    d = facts.unit.digits(low, max(facts.decimals, 1))
     text = (
         f"With {plural(comparison.seeds, 'seed')} and {comparison.tested + 1} arms, the smallest detectable effect is "
-        f"about {size(smallest, d)} (80 % power; {interval(low, high, d)}, as the standard deviation is an estimate)"
+        f"about {facts.unit.size(smallest, d)} (80 % power; {facts.unit.interval(low, high, d)}, as the standard "
+        "deviation is an estimate)"
     )
     found = lead(facts)
-    if found and found.contrast.shown == 0 and round(100 * found.contrast.estimate, facts.decimals + 1) != 0:
+    if (
+        found
+        and found.contrast.shown == 0
+        and round(facts.unit.factor * found.contrast.estimate, facts.decimals + 1) != 0
+    ):
         c = found.contrast
         own = c.se * math.sqrt(c.n)  # what the rule judges this arm by; NaN with one seed
         wider = own > 1.001 * comparison.sd
         sd, df = (own, c.n - 1) if wider else (comparison.sd, comparison.df)
         text += (
             f"; {seeds_range(facts, c.estimate, facts.level, sd, df)} would detect a difference as large as that of "
-            f"{name_of(found.arm)} ({size(c.estimate, facts.decimals + 1)})"
+            f"{name_of(found.arm)} ({facts.unit.size(c.estimate, facts.decimals + 1)})"
         )
         text += ", which scatters more widely than the arms together" if wider else ""
     return f"{text}."
@@ -161,7 +183,8 @@ def _other_rule(facts: Facts) -> str:
     said = [f"shown by the rule alone: {listing(ours)}"] if ours else []
     said += [f"shown by the model alone: {listing(theirs)}"] if theirs else []
     return (
-        "Dunnett's test in the model accuracy ~ arm + seed, which takes all arms to scatter alike, disagrees with the "
+        f"Dunnett's test in the model {facts.measure.words} ~ arm + seed, which takes all arms to scatter alike, "
+        "disagrees with the "
         f"rule of this page ({'; '.join(said)}). The rule decides, because it holds where arms scatter differently."
     )
 
@@ -172,14 +195,15 @@ def _collapsed(facts: Facts) -> str:
     if not partly:
         return ""
     named = [
-        f"{name_of(arm)} on {seeds_named(seeds)} ({percent(float(facts.scores.loc[seeds[0], arm]), 1)}"
+        f"{name_of(arm)} on {seeds_named(seeds)} ({facts.unit.value(float(facts.scores.loc[seeds[0], arm]), 1)}"
         + (", …)" if len(seeds) > 1 else ")")
         for arm, seeds in list(partly.items())[:MOST_NAMED]
     ]
     more = f"; and {len(partly) - MOST_NAMED} more" if len(partly) > MOST_NAMED else ""
     pairs = " A seed on which the baseline collapsed is lost for every arm." if facts.baseline in partly else ""
     return (
-        f"Collapsed (below {100 * facts.floor:.1f} %): {'; '.join(named)}{more}. Comparisons leave these trials out; "
+        f"Collapsed (below {floor_text(facts.measure, facts.floor)}): {'; '.join(named)}{more}. Comparisons leave "
+        "these trials out; "
         f"means and standard deviations contain them.{pairs}"
     )
 
@@ -218,15 +242,21 @@ def _teachers(facts: Facts) -> str:
     return ""
 
 
+def _teacher_input(facts: Facts) -> str:
+    """How a teacher from a file is fed and used, if that was said of it."""
+    described = (facts.study.get("teacher") or {}).get("described")
+    return f"The teacher comes from a file: {plain(described)}." if isinstance(described, str) and described else ""
+
+
 def _test_set_error(facts: Facts) -> str:
     """The sampling error of the test images, which seeds do not show."""
     images = (facts.study.get("data") or {}).get("test")
-    if not images or facts.scores.empty:
-        return ""
+    if not images or facts.scores.empty or facts.metric not in ("test_acc", "test_acc5"):
+        return ""  # the others are no shares of images
     p = float(facts.scores[leading(facts)].mean())
     if p in (0.0, 1.0):
         low, high = stats.share_interval(p, images)
-        span = f"Jeffreys' 95 % interval for that many images is {interval(low, high, 1)} %"
+        span = f"Jeffreys' 95 % interval for that many images is {facts.unit.interval(low, high, 1)} %"
         return f"The test set has {images:,} images, and all of them are {'right' if p else 'wrong'}: {span}."
     error = 100 * math.sqrt(p * (1 - p) / images)
     return (
@@ -246,6 +276,34 @@ def _merged(facts: Facts) -> str:
     if any(part.get("looks", 0) > 1 for part in merged):
         text += " At least one of these parts grew after a look at its results, which the intervals do not count."
     return text
+
+
+def _metric(facts: Facts) -> str:
+    """A metric that was chosen late."""
+    late = facts.study.get("metric_after_look")
+    chosen = (
+        f"{capital(facts.measure.title)} was chosen after results were seen. If that is why, a false winner is more "
+    )
+    return f"{chosen}likely than the intervals state." if late else ""
+
+
+def _imbalance(facts: Facts) -> str:
+    """Classes of very different sizes, and what accuracy then means."""
+    text = []
+    for part, name in (("train", "training"), ("test", "test")):
+        counts = [n for n in (facts.study.get("class_counts") or {}).get(part) or [] if n]
+        if counts and max(counts) >= UNEVEN * min(counts):
+            text.append(f"the largest class has {max(counts):,} {name} images, the smallest {min(counts):,}")
+    if not text:
+        return ""
+    said = capital(f"{'; '.join(text)}.")
+    if facts.metric in ("test_acc", "test_acc5"):
+        said += (
+            f" Always naming the largest class is right in {facts.chance_text}" if facts.metric == "test_acc" else ""
+        )
+        said += ": look at balanced accuracy" if facts.metric == "test_acc" else " Look at balanced accuracy"
+        said += " too, in which all classes count alike (--metric balanced_acc)."
+    return said
 
 
 def _looks(facts: Facts) -> str:

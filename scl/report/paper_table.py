@@ -11,11 +11,25 @@ from collections.abc import Callable
 from typing import Any
 
 from scl import stats
-from scl.report.facts import Facts, summary
+from scl.report.facts import Facts, metric_heading, summary
 from scl.report.findings import level_name
-from scl.report.formatting import DASH, bound, count, d_z, p_value, percent_number, plain, plural, points
+from scl.report.formatting import DASH, capital, count, d_z, p_value, plain, plural
+from scl.study.metrics import DEFAULT
 
-_HEADS = ("Arm", "n", "Accuracy, %", "95 % interval", "Difference", "simultaneous", "p", "d_z", "Params", "MACs")
+
+def _heads(facts: Facts) -> list[str]:
+    return [
+        "Arm",
+        "n",
+        metric_heading(facts),
+        "95 % interval",
+        "Difference",
+        "simultaneous",
+        "p",
+        "d_z",
+        "Params",
+        "MACs",
+    ]
 
 
 def caption(facts: Facts) -> str:
@@ -24,23 +38,26 @@ def caption(facts: Facts) -> str:
     data = (study.get("data") or {}).get("name")
     counts = sorted({int(n) for n in facts.scores.notna().sum()})
     n = f"n = {counts[0]}" if len(counts) == 1 else f"n from {counts[0]} to {counts[-1]}" if counts else "n = 0"
-    text = f"Test accuracy after the last epoch{f' on {plain(data)}' if data else ''}: mean ± standard deviation over "
-    text += f"seeds ({n})"
+    text = (
+        f"{capital(facts.measure.title)} after the last epoch{f' on {plain(data)}' if data else ''}: mean ± standard "
+    )
+    text += f"deviation over seeds ({n})"
     comparison = facts.comparison
     text += ", with Student's 95 % interval of the mean. " if facts.seeds > 1 else ". "
     if comparison is not None and math.isfinite(comparison.critical):
         text += (
-            f"Differences from “{plain(facts.baseline)}” in points, paired by seed, with simultaneous "
+            f"Differences from “{plain(facts.baseline)}” in {facts.unit.many}, paired by seed, with simultaneous "
             f"{level_name(facts)} intervals and p corrected for {plural(comparison.tested, 'comparison')} (Dunnett's "
             "critical values; pooled variance of the differences or an arm's own if larger; Box's degrees of freedom, "
             f"{comparison.df:.1f}); d_z is the mean paired difference divided by its standard deviation over seeds. "
         )
     elif comparison is not None:
         text += (
-            f"Differences from “{plain(facts.baseline)}” in points, without intervals: too few seeds, or no spread. "
+            f"Differences from “{plain(facts.baseline)}” in {facts.unit.many}, without intervals: too few seeds, or "
         )
+        text += "no spread. "
     if math.isfinite(facts.teacher):
-        text += f"Teacher: {100 * facts.teacher:.{facts.decimals}f} %"
+        text += f"Teacher: {facts.unit.value(facts.teacher, facts.decimals)}"
         text += f" (mean of {len(facts.teachers)}). " if len(facts.teachers) > 1 else " (one for all seeds). "
     if facts.left_out:
         text += "Left out of the comparison: " + ", ".join(f"{plain(a)} ({r})" for a, r in facts.left_out.items()) + "."
@@ -56,10 +73,14 @@ def _rows(facts: Facts) -> list[list[str]]:
 
     rows = []
     for r in summary(facts).to_dict("records"):
-        mean, sd = percent_number(r[f"{m}_mean"], d), r[f"{m}_sd"]
-        mean += f" ± {percent_number(sd, d)}" if math.isfinite(sd) else ""
-        accuracy = [plain(r["arm"]), f"{r['n']:.0f}", mean, interval(r, m, percent_number)]
-        difference = [points(r["difference"], d), interval(r, "difference", bound), p_value(r["p"])]
+        mean, sd = facts.unit.number(r[f"{m}_mean"], d), r[f"{m}_sd"]
+        mean += f" ± {facts.unit.number(sd, d)}" if math.isfinite(sd) else ""
+        accuracy = [plain(r["arm"]), f"{r['n']:.0f}", mean, interval(r, m, facts.unit.number)]
+        difference = [
+            facts.unit.difference(r["difference"], d),
+            interval(r, "difference", facts.unit.bound),
+            p_value(r["p"]),
+        ]
         rows.append([*accuracy, *difference, d_z(r["d_z"], r["n"]), count(r["params"]), count(r["macs"])])
     return rows
 
@@ -69,8 +90,9 @@ def markdown(facts: Facts) -> str:
         return "| " + " | ".join(cells) + " |"
 
     rows = [[_markdown(cell) for cell in row] for row in _rows(facts)]
-    rule = line(["---", *["---:"] * (len(_HEADS) - 1)])
-    heads = line([_markdown(head) for head in _HEADS])
+    named = _heads(facts)
+    rule = line(["---", *["---:"] * (len(named) - 1)])
+    heads = line([_markdown(head) for head in named])
     return "\n".join([heads, rule, *map(line, rows), "", _markdown(caption(facts)), ""])
 
 
@@ -103,15 +125,22 @@ def _latex(text: str) -> str:
 
 def latex(facts: Facts) -> str:
     """A `table` environment for the booktabs package. Names in non-Latin scripts need XeLaTeX or LuaLaTeX."""
-    heads = [_latex(head).replace(r"d\_z", "$d_z$").replace("95 ", "95\\,") for head in _HEADS]
+    heads = [_latex(head).replace(r"d\_z", "$d_z$").replace("95 ", "95\\,") for head in _heads(facts)]
     heads = [r"$p$" if head == "p" else r"$n$" if head == "n" else head for head in heads]
     body = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in _rows(facts)]
     text = _latex(caption(facts)).replace(r"d\_z", "$d_z$")
     text = text.replace(r"accuracy \textasciitilde{} arm", r"accuracy $\sim$ arm")
     start = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{text}}}"]
-    start += [r"\begin{tabular}{l" + "r" * (len(_HEADS) - 1) + "}", r"\toprule"]
+    start += [r"\begin{tabular}{l" + "r" * (len(heads) - 1) + "}", r"\toprule"]
     end = [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
     return "\n".join([*start, " & ".join(heads) + r" \\", r"\midrule", *body, *end])
+
+
+def _stored(facts: Facts) -> str:
+    """How the exact values are written."""
+    if facts.metric == DEFAULT:
+        return "accuracies and differences are fractions"
+    return f"{facts.measure.title} and differences are {'fractions' if facts.is_share else f'in {facts.unit.many}'}"
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")  # first characters of formulas in spreadsheets
@@ -122,19 +151,16 @@ def comma_separated(facts: Facts) -> str:
     out = io.StringIO()
     # A comment is no cell, but programs split it at its commas too.
     about = re.sub(r"([,;]\s*)(?=[=+\-@＝＋－＠])", r"\1'", caption(facts))
-    out.write(
-        f"# {about}\n# level {stats.LEVEL} of means, {facts.level:.6g} of differences; accuracies and differences are "
-        "fractions\n"
-    )
+    out.write(f"# {about}\n# level {stats.LEVEL} of means, {facts.level:.6g} of differences; {_stored(facts)}\n")
     frame = summary(facts)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(frame.columns)
     for row in frame.itertuples(index=False):
-        writer.writerow(["" if isinstance(v, float) and not math.isfinite(v) else _cell(v) for v in row])
+        writer.writerow(["" if isinstance(v, float) and not math.isfinite(v) else csv_cell(v) for v in row])
     return out.getvalue()
 
 
-def _cell(value: object) -> object:
+def csv_cell(value: object) -> object:
     """A value that a spreadsheet does not compute: a text that would be a formula gets an apostrophe."""
     if not isinstance(value, str):
         return value

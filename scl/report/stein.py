@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scl.report.formatting import as_given, gain, interval, name_of, plural
+from scl.report.formatting import PERCENT, Unit, name_of, plural
 
 
-def stein_sentence(study: Mapping[str, Any], decimals: int) -> str:
+def stein_sentence(study: Mapping[str, Any], decimals: int, unit: Unit = PERCENT) -> str:
     """What `--interval` found, in a sentence or two; empty if this run had no such interval.
 
     Args:
         study: the content of study.json.
-        decimals: of a difference in points.
+        decimals, unit: of a difference.
     """
     found = study.get("stein")
     if not found:
@@ -22,9 +22,10 @@ def stein_sentence(study: Mapping[str, Any], decimals: int) -> str:
     low, high = found["low"], found["high"]
     answer = "shown" if low > 0 or high < 0 else "not shown"
     sentence = (
-        f"By Stein's two stages, {name_of(one)} minus {name_of(two)} is {gain(found['estimate'], d)}, 95 % "
-        f"interval {interval(low, high, d, signs=True)}, over {plural(found['n'], 'seed')}: a difference is {answer}. "
-        f"The pair and a width of {as_given(found['width'])} were fixed before a pilot of "
+        f"By Stein's two stages, {name_of(one)} minus {name_of(two)} is {unit.gain(found['estimate'], d)}, 95 % "
+        f"interval {unit.interval(low, high, d, signs=True)}, over {plural(found['n'], 'seed')}: a difference is "
+        f"{answer}. "
+        f"The pair and a width of {unit.as_given(found['width'])} were fixed before a pilot of "
         f"{plural(found['pilot'], 'seed')}, which chose the number of seeds. The interval is of "
         "this pair alone and needs no correction."
     )

@@ -151,6 +151,11 @@ def zero_line(text: str, vertical: bool = True) -> Marks:
     return _line(0.0, vertical, {"color": "@ink", "width": 1}, text, "@soft")
 
 
+def bound_line(value: float) -> Marks:
+    """The line of a constraint on the x axis; what lies to its right breaks it."""
+    return _line(value, True, {"color": "@worse", "width": 1.5, "dash": "dot"}, "constraint", "@worse")
+
+
 def _line(value: float, vertical: bool, style: dict[str, Any], text: str, colour: str) -> Marks:
     along, across = ("x", "y") if vertical else ("y", "x")
     ends = {f"{along}0": value, f"{along}1": value, f"{across}0": 0, f"{across}1": 1, f"{across}ref": "paper"}

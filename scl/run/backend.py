@@ -92,7 +92,7 @@ class InlineBackend:
                     self._show(progress, context, event)
                     if not isinstance(event, EpochDone):
                         searcher.ended(event.trial_id, event.metrics["state"])
-                    elif searcher.epoch(event.trial_id, event.row["epoch"], event.row["val_acc"]):
+                    elif searcher.epoch(event.trial_id, event.row):
                         pruned.add(event.trial_id)
                 if not self.stop():
                     searcher.cohort_ended(list(jobs))

@@ -20,6 +20,7 @@ from scl.store.tables import read_trials
 from scl.study.config import Config
 from scl.study.contrasts import direction
 from scl.study.identity import Trial, sha256
+from scl.study.metrics import DEFAULT
 
 
 def declarations(plan: Plan, earlier: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +31,9 @@ def declarations(plan: Plan, earlier: Mapping[str, Any]) -> dict[str, Any]:
     """
     seen = _Seen(plan)
     contrasts, withdrawn = _contrasts(plan, earlier, seen)
-    margin = earlier.get("margin") if plan.options.margin is None else plan.options.margin
+    same_metric = earlier.get("metric", DEFAULT) == plan.study.metric
+    kept = earlier.get("margin") if same_metric else None  # a margin is in the unit of its metric
+    margin = kept if plan.options.margin is None else plan.options.margin
     margin_seen = earlier.get("margin_seen", []) if margin == earlier.get("margin") else seen.of(plan.arms)
     looks = _planned_looks(plan, earlier)
     return {
@@ -42,8 +45,15 @@ def declarations(plan: Plan, earlier: Mapping[str, Any]) -> dict[str, Any]:
         "margin_after_look": _overlap(margin_seen, plan),
         "planned_looks": looks,
         "declared": _against_teacher(plan, earlier, seen),
+        **_metric_after_look(plan, earlier, seen, same_metric),
         "stein_declared": _intervals(plan, earlier) or None,
     }
+
+
+def _metric_after_look(plan: Plan, earlier: Mapping[str, Any], seen: _Seen, same: bool) -> dict[str, Any]:
+    """The seeds whose results were there when the metric was chosen, if any. The first run of a store chooses it."""
+    known = (earlier.get("metric_seen") or []) if same or not earlier else seen.of(plan.arms)
+    return {"metric_seen": known, "metric_after_look": _overlap(known, plan)} if known else {}
 
 
 def remarks(record: Mapping[str, Any], arms: Collection[str]) -> list[str]:
@@ -60,6 +70,8 @@ def remarks(record: Mapping[str, Any], arms: Collection[str]) -> list[str]:
         for c in contrasts
         if (absent := [arm for arm in c.get("lacks", []) if arm in arms])
     ]
+    if record.get("metric_after_look"):
+        out.append("the metric was chosen after results were seen")
     if record["margin_after_look"]:
         out.append("the margin was chosen after results were seen")
     planned, seeds = record["planned_looks"], record["seeds"]
@@ -201,12 +213,13 @@ def _interval(plan: Plan) -> dict[str, Any]:
         "cap": plan.options.max_seeds,
         "pilot_seeds": pilot,
         "trials": sha256(sorted(trial.trial_id for trial in trials)),
+        **({"metric": plan.study.metric} if plan.study.metric != DEFAULT else {}),
     }
 
 
 def _same(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
     return sorted(one["between"]) == sorted(two["between"]) and all(
-        one[name] == two[name] for name in ("width", "cap", "pilot_seeds", "trials")
+        one.get(name) == two.get(name) for name in ("width", "cap", "pilot_seeds", "trials", "metric")
     )
 
 

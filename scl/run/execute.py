@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,8 +13,10 @@ import torch
 
 from scl.errors import UserError, first_line
 from scl.masking import masked
-from scl.plan.context import RunContext, data_of
+from scl.plan.context import Job, RunContext, data_of
 from scl.plan.teachers import load_teacher, save_teacher
+from scl.store.files import Folder
+from scl.store.logits import LOGITS, pack_logits
 from scl.store.merging import NOT_NUMBERS
 from scl.store.networks import STUDENT
 from scl.store.parts import ended_in_parts, write_part
@@ -86,10 +89,12 @@ def _load(context: RunContext, job_ids: Sequence[str]) -> tuple[list[TrialSpec],
     """What of a cohort has not ended yet, and its teacher; None if the cohort trains teachers."""
     again = {i for i in job_ids if context.jobs[i].stored is not None}
     done = ended_in_parts(context.store, [i for i in job_ids if i not in again])
-    done |= {i for i in again if context.files(i).exists(STUDENT)}
+    done |= {i for i in again if all(context.files(i).exists(name) for name in _files_of(context, context.jobs[i]))}
     jobs = {i: context.jobs[i] for i in job_ids if i not in done}
     trials = [
         TrialSpec(i, job.config, job.seed, context.files(i), job.columns is not None, job.weights)
+        if job.columns is not None
+        else TrialSpec(i, job.config, job.seed, context.files(i), False, job.weights, context.teacher_inputs)
         for i, job in jobs.items()
     ]
     teacher_ids = {job.teacher_id for job in jobs.values()}
@@ -123,7 +128,7 @@ def _store_result(context: RunContext, ended: TrialEnded) -> TrialEnded:
             save_teacher(files, ended.weights, ended.test_logits, {"metrics": plain})
             checkpoint.drop_epochs(files)
         return ended
-    predicted = None
+    predicted, sizes = None, dict[str, int]()
     if job.stored is not None and (other := _other_numbers(ended, job.stored)):
         checkpoint.drop_epochs(files)
         return TrialEnded(ended.trial_id, {"state": "failed", "error": other}, [])
@@ -139,16 +144,34 @@ def _store_result(context: RunContext, ended: TrialEnded) -> TrialEnded:
             "image_shape": list(context.images["train"].shape[1:]),
             "mean": context.mean.tolist(),
             "std": context.std.tolist(),
+            "preprocessing": dataclasses.asdict(context.preprocessing) if context.preprocessing else None,
         }
-        files.write(STUDENT, checkpoint.pack(ended.weights, record), durable=True)
+        if job.stored is None or not files.exists(STUDENT):  # a network that is intact stays
+            files.write(STUDENT, checkpoint.pack(ended.weights, record), durable=True)
+        if LOGITS in _files_of(context, job):
+            sizes["logits_bytes"] = _store_logits(context, files, ended)
     if job.stored is not None:
         checkpoint.drop_epochs(files)
         return ended
     error = ended.metrics.get("error")
     told = {"error": masked(error)} if error else {}  # a driver's message may hold the URL of its server
-    write_part(context.store, {**job.columns, **ended.metrics, **told}, ended.epochs, predicted)
+    write_part(context.store, {**job.columns, **ended.metrics, **sizes, **told}, ended.epochs, predicted)
     checkpoint.drop_epochs(files)
     return ended
+
+
+def _files_of(context: RunContext, job: Job) -> list[str]:
+    """The files that a completed trial leaves: its network, and its logits if they are stored or were."""
+    wanted = context.logits if job.stored is None else not pd.isna(job.stored.get("logits_bytes"))
+    return [STUDENT, *([LOGITS] if wanted else [])]
+
+
+def _store_logits(context: RunContext, files: Folder, ended: TrialEnded) -> int:
+    """Write the logits of a completed trial; returns the size of the file in bytes."""
+    by_part = {"test": ended.test_logits, "val": ended.val_logits}
+    packed = pack_logits({p: (of.numpy(), context.labels[p]) for p, of in by_part.items() if of is not None})
+    files.write(LOGITS, packed, durable=True)
+    return len(packed)
 
 
 def _other_numbers(ended: TrialEnded, stored: Mapping[str, Any]) -> str:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from scl.report.formatting import duration
-from scl.terminal import cell, say
+from scl.terminal import cell, in_a_log, say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 ENDED = ("failed", "completed", "pruned")
-
-
-def in_a_log() -> bool:
-    """True if output goes to a file, a pipe, a notebook or a CI job, which may ask for colours nevertheless."""
-    return not sys.stderr.isatty() or bool(os.environ.get("CI")) or os.environ.get("TERM") == "dumb"
 
 
 class Progress:

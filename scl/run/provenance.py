@@ -19,11 +19,22 @@ from scl.run.declared import declarations
 from scl.store.schema import SCHEMA_VERSION, now
 from scl.store.study_file import read_study
 from scl.study.identity import requested, sha256
+from scl.study.metrics import DEFAULT, METRICS
 
 PACKAGES = ("scl-studies", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
 # These describe the run that trained: a later run that finds nothing to train keeps them.
 OF_TRAINING = ("git", "versions", "hardware", "slots", "cpus_per_trial", "started", "ended", "wall_seconds")
 SELECTION = "validation alone selects; test accuracy is that of the last epoch"
+
+
+def _selection(plan: Plan) -> str:
+    """What the reported accuracies are those of."""
+    said = {
+        "with patience, of the epoch with the best validation accuracy": lambda config: config.patience > 0,
+        "with ema, of the average of the weights": lambda config: config.ema > 0,
+    }
+    configs = [*plan.arms.values(), *([plan.template] if plan.study.search else [])]
+    return "; ".join([SELECTION, *(text for text, holds in said.items() if any(map(holds, configs)))])
 
 
 def study_record(plan: Plan) -> dict[str, Any]:
@@ -32,9 +43,12 @@ def study_record(plan: Plan) -> dict[str, Any]:
     looks = earlier.get("looks", [])
     seeds = plan.seeds
     declared = declarations(plan, earlier)
-    if not looks or looks[-1]["seeds"] != seeds or looks[-1].get("of", looked_at(plan)) != looked_at(plan):
+    metric = {} if plan.study.metric == DEFAULT else {"metric": plan.study.metric}
+    last = looks[-1] if looks else {}
+    now_at = (seeds, looked_at(plan), plan.study.metric)
+    if (last.get("seeds"), last.get("of", looked_at(plan)), last.get("metric", DEFAULT)) != now_at:
         planned = {"planned": len(seeds) in declared["planned_looks"]} if declared["planned_looks"] else {}
-        looks = [*looks, {"when": now().isoformat(), "seeds": seeds, "of": looked_at(plan), **planned}]
+        looks = [*looks, {"when": now().isoformat(), "seeds": seeds, "of": looked_at(plan), **planned, **metric}]
     return {
         "schema_version": SCHEMA_VERSION,
         "study": plan.study.name,
@@ -48,9 +62,10 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "objectives": None,
         "winners": None,
         "seeds": seeds,
-        "metric": "test_acc",
-        "direction": "max",
-        "selection": SELECTION,
+        "metric": plan.study.metric,
+        "direction": METRICS[plan.study.metric].direction,
+        **({"constraints": dict(plan.study.constraints)} if plan.study.constraints else {}),
+        "selection": _selection(plan),
         "scale": options.scale,
         **declared,
         "published": dataclasses.asdict(plan.study.published) if plan.study.published else None,
@@ -60,12 +75,14 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "hardware": hardware(),
         "data": plan.about_data,
         "class_names": list(plan.context.class_names),
+        "class_counts": plan.context.class_counts,
         "teacher": {
             "model": plan.teacher.model_name,
             **{name: getattr(plan.teacher, name) for name in ("width", "epochs")},
             "config": requested(plan.teacher),
             "per_seed": options.teacher_per_seed,
             "source": source(plan),
+            **plan.about_teacher,
             **_teachers(plan),
             "test_acc": {},
         },
@@ -111,7 +128,7 @@ def of_training(record: dict[str, Any]) -> dict[str, Any]:
 def source(plan: Plan) -> str:
     """Where the teacher's weights come from."""
     if plan.options.teacher_file:
-        return "file"
+        return "file, fine-tuned here" if plan.options.teacher_finetune else "file"
     return plan.teacher.model_name.partition(":")[0] if plan.teacher.pretrained else "trained here"
 
 

@@ -25,6 +25,7 @@ from scl.run.summary import report, report_again
 from scl.run.trackers.tracker import Tracker, tracking
 from scl.run.training import remake_students, tell_lost_networks, train_students, train_teachers
 from scl.search.driver import SearchDriver
+from scl.search.record import search_record
 from scl.search.trials import ARM, left_to_search
 from scl.search.winners import measure_architectures, with_winners
 from scl.store.files import Folder, check_writable, explain, open_folder
@@ -92,7 +93,7 @@ def run_study(study: Study, options: Options) -> int:
             plan, winners = with_winners(plan, searcher)
             write_study(store, study_record(plan))
         elif searcher:
-            plan = replace(plan, trials=[*searcher.searched_trials(), *plan.trials])
+            plan = replace(plan, trials=[*searcher.configurations.in_order(), *plan.trials])
         if not stop():
             trained |= train_students(plan, backend, stop)
         if options.interval and not stop():
@@ -136,7 +137,11 @@ def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
     store, todo = plan.context.store, missing(plan)
     counts = f"{len(plan.trials) - len(todo)} done, {len(todo)} to train"
     if searcher:
-        line = f"a search of {searcher.total} configurations, {searcher.to_go} to go"
+        line = f"a search of {searcher.total} configurations, "
+        line += (
+            f"each on {n} seeds, {searcher.to_go} trials" if (n := searcher.search.seeds) > 1 else str(searcher.to_go)
+        )
+        line += " to go"
         if plan.seeds:
             line += f"; then {searcher.search.winners} winners beside {len(plan.trials)} trials of the arms, {counts}"
     else:
@@ -152,9 +157,9 @@ def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
 
         def write_plan() -> None:
             """So that a page can be built of a search that was killed."""
-            every = replace(plan, trials=[*searcher.searched_trials(), *plan.trials])
+            every = replace(plan, trials=[*searcher.configurations.in_order(), *plan.trials])
             with suppress(LostLease):  # the run stops at its next step
-                write_study(store, {**study_record(every), **searcher.record({})})
+                write_study(store, {**study_record(every), **search_record(searcher, {})})
 
         searcher.on_new_trials = write_plan
     write_reference_predictions(store, {"labels": plan.context.labels["test"]})
@@ -176,7 +181,7 @@ def _finish(
     if gone := stop.moved():
         raise RunFailed(f"{store}: {gone}")
     if searcher:
-        record |= searcher.record(winners)
+        record |= search_record(searcher, winners)
         searcher.copy_journal()
     if stein:
         record["stein"] = {**stein, **stein_interval(plan, stein)}
@@ -218,7 +223,8 @@ def _predictions(plan: Plan, teachers: Mapping[str, tuple[Teacher, Any] | None])
     stored trials: a teacher that was lost and trained again may be another network."""
     (stored,) = read_tables(plan.context.store, [], "predictions")
     before = dict(zip(stored["trial_id"].to_pylist(), stored["predicted"].to_pylist(), strict=True))
-    found = {i: teacher[0].test_logits.argmax(1).numpy() for i, teacher in teachers.items() if teacher}
+    logits = {i: teacher[0].test_logits for i, teacher in teachers.items() if teacher}
+    found = {i: of.argmax(1).numpy() for i, of in logits.items() if of is not None}
     for identity, predicted in found.items():
         if before.get(identity, predicted.tolist()) != predicted.tolist():
             say(

@@ -10,8 +10,9 @@ import pandas as pd
 from scl import stats
 from scl.plan.plan import Plan, with_arms
 from scl.report.facts import decimals_for, gather
-from scl.report.formatting import format_seeds, points
+from scl.report.formatting import PERCENT, UNITS, Unit, format_seeds
 from scl.report.looks import counted
+from scl.report.scored import with_classes
 from scl.run.declared import declared_interval, pilot_of
 from scl.run.provenance import earlier_record
 from scl.search.trials import ARM
@@ -19,15 +20,18 @@ from scl.stats import t_critical
 from scl.store.files import Folder
 from scl.store.results import Results
 from scl.store.tables import read_trials
+from scl.study.metrics import DEFAULT, METRICS
 from scl.terminal import say, show
 
 
 def planned_scores(plan: Plan) -> pd.DataFrame:
-    """Test accuracy of the plan's completed trials (seeds, arms), without the trials of a search."""
-    rows, arms = read_trials(plan.context.store), {c.trial_id: c.arm for c in plan.trials if c.arm != ARM}
-    rows = rows[rows["trial_id"].isin(list(arms)) & (rows["state"] == "completed") & rows["test_acc"].notna()]
+    """The metric of the plan's completed trials (seeds, arms), without the trials of a search."""
+    measure, arms = METRICS[plan.study.metric], {c.trial_id: c.arm for c in plan.trials if c.arm != ARM}
+    read = Results(read_trials(plan.context.store), pd.DataFrame(), {}, store=plan.context.store)
+    rows, metric = with_classes(read.trials, read, measure), measure.column
+    rows = rows[rows["trial_id"].isin(list(arms)) & (rows["state"] == "completed") & rows[metric].notna()]
     rows = rows.assign(arm=rows["trial_id"].map(arms))
-    return rows.pivot(index="seed", columns="arm", values="test_acc") if len(rows) else pd.DataFrame()
+    return rows.pivot(index="seed", columns="arm", values=metric) if len(rows) else pd.DataFrame()
 
 
 def differences(store: Folder, record: dict[str, Any]) -> dict[str, dict[str, float | None]]:
@@ -35,7 +39,7 @@ def differences(store: Folder, record: dict[str, Any]) -> dict[str, dict[str, fl
 
     record: the content of study.json.
     """
-    contrasts = gather(Results(read_trials(store), pd.DataFrame(), record)).contrasts.values()
+    contrasts = gather(Results(read_trials(store), pd.DataFrame(), record, store=store)).contrasts.values()
     return {c.arm: {name: _finite(getattr(c, name)) for name in ("estimate", "low", "high", "p")} for c in contrasts}
 
 
@@ -54,8 +58,11 @@ def print_looks(record: dict[str, Any]) -> None:
     say(many if grown else "this study was merged; its parts showed:")
     for i, look in enumerate(looks, 1):
         apart, images = look.get("differences", {}), (record.get("data") or {}).get("test")
-        digits = decimals_for((d["high"] - d["estimate"] for d in apart.values() if d["high"] is not None), images)
-        shown = [f"{arm} {_points(d, digits)}" for arm, d in list(apart.items())[:6]]
+        unit = unit_of(look)
+        digits = decimals_for(
+            (d["high"] - d["estimate"] for d in apart.values() if d["high"] is not None), images, unit
+        )
+        shown = [f"{arm} {_points(d, digits, unit)}" for arm, d in list(apart.items())[:6]]
         part = f" in {look['part']}" if "part" in look else ""
         part += ", not planned" if look.get("planned") is False else ""
         say(f"  {i}. seeds {format_seeds(look['seeds'])}{part}: {', '.join(shown) or 'no differences'}")
@@ -65,12 +72,17 @@ def print_looks(record: dict[str, Any]) -> None:
         say("  intervals of later looks stay narrower with --looks in the first run; for one pair, with --interval")
 
 
-def _points(d: dict[str, float | None], decimals: int) -> str:
-    """A difference in points, with its interval if there is one."""
-    mean = points(d["estimate"] or 0.0, decimals)
+def unit_of(look: Mapping[str, Any]) -> Unit:
+    """The unit of a look's differences: that of its metric, which it names if it is not the default."""
+    return UNITS[METRICS[look.get("metric", DEFAULT)].unit] if look.get("metric", DEFAULT) in METRICS else PERCENT
+
+
+def _points(d: dict[str, float | None], decimals: int, unit: Unit) -> str:
+    """A difference without its unit, with its interval if there is one."""
+    mean = unit.difference(d["estimate"] or 0.0, decimals)
     if d["low"] is None or d["high"] is None:
         return mean
-    return f"{mean} [{points(d['low'], decimals)}, {points(d['high'], decimals)}]"
+    return f"{mean} [{unit.difference(d['low'], decimals)}, {unit.difference(d['high'], decimals)}]"
 
 
 def stein_extension(plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
@@ -92,13 +104,13 @@ def stein_extension(plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
     width, cap = plan.options.interval or 0.0, plan.options.max_seeds
     wanted, _ = stats.stein_seeds(apart.to_numpy(), width)
     n = max(len(pilot), min(wanted, cap))
-    sd = float(apart.std(ddof=1))
+    sd, unit = float(apart.std(ddof=1)), UNITS[METRICS[plan.study.metric].unit]
     stein: dict[str, Any] = {"between": [one, two], "width": width, "pilot": len(pilot), "pilot_sd": sd}
     stein |= {"wanted": wanted, "cap": cap, "seeds": n, "pilot_seeds": pilot}
     stein["declared"] = (declared_interval(plan, earlier_record(plan)) or {}).get("when")
     say(
-        f"pilot of {len(pilot)} seeds: {one} − {two} has sd {100 * sd:.2f} points; an interval "
-        f"{100 * width:g} points wide needs {wanted} seeds"
+        f"pilot of {len(pilot)} seeds: {one} − {two} has sd {unit.factor * sd:.2f} {unit.many}; an interval "
+        f"{unit.factor * width:g} {unit.many} wide needs {wanted} seeds"
         + (f", more than --max-seeds {cap}: the interval will be wider" if n < wanted else "")
     )
     seeds = [*pilot, *range(pilot[-1] + 1, pilot[-1] + 1 + n - len(pilot))]
@@ -113,7 +125,9 @@ def stein_interval(plan: Plan, stein: Mapping[str, Any]) -> dict[str, float | No
     half = t_critical(stein["pilot"] - 1) * stein["pilot_sd"] / len(apart) ** 0.5
     mean = float(apart.mean())
     after: dict[str, float | None] = {"n": len(apart), "estimate": mean, "low": mean - half, "high": mean + half}
-    show(f"{one} − {two}: {_points(after, 2)} points, 95 % by Stein's two stages, n = {len(apart)}")
+    unit = UNITS[METRICS[plan.study.metric].unit]
+    digits = 2 if unit is PERCENT else unit.decimals
+    show(f"{one} − {two}: {_points(after, digits, unit)} {unit.many}, 95 % by Stein's two stages, n = {len(apart)}")
     return after
 
 
@@ -125,6 +139,9 @@ def print_winners(record: dict[str, Any]) -> None:
         found = fresh.get(arm)
         real = "not compared"
         if found:
-            real = f"{_points(found, 2)} points of test accuracy from the baseline, on fresh seeds"
+            measure = METRICS.get(record["metric"], METRICS[DEFAULT])
+            unit = UNITS[measure.unit]
+            digits = 2 if unit is PERCENT else unit.decimals
+            real = f"{_points(found, digits, unit)} {unit.many} of {measure.title} from the baseline, on fresh seeds"
         validation = "" if won["val_acc"] is None else f", validation {100 * won['val_acc']:.1f} %"
         show(f"{arm} (trial {won['number']}{validation}; {values}): {real}")

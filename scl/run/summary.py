@@ -12,7 +12,7 @@ from scl.errors import UserError
 from scl.report import render
 from scl.report.facts import Facts, summary
 from scl.report.findings import goals, level_name, verdict
-from scl.report.formatting import bound, p_value, percent_number, plural, points
+from scl.report.formatting import PERCENT, Unit, p_value, plural
 from scl.report.limits import left_out, on_fewer_seeds
 from scl.report.results import read
 from scl.search.trials import ARM
@@ -22,6 +22,7 @@ from scl.store.locks import locked
 from scl.store.output import already_there, is_page_of, output_file, signed
 from scl.store.study_file import read_study
 from scl.streams import console
+from scl.study.metrics import DEFAULT, Metric
 from scl.terminal import cell, say
 
 
@@ -109,20 +110,25 @@ def print_summary(facts: Facts) -> None:
     if facts.comparison and not isnan(facts.comparison.critical):
         head += f" [simultaneous {level_name(facts)} interval]"
     shown = Table()
-    for name in ("arm", "n", "test acc ± sd, %", head, "p"):
+    for name in ("arm", "n", f"{short(facts.measure)} ± sd, {facts.unit.name}", head, "p"):
         shown.add_column(cell(name))
     for row in summary(facts).to_dict("records"):
         if row["arm"] != ARM:  # many configurations under one name
-            shown.add_row(*map(cell, row_cells(row, facts.metric, facts.decimals)))
+            shown.add_row(*map(cell, row_cells(row, facts.metric, facts.decimals, facts.unit)))
     out.print(shown)
     said = (*goals(facts), verdict(facts), left_out(facts), on_fewer_seeds(facts))
     out.print(cell("\n".join(text for text in said if text)))
 
 
-def row_cells(row: Mapping[str, Any], metric: str, decimals: int) -> list[str]:
+def short(measure: Metric) -> str:
+    """The metric as the heading of a column in a terminal."""
+    return "test acc" if measure.name == DEFAULT else measure.title
+
+
+def row_cells(row: Mapping[str, Any], metric: str, decimals: int, unit: Unit = PERCENT) -> list[str]:
     """An arm's row of `summary` as text, in the digits of the page."""
-    sd = "" if isnan(row[f"{metric}_sd"]) else f" ± {percent_number(row[f'{metric}_sd'], decimals)}"
-    low, high = (bound(row[f"difference_{end}"], decimals) for end in ("low", "high"))
+    sd = "" if isnan(row[f"{metric}_sd"]) else f" ± {unit.number(row[f'{metric}_sd'], decimals)}"
+    low, high = (unit.bound(row[f"difference_{end}"], decimals) for end in ("low", "high"))
     span = "" if isnan(row["difference_low"]) else f" [{low}, {high}]"
-    mean = f"{percent_number(row[f'{metric}_mean'], decimals)}{sd}"
-    return [row["arm"], str(row["n"]), mean, f"{points(row['difference'], decimals)}{span}", p_value(row["p"])]
+    mean = f"{unit.number(row[f'{metric}_mean'], decimals)}{sd}"
+    return [row["arm"], str(row["n"]), mean, f"{unit.difference(row['difference'], decimals)}{span}", p_value(row["p"])]

@@ -10,10 +10,13 @@ from scl.errors import UserError
 from scl.plan.packing import plan_cohorts
 from scl.plan.plan import Plan, missing, student_jobs
 from scl.plan.teachers import load_teacher
+from scl.report.formatting import plural
 from scl.run.backend import Backend, Work
 from scl.run.leftovers import sweep_partials
 from scl.run.stopping import Stop
+from scl.store.files import Folder
 from scl.store.locks import locked
+from scl.store.logits import LOGITS, lost_logits
 from scl.store.networks import MISSING, STUDENT, in_words, lost_networks
 from scl.store.tables import read_trials
 from scl.terminal import say
@@ -59,25 +62,32 @@ def train_students(plan: Plan, backend: Backend, stop: Stop) -> bool:
 
 
 def remake_students(plan: Plan, backend: Backend, stop: Stop) -> None:
-    """Train the plan's completed trials again whose network is lost, and their teacher if it is. Rows stay as they are:
-    a network is kept if it gives all numbers of its row."""
+    """Train the plan's completed trials again whose network or logits are lost, and their teacher if it is. Rows stay
+    as they are: a network is kept if it gives all numbers of its row."""
     store = plan.context.store
     rows = _planned_rows(plan)
-    lost = lost_networks(store, rows, thorough=True)
-    if not train_teachers(plan, backend, stop) or stop() or not lost:
+    lost, logits = _lost(store, rows)
+    if not train_teachers(plan, backend, stop) or stop() or not (lost or logits):
         return
-    for trial_id, fault in lost.items():
-        if fault != MISSING:
-            replace(store / "checkpoints" / trial_id, aside=f"{store.path}/damaged").set_aside(STUDENT, fault)
-    todo = [trial for trial in plan.trials if trial.trial_id in lost]
+    for name, faults in ((STUDENT, lost), (LOGITS, logits)):
+        for trial_id, fault in faults.items():
+            if fault != MISSING:
+                replace(store / "checkpoints" / trial_id, aside=f"{store.path}/damaged").set_aside(name, fault)
+    todo = [trial for trial in plan.trials if trial.trial_id in lost.keys() | logits.keys()]
     stored = {row["trial_id"]: row for row in rows}
     with stop.overdue_raises():
         cohorts = [[trial.trial_id for trial in cohort] for cohort in plan_cohorts(plan, todo)]
         jobs = {i: replace(job, stored=stored[i]) for i, job in student_jobs(plan, todo).items()}
     labels = {trial.trial_id: f"{trial.arm} · seed {trial.seed} again" for trial in todo}
     backend.train(plan, Work("lost networks", cohorts, labels, jobs))
-    made = len(lost) - len(lost_networks(store, rows, thorough=True))
-    say(f"{made} of {len(lost)} lost networks were made again")
+    for what, before, after in zip(("networks", "files of logits"), (lost, logits), _lost(store, rows), strict=True):
+        if before:
+            say(f"{len(before) - len(after)} of {len(before)} lost {what} were made again")
+
+
+def _lost(store: Folder, rows: list[dict[str, Any]]) -> tuple[dict[str, str], dict[str, str]]:
+    """What is wrong with the networks, and with the logits, of completed trials, by trial."""
+    return lost_networks(store, rows, thorough=True), lost_logits(store, rows, thorough=True)
 
 
 def tell_lost_networks(plan: Plan) -> None:
@@ -85,6 +95,8 @@ def tell_lost_networks(plan: Plan) -> None:
     store, rows = plan.context.store, _planned_rows(plan)
     if lost := lost_networks(store, rows):
         say(f"{store}: {in_words(lost, rows)}; --remake-students trains what is lost again")
+    if logits := lost_logits(store, rows):
+        say(f"{store}: the logits of {plural(len(logits), 'trial')} are lost; --remake-students makes them again")
     if rows and not missing(plan):
         for identity in sorted(set(plan.teacher_ids.values())):
             if load_teacher(plan.context, identity, plan.teacher) is None:

@@ -3,8 +3,9 @@
 All exchange with Optuna passes through SearchDriver, in the driver's process. Optuna's storage keeps its state, so a
 search that was killed continues with all that it had learnt:
 
-- a suggestion is a trial of Optuna and, by the hash of its configuration, a trial of the store. One that the store has
-  already is answered from there and trains nothing;
+- a suggestion is a trial of Optuna and, for each seed of the search, a trial of the store, by the hash of its
+  configuration. One that the store has already is answered from there and trains nothing;
+- the seeds of a configuration train one after the other, so that what is pruned or has failed costs no more of them;
 - a result is written to the store first and reported to Optuna next. A trial that Optuna calls running when a search
   starts was cut off: it is trained on, under its number, or finished with the result that the store has.
 """
@@ -12,6 +13,7 @@ search that was killed continues with all that it had learnt:
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -20,25 +22,24 @@ from typing import Any
 from scl.errors import UserError, first_line
 from scl.masking import masked_value, without_secrets
 from scl.plan.plan import Plan
+from scl.search.configurations import Configuration, Configurations
+from scl.search.constraints import check_reachable
 from scl.search.journal import JOURNAL, copy_journal, load_optuna, open_study, storage_errors
-from scl.search.rebuild import Stored, add_missing, contradiction, stored_trials
-from scl.search.trials import (
-    draw,
-    earlier_points,
-    lacks,
-    name_in_optuna,
-    search_of,
-    searched_trial,
-    stored_space,
-)  # fmt: skip
+from scl.search.outcomes import ENDED, Outcome, outcomes, told
+from scl.search.pruners import make_pruner
+from scl.search.rebuild import UNTRAINED, Stored, add_missing, contradiction, stored_configurations
+from scl.search.samplers import check_installed, make_sampler
+from scl.search.terminator import best_of, stagnation
+from scl.search.trials import draw, earlier_points, lacks, name_in_optuna, search_of, searched_trials
 from scl.store.files import explain
 from scl.store.lease import LostLease
-from scl.store.results import Results, read_results
-from scl.store.tables import read_trials
-from scl.study.config import SHARED_IN_COHORT, Config
-from scl.study.identity import Trial, from_stored, requested, sha256, stored_name, stream_seed
-from scl.study.space import OBJECTIVES, point_of
+from scl.store.results import read_results
+from scl.study.identity import Trial, from_stored, stored_name, stream_seed
+from scl.study.limits import COSTS, METRICS, OBJECTIVES, excess, in_words
 from scl.terminal import say
+
+MOST_BROKEN = 200  # suggestions in a row that break a constraint, after which a search ends
+BROKEN_BEFORE_RANDOM = 20  # of them, before suggestions are drawn at random
 
 
 def ends_search_if_storage_fails(otherwise: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -57,7 +58,7 @@ def ends_search_if_storage_fails(otherwise: Any) -> Callable[[Callable[..., Any]
                 url = self.plan.options.storage or JOURNAL
                 storage = masked_value(url)
                 reason = explain(error) if isinstance(error, OSError) else without_secrets(first_line(error), url)[:300]
-                self.on_storage_lost(f"the search's storage {storage} was lost ({reason}); finished trials are kept")
+                self.halt(f"the search's storage {storage} was lost ({reason}); finished trials are kept")
                 return otherwise
 
         return call
@@ -68,55 +69,45 @@ def ends_search_if_storage_fails(otherwise: Any) -> Callable[[Callable[..., Any]
 class SearchDriver:
     """Suggests trials, takes their epochs and ends, and reports them to Optuna.
 
-    on_storage_lost: called with the reason if Optuna's storage fails during the search.
+    halt: called with the reason if the search cannot go on.
 
     Raises:
-        UserError: Optuna is not installed, its storage cannot be opened, or --start-from has no configuration that
-            lies in the search space.
+        UserError: Optuna or the sampler's library is not installed, its storage cannot be opened, no network of the
+            space keeps the constraints, or --start-from has no configuration that lies in the search space.
     """
 
-    def __init__(self, plan: Plan, on_storage_lost: Callable[[str], None]) -> None:
-        self.plan, self.search, self.on_storage_lost = plan, search_of(plan), on_storage_lost
+    def __init__(self, plan: Plan, halt: Callable[[str], None]) -> None:
+        self.plan, self.search, self.halt = plan, search_of(plan), halt
         self.store = plan.context.store
         self.total = plan.options.trials or self.search.trials
         self.template = plan.template
         self.study_name = name_in_optuna(plan)
         self.on_new_trials: Callable[[], None] = lambda: None  # called after each suggestion
         self.lost_storage = False
-        self.trials: dict[str, Trial] = {}
-        self.numbers: dict[str, int] = {}  # trial_id → the order of suggestion
-        self.queue: list[Trial] = []  # suggested and not yet given out
-        self.unfinished: dict[str, list[Any]] = {}  # trial_id → Optuna's trials that wait for its end
-        self.states: dict[str, str] = {}  # trial_id → how it ended; failed ones of an earlier run are tried again
-        self.curves: dict[str, dict[int, float]] = {}  # trial_id → epoch → validation accuracy
-        self.optuna = load_optuna()
-        # Optuna has no pruners for several objectives.
-        self.pruning = self.search.prune and self.search.objectives == ("val_acc",)
+        self.configurations = Configurations(plan)
+        first = self.search.objectives[0]
+        self.metric = first if first in METRICS else "val_acc"  # what a pruner judges by
         self.stored: list[Stored] = []
+        self.told_end = False
+        self.broken = 0  # suggestions in a row that broke a constraint
+        check_installed(self.search)
+        check_reachable(self.search, self.template, plan.feasibility)
+        self.optuna = load_optuna()
         if self.store.exists("study.json"):
-            self._read(read_results(self.store))
+            self._read()
         self.study = self._open()
         self._resume()
 
     # --- opening and resuming ---------------------------------------------------------------------------------
 
-    def _read(self, read: Results) -> None:
-        """What the store has of this search, and of other trials with its seed."""
-        ended = read.trials[
-            (read.trials["seed"] == self.search.seed) & read.trials["state"].isin(["completed", "pruned"])
-        ]
-        self.states = dict(zip(ended["trial_id"], ended["state"], strict=True))
-        epochs = read.epochs[read.epochs["trial_id"].isin(self.states)]
-        for trial_id, epoch, value in zip(epochs["trial_id"], epochs["epoch"], epochs["val_acc"], strict=True):
-            self.curves.setdefault(trial_id, {})[int(epoch)] = float(value)
-        self.stored = stored_trials(self.plan, read)
-        for each in self.stored:
-            if each.trial.trial_id in self.states:
-                self.curves[each.trial.trial_id] = dict(each.curve)
+    def _read(self) -> None:
+        """What the store has of this search, and of other trials with its seeds. What failed is tried again."""
+        read = read_results(self.store)
+        known = outcomes(read, self.search.seed_range, self.metric)
+        self.stored = stored_configurations(self.plan, read, known)
+        self.configurations.outcomes = {i: outcome for i, outcome in known.items() if outcome.state in ENDED}
 
     def _open(self) -> Any:
-        halving = self.search.pruner(self.template.total_epochs)
-        pruners = self.optuna.pruners
         directions = [OBJECTIVES[o] for o in self.search.objectives]
         study = open_study(
             self.optuna,
@@ -125,16 +116,17 @@ class SearchDriver:
             lambda study: contradiction(self.plan, study, self.stored, directions),
             study_name=self.study_name,
             directions=directions,
-            pruner=pruners.SuccessiveHalvingPruner(**halving) if self.pruning else pruners.NopPruner(),
+            pruner=make_pruner(self.optuna, self.search, self.template.total_epochs),
         )
         self._add_missing(study)
         known = len(study.get_trials(deepcopy=False))
-        # The same command draws the same suggestions; a search that was cut off draws new ones.
-        seed = stream_seed("sampler", self.study_name, known) % 2**32
-        study.sampler = self.optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        self.sampler = study.sampler = make_sampler(self.optuna, self.search, self.study_name, known)
+        self.at_random = self.optuna.samplers.RandomSampler(
+            seed=stream_seed("at random", self.study_name, known) % 2**32
+        )
         if not known:
             for point in [*self.search.start, *earlier_points(self.plan)]:
-                study.enqueue_trial(_stored(point), skip_if_exists=True)
+                study.enqueue_trial({stored_name(name): value for name, value in point.items()}, skip_if_exists=True)
         return study
 
     def _add_missing(self, study: Any) -> None:
@@ -143,76 +135,96 @@ class SearchDriver:
         known = set()
         for frozen in study.get_trials(deepcopy=False):
             if frozen.state != waiting and not lacks(self.search, frozen.params):
-                trial = self._trial_of(frozen.params, None)
-                known |= {trial.trial_id} if trial else set()
-        missing = [each for each in self.stored if each.trial.trial_id not in known]
+                trials = self._trials_of(frozen.params, None)
+                known |= {trials[0].trial_id} if trials else set()
+        missing = [each for each in self.stored if each.key not in known]
         if not missing:
             return
         # What waits has the next numbers. It is what the search starts from, so it is asked for at once.
         for _ in study.get_trials(deepcopy=False, states=(waiting,)):
             live = study.ask()
-            draw(live, self.search)
-            trial = self._trial_of(live.params, live)
-            known |= {trial.trial_id} if trial else set()
-        missing = [each for each in missing if each.trial.trial_id not in known]
-        add_missing(self.optuna, study, missing, self.search.space, self._values, self.pruning)
+            draw(live, self.search.space)
+            trials = self._trials_of(live.params, live)
+            known |= {trials[0].trial_id} if trials else set()
+        missing = [each for each in missing if each.key not in known]
+        add_missing(self.optuna, study, missing, self.search, self._stored_objectives)
         storage = masked_value(self.plan.options.storage or JOURNAL)
         say(f"search: {storage} lacked {len(missing)} trials of the results; they were added, and the search continues")
 
-    def _values(self, stored: Stored) -> list[float]:
-        known = {"val_acc": self._last_val_acc(stored.trial.trial_id), "val_loss": stored.val_loss}
-        values = [known[o] if o in known else self._objective(o, stored.trial) for o in self.search.objectives]
-        return [float("nan") if value is None else value for value in values]
+    def _stored_objectives(self, stored: Stored) -> list[float]:
+        costs = self.configurations.costs(stored.trials[0], [o for o in self.search.objectives if o in COSTS])
+        return [{**costs, **stored.values}.get(objective, math.nan) for objective in self.search.objectives]
 
     def _resume(self) -> None:
         states = self.optuna.trial.TrialState
         for frozen in self.study.get_trials(deepcopy=False):
-            if frozen.state == states.WAITING:
+            if frozen.state == states.WAITING or UNTRAINED in frozen.user_attrs:
                 continue
             live = None
             values = frozen.params
             if frozen.state == states.RUNNING:
                 live = self.optuna.trial.Trial(self.study, frozen._trial_id)
                 if lacks(self.search, values):
-                    draw(live, self.search)  # it was cut off between the suggestion of two parameters
+                    draw(live, self.search.space)  # it was cut off between the suggestion of two parameters
                 values = {**values, **live.params}
             elif lacks(self.search, values):
                 continue
-            trial = self._trial_of(values, live)
-            if trial is None:
+            trials = self._trials_of(values, live)
+            if not trials:
                 continue
-            self._register(trial, frozen.number)
             if live is not None:
-                self._finish_or_queue(trial, live)
-            elif trial.trial_id not in self.states and trial not in self.queue:
-                # It failed, or its row was lost: it is tried again, while Optuna keeps the earlier result.
-                self.queue.append(trial)
-
-    def _finish_or_queue(self, trial: Trial, live: Any) -> None:
-        """Finish Optuna's trial if the configuration has ended already, else queue the configuration."""
-        if trial.trial_id in self.states:
-            for epoch, value in sorted(self.curves.get(trial.trial_id, {}).items()):
-                self._report(live, epoch, value)
-            self._finish(live, trial, self.states[trial.trial_id])
-            return
-        waiting = self.unfinished.setdefault(trial.trial_id, [])
-        waiting.append(live)
-        if len(waiting) == 1 and trial not in self.queue:
-            self.queue.append(trial)
+                self._take(trials, live)
+                continue
+            # Rows of failed trials and lost rows: they are tried again, while Optuna keeps the earlier result.
+            configuration = self.configurations.add(trials, frozen.number)
+            if frozen.state == states.PRUNED:  # no seed after the first is missing
+                self.configurations.begin(configuration, 0)
+            else:
+                self._advance(configuration)
 
     # --- suggestions ------------------------------------------------------------------------------------------
 
     @property
     @ends_search_if_storage_fails(0)
     def suggested(self) -> int:
-        """Suggestions made so far, including repeated ones."""
-        states = self.optuna.trial.TrialState
-        return sum(t.state != states.WAITING for t in self.study.get_trials(deepcopy=False))
+        """Suggestions made so far, including repeated ones, without those that broke a constraint and did not train."""
+        waiting = self.optuna.trial.TrialState.WAITING
+        trials = self.study.get_trials(deepcopy=False)
+        return sum(t.state != waiting and UNTRAINED not in t.user_attrs for t in trials)
+
+    @property
+    @ends_search_if_storage_fails("")
+    def ended_early(self) -> str:
+        """Why no more is suggested before the last configuration; empty if more is."""
+        if self.broken >= MOST_BROKEN:
+            limits = in_words(self.search.costs)
+            return f"{MOST_BROKEN} suggestions in a row break {limits}; allow more, or search smaller networks"
+        if self.search.terminator is None:
+            return ""
+        trials, maximise = self.study.get_trials(deepcopy=False), OBJECTIVES[self.search.objectives[0]] == "maximize"
+        since = stagnation(trials, maximise)
+        if since < self.search.terminator:
+            return ""
+        best = best_of(trials, maximise).number
+        return (
+            f"none of the last {since} configurations is better than trial {best} (terminator {self.search.terminator})"
+        )
 
     @property
     def to_go(self) -> int:
-        """Trials that the search has still to train."""
-        return max(0, self.total - self.suggested) + len(self.queue)
+        """Trials that the search has still to train, if none is pruned."""
+        more = 0 if self.ended_early else max(0, self.total - self.suggested)
+        return more * self.search.seeds + self.configurations.left
+
+    @property
+    def waits(self) -> bool:
+        """Whether there may be more to train once something ends: the next seed of a configuration."""
+        return self.search.seeds > 1 and bool(self.configurations.training)
+
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """trial_id → the order of suggestion."""
+        return self.configurations.numbers
 
     @property
     def batch(self) -> int:
@@ -220,69 +232,136 @@ class SearchDriver:
         return self.plan.options.cohort_size or self.search.batch
 
     def label(self, trial: Trial) -> str:
-        return f"search · trial {self.numbers[trial.trial_id]}"
+        seed = f" · seed {trial.seed}" if self.search.seeds > 1 else ""
+        return f"search · trial {self.numbers[trial.trial_id]}{seed}"
 
     @ends_search_if_storage_fails([])
     def suggest(self, size: int) -> list[Trial]:
-        """Up to `size` trials to train side by side, those that were cut off first. Empty if there are no more."""
-        while len(self.queue) < size and self.suggested < self.total:
-            live = self.study.ask()
-            draw(live, self.search)
-            trial = self._trial_of(live.params, live)
-            if trial is not None:
-                self._register(trial, live.number)
-                live.set_user_attr("trial_id", trial.trial_id)
-                self._finish_or_queue(trial, live)
-        # Trials of a cohort see the same batches.
-        batch = [t for t in self.queue if _stream(t.config) == _stream(self.queue[0].config)][:size]
-        self.queue = [t for t in self.queue if t not in batch]
+        """Up to `size` trials to train side by side, those that were cut off first. Empty if there are no more, or none
+        before others have ended (`waits`)."""
+        while len(self.configurations.queue) < size and not self.configurations.later_seed_first:
+            if self.suggested >= self.total or self._ends():
+                break
+            self._ask()
+        batch = self.configurations.give_out(size)
         self.on_new_trials()
         return batch
 
-    def _trial_of(self, values: Mapping[str, Any], live: Any) -> Trial | None:
-        """The trial of Optuna's values. If it cannot be built: None, and Optuna's trial has failed."""
+    def _ends(self) -> bool:
+        """Whether the search ends before its last configuration; says so once."""
+        why = self.ended_early
+        if why and not self.told_end:
+            self.told_end = True
+            if self.suggested:
+                say(f"search: ends after {self.suggested} of {self.total} configurations: {why}")
+            else:
+                self.halt(f"no configuration was found: {why}")
+        return bool(why)
+
+    def _ask(self) -> None:
+        self.study.sampler = self.sampler if self.broken < BROKEN_BEFORE_RANDOM else self.at_random
+        live = self.study.ask()
+        draw(live, self.search.space)
+        trials = self._trials_of(live.params, live)
+        if trials:
+            self._take(trials, live)
+
+    def _trials_of(self, values: Mapping[str, Any], live: Any) -> tuple[Trial, ...]:
+        """The trials of Optuna's values. If they cannot be built: none, and Optuna's trial has failed."""
         try:
-            trial = searched_trial(self.plan, self.template, from_stored(values))
-            self.plan.feasibility.trained_as(trial.config)
+            trials = searched_trials(self.plan, self.template, from_stored(values))
+            self.plan.feasibility.trained_as(trials[0].config)
         except UserError as error:
             if live is not None:
                 self.study.tell(live, state=self.optuna.trial.TrialState.FAIL)
                 say(f"search: trial {live.number} cannot be built: {error}")
-            return None
-        return trial
+            return ()
+        return trials
 
-    def _register(self, trial: Trial, number: int) -> None:
-        self.trials.setdefault(trial.trial_id, trial)
-        self.numbers.setdefault(trial.trial_id, number)
+    def _take(self, trials: tuple[Trial, ...], live: Any) -> None:
+        """Train Optuna's trial, or answer it from the store; if its costs break a constraint, it ends here."""
+        if self._breaks_constraint(trials[0], live):
+            return
+        configuration = self.configurations.add(trials, live.number)
+        live.set_user_attr("trial_id", trials[0].trial_id)
+        configuration.waiting.append(live)
+        if self.search.judged_by == "epochs":
+            self._report_all(configuration, live)
+        self._advance(configuration)
+
+    def _breaks_constraint(self, trial: Trial, live: Any) -> bool:
+        limits = self.search.costs
+        if not limits or "trial_id" in live.user_attrs:  # it has begun to train
+            return False
+        beyond = excess(limits, self.configurations.costs(trial, limits))
+        known = live.constraints  # of a trial that the store gave back
+        for name, by in beyond.items():
+            if name not in known:
+                live.set_constraint(name, by)
+        broken = [name for name, by in beyond.items() if by > 0]
+        if not broken:
+            self.broken = 0
+            return False
+        self.broken += 1
+        live.set_user_attr(UNTRAINED, f"breaks {in_words({name: limits[name] for name in broken})}")
+        self.study.tell(live, state=self.optuna.trial.TrialState.PRUNED)
+        return True
+
+    def _advance(self, configuration: Configuration) -> None:
+        """Queue the next seed of a configuration, or tell Optuna of its end."""
+        for step, trial in enumerate(configuration.trials):
+            state = self.configurations.outcome(trial).state
+            fresh = not state and not self.configurations.is_under_way(trial)
+            if fresh and step and self._hopeless(configuration):
+                return self._finish(configuration, "pruned")
+            self.configurations.begin(configuration, step)
+            if not state:
+                return None
+            if state != "completed":
+                return self._finish(configuration, state)
+        return self._finish(configuration, "completed")
+
+    def _hopeless(self, configuration: Configuration) -> bool:
+        """Whether Optuna's pruner skips the other seeds, by those that have trained."""
+        if self.search.judged_by != "seeds":
+            return False
+        for live in configuration.waiting:
+            self._report_all(configuration, live)
+        return any(live.should_prune() for live in configuration.waiting[:1])
 
     # --- results ----------------------------------------------------------------------------------------------
 
     @ends_search_if_storage_fails(False)
-    def epoch(self, trial_id: str, epoch: int, val_acc: float) -> bool:
-        """Report an epoch; true if the trial should stop there."""
-        self.curves.setdefault(trial_id, {})[epoch] = val_acc
-        waiting = self.unfinished.get(trial_id, [])
+    def epoch(self, trial_id: str, row: Mapping[str, Any]) -> bool:
+        """Report an epoch, a row of epochs.parquet; true if the trial should stop there."""
+        configuration = self.configurations.of[trial_id]
+        first = configuration.trials[0]
+        outcome = self.configurations.outcomes.setdefault(trial_id, Outcome())
+        value = outcome.epoch(row, self.metric, first.config)
+        if self.search.judged_by != "epochs" or trial_id != first.trial_id:
+            return False
+        waiting = configuration.waiting
         for live in waiting:
-            self._report(live, epoch, val_acc)
-        last = self.trials[trial_id].config.total_epochs
-        return self.pruning and bool(waiting) and epoch < last and bool(waiting[0].should_prune())
+            self._report(live, row["epoch"], value)
+        return bool(waiting) and row["epoch"] < first.config.total_epochs and bool(waiting[0].should_prune())
 
     @ends_search_if_storage_fails(None)
     def ended(self, trial_id: str, state: str) -> None:
         """Report an end: completed, pruned or failed. Its row is in the store already."""
-        self.states[trial_id] = state
-        for live in self.unfinished.pop(trial_id, []):
-            self._finish(live, self.trials[trial_id], state)
+        self.configurations.outcomes.setdefault(trial_id, Outcome()).state = state
+        self.configurations.training.discard(trial_id)
+        self._advance(self.configurations.of[trial_id])
         self.copy_journal()
 
     def cohort_ended(self, trial_ids: Iterable[str]) -> None:
-        """Report the end of a cohort: those of its trials that have not ended take their state from the store; without
-        a row they failed."""
-        left = [i for i in trial_ids if i in self.unfinished]
+        """Report the end of a cohort: those of its trials that have not ended take their state and values from the
+        store; without a row they failed."""
+        left = [i for i in trial_ids if i in self.configurations.training]
         if left:
-            rows = read_trials(self.store).set_index("trial_id")["state"]
+            known = outcomes(read_results(self.store), self.search.seed_range, self.metric)
             for trial_id in left:
-                self.ended(trial_id, str(rows.get(trial_id, "failed")))
+                found = self.configurations.outcomes[trial_id] = known.get(trial_id, Outcome())
+                self.ended(trial_id, found.state or "failed")
 
     def copy_journal(self) -> None:
         """Copy Optuna's journal into an object store; on a disk, or with a database, nothing is to do."""
@@ -290,79 +369,35 @@ class SearchDriver:
             with suppress(LostLease):  # the run stops at its next step
                 copy_journal(self.store)
 
-    def _report(self, live: Any, epoch: int, value: float) -> None:
-        if self.pruning and value == value:
+    def _report_all(self, configuration: Configuration, live: Any) -> None:
+        """Report what the pruner is told of a configuration so far."""
+        for step, value in sorted(told(self.search, self.configurations.own(configuration)).items()):
+            self._report(live, step, value)
+
+    def _report(self, live: Any, step: int, value: float) -> None:
+        if self.search.judged_by and value == value:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # an epoch that was reported before the search was cut off
-                live.report(value, epoch)
+                warnings.simplefilter("ignore")  # a step that was reported before the search was cut off
+                live.report(value, step)
 
-    def _finish(self, live: Any, trial: Trial, state: str) -> None:
+    def _finish(self, configuration: Configuration, state: str) -> None:
+        waiting, configuration.waiting = configuration.waiting, []
         states = self.optuna.trial.TrialState
-        if state == "completed":
-            values = [self._objective(objective, trial) for objective in self.search.objectives]
-            if all(v == v for v in values):
-                self.study.tell(live, values)
-                return
-            state = "failed"
-        self.study.tell(live, state=states.PRUNED if state == "pruned" else states.FAIL)
+        for live in waiting:
+            if self.search.judged_by == "seeds":
+                self._report_all(configuration, live)
+            if state != "completed" or not self._complete(configuration, live):
+                self.study.tell(live, state=states.PRUNED if state == "pruned" else states.FAIL)
 
-    def _objective(self, name: str, trial: Trial) -> float:
-        """The value of an objective; nan if it is not known."""
-        if name == "val_acc":
-            value = self._last_val_acc(trial.trial_id)
-            return float("nan") if value is None else value
-        if name == "val_loss":
-            epochs = read_results(self.store).epochs
-            losses = epochs[epochs["trial_id"] == trial.trial_id].sort_values("epoch")["val_loss"]
-            return float(losses.iloc[-1]) if len(losses) else float("nan")
-        return float(getattr(self.plan.feasibility.cost(trial.config, idle=False), name))
-
-    def _last_val_acc(self, trial_id: str) -> float | None:
-        curve = self.curves.get(trial_id)
-        return curve[max(curve)] if curve else None
-
-    # --- the record -------------------------------------------------------------------------------------------
-
-    def searched_trials(self) -> list[Trial]:
-        """The trials of this search, in the order of suggestion."""
-        return sorted(self.trials.values(), key=lambda trial: self.numbers[trial.trial_id])
-
-    def record(self, winners: Mapping[str, Config]) -> dict[str, Any]:
-        """The fields of study.json that describe the search. `winners`: by arm; none while it runs."""
-        trials = [] if self.lost_storage else self.study.get_trials(deepcopy=False)
-        states = [t.state.name for t in trials if t.state.name != "WAITING"]
-        by_config = {sha256(requested(t.config)): t.trial_id for t in self.trials.values()}
-        won = {arm: (config, by_config[sha256(requested(config))]) for arm, config in winners.items()}
-        return {
-            "search_space": stored_space(self.search.space),
-            "objectives": {o: OBJECTIVES[o] for o in self.search.objectives},
-            "search": {
-                "optuna_study": self.study_name,
-                "storage": masked_value(self.plan.options.storage or JOURNAL),
-                "trials": self.total,
-                "seed": self.search.seed,
-                "template": requested(self.template),
-                "pruner": self.search.pruner(self.template.total_epochs) if self.pruning else None,
-                "states": {state: states.count(state) for state in sorted(set(states))},
-                "repeated": max(0, len(states) - len(self.trials)),
-                "tried": [trial.trial_id for trial in self.searched_trials()],
-            },
-            "winners": {
-                arm: {
-                    "number": self.numbers[trial_id],
-                    "trial_id": trial_id,
-                    "params": _stored(point_of(config, self.search.space)),
-                    "val_acc": self._last_val_acc(trial_id),
-                }
-                for arm, (config, trial_id) in won.items()
-            },
-        }
-
-
-def _stored(point: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Parameter values by their stored names."""
-    return None if point is None else {stored_name(name): value for name, value in point.items()}
-
-
-def _stream(config: Config) -> tuple[Any, ...]:
-    return tuple(getattr(config, name) for name in SHARED_IN_COHORT)
+    def _complete(self, configuration: Configuration, live: Any) -> bool:
+        """Tell Optuna the values of a completed configuration; false if one is not known."""
+        values = self.configurations.values(configuration)
+        objectives = [values.get(objective, math.nan) for objective in self.search.objectives]
+        learnt = {name: limit for name, limit in self.search.constraints.items() if name not in COSTS}
+        beyond = excess(learnt, values)
+        if any(map(math.isnan, [*objectives, *beyond.values()])):
+            return False
+        for name, by in beyond.items():
+            live.set_constraint(name, by)
+        self.study.tell(live, objectives)
+        return True

@@ -38,6 +38,8 @@ def load_optuna() -> Any:
         raise UserError("a search needs Optuna, which is not installed: pip install optuna") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    # CMA-ES and others learn nothing of constraints; what breaks one is sorted out here.
+    warnings.filterwarnings("ignore", message="Constraints have been set, but", category=UserWarning)
     return optuna
 
 

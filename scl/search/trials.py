@@ -9,13 +9,31 @@ from typing import Any
 from scl.errors import UserError
 from scl.plain import plain
 from scl.plan.plan import Plan
+from scl.store.files import Folder
 from scl.store.results import load
 from scl.store.schema import param_text
+from scl.store.study_file import read_study
 from scl.store.tables import read_trials
 from scl.study.config import Config
-from scl.study.identity import Trial, requested, sha256, stored_name, trials_of
+from scl.study.identity import Trial, from_stored, requested, sha256, stored_name, trials_of
 from scl.study.params import column, with_params
-from scl.study.space import Choice, Float, Int, Range, Search, describe
+from scl.study.search import Search
+from scl.study.space import (
+    Branch,
+    Choice,
+    Float,
+    Int,
+    Range,
+    Space,
+    active,
+    changes,
+    choices,
+    conditions,
+    describe,
+    is_range,
+    points_with,
+    ranges,
+)  # fmt: skip
 
 ARM = "search"  # the arm of all searched trials
 START_POINTS = 5  # configurations taken from --start-from
@@ -26,36 +44,58 @@ def search_of(plan: Plan) -> Search:
     return plan.study.search
 
 
-def searched_trial(plan: Plan, template: Config, point: Mapping[str, Any]) -> Trial:
-    """The trial of some parameter values. Raises UserError if a value is refused."""
-    config = with_params(template, point)
-    seeds = [search_of(plan).seed]
-    return trials_of({ARM: config}, seeds, plan.context.fingerprint, plan.teacher_ids.__getitem__)[0]
+def searched_trials(plan: Plan, template: Config, point: Mapping[str, Any]) -> tuple[Trial, ...]:
+    """The trials of some parameter values, one for each seed of the search. Raises UserError if a value is refused."""
+    search = search_of(plan)
+    config = with_params(template, changes(search.space, point))
+    trials = trials_of({ARM: config}, search.seed_range, plan.context.fingerprint, plan.teacher_ids.__getitem__)
+    return tuple(trials)
 
 
 def name_in_optuna(plan: Plan) -> str:
-    """The name of the search in Optuna's storage: a hash of its template, space, objectives, data and teacher."""
+    """The name of the search in Optuna's storage: a hash of its template, space, objectives, data and teacher, and of
+    what else changes the values that Optuna is told."""
     search = search_of(plan)
-    identity = {
+    identity: dict[str, Any] = {
         "template": requested(plan.template),
         "space": stored_space(search.space),
         "objectives": search.objectives,
         "data": plan.context.fingerprint,
         "teacher": plan.teacher_ids[search.seed],
     }
+    more: dict[str, Any] = {
+        "seeds": search.seeds if search.seeds > 1 else None,
+        "constraints": dict(search.constraints) or None,
+        "judged_by": "seeds" if search.judged_by == "seeds" else None,
+    }
+    identity |= {name: value for name, value in more.items() if value is not None}
     return f"{plan.study.name}-{sha256(identity)[:12]}"
 
 
-def stored_space(space: Mapping[str, Range]) -> dict[str, Any]:
-    """A search space as JSON, by the stored names of its parameters."""
-    return {stored_name(name): describe(range_) for name, range_ in space.items()}
+def stored_space(space: Space) -> dict[str, Any]:
+    """A search space as JSON, by the stored names of its parameters. One within branches has `if`: where it is
+    searched."""
+    where = conditions(space)
+    return {
+        stored_name(name): describe(range_) | ({"if": where[name]} if name in where else {})
+        for name, range_ in ranges(space).items()
+    }
 
 
-def stored_point(row: Mapping[str, Any], search: Search) -> dict[str, Any]:
-    """The parameter values of a row of trials.parquet. Raises UserError if they lie outside the search space."""
-    point = {name: _value(row.get(column(name)), range_) for name, range_ in search.space.items()}
-    search.check_point(point)
-    return point
+def stored_points(row: Mapping[str, Any], search: Search) -> list[dict[str, Any]]:
+    """The parameter values that a row of trials.parquet may have come from, the likeliest first: a row has no labels of
+    branches. Empty if it lies outside the search space."""
+    return points_with(search.space, lambda name, range_: _value(row.get(column(name)), range_))
+
+
+def trials_of_row(plan: Plan, row: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Trial, ...]] | None:
+    """The point and the trials of the configuration of a row of trials.parquet; None if it is of another search."""
+    for point in stored_points(row, search_of(plan)):
+        with suppress(UserError):
+            trials = searched_trials(plan, plan.template, point)
+            if row["trial_id"] in {trial.trial_id for trial in trials}:
+                return point, trials
+    return None
 
 
 def _value(cell: Any, range_: Range) -> Any:
@@ -64,8 +104,8 @@ def _value(cell: Any, range_: Range) -> Any:
     value = plain(cell)
     if value is None or value != value:
         return None
-    if isinstance(range_, Choice):
-        return next((c for c in range_.choices if value in (c, param_text(c))), value)
+    if isinstance(range_, (Choice, Branch)):
+        return next((c for c in choices(range_) if value in (c, param_text(c))), value)
     with suppress(TypeError, ValueError):
         number = float(value)
         return int(number) if isinstance(range_, Int) and number.is_integer() else number
@@ -81,40 +121,70 @@ def earlier_points(plan: Plan) -> list[dict[str, Any]]:
     rows = rows[(rows["state"] == "completed") & rows["val_acc"].notna()].sort_values("val_acc", ascending=False)
     points: list[dict[str, Any]] = []
     for row in rows.drop_duplicates("config_id").to_dict("records"):
-        with suppress(UserError):
-            points.append(stored_point(row, search_of(plan)))
+        points += stored_points(row, search_of(plan))[:1]
     if not points:
         raise UserError(f"--start-from {place!r}: none of its {len(rows)} completed trials lies in the search space")
     return points[:START_POINTS]
 
 
-def draw(live: Any, search: Search) -> None:
-    """Let Optuna choose a value for every parameter of its trial."""
-    for name, range_ in search.space.items():
+def draw(live: Any, space: Space) -> None:
+    """Let Optuna choose a value for every parameter of its trial, of branches where they are taken."""
+    for name, range_ in space.items():
         stored = stored_name(name)
-        if isinstance(range_, Choice):
-            live.suggest_categorical(stored, list(range_.choices))
+        if isinstance(range_, (Choice, Branch)):
+            choice = live.suggest_categorical(stored, choices(range_))
+            if isinstance(range_, Branch):
+                draw(live, range_.branches[choice])
         elif isinstance(range_, Float):
             live.suggest_float(stored, range_.low, range_.high, log=range_.log)
-        else:
+        elif isinstance(range_, Int):
             live.suggest_int(stored, range_.low, range_.high, step=range_.step, log=range_.log)
+
+
+def distributions(optuna: Any, space: Space, point: Mapping[str, Any]) -> dict[str, Any]:
+    """The ranges that hold at a point, by their stored names, as Optuna has them."""
+    kinds, found = optuna.distributions, {}
+    for name, range_ in active(space, point).items():
+        if isinstance(range_, (Choice, Branch)):
+            found[stored_name(name)] = kinds.CategoricalDistribution(choices(range_))
+        elif isinstance(range_, Float):
+            found[stored_name(name)] = kinds.FloatDistribution(range_.low, range_.high, log=range_.log)
+        elif isinstance(range_, Int):
+            step, log = range_.step, range_.log
+            found[stored_name(name)] = kinds.IntDistribution(range_.low, range_.high, step=step, log=log)
+    return found
 
 
 def lacks(search: Search, values: Mapping[str, Any]) -> bool:
     """Whether stored values lack a parameter: those of a suggestion that was cut off, or of which nothing is known."""
-    return bool({stored_name(name) for name in search.space} - set(values))
+    held = active(search.space, from_stored(values))
+    return bool({stored_name(name) for name, range_ in held.items() if is_range(range_)} - set(values))
 
 
 def left_to_search(plan: Plan) -> int:
     """How many configurations the search has still to try, by the store alone: Optuna's storage is not opened."""
     if plan.study.search is None:
         return 0
-    search, template = plan.study.search, plan.template
+    search = plan.study.search
+    record = inspected(plan.context.store).get("search") or {}
+    same = record.get("optuna_study") == name_in_optuna(plan) and record.get("terminator") == search.terminator
+    if same and record.get("terminated"):
+        return 0
     rows = read_trials(plan.context.store)
-    done = 0
-    for row in rows[(rows["arm"] == ARM) & rows["state"].isin(["completed", "pruned"])].to_dict("records"):
-        try:
-            done += searched_trial(plan, template, stored_point(row, search)).trial_id == row["trial_id"]
-        except UserError:
-            continue  # it belongs to a search with other settings
-    return max(0, (plan.options.trials or search.trials) - done)
+    rows = rows[(rows["arm"] == ARM) & rows["state"].isin(["completed", "pruned"])]
+    states = dict(zip(rows["trial_id"], rows["state"], strict=True))
+    done = set()
+    for row in rows.to_dict("records"):
+        if found := trials_of_row(plan, row):
+            own = [states.get(trial.trial_id) for trial in found[1]]
+            if None not in own or "pruned" in own:
+                done.add(found[1][0].trial_id)
+    return max(0, (plan.options.trials or search.trials) - len(done))
+
+
+def inspected(store: Folder) -> dict[str, Any]:
+    """The content of study.json; empty if there is none that can be read."""
+    try:
+        return read_study(store)
+    except UserError:
+        return {}

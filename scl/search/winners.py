@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+
+import numpy as np
 
 from scl import stats
 from scl.errors import UserError
 from scl.plan.feasibility import Feasibility
 from scl.plan.plan import Plan, with_arms
 from scl.search.driver import SearchDriver
-from scl.store.results import read_results
 from scl.study.config import ARCHITECTURE, Config
 from scl.study.identity import requested, sha256
+from scl.study.limits import OBJECTIVES, kept
 from scl.study.params import with_params
-from scl.study.space import OBJECTIVES, Choice, Float, Range, Search, winner
+from scl.study.search import MOST_MEASURED, Search, architectures, winner
 
 MOST_ARCHITECTURES = 16  # to measure before a search
 
@@ -26,29 +29,28 @@ def with_winners(plan: Plan, searcher: SearchDriver) -> tuple[Plan, dict[str, Co
     confirmed = with_arms(plan, winners)
     # Blocks of a seed stay together: the trials of arms and winners at a seed share batches and teacher.
     ordered = sorted(confirmed.trials, key=lambda trial: trial.seed)
-    return replace(confirmed, trials=[*searcher.searched_trials(), *ordered]), winners
+    return replace(confirmed, trials=[*searcher.configurations.in_order(), *ordered]), winners
 
 
 def winners_of(searcher: SearchDriver) -> dict[str, Config]:
-    """`winner-1`, … → configuration: the best completed ones, by validation alone.
+    """`winner-1`, … → configuration: the best completed ones that keep every constraint, by validation alone.
 
     One objective: its best values, ties by validation loss, then the earlier suggestion. Several: those on the Pareto
     front, in the order of the first objective. A configuration that trains the same as an arm is skipped.
     """
-    plan, search = searcher.plan, searcher.search
-    read = read_results(searcher.store)
-    rows = read.trials[read.trials["trial_id"].isin(searcher.trials) & (read.trials["state"] == "completed")]
-    last = read.epochs.sort_values("epoch").drop_duplicates("trial_id", keep="last").set_index("trial_id")
-    rows = rows.assign(val_loss=rows["trial_id"].map(last["val_loss"]), order=rows["trial_id"].map(searcher.numbers))
-    if len(search.objectives) > 1:
-        signs = {o: 1.0 if OBJECTIVES[o] == "maximize" else -1.0 for o in search.objectives}
-        rows = rows[stats.pareto(*(sign * rows[o].to_numpy(float) for o, sign in signs.items()))]
+    plan, search, known = searcher.plan, searcher.search, searcher.configurations
+    found = [(each, known.values(each)) for each in known.completed()]
+    found = [(each, values) for each, values in found if kept(search.constraints, values)]
+    found = [(each, values) for each, values in found if set(search.objectives) <= set(values)]
+    if len(search.objectives) > 1 and found:
+        columns = [np.array([_signed(o, values) for _, values in found]) for o in search.objectives]
+        found = [pair for pair, on in zip(found, stats.pareto(*columns), strict=True) if on]
     first = search.objectives[0]
-    rows = rows.sort_values([first, "val_loss", "order"], ascending=[OBJECTIVES[first] == "minimize", True, True])
+    found.sort(key=lambda pair: (-_signed(first, pair[1]), pair[1].get("val_loss", math.inf), pair[0].number))
     taken = {sha256(requested(config)) for config in plan.arms.values()}
     winners: dict[str, Config] = {}
-    for trial_id in rows["trial_id"]:
-        config = searcher.trials[trial_id].config
+    for each, _ in found:
+        config = each.trials[0].config
         if sha256(requested(config)) in taken or len(winners) == search.winners:
             continue
         try:
@@ -59,21 +61,15 @@ def winners_of(searcher: SearchDriver) -> dict[str, Config]:
     return winners
 
 
+def _signed(objective: str, values: Mapping[str, float]) -> float:
+    """A value of which more is better."""
+    return values[objective] if OBJECTIVES[objective] == "maximize" else -values[objective]
+
+
 def measure_architectures(search: Search, template: Config, feasibility: Feasibility) -> None:
     """Measure the cost of the networks in a search space before the search starts, while the machine is idle. A space
-    with more than MOST_ARCHITECTURES is left out."""
-    points: list[dict[str, Any]] = [{}]
-    for name, range_ in search.space.items():
-        if name in ARCHITECTURE:
-            points = [{**point, name: value} for point in points for value in _values(range_)]
-    if len(points) <= MOST_ARCHITECTURES:
-        for point in points:
-            with suppress(UserError):  # values that exclude each other
-                feasibility.cost(with_params(template, point))
-
-
-def _values(range_: Range) -> list[Any]:
-    """The values of a range; none of a Float, which has too many."""
-    if isinstance(range_, Choice):
-        return list(range_.choices)
-    return [] if isinstance(range_, Float) else list(range(range_.low, range_.high + 1, range_.step))
+    with more than MOST_ARCHITECTURES is left out, unless the search needs their latency."""
+    most = MOST_MEASURED if search.needs_latency else MOST_ARCHITECTURES
+    for point in architectures(search.space, ARCHITECTURE, most) or []:
+        with suppress(UserError):  # values that exclude each other
+            feasibility.cost(with_params(template, point))

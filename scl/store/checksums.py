@@ -11,6 +11,7 @@ import io
 import json
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,7 +34,7 @@ class UnknownFormat(Exception):
     """Bytes that are whole, but that this version of scl does not know: a newer one wrote them."""
 
 
-def to_parquet(table: pa.Table, remarks: Sequence[str] = (), edition: str = "") -> bytes:
+def to_parquet(table: pa.Table, remarks: Sequence[str] = (), edition: str = "", split: Sequence[str] = ()) -> bytes:
     """A table as Parquet with the SHA-256 of all other bytes of the file.
 
     The checksum lies between the last column and the footer. Readers find columns by offset, so any reader of Parquet
@@ -42,11 +43,14 @@ def to_parquet(table: pa.Table, remarks: Sequence[str] = (), edition: str = "") 
     Args:
         remarks: what a reader must know about the origin of rows; see `remarks_of`.
         edition: the name of the tables that were written together; see `edition_of`.
+        split: paths of columns of random numbers, whose bytes are stored apart by significance, since those compress.
     """
     buffer = io.BytesIO()
     about = CHECKED | {VERSION: b"%d" % SCHEMA_VERSION} | ({REMARKS: json.dumps(remarks).encode()} if remarks else {})
     about |= {EDITION: edition.encode()} if edition else {}
-    pq.write_table(table.replace_schema_metadata(about), buffer, compression="zstd")
+    plain = [name for name in table.schema.names if name not in {path.partition(".")[0] for path in split}]
+    how: dict[str, Any] = {"use_byte_stream_split": list(split), "use_dictionary": plain} if split else {}
+    pq.write_table(table.replace_schema_metadata(about), buffer, compression="zstd", **how)
     content = buffer.getvalue()
     at = _footer(content)
     digest = hashlib.sha256(content).digest()

@@ -16,8 +16,11 @@ REQUIRED = {
     "predictions": ("trial_id", "predicted"),
 }
 STATES = ("completed", "pruned", "failed")
-OF_TEST = ("test_acc", "test_acc_at_best_val", "test_acc_best", "test_acc5", "teacher_test_acc")
-ACCURACIES = (*OF_TEST, "val_acc", "train_acc")
+ACCURACIES = (
+    "test_acc", "test_acc_at_best_val", "test_acc_best", "test_acc5", "balanced_acc", "macro_f1", "teacher_test_acc",
+    "teacher_test_acc5", "teacher_balanced_acc", "teacher_macro_f1", "val_acc", "val_acc5", "val_balanced_acc",
+    "val_macro_f1", "train_acc", "chance",
+)  # fmt: skip
 PARAM_TYPES = (pa.bool_(), pa.int64(), pa.float64(), pa.string())
 
 
@@ -58,7 +61,7 @@ def conformed(table: pa.Table, file: str) -> tuple[pa.Table, list[str]]:
             kind = table.schema.field(field.name).type
             remarks.append(f"its column {field.name!r} is of type {kind}, not {wanted}, and counts as empty")
             columns[field.name] = pa.nulls(len(table), wanted)
-    if lacking := [name for name in schema.names if name not in names and name not in ADDED]:
+    if lacking := [name for name in schema.names if name not in names and name not in ADDED[file]]:
         remarks.append(f"it has no column {', '.join(lacking)}, so these are empty")
     for name in ACCURACIES:
         if name in columns and (wrong := _outside(columns[name])):

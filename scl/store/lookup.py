@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from scl.errors import RunFailed, UserError, shown, unknown
+from scl.errors import RunFailed, UserError, shown
 from scl.store.files import Folder, open_folder
-from scl.store.results import Results, read_results
+from scl.store.results import read_results
 from scl.study import checks
 
 
@@ -57,7 +56,7 @@ def find_trial(place: str, trial: str) -> tuple[str, Folder, Mapping[str, Any]]:
         # An arm's name may contain a slash, and may begin with the study's name.
         for text in dict.fromkeys((rest, trial) if name == named and rest else (trial,)):
             try:
-                found.append((name, store, find_in_study(read, text)))
+                found.append((name, store, read.find(text)))
                 break
             except UserError as error:
                 reasons.append(str(error))
@@ -72,26 +71,3 @@ def find_trial(place: str, trial: str) -> tuple[str, Folder, Mapping[str, Any]]:
         f"unknown trial {shown(trial)}; give STUDY/ARM/SEED or the beginning of an id; studies: {', '.join(asked)}"
         + "".join(unreadable)
     )
-
-
-def find_in_study(read: Results, trial: str) -> Mapping[str, Any]:
-    """The row of a trial by ARM/SEED of the present plan, or by the beginning of its id.
-
-    Raises:
-        UserError: no trial matches, or several do.
-    """
-    planned = read.planned()
-    arm, _, seed = trial.rpartition("/")
-    if arm and re.fullmatch("[0-9]{1,18}", seed):
-        rows = planned[(planned["arm"] == arm) & (planned["seed"] == int(seed))]
-        if len(rows):
-            return dict(rows.iloc[-1])
-    rows = read.trials[read.trials["trial_id"].str.startswith(trial)] if trial else read.trials[:0]
-    if len(rows) == 1:
-        return dict(rows.iloc[0])
-    if len(rows) > 1:
-        raise UserError(f"trial {shown(trial)}: {len(rows)} ids begin with it; give more characters, or ARM/SEED")
-    if not len(read.trials):
-        raise UserError(f"trial {shown(trial)}: no trial of this study has ended yet; run it first")
-    names = [f"{arm}/{seed}" for arm, seed in zip(planned["arm"], planned["seed"], strict=True)]
-    raise UserError(f"{unknown('trial', trial, names)}; or the beginning of a trial's id")

@@ -16,7 +16,7 @@ from scl.store.columns import joined
 from scl.store.faults import tell
 from scl.store.files import Folder
 from scl.store.parts import part_names
-from scl.store.schema import SCHEMAS
+from scl.store.schema import ADDED, SCHEMAS
 from scl.store.tables import gather
 from scl.study.identity import sha256
 
@@ -24,7 +24,7 @@ from scl.study.identity import sha256
 # stores of earlier versions lack.
 NOT_NUMBERS = {
     "study", "arm", "error", "latency_ms", "train_seconds", "images_per_second", "device", "cohort_size", "restarts",
-    "started", "ended", "run", "gap_closed", "ece_floor",
+    "started", "ended", "run", "gap_closed", "ece_floor", "file_bytes", "logits_bytes",
 }  # fmt: skip
 # The fields of a record that describe one run, kept for each part.
 OF_A_RUN = (
@@ -100,7 +100,9 @@ def _check_equal_numbers(read: Mapping[str, Mapping[str, pa.Table]]) -> None:
     """Raises Conflict if two parts have completed rows of one trial, or reference rows, with different numbers."""
     times = Counter(i for t in read.values() for i in {*_ids(t["trials"]), *_ids(t["predictions"])})
     several = pa.array([i for i, n in times.items() if n > 1], pa.string())
-    columns = {f: set.intersection(*(set(t[f].schema.names) for t in read.values())) - NOT_NUMBERS for f in SCHEMAS}
+    columns = {
+        f: set.intersection(*(set(t[f].schema.names) for t in read.values())) - NOT_NUMBERS - ADDED[f] for f in SCHEMAS
+    }
     first: dict[str, tuple[str, list[Any]]] = {}  # id → part, its numbers
     wrong = []
     for name, tables in read.items():
@@ -220,7 +222,7 @@ def _comparable(record: Mapping[str, Any]) -> dict[str, Any]:
     split = ("fingerprint", "train", "val", "test", "classes", "limit", "val_share", "split_seed")
     return {
         **{k: record.get(k) for k in ("study", "baseline", "metric", "direction", "scale", "published")},
-        **{k: record.get(k) for k in ("roles", "margin", "planned_looks")},
+        **{k: record.get(k) for k in ("roles", "margin", "planned_looks", "constraints")},
         "declared": {k: v for k, v in (record.get("declared") or {}).items() if k in ("arm", "against")} or None,
         "contrasts": {c["question"]: c["weights"] for c in record.get("contrasts") or []},
         "design": record.get("design"),

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import functools
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from scl.errors import UserError, shown, unknown
 from scl.store.faults import stops, tell
 from scl.store.files import Folder, open_folder
+from scl.store.logits import read_logits
 from scl.store.parts import part_names, strangers
 from scl.store.predictions import Predicted, read_predictions
 from scl.store.study_file import faults_before_a_run, study_and_faults
 from scl.store.tables import gather
+from scl.study.config import Config
+from scl.study.params import column, params
+
+# The columns that each trial has, with their defaults; several self-taught counts stand in a column of their own.
+DEFAULTS = {column(name): value for name, value in params(Config()).items() if name != "self_taught"}
+FIRST = column("lr")  # of every version
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,46 @@ class Results:
     def predictions(self) -> Predicted:
         """What `read_predictions` returns, read when it is first asked for; empty without a store."""
         return read_predictions(self.store) if self.store is not None else {}
+
+    def find(self, trial: str) -> Mapping[str, Any]:
+        """The row of a trial by ARM/SEED of the present plan, or by the beginning of its id.
+
+        Raises:
+            UserError: no trial matches, or several do.
+        """
+        planned = self.planned()
+        arm, _, seed = trial.rpartition("/")
+        if arm and re.fullmatch("[0-9]{1,18}", seed):
+            rows = planned[(planned["arm"] == arm) & (planned["seed"] == int(seed))]
+            if len(rows):
+                return dict(rows.iloc[-1])
+        rows = self.trials[self.trials["trial_id"].str.startswith(trial)] if trial else self.trials[:0]
+        if len(rows) == 1:
+            return dict(rows.iloc[0])
+        if len(rows) > 1:
+            raise UserError(f"trial {shown(trial)}: {len(rows)} ids begin with it; give more characters, or ARM/SEED")
+        if not len(self.trials):
+            raise UserError(f"trial {shown(trial)}: no trial of this study has ended yet; run it first")
+        names = [f"{arm}/{seed}" for arm, seed in zip(planned["arm"], planned["seed"], strict=True)]
+        raise UserError(f"{unknown('trial', trial, names)}; or the beginning of a trial's id")
+
+    def logits(self, trial: str, part: str = "test") -> NDArray[np.float16]:
+        """The logits (N, K) of a completed trial, float16, in the order of the part's images.
+
+        Args:
+            trial: ARM/SEED of the present plan, or the beginning of an id. part: `test` or `val`.
+
+        Raises:
+            UserError: no trial matches; its logits were not stored, are lost or damaged; there is no such part.
+            RunFailed: the file cannot be opened, or there is not enough memory.
+        """
+        row = self.find(trial)
+        if self.store is None or not row["logits_bytes"] > 0:  # NaN: not stored
+            raise UserError(
+                f"no logits of {row['arm']}/{row['seed']} are stored: the trial did not complete, ran with --no-logits "
+                "or in a run of more than 2 GB of logits without --logits, or an earlier version of scl trained it"
+            )
+        return read_logits(self.store, row["trial_id"], part)[0]
 
     def plan_states(self) -> pd.DataFrame:
         """The present plan, a row per trial: arm, seed, trial_id and state, which may be `missing`."""
@@ -73,7 +124,21 @@ def read_results(store: Folder) -> Results:
     with stops(f"{store}/damaged"):
         damaged = (store / "damaged").names()
     trials, epochs = (read.tables[file].to_pandas() for file in ("trials", "epochs"))
+    fill_params(trials)
     return Results(trials, epochs, study, tuple(damaged), tuple(map(str, faults)), store)
+
+
+def fill_params(trials: pd.DataFrame) -> None:
+    """Give trials of earlier versions, in place, the defaults of the fields of `Config` that are newer: they were
+    trained so, and must not look different from trials of this version."""
+    if FIRST not in trials:
+        return
+    old = trials[FIRST].notna()
+    for name, default in DEFAULTS.items():
+        if name in trials and (absent := old & trials[name].isna()).any():
+            filled = trials[name].astype(object)
+            filled[absent] = default
+            trials[name] = filled.infer_objects()
 
 
 def inspect(store: Folder) -> None:

@@ -25,7 +25,7 @@ TRIALS = pa.schema(
         *_fields(
             pa.float64(),
             "teacher_test_acc",
-            "val_acc",  # at the last epoch reached, as test_acc
+            "val_acc",  # at the last epoch reached, as test_acc; a completed trial with patience: at best_epoch
             "test_acc",
             "test_acc_at_best_val",
             "test_acc_best",  # chosen on the test set itself: optimistic
@@ -35,7 +35,7 @@ TRIALS = pa.schema(
             "teacher_kl",  # mean KL(teacher ‖ student) on the test set, in nats
             "ece",  # expected calibration error on the test set, 15 equal bins
             "ece_floor",  # what `ece` would be on these images if the confidences were the true probabilities
-            "gap_closed",  # (test_acc − baseline) / (teacher_test_acc − baseline), same seed
+            "gap_closed",  # (trial − baseline) / (teacher − baseline) by the study's metric, same seed
             "test_acc_muted",  # with self-taught channels set to zero; null without such channels
         ),
         *_fields(pa.int64(), "params", "macs"),
@@ -48,6 +48,23 @@ TRIALS = pa.schema(
         *_fields(pa.timestamp("ms", tz="UTC"), "started", "ended"),
         # which run of this store wrote the row, from 1, whatever clocks say; null in rows of earlier versions
         *_fields(pa.int64(), "run"),
+        *_fields(
+            pa.float64(),
+            "balanced_acc",  # on test images: the mean over classes of the share that is right
+            "macro_f1",  # on test images: the mean over classes of F1
+            "teacher_balanced_acc",
+            "teacher_macro_f1",
+            "teacher_test_acc5",
+            "teacher_test_loss",
+            "val_balanced_acc",  # these four at the last epoch reached, as val_acc
+            "val_macro_f1",
+            "val_acc5",
+            "val_loss",
+            "chance",  # the share of the largest class in the test part
+        ),
+        # file_bytes: of parameters and buffers, as a file of weights holds them. logits_bytes: of logits.parquet, as it
+        # was written (null: not stored)
+        *_fields(pa.int64(), "file_bytes", "logits_bytes"),
     ]
 )
 
@@ -57,12 +74,22 @@ EPOCHS = pa.schema(
         *_fields(pa.string(), "trial_id"),
         *_fields(pa.int32(), "epoch"),  # from 1
         *_fields(pa.float32(), "lr", "train_loss", "train_acc", "val_loss", "val_acc", "test_acc"),
+        *_fields(pa.float32(), "val_balanced_acc", "val_macro_f1", "val_acc5"),
     ]
 )
 
 PREDICTIONS = pa.schema([pa.field("trial_id", pa.string()), pa.field("predicted", pa.list_(pa.uint16()))])
 
-ADDED = {"run", "ece_floor"}  # columns that tables of earlier versions do not have
+# Columns that tables of earlier versions do not have.
+ADDED = {
+    "trials": {
+        "run", "ece_floor", "balanced_acc", "macro_f1", "teacher_balanced_acc", "teacher_macro_f1",
+        "teacher_test_acc5", "teacher_test_loss", "val_balanced_acc", "val_macro_f1", "val_acc5", "val_loss", "chance",
+        "file_bytes", "logits_bytes",
+    },
+    "epochs": {"val_balanced_acc", "val_macro_f1", "val_acc5"},
+    "predictions": set[str](),
+}  # fmt: skip
 
 SCHEMAS = {"trials": TRIALS, "epochs": EPOCHS, "predictions": PREDICTIONS}
 

@@ -47,6 +47,20 @@ DECLARED = {"seen": [int], "declared_after_look": bool}
 PAIR = Whole([str], lambda pair: len(pair) == 2, "two arms")
 STEIN = {"between": PAIR, "width": float, "cap": int, "pilot_seeds": [int]}
 COUNTS = ("train", "val", "test", "classes", "channels", "height", "width")
+RANGE = Fields({"low": float, "high": float, "log": bool, "choices": [LEVEL], "if": {str: [LEVEL]}})
+SEARCH = Fields(
+    {
+        **dict.fromkeys(("optuna_study", "storage", "sampler"), str),
+        "tried": [str],
+        "seeds": int,
+        "untrained": int,
+        "pruner": (Fields({"name": str}), NONE),
+        "constraints": ({str: float}, NONE),
+        "terminator": (int, NONE),
+        "terminated": (str, NONE),
+    }
+)
+
 STUDY = Fields(
     {
         **dict.fromkeys(
@@ -59,16 +73,30 @@ STUDY = Fields(
         "arms": {str: CONFIG},
         "factors": ({str: ([LEVEL], Fields({"levels": [LEVEL]}))}, NONE),
         "arm_levels": ({str: {str: LEVEL}}, NONE),
-        "search_space": ({str: Fields({"low": float, "high": float, "log": bool, "choices": [LEVEL]})}, NONE),
+        "search_space": (
+            {str: Fields({"low": float, "high": float, "log": bool, "choices": [LEVEL], "if": {str: [LEVEL]}})},
+            NONE,
+        ),
         "objectives": ({str: str}, [Fields({"name": str, "direction": str}, ("name",))], NONE),
         "winners": ({str: Fields({"number": int, "trial_id": str, "params": ({str: object}, NONE)})}, NONE),
-        "search": (Fields({"optuna_study": str, "storage": str, "tried": [str]}), NONE),
+        "search": (SEARCH, NONE),
         "class_names": [str],
+        "constraints": {str: float},
+        "metric_seen": [int],
+        "metric_after_look": bool,
+        "class_counts": {str: [int]},
         "seeds": [int],
         "plan": [Fields({"arm": str, "seed": int, "trial_id": str}, ("arm", "seed", "trial_id"))],
         "looks": [
             Fields(
-                {"when": str, "seeds": ([int], int), "differences": {str: CONTRAST}, "planned": bool, "of": str},
+                {
+                    "when": str,
+                    "seeds": ([int], int),
+                    "differences": {str: CONTRAST},
+                    "planned": bool,
+                    "of": str,
+                    "metric": str,
+                },
                 ("seeds",),
             )
         ],
@@ -107,7 +135,7 @@ STUDY = Fields(
         "hardware": Fields({"cpu": str, "cores": int, "memory_gb": float, "gpus": [str]}),
         "data": Fields(
             {
-                **dict.fromkeys(("name", "fingerprint", "note"), str),
+                **dict.fromkeys(("name", "fingerprint", "note", "auto_augment"), str),
                 **dict.fromkeys(COUNTS, int),
                 "limit": (int, NONE),
                 "val_share": float,

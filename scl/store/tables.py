@@ -22,6 +22,7 @@ from scl.store.files import Folder
 from scl.store.lease import check_held
 from scl.store.parts import NESTED, part_names, read_part
 from scl.store.schema import PREDICTIONS, SCHEMAS
+from scl.study.metrics import DEFAULT, METRICS
 from scl.terminal import say
 
 
@@ -79,17 +80,18 @@ def compact(store: Folder, study: Mapping[str, Any], references: Mapping[str, np
 def _with_gap_closed(trials: pa.Table, study: Mapping[str, Any]) -> pa.Table:
     """The trials with `gap_closed` of the planned ones: the fraction of the gap between baseline and teacher.
 
-    0 is the accuracy of the baseline of the same seed, 1 the teacher's. It is null for the baseline, and if the teacher
-    is not above the baseline.
+    0 is the baseline of the same seed, 1 the teacher, by the metric of the study. It is null for the baseline, and if
+    the teacher is not better than the baseline.
     """
-    frame = trials.select(["trial_id", "seed", "arm", "state", "test_acc", "teacher_test_acc"]).to_pandas()
+    metric = METRICS.get(str(study.get("metric")), METRICS[DEFAULT])
+    frame = trials.select(["trial_id", "seed", "arm", "state", metric.column, metric.teacher]).to_pandas()
     planned = frame["trial_id"].isin([trial["trial_id"] for trial in study["plan"]])
     done = planned & (frame["state"] == "completed")
     guided = frame["arm"] != study.get("baseline")
-    baseline = frame[done & ~guided].drop_duplicates("seed").set_index("seed")["test_acc"]
+    baseline = frame[done & ~guided].drop_duplicates("seed").set_index("seed")[metric.column]
     start = frame["seed"].map(baseline)
-    gap = frame["teacher_test_acc"] - start
-    closed = ((frame["test_acc"] - start) / gap).where(done & guided & (gap > 0))
+    gap = frame[metric.teacher] - start
+    closed = ((frame[metric.column] - start) / gap).where(done & guided & (metric.sign * gap > 0))
     closed = closed.where(planned, trials["gap_closed"].to_pandas().astype(float))
     column = pa.array(closed.to_numpy(dtype=float, na_value=np.nan), pa.float64(), from_pandas=True)
     return trials.set_column(trials.schema.get_field_index("gap_closed"), "gap_closed", column)

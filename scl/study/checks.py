@@ -19,6 +19,7 @@ from typing import Any
 from scl.errors import shown, unknown
 from scl.masking import masked_value
 from scl.study.config import HUBS, MODEL_NAMES, MODELS
+from scl.study.metrics import COSTS
 from scl.study.network import Model, model_from_file
 from scl.study.numerals import real_from, whole_from
 
@@ -63,6 +64,19 @@ def number(low: float, high: float = math.inf, including: str = "") -> Check:
             if low <= real <= high and (real > low or "low" in including) and (real < high or "high" in including):
                 return real
         raise ValueError(f"must be a finite number, {rule}, got {shown(value)}")
+
+    return check
+
+
+def numbers(low: float, high: float, including: str = "") -> Check:
+    """One number or three, each as `number` takes it; a text has them between commas."""
+    one = number(low, high, including)
+
+    def check(value: Any) -> tuple[float, ...]:
+        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+        if len(parts) not in (1, 3):
+            raise ValueError(f"must be one number or three, as in 0.485,0.456,0.406, got {shown(value)}")
+        return tuple(one(part.strip() if isinstance(part, str) else part) for part in parts)
 
     return check
 
@@ -172,6 +186,14 @@ def model(value: Any) -> Model:
     return str(value)
 
 
+def own_class(value: Any) -> Callable[..., Any]:
+    """FILE.py:CLASS, or in Python the class itself: the network of a student that is loaded."""
+    found = model(value)
+    if isinstance(found, str):
+        raise ValueError(f"only a student of your own class needs it, as FILE.py:CLASS; leave out {found}")
+    return found
+
+
 def several(kind: str) -> Check:
     """Names: text with commas, or a sequence."""
 
@@ -247,6 +269,20 @@ def assignments(value: Any) -> dict[str, Any]:
     for each in texts:
         found |= _assigned(each)
     return found
+
+
+def at_most(value: Any) -> dict[str, float]:
+    """Bounds of costs: NAME=NUMBER as `assignments` takes them, with names of COSTS and finite numbers above 0."""
+    found = assignments(value) if value else {}
+    if wrong := [name for name in found if name not in COSTS]:
+        raise ValueError(unknown("cost", wrong[0], COSTS))
+    bounds = {}
+    for name, bound in found.items():
+        try:
+            bounds[name] = number(0)(bound)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
+    return bounds
 
 
 def _assigned(given: str) -> dict[str, str]:

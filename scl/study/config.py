@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scl.errors import UserError, names_checked, shown, unknown
+from scl.study.augment import augmentation, mixes
 from scl.study.network import Model, is_own, model_name, model_problem, network_identity
-from scl.study.term import Term, as_real, as_whole, checked_terms
+from scl.study.term import Term, as_real, as_whole, checked_terms, loss_row
 
 MODELS = (
     *(f"plain{layers}" for layers in (3, 5, 7, 9, 11, 13, 15, 17)),
@@ -43,17 +44,26 @@ WORDS = {
     "guided": ("first", "all"),
     "tap": ("relu", "bn", "block"),
     "connector": ("auto", "always"),
-    "schedule": ("cosine", "multistep"),
-    "augment": ("auto", "crop+flip", "crop", "none"),
+    "optimizer": ("sgd", "adamw", "adam", "nadam", "radam"),
+    "schedule": ("cosine", "multistep", "onecycle"),
+    "class_weights": ("none", "balanced"),
+    "sampling": ("shuffled", "balanced"),
     "precision": ("auto", "fp32", "bf16"),
     "normalisation": ("auto", "data", "published"),
 }
+# The fields that only some optimizers read.
+READ_BY = {
+    "momentum": ("sgd",),
+    "nesterov": ("sgd",),
+    "betas": ("adamw", "adam", "nadam", "radam"),
+    "eps": ("adamw", "adam", "nadam", "radam"),
+}
 # The largest values of fields; what is larger is a slip, and would fill the memory.
-LARGEST = {"width": 64, "self_taught": 65_536, "epochs": 100_000, "batch_size": 1_000_000}
+LARGEST = {"width": 64, "self_taught": 65_536, "epochs": 100_000, "batch_size": 1_000_000, "accumulate": 1_000_000}
 # The fields that determine a network. `guided` decides in addition what losses see of it.
 ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from", "layers")
 # Trials of a cohort share these and their seed: one stream of batches and one forward of the teacher.
-SHARED_IN_COHORT = ("batch_size", "augment", "precision", "tap", "teacher_layers")
+SHARED_IN_COHORT = ("batch_size", "augment", "sampling", "precision", "tap", "teacher_layers")
 
 
 @names_checked
@@ -79,7 +89,22 @@ class Config:
     connector: a 1×1 convolution with BN on the student if a loss needs equal channels and they differ (`auto`), or
     for every loss that needs equal channels (`always`).
     teacher_layers: module paths of the guided layers of a torchvision or timm teacher; if empty, one for each stage.
+    augment: how images change before each step, the same for teacher and students: words of `scl.study.augment` joined
+    by `+`, as in `rrc+flip+mixup:0.2`. sampling: each image once an epoch, `shuffled`, or each class equally often
+    (`balanced`), in as many steps: images of a rare class come several times, those of a frequent one not all.
+    dropout, drop_path: the network's own dropout and stochastic depth, for networks of other libraries that have them;
+    None leaves the library's default.
+    class_weights: `balanced` weighs the cross-entropy of a class by the inverse of its share of the training images, so
+    that their mean weight is 1.
     pretrain_epochs: epochs at a constant rate before `epochs`, in which only terms of the stage `pretrain` train.
+    optimizer: `momentum` and `nesterov` belong to sgd, `betas` and `eps` to the others. adamw decays weights apart from
+    the gradient (Loshchilov & Hutter, ICLR 2019); the others add the decay to it. decay_norms: decay biases and
+    parameters of norms as well. clip_norm: the largest norm of all gradients together; 0 does not clip. accumulate:
+    batches a step of the optimizer. head_lr: a factor on the rate of the classifier. layer_decay: a factor on the rate
+    for each layer further from it. ema: the decay of an average of the weights that is evaluated and kept in place of
+    the student; 0 keeps the student. patience: the trial ends after so many epochs without a better validation
+    accuracy, and keeps the network of its best epoch; 0 trains all epochs and keeps the last. `epochs` stays the length
+    of the schedule.
 
     Raises:
         UserError: a field does not exist, a value is refused, or values contradict each other.
@@ -95,10 +120,13 @@ class Config:
     layers: tuple[str, ...] = ()
     initial_weights: str = ""
     normalisation: str = "auto"
+    dropout: float | None = None
+    drop_path: float | None = None
     # the objective: ce × cross-entropy + Σ weight × transfer loss
     ce: float = 1.0
     losses: Mapping[str, Term] = field(default_factory=dict)
     label_smoothing: float = 0.0
+    class_weights: str = "none"
     guided: str = "first"
     tap: str = "relu"
     connector: str = "auto"
@@ -107,21 +135,32 @@ class Config:
     pretrain_epochs: int = 0
     epochs: int = 30
     batch_size: int = 128
+    optimizer: str = "sgd"
     lr: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True
+    betas: tuple[float, ...] = (0.9, 0.999)
+    eps: float = 1e-8
     weight_decay: float = 5e-4
+    decay_norms: bool = True
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    head_lr: float = 1.0
+    layer_decay: float = 1.0
+    ema: float = 0.0
+    patience: int = 0
     schedule: str = "cosine"
     milestones: tuple[int, ...] = ()
     lr_decay: float = 0.1
     warmup_epochs: int = 0
     augment: str = "auto"
+    sampling: str = "shuffled"
     precision: str = "auto"
 
     def __post_init__(self) -> None:
         losses, wrong = checked_terms(self.losses)
         object.__setattr__(self, "losses", losses)
-        for name in ("milestones", "teacher_layers", "layers", "self_taught"):
+        for name in ("milestones", "teacher_layers", "layers", "self_taught", "betas"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         problems = wrong + self._coerce_scalars()
@@ -144,6 +183,14 @@ class Config:
                         f"{f.name} must be a {'' if f.type == 'float' else 'whole '}number, got {shown(value)}"
                     )
                 object.__setattr__(self, f.name, number)
+            elif f.type == "float | None" and value is not None:
+                object.__setattr__(self, f.name, as_real(value))
+                if getattr(self, f.name) is None:
+                    problems.append(f"{f.name} must be a number, or None for the network's own, got {shown(value)}")
+        betas = [as_real(beta) for beta in self.betas] if isinstance(self.betas, tuple) else []
+        if len(betas) != 2 or any(beta is None or not 0 <= beta < 1 for beta in betas):
+            problems.append(f"betas must be two numbers from 0 to below 1, as in (0.9, 0.999), got {shown(self.betas)}")
+        object.__setattr__(self, "betas", tuple(betas))
         several = isinstance(self.self_taught, tuple)
         counts = [
             as_whole(k) for k in (self.self_taught if isinstance(self.self_taught, tuple) else [self.self_taught])
@@ -164,6 +211,11 @@ class Config:
                 problems.append(f"{name} must be a list of module paths, got {shown(paths)}")
         if type(self.model) is not str and (problem := model_problem(self.model, MODELS)):
             problems.append(problem)
+        if isinstance(self.augment, str):
+            try:
+                object.__setattr__(self, "augment", augmentation(self.augment))
+            except ValueError as error:
+                problems.append(f"augment: {error}")
         return problems
 
     def _problems(self) -> list[str]:
@@ -181,31 +233,48 @@ class Config:
             ("batch_size", 2, False, LARGEST["batch_size"]),
             ("lr", 0.0, True, math.inf),
             ("momentum", 0.0, False, 1.0),
+            ("eps", 0.0, True, 1.0),
             ("weight_decay", 0.0, False, math.inf),
+            ("clip_norm", 0.0, False, math.inf),
+            ("accumulate", 1, False, LARGEST["accumulate"]),
+            ("head_lr", 0.0, False, math.inf),
+            ("layer_decay", 0.0, True, 1.0),
+            ("ema", 0.0, False, 1.0),
+            ("patience", 0, False, LARGEST["epochs"]),
+            ("dropout", 0.0, False, 1.0),
+            ("drop_path", 0.0, False, 1.0),
             ("lr_decay", 0.0, True, 1.0),
             ("warmup_epochs", 0, False, LARGEST["epochs"]),
             ("pretrain_epochs", 0, False, LARGEST["epochs"]),
         ):
             value = getattr(self, name)
+            if value is None:
+                continue
             if not math.isfinite(value) or value < low or (open_below and value == low) or value > high:
                 rule = f"above {low:g}" if open_below else f"{low:g} or more"
                 bound = "" if math.isinf(high) else f" and at most {high:g}"
                 problems.append(f"{name} must be finite, {rule}{bound}, got {value}")
         stages = {term.stage for term in self.losses.values() if term.weight > 0}
         problems += self._stages_without_a_term()
+        if mixes(self.augment):
+            problems += [
+                f"loss {name!r} needs the one class of each image, and augment {self.augment!r} mixes images of two; "
+                "leave out mixup and cutmix, or the loss"
+                for name, term in self.losses.items()
+                if term.weight > 0 and loss_row(term).needs_target
+            ]
         if (self.pretrain_epochs > 0) != ("pretrain" in stages):
             problems.append(
                 "a loss with stage='pretrain' needs pretrain_epochs of 1 or more, and those need such a loss; "
                 f"got {self.pretrain_epochs} epochs and {'one' if 'pretrain' in stages else 'none'}"
             )
-        of_library = isinstance(self.model, str) and self.model.startswith(HUBS)
-        if self.pretrained and not of_library:
+        if self.pretrained and not of_library(self.model):
             problems.append(f"pretrained is for {TORCHVISION}NAME and {TIMM}NAME, got {self.model_name!r}")
         if self.pretrained and self.initial_weights:
             problems.append(
                 f"pretrained and initial_weights {shown(self.initial_weights)} exclude each other; give one"
             )
-        if self.normalisation == "published" and not of_library:
+        if self.normalisation == "published" and not of_library(self.model):
             problems.append(
                 f"normalisation 'published' is for {TORCHVISION}NAME and {TIMM}NAME, got {self.model_name!r}; an own "
                 "network normalises its images itself, in its forward"
@@ -223,8 +292,25 @@ class Config:
             problems.append(f"self_taught_at 'penultimate' is one layer: one whole number, got {self.self_taught}")
         if self.self_taught_from == "taken" and self.self_taught_at == "branch":
             problems.append("self_taught_from 'taken' and self_taught_at 'branch' exclude each other")
-        if self.nesterov and self.momentum == 0:
+        problems += self._recipe_problems()
+        return problems
+
+    def _recipe_problems(self) -> list[str]:
+        """Fields of the recipe that contradict each other, or have no effect on this network."""
+        problems = []
+        if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
             problems.append("nesterov needs a momentum above 0, got 0.0")
+        if not of_library(self.model) and (self.dropout is not None or self.drop_path is not None):
+            problems.append(
+                f"dropout and drop_path set what networks of libraries have, {TORCHVISION}NAME and {TIMM}NAME; "
+                f"{self.model_name} has neither"
+            )
+        rates = ("ema", "dropout", "drop_path")
+        problems += [f"{name} must be below 1, got 1.0" for name in rates if getattr(self, name) == 1]
+        if self.schedule == "onecycle" and self.warmup_epochs:
+            problems.append(
+                f"schedule 'onecycle' has a warm-up of its own; set warmup_epochs=0, got {self.warmup_epochs}"
+            )
         if self.schedule == "multistep" and not self.milestones:
             problems.append("schedule 'multistep' needs milestones, the epochs after which lr is decayed")
         if list(self.milestones) != sorted(set(self.milestones)) or any(m < 1 for m in self.milestones):
@@ -246,8 +332,16 @@ class Config:
         return problems
 
     def replace(self, **changes: Any) -> Config:
-        """A copy with some fields changed; raises UserError for a field that does not exist."""
-        return dataclasses.replace(self, **changes)
+        """A copy with some fields changed.
+
+        Raises:
+            UserError: a field does not exist, a value is refused, or the optimizer changes between sgd and the others
+                without a learning rate of its own.
+        """
+        changed = dataclasses.replace(self, **changes)
+        if (changed.optimizer == "sgd") != (self.optimizer == "sgd") and "lr" not in changes:
+            raise UserError(other_rate(changed))
+        return changed
 
     @property
     def model_name(self) -> str:
@@ -258,7 +352,7 @@ class Config:
     def is_foreign(self) -> bool:
         """True for a network of another library or of the user's: it has no width factor, and its guided layers are
         found by trying it."""
-        return is_own(self.model) or str(self.model).startswith(HUBS)
+        return is_own(self.model) or of_library(self.model)
 
     @property
     def hashes(self) -> dict[str, Any]:
@@ -298,6 +392,11 @@ class Config:
         return neurons_problem(self.model_name, self.self_taught_at, self.self_taught_from)
 
 
+def of_library(model: Model) -> bool:
+    """True for the name of a network of torchvision or timm."""
+    return isinstance(model, str) and model.startswith(HUBS)
+
+
 def neurons_problem(name: str, at: str, source: str) -> str:
     """Why a network of a library or of the user cannot have such self-taught neurons; "" if it can."""
     if at == "branch":
@@ -329,3 +428,12 @@ def _sha256_of_file(path: str) -> str:
 def _sha256_of_version(path: str, changed: int, size: int) -> str:
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def other_rate(config: Config) -> str:
+    """The message for a learning rate that was chosen for another kind of optimizer."""
+    rate = "0.05" if config.optimizer == "sgd" else "0.001"
+    return (
+        f"optimizer {config.optimizer!r} has the lr of another optimizer, {config.lr:g}; adam and its kin take about a "
+        f"hundredth of the rates of sgd: set lr too, as in lr={rate}"
+    )

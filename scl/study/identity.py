@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scl.study.config import Config
+from scl.study.config import READ_BY, Config
 from scl.study.term import loss_row, requested_term
 
 # Raised by hand when a change of code changes numbers: it is part of every trial's id.
@@ -65,8 +65,14 @@ def effective(config: Config) -> dict[str, Any]:
     if config.schedule != "multistep":
         plain.pop("milestones", None)
         plain.pop("lr_decay", None)
+    for name, optimizers in READ_BY.items():
+        if config.optimizer not in optimizers:
+            plain.pop(name, None)
+    if config.weight_decay == 0:
+        plain.pop("decay_norms", None)
     if config.ce == 0:
         plain.pop("label_smoothing", None)
+        plain.pop("class_weights", None)
     terms = {name: term for name, term in plain.pop("losses", {}).items() if term["weight"] > 0}
     compared = {loss_row(term).compares for term in config.losses.values() if term.weight > 0}
     if not config.has_self_taught and compared <= {"logits"}:

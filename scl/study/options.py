@@ -12,16 +12,19 @@ from typing import Any
 
 from scl.errors import UserError, unknown
 from scl.plain import plain
+from scl.study.augment import GRAMMAR, augmentation
 from scl.study.checks import (
     Check,
     address,
     assignments,
+    at_most,
     cohort_size,
     gpus,
     looks,
     margin,
     model,
     number,
+    numbers,
     one_of,
     place,
     seed_list,
@@ -31,15 +34,18 @@ from scl.study.checks import (
     whole,
 )  # fmt: skip
 from scl.study.config import HUBS, LARGEST, TIMM, TORCHVISION, WORDS, Config
+from scl.study.metrics import COSTS, METRICS
 from scl.study.network import Model
 from scl.study.params import of_another_network
 from scl.study.recipes import RECIPES, at_length
-from scl.study.space import MOST_TRIALS
+from scl.study.search import FRESH_SEED, MOST_TRIALS, PRUNERS, SAMPLERS
 from scl.study.study import Study
 
 TRACKERS = ("tensorboard", "mlflow", "wandb")
 DATA = ("digits", "cifar10", "cifar100", "fashion_mnist")
 DEVICES = ("auto", "cpu", "cuda")
+FITS = ("crop", "stretch", "pad")
+LARGEST_IMAGE = 4096  # pixels of a side
 NARROWEST = 1e-6  # an interval: a difference of one image in a million
 
 
@@ -83,6 +89,10 @@ def _scales(study: Study) -> str:
     return f"size of the study: {', '.join(study.scales)} (default: {default}); other flags override it"
 
 
+def _of_search(study: Study, name: str) -> Any:
+    return getattr(study.search, name) if study.search else ""
+
+
 STUDY, SEARCH, DATASET = "what to study", "search", "data"
 TRAINING, PLACE, RESULTS = "how to train", "where to run", "results"
 
@@ -115,8 +125,24 @@ class Options:
     teacher_width: float | None = option(None, STUDY, number(0, LARGEST["width"], including="high"), "F",
         "factor on the teacher's channels")
     teacher: str | None = option(None, STUDY, place, "PATH",
-        f"use this checkpoint (safetensors or a state dict) and train no teacher; or {TORCHVISION}NAME, {TIMM}NAME: "
+        f"use this checkpoint (safetensors or a state dict), or a folder with one and its configuration, and train no "
+        f"teacher; or {TORCHVISION}NAME, {TIMM}NAME: "
         "start from published weights, and fine-tune them if the classes differ")
+    teacher_mean: tuple[float, ...] | None = option(None, STUDY, numbers(0, 1, including="low and high"), "A,B,C",
+        "what the teacher of --teacher FILE was normalised by, of pixels in [0, 1], one number a channel (default: "
+        "what its configuration says, else the data's)")
+    teacher_std: tuple[float, ...] | None = option(None, STUDY, numbers(0, 1, including="high"), "A,B,C",
+        "the same for the standard deviation")
+    teacher_size: int | None = option(None, STUDY, whole(1, 1 << 14), "N",
+        "the side in pixels of the teacher's images; the students' are resized to it for the teacher alone")
+    teacher_classes: str | None = option(None, STUDY, text, "FILE|A,B,C",
+        "the teacher's classes in the order of its logits: names, or a file with a name a line or JSON")
+    teacher_finetune: bool = option(False, STUDY, switch, "",
+        "give the teacher of --teacher FILE a fresh last layer, and fine-tune it here by the teacher's recipe")
+    teacher_features: bool = option(False, STUDY, switch, "",
+        "use the feature maps of --teacher FILE alone, not its last layer, which may be of other classes")
+    teacher_anyway: bool = option(False, STUDY, switch, "",
+        "go on with a teacher that is no better than guessing, or far below what its file says it reached")
     teacher_layers: tuple[str, ...] | None = option(None, STUDY, several("layer2,layer3"), "A,B",
         "module paths of a torchvision or timm teacher's guided layers, as in layer2,layer3 (default: one a stage)")
     teacher_per_seed: bool = option(False, STUDY, switch, "",
@@ -133,8 +159,15 @@ class Options:
         "the two arms whose difference --interval measures")
     max_seeds: int = option(50, STUDY, whole(2, MOST_TRIALS), "N", "most seeds that --interval may use (default: 50)")
 
+    metric: str | None = option(None, STUDY, one_of("metric", tuple(METRICS)), "NAME",
+        lambda s: f"what the study is judged by: {', '.join(METRICS)} (default: {s.metric})")
+    at_most: Mapping[str, float] | None = option(None, STUDY, at_most, "NAME=NUMBER",
+        lambda s: f"bounds of costs that a winner must keep, of {', '.join(COSTS)}, as in latency_ms=5,params=1e6; "
+        f"repeatable (default: {', '.join(f'{n}={b:g}' for n, b in s.constraints.items()) or 'none'})",
+        repeatable=True)
     margin: float | None = option(None, STUDY, margin, "F",
-        "the largest difference that does not matter, a fraction (0.005: half a point): the page then says which arms "
+        "the largest difference that does not matter, a fraction (0.005: half a point; with test_loss in nats): the "
+        "page then says which arms "
         "are shown to be no worse, and the store keeps it (default: none)")
     looks: tuple[int, ...] | None = option(None, STUDY, looks, "A,B,C",
         "the numbers of seeds at which you will look at the results, as in 3,5,10; declared with the first run of a "
@@ -147,17 +180,41 @@ class Options:
         needs="search")
     start_from: str | None = option(None, SEARCH, place, "DIR",
         "try the best configurations of these results first, as in results/ablation", needs="search")
+    sampler: str | None = option(None, SEARCH, one_of("sampler", tuple(SAMPLERS)), "NAME",
+        lambda s: f"how configurations are suggested: {', '.join(SAMPLERS)} (default: {_of_search(s, 'sampler')})",
+        needs="search")
+    pruner: str | None = option(None, SEARCH, one_of("pruner", tuple(PRUNERS)), "NAME",
+        lambda s: f"how weak trials are stopped early: {', '.join(PRUNERS)} (default: {_of_search(s, 'pruner_name')})",
+        needs="search")
+    trial_seeds: int | None = option(None, SEARCH, whole(1, FRESH_SEED), "N",
+        lambda s: f"train each configuration on N seeds, judged by their mean (default: {_of_search(s, 'seeds')})",
+        needs="search")
+    terminate: int | None = option(None, SEARCH, whole(1, MOST_TRIALS), "N",
+        lambda s: "end the search once N configurations in a row have not improved on the best (default: "
+        f"{_of_search(s, 'terminator') or 'never'})",
+        needs="search")
     fix: Mapping[str, Any] | None = option(None, SEARCH, assignments, "NAME=VALUE",
-        "hold parameters of the search at a value", needs="search")
+        "hold parameters of the search at a value. Repeatable", needs="search", repeatable=True)
 
     data: str | None = option(None, DATASET, place, "NAME|DIR",
-        lambda s: f"{', '.join(DATA)}, a folder of Hugging Face image Parquet, or train/CLASS/*.png "
-        f"(default: {_sized(s, 'digits')})")
-    label: str | None = option(None, DATASET, text, "COLUMN", "label column, if a Parquet folder has several")
+        lambda s: f"{', '.join(DATA)}, or a folder or file of yours: images in class folders or with a list of labels, "
+        f"Hugging Face Parquet or save_to_disk, or WebDataset tars (default: {_sized(s, 'digits')})")
+    label: str | None = option(None, DATASET, text, "COLUMN", "label column, if a table has several")
+    drop_class: tuple[str, ...] | None = option(None, DATASET, several("cat,dog"), "A,B",
+        "leave out these classes of your data, by name (default: none)")
+    test: float | None = option(None, DATASET, number(0, 1), "F",
+        "share of the images set aside as test part if your data have none (default: 0.2)")
+    image_size: int | None = option(None, DATASET, whole(4, LARGEST_IMAGE), "N",
+        "bring your images to N×N pixels (default: their own size if all have one, else by their median)")
+    image_fit: str | None = option(None, DATASET, one_of("fit", FITS), "FIT",
+        "how: crop (default) scales the shorter side and keeps the middle, stretch, or pad with black")
     limit: int | None = option(None, DATASET, whole(1), "N",
         lambda s: f"use N training images, stratified (default: {_sized(s, 'all')})")
+    no_flip: bool = option(False, DATASET, switch, "",
+        "a mirrored image is not of its class, as of signs and text: augment = auto then mirrors none")
     val: float | None = option(None, DATASET, number(0, 1, including="low"), "F",
-        lambda s: f"share of training images held out for validation (default: {_sized(s, '0.1')}, or the recipe's)")
+        lambda s: f"share of training images held out for validation, if the data have no validation part "
+        f"(default: {_sized(s, '0.1')}, or the recipe's)")
     split_seed: int = option(0, DATASET, whole(0), "N", "seed of the split (default: 0)")
 
     recipe: str | None = option(None, TRAINING, one_of("recipe", tuple(RECIPES)), "NAME",
@@ -167,6 +224,11 @@ class Options:
     teacher_epochs: int | None = option(None, TRAINING, whole(1, LARGEST["epochs"]), "N", _teacher_epochs)
     batch_size: int | None = option(None, TRAINING, whole(2, LARGEST["batch_size"]), "N", "images a step")
     lr: float | None = option(None, TRAINING, number(0), "F", "peak learning rate of the students")
+    augment: str | None = option(None, TRAINING, augmentation, "WORDS",
+        f"how images change before each step, for students and teacher: {GRAMMAR} (default: the study's, or auto)")
+    optimizer: str | None = option(None, TRAINING, one_of("optimizer", WORDS["optimizer"]), "NAME",
+        lambda s: f"optimizer of the students, with its --lr: {', '.join(WORDS['optimizer'])} "
+        f"(default: {s.base.optimizer}); --set teacher.optimizer=NAME,teacher.lr=F sets the teacher's")
     precision: str | None = option(None, TRAINING, one_of("precision", WORDS["precision"]), "P",
         "auto (default), fp32 or bf16")
     device: str = option("auto", TRAINING, one_of("device", DEVICES), "D", "auto (default), cpu or cuda")
@@ -191,6 +253,9 @@ class Options:
         f"also log trials to {', '.join(TRACKERS)} (install the extra of the same name; default: none)")
     plan: bool = option(False, RESULTS, switch, "",
         "print what would run, what is done, and what the rest would cost; train nothing")
+    logits: bool = option(False, RESULTS, switch, "",
+        "store the logits of each trial even if all of them take more than 2 GB")
+    no_logits: bool = option(False, RESULTS, switch, "", "store no logits; they take 2 bytes an image and class")
     report_only: bool = option(False, RESULTS, switch, "", "rebuild the page from the store; train nothing")
     remake_students: bool = option(False, RESULTS, switch, "",
         "train completed trials again whose network is missing or damaged, and their teacher; no row changes")
@@ -199,14 +264,15 @@ class Options:
     force: bool = option(False, RESULTS, switch, "", "with --page: replace the file if it exists")
     # fmt: on
 
-    # Not flags: how the run was asked for, and the study's file, for the record.
+    # Not flags: how the run was asked for, and the study's file, for the record; and the scale's share held out.
     command: str = ""
     script: str = ""
+    scale_val: float = 0.1
 
     @property
     def val_share(self) -> float:
-        """Share held out: the flag's, else the recipe's, else 0.1."""
-        return self.val if self.val is not None else RECIPES[self.recipe].val if self.recipe else 0.1
+        """Share held out: the flag's, else the recipe's, else the scale's."""
+        return self.val if self.val is not None else RECIPES[self.recipe].val if self.recipe else self.scale_val
 
     @property
     def recipe_arms(self) -> Mapping[str, Mapping[str, Any]]:
@@ -226,7 +292,7 @@ class Options:
     def student_changes(self) -> dict[str, Any]:
         """Fields of the students' base configuration that flags change."""
         changes = at_length(RECIPES[self.recipe], self.epochs) if self.recipe else {}
-        fields = ("width", "epochs", "batch_size", "lr", "precision", "teacher_layers")
+        fields = ("width", "epochs", "batch_size", "optimizer", "lr", "augment", "precision", "teacher_layers")
         of_network = {} if self.student is None else of_another_network(self.student)
         named = {
             "model": self.student,
@@ -248,6 +314,7 @@ class Options:
             "pretrained": True if hub else None,
             "width": self.teacher_width,
             "epochs": self.teacher_epochs,
+            "augment": self.augment,
             "precision": self.precision,
         }
         return (

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from scl.errors import UserError, shown, unknown
-from scl.study.config import HUBS, Config
+from scl.study.config import Config, of_library
 from scl.study.identity import canonical_json, stored_name
 from scl.study.loss_table import LOSSES
 from scl.study.numerals import real_from, whole_from
@@ -25,6 +25,8 @@ def params(config: Config) -> dict[str, int | float | str | bool]:
     flat: dict[str, int | float | str | bool] = {}
     for name in FIELDS:
         value = config.model_name if name == "model" else getattr(config, name)
+        if value is None:
+            continue  # the network's own: not a number
         if name == "initial_weights":  # where a file lies is not stored
             value = os.path.basename(value)
         if name == "self_taught" and isinstance(value, tuple):
@@ -79,9 +81,8 @@ def with_params(config: Config, changes: Mapping[str, Any]) -> Config:
 def of_another_network(model: Any, before: Config | None = None) -> dict[str, Any]:
     """What must not reach an arm, or a flag's network, from the study's network: a width, which networks of libraries
     and of the user do not have, and the paths of its layers."""
-    foreign = not isinstance(model, str) or model.startswith(HUBS)
     layers = {"layers": ()} if before is not None and before.layers else {}
-    return {**({"width": 1.0} if foreign else {}), **layers}
+    return {**({"width": 1.0} if not isinstance(model, str) or of_library(model) else {}), **layers}
 
 
 def overridden(configs: Mapping[str, Config], changes: Mapping[str, Any], prefix: str = "") -> dict[str, Config]:
@@ -144,6 +145,8 @@ def parsed(spelled: str, name: str, value: Any) -> Any:
         "bool": (lambda text: {"true": True, "false": False}[text.lower()], "true or false"),
         "int | tuple[int, ...]": (_whole_or_several, "a whole number, or one for each layer as in 0,2,0,1"),
         "tuple[int, ...]": (lambda text: tuple(map(whole_from, _parts(text))), "whole numbers, as in 150,180"),
+        "float | None": (lambda text: None if text.lower() == "none" else real_from(text), "a finite number, or none"),
+        "tuple[float, ...]": (lambda text: tuple(map(real_from, _parts(text))), "numbers, as in 0.9,0.999"),
         "tuple[str, ...]": (lambda text: tuple(_parts(text)), ""),
         "number or word": (_number_or_word, "a finite number, or a word"),
     }

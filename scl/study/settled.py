@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scl.errors import UserError, shown, unknown
+from scl.study.augment import words_of
 from scl.study.checks import LARGEST_WHOLE
 from scl.study.config import Config
+from scl.study.limits import OBJECTIVES
+from scl.study.metrics import DEFAULT, METRICS, Metric
 from scl.study.options import Options
 from scl.study.params import FIELDS, parsed
 from scl.study.recipes import RECIPES
-from scl.study.space import FRESH_SEED, MOST_TRIALS, Search
+from scl.study.search import FRESH_SEED, MOST_TRIALS, Search
+from scl.study.space import Choice, ranges
 from scl.study.study import Study
 
 PILOT_SEEDS = 5  # the fewest that show a spread
@@ -32,15 +36,23 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
             scale=name,
             data=options.data or scale.data,
             limit=options.limit if options.limit is not None else scale.limit,
-            val=scale.val if options.val is None and options.recipe is None else options.val,
+            scale_val=scale.val,
         )
         study = sized
     options = dataclasses.replace(options, data=options.data or "digits")
+    bounds = {**study.constraints, **(options.at_most or {})}
+    study = dataclasses.replace(study, metric=options.metric or study.metric, constraints=bounds)
+    if study.search is not None:
+        study = dataclasses.replace(study, search=_search_by(study.search, METRICS[study.metric]))
     if options.fix and study.search is not None:
         study = dataclasses.replace(study, search=study.search.without(options.fix))
+    if study.search is not None:
+        study = dataclasses.replace(study, search=_search_asked(study.search, options, bounds))
     if options.set and study.search is not None:
         study = dataclasses.replace(study, search=_search_with(study.search, options.set))
-    arms, _ = resolved(study, options)
+    arms, teacher = resolved(study, options)
+    if options.no_flip:
+        _check_mirrored(study, arms, teacher)
     _check_interval(list(arms), options, study.search is not None)
     _check_seed_list(options, study.search is not None)
     if options.interval is not None:
@@ -52,23 +64,25 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         raise UserError("--inline runs in this process and --address on a cluster; give one of them")
     if options.teacher and options.teacher_model and options.teacher_file is None:
         raise UserError(f"--teacher {options.teacher} already names the network; drop --teacher-model")
+    _check_teacher(options)
     if options.device == "cpu" and options.gpus_per_trial:
         raise UserError(f"--device cpu and --gpus-per-trial {options.gpus_per_trial:g} exclude each other; drop one")
+    if options.logits and options.no_logits:
+        raise UserError("--logits and --no-logits exclude each other; give one of them")
     if options.plan and options.report_only:
         raise UserError("--plan and --report-only exclude each other; give one of them")
     if options.remake_students and options.report_only:
         raise UserError("--remake-students trains and --report-only does not; give one of them")
-    if options.report_only and (options.margin is not None or options.looks):
+    if options.report_only and (options.margin is not None or options.looks or options.metric or options.at_most):
         raise UserError(
-            "--margin and --looks are recorded by a run, and --report-only shows what is recorded; drop --report-only: "
+            "--margin, --looks, --metric and --at-most are recorded by a run, and --report-only shows what is "
+            "recorded; drop --report-only: "
             "finished trials are kept"
         )
     if options.page and not options.report_only:
         raise UserError(f"--page {options.page}: a run writes its page into its store; --page goes with --report-only")
     if options.force and not options.page:
         raise UserError("--force replaces the file of --page; name one, as in --page report.html")
-    if study.search is not None and options.val_share == 0:
-        raise UserError("--val 0: a search selects on validation images; hold some out, as in --val 0.1")
     return study, options
 
 
@@ -84,6 +98,25 @@ def seeds_of(study: Study, options: Options) -> list[int]:
         return []
     first = 0 if study.search is None else FRESH_SEED
     return list(options.seed_list or range(first, first + (options.seeds or study.seeds)))
+
+
+def _check_teacher(options: Options) -> None:
+    """Raises UserError for options of a teacher from a file that contradict each other, or that have no file."""
+    fed = ("teacher_mean", "teacher_std", "teacher_size", "teacher_classes")
+    used = ("teacher_finetune", "teacher_features", "teacher_anyway")
+    given = ["--" + name.replace("_", "-") for name in (*fed, *used) if getattr(options, name)]
+    if given and options.teacher_file is None:
+        raise UserError(f"{given[0]} is for a teacher from a file or a folder: give --teacher PATH too, or drop it")
+    if options.teacher_finetune and options.teacher_features:
+        raise UserError(
+            "--teacher-finetune and --teacher-features exclude each other: the first trains a new last layer, the "
+            "second uses none"
+        )
+    if options.teacher_classes and (options.teacher_finetune or options.teacher_features):
+        other = "--teacher-finetune" if options.teacher_finetune else "--teacher-features"
+        raise UserError(
+            f"--teacher-classes names the logits of a last layer, which {other} does not use; drop one of them"
+        )
 
 
 def _with_teachers(study: Study, options: Options) -> Options:
@@ -135,12 +168,37 @@ def _check_teachers(count: int, seeds: Sequence[int], options: Options) -> None:
         )
 
 
+def _search_asked(search: Search, options: Options, bounds: Mapping[str, float]) -> Search:
+    """A search with what flags say of its sampler, pruner, constraints, seeds and end. bounds: of the study's costs."""
+    asked: dict[str, Any] = {
+        "trials": options.trials,
+        "sampler": options.sampler,
+        "pruner": options.pruner,
+        "prune": None if options.pruner is None else True,
+        "seeds": options.trial_seeds,
+        "terminator": options.terminate,
+        "constraints": {**bounds, **search.constraints, **(options.at_most or {})},
+    }
+    return dataclasses.replace(search, **{name: value for name, value in asked.items() if value is not None})
+
+
+def _search_by(search: Search, metric: Metric) -> Search:
+    """A search for the metric of its study on validation images, unless it names objectives of its own."""
+    default = search.objectives == (METRICS[DEFAULT].validation,)
+    return (
+        dataclasses.replace(search, objectives=(metric.validation,))
+        if default and metric.validation in OBJECTIVES
+        else search
+    )
+
+
 def _search_with(search: Search, changes: Mapping[str, Any]) -> Search:
     """A search whose template has what `--set` sets, if the template has such a name."""
-    searched = [name for name in changes if name in search.space]
+    every = ranges(search.space)
+    searched = [name for name in changes if name in every]
     if searched:
         raise UserError(f"--set {searched[0]}: the search varies it; hold it with --fix {searched[0]}=VALUE")
-    losses = {n.removeprefix("weight.") for n in (*search.space, *search.template) if n.startswith("weight.")}
+    losses = {n.removeprefix("weight.") for n in (*every, *search.template) if n.startswith("weight.")}
     losses |= set(search.template.get("losses", {}))
     mine = {
         name: parsed(name, name, value)
@@ -157,6 +215,21 @@ def _check_size(arms: int, seeds: int) -> None:
             f"{arms:,} arms × {seeds:,} seeds are {arms * seeds:,} trials, and a study has at most {MOST_TRIALS:,}; "
             f"give --seeds {max(1, MOST_TRIALS // arms):,} or fewer, or fewer --arms"
         )
+
+
+def _check_mirrored(study: Study, arms: Mapping[str, Config], teacher: Config) -> None:
+    """Raises UserError if a configuration mirrors images although --no-flip is given."""
+    asked = [(f"arm {name!r}", config.augment) for name, config in arms.items()] + [("the teacher", teacher.augment)]
+    if study.search is not None:
+        searched = study.search.space.get("augment")
+        texts = searched.choices if isinstance(searched, Choice) else [study.search.template.get("augment", "none")]
+        asked += [("the search", augment) for augment in texts]
+    for name, augment in asked:
+        if "flip" in words_of(augment):
+            raise UserError(
+                f"--no-flip says that a mirrored image is not of its class, and {name} mirrors, with augment "
+                f"{augment!r}; leave out the word flip, or drop --no-flip"
+            )
 
 
 def _check_interval(arms: Sequence[str], options: Options, search: bool) -> None:

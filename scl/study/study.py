@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scl.errors import UserError, names_checked, shown, unknown
-from scl.study.config import Config
+from scl.study.checks import at_most
+from scl.study.config import Config, other_rate
 from scl.study.contrasts import Weights, checked_roles, weights_of
 from scl.study.designs import Design, as_design
 from scl.study.identity import effective, sha256
-from scl.study.params import of_another_network, overridden, with_params
-from scl.study.space import Search, winner
+from scl.study.metrics import DEFAULT, METRICS
+from scl.study.params import overridden, with_params
+from scl.study.search import Search, winner
 from scl.study.term import as_whole
 from scl.terminal import is_control
 
@@ -81,7 +83,9 @@ class Study:
     difference answers it, in a form of `scl.study.contrasts`; they are declared before anything trains, and answered
     first. Winners of the search are arms too: `winner-1`, …. None takes those of the design that made the arms. roles:
     arm → `control` or `reference`, arms that the verdict never crowns, beside those that the design marks. At a scale,
-    contrasts and roles of arms that the scale does not have are left out.
+    contrasts and roles of arms that the scale does not have are left out. metric: what the study is judged by, a name
+    of METRICS. constraints: cost → the most of it, as in `{"latency_ms": 5.0}`, with names of COSTS; the verdict never
+    crowns an arm that breaks one.
 
     Raises:
         UserError: a name is not valid, or does not exist; a contrast is no difference of arms.
@@ -104,6 +108,8 @@ class Study:
     published: Published | None = None
     contrasts: Mapping[str, Any] | None = None
     roles: Mapping[str, str] = field(default_factory=dict)
+    metric: str = DEFAULT
+    constraints: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if wrong := self._of_wrong_type():
@@ -123,6 +129,12 @@ class Study:
         for arm in self.arms:
             if not arm.strip() or len(arm) > 300 or any(map(is_control, arm)):
                 raise UserError(f"arm name {arm!r}: 1-300 printable characters, without changes of direction")
+        if self.metric not in METRICS:
+            raise UserError(unknown("metric", self.metric, METRICS))
+        try:
+            at_most(self.constraints)
+        except ValueError as error:
+            raise UserError(f"Study: constraints {error}") from None
         _ = self.contrast_weights, self.arm_roles  # checked
 
     @property
@@ -159,6 +171,8 @@ class Study:
             ("published", (Published, type(None)), "a Published"),
             ("contrasts", (Mapping, type(None)), "a dict of questions and the arms that answer them"),
             ("roles", Mapping, "a dict of arms and roles"),
+            ("metric", str, "the name of a metric"),
+            ("constraints", Mapping, "a dict of costs and their bounds"),
         )
         wrong = [
             f"{name} must be {rule}, got {shown(getattr(self, name))}"
@@ -244,7 +258,7 @@ class Study:
         for_teacher = {n: v for n, v in (overrides or {}).items() if n.startswith(TEACHER)}
         arms = self._overridden(arms, base, {n: v for n, v in (overrides or {}).items() if n not in for_teacher})
         for name, config in list(arms.items()):
-            if mistake := unreached_milestones(config):
+            if mistake := unreached_milestones(config) or rate_of_sgd(config):
                 mistakes[mistake].append(name)
             if not (mistake := config.neurons_problem):
                 continue
@@ -262,7 +276,7 @@ class Study:
         resolved = self.teacher.replace(**{**chosen, **self.settings.get(data, Setting()).teacher, **teacher})
         if for_teacher:
             resolved = overridden({"teacher": resolved}, for_teacher, prefix=TEACHER)["teacher"]
-        if mistake := unreached_milestones(resolved) or resolved.neurons_problem:
+        if mistake := unreached_milestones(resolved) or rate_of_sgd(resolved) or resolved.neurons_problem:
             raise UserError(f"the teacher: {mistake}")
         if resolved.initial_weights:
             raise UserError("the teacher: initial_weights are for students; give a trained teacher as --teacher FILE")
@@ -299,9 +313,8 @@ class Study:
 
     def base_on(self, data: str, student: Mapping[str, Any]) -> Config:
         """The base configuration for a data set, with flags applied on top."""
-        changes = {**self.settings.get(data, Setting()).student, **student}
-        of_network = of_another_network(changes["model"], self.base) if "model" in changes else {}
-        return self.base.replace(**{**of_network, **changes})
+        # One after the other: a setting's learning rate is none for an optimizer that a flag chooses.
+        return with_params(with_params(self.base, self.settings.get(data, Setting()).student), student)
 
     def refuse_twins(self, identity: Mapping[str, str]) -> None:
         """Raises UserError if two arms train the same. identity: arm → a hash of what it trains.
@@ -350,6 +363,11 @@ def unreached_milestones(config: Config) -> str:
         f"milestones {', '.join(map(str, late))} lie after the last of {config.epochs} epochs, so lr never "
         "decays there; give more epochs, or milestones before the last"
     )
+
+
+def rate_of_sgd(config: Config) -> str:
+    """The problem of an optimizer that has the default rate of sgd; empty if there is none."""
+    return other_rate(config) if config.optimizer != "sgd" and config.lr == Config.lr else ""
 
 
 def _arms(names: Sequence[str], most: int = 6) -> str:

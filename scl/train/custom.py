@@ -6,6 +6,7 @@ must leave its inputs and torch's settings as they are, and must not change vari
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,11 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scl.errors import UserError
 from scl.losses.arithmetic import tensors_in
 from scl.models.settings import settings_restored
 from scl.study.source import state_of
+from scl.study.term import Term
 from scl.train.types import TrialFailure
 
+# What a custom loss may ask for by name: labels (B,), the batch's images (B, C, H, W), and logits (B, K).
+PROVIDED = ("labels", "images", "student_logits", "teacher_logits")
 AUDIT_EVERY = 50  # steps, after the first epoch
 
 
@@ -43,21 +48,54 @@ def kept_apart(*whose: str) -> Iterator[None]:
         )
 
 
-def call(name: str, loss: Callable[..., Any], student: Any, teacher: Any, audit: bool) -> Any:
+def asked_for(name: str, term: Term) -> tuple[str, ...]:
+    """What a custom loss asks for by name beside student and teacher, of PROVIDED: the parameters that have neither a
+    default nor an option, of the function, or of the `forward` of a class.
+
+    Raises:
+        UserError: it asks for something else.
+    """
+    assert callable(term.loss)
+    of_class = inspect.isclass(term.loss)
+    function: Any = getattr(term.loss, "forward", None) if of_class else term.loss
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[3 if of_class else 2 :]
+    except (TypeError, ValueError):
+        return ()
+    options = () if of_class else term.options
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    asked = [p for p in parameters if p.default is p.empty and p.kind not in variable and p.name not in options]
+    for parameter in asked:
+        if parameter.name not in PROVIDED or parameter.kind is parameter.POSITIONAL_ONLY:
+            ways = "" if of_class else f", or options={{{parameter.name!r}: …}}, or a default"
+            raise UserError(
+                f"loss {name!r} asks for {parameter.name!r}"
+                + (" by its place" if parameter.name in PROVIDED else ", which nobody provides")
+                + f"; a loss takes student and teacher, and by name {', '.join(PROVIDED)}{ways}"
+            )
+    return tuple(parameter.name for parameter in asked)
+
+
+def call(
+    name: str, loss: Callable[..., Any], student: Any, teacher: Any, asked: Mapping[str, Tensor | None], audit: bool
+) -> Any:
     """The value of a custom loss, kept apart from other losses and arms.
 
     Args:
-        name: of its term. student, teacher: what it compares: tensors, or pairs of tensors.
+        name: of its term. student, teacher: what it compares: tensors, or pairs of tensors. asked: what it asks for by
+            name beside them, of PROVIDED.
         audit: compare the values of the student's features too. A loss can change them without raising their version.
 
     Raises:
         TrialFailure: it changed the student's features, or a setting of torch that all arms share.
     """
-    given = tensors_in(student)
+    logits = asked.get("student_logits")
+    given = [*tensors_in(student), *([] if logits is None else [logits])]
+    shared = {what: value if what == "student_logits" else _copied(value) for what, value in asked.items()}
     versions = [tensor._version for tensor in given]
     copies = [tensor.detach().clone() for tensor in given] if audit else []
     with kept_apart(f"loss {name!r}"):
-        value = loss(student, _copied(teacher))
+        value = loss(student, _copied(teacher), **shared)
     if versions != [tensor._version for tensor in given] or not all(map(same_bits, given, copies or given)):
         raise TrialFailure(
             f"loss {name!r} writes into the student's features, which other losses read; work on a copy, "

@@ -9,11 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scl.data.batches import Images, SplitData, evaluation_batches
+from scl.data.batches import SplitData, evaluation_batches
+from scl.data.images import Images
 from scl.models.mode import eval_mode
+from scl.study.metrics import balanced_accuracy, macro_f1
 
 # Images per batch: few enough for a CPU's cache, enough to keep a GPU busy.
 BATCH = {"cpu": 256, "cuda": 2048}
+USUAL = 64 * 64  # pixels: of larger images a batch has fewer, so that it takes as much memory
 BINS = 15
 DRAWS = 100  # of outcomes behind `calibration_floor`; its own standard error is then about 3 % of it
 
@@ -25,7 +28,8 @@ def evaluate(models: Sequence[nn.Module], images: Images, data: SplitData) -> li
     Afterwards each model is in the mode that it was in before.
     """
     outputs: list[list[Tensor]] = [[] for _ in models]
-    size = BATCH[images.labels.device.type]
+    _, height, width = data.image_shape
+    size = max(8, BATCH[images.device.type] * USUAL // max(USUAL, height * width))
     with eval_mode(*models):
         for batch, _ in evaluation_batches(images, batch_size=size, mean=data.mean, std=data.std):
             for model, output in zip(models, outputs, strict=True):
@@ -34,8 +38,30 @@ def evaluate(models: Sequence[nn.Module], images: Images, data: SplitData) -> li
     return [torch.cat(output) if output else empty for output in outputs]
 
 
+def top5(logits: Tensor, labels: Tensor) -> float:
+    """The share of images whose class is among the five with the highest logits."""
+    likely = logits.topk(min(5, logits.shape[1])).indices
+    return (likely == labels[:, None]).any(1).double().mean().item()
+
+
+def by_class(predicted: Tensor, labels: Tensor, classes: int) -> tuple[float, float]:
+    """Balanced accuracy and macro F1 of predicted classes (N,) and labels (N,). Classes without images do not count."""
+    right, images, named = (
+        torch.bincount(of, minlength=classes).tolist() for of in (labels[predicted == labels], labels, predicted)
+    )
+    return balanced_accuracy(right, images), macro_f1(right, images, named)
+
+
+def scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Metrics of test logits (N, K), float64, and labels (N,): top-5 accuracy, mean log loss in nats, and means over
+    classes of accuracy and F1."""
+    balanced, f1 = by_class(logits.argmax(1), labels, logits.shape[1])
+    loss = F.cross_entropy(logits, labels).item()
+    return {"test_acc5": top5(logits, labels), "balanced_acc": balanced, "macro_f1": f1, "test_loss": loss}
+
+
 def final_metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict[str, float]:
-    """Test metrics from logits (N, K) and labels (N,): top-5 accuracy, loss, calibration, agreement with the teacher.
+    """Test metrics from logits (N, K) and labels (N,): `scores`, calibration, agreement with the teacher.
 
     ece: expected calibration error (Guo et al., ICML 2017, Eq. 3) with 15 equal-width bins of the top probability;
     ece_floor: see `calibration_floor`.
@@ -47,10 +73,7 @@ def final_metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None)
     bins = (probability * BINS).long().clamp(max=BINS - 1)
     gap = (predicted == labels).double() - probability
     ece = torch.zeros(BINS, dtype=torch.float64, device=logits.device).index_add(0, bins, gap).abs().sum() / len(labels)
-    top5 = logits.topk(min(5, logits.shape[1])).indices
-    metrics = {
-        "test_acc5": (top5 == labels[:, None]).any(1).double().mean().item(),
-        "test_loss": F.cross_entropy(logits, labels).item(),
+    metrics = scores(logits, labels) | {
         "ece": ece.item(),
         "ece_floor": calibration_floor(probability, bins),
     }

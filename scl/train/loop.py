@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from operator import or_
@@ -19,15 +20,17 @@ import torch
 from torch import Tensor
 
 from scl.data.batches import SplitData, training_batches
+from scl.errors import UserError
 from scl.models.networks import example_features, in_bf16
 from scl.models.staged import Features, Staged, Wanted
+from scl.study.augment import without_auto
 from scl.study.config import SHARED_IN_COHORT
 from scl.train.cuda_graphs import GraphRunner, StaticBuffers, StreamSlot, prefetch, stream_slots, supports_graphs
 from scl.train.evaluation import evaluate
 from scl.train.process import TrainingSettings
 from scl.train.student import StudentTrainer
 from scl.train.teacher import Teacher, TeacherForward, build_teacher
-from scl.train.types import EpochDone, Event, TrialSpec
+from scl.train.types import EpochDone, Event, TrialEnded, TrialFailure, TrialSpec
 
 
 def train_cohort(
@@ -41,7 +44,8 @@ def train_cohort(
 ) -> Iterator[Event]:
     """Train trials of one seed and one batch size side by side; yield events as they happen.
 
-    Trials with checkpoints resume from them, each at its own epoch. A trial that fails ends without the others.
+    Trials with checkpoints resume from them, each at its own epoch. A trial that fails, or whose network or objective
+    cannot be built, ends without the others.
     Whenever the caller's code runs (between events, and in `stop` and `prune`), torch's random state and deterministic
     mode are those of the caller.
 
@@ -54,7 +58,7 @@ def train_cohort(
 
     Raises:
         ValueError: the trials differ in their seed or in a field of SHARED_IN_COHORT.
-        UserError: a network cannot be built, or a loss cannot compare student and teacher.
+        UserError: the teacher cannot be built.
         torch.OutOfMemoryError: the cohort does not fit into the memory of the device.
     """
     if len({(t.seed, *(getattr(t.config, name) for name in SHARED_IN_COHORT)) for t in trials}) != 1:
@@ -74,13 +78,22 @@ def train_cohort(
         wanted: Wanted | None = None  # the teacher's features that any student needs
         students: list[StudentTrainer] = []
         for trial, slot in zip(trials, stream_slots(device, len(trials), graphs), strict=True):
-            student = StudentTrainer(trial, data, example, device, slot)
+            try:
+                student = StudentTrainer(trial, data, example, device, slot)
+            except (MemoryError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:  # a worker may lack a library, and user code can raise anything
+                known = isinstance(error, UserError | TrialFailure)
+                reason = str(error) if known else traceback.format_exc(limit=-4)
+                with settings.suspended():
+                    yield TrialEnded(trial.id, {"state": "failed", "error": reason}, [])
+                continue
             student.resume()
             if not student.finished:
                 student.save()  # so that every stop counts as a restart, even two within one epoch
             students.append(student)
 
-        augment = recipe.augment if recipe.augment != "auto" else "crop+flip" if data.flip else "crop"
+        augment = without_auto(recipe.augment, data.flip, max(data.image_shape[1:]))
         for epoch in range(1, max(t.config.total_epochs for t in trials) + 1):
             active = [s for s in students if not s.finished and s.epoch == epoch - 1]
             if not active:
@@ -95,7 +108,15 @@ def train_cohort(
             sizes: list[int] = []
             began, before = time.perf_counter(), [s.seconds for s in active]
             batches = training_batches(
-                data.train, batch_size=size, seed=seed, epoch=epoch, augment=augment, mean=data.mean, std=data.std
+                data.train,
+                batch_size=size,
+                seed=seed,
+                epoch=epoch,
+                augment=augment,
+                mean=data.mean,
+                std=data.std,
+                sampling=recipe.sampling,
+                classes=data.classes,
             )
             guiding = with_teacher(batches, teacher_forward, wanted, guided, teacher_slot, teacher_buffers)
             guiding = prefetch(guiding, teacher_slot, student_buffers) if graphs else guiding
@@ -121,7 +142,7 @@ def train_cohort(
 
             alive = [s for s in active if s.failure is None]
             evaluated = [s for s in alive if s.needs_evaluation]
-            models = [s.model for s in evaluated]
+            models = [s.kept for s in evaluated]
             logits = {
                 part: dict(zip(evaluated, evaluate(models, getattr(data, part), data), strict=True))
                 for part in ("val", "test")
@@ -136,14 +157,14 @@ def train_cohort(
                         if not student.finished:
                             student.pruned = prune(student.trial.id, epoch, student.history[-1])
                     if student.finished:
-                        ended = student.result(data, logits["test"][student], teacher, len(trials))
+                        ended = student.result(data, {p: of[student] for p, of in logits.items()}, teacher, len(trials))
                         with settings.suspended():
                             yield ended
                     else:
                         student.save()
             for student in active:
                 if student.failure is not None:
-                    ended = student.result(data, None, teacher, len(trials))
+                    ended = student.result(data, {}, teacher, len(trials))
                     with settings.suspended():
                         yield ended
 

@@ -33,14 +33,23 @@ class Objective(nn.Module):
 
     Args:
         student, teacher: features of an example batch, for their shapes. `teacher` may be None if no term needs it.
+        labels: of the training images (N,), for balanced class weights; None if nothing trains.
 
     Raises:
-        UserError: a term needs a teacher or names a missing guided layer, or its loss cannot compare these two.
+        UserError: a term needs a teacher or names a missing guided layer, its loss cannot compare these two, or a
+            custom loss asks for what nobody provides.
     """
 
-    def __init__(self, config: Config, student: Features, teacher: Features | None) -> None:
+    class_weights: Tensor | None
+
+    def __init__(
+        self, config: Config, student: Features, teacher: Features | None, labels: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.config = config
+        balanced = config.class_weights == "balanced" and labels is not None
+        weights = balanced_weights(labels, student.logits.shape[1]) if balanced and labels is not None else None
+        self.register_buffer("class_weights", weights, persistent=False)
         self.terms = {name: term for name, term in config.losses.items() if term.weight > 0}
         self.rows = {name: loss_row(term) for name, term in self.terms.items()}
         self.pairs: dict[str, list[tuple[int, int]]] = {}
@@ -49,6 +58,7 @@ class Objective(nn.Module):
         # The loss of each term, once for each comparison that it makes.
         self.calls: dict[str, list[Callable[..., Any]]] = {}
         self.custom = {name: term.loss for name, term in self.terms.items() if callable(term.loss)}
+        self.asked = {name: custom.asked_for(name, self.terms[name]) for name in self.custom}
         self.outside = custom.Outside({f"loss {name!r}": loss for name, loss in self.custom.items()})
         self.audit = True  # of custom losses: see `custom.call`
         for name, term in self.terms.items():
@@ -94,14 +104,23 @@ class Objective(nn.Module):
         pairs = [pair for name in on_maps for pair in self.pairs[name]]
         # Every epoch reads the student's logits, for its training accuracy.
         student = Wanted(frozenset(i for i, _ in pairs), head=True)
-        teacher = Wanted(frozenset(j for _, j in pairs), head=len(on_maps) < len(active))
+        logits = any("teacher_logits" in self.asked.get(name, ()) for name in active)
+        teacher = Wanted(frozenset(j for _, j in pairs), head=len(on_maps) < len(active) or logits)
         return student, teacher if active else None
 
-    def forward(self, student: Features, teacher: Features | None, target: Tensor, epoch: int) -> dict[str, Tensor]:
+    def forward(
+        self,
+        student: Features,
+        teacher: Features | None,
+        target: Tensor,
+        epoch: int,
+        images: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """The unweighted value of each term that has a weight in this epoch: {name: scalar, float32}.
 
         Args:
-            student, teacher: features of one batch. target: its labels (B,).
+            student, teacher: features of one batch. target: its labels (B,), or probabilities of the classes (B, K).
+            images: of the batch (B, C, H, W); only custom losses read them.
 
         Raises:
             TrialFailure: a custom loss does not return a scalar that depends on the student, or reaches its neighbours.
@@ -111,13 +130,17 @@ class Objective(nn.Module):
             if self.weight(name, epoch) == 0:
                 continue
             if name == "ce":
-                values[name] = F.cross_entropy(student.logits, target, label_smoothing=self.config.label_smoothing)
+                values[name] = F.cross_entropy(
+                    student.logits, target, self.class_weights, label_smoothing=self.config.label_smoothing
+                )
             else:
                 assert teacher is not None
-                values[name] = self._transfer(name, student, teacher, target)
+                values[name] = self._transfer(name, student, teacher, target, images)
         return values
 
-    def _transfer(self, name: str, student: Features, teacher: Features, target: Tensor) -> Tensor:
+    def _transfer(
+        self, name: str, student: Features, teacher: Features, target: Tensor, images: Tensor | None
+    ) -> Tensor:
         """The value of a transfer loss, summed over its comparisons."""
         row = self.rows[name]
         labels = (target,) if row.needs_target else ()
@@ -130,7 +153,14 @@ class Objective(nn.Module):
             inputs = [((s, s_next), (t, t_next)) for (s, t), (s_next, t_next) in pairwise(inputs)]
         calls = list(zip(self.calls[name], inputs, strict=True))
         if name in self.custom:
-            values = [_checked(name, custom.call(name, loss, s, t, self.audit)) for loss, (s, t) in calls]
+            offered = {
+                "labels": target,
+                "images": images,
+                "student_logits": student.logits,
+                "teacher_logits": teacher.logits,
+            }
+            asked = {what: offered[what] for what in self.asked[name]}
+            values = [_checked(name, custom.call(name, loss, s, t, asked, self.audit)) for loss, (s, t) in calls]
         else:
             values = [loss(s, t, *labels) for loss, (s, t) in calls]
         return torch.stack(values).sum()
@@ -173,6 +203,13 @@ class Objective(nn.Module):
                     self.connectors[f"{name}-{i}"] = nn.Sequential(nn.Conv2d(c, d, 1, bias=False), nn.BatchNorm2d(d))
         comparisons = {"maps": len(widths), "pairs": len(widths) - 1}.get(row.compares, 1)
         return [partial(loss, **term.options)] * comparisons
+
+
+def balanced_weights(labels: Tensor, classes: int) -> Tensor:
+    """The weight of each class, float32 (classes,): N / (classes · images of the class), so that the mean weight of the
+    images of these labels is 1 if no class is empty."""
+    counts = torch.bincount(labels.cpu(), minlength=classes).clamp(min=1)
+    return (len(labels) / (classes * counts.double())).float()
 
 
 def _build(name: str, loss: Any, term: Term, student_channels: int, teacher_channels: int) -> nn.Module:

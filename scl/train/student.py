@@ -13,23 +13,28 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.sgd import sgd
 
 from scl.data.batches import SplitData
 from scl.models.fold import absorb_biases
-from scl.models.networks import build_student, example_features, in_bf16, in_float32, move_to_device, start_from
+from scl.models.networks import example_features, in_bf16, in_float32, move_to_device, start_from
 from scl.models.staged import Features, Staged
 from scl.models.streams import seeded_streams
 from scl.models.tapped import TappedModel
 from scl.study.identity import stream_seed
 from scl.train import checkpoint, custom, loss_state
+from scl.train.averaging import Average, share_of_new
 from scl.train.cuda_graphs import GraphRunner, StreamSlot
-from scl.train.evaluation import evaluate, final_metrics
+from scl.train.evaluation import by_class, evaluate, final_metrics, top5
+from scl.train.inputs import own_network
 from scl.train.objective import Objective
-from scl.train.optim import learning_rate
+from scl.train.optimizer import Optimizer
+from scl.train.patience import best_row, out_of_patience
 from scl.train.process import generators
-from scl.train.teacher import Teacher
+from scl.train.schedule import learning_rate, place
+from scl.train.teacher import Teacher, teacher_network
 from scl.train.types import TrialEnded, TrialFailure, TrialSpec
+
+OF_VALIDATION = ("val_acc", "val_loss", "val_balanced_acc", "val_macro_f1", "val_acc5")
 
 
 class StudentTrainer:
@@ -49,31 +54,34 @@ class StudentTrainer:
         self.config = config = trial.config
         own = f"network {config.model_name}"
         self.outside = custom.Outside({own: config.model} if callable(config.model) else {})
-        model = build_student(config, data, trial.seed)
-        if trial.weights is not None:
-            start_from(model, trial.weights)
-        absorb_biases(model)
+        model = self._initial(data)
         seed = stream_seed("objective", trial.seed)
         with torch.random.fork_rng(devices=[]), seeded_streams(seed):
             torch.default_generator.manual_seed(seed)
-            objective = Objective(config, example_features(model, data, config.tap), teacher)
+            objective = Objective(config, example_features(model, data, config.tap), teacher, data.train.labels)
         self.model = move_to_device(model, data, device)
         self.objective = objective.to(device).to(memory_format=torch.channels_last)
-        self.parameters = [*self.model.parameters(), *self.objective.parameters()]
-        self.momentum: list[Tensor | None] = [None] * len(self.parameters)
+        self.optimizer = Optimizer(config, self.model, list(self.objective.parameters()))
+        self.average = None
+        if config.ema > 0:
+            self.average = Average(move_to_device(self._initial(data), data, device), self.model)
+        self.best: dict[str, Tensor] = {}  # the network of the best epoch, if the trial has patience
         self.draw_seed = stream_seed("draws", trial.seed) >> 1  # leaves room to add the number of a step
         self.bf16 = in_bf16(config, device)
         # Other libraries' networks and custom losses may run Python code that a replay does not repeat, and draw from
         # Python's and numpy's random streams.
         self.built_in = isinstance(model, Staged) and not objective.custom
-        self.slot, self.runner = slot, GraphRunner(slot, self.built_in)
+        # A replay repeats one step, and the steps of batches that are accumulated differ.
+        self.slot, self.runner = slot, GraphRunner(slot, self.built_in and config.accumulate == 1)
         self.parts = loss_state.Parts(objective.custom_modules)
         # An own network may hold state beside its parameters and buffers, as a custom loss may.
-        self.network = model.net if isinstance(model, TappedModel) and model.own else nn.ModuleList()
+        network = own_network(model)
+        self.network = network.net if isinstance(network, TappedModel) and network.own else nn.ModuleList()
         self.network_parts = loss_state.Parts(self.network, config.model_name)
         self.users_code = [f"loss {name!r}" for name in objective.custom] + [own] * bool(self.outside.code)
-        # With graphs the learning rate is a tensor on the device, so that each replay reads its new value.
+        # With graphs what changes each step is a tensor on the device, so that each replay reads its new value.
         self.rate: float | Tensor = torch.tensor(config.lr, device=device) if slot.graphs else config.lr
+        self.share: float | Tensor = torch.tensor(0.0, device=device) if slot.graphs else 0.0
         self.weights: dict[str, float] = {}
         self.epoch = 0  # finished epochs
         self.history: list[dict[str, Any]] = []
@@ -83,14 +91,29 @@ class StudentTrainer:
         self.failure: str | None = None
         self.pruned = False
 
+    def _initial(self, data: SplitData) -> nn.Module:
+        """The network with its initial weights, on the CPU."""
+        model = teacher_network(self.config, data, self.trial.inputs, self.trial.seed)
+        if self.trial.weights is not None:
+            start_from(own_network(model), self.trial.weights)
+        absorb_biases(own_network(model))
+        return model
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is evaluated and kept: the moving average if there is one."""
+        return self.model if self.average is None else self.average.network
+
     @property
     def needs_evaluation(self) -> bool:
         """True if the row of the current epoch has accuracies."""
-        return self.trial.every_epoch or self.epoch + 1 == self.config.total_epochs
+        last = self.epoch + 1 == self.config.total_epochs
+        return self.trial.every_epoch or self.config.patience > 0 or last
 
     @property
     def finished(self) -> bool:
-        return self.failure is not None or self.pruned or self.epoch >= self.config.total_epochs
+        ended = self.failure is not None or self.pruned or self.epoch >= self.config.total_epochs
+        return ended or out_of_patience(self.config, self.history)
 
     @contextmanager
     def isolate(self, where: str) -> Iterator[None]:
@@ -114,7 +137,7 @@ class StudentTrainer:
         before, names = self.weights, self.objective.term_names
         self.weights = {name: w for name in names if (w := self.objective.weight(name, epoch)) > 0}
         if self.epoch == self.config.pretrain_epochs:
-            self.momentum = [None] * len(self.parameters)  # pre-training hands on its weights, not its momentum
+            self.optimizer.reset()  # pre-training hands on its weights, not its momentum
         if self.epoch == self.config.pretrain_epochs or self.weights != before:
             self.runner.reset()
         # The values of all steps stay on the device until the end of the epoch, so that no step waits for the host.
@@ -122,11 +145,16 @@ class StudentTrainer:
         self.correct = torch.zeros((), dtype=torch.int64, device=device)
 
     def step(self, images: Tensor, target: Tensor, teacher: Features | None, step: int, steps: int) -> None:
-        """Learn from one batch: images (B, C, H, W), labels (B,), and the teacher's features if a term needs them."""
+        """Learn from one batch: images (B, C, H, W), labels (B,) or probabilities (B, K), and the teacher's features if
+        a term needs them."""
         began = time.perf_counter()
         with self.slot.active():
+            self.place = place(self.config.accumulate, self.epoch, step, steps)
             rate = learning_rate(self.config, self.epoch + (step + 1) / steps)
             self.rate = self.rate.fill_(rate) if isinstance(self.rate, Tensor) else rate
+            if self.average is not None:
+                share = share_of_new(self.config.ema, self.place.number)
+                self.share = self.share.fill_(share) if isinstance(self.share, Tensor) else share
             # Dropout and custom losses draw from a function of seed, epoch and step, whatever the cohort.
             seed = self.draw_seed + self.epoch * steps + step
             for generator in generators(images.device):
@@ -139,7 +167,7 @@ class StudentTrainer:
         self.seconds += time.perf_counter() - began
 
     def learn(self, images: Tensor, target: Tensor, teacher: Features | None) -> tuple[Tensor, Tensor]:
-        """One step of SGD: forward, objective, backward, update.
+        """One step: forward, objective, backward, and the update of the weights and of their average.
 
         It never waits for the device, and the only host values that it reads are constant within an epoch, so that a
         CUDA graph can replay it.
@@ -153,45 +181,32 @@ class StudentTrainer:
         ):
             features = self.model.features(images, self.config.tap, self.wanted)  # type: ignore[operator]
         features = in_float32(features)
-        terms = self.objective(features, teacher, target, self.epoch + 1)
+        terms = self.objective(features, teacher, target, self.epoch + 1, images)
         total = torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
-        for parameter in self.parameters:
-            parameter.grad = None
+        if self.place.first:
+            for parameter in self.optimizer.parameters:
+                parameter.grad = None
+        if self.place.together > 1:
+            total = total / self.place.together
         # Backward runs code of users too: autograd functions and hooks.
         with custom.kept_apart(*self.users_code) if self.users_code else nullcontext():
             total.backward()  # type: ignore[no-untyped-call]
-        self._update()
+        if self.place.last:
+            self.optimizer.step(self.rate)
+            if self.average is not None:
+                self.average.update(self.share)
         values = torch.stack([terms[name].detach() for name in self.weights])
-        return values, (features.logits.detach().argmax(1) == target).sum()
+        labels = target if target.ndim == 1 else target.argmax(1)
+        return values, (features.logits.detach().argmax(1) == labels).sum()
 
     def changing_tensors(self) -> list[Sequence[Tensor]]:
         """The tensors that a step changes, by kind: a large count of batches must not hide the statistics beside it."""
         buffers: dict[str, list[Tensor]] = {}
         for name, buffer in [*self.model.named_buffers(), *self.objective.named_buffers()]:
             buffers.setdefault(name.rpartition(".")[-1], []).append(buffer)
-        momentum = [buffer for buffer in self.momentum if buffer is not None]
-        return [[*self.model.parameters()], [*self.objective.parameters()], momentum, *buffers.values()]
-
-    @torch.no_grad()
-    def _update(self) -> None:
-        """SGD by the function behind torch's optimizer class; the class imports torch's compiler, which takes 4 s."""
-        # The connectors of a term that belongs to the other stage have no gradient.
-        learning = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
-        momentum = [self.momentum[i] for i in learning]
-        sgd(
-            [self.parameters[i] for i in learning],
-            [self.parameters[i].grad for i in learning],  # type: ignore[misc]
-            momentum,
-            fused=True,
-            lr=self.rate,
-            weight_decay=self.config.weight_decay,
-            momentum=self.config.momentum,
-            nesterov=self.config.nesterov,
-            dampening=0.0,
-            maximize=False,
-        )
-        for i, buffer in zip(learning, momentum, strict=True):
-            self.momentum[i] = buffer
+        averages = [] if self.average is None else self.average.changing()
+        parameters = [[*self.model.parameters()], [*self.objective.parameters()]]
+        return [*parameters, *self.optimizer.changing(), *averages, *buffers.values()]
 
     def end_epoch(self, sizes: Sequence[int], evaluated: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Append the row of the epoch to the history.
@@ -235,9 +250,14 @@ class StudentTrainer:
             if len(labels):
                 row[f"{part}_acc"] = (logits.argmax(1) == labels).double().mean().item()
         if "val_acc" in row:
-            row["val_loss"] = F.cross_entropy(*evaluated["val"]).item()
+            logits, labels = evaluated["val"]
+            row["val_loss"] = F.cross_entropy(logits, labels).item()
+            row["val_balanced_acc"], row["val_macro_f1"] = by_class(logits.argmax(1), labels, logits.shape[1])
+            row["val_acc5"] = top5(logits, labels)
         self.epoch = epoch
         self.history.append(row)
+        if self.config.patience and best_row(self.config, self.history) is row:
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.kept.state_dict().items()}
 
     # --- checkpoints and results ------------------------------------------------------------------------------
 
@@ -250,7 +270,9 @@ class StudentTrainer:
         tensors = {
             **{f"model.{k}": v for k, v in self.model.state_dict().items()},
             **{f"objective.{k}": v for k, v in self.objective.state_dict().items() if isinstance(v, Tensor)},
-            **{f"momentum.{i}": buffer for i, buffer in enumerate(self.momentum) if buffer is not None},
+            **self.optimizer.tensors(),
+            **({} if self.average is None else {f"ema.{k}": v for k, v in self.kept.state_dict().items()}),
+            **{f"best.{k}": v for k, v in self.best.items()},
             **{f"custom.{k}": v for k, v in held.items()},
             **{f"network.{k}": v for k, v in state.items()},
         }
@@ -275,28 +297,35 @@ class StudentTrainer:
         loss_state.fit_buffers(self.objective.custom_modules, under("objective.learned."))
         self.objective.load_state_dict({**extra, **under("objective.")})
         loss_state.restore_loss_state(self.objective.custom_modules, under("custom."), record.get("custom", {}))
-        for i, buffer in under("momentum.").items():
-            # In the memory layout of the parameter, so that the arithmetic is the same as without the stop.
-            self.momentum[int(i)] = torch.empty_like(self.parameters[int(i)]).copy_(buffer)
+        self.optimizer.load(tensors, captured=isinstance(self.rate, Tensor))
+        if self.average is not None:
+            self.average.network.load_state_dict(under("ema."))
+        self.best = under("best.")
         self.epoch, self.history = record["epoch"], record["history"]
         self.seconds, self.started = record["seconds"], record["started"]
         self.restarts = record["restarts"] + 1
 
-    def result(self, data: SplitData, logits: Tensor | None, teacher: Teacher | None, cohort: int) -> TrialEnded:
-        """The outcome of the trial.
+    def result(self, data: SplitData, logits: Mapping[str, Tensor], teacher: Teacher | None, cohort: int) -> TrialEnded:
+        """The outcome of the trial: of its network after the last epoch or, with patience, after its best epoch.
 
         Args:
-            logits: those of the test images (N, K) after the last epoch; None if the trial failed.
+            logits: `val` and `test` → (N, K) after the last epoch; empty if the trial failed.
             cohort: the number of trials in the cohort.
         """
         device = next(self.model.parameters()).device
-        last = self.history[-1] if self.history else {}
+        state = "failed" if self.failure is not None else "pruned" if self.pruned else "completed"
+        row: Mapping[str, Any] = self.history[-1] if self.history else {}
+        best = best_row(self.config, self.history)
+        if state == "completed" and self.best and best is not None:
+            row = best
+            self.kept.load_state_dict(self.best)
+            logits = {part: evaluate([self.kept], getattr(data, part), data)[0] for part in ("val", "test")}
         images = self.epoch * len(data.train.labels)
         metrics: dict[str, Any] = {
-            "state": "failed" if self.failure is not None else "pruned" if self.pruned else "completed",
+            "state": state,
             "error": self.failure,
-            "val_acc": last.get("val_acc"),
-            "test_acc": last.get("test_acc"),
+            **{name: row.get(name) for name in OF_VALIDATION},
+            "test_acc": row.get("test_acc"),
             "epochs": self.epoch,
             "train_seconds": self.seconds,
             "images_per_second": images / self.seconds if self.seconds > 0 else None,
@@ -309,22 +338,23 @@ class StudentTrainer:
         evaluated = [row for row in self.history if "test_acc" in row]
         if evaluated:
             metrics["test_acc_best"] = max(row["test_acc"] for row in evaluated)
-        if evaluated and "val_acc" in last:
-            best = max(evaluated, key=lambda row: row["val_acc"])  # the earliest of equals
+        if evaluated and best is not None:
             metrics |= {"best_epoch": best["epoch"], "test_acc_at_best_val": best["test_acc"]}
-        if self.failure is not None or logits is None:
+        if self.failure is not None or not logits:
             return TrialEnded(self.trial.id, metrics, self.history)
-        metrics |= final_metrics(logits, data.test.labels, teacher.test_logits if teacher else None)
+        metrics |= final_metrics(logits["test"], data.test.labels, teacher.test_logits if teacher else None)
         if self.pruned:
             return TrialEnded(self.trial.id, metrics, self.history)
         if self.config.has_self_taught:
             metrics["test_acc_muted"] = self.muted_accuracy(data)
-        weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
-        return TrialEnded(self.trial.id, metrics, self.history, weights, logits.cpu())
+        weights = {name: tensor.detach().cpu() for name, tensor in own_network(self.kept).state_dict().items()}
+        test, val = (logits[part].cpu() for part in ("test", "val"))
+        return TrialEnded(self.trial.id, metrics, self.history, weights, test, val)
 
     def muted_accuracy(self, data: SplitData) -> float:
         """Test accuracy with the self-taught channels at zero, so that only the guided ones contribute."""
-        self.model.muted = True  # type: ignore[assignment]
-        (logits,) = evaluate([self.model], data.test, data)
-        self.model.muted = False  # type: ignore[assignment]
+        network = own_network(self.kept)
+        network.muted = True  # type: ignore[assignment]
+        (logits,) = evaluate([self.kept], data.test, data)
+        network.muted = False  # type: ignore[assignment]
         return (logits.argmax(1) == data.test.labels).double().mean().item()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scl.study.config import Config
 from scl.train.checkpoint import Files
+from scl.train.inputs import Inputs
 
 
 class TrialFailure(Exception):
@@ -22,7 +23,8 @@ class TrialSpec:
 
     files: the folder of its checkpoints (None: no checkpoints). every_epoch: evaluate after each epoch, or only after
     the last one, which is enough for a teacher. weights: initial weights; those of tensors that they lack come from
-    the seed (None: all).
+    the seed (None: all). inputs: what the network takes (None: what the data give), for a teacher from elsewhere that
+    is fine-tuned.
     """
 
     id: str
@@ -31,6 +33,7 @@ class TrialSpec:
     files: Files | None = None
     every_epoch: bool = True
     weights: Mapping[str, Tensor] | None = None
+    inputs: Inputs | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class TrialEnded:
     """A trial completed, was pruned or failed.
 
     metrics: the columns of trials.parquet that training fills. epochs: the rows of its epochs. weights, test_logits
-    (N, K): of the trained network, on the CPU; only for a completed trial.
+    and val_logits (N, K): of the trained network, on the CPU; only for a completed trial.
     """
 
     trial_id: str
@@ -54,6 +57,7 @@ class TrialEnded:
     epochs: list[dict[str, Any]]
     weights: dict[str, Tensor] = field(default_factory=dict)
     test_logits: Tensor | None = None
+    val_logits: Tensor | None = None
 
 
 Event = EpochDone | TrialEnded

@@ -12,7 +12,8 @@ import pytest
 from scl.cli.flags import add_flags, flag, parsed, parsed_with, parser
 from scl.errors import UserError
 from scl.study.options import Options, flags_of, options_for
-from scl.study.space import Float, Search
+from scl.study.search import Search
+from scl.study.space import Float
 from scl.study.study import Scale, Study
 from tests.support.studies import SMALL
 
@@ -22,7 +23,7 @@ HELP = (
     "--address --data --label --limit --arms --seeds --epochs --batch-size --lr --student --teacher-model --width "
     "--teacher-width --teacher-epochs --device --split-seed --teacher --cohort-size --gpus-per-trial --cpus-per-trial "
     "--max-concurrent --time-budget --out --inline --val --teacher-per-seed --teachers --precision --deterministic "
-    "--plan --report-only --page --force --recipe --set --seed-list"
+    "--plan --report-only --page --force --recipe --set --seed-list --drop-class --test --augment --no-flip"
 )
 
 
@@ -58,6 +59,7 @@ def test_the_help_states_the_arms_and_those_that_run_only_if_asked_for() -> None
         ("--cohort-size auto", {"cohort_size": None}),
         ("--data 'a folder'", {"data": "a folder"}),
         ("--seed-list 0-2,7", {"seed_list": (0, 1, 2, 7)}),
+        ("--augment flip+rrc:0.3 --no-flip", {"augment": "rrc:0.3+flip", "no_flip": True}),
     ],
 )
 def test_flags_become_options(line: str, options: dict[str, Any]) -> None:
@@ -73,8 +75,12 @@ def test_each_flag_and_its_keyword_are_one_option(study: Study) -> None:
         "arms": "scl", "scale": "full", "student": "plain3", "teacher_model": "plain7", "teacher": "t.pt",
         "teacher_layers": "layer1,layer2", "set": "lr=0.2", "fix": "lr=0.2", "between": "scl,baseline",
         "storage": "sqlite:///x", "start_from": "results", "data": "cifar10", "label": "fine", "recipe": "crd",
+        "drop_class": "cat,dog", "test": 0.25,
         "precision": "fp32", "device": "cpu", "address": "auto", "out": "there", "track": "mlflow", "interval": 0.25,
         "val": 0.25, "seed_list": "3,4", "margin": 0.01, "looks": "3,5", "page": "page.html",
+        "metric": "macro_f1", "at_most": "params=3", "image_size": 32, "image_fit": "pad", "sampler": "gp",
+        "pruner": "median", "augment": "rrc+flip",
+        "teacher_mean": "0.5,0.4,0.3", "teacher_std": "0.5", "teacher_classes": "a,b",
     }  # fmt: skip
     for name, about in flags_of(study).items():
         value = samples.get(name, 3) if about.metavar else True

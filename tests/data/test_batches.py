@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from scl.data.batches import (
-    RESOLVED_AUGMENTATIONS,
     Images,
     SplitData,
+    balanced_order,
     evaluation_batches,
     normalisation,
     training_batches,
@@ -19,6 +21,7 @@ from scl.data.batches import (
 from scl.data.named import load_dataset
 from scl.data.split import split
 from scl.errors import UserError
+from scl.study.augment import mixes
 from tests.support.images import dataset_of, noise
 
 
@@ -98,7 +101,7 @@ def test_padding_is_four_for_32_pixels() -> None:
 
 def test_augmentations_draw_the_same_numbers() -> None:
     images = numbered(60)
-    both, crop, none = (found_crops(images, epoch_of(images, augment)) for augment in RESOLVED_AUGMENTATIONS)
+    both, crop, none = (found_crops(images, epoch_of(images, augment)) for augment in ("crop+flip", "crop", "none"))
     assert [c[:3] for c in both] == [c[:3] for c in crop]
     assert not any(c[3] for c in crop)
     assert none == [(c[0], 4, 4, False) for c in both]
@@ -161,9 +164,125 @@ def test_training_and_evaluation_normalise_alike() -> None:
     assert torch.equal(batch, plain[labels])
 
 
+EVERY_WORD = "rrc+flip+randaugment+jitter+erasing+mixup:0.4+cutmix"
+
+
+def mixed_epoch(augment: str, *, n: int = 60, batch_size: int = 16, **more: Any) -> list[tuple[Tensor, Tensor]]:
+    """An epoch of images of 11 classes."""
+    images = numbered(n, more.pop("channels", 3), 20, 20)
+    images = Images(images.images, images.labels % 11)
+    c = images.images.shape[1]
+    asked: dict[str, Any] = {"seed": 0, "epoch": 1, "mean": MEAN[:c], "std": STD[:c], "classes": 11, **more}
+    return list(training_batches(images, batch_size=batch_size, augment=augment, **asked))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("sampling", ["shuffled", "balanced"])
+@pytest.mark.parametrize("augment", [EVERY_WORD, "crop+trivialaugment+cutmix", "flip", "rrc:1", "jitter", "mixup"])
+def test_batches_of_every_word(augment: str, sampling: str, channels: int) -> None:
+    batches = mixed_epoch(augment, sampling=sampling, channels=channels)
+    again = mixed_epoch(augment, sampling=sampling, channels=channels)
+    other = mixed_epoch(augment, sampling=sampling, channels=channels, epoch=2)
+    low, high = -MEAN[:channels] / STD[:channels], (1 - MEAN[:channels]) / STD[:channels]
+    assert [len(batch) for batch, _ in batches] == [16, 16, 16, 12]
+    for (batch, target), (same, same_target) in zip(batches, again, strict=True):
+        assert torch.equal(batch, same)
+        assert torch.equal(target, same_target)
+        assert batch.dtype == torch.float32
+        assert batch.shape[1:] == (channels, 20, 20)
+        assert batch.is_contiguous(memory_format=torch.channels_last)
+        assert (batch.amin((0, 2, 3)) > low - 1e-5).all()
+        assert (batch.amax((0, 2, 3)) < high + 1e-5).all()
+        if mixes(augment):
+            assert (target.dtype, target.shape) == (torch.float32, (len(batch), 11))
+        else:
+            assert (target.dtype, target.shape) == (torch.int64, (len(batch),))
+    assert not torch.equal(batches[0][0], other[0][0])
+
+
+@pytest.mark.parametrize("augment", ["crop+flip", "crop", "flip", "none"])
+@pytest.mark.parametrize("shape", [(32, 32), (28, 20)])
+def test_crops_of_a_batch_are_those_of_the_padded_set(
+    augment: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small images are cropped in one gather, larger ones batch by batch: bitwise the same."""
+    images = numbered(50, 3, *shape)
+    small = epoch_of(images, augment)
+    monkeypatch.setattr(Images, "padded", None)
+    large = epoch_of(images, augment)
+    assert len(small) == len(large) == 4
+    for (a, la), (b, lb) in zip(small, large, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(la, lb)
+
+
+def test_a_word_leaves_the_draws_of_the_others_as_they_are() -> None:
+    plain, erased = mixed_epoch("crop+flip"), mixed_epoch("crop+flip+erasing")
+    for (a, la), (b, lb) in zip(plain, erased, strict=True):
+        assert torch.equal(la, lb)
+        assert torch.equal(torch.where(b == 0, a, b), a)
+    only, more = mixed_epoch("rrc+jitter"), mixed_epoch("rrc+jitter+mixup")
+    for (a, labels), (b, target) in zip(only, more, strict=True):
+        share = target.gather(1, labels[:, None])[:, :, None, None]
+        apart = labels != labels.roll(1)
+        torch.testing.assert_close(b[apart], (share * a + (1 - share) * a.roll(1, 0))[apart], atol=1e-5, rtol=1e-5)
+
+
+def test_batches_do_not_depend_on_their_size_or_on_threads() -> None:
+    words = "rrc+flip+randaugment+jitter+erasing"
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for count, size in ((1, 7), (2, 7), (2, 60)):
+            torch.set_num_threads(count)
+            found.append(torch.cat([batch for batch, _ in mixed_epoch(words, batch_size=size)]))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_balanced_sampling_gives_each_class_equally_often() -> None:
+    labels = np.repeat([0, 1, 2, 5], [400, 30, 7, 1])
+    order = balanced_order(labels, np.random.default_rng(0))
+    assert len(order) == len(labels) == 438
+    assert sorted(np.bincount(labels[order], minlength=6).tolist()) == [0, 0, 109, 109, 110, 110]
+    times = np.bincount(order, minlength=438)
+    assert times[:400].max() == 1  # a random part of a frequent class
+    for label in (1, 2, 5):
+        of_class = times[labels == label]
+        assert of_class.max() - of_class.min() <= 1
+    assert labels[order[:20]].tolist() != sorted(labels[order[:20]].tolist())
+
+
+def test_balanced_sampling_of_nothing() -> None:
+    assert balanced_order(np.empty(0, dtype=np.int64), np.random.default_rng(0)).tolist() == []
+
+
+def test_balanced_batches_are_a_function_of_seed_and_epoch() -> None:
+    images = Images(numbered(60).images, torch.arange(60) // 50)  # fifty of one class, ten of the other
+    asked = {"batch_size": 60, "augment": "none", "mean": MEAN, "std": STD, "sampling": "balanced"}
+
+    def labels(seed: int, epoch: int) -> list[int]:
+        ((batch, target),) = training_batches(images, seed=seed, epoch=epoch, **asked)  # type: ignore[arg-type]
+        plain, _ = next(evaluation_batches(images, batch_size=60, mean=MEAN, std=STD))
+        index = [int((plain == image).flatten(1).all(1).nonzero()[0]) for image in batch]
+        assert torch.equal(target, images.labels[index])
+        assert target.sum() == 30
+        return index
+
+    assert labels(0, 1) == labels(0, 1)
+    assert len({tuple(labels(*of)) for of in ((0, 1), (0, 2), (1, 1))}) == 3
+
+
+def test_auto_is_resolved_before() -> None:
+    with pytest.raises(ValueError, match="auto depends on the data"):
+        training_batches(numbered(4), batch_size=2, seed=0, epoch=1, augment="auto", mean=MEAN, std=STD)
+
+
 def test_batches_refuse_an_unknown_augmentation() -> None:
-    with pytest.raises(UserError, match=r"unknown augment 'flip'.*valid: crop\+flip, crop, none"):
-        training_batches(numbered(4), batch_size=2, seed=0, epoch=1, augment="flip", mean=MEAN, std=STD)
+    with pytest.raises(UserError, match=r"augment: unknown word 'flop' \(did you mean 'flip'\?\)"):
+        training_batches(numbered(4), batch_size=2, seed=0, epoch=1, augment="flop", mean=MEAN, std=STD)
 
 
 def test_padded_images_are_made_once() -> None:
@@ -192,6 +311,23 @@ def test_batches_on_a_gpu_are_those_of_the_cpu_and_wait_for_nothing() -> None:
         assert b.is_cuda
         torch.testing.assert_close(a, b.cpu(), atol=1e-6, rtol=1e-6)
         assert torch.equal(la, lb.cpu())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("augment", [EVERY_WORD, "crop+flip+trivialaugment+jitter", "rrc+flip+randaugment:4:20"])
+def test_augmentation_on_a_gpu_is_that_of_the_cpu_but_for_rounding_and_waits_for_nothing(augment: str) -> None:
+    images = Images(numbered(200, 3, 40, 40).images, torch.arange(200) % 11)
+    asked: dict[str, Any] = {"batch_size": 64, "seed": 0, "epoch": 1, "augment": augment, "classes": 11}
+    expected = list(training_batches(images, mean=MEAN, std=STD, **asked))
+    batches = training_batches(images.to("cuda"), mean=MEAN.cuda(), std=STD.cuda(), **asked)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        got = list(batches)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for (a, target), (b, on_gpu) in zip(expected, got, strict=True):
+        assert (a - b.cpu()).abs().mean() < 0.02  # a level is 0.016, and geometry may take the other of two pixels
+        torch.testing.assert_close(target, on_gpu.cpu(), atol=1e-6, rtol=1e-6)
 
 
 def test_digits_from_load_to_batches(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ def test_content_fingerprint_sees_everything() -> None:
         content_fingerprint(pixels, labels, pixels, labels, 3),
         content_fingerprint(pixels.reshape(8, 1, 2, 8), labels, pixels, labels, 2),
     }
-    assert len(prints) == 7
+    validated = [content_fingerprint(pixels, labels, pixels, labels, 2, part, labels) for part in (pixels, changed)]
+    assert len(prints | set(validated)) == 9
     strided = pixels.transpose(0, 1, 3, 2).copy().transpose(0, 1, 3, 2)
     assert content_fingerprint(strided, labels.astype(">i8"), pixels, labels, 2) in prints
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scl.data.split import split, split_fingerprint, stratified
+from scl.data.split import parts_of, split, split_fingerprint, stratified
 from scl.errors import UserError
+from scl.study.identity import sha256
 from tests.support.images import dataset_of, noise
 
 
@@ -121,3 +122,26 @@ def test_split_fingerprint_sees_content_split_and_mirroring() -> None:
     }
     assert len(prints) == 6
     assert split_fingerprint(dataclasses.replace(one, name="other", note=""), a.astype(np.int32), b) in prints
+
+
+def test_a_given_validation_part_is_not_held_out_again() -> None:
+    images = noise((40, 1, 4, 4))
+    held_out = dataset_of(images)
+    train, val = parts_of(held_out, val=None, share=0.1, seed=0, limit=None)
+    assert (len(train), len(val)) == (36, 4)
+    given = dataclasses.replace(held_out, val_images=images[:6], val_labels=np.arange(6) % 2)
+    for asked in (None, 0.0):
+        train, val = parts_of(given, val=asked, share=0.1, seed=0, limit=None)
+        assert train.tolist() == list(range(40))
+        assert len(val) == 0
+    train, val = parts_of(given, val=None, share=0.1, seed=0, limit=10)
+    assert (len(train), len(val)) == (10, 0)
+    with pytest.raises(UserError, match=r"--val 0\.1: made has its own validation part of 6 images"):
+        parts_of(given, val=0.1, share=0.1, seed=0, limit=None)
+
+
+@pytest.mark.parametrize(("side", "larger"), [(4, []), (64, []), (65, ["rrc+flip"])])
+def test_split_fingerprint_sees_what_auto_means_for_larger_images(side: int, larger: list[str]) -> None:
+    one, a, b = dataset_of(noise((8, 1, 3, side))), np.arange(6), np.arange(6, 8)
+    parts = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in (a, b)]
+    assert split_fingerprint(one, a, b) == sha256([one.fingerprint, *parts, True, *larger])

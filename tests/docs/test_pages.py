@@ -25,7 +25,7 @@ from scl.cli.command import main
 from scl.cli.flags import parser
 from scl.data.named import load_dataset
 from scl.store.results import load
-from scl.study.space import Search
+from scl.study.search import Search
 from tests.support.studies import write_images
 
 ROOT = Path(__file__).parents[2]

@@ -85,3 +85,24 @@ def test_no_download_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(models.get_model_weights("resnet18").DEFAULT), "get_state_dict", fail)
     with pytest.raises(UserError, match=r"no network.*--teacher PATH"):
         pretrained("torchvision:resnet18", build_model("torchvision:resnet18", 10))
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "known"),
+    [
+        ("mobilenet_v2", "dropout", True),
+        ("mobilenet_v3_small", "drop_path", False),  # takes any option, and ignores it
+        ("resnet18", "dropout", False),
+        ("densenet121", "dropout", True),
+    ],
+)
+def test_dropout_is_the_networks_own_or_refused(name: str, field: str, known: bool) -> None:
+    def weights(**options: float) -> list[Tensor]:
+        torch.manual_seed(0)
+        return list(build_model(f"torchvision:{name}", 10, image_size=32, **options).state_dict().values())  # type: ignore[arg-type]
+
+    if known:
+        assert all(map(torch.equal, weights(), weights(**{field: 0.3})))
+    else:
+        with pytest.raises(UserError, match=f"torchvision:{name} has no {field} that can be set"):
+            weights(**{field: 0.3})

@@ -81,6 +81,9 @@ AT = BASE.replace(losses={"at": 10.0})
         (BASE, BASE.replace(width=0.25), False),
         (BASE, BASE.replace(augment="crop"), True),
         (BASE, BASE.replace(augment="none"), False),
+        (BASE.replace(augment="auto+erasing"), BASE.replace(augment="crop+erasing:0.5"), True),
+        (BASE, BASE.replace(augment="crop+erasing"), False),
+        (BASE, BASE.replace(sampling="balanced"), False),
         (BASE, BASE.replace(precision="fp32"), True),
         (BASE, BASE.replace(precision="bf16"), False),
         (BASE, BASE.replace(lr=0.051), False),
@@ -172,3 +175,12 @@ def test_a_stored_latency_is_used_again(tmp_path: Path, measured: list[Any]) -> 
     assert costs.cost(plan.trials[0].config).latency_ms == 0.75
     assert costs.cost(BASE.replace(model="plain5")).latency_ms == 1.0
     assert len(measured) == 1
+
+
+def test_patience_needs_validation_images(tmp_path: Path) -> None:
+    patient = replace(STUDY, arms={"baseline": {}, "patient": {"patience": 2}})
+    assert planned(patient, tmp_path, *SHORT)
+    with pytest.raises(UserError, match=r"arm 'patient': patience 2 .* no image is held out; give --val 0.1"):
+        planned(patient, tmp_path, *SHORT, "--val", "0")
+    with pytest.raises(UserError, match="the teacher: patience 3"):
+        planned(STUDY, tmp_path, *SHORT, "--val", "0", "--set", "teacher.patience=3")

@@ -9,14 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.torch import save_file
 
+from scl.data import cache
+from scl.data.named import load_dataset
 from scl.errors import UserError
 from scl.models.build import build_model
-from scl.plan.plan import Plan, missing, student_jobs, with_arms
+from scl.plan import context as context_module
+from scl.plan.plan import Plan, keeps_logits, missing, student_jobs, with_arms
+from scl.store.files import open_folder
 from scl.store.parts import write_part
 from scl.store.tables import read_trials
+from scl.students.student import load_student
 from scl.study.identity import requested, teacher_id, trials_of
 from scl.study.params import params
 from tests.support.plans import SEARCHING, STUDY, put_rows, put_teachers, tiny_plan
@@ -57,6 +63,69 @@ def test_images_are_split_and_counted(tmp_path: Path) -> None:
     assert without.about_data["train"] == whole.about_data["train"] + 100
 
 
+def test_a_plan_of_a_large_set_decodes_a_sample_and_says_what_it_cannot_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_images(tmp_path / "data", classes=2, size=12, grey=True)
+    monkeypatch.setattr(cache, "IN_MEMORY", 0)
+    flags = ("--data", str(data), "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1", "--out", str(tmp_path))
+    assert run_study(STUDY, *flags, "--plan") == 0
+    text = capsys.readouterr().out
+    assert "done       not known before the images are decoded (once, " in text
+    assert "missing    3" in text
+    assert "36 train, 4 val, 20 test" in text
+    assert run_study(STUDY, *flags) == 0
+    assert run_study(STUDY, *flags, "--plan") == 0
+    text = capsys.readouterr().out
+    assert "done       3\n" in text
+    assert "missing    0\n" in text
+
+
+def test_a_large_set_trains_as_a_small_one_and_its_preprocessing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_images(tmp_path / "data", classes=2, size=12, grey=True)
+    flags = ("--data", str(data), "--image-size", "16", "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1")
+    found = []
+    for name, most in (("small", cache.IN_MEMORY), ("large", 0)):
+        monkeypatch.setattr(cache, "IN_MEMORY", most)
+        context_module._tensors.clear()
+        assert run_study(STUDY, *flags, "--out", str(tmp_path / name)) == 0
+        found.append(read_trials(open_folder(str(tmp_path / name / STUDY.name))).set_index("trial_id").sort_index())
+    numbers = ["arm", "test_acc", "val_acc", "test_loss", "teacher_test_acc", "agreement"]
+    pd.testing.assert_frame_equal(found[0][numbers], found[1][numbers], check_exact=True)
+    document = json.loads((tmp_path / "large" / STUDY.name / "study.json").read_text())
+    how = document["data"]["preprocessing"]
+    assert how == {"height": 16, "width": 16, "channels": 1, "fit": "crop", "interpolation": "bilinear"}
+    [student, *_] = (tmp_path / "large" / STUDY.name / "checkpoints").glob("*/student.safetensors")
+    assert load_student(str(student)).record["preprocessing"] == how
+
+
+@pytest.mark.parametrize(
+    ("flags", "trials", "stored"),
+    [
+        ((), 9, True),
+        (("--no-logits",), 9, False),
+        ((), 180_000, False),  # of 897 images and 10 classes: 3 GB
+        (("--logits",), 180_000, True),
+    ],
+)
+def test_logits_are_stored_unless_they_are_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], trials: int, stored: bool
+) -> None:
+    plan = tiny_plan(tmp_path, *flags)
+    assert plan.context.logits == (flags != ("--no-logits",))
+    assert keeps_logits(plan.options, plan.context, trials) == stored
+    told = "logits of 180,000 trials would take 3.0 GB, more than 2, so they are not stored; --logits stores them"
+    assert (told in capsys.readouterr().err) == (trials > 9 and not flags)
+
+
+def test_top_5_needs_more_than_5_classes(tmp_path: Path) -> None:
+    data = write_images(tmp_path / "images", classes=3, size=12, grey=True)
+    with pytest.raises(UserError, match="with 3 classes every image is right"):
+        planned(STUDY, tmp_path, "--inline", "--data", str(data), "--metric", "test_acc5")
+
+
 def test_caveats_of_the_data_are_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_images(tmp_path / "data", classes=2, size=8, grey=True)
     shutil.copy(data / "train" / "class-0" / "0.png", data / "test" / "class-0" / "0.png")
@@ -73,6 +142,44 @@ def test_caveats_of_the_data_are_told_before_training(tmp_path: Path, capsys: py
     assert tiny_plan(tmp_path).about_data.get("caveats") is None
 
 
+def with_validation(folder: Path) -> Path:
+    """A data set of 40 training, 10 validation and 20 test images in 2 classes."""
+    data = write_images(folder, classes=2, size=8, grey=True)
+    for c in (0, 1):
+        place = data / "valid" / f"class-{c}"
+        place.mkdir(parents=True)
+        for i in range(5):
+            (data / "test" / f"class-{c}" / f"{i}.png").rename(place / f"{i}.png")
+    return data
+
+
+def test_a_given_validation_part_validates_and_all_training_images_train(tmp_path: Path) -> None:
+    data = ("--data", str(with_validation(tmp_path / "data")), "--inline")
+    plan = planned(STUDY, tmp_path, *data)
+    about = plan.about_data
+    assert (about["train"], about["val"], about["test"], about["val_share"]) == (40, 10, 10, 0)
+    whole = load_dataset(data[1], tmp_path / "cache")
+    assert np.array_equal(plan.context.images["val"], whole.val_images)
+    assert np.array_equal(plan.context.labels["val"], whole.val_labels)
+    assert np.array_equal(plan.context.images["train"], whole.train_images)
+    ids = [trial.trial_id for trial in plan.trials]
+    same = [planned(STUDY, tmp_path, *data, *flags) for flags in (("--val", "0"), ("--split-seed", "3"))]
+    assert [[trial.trial_id for trial in other.trials] for other in same] == [ids, ids]
+    assert len(planned(STUDY, tmp_path, *data, "--recipe", "crd").context.labels["val"]) == 10
+    limited = planned(STUDY, tmp_path, *data, "--limit", "8")
+    assert [len(labels) for labels in limited.context.labels.values()] == [8, 10, 10]
+    with pytest.raises(UserError, match=r"--val 0\.2: .* has its own validation part of 10 images, .*drop --val"):
+        planned(STUDY, tmp_path, *data, "--val", "0.2")
+
+
+@pytest.mark.parametrize("flags", [("--val", "0"), ("--recipe", "crd")])
+def test_a_search_needs_validation_images_held_out_or_given(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match="--val 0: a search selects on validation images"):
+        planned(SEARCHING, tmp_path, "--inline", *flags)
+    data = with_validation(tmp_path / "data")
+    assert planned(SEARCHING, tmp_path, "--inline", "--data", str(data), *flags).about_data["val"] == 10
+
+
 @pytest.mark.parametrize(
     ("flags", "same"),
     [
@@ -85,6 +192,9 @@ def test_caveats_of_the_data_are_told_before_training(tmp_path: Path, capsys: py
         (("--teacher-epochs", "2"), False),
         (("--lr", "0.06"), False),
         (("--val", "0.2"), False),
+        (("--augment", "auto"), True),
+        (("--augment", "erasing"), False),
+        (("--no-flip",), True),  # nobody mirrors digits
     ],
 )
 def test_ids_depend_on_what_determines_numbers_alone(flags: tuple[str, ...], same: bool, tmp_path: Path) -> None:
@@ -92,6 +202,20 @@ def test_ids_depend_on_what_determines_numbers_alone(flags: tuple[str, ...], sam
     others = {(t.arm, t.seed): t.trial_id for t in tiny_plan(tmp_path, *flags).trials}
     assert others.keys() <= ids.keys()
     assert {ids[key] == other for key, other in others.items()} == {same}
+
+
+@pytest.mark.parametrize(
+    ("size", "flags", "auto"),
+    [(8, (), None), (8, ("--no-flip",), "crop"), (66, (), "rrc+flip"), (66, ("--no-flip",), "rrc")],
+)
+def test_what_auto_means_is_told_if_it_is_no_mirrored_crop(
+    size: int, flags: tuple[str, ...], auto: str | None, tmp_path: Path
+) -> None:
+    data = write_images(tmp_path / "data", classes=2, size=size, grey=True)
+    plan, mirrored = (planned(STUDY, tmp_path, "--inline", "--data", str(data), *more) for more in (flags, ()))
+    assert plan.about_data.get("auto_augment") == auto
+    assert plan.context.flip == (not flags)
+    assert (plan.context.fingerprint == mirrored.context.fingerprint) == (not flags)
 
 
 def test_one_teacher_for_all_seeds_or_one_for_each(tmp_path: Path) -> None:

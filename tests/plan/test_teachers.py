@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -21,15 +20,14 @@ from scl.models.build import build_model
 from scl.models.networks import build_student
 from scl.plan import teachers as module
 from scl.plan.context import RunContext, data_of
+from scl.plan.given import open_given
 from scl.plan.plan import Plan
 from scl.plan.teachers import (
     TEACHER_FILE,
     evaluate_and_save,
-    fitted,
     import_teacher,
     imported_file,
     load_teacher,
-    misfit,
     save_teacher,
     start_from_pretrained,
 )
@@ -156,68 +154,29 @@ def test_a_file_serves_one_network_on_one_data_set(plan: Plan) -> None:
 # --- a user's checkpoint --------------------------------------------------------------------------------------------
 
 
-def shapes(*pairs: tuple[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    return {name: torch.arange(float(np.prod(shape))).reshape(shape) for name, shape in pairs}
-
-
-A, B = ("a", (2, 3)), ("b", (4,))
-FITS: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = [
-    (shapes(A, B), shapes(A, B)),
-    (shapes(B, A), shapes(A, B)),  # by name in any order
-    (shapes(("x", (2, 3)), ("y", (4,))), shapes(A, B)),  # by order and shape
-    (shapes(A, B), shapes(("net.a", (2, 3)), ("net.b", (4,)))),  # of another library, wrapped here
-    (shapes(A, B, ("head", (1,))), shapes(("net.a", (2, 3)), ("net.b", (4,)))),  # its auxiliary head is left out
-]
-
-
-@pytest.mark.parametrize(("weights", "wanted"), FITS)
-def test_a_checkpoint_fits_by_name_or_by_order_and_shape(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    found = fitted(weights, wanted)
-    assert found is not None
-    assert {name: tensor.shape for name, tensor in found.items()} == {n: t.shape for n, t in wanted.items()}
-    by_shape = {tuple(tensor.shape): tensor for tensor in weights.values()}
-    assert all(torch.equal(tensor, by_shape[tuple(tensor.shape)]) for tensor in found.values())
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_tensors_take_the_type_of_the_model(dtype: torch.dtype, plan: Plan, tmp_path: Path) -> None:
     given = {k: t.to(dtype) if t.is_floating_point() else t.float() for k, t in fresh(plan).items()}
     torch.save(given, tmp_path / "t.pt")
-    import_teacher(plan.context, plan.teacher, "hash", str(tmp_path / "t.pt"))
+    import_teacher(plan.context, plan.teacher, "hash", open_given(str(tmp_path / "t.pt")), anyway=True)
     found = load_teacher(plan.context, "hash", plan.teacher)
     assert found is not None
     assert all(torch.equal(found[0].weights[k], given[k].to(old.dtype)) for k, old in fresh(plan).items())
-
-
-@pytest.mark.parametrize(
-    ("weights", "wanted", "difference"),
-    [
-        (shapes(("x", (2, 3)), ("y", (5,))), shapes(A, B), r"by order, y is \(5,\) where b is \(4,\)"),
-        (shapes(A, ("b", (5,))), shapes(A, B), r"by order, b is \(5,\) where b is \(4,\)"),
-        (shapes(A, B, ("c", (1,))), shapes(A, B), "it has 3 tensors, wanted 2; c is one too many"),
-        (shapes(A), shapes(A, B), "it has 1 tensors, wanted 2; b is absent"),
-        (shapes(A, ("z", (4,)), ("c", (1,))), shapes(("net.a", (2, 3)), ("net.b", (4,))), "it has 3 tensors, wanted 2"),
-        (shapes(("a", (3, 2)), B), shapes(("net.a", (2, 3)), ("net.b", (4,))), r"by order, a is \(3, 2\)"),
-    ],
-)
-def test_the_first_difference_is_named(weights: dict[str, Tensor], wanted: dict[str, Tensor], difference: str) -> None:
-    assert fitted(weights, wanted) is None
-    with pytest.raises(UserError, match=difference):
-        raise UserError(misfit(weights, wanted))
 
 
 def test_a_checkpoint_is_checked_stored_and_used_again(
     plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_file({f"module.{name}": tensor for name, tensor in fresh(plan, 3).items()}, tmp_path / "t.safetensors")
-    import_teacher(plan.context, plan.teacher, "hash", str(tmp_path / "t.safetensors"))
+    import_teacher(plan.context, plan.teacher, "hash", open_given(str(tmp_path / "t.safetensors")), anyway=True)
     found = load_teacher(plan.context, "hash", plan.teacher)
     assert found is not None
     assert all(torch.equal(found[0].weights[name], tensor) for name, tensor in fresh(plan, 3).items())
     accuracy = found[1]["metrics"]["test_acc"]
-    assert capsys.readouterr().err == f"teacher {tmp_path / 't.safetensors'}: test accuracy {accuracy:.2%}\n"
+    told = f"teacher {tmp_path / 't.safetensors'}: test accuracy {accuracy:.2%}; used although its test accuracy"
+    assert capsys.readouterr().err.startswith(told)
     monkeypatch.setattr(module, "fitted", None)  # not looked at again
-    import_teacher(plan.context, plan.teacher, "hash", str(tmp_path / "t.safetensors"))
+    import_teacher(plan.context, plan.teacher, "hash", open_given(str(tmp_path / "t.safetensors")), anyway=True)
     assert capsys.readouterr().err == ""
 
 
@@ -282,7 +241,7 @@ def test_a_file_that_is_no_teacher_is_refused_by_name(kind: str, tmp_path: Path)
 def test_what_training_scripts_save_is_a_teacher(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "teacher"
     path.write_bytes(GOOD[kind]())
-    run = ablation(tmp_path / "out", "--inline", "--plan", "--limit", "60", "--teacher", str(path))
+    run = ablation(tmp_path / "out", "--inline", "--plan", "--limit", "60", "--teacher", str(path), "--teacher-anyway")
     assert run.returncode == 0, run.stderr
     assert "test accuracy" in run.stderr
 
@@ -293,8 +252,9 @@ def test_a_teacher_from_a_file_guides(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"teacher.{kind}"
     torch.save(state, path) if kind == "pt" else save_file(state, path)
     run = ablation(
-        tmp_path / "out", "--inline", "--teacher", str(path), "--epochs", "1", "--seeds", "1", "--arms", "kd"
-    )
+        tmp_path / "out", "--inline", "--teacher", str(path), "--teacher-anyway", "--epochs", "1", "--seeds", "1",
+        "--arms", "kd",
+    )  # fmt: skip
     assert run.returncode == 0, run.stderr
     study = json.loads((tmp_path / "out" / "ablation" / "study.json").read_text())
     assert study["teacher"]["source"] == "file"
@@ -308,7 +268,7 @@ def test_a_checkpoint_of_public_code_fits_by_order(tmp_path: Path) -> None:
     torch.save({"epoch": 240, "model": renamed}, tmp_path / "teacher.pth")
     run = ablation(
         tmp_path / "out", "--inline", "--teacher", str(tmp_path / "teacher.pth"), "--teacher-model", "resnet14",
-        "--teacher-width", "1", "--epochs", "1", "--limit", "60", "--seeds", "1", "--arms", "kd",
+        "--teacher-width", "1", "--epochs", "1", "--limit", "60", "--seeds", "1", "--arms", "kd", "--teacher-anyway",
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "matched by order and shape" in run.stderr
@@ -316,7 +276,17 @@ def test_a_checkpoint_of_public_code_fits_by_order(tmp_path: Path) -> None:
 
 def test_a_teacher_file_is_looked_at_anew_for_another_network_or_other_data(tmp_path: Path) -> None:
     save_file(build_model("plain11", 10, 1, 0.25).state_dict(), tmp_path / "teacher.safetensors")
-    flags = ["--teacher", str(tmp_path / "teacher.safetensors"), "--arms", "kd", "--seeds", "1", "--epochs", "1"]
+    flags = [
+        "--teacher",
+        str(tmp_path / "teacher.safetensors"),
+        "--teacher-anyway",
+        "--arms",
+        "kd",
+        "--seeds",
+        "1",
+        "--epochs",
+        "1",
+    ]
     first = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60")
     assert first.returncode == 0, first.stderr
     again = ablation(tmp_path / "out", "--inline", *flags, "--limit", "60")

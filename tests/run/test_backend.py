@@ -168,8 +168,8 @@ class Searcher:
     def label(self, trial: Trial) -> str:
         return f"search · {trial.arm}"
 
-    def epoch(self, trial_id: str, epoch: int, val_acc: float) -> bool:
-        self.seen.append((self.arms[trial_id], epoch, val_acc))
+    def epoch(self, trial_id: str, row: dict[str, float]) -> bool:
+        self.seen.append((self.arms[trial_id], row["epoch"], row["val_acc"]))
         return self.arms[trial_id] == "kd"
 
     def ended(self, trial_id: str, state: str) -> None:

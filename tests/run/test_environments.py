@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from scl.export import load_student
 from scl.run import stopping
 from scl.store.results import load
+from scl.students.student import load_student
 from tests.support.studies import SMALL, run_study
 
 ROOT = Path(__file__).parents[2]

@@ -67,7 +67,7 @@ def test_an_old_search_goes_on_under_its_name_with_its_ids(tmp_path: Path) -> No
 
     searcher = SearchDriver(plan, lambda reason: None)
     assert searcher.study_name == old["search"]["optuna_study"]
-    assert [trial.trial_id for trial in searcher.searched_trials()] == old["search"]["tried"]
+    assert [trial.trial_id for trial in searcher.configurations.in_order()] == old["search"]["tried"]
     assert searcher.to_go == 0
     searched = [row["trial_id"] for row in old["plan"] if row["arm"] == "search"]
     assert searched == old["search"]["tried"]

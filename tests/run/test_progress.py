@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from scl.run.progress import Progress, in_a_log
+from scl.run.progress import Progress
+from scl.terminal import in_a_log
 
 LABELS = {"a": "baseline · seed 0", "b": "kd · seed 0"}
 

@@ -18,6 +18,7 @@ from scl.run.training import train_students, train_teachers
 from scl.store.editions import write_edition
 from scl.store.files import open_folder
 from scl.store.locks import locked
+from scl.store.logits import LOGITS
 from scl.store.networks import STUDENT
 from scl.store.results import load
 from scl.store.schema import SCHEMAS
@@ -196,6 +197,22 @@ def test_lost_networks_are_named_and_made_again(
     pd.testing.assert_frame_equal(after.epochs, before.epochs)
     assert not list((out / "small").glob("checkpoints/*/epoch-*"))
     assert {path.parent.name for path in out.glob("teachers/*/teacher.safetensors")} == teachers
+
+
+def test_lost_logits_are_named_and_made_again(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "results"
+    shutil.copytree(small.parent, out)
+    flags = ["--out", str(out), "--data", str(small.parent.parent / "images")]
+    files = sorted((out / "small").glob(f"checkpoints/*/{LOGITS}"))
+    before = {file: file.read_bytes() for file in (out / "small").glob("checkpoints/*/*")}
+    assert len(files) == 6
+    files[0].unlink()
+    files[1].write_bytes(files[1].read_bytes()[:-50])
+    assert run_study(SMALL, *flags) == 0
+    assert "the logits of 1 trial are lost; --remake-students makes them again" in capsys.readouterr().err
+    assert run_study(SMALL, *flags, "--remake-students") == 0
+    assert "2 of 2 lost files of logits were made again" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in (out / "small").glob("checkpoints/*/*")} == before
 
 
 def test_a_network_with_other_numbers_is_not_kept(

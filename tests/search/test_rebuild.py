@@ -19,10 +19,8 @@ from scl.plan.plan import Plan
 from scl.search import rebuild
 from scl.search.driver import SearchDriver
 from scl.search.journal import JOURNAL
-from scl.search.rebuild import distribution
 from scl.search.winners import winners_of
 from scl.store.study_file import read_study, write_study
-from scl.study.space import Choice, Float, Int
 from tests.support.searches import STUDY, TINY, known, search, stored
 from tests.support.studies import planned
 
@@ -185,14 +183,14 @@ def test_numbers_with_gaps_and_repeats_are_kept(finished: tuple[Plan, bytes], mo
     plan, content = finished
     journal(plan).write_bytes(content)
     driver = SearchDriver(plan, pytest.fail)
-    numbers = dict(zip((each.trial.trial_id for each in driver.stored), (0, 3, 4, 4, 2, None), strict=True))
-    read = rebuild.stored_trials
+    numbers = dict(zip((each.key for each in driver.stored), (0, 3, 4, 4, 2, None), strict=True))
+    read = rebuild.stored_configurations
 
-    def renumbered(plan: Plan, results: Any) -> list[rebuild.Stored]:
-        found = [replace(each, number=numbers[each.trial.trial_id]) for each in read(plan, results)]
+    def renumbered(*arguments: Any) -> list[rebuild.Stored]:
+        found = [replace(each, number=numbers[each.key]) for each in read(*arguments)]
         return sorted(found, key=lambda each: (each.number is None, each.number))
 
-    monkeypatch.setattr("scl.search.driver.stored_trials", renumbered)
+    monkeypatch.setattr("scl.search.driver.stored_configurations", renumbered)
     for again in (False, True):
         if not again:
             journal(plan).unlink()
@@ -201,13 +199,6 @@ def test_numbers_with_gaps_and_repeats_are_kept(finished: tuple[Plan, bytes], mo
         assert {driver.numbers[i] for i, n in numbers.items() if n in (0, 2, 3)} == {0, 2, 3}
         assert sorted(driver.numbers.values()) == [0, 2, 3, 4, 5, 6]
         assert driver.suggested == 7
-
-
-def test_ranges_are_optunas() -> None:
-    kinds = optuna.distributions
-    assert distribution(optuna, Choice((0, 4))) == kinds.CategoricalDistribution([0, 4])
-    assert distribution(optuna, Float(0.1, 1.0, log=True)) == kinds.FloatDistribution(0.1, 1.0, log=True)
-    assert distribution(optuna, Int(1, 9, step=2)) == kinds.IntDistribution(1, 9, step=2)
 
 
 def test_a_search_whose_journal_was_deleted_goes_on(done: Path, tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 
-from scl.errors import UserError
-from scl.search.trials import left_to_search, name_in_optuna, search_of, stored_point
-from scl.study.space import Choice
+from scl.search.trials import distributions, left_to_search, name_in_optuna, search_of, stored_points
+from scl.study.space import Branch, Choice, Float, Int
 from tests.support.searches import SEARCH, STUDY, TINY, search, stored
 from tests.support.studies import planned
 
@@ -45,9 +45,8 @@ def test_another_search_has_another_name(tmp_path: Path) -> None:
 def test_rows_give_their_points_back(done: Path, tmp_path: Path) -> None:
     rows = stored(done)
     tried = rows[rows["arm"] == "search"].sort_values("number").to_dict("records")
-    assert stored_point(tried[0], SEARCH) == SEARCH.start[0]
-    with pytest.raises(UserError, match="outside"):
-        stored_point({**tried[0], "param.lr": 5.0}, SEARCH)
+    assert stored_points(tried[0], SEARCH) == [SEARCH.start[0]]
+    assert stored_points({**tried[0], "param.lr": 5.0}, SEARCH) == []
     assert search_of(planned(STUDY, tmp_path, *TINY)) == SEARCH
 
 
@@ -55,3 +54,16 @@ def test_trials_of_other_settings_are_not_counted(done: Path) -> None:
     assert left_to_search(planned(STUDY, done, *TINY)) == 0
     assert left_to_search(planned(STUDY, done, *TINY, "--trials", "10")) == 4
     assert left_to_search(planned(STUDY, done, *TINY, "--epochs", "3")) == 6
+
+
+def test_ranges_are_optunas() -> None:
+    kinds = optuna.distributions
+    method = Branch({"kd": {"kd.temperature": Float(1.0, 8.0)}, "at": {"weight.at": Float(1.0, 2.0)}})
+    space = {"self_taught": Choice((0, 4)), "lr": Float(0.1, 1.0, log=True), "epochs": Int(1, 9, step=2)}
+    assert distributions(optuna, {**space, "method": method}, {"method": "kd"}) == {
+        "self_taught": kinds.CategoricalDistribution([0, 4]),
+        "lr": kinds.FloatDistribution(0.1, 1.0, log=True),
+        "epochs": kinds.IntDistribution(1, 9, step=2),
+        "method": kinds.CategoricalDistribution(["kd", "at"]),
+        "kd.temperature": kinds.FloatDistribution(1.0, 8.0),
+    }

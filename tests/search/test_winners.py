@@ -11,7 +11,8 @@ import pytest
 from scl.search.winners import measure_architectures
 from scl.store.results import load
 from scl.study.config import Config
-from scl.study.space import Choice, Float, Search
+from scl.study.search import Search
+from scl.study.space import Choice, Float
 from tests.support.searches import SEARCH, STUDY, known, search, stored
 
 

@@ -29,9 +29,10 @@ def test_the_seeds_that_collapsed(
     base: list[float], arm: list[float], chance: float, images: int | None, seeds: dict[str, tuple[int, ...]]
 ) -> None:
     frame = pd.DataFrame({"base": base, "arm": arm})
-    floor = stats.collapse_floor(frame, "base", chance, images)
-    assert stats.collapsed(frame, floor) == seeds
-    kept = stats.learnt(frame, floor)
+    error = math.sqrt(chance * (1 - chance) / images) if images else math.nan
+    above = frame >= stats.collapse_floor(frame, "base", chance, error)
+    assert stats.collapsed(frame, above) == seeds
+    kept = stats.learnt(frame, above)
     assert {name: int(kept[name].isna().sum()) for name in kept} == {
         name: len(seeds.get(name, ())) for name in ("base", "arm")
     }
@@ -39,4 +40,5 @@ def test_the_seeds_that_collapsed(
 
 def test_without_a_baseline_or_results() -> None:
     assert math.isfinite(stats.collapse_floor(pd.DataFrame({"arm": [0.5]}), "base", 0.1))
-    assert stats.collapsed(pd.DataFrame({"arm": [math.nan]}), 0.4) == {}
+    frame = pd.DataFrame({"arm": [math.nan]})
+    assert stats.collapsed(frame, frame >= 0.4) == {}

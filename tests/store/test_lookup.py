@@ -8,7 +8,7 @@ import pytest
 
 from scl.errors import UserError
 from scl.store.files import Folder, open_folder
-from scl.store.lookup import find_in_study, find_trial, stores
+from scl.store.lookup import find_trial, stores
 from scl.store.parts import write_part
 from scl.store.results import read_results
 from scl.store.schema import now
@@ -75,4 +75,4 @@ def test_what_is_unclear_is_explained(results: str) -> None:
 
 def test_a_study_without_ended_trials_says_so(store: Folder) -> None:
     with pytest.raises(UserError, match="no trial of this study has ended yet"):
-        find_in_study(read_results(store), "kd/0")
+        read_results(store).find("kd/0")

@@ -15,12 +15,12 @@ from pyarrow import fs
 
 from benchmarks.chaos import compare, free_port, read
 from scl.errors import UserError
-from scl.export import load_student
 from scl.merge import merge
 from scl.store import lease
 from scl.store.files import open_folder
 from scl.store.locks import locked
 from scl.store.results import load
+from scl.students.student import load_student
 from tests.run.test_faults import STUDY, Run, finish, flip
 
 pytest.importorskip("moto")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pandas as pd
+
 from scl.store.files import Folder
-from scl.store.results import load, read_results
+from scl.store.results import fill_params, load, read_results
 from tests.support.parts import put_part
 
 
@@ -29,3 +33,25 @@ def test_a_store_without_trials_is_empty_and_has_its_columns(store: Folder) -> N
     assert len(read.trials) == len(read.epochs) == len(read.planned()) == 0
     assert {"trial_id", "test_acc"} <= set(read.trials.columns)
     assert read.plan_states()["state"].tolist() == ["missing"] * 3
+
+
+def test_trials_of_earlier_versions_have_the_defaults_of_newer_fields() -> None:
+    """They were trained so. What a trial of this version lacks stays absent."""
+    columns: dict[str, list[Any]] = {
+        "param.lr": [0.1, 0.2, None],
+        "param.optimizer": [None, "adamw", None],
+        "param.betas": [None, "0.8/0.9", None],
+        "param.accumulate": [None, 2, None],
+        "param.decay_norms": [None, False, None],
+        "param.dropout": [None, 0.1, None],
+        "param.kd.temperature": [4.0, None, None],
+    }
+    trials = pd.DataFrame(columns)
+    fill_params(trials)
+    assert trials["param.optimizer"].tolist()[:2] == ["sgd", "adamw"]
+    assert trials["param.betas"].tolist()[:2] == ["0.9/0.999", "0.8/0.9"]
+    assert trials["param.accumulate"].tolist()[:2] == [1, 2]
+    assert trials["param.decay_norms"].tolist()[:2] == [True, False]
+    assert trials["param.dropout"].isna().tolist() == [True, False, True]
+    assert trials["param.kd.temperature"].isna().tolist() == [False, True, True]
+    assert trials.iloc[2].isna().all()

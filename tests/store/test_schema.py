@@ -14,9 +14,14 @@ def test_the_columns_are_those_that_scripts_rely_on() -> None:
         "teacher_test_acc", "val_acc", "test_acc", "test_acc_at_best_val", "test_acc_best", "test_acc5", "test_loss",
         "agreement", "teacher_kl", "ece", "ece_floor", "gap_closed", "test_acc_muted", "params", "macs", "latency_ms",
         "epochs", "best_epoch", "train_seconds", "images_per_second", "device", "cohort_size", "restarts", "number",
-        "started", "ended", "run",
+        "started", "ended", "run", "balanced_acc", "macro_f1", "teacher_balanced_acc", "teacher_macro_f1",
+        "teacher_test_acc5", "teacher_test_loss", "val_balanced_acc", "val_macro_f1", "val_acc5", "val_loss", "chance",
+        "file_bytes", "logits_bytes",
     ]  # fmt: skip
-    assert EPOCHS.names == ["trial_id", "epoch", "lr", "train_loss", "train_acc", "val_loss", "val_acc", "test_acc"]
+    assert EPOCHS.names == [
+        "trial_id", "epoch", "lr", "train_loss", "train_acc", "val_loss", "val_acc", "test_acc", "val_balanced_acc",
+        "val_macro_f1", "val_acc5",
+    ]  # fmt: skip
     assert set(map(str, EPOCHS.types[2:])) == {"float"}
     assert str(PREDICTIONS.field("predicted").type.value_type) == "uint16"
 

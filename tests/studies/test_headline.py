@@ -82,7 +82,7 @@ def test_every_method_with_weights_is_searched_equally_long_and_off_the_reported
         assert alone.search is not None
         alone.resolve(on.data, None, {}, {})  # refuses a space whose parameters do not exist
         searched[method] = alone.search
-        assert on.val == 0.1
+        assert on.val_share == 0.1
         assert alone.search.seed not in range(study.seeds)
         assert alone.search.winners == 0
         assert dict(alone.teacher.__dict__) == dict(study.teacher.__dict__)

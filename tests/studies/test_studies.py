@@ -106,7 +106,7 @@ def test_published_pairs_have_an_arm_for_each_figure(pair: str) -> None:
         assert (config.epochs, config.batch_size, config.milestones) == (240, 64, (150, 180, 210))
     assert arms["baseline"].tap == "block"
     assert arms["dkd"].losses["dkd"].options["beta"] == (8.0 if pair.startswith("resnet") else 6.0)
-    assert (options.data, options.val, full.seeds) == ("cifar100", 0.0, 3)
+    assert (options.data, options.val_share, full.seeds) == ("cifar100", 0.0, 3)
     short, _ = study.at("short").resolve("cifar100", None, {}, {})
     assert short["kd"].milestones == (38, 45, 52)
     assert short["dkd"].losses["dkd"].warmup == 5

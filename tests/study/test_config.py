@@ -10,7 +10,8 @@ import pytest
 from scl.errors import UserError
 from scl.study.config import MODELS, Config
 from scl.study.recipes import RECIPES
-from scl.study.space import Float, Search
+from scl.study.search import Search
+from scl.study.space import Float
 from scl.study.study import Setting, Study
 from scl.study.term import Term
 
@@ -42,6 +43,31 @@ from scl.study.term import Term
         ({"widht": 2}, "unknown field 'widht' .did you mean 'width'"),
         ({"ce": 0}, "an objective needs a term"),
         ({"schedule": "multistep"}, "needs milestones"),
+        (
+            {"optimizer": "adamW"},
+            "unknown optimizer 'adamW' .did you mean 'adam'.*valid: adam, radam, nadam, sgd, adamw",
+        ),
+        ({"optimizer": "lion"}, "unknown optimizer 'lion'"),
+        ({"betas": (0.9,)}, "betas must be two numbers from 0 to below 1"),
+        ({"betas": (0.9, 1.0)}, "betas must be two numbers"),
+        ({"betas": 0.9}, "betas must be two numbers"),
+        ({"betas": (0.9, True)}, "betas must be two numbers"),
+        ({"eps": 0.0}, "eps must be finite, above 0"),
+        ({"clip_norm": -1.0}, "clip_norm must be finite, 0 or more"),
+        ({"accumulate": 0}, "accumulate must be finite, 1 or more"),
+        ({"accumulate": 1.5}, "accumulate must be a whole number"),
+        ({"ema": 1.0}, "ema must be below 1"),
+        ({"ema": -0.1}, "ema must be finite, 0 or more"),
+        ({"patience": -1}, "patience must be finite, 0 or more"),
+        ({"layer_decay": 0.0}, "layer_decay must be finite, above 0"),
+        ({"layer_decay": 1.1}, "layer_decay must be .* at most 1"),
+        ({"head_lr": -1.0}, "head_lr must be finite, 0 or more"),
+        ({"dropout": 0.1}, "dropout and drop_path set what networks of libraries have.*plain5 has neither"),
+        ({"model": "torchvision:mobilenet_v2", "dropout": 1.0}, "dropout must be below 1"),
+        ({"model": "torchvision:mobilenet_v2", "dropout": "much"}, "dropout must be a number, or None"),
+        ({"class_weights": "inverse"}, "unknown class_weights 'inverse'; valid: none, balanced"),
+        ({"schedule": "one-cycle"}, "did you mean 'onecycle'"),
+        ({"schedule": "onecycle", "warmup_epochs": 2}, "a warm-up of its own; set warmup_epochs=0, got 2"),
     ],
 )
 def test_bad_values_are_refused_by_name(change: dict[str, object], message: str) -> None:

@@ -11,7 +11,8 @@ from scl.errors import UserError
 from scl.study.contrasts import checked_roles, direction, weights_of
 from scl.study.controls import self_taught_controls
 from scl.study.designs import Design, add_one_in, leave_one_out
-from scl.study.space import Float, Search
+from scl.study.search import Search
+from scl.study.space import Float
 from scl.study.study import Scale, Study
 
 ARMS: dict[str, dict[str, Any]] = {name: {"lr": 0.01 * i} for i, name in enumerate("abcd", 1)}

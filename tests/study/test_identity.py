@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from scl.study.config import Config
-from scl.study.identity import canonical_json, requested, teacher_id, trials_of
+from scl.study.identity import canonical_json, effective, requested, teacher_id, trials_of
 from scl.study.term import Term
 
 ARMS = {"baseline": Config(), "kd": Config(ce=0.1, losses={"kd": 0.9}), "at": Config(losses={"at": 10})}
@@ -50,3 +52,28 @@ def test_an_own_loss_is_its_source() -> None:
 
     one, two = (requested(Config(losses={"mine": Term(1.0, loss=f)})) for f in (mine, other))
     assert one["losses"]["mine"]["loss"]["sha256"] != two["losses"]["mine"]["loss"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("without", "more"),
+    [
+        ({"optimizer": "adamw", "lr": 0.001}, {"momentum": 0.5, "nesterov": False}),
+        ({"optimizer": "radam", "lr": 0.001}, {"momentum": 0.0}),
+        ({}, {"betas": (0.5, 0.9), "eps": 1e-3}),
+        ({"weight_decay": 0.0}, {"decay_norms": False}),
+        ({"ce": 0.0, "losses": {"kd": 1.0}}, {"class_weights": "balanced"}),
+    ],
+)
+def test_fields_without_effect_leave_a_configuration_the_same(without: dict[str, Any], more: dict[str, Any]) -> None:
+    one, two = Config(**without), Config(**{**without, **more})
+    assert requested(one) != requested(two)
+    assert effective(one) == effective(two)
+
+
+def test_new_fields_leave_ids_as_they_were() -> None:
+    new = (
+        "optimizer", "betas", "eps", "decay_norms", "clip_norm", "accumulate", "head_lr", "layer_decay", "ema",
+        "patience", "dropout", "drop_path", "class_weights",
+    )  # fmt: skip
+    assert requested(Config(**{name: getattr(Config(), name) for name in new})) == {}
+    assert requested(Config(betas=[0.9, 0.999], ema=0, accumulate=1)) == {}  # type: ignore[arg-type]

@@ -12,8 +12,9 @@ from scl.errors import UserError
 from scl.study.config import Config
 from scl.study.options import Options, flags_of, options_for
 from scl.study.recipes import RECIPES
+from scl.study.search import Search
 from scl.study.settled import settled
-from scl.study.space import Choice, Float, Search
+from scl.study.space import Choice, Float
 from scl.study.study import Scale, Study
 
 ARMS: dict[str, dict[str, Any]] = {"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "at": {"losses": {"at": 10.0}}}
@@ -44,18 +45,24 @@ def settle(study: Study = STUDY, **given: Any) -> tuple[Study, Options]:
 def test_every_option_is_declared_and_the_record_is_none() -> None:
     names = [f.name for f in dataclasses.fields(Options)]
     some_search_and_scales = replace(SEARCHING, scales=SCALES)
-    assert list(flags_of(some_search_and_scales)) == [name for name in names if name not in ("command", "script")]
+    no_flags = ("command", "script", "scale_val")
+    assert list(flags_of(some_search_and_scales)) == [name for name in names if name not in no_flags]
     for flag in flags_of(some_search_and_scales).values():
         assert flag.help if isinstance(flag.help, str) else flag.help(some_search_and_scales)
+
+
+OF_SEARCH = {
+    "trials", "storage", "start_from", "fix", "sampler", "pruner", "at_most", "trial_seeds", "terminate",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("study", "names"),
     [
         (STUDY, set()),
-        (SEARCHING, {"trials", "storage", "start_from", "fix"}),
+        (SEARCHING, OF_SEARCH),
         (SCALED, {"scale"}),
-        (replace(SEARCHING, scales=SCALES), {"trials", "storage", "start_from", "fix", "scale"}),
+        (replace(SEARCHING, scales=SCALES), {*OF_SEARCH, "scale"}),
     ],
     ids=["arms", "search", "scales", "both"],
 )

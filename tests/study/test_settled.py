@@ -12,8 +12,9 @@ from scl.errors import UserError
 from scl.study.config import Config
 from scl.study.options import Options, options_for
 from scl.study.recipes import RECIPES, at_length
+from scl.study.search import Search
 from scl.study.settled import left_out, moved_milestones, resolved, seeds_of, settled
-from scl.study.space import Choice, Float, Int, Search
+from scl.study.space import Choice, Float, Int
 from scl.study.study import Scale, Setting, Study
 
 ARMS: dict[str, dict[str, Any]] = {"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "at": {"losses": {"at": 10.0}}}
@@ -30,6 +31,7 @@ SCALES = {
     ),
 }
 SCALED = replace(STUDY, scales=SCALES)
+MIRRORED = replace(STUDY, arms={**ARMS, "flip": {"augment": "flip"}})
 
 
 def settle(study: Study = STUDY, **given: Any) -> tuple[Study, Options]:
@@ -49,12 +51,12 @@ def test_a_study_without_more_is_settled_with_digits() -> None:
         ({}, ("short", "digits", 100, 0.2)),
         ({"scale": "full"}, ("full", "cifar100", None, 0.0)),
         ({"data": "cifar10", "limit": 7, "val": 0.4}, ("short", "cifar10", 7, 0.4)),
-        ({"recipe": "crd"}, ("short", "digits", 100, None)),  # the recipe says how many images to hold out
+        ({"recipe": "crd"}, ("short", "digits", 100, 0.0)),  # the recipe says how many images to hold out
     ],
 )
 def test_a_scale_gives_defaults_that_options_override(given: dict[str, Any], wanted: tuple[Any, ...]) -> None:
     study, options = settle(SCALED, **given)
-    assert (options.scale, options.data, options.limit, options.val) == wanted
+    assert (options.scale, options.data, options.limit, options.val_share) == wanted
     assert not study.scales
     assert study.seeds == SCALES[str(options.scale)].seeds
 
@@ -83,6 +85,15 @@ def test_a_recipe_reaches_students_teacher_and_arms_named_after_a_loss() -> None
         "recipe crd has 240 epochs; its milestones move in proportion: students 38, 45, 52; teacher 38, 45, 52"
     )
     assert moved_milestones(settle(recipe="crd")[1]) == moved_milestones(settle(recipe="short", epochs=3)[1]) == ""
+
+
+def test_an_augmentation_reaches_students_and_teacher_below_the_arms_own() -> None:
+    arms, teacher = resolved(*settle(MIRRORED, augment="erasing+rrc"))
+    assert {arm: config.augment for arm, config in arms.items()} == {
+        **dict.fromkeys(ARMS, "rrc+erasing"),
+        "flip": "flip",
+    }
+    assert teacher.augment == "rrc+erasing"
 
 
 def test_a_setting_of_the_data_lies_below_flags_and_flags_below_set() -> None:
@@ -247,7 +258,10 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         (STUDY, {"seed_list": "3-6", "interval": 0.01, "between": "kd,at"}, "a pilot of 5 seeds or more; .* gives 4"),
         (STUDY, {"seed_list": range(2**63 - 9, 2**63), "interval": 0.01, "between": "kd,at"}, "give smaller seeds"),
         (STUDY, {"looks": "5,9", "interval": 0.01, "between": "kd,at"}, "--looks names other numbers; drop one"),
-        (STUDY, {"report_only": True, "margin": 0.01}, "--margin and --looks are recorded by a run"),
+        (STUDY, {"report_only": True, "margin": 0.01}, "--margin, --looks, --metric and --at-most are recorded by"),
+        (STUDY, {"report_only": True, "metric": "macro_f1"}, "--metric and --at-most are recorded by a run"),
+        (STUDY, {"report_only": True, "at_most": "params=5"}, "--metric and --at-most are recorded by a run"),
+        (STUDY, {"logits": True, "no_logits": True}, "--logits and --no-logits exclude each other"),
         (STUDY, {"report_only": True, "looks": [3]}, "drop --report-only: finished trials are kept"),
         (SEARCHING, {"seed_list": "3"}, "--seed-list is for studies of arms; a search's winners run on --seeds N"),
         (STUDY, {"interval": 0.01}, "--interval F and --between A,B go together"),
@@ -258,8 +272,6 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         (STUDY, {"interval": 0.01, "between": "kd,kdd"}, "--between: unknown arm of this run 'kdd' .did you mean 'kd'"),
         (STUDY, {"interval": 0.01, "between": "kd,at", "arms": "kd"}, "unknown arm of this run 'at'"),
         (SEARCHING, {"interval": 0.01, "between": "kd,at"}, "--interval is for studies of arms; a search's winners"),
-        (SEARCHING, {"val": 0}, "--val 0: a search selects on validation images"),
-        (SEARCHING, {"recipe": "crd"}, "--val 0: a search selects on validation images"),
         (SEARCHING, {"fix": "nosuch=1"}, "unknown parameter 'nosuch'"),
         (SEARCHING, {"fix": "lr=fast"}, "--fix lr: must be a finite number, got 'fast'"),
         (SEARCHING, {"set": "weight.sp=1"}, "--set: 'weight.sp': no arm of this run has the loss 'sp'; --arms"),
@@ -273,6 +285,19 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         (STUDY, {"set": "kd.stage=pretrain"}, "needs pretrain_epochs of 1 or more"),
         (SEARCHING, {"set": "width=wide"}, "--set width: must be a finite number, got 'wide'"),
         (STUDY, {"arms": "kdd"}, "unknown arm 'kdd'"),
+        (STUDY, {"no_flip": True, "augment": "flip+crop"}, "--no-flip says .*arm 'baseline' mirrors, with .*crop"),
+        (STUDY, {"no_flip": True, "set": "teacher.augment=flip"}, "--no-flip says .*, and the teacher mirrors"),
+        (MIRRORED, {"no_flip": True}, "--no-flip says .*arm 'flip' mirrors, .* leave out the word flip, or drop"),
+        (
+            replace(SEARCHING, search=replace(SEARCH, space={"augment": Choice(("rrc", "rrc+flip"))}, template={})),
+            {"no_flip": True},
+            "--no-flip says .*, and the search mirrors",
+        ),
+        (
+            replace(SEARCHING, search=replace(SEARCH, template={**SEARCH.template, "augment": "rrc+flip"})),
+            {"no_flip": True},
+            "--no-flip says .*, and the search mirrors",
+        ),
         (STUDY, {"set": "nosuch=1"}, "--set: unknown name 'nosuch'.*valid: model, "),
         (STUDY, {"set": "teacher.nosuch=1"}, r"--set: unknown name 'teacher\.nosuch'.*valid: teacher\."),
         (STUDY, {"set": "pretrained=true"}, "pretrained is for torchvision:NAME"),
@@ -305,3 +330,51 @@ def test_arms_whose_neurons_the_student_cannot_have_are_left_out_or_refused_by_n
     assert list(resolved(study, options)[0]) == ["baseline", "kd", "scl", "taken"]
     assert left_out(study, options) == ""
     assert left_out(*settled(NEURONS, options_for(NEURONS, {}))) == ""
+
+
+WITH_RATE = replace(STUDY, settings={"digits": Setting(student={"lr": 0.05})})
+ADAM = {"optimizer": "adamw", "lr": 0.001}
+
+
+@pytest.mark.parametrize("study", [STUDY, WITH_RATE])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"optimizer": "adamw"},
+        {"set": "optimizer=adam"},
+        {"set": "teacher.optimizer=nadam"},
+        {"optimizer": "adamw", "set": "teacher.optimizer=radam"},
+    ],
+)
+def test_an_optimizer_without_its_learning_rate_is_refused(study: Study, given: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"has the lr of another optimizer, 0\.[01].*set lr too, as in lr=0\.001"):
+        settle(study, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "student", "teacher"),
+    [
+        ({"optimizer": "adamw", "lr": 0.002}, ("adamw", 0.002), ("sgd", 0.1)),
+        ({"set": "optimizer=adamw,lr=0.003"}, ("adamw", 0.003), ("sgd", 0.1)),
+        ({"set": "teacher.optimizer=adamw,teacher.lr=0.004"}, ("sgd", 0.05), ("adamw", 0.004)),
+    ],
+)
+def test_an_optimizer_comes_with_its_rate(
+    given: dict[str, Any], student: tuple[str, float], teacher: tuple[str, float]
+) -> None:
+    arms, resolved_teacher = resolved(*settle(WITH_RATE, **given))
+    assert {(a.optimizer, a.lr) for a in arms.values()} == {student}
+    assert (resolved_teacher.optimizer, resolved_teacher.lr) == teacher
+
+
+def test_arms_and_searches_over_optimizers_name_rates() -> None:
+    arms = {"baseline": {}, "adamw": ADAM}
+    assert resolved(*settle(replace(STUDY, arms=arms)))[0]["adamw"].lr == 0.001
+    with pytest.raises(UserError, match=r"arm 'adamw': optimizer 'adamw' has the lr of another"):
+        resolved(*settle(replace(STUDY, arms={"baseline": {}, "adamw": {"optimizer": "adamw"}})))
+    with pytest.raises(UserError, match=r"optimizer 'sgd' has the lr of another optimizer, 0.001.*as in lr=0.05"):
+        resolved(*settle(replace(STUDY, base=Config(**ADAM), arms={"baseline": {}, "sgd": {"optimizer": "sgd"}})))  # type: ignore[arg-type]
+    space = {"optimizer": Choice(("sgd", "adamw")), "lr": Float(1e-4, 0.1, log=True)}
+    assert settle(replace(STUDY, search=Search(space)))
+    with pytest.raises(UserError, match=r"search space, 'optimizer': optimizer 'adamw' has the lr of another"):
+        settle(replace(STUDY, search=Search({"optimizer": Choice(("sgd", "adamw"))})))

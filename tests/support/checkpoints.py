@@ -106,7 +106,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "zeros": (lambda: bytes(4096), "not a checkpoint"),
     "a pointer": (lambda: POINTER, "git lfs pull"),
     "a web page": (lambda: b"<!DOCTYPE html><html>404</html>", "a web page"),
-    "a picture": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(99), "not a checkpoint"),
+    "a picture": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(99), "is a picture"),
     "a program": (script, "TorchScript"),
     "numpy": (lambda: _npz(), "not a checkpoint"),
     # PyTorch: cut, changed, other content
@@ -116,8 +116,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "code": (lambda: pickle.dumps(Hostile()), "not a checkpoint"),
     "code inside": (lambda: pytorch({**state(), "x": Hostile()}), "Python objects"),
     "code inside, old": (lambda: pytorch({"x": Hostile()}, _use_new_zipfile_serialization=False), "Python objects"),
-    "a network": (lambda: pytorch(nn.Linear(2, 2)), "Python objects"),
-    "objects": (lambda: pytorch({"model": state(), "best": np.float64(0.7)}), "Python objects"),
+    "a network": (lambda: pytorch(nn.Linear(2, 2)), r"a whole network with its code"),
     "a number": (lambda: pytorch(3), "no state dict"),
     "a tensor": (lambda: pytorch(torch.ones(3)), "no state dict"),
     "a list": (lambda: pytorch([torch.ones(3)]), "no state dict"),
@@ -155,8 +154,8 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "huge": (lambda: claiming((80_000_000_000,)), "more data than the file"),
     "huge, old": (lambda: claiming((80_000_000_000,), legacy=True), "more data than the file"),
     "past its storage": (lambda: claiming((10**6, 128), (128, 1)), "more data than the file"),
-    "negative": (lambda: claiming((-1, 5)), "not a checkpoint"),
-    "overflow": (lambda: claiming((2**62, 2**62)), "not a checkpoint"),
+    "negative": (lambda: claiming((-1, 5)), "more data than the file"),
+    "overflow": (lambda: claiming((2**62, 2**62)), "more data than the file"),
     # safetensors
     "header cut": (lambda: save(state())[:100], "not a checkpoint"),
     "data cut": (lambda: save(state())[:-1], "not a checkpoint"),
@@ -212,6 +211,7 @@ GOOD: dict[str, Callable[[], bytes]] = {
     **{f"wrapped in {k}": partial(_wrapped, k)
        for k in ("state_dict", "model", "net", "model_state_dict", "network", "weights", "any other")},
     "wrapped twice": lambda: pytorch({"net": {"state_dict": state()}}),
+    "beside objects": lambda: pytorch({"model": state(), "best": np.float64(0.7), "x": Hostile()}),
     "beside an optimiser": lambda: pytorch({"net": state(), "optimizer": _optimiser()}),
     "beside averaged weights": lambda: pytorch({"model": state(), "ema": _every(torch.zeros_like)}),
     **{f"prefix {p}": partial(_prefixed, p, pytorch) for p in PREFIXES},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from scl.data.dataset import Dataset, content_fingerprint
 from scl.data.named import load_dataset
+from scl.data.stored import StoredImages, digest_of
 from scl.errors import UserError
 
 
@@ -64,6 +66,16 @@ def dataset_of(images: np.ndarray, flip: bool = True) -> Dataset:
     return Dataset("made", images, labels, images, labels, ("a", "b"), flip, "made", content)
 
 
+def stored(pixels: np.ndarray, folder: Path) -> StoredImages:
+    """These images, uint8 (N, C, H, W), in a file."""
+    path = folder / "images.npy"
+    np.save(path, pixels)
+    crcs = np.array([zlib.crc32(image.tobytes()) for image in pixels], dtype=np.uint32)
+    digests = np.frombuffer(b"".join(digest_of(image) for image in pixels), dtype=np.uint8).reshape(-1, 16)
+    offset = path.stat().st_size - pixels.nbytes
+    return StoredImages(str(path), offset, pixels.shape[1:], np.arange(len(pixels)), crcs, digests)
+
+
 def assert_error(message: str, folder: Path | str, cache: Path, label: str | None = None) -> None:
     with pytest.raises(UserError, match=message) as caught:
         load_dataset(str(folder), cache, label)
@@ -75,6 +87,7 @@ def assert_form(dataset: Dataset) -> None:
         (dataset.train_images, dataset.train_labels),
         (dataset.test_images, dataset.test_labels),
     ):
+        assert isinstance(images, np.ndarray)
         assert images.dtype == np.uint8
         assert images.flags.c_contiguous
         assert labels.dtype == np.int64
@@ -85,4 +98,7 @@ def assert_form(dataset: Dataset) -> None:
 
 def assert_same(a: Dataset, b: Dataset) -> None:
     for field in dataclasses.fields(Dataset):
-        assert np.array_equal(getattr(a, field.name), getattr(b, field.name)), field.name
+        values = [getattr(dataset, field.name) for dataset in (a, b)]
+        if field.name.endswith("_images"):
+            values = [None if value is None else value[:] for value in values]
+        assert np.array_equal(*values), field.name

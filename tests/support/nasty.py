@@ -160,9 +160,9 @@ def nothing_runs(patch: pytest.MonkeyPatch) -> None:
     """Plans are made without networks, a cluster, or a download, so that thousands take a minute."""
     digits: list[Any] = []
 
-    def dataset(name: str, cache: Path, label: str | None = None, keep: bool = True) -> Any:
-        if name not in DATA or label is not None:
-            return load_dataset(name, cache, label)
+    def dataset(name: str, cache: Path, label: str | None = None, keep: bool = True, **choices: Any) -> Any:
+        if name not in DATA or label is not None or any(choices.values()):
+            return load_dataset(name, cache, label, **choices)
         digits[:] = digits or [load_dataset("digits", cache)]
         return digits[0]
 

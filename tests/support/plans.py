@@ -15,7 +15,8 @@ from scl.store.parts import write_part
 from scl.store.schema import now
 from scl.study.config import Config
 from scl.study.identity import Trial
-from scl.study.space import Choice, Float, Search
+from scl.study.search import Search
+from scl.study.space import Choice, Float
 from scl.study.study import Study
 from tests.support.studies import planned
 

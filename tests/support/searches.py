@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pandas as pd
+import pytest
 
 from scl.cli.exits import exit_code
 from scl.cli.main import run_flags
+from scl.plan.plan import Plan
+from scl.search.driver import SearchDriver
 from scl.search.journal import JOURNAL
+from scl.store.files import open_folder
 from scl.store.results import load
 from scl.study.config import Config
-from scl.study.space import Choice, Float, Search
+from scl.study.identity import Trial
+from scl.study.search import Search
+from scl.study.space import Choice, Float
 from scl.study.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -78,3 +86,27 @@ def reported(out: Path) -> int:
             continue
         ends += operation.get("op_code") == 6 and operation.get("state") in (1, 2, 3)
     return ends
+
+
+def driver_of(plan: Plan, out: Path, search: Search) -> SearchDriver:
+    """The driver of another search of a plan, in a folder of its own, which may be that of an earlier one."""
+    (out / plan.study.name).mkdir(exist_ok=True)
+    study, context = replace(plan.study, search=search), replace(plan.context, out=open_folder(out))
+    return SearchDriver(replace(plan, study=study, context=context), pytest.fail)
+
+
+def play(driver: SearchDriver, value: Callable[[Trial, int], float], most: int = 1000) -> list[Trial]:
+    """Train what a driver suggests, by a function of trial and epoch: its val_acc. Returns what trained, at most so
+    many trials."""
+    trained: list[Trial] = []
+    while len(trained) < most and (batch := driver.suggest(driver.batch)):
+        for trial in batch[: most - len(trained)]:
+            trained.append(trial)
+            state = "completed"
+            for epoch in range(1, trial.config.total_epochs + 1):
+                at = value(trial, epoch)
+                if driver.epoch(trial.trial_id, {"epoch": epoch, "val_acc": at, "val_loss": 1 - at}):
+                    state = "pruned"
+                    break
+            driver.ended(trial.trial_id, state)
+    return trained

@@ -31,7 +31,7 @@ def distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 def value_of(loss: Callable[..., Any], audit: bool = True) -> Any:
     student = torch.rand(2, 3, 4, 4, requires_grad=True) * 1.0
-    return custom.call("mine", loss, student, torch.rand(2, 5, 4, 4), audit)
+    return custom.call("mine", loss, student, torch.rand(2, 5, 4, 4), {}, audit)
 
 
 def adds_in_place(student: Tensor, teacher: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def test_a_loss_that_writes_into_the_students_features_is_named(loss: Callable[.
 
 def test_features_that_are_not_numbers_are_not_taken_for_changed_ones() -> None:
     student = torch.full((2, 3, 4, 4), torch.nan, requires_grad=True) * 1.0
-    assert custom.call("mine", distance, student, torch.rand(2, 5, 4, 4), audit=True).isnan()
+    assert custom.call("mine", distance, student, torch.rand(2, 5, 4, 4), {}, audit=True).isnan()
 
 
 def test_the_teachers_features_are_the_losss_own_copy() -> None:
@@ -83,7 +83,7 @@ def test_the_teachers_features_are_the_losss_own_copy() -> None:
         return student[0].mean() + teacher[0].mean()  # type: ignore[no-any-return]
 
     student = (torch.rand(2, 3, 4, 4, requires_grad=True), torch.rand(2, 3, 2, 2))
-    custom.call("mine", writes, student, teacher, audit=True)
+    custom.call("mine", writes, student, teacher, {}, audit=True)
     assert all(map(torch.equal, teacher, before))
 
 
@@ -159,8 +159,7 @@ def test_a_setting_that_a_loss_changes_while_it_is_made_is_refused(tiny: SplitDa
             super().__init__(student, teacher)
             torch.set_default_dtype(torch.float64)
 
-    with pytest.raises(UserError, match=r"loss 'mine' changes torch\.set_default_dtype"):
-        trained({"mine": with_loss(Doubles)}, tiny, teacher)
+    assert "loss 'mine' changes torch.set_default_dtype" in fails_alone(Doubles, tiny, teacher)
     assert torch.get_default_dtype() == torch.float32
 
 
@@ -208,8 +207,7 @@ def test_a_loss_that_ends_the_process_while_it_is_made_is_refused(tiny: SplitDat
         def __init__(self, student: int, teacher: int) -> None:
             raise SystemExit(3)
 
-    with pytest.raises(UserError, match="loss 'mine' ends the process"):
-        trained({"mine": with_loss(Exits)}, tiny, teacher)
+    assert fails_alone(Exits, tiny, teacher).startswith("loss 'mine' ends the process")
 
 
 def test_a_loss_that_interrupts_stops_everything(tiny: SplitData, teacher: Teacher) -> None:
@@ -313,8 +311,7 @@ class RegistersItself(CountsInItsClass):
 def test_a_loss_that_changes_variables_outside_while_it_is_made_is_refused(
     loss: Any, variable: str, tiny: SplitData, teacher: Teacher
 ) -> None:
-    with pytest.raises(UserError, match=f"loss 'mine': .*{variable} changed while it was made"):
-        trained({"mine": with_loss(loss)}, tiny, teacher)
+    assert f"{variable} changed while it was made" in fails_alone(loss, tiny, teacher)
 
 
 def with_loss(loss: Callable[..., Any]) -> Config:
@@ -323,6 +320,13 @@ def with_loss(loss: Callable[..., Any]) -> Config:
 
 def trained(arms: dict[str, Config], data: SplitData, teacher: Teacher) -> dict[str, TrialEnded]:
     return ends([TrialSpec(arm, config, 0) for arm, config in arms.items()], data, teacher)
+
+
+def fails_alone(loss: Any, data: SplitData, teacher: Teacher) -> str:
+    """The error of a trial whose loss cannot be made, beside a trial that completes."""
+    ended = trained({"mine": with_loss(loss), "baseline": BASE.replace(epochs=1)}, data, teacher)
+    assert {name: end.metrics["state"] for name, end in ended.items()} == {"mine": "failed", "baseline": "completed"}
+    return str(ended["mine"].metrics["error"])
 
 
 def spoils_the_teacher(student: Tensor, teacher: Tensor) -> Tensor:
@@ -375,3 +379,105 @@ def test_draws_of_python_and_numpy_are_the_seeds(loss: Callable[..., Any], tiny:
     assert one.metrics["state"] == "completed"
     assert [row["train_loss"] for row in one.epochs] == [row["train_loss"] for row in two.epochs]
     assert before == (random.getstate(), np.random.get_state()[1].tolist())  # type: ignore[union-attr]
+
+
+def asks_for_all(
+    student: Tensor, teacher: Tensor, labels: Tensor, images: Tensor, *, student_logits: Tensor, teacher_logits: Tensor
+) -> Tensor:
+    right = student_logits.gather(1, labels[:, None]) - teacher_logits.gather(1, labels[:, None])
+    return distance(student, teacher) + (right[:, 0] * images.mean((1, 2, 3))).square().mean()
+
+
+def asks_and_has_an_option(student: Tensor, teacher: Tensor, alpha: float, labels: Tensor) -> Tensor:
+    return alpha * distance(student, teacher) * labels.float().mean()
+
+
+def has_defaults(student: Tensor, teacher: Tensor, labels: Any = None, beta: float = 2.0) -> Tensor:
+    assert labels is None
+    return beta * distance(student, teacher)
+
+
+class AsksInForward(nn.Module):
+    def __init__(self, student: int, teacher: int, labels: float = 1.0) -> None:
+        super().__init__()
+        self.map = nn.Linear(student, 10)
+
+    def forward(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(self.map(student.mean((2, 3))), labels)
+
+
+def asks_for_target(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+    return distance(student, teacher)
+
+
+def asks_by_place(student: Tensor, teacher: Tensor, labels: Tensor, /) -> Tensor:
+    return distance(student, teacher)
+
+
+class AsksForEpoch(AsksInForward):
+    def forward(self, student: Tensor, teacher: Tensor, epoch: int) -> Tensor:  # type: ignore[override]
+        return distance(student, teacher)
+
+
+ASKED: list[tuple[Any, dict[str, Any], tuple[str, ...]]] = [
+    (distance, {}, ()),
+    (asks_for_all, {}, ("labels", "images", "student_logits", "teacher_logits")),
+    (asks_and_has_an_option, {"alpha": 2.0}, ("labels",)),
+    (has_defaults, {}, ()),
+    (has_defaults, {"beta": 3.0}, ()),
+    (asks_for_target, {"target": 1}, ()),
+    (AsksInForward, {}, ("labels",)),
+    (AsksInForward, {"labels": 2.0}, ("labels",)),  # an option of the class, and an argument of its forward
+]
+
+
+@pytest.mark.parametrize(("loss", "options", "asked"), ASKED)
+def test_a_loss_asks_by_the_names_of_its_parameters(loss: Any, options: dict[str, Any], asked: tuple[str, ...]) -> None:
+    assert custom.asked_for("mine", Term(1.0, loss=loss, options=options)) == asked
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "said"),
+    [
+        (
+            asks_for_target,
+            {},
+            "asks for 'target', which nobody provides; .*by name labels, images, student_logits, tea",
+        ),
+        (asks_and_has_an_option, {}, r"asks for 'alpha', which nobody provides; .*or options=\{'alpha': …\}"),
+        (asks_by_place, {}, "asks for 'labels' by its place"),
+        (AsksForEpoch, {}, "asks for 'epoch', which nobody provides"),
+    ],
+)
+def test_what_nobody_provides_is_refused(loss: Any, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        custom.asked_for("mine", Term(1.0, loss=loss, options=options))
+
+
+@pytest.mark.parametrize("loss", [asks_for_all, AsksInForward])
+def test_a_loss_gets_what_it_asks_for_in_training(loss: Any, tiny: SplitData, teacher: Teacher) -> None:
+    ended = trained({"mine": with_loss(loss)}, tiny, teacher)["mine"]
+    assert ended.metrics["state"] == "completed", ended.metrics["error"]
+    assert ended.epochs[-1]["term.mine"] < ended.epochs[0]["term.mine"] * 1.5
+
+
+def writes_into_labels(student: Tensor, teacher: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+    labels.zero_()
+    images.zero_()
+    return distance(student, teacher)
+
+
+def writes_into_logits(student: Tensor, teacher: Tensor, student_logits: Tensor) -> Tensor:
+    student_logits.data.zero_()
+    return distance(student, teacher)
+
+
+def test_what_is_provided_is_a_copy_or_stays_as_it_is(tiny: SplitData, teacher: Teacher) -> None:
+    arms = {
+        "writes": with_loss(writes_into_labels),
+        "reads": with_loss(distance),
+        "spoils": with_loss(writes_into_logits),
+    }
+    ended = trained(arms, tiny, teacher)
+    assert ended["writes"].epochs[-1]["term.ce"] == ended["reads"].epochs[-1]["term.ce"]
+    assert "writes into the student's features" in ended["spoils"].metrics["error"]

@@ -105,7 +105,8 @@ def test_the_numbers_of_trials_have_not_moved(tiny: SplitData) -> None:
     golden = json.loads(FILE.read_text())
     assert golden["results_version"] == RESULTS_VERSION, "RESULTS_VERSION has changed: record the numbers again"
     expected, exact = golden["numbers"], golden["machine"] == machine()
-    assert {name: row.keys() for name, row in found.items()} == {name: row.keys() for name, row in expected.items()}
+    assert found.keys() == expected.keys()
+    assert all(expected[name].keys() <= row.keys() for name, row in found.items())  # later versions add columns
     moved = [
         f"{name}: {column} was {value}, is {found[name][column]}"
         for name, row in expected.items()

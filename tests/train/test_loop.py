@@ -19,7 +19,7 @@ from scl.train.student import StudentTrainer
 from scl.train.teacher import Teacher
 from scl.train.types import TrialEnded, TrialSpec
 from tests.support.studies import CPU
-from tests.support.training import ARMS, BASE, drawing_loss, ends, stop_after, train
+from tests.support.training import ARMS, BASE, drawing_loss, ends, epochs_of, stop_after, train
 
 
 def test_cohort_of_one_three_and_eight_are_bitwise_equal(tiny: SplitData, teacher: Teacher) -> None:
@@ -226,3 +226,16 @@ def test_cohorts_share_where_the_teacher_is_tapped(tiny: SplitData, teacher: Tea
         list(train_cohort([TrialSpec("a", ARMS["at"], 0), TrialSpec("b", other, 0)], tiny, teacher, CPU))
     (ended,) = ends([TrialSpec("b", other, 0)], tiny, teacher).values()
     assert ended.epochs != train(["at"], tiny, teacher)["at"].epochs
+
+
+def test_augmented_trials_alone_beside_others_and_resumed_are_bitwise_equal(
+    tiny: SplitData, teacher: Teacher, tmp_path: Path
+) -> None:
+    """Every word whose target is a class, and balanced sampling: the batches are a function of seed and epoch."""
+    changes = {"augment": "rrc:0.5+flip+randaugment:1+jitter+erasing", "sampling": "balanced", "epochs": 2}
+    configs = {name: ARMS[name].replace(**changes) for name in ("baseline", "kd")}
+    together = epochs_of(configs, tiny, teacher)
+    assert epochs_of({"kd": configs["kd"]}, tiny, teacher)["kd"] == together["kd"]
+    trial = TrialSpec("kd", configs["kd"], 0, open_folder(str(tmp_path)))
+    stop_after(1, trial, tiny, teacher)
+    assert ends([trial], tiny, teacher)["kd"].epochs == together["kd"]

@@ -16,7 +16,7 @@ from scl.models.staged import Features, Wanted
 from scl.study.config import Config
 from scl.study.loss_table import LOSSES
 from scl.study.term import Term
-from scl.train.objective import Objective
+from scl.train.objective import Objective, balanced_weights
 from scl.train.types import TrialFailure
 
 IMAGES = (1, 16, 16)
@@ -269,3 +269,22 @@ def test_what_an_objective_reads(tiny: SplitData) -> None:
     stages = {"fsp": Term(1.0, stage="pretrain"), "kd": Term(1.0, end=2)}
     early, late, last = (wanted(e, losses=stages, pretrain_epochs=1)[1] for e in (1, 2, 4))
     assert (early, late, last) == (Wanted(frozenset(range(4)), False), head, None)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("soft", [False, True])
+def test_balanced_classes_weigh_the_cross_entropy_alone(smoothing: float, soft: bool) -> None:
+    """Against the sum over classes, written out. With probabilities of classes, torch divides by the images."""
+    labels = torch.tensor([0] * 6 + [1] * 3 + [2])
+    weights = balanced_weights(labels, 4)
+    assert weights[:3].tolist() == pytest.approx([10 / 24, 10 / 12, 10 / 4])
+    assert (weights[labels].sum() / 10).item() == pytest.approx(3 / 4)  # class 3 is empty
+    config = Config(class_weights="balanced", label_smoothing=smoothing)
+    logits = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
+    features = Features([], torch.zeros(10, 2), logits)
+    objective = Objective(config, features, None, labels)
+    hard = torch.nn.functional.one_hot(labels, 4).float()
+    found = objective(features, None, hard if soft else labels, 1)["ce"]
+    each = -(weights * (hard * (1 - smoothing) + smoothing / 4) * logits.log_softmax(1)).sum(1)
+    assert found.item() == pytest.approx((each.sum() / (10 if soft else weights[labels].sum())).item(), rel=1e-5)
+    assert "class_weights" not in objective.state_dict()

@@ -13,7 +13,7 @@ from scl.store.files import open_folder
 from scl.study.config import Config
 from scl.study.term import Term
 from scl.train.cuda_graphs import StreamSlot
-from scl.train.optim import learning_rate
+from scl.train.schedule import learning_rate
 from scl.train.student import StudentTrainer
 from scl.train.types import TrialFailure, TrialSpec
 from tests.support.studies import CPU
@@ -102,10 +102,68 @@ def test_a_checkpoint_restores_weights_momentum_and_record(tiny: SplitData, tmp_
     other = student(tiny, config, tmp_path)
     other.resume()
     assert (other.epoch, other.history, other.restarts, other.started) == (1, one.history, 1, one.started)
-    for a, b in zip(one.parameters, other.parameters, strict=True):
+    for a, b in zip(one.optimizer.parameters, other.optimizer.parameters, strict=True):
         assert torch.equal(a, b)
-    for found, momentum, parameter in zip(other.momentum, one.momentum, other.parameters, strict=True):
+    for found, momentum, parameter in zip(
+        other.optimizer.state["momentum"], one.optimizer.state["momentum"], other.optimizer.parameters, strict=True
+    ):
         assert found is not None
         assert momentum is not None
         assert torch.equal(found, momentum)
         assert found.stride() == parameter.stride()
+
+
+def test_accumulated_batches_are_one_batch_where_nothing_depends_on_its_size(tiny: SplitData) -> None:
+    """With the statistics of batch norm fixed. Five batches: the last is a step of its own."""
+    several, one = student(tiny, BASE.replace(accumulate=2)), student(tiny)
+    for each, steps, size in ((several, 5, 16), (one, 3, 32)):
+        each.start_epoch(steps, CPU)
+        each.model.eval()
+        for step in range(steps):
+            part = slice(step * size, min(step * size + size, 80))
+            each.place = None  # type: ignore[assignment]
+            each.config = each.config.replace(lr=0.05, schedule="multistep", milestones=(9,))
+            each.step(tiny.train.images[part] / 255, tiny.train.labels[part], None, step, steps)
+    for found, expected in zip(several.model.parameters(), one.model.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_with_patience_the_network_of_the_best_epoch_is_kept(tiny: SplitData) -> None:
+    one = student(tiny, BASE.replace(patience=2, epochs=9))
+    right, wrong = (torch.nn.functional.one_hot(tiny.val.labels + shift, 11)[:, :10].float() for shift in (0, 1))
+    for epoch, logits in enumerate((wrong, right, right, wrong), 1):
+        assert not one.finished
+        take_steps(one, tiny, 1)
+        one.end_epoch([32], {"val": (logits, tiny.val.labels), "test": (logits, tiny.val.labels)})
+        if epoch == 2:
+            best = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
+    assert one.finished
+    ended = one.result(tiny, torch.zeros(len(tiny.test.labels), 10), None, 1)
+    assert (ended.metrics["state"], ended.metrics["epochs"], ended.metrics["best_epoch"]) == ("completed", 4, 2)
+    assert ended.metrics["val_acc"] == ended.metrics["test_acc"] == 1.0
+    assert all(torch.equal(ended.weights[name], tensor) for name, tensor in best.items())
+    assert ended.test_logits is not None
+    assert ended.test_logits.any()
+
+
+def test_the_average_is_evaluated_and_kept(tiny: SplitData) -> None:
+    one = student(tiny, BASE.replace(ema=0.5))
+    take_steps(one, tiny, 3)
+    assert one.kept is not one.model
+    one.end_epoch([32, 32, 32], {})
+    ended = one.result(tiny, torch.zeros(len(tiny.test.labels), 10), None, 1)
+    kept = one.kept.state_dict()
+    assert all(torch.equal(ended.weights[name], kept[name]) for name in kept)
+    assert not torch.equal(kept["classifier.weight"], one.model.classifier.weight)
+
+
+def test_labels_may_be_probabilities_of_classes(tiny: SplitData) -> None:
+    """One-hot probabilities give the same step as labels, and accuracy counts their largest."""
+    hard, soft = (student(tiny, BASE.replace(label_smoothing=0.1)) for _ in range(2))
+    for one in (hard, soft):
+        one.start_epoch(1, CPU)
+        labels = tiny.train.labels[:32]
+        target = labels if one is hard else torch.nn.functional.one_hot(labels, 10).float()
+        one.step(tiny.train.images[:32] / 255, target, None, 0, 1)
+    torch.testing.assert_close(hard.values, soft.values)
+    assert hard.correct == soft.correct

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scl.errors import UserError
-from scl.train.weights import difference, keeps_order, load_weights
+from scl.train.weights import difference, load_weights, open_checkpoint
 from tests.support.checkpoints import BAD, GOOD, special_files, state
 
 
@@ -19,7 +19,7 @@ def test_what_training_scripts_save_is_read(kind: str, tmp_path: Path) -> None:
     found = load_weights(str(tmp_path / "w"))
     assert len(found) == len(state())
     assert sorted(t.numel() for t in found.values()) == sorted(t.numel() for t in state().values())
-    assert keeps_order(str(tmp_path / "w")) == ("safetensors" not in kind)
+    assert open_checkpoint(str(tmp_path / "w")).ordered == ("safetensors" not in kind)
 
 
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])

@@ -7,16 +7,18 @@ from argparse import Namespace
 from rich.table import Table
 
 from scl.errors import RunFailed, UserError
+from scl.report.formatting import UNITS
 from scl.store.lookup import stores
 from scl.store.networks import in_words, lost_networks
 from scl.store.results import read_results
 from scl.streams import console
+from scl.study.metrics import DEFAULT, METRICS
 from scl.terminal import cell, say
 
 
 def run(given: Namespace) -> int:
     out = console()
-    table = Table("study", "data", "done", "failed", "missing", "best arm", "test acc, %")
+    table = Table("study", "data", "done", "failed", "missing", "best arm", "its mean")
     pages = []
     code = 0
     for name, store in stores(given.place).items():
@@ -28,7 +30,9 @@ def run(given: Namespace) -> int:
             continue
         states = read.plan_states()["state"]
         rows = read.planned()
-        means = rows[rows["state"] == "completed"].groupby("arm")["test_acc"].mean().dropna()
+        metric = METRICS.get(str(read.study.get("metric")), METRICS[DEFAULT])
+        means = rows[rows["state"] == "completed"].groupby("arm")[metric.column].mean().dropna()
+        means = means.sort_values(ascending=metric.sign < 0, kind="stable")
         done = int(states.isin(["completed", "pruned"]).sum())
         planned = rows.to_dict("records")
         try:
@@ -45,13 +49,13 @@ def run(given: Namespace) -> int:
             f"{done}/{len(states)}",
             str(int((states == "failed").sum())),
             str(int((states == "missing").sum())),
-            cell(means.idxmax() if len(means) else "—"),
-            cell(f"{100 * means.max():.2f}" if len(means) else "—"),
+            cell(means.index[0] if len(means) else "—"),
+            cell(f"{metric.title} {UNITS[metric.unit].value(means.iloc[0], 2)}" if len(means) else "—"),
         )
     if code and not table.rows:
         return code
     out.print(table)
-    out.print("best arm: the highest mean; the page says how sure that is")
+    out.print("best arm: the best mean; the page says how sure that is")
     for page in pages:
         out.print(cell(page), soft_wrap=True)
     return code

@@ -11,9 +11,9 @@ MOST_ARMS_DRAWN = 50
 
 
 def highest(facts: Facts, arms: Sequence[str]) -> list[str]:
-    """The MOST_ARMS_DRAWN arms with the highest means, best first; the baseline is always among them."""
+    """The MOST_ARMS_DRAWN arms with the best means, best first; the baseline is always among them."""
     means = facts.learnt_scores.mean().reindex(list(arms)).fillna(facts.scores[list(arms)].mean())
-    means = means.sort_values(ascending=False, kind="stable")
+    means = facts.best_first(means)
     drawn = set(means.index[:MOST_ARMS_DRAWN])
     if len(means) > MOST_ARMS_DRAWN and facts.baseline in means.index[MOST_ARMS_DRAWN:]:
         drawn = set(means.index[: MOST_ARMS_DRAWN - 1]) | {facts.baseline}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +19,10 @@ MOST_LABELLED = 6  # points of a front that show the name of their arm
 
 @dataclass(frozen=True)
 class Cloud:
-    """Points of arms on two axes. x, y: one value for each point; y in %. front: the points that no other beats.
+    """Points of arms on two axes. x, y: one value for each point. front: the points that no other beats.
 
-    seed: of each point, None if a point is the mean of an arm. order: all arms, for their colours.
+    seed: of each point, None if a point is the mean of an arm. order: all arms, for their colours. y_title, unit: of y.
+    bound: the most of x that a winner may have, NaN without one.
     """
 
     x_title: str
@@ -32,6 +34,9 @@ class Cloud:
     order: tuple[str, ...]
     baseline: str
     front: NDArray[np.bool_]
+    y_title: str = "test accuracy, %"
+    unit: str = "%"
+    bound: float = math.nan
 
     @property
     def present(self) -> list[str]:
@@ -59,7 +64,7 @@ def draw_cloud(shown: Cloud, height: int = 400) -> Figure:
         index = np.flatnonzero(where == arm)
         seeds = ["" if shown.seed[i] is None else f"seed {shown.seed[i]}" for i in index]
         x, y, about = numbers(shown.x[index]), numbers(shown.y[index]), [[names[arm], seed] for seed in seeds]
-        hover = "%{customdata[0]} %{customdata[1]}<br>%{x:.4s}, %{y:.2f} %"
+        hover = "%{customdata[0]} %{customdata[1]}<br>%{x:.4s}, %{y:.2f} " + shown.unit
         data.append(theme.markers(x, y, hover, 9, style[arm]["symbol"], style[arm]["color"], customdata=about))
     shapes, notes = theme.teacher_line(shown.line, vertical=False)
     front = np.flatnonzero(shown.front)
@@ -68,6 +73,8 @@ def draw_cloud(shown: Cloud, height: int = 400) -> Figure:
         place = {"x": float(shown.x[i]), "y": float(shown.y[i]), "xanchor": "right" if left else "left"}
         shift = {"xshift": -8 if left else 8, "yshift": 9}
         notes.append(theme.label(theme.literal(shorten(shown.arms[i], 18)), "@ink", **place, **shift))
-    x_axis = axis(shown.x_title, range=span(shown.x), nticks=6)
-    y_axis = axis("test accuracy, %", range=span([*shown.y, shown.line]))
+    if math.isfinite(shown.bound):
+        shapes, notes = theme.both((shapes, notes), theme.bound_line(shown.bound))
+    x_axis = axis(shown.x_title, range=span([*shown.x, shown.bound]), nticks=6)
+    y_axis = axis(shown.y_title, range=span([*shown.y, shown.line]))
     return theme.figure(data, height, marks=(shapes, notes), xaxis=x_axis, yaxis=y_axis)

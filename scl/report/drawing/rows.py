@@ -12,6 +12,7 @@ import pandas as pd
 from scl import stats
 from scl.report import theme
 from scl.report.blocks import Column, Table
+from scl.report.formatting import PERCENT, Unit
 from scl.report.tables import number_cells, number_table
 from scl.report.theme import Figure, Marks, labels, numbers
 
@@ -39,7 +40,7 @@ class ArmRow:
 class ArmRows:
     """rows: the best first. beyond: the number of lower arms that are left out.
 
-    line: the teacher's accuracy. band: the smallest detectable effect. Either may be NaN.
+    line: the teacher's value. band: the smallest detectable effect. Either may be NaN. unit: of all values.
     """
 
     rows: tuple[ArmRow, ...]
@@ -48,6 +49,7 @@ class ArmRows:
     beyond: int = 0
     line: float = math.nan
     band: float = math.nan
+    unit: Unit = PERCENT
 
 
 Show = Callable[[float, int], str]  # a fraction and its decimals → text
@@ -79,12 +81,12 @@ def rows_table(shown: ArmRows, show: Show, show_end: Show | None = None) -> Tabl
     seeds = sorted({seed for row in shown.rows for seed in row.seeds})[: seeds_listed(len(shown.rows))]
     columns = [Column("value", "Estimate"), Column("low", "95 % from"), Column("high", "to")]
     columns += [Column(f"seed_{seed}", f"Seed {seed}") for seed in seeds]
-    rows = []
+    rows, unit = [], shown.unit.factor
     for r in shown.rows:
-        cells = number_cells(show, shown.decimals, r.value, unit=100)
-        cells += number_cells(show_end or show, shown.decimals, r.low, r.high, unit=100)
+        cells = number_cells(show, shown.decimals, r.value, unit=unit)
+        cells += number_cells(show_end or show, shown.decimals, r.low, r.high, unit=unit)
         of_seeds = [r.seeds.get(seed, math.nan) for seed in seeds]
-        rows.append((r.arm, [*cells, *number_cells(show, shown.decimals, *of_seeds, unit=100)]))
+        rows.append((r.arm, [*cells, *number_cells(show, shown.decimals, *of_seeds, unit=unit)]))
     return number_table(columns, rows)
 
 
@@ -97,7 +99,11 @@ def draw_rows(
     held = [v for r in rows if not r.off_scale for v in (r.value, r.low, r.high, *r.seeds.values())]
     x["range"] = theme.span([*include, *held], share)
     left = {"x": 0, "xref": "paper", "xanchor": "left"}
-    off = [(i, f"◂ {r.value:.{shown.decimals}f} %, off the scale") for i, r in enumerate(rows) if r.off_scale]
+    off = [
+        (i, f"◂ {r.value:.{shown.decimals}f} {shown.unit.name}, off the scale")
+        for i, r in enumerate(rows)
+        if r.off_scale
+    ]
     marks = theme.both(marks, ([], [theme.label(text, "@soft", y=i, **left) for i, text in off]))
     arms = [row.arm for row in rows]
     names = labels(arms)

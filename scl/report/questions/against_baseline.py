@@ -10,7 +10,7 @@ from scl.report.drawing.arms import MOST_ARMS_DRAWN, beyond
 from scl.report.drawing.rows import ArmRow, ArmRows, by_seed, draw_rows, rows_table
 from scl.report.facts import Facts
 from scl.report.findings import level_name
-from scl.report.formatting import bound, listing, points, size
+from scl.report.formatting import listing
 from scl.report.theme import Figure, axis, zero_line
 
 TITLE = "Which arms beat the baseline?"
@@ -22,7 +22,8 @@ def panel(facts: Facts) -> Panel:
         return Panel("against-baseline", TITLE, "No arm could be compared with the baseline.")
     shown = differences(facts)
     caption = (
-        "Difference of test accuracy from the baseline. Diamond: mean over the seeds that both have; ring: difference "
+        f"Difference of {facts.measure.title} from the baseline{_lower_is_better(facts)}. Diamond: mean over the seeds "
+        "that both have; ring: difference "
         "on one seed"
     )
     if math.isfinite(comparison.critical):
@@ -32,7 +33,7 @@ def panel(facts: Facts) -> Panel:
             f"(Box's degrees of freedom, {comparison.df:.1f}; Dunnett's critical value, {comparison.critical:.2f}). An "
             f"arm whose bar excludes 0 differs significantly from the baseline at {100 * facts.alpha:.2g} %, corrected "
             "for all arms. The shaded band holds true differences too small for this study: its smallest detectable "
-            f"effect is about {size(facts.detectable(), max(facts.decimals, 1))} (80 % power)."
+            f"effect is about {facts.unit.size(facts.detectable(), max(facts.decimals, 1))} (80 % power)."
         )
         above = [r.arm for r in shown.rows if r.low > 0]
         below = [r.arm for r in shown.rows if r.high < 0]
@@ -46,9 +47,13 @@ def panel(facts: Facts) -> Panel:
             answer = "No arm shares two seeds with the baseline: these are single differences without intervals."
     if math.isfinite(comparison.critical):
         answer += _pairing(stats.correlation(facts.compared))
-    figure, table = draw_differences(shown), rows_table(shown, points, bound)
+    figure, table = draw_differences(shown), rows_table(shown, facts.unit.difference, facts.unit.bound)
     plot = Plot("differences", caption + beyond(shown.beyond), [figure], table)
     return Panel("against-baseline", TITLE, answer, [plot])
+
+
+def _lower_is_better(facts: Facts) -> str:
+    return "" if facts.measure.sign > 0 else "; lower is better"
 
 
 def _pairing(r: float) -> str:
@@ -60,14 +65,15 @@ def _pairing(r: float) -> str:
 
 
 def differences(facts: Facts) -> ArmRows:
-    """Each arm minus the baseline in points: mean over shared seeds, simultaneous interval, differences by seed."""
-    contrasts = sorted(facts.contrasts.values(), key=lambda c: -c.estimate)
+    """Each arm minus the baseline as it is shown: mean over shared seeds, simultaneous interval, values by seed."""
+    contrasts = sorted(facts.contrasts.values(), key=lambda c: -facts.ahead(c.estimate))
+    unit = facts.unit.factor
     rows = []
     for c in contrasts[:MOST_ARMS_DRAWN]:
-        seeds = by_seed(100 * (facts.compared[c.arm] - facts.compared[facts.baseline]).dropna())
-        rows.append(ArmRow(c.arm, 100 * c.estimate, 100 * c.low, 100 * c.high, seeds))
+        seeds = by_seed(unit * (facts.compared[c.arm] - facts.compared[facts.baseline]).dropna())
+        rows.append(ArmRow(c.arm, unit * c.estimate, unit * c.low, unit * c.high, seeds))
     lower = len(contrasts) - len(rows)
-    return ArmRows(tuple(rows), facts.baseline, facts.decimals, lower, band=100 * facts.detectable())
+    return ArmRows(tuple(rows), facts.baseline, facts.decimals, lower, band=unit * facts.detectable(), unit=facts.unit)
 
 
 def draw_differences(shown: ArmRows) -> Figure:
@@ -76,5 +82,5 @@ def draw_differences(shown: ArmRows) -> Figure:
         ends = {"x0": -shown.band, "x1": shown.band, "y0": 0, "y1": 1, "yref": "paper"}
         shapes.insert(0, {"type": "rect", **ends, "fillcolor": "@band", "line": {"width": 0}, "layer": "below"})
     include = [0.0, shown.band, -shown.band]
-    hover = f"%{{x:+.{shown.decimals}f}} points"
-    return draw_rows(shown, axis("points above the baseline"), (shapes, notes), hover, include)
+    hover = f"%{{x:+.{shown.decimals}f}} {shown.unit.many}"
+    return draw_rows(shown, axis(f"{shown.unit.many} above the baseline"), (shapes, notes), hover, include)

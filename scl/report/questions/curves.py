@@ -15,9 +15,10 @@ from scl.report import theme
 from scl.report.blocks import Column, Panel, Plot
 from scl.report.facts import Facts
 from scl.report.findings import leading
-from scl.report.formatting import capital, name_of, plural
+from scl.report.formatting import PERCENT, UNITS, capital, name_of, plural
 from scl.report.tables import interval_cell, number_table
 from scl.report.theme import Figure, axis, labels, numbers, scatter, span, styles
+from scl.study.metrics import DEFAULT, METRICS, Metric
 
 TITLE = "When do the curves separate?"
 MOST_CURVES = 30
@@ -32,13 +33,18 @@ def panel(facts: Facts) -> Panel:
     if not shown.curves:
         return Panel("curves", TITLE, "The store holds no epochs of completed trials.")
     drawn = min(len(shown.curves), DRAWN_AT_FIRST)
+    unit = UNITS[_of(shown.metric).unit]
     banded = any(c.n > 1 for c in shown.curves)
     caption = "Mean over seeds by epoch"
-    caption += "; band: its 95 % interval at each epoch (Student's t), cut at 0 and 100 %." if banded else "."
+    caption += (
+        f"; band: its 95 % interval at each epoch (Student's t), cut at {'0 and 100 %' if unit is PERCENT else '0'}."
+        if banded
+        else "."
+    )
     caption += " Completed trials only. The right side enlarges the frame on the left, the last epochs."
     if drawn < len(shown.curves):
         first = f"the baseline and the {drawn - 1}" if shown.curves[0].arm == facts.baseline else f"the {drawn}"
-        caption += f" The figure starts with {first} highest arms; click a name to show more."
+        caption += f" The figure starts with {first} {facts.extreme} arms; click a name to show more."
     if shown.left_out:
         caption += f" {plural(shown.left_out, 'arm')} below the best {len(shown.curves)} are not in this figure."
     epochs = sorted({int(e) for c in shown.curves for e in c.epoch})
@@ -48,10 +54,10 @@ def panel(facts: Facts) -> Panel:
         nothing = (math.nan, math.nan, math.nan)
         at = {int(e): (m, low, high) for e, m, low, high in zip(c.epoch, c.mean, c.low, c.high, strict=True)}
         rows.append((c.arm, [interval_cell(*at.get(e, nothing), facts.decimals) for e in listed]))
-    table = number_table([Column(f"epoch_{e}", f"{e}") for e in listed], rows, label="Accuracy by epoch")
-    answer = (
-        f"{capital(_word(shown))} accuracy over {plural(max(epochs), 'epoch')}. {_separation(facts, shown)}".strip()
+    table = number_table(
+        [Column(f"epoch_{e}", f"{e}") for e in listed], rows, label=f"{capital(_of(shown.metric).words)} by epoch"
     )
+    answer = f"{capital(_word(shown))} over {plural(max(epochs), 'epoch')}. {_separation(facts, shown)}".strip()
     return Panel("curves", TITLE, answer, [Plot("learning", caption, [draw_curves(shown)], table)])
 
 
@@ -92,13 +98,16 @@ class Curves:
 
 
 def curves(facts: Facts) -> Curves:
-    """The metric by epoch over completed trials, or validation accuracy if the metric is not stored by epoch."""
+    """The metric by epoch over completed trials, on validation images if it is not stored by epoch on test images."""
     epochs = facts.results.epochs
-    metric = next((m for m in (facts.metric, "test_acc", "val_acc") if m in epochs and epochs[m].notna().any()), "")
-    order = facts.completed.groupby("arm")[facts.metric].mean().sort_values(ascending=False, kind="stable").index
+    measure = facts.measure
+    wanted = (measure.column, measure.validation, "test_acc", "val_acc")
+    metric = next((m for m in wanted if m in epochs and epochs[m].notna().any()), "")
+    unit = UNITS[_of(metric).unit]
+    order = facts.best_first(facts.completed.groupby("arm")[facts.metric].mean()).index
     drawn = [facts.baseline] if facts.baseline in order else []
     drawn += [arm for arm in order if arm != facts.baseline][: MOST_CURVES - len(drawn)]
-    line = 100 * facts.teacher if metric == "test_acc" else math.nan
+    line = unit.factor * facts.teacher if metric == facts.metric else math.nan
     if not metric or not drawn:
         return Curves(metric, (), 0, line, 1, None, facts.baseline, facts.arms)
     by_epoch = epochs_by_arm(facts, drawn, [metric]).groupby(["arm", "epoch"], observed=True)[metric]
@@ -111,9 +120,9 @@ def curves(facts: Facts) -> Curves:
         t = np.array([stats.t_critical(k - 1) if k > 1 else math.nan for k in range(int(n.max(initial=0)) + 1)])
         sd = rows["std"].to_numpy()
         sd = np.where(sd > stats.NO_SPREAD, sd, math.nan)  # equal seeds give no interval
-        half = 100 * t[n] * sd / np.sqrt(np.maximum(n, 1))
-        mean = 100 * rows["mean"].to_numpy()
-        low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
+        half = unit.factor * t[n] * sd / np.sqrt(np.maximum(n, 1))
+        mean = unit.factor * rows["mean"].to_numpy()
+        low, high = np.maximum(mean - half, 0), np.minimum(mean + half, unit.factor * unit.most)
         out.append(Curve(arm, int(n.max(initial=0)), rows["epoch"].to_numpy(), mean, low, high))
     first, last = (int(f([e for c in out for e in c.epoch])) for f in (min, max))
     late = max(first, last - max(round((last - first) * LAST), 2))
@@ -140,8 +149,15 @@ def epochs_by_arm(facts: Facts, arms: list[str], columns: list[str]) -> pd.DataF
     return frame.assign(arm=pd.Categorical(frame["arm"], categories=arms))
 
 
+def _of(column: str) -> Metric:
+    """The metric that a column of epochs.parquet holds, on test or validation images."""
+    return next((m for m in METRICS.values() if column in (m.column, m.validation)), METRICS[DEFAULT])
+
+
 def _word(shown: Curves) -> str:
-    return {"val_acc": "validation", "train_acc": "training"}.get(shown.metric, "test")
+    """`test accuracy`, `validation log loss`"""
+    part = {"val_": "validation", "trai": "training"}.get(shown.metric[:4], "test")
+    return f"{part} {_of(shown.metric).words}"
 
 
 def _separation(facts: Facts, shown: Curves) -> str:
@@ -168,7 +184,7 @@ def _separation(facts: Facts, shown: Curves) -> str:
 
 def draw_curves(shown: Curves) -> Figure:
     """All epochs, and beside them the last ones enlarged; a frame on the left marks them."""
-    style = styles(shown.arms, shown.baseline)
+    style, unit = styles(shown.arms, shown.baseline), _of(shown.metric).unit
     names = labels([c.arm for c in shown.curves])
     data = []
     for i, c in enumerate(shown.curves):
@@ -186,7 +202,7 @@ def draw_curves(shown: Curves) -> Figure:
             line = {
                 "name": names[c.arm],
                 "customdata": [names[c.arm]] * len(x),
-                "hovertemplate": "%{customdata}<br>epoch %{x}: %{y:.2f} %<extra></extra>",
+                "hovertemplate": "%{customdata}<br>epoch %{x}: %{y:.2f} " + f"{unit}<extra></extra>",
                 "line": {"color": colour, "dash": dash, "width": 2},
             }
             data.append(scatter("lines", x, numbers(c.mean[part], 3), **common, **axes, **line))
@@ -205,7 +221,7 @@ def draw_curves(shown: Curves) -> Figure:
     below |= {"xaxis.domain": [0, 1], "xaxis2.domain": [0, 1], "yaxis.domain": [0.58, 1], "yaxis2.domain": [0, 0.42]}
     looks: dict[str, Any] = {
         "xaxis": axis("epoch", showgrid=False, domain=[0, 0.56]),
-        "yaxis": axis(f"{_word(shown)} accuracy, %"),
+        "yaxis": axis(f"{_word(shown)}, {unit}"),
         "xaxis2": axis("epoch", showgrid=False, domain=[0.66, 1], anchor="y2", range=[shown.late, last], nticks=5),
         "yaxis2": axis("", anchor="x2", range=shown.span),
     }

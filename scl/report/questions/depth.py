@@ -12,7 +12,7 @@ from scl import stats
 from scl.report.blocks import Block, Cell, Column, Heading, Note, Panel, Plot, Row, Table
 from scl.report.drawing.lines import Line, draw_lines, line_cells, line_key
 from scl.report.facts import Facts
-from scl.report.formatting import DASH, fixed, listing, p_clause, plural
+from scl.report.formatting import DASH, capital, fixed, listing, p_clause, plural
 from scl.report.tables import number_cells, number_table, p_cell, text_cell
 from scl.report.theme import Figure
 
@@ -35,7 +35,7 @@ def panel(facts: Facts) -> Panel:
         blocks.append(Note(f"No analysis of variance: {anova.why_not}."))
         answer = "Lines over the levels, without a test."
     else:
-        blocks += [Heading("Analysis of variance, type II, with the seed as a block"), _anova_table(anova)]
+        blocks += [Heading("Analysis of variance, type II, with the seed as a block"), _anova_table(facts, anova)]
         if anova.why_not:
             blocks.append(Note(f"There is {anova.why_not}."))
         answer = _answer(anova, across, by)
@@ -62,7 +62,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Interaction:
-    """accuracy: a line for each level of `by`, in %; gain: the same minus the reference, paired by seed, in points.
+    """accuracy: a line for each level of `by`, the metric as it is shown; gain: the same minus the reference, by seed.
 
     left_out: the number of further levels of `by`. uneven: some cells average fewer arms than others, because
     combinations with the remaining factors have no result.
@@ -121,7 +121,7 @@ def interaction(facts: Facts, design: Layout) -> Interaction:
     """Means over seeds for each pair of levels; further factors are averaged within a seed first."""
     groups = design.levels.groupby([design.across, design.by]).groups
     by_cell = {key: facts.scores[list(arms)].mean(axis=1, skipna=False) for key, arms in groups.items()}
-    steps = design.steps
+    steps, unit = design.steps, facts.unit
     drawn = design.order[design.by][:MOST_LINES]
 
     def line(level: str, colour: int, minus: str | None = None) -> Line:
@@ -129,9 +129,9 @@ def interaction(facts: Facts, design: Layout) -> Interaction:
         for i, step in enumerate(steps):
             values, other = by_cell.get((step, level)), by_cell.get((step, minus), 0.0 if minus is None else None)
             if values is not None and other is not None:
-                mean = stats.mean_interval(100 * (values - other).to_numpy())
+                mean = stats.mean_interval(unit.factor * (values - other).to_numpy())
                 if mean.n:
-                    means[i] = mean.within(0, 100) if minus is None else mean
+                    means[i] = mean.within(0, unit.factor * unit.most) if minus is None else mean
         return Line(level, tuple(means), tuple(means.values()), colour)
 
     colours = {level: i for i, level in enumerate(level for level in drawn if level != design.reference)}
@@ -143,28 +143,28 @@ def interaction(facts: Facts, design: Layout) -> Interaction:
 
 
 def variance(facts: Facts, design: Layout) -> stats.Anova:
-    """Type-II analysis of variance of the accuracy in points, with the seed as a block."""
-    long = 100 * facts.scores[list(design.levels.index)]
+    """Type-II analysis of variance of the metric as it is shown, with the seed as a block."""
+    long = facts.unit.factor * facts.scores[list(design.levels.index)]
     long = long.reset_index().melt("seed", var_name="arm", value_name="y").dropna()
     for name in design.levels.columns:
         long[name] = long["arm"].map(design.levels[name])
     return stats.anova(long, list(design.levels.columns))
 
 
-def draw_accuracy(shown: Interaction, teacher: float) -> Figure:
-    steps, across = shown.layout.steps, shown.layout.across
-    return draw_lines(shown.accuracy, steps, across, "test accuracy, %", teacher=teacher)
+def draw_accuracy(facts: Facts, shown: Interaction) -> Figure:
+    steps, across, unit = shown.layout.steps, shown.layout.across, facts.unit
+    return draw_lines(shown.accuracy, steps, across, facts.axis, unit.name, unit.factor * facts.teacher)
 
 
-def draw_gain(shown: Interaction) -> Figure:
-    steps, across = shown.layout.steps, shown.layout.across
-    return draw_lines(shown.gain, steps, across, "points above the reference", unit="points", zero="reference")
+def draw_gain(facts: Facts, shown: Interaction) -> Figure:
+    steps, across, unit = shown.layout.steps, shown.layout.across, facts.unit.many
+    return draw_lines(shown.gain, steps, across, f"{unit} above the reference", unit=unit, zero="reference")
 
 
 def _plot(facts: Facts, design: Layout) -> Plot:
     across, by, reference = design.across, design.by, design.reference
     shown = interaction(facts, design)
-    drawn, titles = [draw_accuracy(shown, 100 * facts.teacher)], ["Test accuracy"]
+    drawn, titles = [draw_accuracy(facts, shown)], [capital(facts.measure.title)]
     bars = (
         "; bar: its 95 % interval (Student's t)" if any(m.n > 1 for line in shown.accuracy for m in line.means) else ""
     )
@@ -174,7 +174,7 @@ def _plot(facts: Facts, design: Layout) -> Plot:
         f"depends on {across}."
     )
     if shown.gain:
-        drawn.append(draw_gain(shown))
+        drawn.append(draw_gain(facts, shown))
         titles.append(f"Minus “{reference}” at the same {across}, by seed")
         caption += (
             f" The right side subtracts “{reference}” of the same seed first, which removes what a seed does to all "
@@ -212,11 +212,11 @@ def _answer(anova: stats.Anova, across: str, by: str) -> str:
     return f"{start} ({spread}, partial η² {row['eta_sq']:.2f})."
 
 
-def _anova_table(anova: stats.Anova) -> Table:
+def _anova_table(facts: Facts, anova: stats.Anova) -> Table:
     columns = [
         Column("term", "Term", number=False),
         Column("df", "df"),
-        Column("sum_sq", "Sum of squares", "of accuracy in points"),
+        Column("sum_sq", "Sum of squares", f"of {facts.measure.words} in {facts.unit.many}"),
         Column("F", "F"),
         Column("p", "p", "of this term, not corrected for the number of terms"),
         Column("eta_sq", "partial η²", "share of the term in the variance of itself and the residual"),

@@ -18,13 +18,11 @@ from scl.report.formatting import (
     capital,
     distance,
     fixed,
-    interval,
     listing,
     name_of,
     percent,
     percent_number,
     plural,
-    points,
     signed,
 )
 from scl.report.tables import count_cell, number_cells, number_table
@@ -53,13 +51,14 @@ def panel(facts: Facts) -> Panel:
 
 
 def agreement(facts: Facts) -> Cloud:
-    """A point for each completed trial: agreement with the teacher against accuracy, both in %; arms that learnt."""
+    """A point for each completed trial: agreement with the teacher in % against the metric; arms that learnt."""
     rows = facts.learnt[facts.learnt["arm"].isin(highest(facts, facts.drawn))].dropna(subset=["agreement"])
     rows = rows.groupby("arm", sort=False).head(MOST_POINTS)
     title, arms, seeds = "agreement with the teacher, %", tuple(rows["arm"]), tuple(map(int, rows["seed"]))
-    x, y = 100 * rows["agreement"].to_numpy(), 100 * rows[facts.metric].to_numpy()
-    front, line = np.zeros(len(rows), dtype=bool), 100 * facts.teacher
-    return Cloud(title, arms, x, y, seeds, line, facts.arms, facts.baseline, front)
+    unit = facts.unit
+    x, y = 100 * rows["agreement"].to_numpy(), unit.factor * rows[facts.metric].to_numpy()
+    front, line = np.zeros(len(rows), dtype=bool), unit.factor * facts.teacher
+    return Cloud(title, arms, x, y, seeds, line, facts.arms, facts.baseline, front, facts.axis, unit.name)
 
 
 def _means(facts: Facts) -> pd.DataFrame:
@@ -68,7 +67,7 @@ def _means(facts: Facts) -> pd.DataFrame:
 
 
 def ranks_together(facts: Facts) -> float:
-    """Spearman's correlation over arms between mean agreement and mean accuracy; NaN with fewer than 4 arms."""
+    """Spearman's correlation over arms between mean agreement and the mean metric; NaN with fewer than 4 arms."""
     means = _means(facts).dropna()
     if len(means) < 4 or means.nunique().min() < 2:
         return math.nan
@@ -77,13 +76,13 @@ def ranks_together(facts: Facts) -> float:
 
 def _tied_to_accuracy(facts: Facts) -> str:
     """How far agreement can say anything that accuracy does not: only on the images that the teacher gets wrong."""
-    d, wrong, rho = max(facts.decimals, 1), 1 - facts.teacher, ranks_together(facts)
+    d, wrong, rho = max(facts.share_decimals, 1), 1 - facts.teacher, ranks_together(facts)
     bound = ""
     if math.isfinite(wrong) and facts.metric == "test_acc":
         bound = f" It differs from accuracy only by the images that the teacher gets wrong ({percent(wrong, d)})"
     if not math.isfinite(rho):
         return f"{bound}." if bound else ""
-    tied = f"its rank correlation with accuracy across arms is {signed(rho, 2)}"
+    tied = f"its rank correlation with {facts.measure.words} across arms is {signed(rho, 2)}"
     text = f"{bound}; {tied}" if bound else f" {capital(tied)}"
     return f"{text}, which is mechanical." if bound and rho >= MECHANICAL else f"{text}."
 
@@ -104,7 +103,7 @@ def _most_agreeing(facts: Facts) -> str:
     means = _means(facts)["agreement"].dropna()
     if len(means) < 2 or facts.baseline not in means:
         return ""
-    most, d = str(means.idxmax()), facts.decimals
+    most, d = str(means.idxmax()), facts.share_decimals
     base = percent(means[facts.baseline], d)
     known = {True: ", which is itself distilled", False: ", which was trained without the teacher"}
     about = known.get(distilled(facts, facts.baseline), "")  # type: ignore[arg-type]
@@ -118,17 +117,26 @@ def _most_agreeing(facts: Facts) -> str:
 
 def _agreement_plot(facts: Facts, shown: Cloud) -> Plot:
     means = _means(facts).loc[shown.present]
-    rows = [(str(arm), number_cells(percent_number, facts.decimals, *values)) for arm, *values in means.itertuples()]
-    columns = [Column("agreement", "Agreement, %, mean"), Column("accuracy", "Test accuracy, %, mean")]
+    d = facts.decimals
+    rows = [
+        (
+            str(arm),
+            [*number_cells(percent_number, facts.share_decimals, agreed), *number_cells(facts.unit.number, d, value)],
+        )
+        for arm, agreed, value in means.itertuples()
+    ]
+    columns = [Column("agreement", "Agreement, %, mean"), Column("accuracy", f"{capital(facts.axis)}, mean")]
+    up = "up" if facts.measure.sign > 0 else "down"
     many = int(facts.learnt.groupby("arm").size().max()) > MOST_POINTS
     caption = (
         f"A mark for each completed trial{f' (the first {MOST_POINTS} of an arm)' if many else ''}. Further right: "
-        "closer to the predictions of the teacher; further up: closer to the labels. Of two arms at the same height, "
+        f"closer to the predictions of the teacher; further {up}: closer to the labels. Of two arms at the same "
+        "height, "
         "the one further right repeats more of the teacher's mistakes, or corrects fewer."
         + not_drawn(facts)
         + beyond(len(facts.drawn) - len(highest(facts, facts.drawn)))
     )
-    table = number_table(columns, rows, label="Agreement and accuracy by arm")
+    table = number_table(columns, rows, label=f"Agreement and {facts.measure.words} by arm")
     return Plot("agreement", caption, [draw_cloud(shown)], table, key=cloud_key(shown))
 
 
@@ -139,8 +147,8 @@ def _agreement_plot(facts: Facts, shown: Cloud) -> Plot:
 class Gap:
     """The share of the gap between baseline and teacher that arms close.
 
-    shares: by arm, the largest first; empty if the mean gap is not above 0. whole: the gap, teacher − baseline by seed,
-    a fraction. beyond: the number of lower arms that are left out.
+    shares: by arm, the largest first; empty if the teacher is not better in the mean. whole: the gap, teacher −
+    baseline by seed. beyond: the number of lower arms that are left out.
     """
 
     shares: dict[str, stats.Ratio]
@@ -158,10 +166,10 @@ def gap_closed(facts: Facts) -> Gap:
     if facts.baseline not in scores:
         return Gap({}, stats.mean_interval([]), 0)
     base, drawn = scores[facts.baseline], highest(facts, facts.drawn)
-    teachers = facts.learnt.groupby(["arm", "seed"])["teacher_test_acc"].mean().astype(float)
+    teachers = facts.learnt.groupby(["arm", "seed"])[facts.measure.teacher].mean().astype(float)
     whole = stats.mean_interval((teachers[facts.baseline] - base).to_numpy())
     shares = {}
-    for arm in drawn if whole.mean > 0 else []:
+    for arm in drawn if facts.ahead(whole.mean) > 0 else []:
         ratio = stats.ratio_of_means(scores[arm] - base, teachers[arm].reindex(base.index) - base)
         if arm != facts.baseline and math.isfinite(ratio.value):
             shares[arm] = ratio
@@ -177,6 +185,7 @@ def draw_gap(shown: Gap, baseline: str) -> Figure:
 
 
 def _gap_plot(facts: Facts, gap: Gap) -> Plot:
+    unit = facts.unit
     d = max(facts.decimals, 1)
     bars = any(math.isfinite(ratio.low) for ratio in gap.shares.values())
     caption = (
@@ -184,9 +193,9 @@ def _gap_plot(facts: Facts, gap: Gap) -> Plot:
         "divided by the mean of teacher − baseline, over the seeds that arm and baseline share. Diamond: this share"
     )
     caption += "; bar: its 95 % interval (Fieller's), not corrected for the number of arms. " if bars else ". "
-    caption += f"The whole gap is {points(gap.whole.mean, d)} points over {plural(gap.whole.n, 'seed')}"
+    caption += f"The whole gap is {unit.difference(gap.whole.mean, d)} {unit.many} over {plural(gap.whole.n, 'seed')}"
     if math.isfinite(gap.whole.low):
-        caption += f" (95 % interval {interval(gap.whole.low, gap.whole.high, d, signs=True)})"
+        caption += f" (95 % interval {unit.interval(gap.whole.low, gap.whole.high, d, signs=True)})"
     caption += "; the smaller it is, the wider these intervals are."
     if any(ratio.n > 1 and not math.isfinite(ratio.low) for ratio in gap.shares.values()):
         caption += (
@@ -208,12 +217,12 @@ def _gap_plot(facts: Facts, gap: Gap) -> Plot:
 def _no_gap(facts: Facts) -> str:
     whole = gap_closed(facts).whole
     if not whole.n:
-        return "The gap to the teacher needs the accuracies of both the teacher and the baseline."
-    if whole.mean > 0:
+        return "The gap to the teacher needs the results of both the teacher and the baseline."
+    if facts.ahead(whole.mean) > 0:
         return (
             "No other arm that learnt shares a seed with the baseline, so no share of the gap to the teacher is known."
         )
-    apart = distance(whole.mean, max(facts.decimals, 1))
+    apart = facts.unit.distance(whole.mean, max(facts.decimals, 1))
     return f"The teacher is {apart} the baseline over {plural(whole.n, 'seed')}, so there is no gap to close."
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scl.report.blocks import Block, Cell, Column, Heading, Pairs, Panel, Rest, Row, Table
 from scl.report.facts import Facts
-from scl.report.formatting import fixed, percent_number, plain, plural, shorten
+from scl.report.formatting import capital, fixed, percent_number, plain, plural, shorten
 from scl.report.glossary import GLOSSARY
 from scl.report.tables import arm_cell, count_cell, number_cells
 
@@ -30,20 +30,26 @@ _COLUMNS = (
     Column("train_seconds", "Seconds"),
     Column("trial_id", "Id", number=False),
 )
+_FIRST = _COLUMNS[4]
 _FRACTIONS = ("test_acc", "val_acc", "test_acc_at_best_val", "test_acc_best", "agreement")
 
 
 def panel(facts: Facts) -> Panel:
     """Every trial, failed ones first, and the glossary."""
     with_reason = not facts.trials["error"].isna().all()
-    rows, columns = _rows(facts, with_reason), [c for c in _COLUMNS if with_reason or c.key != "error"]
+    rows = _rows(facts, with_reason)
+    columns = [c for c in _COLUMNS if with_reason or c.key != "error"]
+    other = facts.metric not in _FRACTIONS  # the metric has a column of its own, in front of the accuracies
+    if other:
+        columns.insert(columns.index(_FIRST), Column(facts.metric, capital(facts.axis), "after the last epoch"))
     failed = int((facts.plan["state"] == "failed").sum())
     answer = f"{plural(failed, 'trial')} failed; the table gives the reasons." if failed else "No trial failed."
     answer += " The Parquet files of this study hold exact values, epochs and predictions."
     table = Table(columns, rows[:MOST_ROWS], id="all-trials", sortable=True, label="All trials")
     blocks: list[Block] = [Heading("All trials"), table]
     if len(rows) > MOST_ROWS:
-        formats: dict[str, tuple[float, int]] = dict.fromkeys(_FRACTIONS, (100.0, facts.decimals))
+        formats: dict[str, tuple[float, int]] = dict.fromkeys(_FRACTIONS, (100.0, facts.share_decimals))
+        formats |= {facts.metric: (facts.unit.factor, facts.decimals)} if other else {}
         formats |= {"seed": (1.0, 0), "epochs": (1.0, 0), "train_seconds": (1.0, 1)}
         blocks.append(Rest("all-trials", rows[MOST_ROWS:], [formats.get(column.key) for column in columns]))
     blocks += [Heading("Words and symbols"), Pairs(GLOSSARY)]
@@ -59,7 +65,9 @@ def _rows(facts: Facts, with_reason: bool) -> list[Row]:
         reason = "" if pd.isna(r["error"]) else shorten(plain(r["error"]), MOST_OF_A_TRACE)
         arm = arm_cell(r["arm"] if pd.isna(r.get("number")) else f"{r['arm']} {r['number']:.0f}")
         cells = [arm, count_cell(r["seed"]), Cell(r["state"]), *([Cell(reason)] if with_reason else [])]
-        cells += number_cells(percent_number, facts.decimals, *[_number(r[c]) for c in _FRACTIONS])
+        if facts.metric not in _FRACTIONS:
+            cells += number_cells(facts.unit.number, facts.decimals, _number(r[facts.metric]))
+        cells += number_cells(percent_number, facts.share_decimals, *[_number(r[c]) for c in _FRACTIONS])
         cells += number_cells(fixed, 0, _number(r["epochs"])) + number_cells(fixed, 1, _number(r["train_seconds"]))
         rows.append(Row([*cells, Cell(str(r["trial_id"])[:10])], str(r["arm"]), str(r["state"])))
     return rows

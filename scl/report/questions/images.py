@@ -27,6 +27,7 @@ from scl.report.formatting import (
 from scl.report.per_image import PerImage, per_image
 from scl.report.tables import arm_cell, count_cell, number_cells, number_table, p_cell, text_cell
 from scl.report.theme import Figure, axis, figure, labels, numbers, ticks
+from scl.study.metrics import DEFAULT
 
 TITLE = "Which images and classes make the difference?"
 MOST_CLASSES = 40  # rows of the figure, those with the smallest p
@@ -49,6 +50,8 @@ def panel(facts: Facts) -> Panel:
     if len(shown.classes):
         answers.append(_classes_answer(facts, shown))
         blocks.append(_classes_plot(facts, shown))
+    if answers and facts.metric != DEFAULT:
+        answers.insert(0, f"About accuracy, whatever the metric: single images have no {facts.measure.words}.")
     blocks += [Note(text) for text in shown.remarks]
     answer = " ".join(answers) or "The stored predictions allow no comparison: it needs two arms with a common seed."
     return Panel("images", TITLE, answer, blocks)
@@ -71,7 +74,7 @@ SOURCES = (
 
 
 def _errors_answer(facts: Facts, shown: PerImage) -> str:
-    d = max(facts.decimals, 1)
+    d = max(facts.share_decimals, 1)
     lead = str(shown.errors["estimate"].idxmax())
     row = shown.errors.loc[lead]
     text = (
@@ -106,7 +109,7 @@ def draw_errors(shown: PerImage) -> Figure:
 
 
 def _errors_plot(facts: Facts, shown: PerImage) -> Plot:
-    d = facts.decimals + 1
+    d = facts.share_decimals + 1
     columns = [
         Column("n", "n", "seeds that the arm and the baseline share"),
         Column("difference", "Difference, points", "mean over shared seeds and images"),
@@ -118,7 +121,7 @@ def _errors_plot(facts: Facts, shown: PerImage) -> Plot:
     rows = []
     for arm, row in shown.errors.iterrows():
         errors = [row[name] for name in ("of_seeds", "of_images", "of_images_in_class", "of_both")]
-        cells = [count_cell(int(row["seeds"])), *number_cells(points, facts.decimals, row["estimate"])]
+        cells = [count_cell(int(row["seeds"])), *number_cells(points, facts.share_decimals, row["estimate"])]
         rows.append((str(arm), [*cells, *number_cells(percent_number, d, *errors)]))
     caption = (
         f"How far each difference from the baseline would shift (standard error), by source, over {shown.images:,} "

@@ -13,7 +13,7 @@ from scl import stats
 from scl.report.blocks import Column, Panel, Plot
 from scl.report.drawing.arms import beyond, highest
 from scl.report.facts import Facts
-from scl.report.formatting import DASH, plural, points, signed
+from scl.report.formatting import DASH, capital, plural, signed
 from scl.report.tables import number_cells, number_table, p_cell, text_cell
 from scl.report.theme import Figure, axis, figure, labels, ticks
 
@@ -30,16 +30,21 @@ def panel(facts: Facts) -> Panel:
     answer = f"{shown.significant:,} of {plural(shown.pairs, 'pair')} differ significantly (Holm, "
     answer += f"{100 * facts.alpha:.2g} %)."
     caption = (
-        "Row minus column in points, best mean first; columns have the order of the rows. Coloured: the difference is "
+        f"Row minus column in {facts.unit.many}, best mean first; columns have the order of the rows. Coloured: the "
+        "difference is "
         "significant after Holm's correction over all pairs, by the rule that compares arms with the baseline. Pale: "
         "not shown to differ. These pairs are another family than the comparison with the baseline, so their p differ."
         + beyond(facts.compared.shape[1] - n)
     )
-    columns = [Column("other", "Minus", number=False), Column("difference", "Points"), Column("p_holm", "Holm p")]
+    columns = [
+        Column("other", "Minus", number=False),
+        Column("difference", capital(facts.unit.many)),
+        Column("p_holm", "Holm p"),
+    ]
     order = sorted(itertools.combinations(range(n), 2), key=lambda pair: np.nan_to_num(shown.p[pair], nan=2.0))
     rows = []
     for i, j in order[:MOST_PAIRS]:
-        difference = number_cells(points, facts.decimals, shown.difference[i, j], unit=100)
+        difference = number_cells(facts.unit.difference, facts.decimals, shown.difference[i, j], unit=facts.unit.factor)
         rows.append((shown.arms[i], [text_cell(shown.arms[j]), *difference, p_cell(shown.p[i, j])]))
     if len(order) > MOST_PAIRS:
         caption += f" The table below holds the {MOST_PAIRS} pairs with the smallest p."
@@ -49,9 +54,10 @@ def panel(facts: Facts) -> Panel:
 
 @dataclass(frozen=True)
 class PairMatrix:
-    """difference: (arms, arms), row minus column, in points. p: Holm's over all pairs, also those not drawn.
+    """difference: (arms, arms), row minus column, as it is shown. p: Holm's over all pairs, also those not drawn.
 
-    pairs, significant: the number of all pairs, and of those with a significant difference, p below alpha.
+    pairs, significant: the number of all pairs, and of those with a significant difference, p below alpha. sign: 1 if
+    more is better, else −1. unit: of a difference.
     """
 
     arms: tuple[str, ...]
@@ -61,6 +67,8 @@ class PairMatrix:
     pairs: int
     significant: int
     alpha: float
+    sign: int = 1
+    unit: str = "points"
 
 
 def pair_matrix(facts: Facts) -> PairMatrix:
@@ -71,12 +79,12 @@ def pair_matrix(facts: Facts) -> PairMatrix:
     p = difference.copy()
     i, j = at[tested.first], at[tested.second]
     shown = (i >= 0) & (j >= 0)
-    i, j, estimate = i[shown], j[shown], 100 * tested.estimate[shown]
+    i, j, estimate = i[shown], j[shown], facts.unit.factor * tested.estimate[shown]
     difference[i, j], difference[j, i] = estimate, -estimate
     p[i, j] = p[j, i] = tested.p[shown]
-    return PairMatrix(
-        arms, difference, p, facts.decimals, len(tested.p), int((tested.p < facts.alpha).sum()), facts.alpha
-    )
+    significant = int((tested.p < facts.alpha).sum())
+    about = facts.alpha, facts.measure.sign, facts.unit.many
+    return PairMatrix(arms, difference, p, facts.decimals, len(tested.p), significant, *about)
 
 
 def draw_pair_matrix(shown: PairMatrix) -> Figure:
@@ -84,14 +92,15 @@ def draw_pair_matrix(shown: PairMatrix) -> Figure:
     wide, narrow = labels(shown.arms), labels(shown.arms, 12)
     rows = range(len(shown.arms))
     significant = np.nan_to_num(shown.p, nan=1.0) < shown.alpha
-    sign = np.where(significant, np.sign(shown.difference), 0.0)
+    sign = np.where(significant, shown.sign * np.sign(shown.difference), 0.0)
     with_text = len(shown.arms) <= MOST_WITH_TEXT
     names = list(wide.values())
     heat: dict[str, Any] = {"type": "heatmap", "x": list(rows), "y": list(rows), "xgap": 2, "ygap": 2}
     heat["z"] = [[None if i == j else float(sign[i, j]) for j in rows] for i in rows]
     heat |= {"zmin": -1, "zmax": 1, "colorscale": [[0, "@worse"], [0.5, "@pale"], [1, "@better"]], "showscale": False}
     heat["customdata"] = [[[names[i], names[j], *_pair_text(shown, i, j)] for j in rows] for i in rows]
-    hover = "%{customdata[0]}<br>minus %{customdata[1]}<br>%{customdata[2]} points, Holm p %{customdata[3]}"
+    hover = f"%{{customdata[0]}}<br>minus %{{customdata[1]}}<br>%{{customdata[2]}} {shown.unit}, Holm p "
+    hover += "%{customdata[3]}"
     heat |= {"hovertemplate": f"{hover}<extra></extra>", "hoverongaps": False}
     if with_text:
         heat["text"] = [[_pair_text(shown, i, j)[0] for j in rows] for i in rows]

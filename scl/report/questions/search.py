@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -12,9 +13,12 @@ from scl import stats
 from scl.report.blocks import Block, Cell, Column, Mark, Note, Panel, Plot
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row
 from scl.report.facts import Facts
-from scl.report.formatting import capital, listing, percent_number, plural, shorten, size
+from scl.report.formatting import PERCENT, UNITS, capital, listing, plural, shorten
+from scl.report.searched import INFEASIBLE
 from scl.report.tables import count_cell, number_cells, number_table
 from scl.report.theme import WIDE, Figure, axis, figure, literal, markers, numbers, scatter, span
+from scl.study.limits import in_words
+from scl.study.metrics import COSTS, DEFAULT, METRICS, Metric
 
 TITLE = "Did the search help?"
 UNTUNED = (
@@ -23,6 +27,20 @@ UNTUNED = (
 )
 MOST_DRAWN = 2000  # trials in one figure, evenly over the search
 STATES = (("pruned", "@soft", "x-thin-open"), ("completed", "@c1", "circle-open"))  # and their colours and symbols
+BEYOND = (INFEASIBLE, "@soft", "square-open")
+SAMPLERS = {
+    "tpe": "TPE",
+    "gp": "a Gaussian process",
+    "cmaes": "CMA-ES",
+    "random": "chance",
+    "qmc": "a sequence of low discrepancy (QMC)",
+}
+PRUNERS = {
+    "halving": "successive halving",
+    "hyperband": "Hyperband",
+    "median": "the median rule",
+    "wilcoxon": "Wilcoxon's signed-rank test over seeds",
+}
 
 
 def panel(facts: Facts) -> Panel:
@@ -31,11 +49,17 @@ def panel(facts: Facts) -> Panel:
         return Panel("search", TITLE, "This study ran no search: all its arms were fixed in advance.")
     done = shown.frame[shown.frame["state"] == "completed"]
     pruned = int((shown.frame["state"] == "pruned").sum())
-    counts = f"{plural(len(facts.searched), 'trial')}: {len(done):,} completed, {pruned:,} pruned early"
+    about = facts.study.get("search") or {}
+    seeds = int(about.get("seeds") or 1)
+    what = plural(len(facts.searched), "trial" if seeds == 1 else "configuration")
+    counts = f"{what}{f', each on {seeds} seeds' * (seeds > 1)}: {len(done):,} completed, {pruned:,} pruned early"
+    broken = int((shown.frame["state"] == INFEASIBLE).sum())
+    counts += f", {broken:,} beyond a constraint" if broken else ""
     counts += f", {shown.failed:,} failed" if shown.failed else ""
     if done.empty:
         return Panel("search", TITLE, f"{counts}. None completed, so there is nothing to draw.")
-    blocks: list[Block] = [_course_plot(facts, shown, done)]
+    blocks: list[Block] = [Note(_method(about))] if about.get("sampler") else []
+    blocks.append(_course_plot(facts, shown, done))
     pareto = front(facts)
     if pareto is not None and len(pareto.frame) > 1:
         blocks.append(_front_plot(pareto))
@@ -45,8 +69,26 @@ def panel(facts: Facts) -> Panel:
     elif len(again.rows) > 1:
         blocks.append(_winners_plot(facts, again))
     else:
-        blocks.append(Note("The store holds no validation accuracy of the winners to compare with the search."))
+        blocks.append(Note("The store holds no validation results of the winners to compare with the search."))
     return Panel("search", TITLE, f"{counts}. {_answer(facts)}", blocks)
+
+
+def _method(about: Mapping[str, Any]) -> str:
+    """How the search chose: sampler, pruner, seeds, constraints and its end."""
+    pruner = about.get("pruner") or {}
+    said = [f"Configurations were suggested by {SAMPLERS.get(about['sampler'], about['sampler'])}"]
+    name = str(pruner.get("name", ""))
+    said.append(f"weak ones stopped early by {PRUNERS.get(name, name)}" if name else "none was stopped early")
+    text = f"{said[0]}, and {said[1]}."
+    if (seeds := int(about.get("seeds") or 1)) > 1:
+        text += f" Each trained on {seeds} seeds, one after the other, and its value is their mean."
+    if limits := about.get("constraints"):
+        text += f" They had to keep {in_words(limits)}."
+        if count := int(about.get("untrained") or 0):
+            text += f" {capital(plural(count, 'suggestion'))} broke that by the cost of the network and did not train."
+    if ended := about.get("terminated"):
+        text += f" The search ended early: {ended}."
+    return text
 
 
 def _answer(facts: Facts) -> str:
@@ -61,22 +103,23 @@ def _answer(facts: Facts) -> str:
     if not any(math.isfinite(c.low) for c in found):
         why = "one fresh seed gives no interval" if facts.seeds == 1 else "the fresh seeds give no interval"
         return f"Not shown: {why}.{missing}"
-    better, worse = [c for c in found if c.low > 0], [c for c in found if c.high < 0]
-    said = [f"On fresh seeds, {_beyond(better, 'above', facts.decimals)}. {UNTUNED}"] if better else []
+    up, down = ("above", "below") if facts.measure.sign > 0 else ("below", "above")
+    better, worse = ([c for c in found if facts.ahead(c.shown) == side] for side in (1, -1))
+    said = [f"On fresh seeds, {_beyond(facts, better, up)}. {UNTUNED}"] if better else []
     if worse:
         start = "" if better else "No winner beats the baseline: on fresh seeds, "
-        said.append(capital(f"{start}{_beyond(worse, 'below', facts.decimals)}."))
+        said.append(capital(f"{start}{_beyond(facts, worse, down)}."))
     unclear = [c.arm for c in found if c not in better and c not in worse]
     if unclear and (better or worse):
         said.append(f"No difference from the baseline is shown for {listing(unclear)}.")
     return " ".join(said or ["Not shown: on fresh seeds, no winner differs from the baseline significantly."]) + missing
 
 
-def _beyond(found: Sequence[stats.Contrast], side: str, decimals: int) -> str:
+def _beyond(facts: Facts, found: Sequence[stats.Contrast], side: str) -> str:
     """Winners that are significantly on one side of the baseline, and by how much."""
     apart, one = max(abs(c.estimate) for c in found), len(found) == 1
     return f"{listing([c.arm for c in found])} {'is' if one else 'are'} {'' if one else 'up to '}" + (
-        f"{size(apart, decimals)} {side} the baseline (significant after correction)"
+        f"{facts.unit.size(apart, facts.decimals)} {side} the baseline (significant after correction)"
     )
 
 
@@ -98,19 +141,28 @@ class Objective:
     maximise: bool
 
     @property
+    def metric(self) -> Metric | None:
+        """The metric that the column holds, on test or validation images; None for a cost."""
+        return next((m for m in METRICS.values() if self.name in (m.column, m.validation)), None)
+
+    @property
     def unit(self) -> float:
-        return 100.0 if "acc" in self.name else 1.0
+        return UNITS[self.metric.unit].factor if self.metric else 1.0
 
     @property
     def measured(self) -> bool:
         """Whether luck moves it: accuracies and losses, not the cost of a network."""
-        return self.name not in ("macs", "params")
+        return self.metric is not None
 
     @property
     def title(self) -> str:
-        accuracies = {"val_acc": "validation accuracy, %", "test_acc": "test accuracy, %"}
-        others = {"val_loss": "validation loss", "macs": "multiply-adds", "params": "parameters"}
-        return {**accuracies, **others}.get(self.name, self.name)
+        if self.metric is None:
+            return COSTS.get(self.name, self.name)
+        part = "test" if self.name == self.metric.column else "validation"
+        return f"{part} {self.metric.words}, {self.metric.unit}"
+
+
+ACCURACY = Objective(METRICS[DEFAULT].validation, True)
 
 
 def objectives(facts: Facts) -> list[Objective]:
@@ -121,7 +173,7 @@ def objectives(facts: Facts) -> list[Objective]:
     named = facts.study.get("objectives") or {}
     pairs = named.items() if isinstance(named, Mapping) else [(o.get("name"), o.get("direction", "max")) for o in named]
     found = [Objective(str(name), not str(direction).startswith("min")) for name, direction in pairs]
-    return [o for o in found if o.name in facts.searched.columns] or [Objective("val_acc", True)]
+    return [o for o in found if o.name in facts.searched.columns] or [ACCURACY]
 
 
 @dataclass(frozen=True)
@@ -153,7 +205,7 @@ def course(facts: Facts) -> Course | None:
     frame = facts.searched[["number", "state"]].assign(value=aim.unit * facts.searched[aim.name].astype(float))
     frame = frame.sort_values("number", kind="stable").reset_index(drop=True)
     failed = int((frame["state"] == "failed").sum())
-    frame = frame[frame["state"].isin(["completed", "pruned"]) & frame["value"].notna()]
+    frame = frame[frame["state"].isin(["completed", "pruned", INFEASIBLE]) & frame["value"].notna()]
     done = frame["value"].where(frame["state"] == "completed")
     frame["best"] = (done.cummax() if aim.maximise else done.cummin()).ffill()
     return Course(aim, frame, failed)
@@ -162,7 +214,7 @@ def course(facts: Facts) -> Course | None:
 def draw_course(shown: Course) -> Figure:
     frame = shown.frame.iloc[:: _step(shown)]
     data = []
-    for state, colour, symbol in STATES:
+    for state, colour, symbol in (*STATES, BEYOND):
         rows = frame[frame["state"] == state]
         if rows.empty:
             continue
@@ -190,7 +242,7 @@ def _course_plot(facts: Facts, shown: Course, done: pd.DataFrame) -> Plot:
     aim = shown.objective
 
     def text(value: float) -> str:
-        return f"{value:.{max(facts.decimals, 1)}f} %" if aim.unit == 100.0 else f"{value:.4g}"
+        return f"{value:.{max(facts.share_decimals, 1)}f} %" if aim.unit == 100.0 else f"{value:.4g}"
 
     best = done.loc[done["value"].idxmax() if aim.maximise else done["value"].idxmin()]
     marks = "Each mark is a trial" if _step(shown) == 1 else f"Each mark is one in {_step(shown)} trials"
@@ -224,56 +276,69 @@ def winner_arms(facts: Facts) -> list[str]:
 
 
 def winners(facts: Facts) -> ArmRows:
-    """Baseline and winners on fresh seeds: validation accuracy in %, mean, interval, seeds."""
-    known = facts.completed.dropna(subset=["val_acc"]).set_index("seed")
-    values = {arm: 100 * rows["val_acc"].astype(float) for arm, rows in known.groupby("arm")}
+    """Baseline and winners on fresh seeds by what ranked them on validation images: mean, interval, seeds."""
+    aim = ranked_by(facts)
+    known = facts.completed.dropna(subset=[aim.name]).set_index("seed")
+    values = {arm: aim.unit * rows[aim.name].astype(float) for arm, rows in known.groupby("arm")}
     rows = [mean_row(arm, values[arm]) for arm in [facts.baseline, *winner_arms(facts)] if arm in values]
-    return ArmRows(tuple(rows), facts.baseline, facts.decimals)
+    unit = UNITS[aim.metric.unit] if aim.metric else PERCENT
+    return ArmRows(tuple(rows), facts.baseline, facts.decimals if unit is facts.unit else unit.decimals, unit=unit)
+
+
+def ranked_by(facts: Facts) -> Objective:
+    """The first objective of the search, if it was measured on validation images; else validation accuracy."""
+    first = objectives(facts)[0]
+    return first if first.measured and first.name in facts.completed else ACCURACY
 
 
 def found_by_search(facts: Facts) -> dict[str, float]:
-    """Winner → validation accuracy in % of the trial of that configuration in the search itself."""
-    done = facts.searched[facts.searched["state"] == "completed"]
-    by_config = 100 * done.dropna(subset=["val_acc"]).groupby("config_id")["val_acc"].max().astype(float)
+    """Winner → what ranked it, of the trial of that configuration in the search itself."""
+    aim, done = ranked_by(facts), facts.searched[facts.searched["state"] == "completed"]
+    groups = done.dropna(subset=[aim.name]).groupby("config_id")[aim.name]
+    by_config = aim.unit * (groups.max() if aim.maximise else groups.min()).astype(float)
     configs = facts.completed.drop_duplicates("arm").set_index("arm")["config_id"]
     return {arm: float(by_config[configs[arm]]) for arm in winner_arms(facts) if configs[arm] in by_config.index}
 
 
-def draw_winners(shown: ArmRows, found: Mapping[str, float]) -> Figure:
-    hover = f"%{{x:.{shown.decimals}f}} %"
-    drawn = draw_rows(shown, axis("validation accuracy, %"), ([], []), hover, list(found.values()), share=True)
+def draw_winners(shown: ArmRows, found: Mapping[str, float], title: str) -> Figure:
+    hover, share = f"%{{x:.{shown.decimals}f}} {shown.unit.name}", shown.unit is PERCENT
+    drawn = draw_rows(shown, axis(title), ([], []), hover, list(found.values()), share)
     at = {row.arm: i for i, row in enumerate(shown.rows) if row.arm in found}
     x, y = numbers(found[arm] for arm in at), [i - 0.24 for i in at.values()]
-    names, hover = [literal(shorten(arm, WIDE)) for arm in at], "%{customdata}<br>in the search: %{x:.2f} %"
+    names, hover = (
+        [literal(shorten(arm, WIDE)) for arm in at],
+        "%{customdata}<br>in the search: %{x:.2f} " + shown.unit.name,
+    )
     drawn["data"].append(markers(x, y, hover, 10, "triangle-down", "@c2", customdata=names))
     return drawn
 
 
 def _winners_plot(facts: Facts, shown: ArmRows) -> Plot:
-    found = found_by_search(facts)
+    found, aim, unit = found_by_search(facts), ranked_by(facts), shown.unit
+    what = aim.title.rpartition(",")[0]
     caption = (
-        "Validation accuracy of the configurations that validation picked, retrained on seeds that the search never "
+        f"{capital(what)} of the configurations that validation picked, retrained on seeds that the search never "
         "used. Diamond: mean on fresh seeds; bar: its 95 % interval (Student's t); ring: one fresh seed"
     )
     lost = [found[row.arm] - row.value for row in shown.rows if row.arm in found]
     key = [Mark("on fresh seeds", "@c1", "diamond"), Mark("baseline on the same seeds", "@ink", "diamond")]
     if lost:
-        mean = sum(lost) / len(lost) / 100
-        apart = f"{size(mean, max(facts.decimals, 1))} {'above' if mean >= 0 else 'below'}"
+        mean = sum(lost) / len(lost) / unit.factor
+        apart = f"{unit.size(mean, max(shown.decimals, 1))} {'above' if mean >= 0 else 'below'}"
         caption += f"; triangle: the same configuration in the search, {apart} on average"
-        caption += ", as picking the best of many makes likely" if mean > 0 else ""
+        caption += ", as picking the best of many makes likely" if (mean > 0) == aim.maximise and mean else ""
         key.append(Mark("in the search", "@c2", "triangle-down"))
-    columns = [Column("search", "In the search, %"), Column("fresh", "On fresh seeds, %")]
+    columns = [Column("search", f"In the search, {unit.name}"), Column("fresh", f"On fresh seeds, {unit.name}")]
     columns += [Column("low", "95 % from"), Column("high", "to"), Column("n", "n")]
     rows = []
     for row in shown.rows:
         values = [found.get(row.arm, math.nan), row.value, row.low, row.high]
-        cells = number_cells(percent_number, facts.decimals, *values, unit=100)
+        cells = number_cells(unit.number, shown.decimals, *values, unit=unit.factor)
         rows.append((row.arm, [*cells, count_cell(len(row.seeds))]))
     table = number_table(columns, rows, label="Winners on fresh seeds")
-    caption += ". The bars are of single means and of validation accuracy; differences of test accuracy, with "
+    caption += f". The bars are of single means and of {what}; differences of {facts.measure.title}, with "
     caption += "corrected intervals, say whether a winner beats the baseline"
-    return Plot("winners", caption + ".", [draw_winners(shown, found)], table, key=key)
+    return Plot("winners", caption + ".", [draw_winners(shown, found, aim.title)], table, key=key)
 
 
 # The front of two objectives

@@ -12,7 +12,7 @@ from scl.report.blocks import Column, Panel, Plot
 from scl.report.drawing.arms import beyond, highest, not_drawn
 from scl.report.drawing.rows import MOST_SEEDS_DRAWN, seeds_listed
 from scl.report.facts import Facts
-from scl.report.formatting import fixed, listing, name_of, percent_number, plural
+from scl.report.formatting import PERCENT, Unit, fixed, listing, name_of, plural
 from scl.report.tables import number_cells, number_table
 from scl.report.theme import COLOURS, DASHES, SYMBOLS, Figure, axis, labels, numbers
 
@@ -23,35 +23,39 @@ def panel(facts: Facts) -> Panel:
     if len(facts.learnt_scores) < 2 or len(facts.drawn) < 2:
         return Panel("seeds", TITLE, "This needs at least two arms and two seeds with results.")
     shown = seed_lines(facts)
-    first = shown.ranks["all"].idxmin()
+    first, best = shown.ranks["all"].idxmin(), facts.extreme
     others = shown.ranks.drop(columns="all")
     changes = [str(seed) for seed in others.columns if others.loc[first, seed] != 1]
     tied = [str(arm) for arm, rank in shown.ranks["all"].items() if rank == 1]
     if len(tied) > 1:
-        answer = f"{listing(tied)} share the highest mean."
+        answer = f"{listing(tied)} share the {best} mean."
     elif changes:
-        answer = f"{name_of(str(first))} has the highest mean, but not without seed {' or seed '.join(changes[:6])}."
+        answer = f"{name_of(str(first))} has the {best} mean, but not without seed {' or seed '.join(changes[:6])}."
     else:
-        answer = f"{name_of(str(first))} has the highest mean whichever seed is left out."
+        answer = f"{name_of(str(first))} has the {best} mean whichever seed is left out."
     return Panel("seeds", TITLE, answer, [_lines_plot(facts, shown), _ranks_plot(shown)])
 
 
 @dataclass(frozen=True)
 class SeedLines:
-    """accuracy: (seeds, arms) in %, best arm first. ranks: (arms, `all` and each seed left out), among all arms."""
+    """accuracy: the metric as it is shown, (seeds, arms), the best arm first. ranks: (arms, `all` and each seed left
+    out), among all arms."""
 
     accuracy: pd.DataFrame
     ranks: pd.DataFrame
     line: float
     decimals: int
     beyond: int
+    unit: Unit = PERCENT
+    title: str = "test accuracy, %"
 
 
 def seed_lines(facts: Facts) -> SeedLines:
     arms = highest(facts, facts.drawn)
-    ranks = stats.ranks_without_a_seed(facts.learnt_scores).loc[arms]
+    ranks = stats.ranks_without_a_seed(facts.measure.sign * facts.learnt_scores).loc[arms]
     lower = len(facts.drawn) - len(arms)
-    return SeedLines(100 * facts.learnt_scores[arms], ranks, 100 * facts.teacher, facts.decimals, lower)
+    scores, line = facts.unit.factor * facts.learnt_scores[arms], facts.unit.factor * facts.teacher
+    return SeedLines(scores, ranks, line, facts.decimals, lower, facts.unit, facts.axis)
 
 
 def _lines_plot(facts: Facts, shown: SeedLines) -> Plot:
@@ -59,7 +63,10 @@ def _lines_plot(facts: Facts, shown: SeedLines) -> Plot:
     listed = drawn[: seeds_listed(shown.accuracy.shape[1])]
     columns = [Column(f"seed_{s}", f"Seed {s}") for s in listed]
     rows = [
-        (str(arm), number_cells(percent_number, facts.decimals, *shown.accuracy.loc[listed, arm], unit=100))
+        (
+            str(arm),
+            number_cells(facts.unit.number, facts.decimals, *shown.accuracy.loc[listed, arm], unit=facts.unit.factor),
+        )
         for arm in shown.accuracy.columns
     ]
     caption = (
@@ -84,14 +91,14 @@ def draw_seed_lines(shown: SeedLines) -> Figure:
             name=f"seed {seed}",
             connectgaps=True,
             customdata=[names[arm] for arm in arms],
-            hovertemplate=f"%{{customdata}}<br>seed {seed}: %{{x:.{shown.decimals}f}} %<extra></extra>",
+            hovertemplate=f"%{{customdata}}<br>seed {seed}: %{{x:.{shown.decimals}f}} {shown.unit.name}<extra></extra>",
             line={"color": COLOURS[i % len(COLOURS)], "dash": DASHES[i % len(DASHES)], "width": 1.5},
             marker={"size": 7, "symbol": SYMBOLS[i % len(SYMBOLS)]},
         )
         for i, (seed, values) in enumerate(shown.accuracy.head(MOST_SEEDS_DRAWN).iterrows())
     ]
     marks = theme.teacher_line(shown.line, vertical=True)
-    x, height = axis("test accuracy, %"), theme.rows_height(len(arms))
+    x, height = axis(shown.title), theme.rows_height(len(arms))
     return theme.figure(data, height, narrow, legend=len(data), marks=marks, xaxis=x, yaxis=y)
 
 

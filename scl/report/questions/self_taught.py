@@ -17,9 +17,10 @@ from scl import stats
 from scl.report.blocks import Block, Cell, Column, Note, Panel, Plot, Row, Table
 from scl.report.drawing.lines import Line, draw_lines, line_cells, line_key
 from scl.report.facts import Facts
-from scl.report.formatting import DASH, distance, gain, listing, p_clause, percent, plural, points
+from scl.report.formatting import DASH, listing, p_clause, plural
 from scl.report.tables import count_cell, number_cells, number_table, p_cell, text_cell
 from scl.report.theme import Figure
+from scl.study.metrics import DEFAULT
 
 TITLE = "How many self-taught neurons?"
 MOST_FAMILIES = 8
@@ -192,18 +193,19 @@ def _pairs(facts: Facts, family: Family) -> list[Pair]:
 
 
 def responses(facts: Facts, family: Family) -> tuple[Line, ...]:
-    """The family as lines over its counts: mean accuracy in % with Student's 95 % interval."""
-    at = {count: i for i, count in enumerate(family.counts)}
+    """The family as lines over its counts: the mean metric with Student's 95 % interval."""
+    at, unit = {count: i for i, count in enumerate(family.counts)}, facts.unit
 
     def line(kind: str, arms: Mapping[int, str], colour: int) -> Line:
         means = tuple(
-            stats.mean_interval(100 * facts.learnt_scores[arm].to_numpy()).within(0, 100) for arm in arms.values()
+            stats.mean_interval(unit.factor * facts.learnt_scores[arm].to_numpy()).within(0, unit.factor * unit.most)
+            for arm in arms.values()
         )
         return Line(kind, tuple(at[k] for k in arms), means, colour)
 
     kinds = [(i, kind) for i, kind in enumerate(KINDS) if kind in family.series]
     out = [line(kind, family.series[kind], -1 if kind in (UNGUIDED, NEITHER) else i) for i, kind in kinds]
-    if "test_acc_muted" in facts.completed:
+    if "test_acc_muted" in facts.completed and facts.metric == DEFAULT:
         muted = facts.completed.dropna(subset=["test_acc_muted"]).groupby("arm")["test_acc_muted"]
         zeroed = {
             k: stats.mean_interval(100 * muted.get_group(arm).to_numpy(dtype=float)).within(0, 100)
@@ -215,23 +217,26 @@ def responses(facts: Facts, family: Family) -> tuple[Line, ...]:
     return tuple(out)
 
 
-def draw_responses(lines: tuple[Line, ...], counts: list[int], teacher: float) -> Figure:
-    levels = [str(k) for k in counts]
-    return draw_lines(lines, levels, "self-taught neurons of each guided layer", "test accuracy, %", teacher=teacher)
+def draw_responses(facts: Facts, lines: tuple[Line, ...], counts: list[int]) -> Figure:
+    levels, teacher = [str(k) for k in counts], facts.unit.factor * facts.teacher
+    title = "self-taught neurons of each guided layer"
+    return draw_lines(lines, levels, title, facts.axis, facts.unit.name, teacher)
 
 
 def _response_plot(facts: Facts, shown: Sequence[Family], total: int) -> Plot:
     lines = [responses(facts, family) for family in shown]
-    drawn = [draw_responses(own, family.counts, 100 * facts.teacher) for own, family in zip(lines, shown, strict=True)]
+    drawn = [draw_responses(facts, own, family.counts) for own, family in zip(lines, shown, strict=True)]
     key = line_key({line.name: line.colour for own in lines for line in own})
     caption = (
-        "Mean test accuracy by the number of self-taught neurons of each guided layer"
+        f"Mean {facts.measure.title} by the number of self-taught neurons of each guided layer"
         + ("; bar: its 95 % interval over seeds (Student's t)" if facts.seeds > 1 else "; one seed")
         + ". The losses of a layer do not see its self-taught channels. Counts are spaced evenly, not to scale."
     )
     if any(family.controls for family in shown):
+        side = "above" if facts.measure.sign > 0 else "below"
         caption += (
-            " Self-taught neurons help if they are above the controls of the same width by more than chance; otherwise "
+            f" Self-taught neurons help if they are {side} the controls of the same width by more than chance; "
+            "otherwise "
             "the gain is that of a wider layer."
         )
     if any(line.name == MUTED for own in lines for line in own):
@@ -256,12 +261,12 @@ def _best_count(facts: Facts, family: Family, pairs: Sequence[Pair]) -> str:
     kind = next(kind for kind in (FREE, FREE_CONNECTED, TAKEN, *family.series) if kind in family.series)
     arms = family.series[kind]
     means = {k: float(facts.learnt_scores[arm].mean()) for k, arm in arms.items()}
-    best = max(means, key=lambda k: means[k])
+    best = max(means, key=lambda k: facts.ahead(means[k]))
     of = "" if kind == FREE else f" of “{kind}”"
-    text = f"With {family.title}, the highest mean{of} is at k = {best} ({percent(means[best], d)})"
+    text = f"With {family.title}, the {facts.extreme} mean{of} is at k = {best} ({facts.unit.value(means[best], d)})"
     if 0 in means and best != 0:
         apart = (facts.learnt_scores[arms[best]] - facts.learnt_scores[arms[0]]).mean()  # over the seeds of both
-        text += f", {distance(apart, d)} k = 0" if math.isfinite(apart) else ""
+        text += f", {facts.unit.distance(apart, d)} k = 0" if math.isfinite(apart) else ""
     against = [p for p in pairs if p.count == best and p.kind == kind and math.isfinite(p.paired.p_holm)]
     if against:
         worst = max(against, key=lambda p: p.paired.p_holm)
@@ -269,7 +274,7 @@ def _best_count(facts: Facts, family: Family, pairs: Sequence[Pair]) -> str:
         direction = "above" if mean > 0 else "below"
         how = "not shown to differ from" if p >= 1 - stats.LEVEL else f"significantly {direction}"
         control = worst.control.removeprefix("control: ")
-        text += f"; it is {how} its control ({control}): {gain(mean, d)}, Holm {p_clause(p)}"
+        text += f"; it is {how} its control ({control}): {facts.unit.gain(mean, d)}, Holm {p_clause(p)}"
     elif facts.seeds == 1:
         text += "; one seed cannot separate this from chance"
     return text + "."
@@ -278,13 +283,17 @@ def _best_count(facts: Facts, family: Family, pairs: Sequence[Pair]) -> str:
 def _equal_width_table(facts: Facts, family: Family, pairs: Sequence[Pair]) -> Table:
     hint = "Student's t interval of the paired difference, not corrected"
     columns = [Column("kind", "Arm", number=False), Column("control", "Minus, at the same width", number=False)]
-    columns += [Column("count", "k"), Column("n", "n"), Column("difference", "points")]
+    columns += [Column("count", "k"), Column("n", "n"), Column("difference", facts.unit.many)]
     columns += [Column("low", "from", hint, "95 % interval"), Column("high", "to", hint, "95 % interval")]
     columns.append(Column("p_holm", "Holm p", "paired t, over all such rows of this panel"))
     rows = []
     for pair in pairs:
         m = pair.paired.differences
         cells = [text_cell(pair.kind), text_cell(pair.control.removeprefix("control: same width, "))]
-        cells += [count_cell(pair.count), count_cell(m.n), *number_cells(points, facts.decimals, m.mean, m.low, m.high)]
+        cells += [
+            count_cell(pair.count),
+            count_cell(m.n),
+            *number_cells(facts.unit.difference, facts.decimals, m.mean, m.low, m.high),
+        ]
         rows.append(Row([*cells, p_cell(pair.paired.p_holm)], pair.paired.arm))
     return Table(columns, rows, label=f"Self-taught against equal width: {family.title}")

@@ -9,9 +9,10 @@ from typing import Any
 from scl.masking import masked_command, masked_value
 from scl.report.blocks import Block, Column, Note, Pairs, Panel, Table
 from scl.report.facts import Facts
-from scl.report.formatting import duration, format_seeds, moment, name_of, percent, plain, plural
+from scl.report.formatting import duration, format_seeds, moment, name_of, plain, plural
 from scl.report.looks import seeds_of
 from scl.report.tables import number_table, text_cell
+from scl.study.metrics import DEFAULT
 
 Shown = dict[str, Callable[[Any], str]]  # field of study.json → its value as text
 MOST_SETTINGS = 200  # arms whose settings the page lists
@@ -23,7 +24,7 @@ def panel(facts: Facts) -> Panel:
     states = facts.plan["state"].value_counts()
     parts = [f"{states.get('completed', 0):,} of {plural(len(facts.plan), 'planned trial')} completed"]
     parts += [f"{states[s]:,} {s}" for s in ("pruned", "failed", "missing") if states.get(s, 0)]
-    blocks: list[Block] = [Pairs([("Trials", ", ".join(parts)), *_training(facts), *_setup(study, _teacher(facts))])]
+    blocks: list[Block] = [Pairs([("Trials", ", ".join(parts)), *_training(facts), *_setup(facts, _teacher(facts))])]
     missing = facts.plan[facts.plan["state"] == "missing"]
     if len(missing):
         names = [f"{name_of(arm)} seed {seed}" for arm, seed in zip(missing["arm"], missing["seed"], strict=True)]
@@ -80,11 +81,13 @@ def _teacher(facts: Facts) -> str:
     parts += ["one for each seed" if teacher.get("per_seed") else shared] if teacher else []
     whose = "teacher" if several else "seed"
     names = {seed: "" if seed == "all" else f"{whose} {seed} " for seed in list(facts.teachers)[:10]}
-    return ", ".join([*parts, *[name + percent(facts.teachers[seed], facts.decimals) for seed, name in names.items()]])
+    parts += [name + facts.unit.value(facts.teachers[seed], facts.decimals) for seed, name in names.items()]
+    return ", ".join(parts)
 
 
-def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
+def _setup(facts: Facts, teacher: str) -> list[tuple[str, str]]:
     """The setup as far as study.json has it."""
+    study = facts.study
     data = study.get("data") or {}
     git, hardware = study.get("git") or {}, study.get("hardware") or {}
     images = [f"{data[part]:,} {word}" for part, word in _SPLITS if data.get(part) is not None]
@@ -104,7 +107,10 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
     ]
     items = [
         ("Data", ", ".join([str(data.get("name") or ""), "×".join(shape), *images])),
-        ("Classes", f"{data['classes']:,}; chance is {percent(1 / data['classes'], 1)}" if data.get("classes") else ""),
+        ("Classes", f"{data['classes']:,}; chance is {facts.chance_text}" if data.get("classes") else ""),
+        ("Metric", "" if facts.metric == DEFAULT else f"{facts.measure.title}, {_direction(facts)}"),
+        ("Constraints", ", ".join(f"{name} <= {most:.6g}" for name, most in facts.bounds.items())),
+        ("Augmentation", f"augment auto is {data['auto_augment']} on these images" if data.get("auto_augment") else ""),
         ("Teacher", teacher),
         ("Search", _search(study)),
         ("Selection", str(study.get("selection") or "")),
@@ -119,6 +125,10 @@ def _setup(study: dict[str, Any], teacher: str) -> list[tuple[str, str]]:
         ("Data fingerprint", str(data.get("fingerprint") or "")),
     ]
     return [(term, plain(text)) for term, text in items if text.strip(", ")]
+
+
+def _direction(facts: Facts) -> str:
+    return f"{'higher' if facts.measure.sign > 0 else 'lower'} is better"
 
 
 def _parts(study: dict[str, Any]) -> str:
@@ -149,9 +159,10 @@ def _search(study: dict[str, Any]) -> str:
 
 
 def _range(about: dict[str, Any]) -> str:
+    where = "".join(f" where {b} is {' or '.join(map(str, c))}" for b, c in (about.get("if") or {}).items())
     if about.get("choices"):
-        return f"one of {', '.join(map(str, about['choices']))}"
-    return f"{about.get('low')} to {about.get('high')}{' (log)' if about.get('log') else ''}"
+        return f"one of {', '.join(map(str, about['choices']))}{where}"
+    return f"{about.get('low')} to {about.get('high')}{' (log)' if about.get('log') else ''}{where}"
 
 
 _SPLITS = (("train", "training images"), ("val", "for validation"), ("test", "for test"))

@@ -14,7 +14,7 @@ from scl.report import theme
 from scl.report.blocks import Cell, Column, Mark, Panel, Plot
 from scl.report.drawing.arms import MOST_ARMS_DRAWN, beyond
 from scl.report.facts import Facts
-from scl.report.formatting import fixed, listing, name_of, percent, plural, points, size
+from scl.report.formatting import fixed, listing, name_of, percent, plural
 from scl.report.tables import count_cell, number_cells, number_table, p_cell
 from scl.report.theme import COLOURS, Figure, axis, labels, numbers
 
@@ -26,8 +26,8 @@ MOST_LISTED = 12  # teachers with a column of their own in the table
 
 @dataclass(frozen=True)
 class TeacherRow:
-    """An arm minus the baseline, in points. inner: the interval for these teachers; outer: that for other teachers;
-    both are NaN if unknown. means: teacher → the mean over its seeds."""
+    """An arm minus the baseline, as it is shown. inner: the interval for these teachers; outer: that for other
+    teachers; both are NaN if unknown. means: teacher → the mean over its seeds."""
 
     arm: str
     value: float
@@ -44,6 +44,7 @@ class TeacherRows:
     teachers: tuple[str, ...]
     decimals: int
     beyond: int
+    unit: str = "points"
 
 
 def panel(facts: Facts) -> Panel:
@@ -78,7 +79,7 @@ def teacher_effects(facts: Facts) -> list[stats.TeacherEffect]:
         return []
     scores = facts.compared[[facts.baseline, *taught(facts)]]
     found = stats.teacher_effects(scores, facts.baseline, _teacher_of_seed(facts))
-    return sorted((e for e in found if e.by_teacher), key=lambda effect: -effect.these.value)
+    return sorted((e for e in found if e.by_teacher), key=lambda effect: -facts.ahead(effect.these.value))
 
 
 def _teacher_of_seed(facts: Facts) -> pd.Series:
@@ -105,17 +106,18 @@ def _source(facts: Facts) -> str:
 
 
 def _one(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
+    unit = facts.unit.factor
     differences = [next(iter(effect.by_teacher.values())) for effect in effects]
     halves = [stats.half_if_teachers_differ(m) if m.sd > stats.NO_SPREAD else math.nan for m in differences]
     tolerated = [stats.tolerated_spread(m) for m in differences]
     rows = [
-        TeacherRow(effect.arm, 100 * m.mean, (100 * m.low, 100 * m.high), _around(100 * m.mean, 100 * half), {})
+        TeacherRow(effect.arm, unit * m.mean, (unit * m.low, unit * m.high), _around(unit * m.mean, unit * half), {})
         for effect, m, half in zip(effects, differences, halves, strict=True)
     ]
     d = max(facts.decimals, 1)
     columns = [
         Column("n", "Seeds"),
-        Column("difference", "Mean", "paired by seed", "Difference, points"),
+        Column("difference", "Mean", "paired by seed", f"Difference, {facts.unit.many}"),
         *_ends("", "this teacher, 95 %", "Student's t over seeds"),
         *_ends("if_", "others, if they vary as seeds do", "an assumption, not a result"),
         Column("tolerated", "Tolerated sd", "between teachers, up to which the interval for others would exclude 0"),
@@ -123,8 +125,10 @@ def _one(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
     cells = [
         [
             count_cell(m.n),
-            *number_cells(points, facts.decimals, row.value, *row.inner, *row.outer, unit=100),
-            *number_cells(fixed, d, 100 * spread),
+            *number_cells(
+                facts.unit.difference, facts.decimals, row.value, *row.inner, *row.outer, unit=facts.unit.factor
+            ),
+            *number_cells(fixed, d, unit * spread),
         ]
         for m, row, spread in zip(differences, rows, tolerated, strict=True)
     ]
@@ -144,11 +148,12 @@ def _one(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
         m = differences[0]
         answer += (
             f" If the difference of {name_of(rows[0].arm)} varied between teachers as much as between seeds (sd "
-            f"{size(m.sd, d)}), its interval for other teachers would be ± {size(halves[0], d)} instead of "
-            f"± {size(m.high - m.mean, d)} (paired t)."
+            f"{facts.unit.size(m.sd, d)}), its interval for other teachers would be ± {facts.unit.size(halves[0], d)} "
+            "instead of "
+            f"± {facts.unit.size(m.high - m.mean, d)} (paired t)."
         )
     if math.isfinite(tolerated[0]):
-        answer += f" It would exclude 0 up to an sd of {size(tolerated[0], d)} between teachers."
+        answer += f" It would exclude 0 up to an sd of {facts.unit.size(tolerated[0], d)} between teachers."
     ways = {
         "trained here": f"--teachers {ENOUGH} with {ENOUGH} seeds or more covers other teachers of this recipe.",
         "file": f"Repeat the study with other checkpoints, or train teachers by one recipe with --teachers {ENOUGH}.",
@@ -177,7 +182,7 @@ def _one_each(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
     )
     columns = [
         Column("n", "Teachers"),
-        Column("difference", "Mean", "paired by seed", "Difference, points"),
+        Column("difference", "Mean", "paired by seed", f"Difference, {facts.unit.many}"),
         *_ends("", "other teachers, 95 %", "Student's t over seeds"),
         Column("p_holm", "Holm p", "paired t", "other teachers, 95 %"),
     ]
@@ -185,7 +190,11 @@ def _one_each(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
     rows = [
         (
             e.arm,
-            [count_cell(_seeds(e)), *number_cells(points, facts.decimals, *_in_points(e.others), unit=100), p_cell(p)],
+            [
+                count_cell(_seeds(e)),
+                *number_cells(facts.unit.difference, facts.decimals, *_shown(facts, e.others), unit=facts.unit.factor),
+                p_cell(p),
+            ],
         )
         for e, p in zip(effects, map(float, p_holm), strict=True)
     ]
@@ -193,9 +202,10 @@ def _one_each(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
     return Panel("teachers", TITLE, answer, [table])
 
 
-def _in_points(estimate: stats.Estimate) -> tuple[float, float, float]:
-    """The value and its interval."""
-    return 100 * estimate.value, 100 * estimate.low, 100 * estimate.high
+def _shown(facts: Facts, estimate: stats.Estimate) -> tuple[float, float, float]:
+    """The value and its interval in the unit of the metric."""
+    unit = facts.unit.factor
+    return unit * estimate.value, unit * estimate.low, unit * estimate.high
 
 
 # Several teachers for more seeds
@@ -208,25 +218,31 @@ def _several(facts: Facts, effects: Sequence[stats.TeacherEffect]) -> Panel:
     share = "Teacher's share of variance"
     columns = [
         Column("n", "Seeds"),
-        Column("difference", "Mean", "each teacher counts the same", "Difference, points"),
+        Column("difference", "Mean", "each teacher counts the same", f"Difference, {facts.unit.many}"),
         *_ends("", "these teachers, 95 %", "from the spread of seeds within teachers"),
         *_ends("others_", "other teachers, 95 %", "from the spread of the teachers' means"),
         Column("p_holm", "Holm p", "Student's t over the teachers' means", "other teachers, 95 %"),
         Column("share", "%", "of the variance of one seed's difference", share),
         *_ends("share_", share, "95 % interval"),
         Column("p_teacher", "Holm p", "F test", share),
-        *[Column(name.replace(" ", "_"), name, "mean over its seeds", "By teacher, points") for name in listed],
+        *[
+            Column(name.replace(" ", "_"), name, "mean over its seeds", f"By teacher, {facts.unit.many}")
+            for name in listed
+        ],
     ]
     rows, cells = [], []
     for effect, p, p_of_teacher in zip(effects, p_others, p_teacher, strict=True):
-        (value, *inner), (_, *outer) = _in_points(effect.these), _in_points(effect.others)
-        means = {name: 100 * mean.mean for name, mean in effect.by_teacher.items()}
+        (value, *inner), (_, *outer) = _shown(facts, effect.these), _shown(facts, effect.others)
+        means = {name: facts.unit.factor * mean.mean for name, mean in effect.by_teacher.items()}
         rows.append(TeacherRow(effect.arm, value, (inner[0], inner[1]), (outer[0], outer[1]), means))
         shares = [100 * part for part in (effect.share, effect.share_low, effect.share_high)]
         by_teacher = [means.get(name, math.nan) for name in listed]
-        mine = [count_cell(_seeds(effect)), *number_cells(points, facts.decimals, value, *inner, *outer, unit=100)]
+        mine = [
+            count_cell(_seeds(effect)),
+            *number_cells(facts.unit.difference, facts.decimals, value, *inner, *outer, unit=facts.unit.factor),
+        ]
         mine += [p_cell(float(p)), *number_cells(fixed, 0, *shares), p_cell(float(p_of_teacher))]
-        cells.append([*mine, *number_cells(points, facts.decimals, *by_teacher, unit=100)])
+        cells.append([*mine, *number_cells(facts.unit.difference, facts.decimals, *by_teacher, unit=facts.unit.factor)])
     caption = (
         "Each arm minus the baseline. Diamond: mean over teachers, each of which counts the same; small symbols: mean "
         "over the seeds of one teacher; thick bar: 95 % interval for exactly these teachers, from the spread of seeds "
@@ -287,7 +303,9 @@ def _panel(
     teachers: tuple[str, ...],
     table: tuple[list[Column], list[list[Cell]]],
 ) -> Panel:
-    shown = TeacherRows(tuple(rows[:MOST_ARMS_DRAWN]), teachers, facts.decimals, len(rows[MOST_ARMS_DRAWN:]))
+    shown = TeacherRows(
+        tuple(rows[:MOST_ARMS_DRAWN]), teachers, facts.decimals, len(rows[MOST_ARMS_DRAWN:]), facts.unit.many
+    )
     columns, cells = table
     named = [(row.arm, mine) for row, mine in zip(shown.rows, cells, strict=False)]
     held = number_table(columns, named, label="Differences by teacher")
@@ -305,7 +323,7 @@ def _style(i: int, teachers: int) -> tuple[str, str]:
 def draw_teachers(shown: TeacherRows) -> Figure:
     rows = shown.rows
     names = labels([row.arm for row in rows])
-    unit = f"%{{x:+.{shown.decimals}f}} points"
+    unit = f"%{{x:+.{shown.decimals}f}} {shown.unit}"
     data: list[dict[str, Any]] = []
     for i, row in enumerate(rows):
         for ends, colour, width in ((row.inner, "@c1", 6), (row.outer, "@ink", 1.5)):
@@ -323,7 +341,7 @@ def draw_teachers(shown: TeacherRows) -> Figure:
     hover = f"%{{customdata[0]}}<br>{unit}"
     data.append(theme.markers(values, list(range(len(rows))), hover, 10, "diamond", "@ink", customdata=about))
     y, narrow = theme.arm_axis([row.arm for row in rows])
-    x, marks = axis("points above the baseline", range=_range(rows)), theme.zero_line("baseline")
+    x, marks = axis(f"{shown.unit} above the baseline", range=_range(rows)), theme.zero_line("baseline")
     return theme.figure(data, theme.rows_height(len(rows)), narrow, marks=marks, xaxis=x, yaxis=y)
 
 

@@ -10,7 +10,7 @@ from scl.report.drawing.arms import beyond, highest
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row, rows_table
 from scl.report.facts import Facts
 from scl.report.findings import answers, declared_in_short, goal, lead, leading, level_name, verdict
-from scl.report.formatting import DASH, digits, gain, interval, percent, percent_number, plain, plural, points, size
+from scl.report.formatting import DASH, PERCENT, capital, plain, plural
 from scl.report.limits import limits
 from scl.report.tables import number_cells, text_cell
 from scl.report.theme import Figure, axis, teacher_line
@@ -27,17 +27,19 @@ def panel(facts: Facts) -> Panel:
 
 
 def accuracies(facts: Facts) -> ArmRows:
-    """The accuracy of each arm in %: mean, Student's 95 % interval, seeds."""
+    """The metric of each arm: mean, Student's 95 % interval, seeds."""
     arms = highest(facts, list(facts.scores.columns))
-    scores = 100 * facts.scores
+    scores = facts.unit.factor * facts.scores
     rows = [mean_row(arm, scores[arm].dropna(), arm in facts.left_out, arm not in facts.drawn) for arm in arms]
     lower = facts.scores.shape[1] - len(rows)
-    return ArmRows(tuple(rows), facts.baseline, facts.decimals, lower, line=100 * facts.teacher)
+    return ArmRows(
+        tuple(rows), facts.baseline, facts.decimals, lower, line=facts.unit.factor * facts.teacher, unit=facts.unit
+    )
 
 
-def draw_accuracies(shown: ArmRows) -> Figure:
-    marks = teacher_line(shown.line, vertical=True)
-    return draw_rows(shown, axis("test accuracy, %"), marks, f"%{{x:.{shown.decimals}f}} %", [shown.line], share=True)
+def draw_accuracies(shown: ArmRows, title: str = "test accuracy, %") -> Figure:
+    marks, hover = teacher_line(shown.line, vertical=True), f"%{{x:.{shown.decimals}f}} {shown.unit.name}"
+    return draw_rows(shown, axis(title), marks, hover, [shown.line], share=shown.unit is PERCENT)
 
 
 def _plot(facts: Facts) -> Plot:
@@ -49,10 +51,11 @@ def _plot(facts: Facts) -> Plot:
         overlap = " The bars of two arms may overlap although the arms differ, because seeds are paired: see the "
         overlap += "differences."
     caption = (
-        f"Test accuracy after the last epoch. Diamond: mean over seeds; {bar}ring: one seed; dashed line: the teacher. "
+        f"{capital(facts.measure.title)} after the last epoch. Diamond: mean over seeds; {bar}ring: one seed; dashed "
+        "line: the teacher. "
         f"The baseline has the colour of the text{grey}.{overlap}{beyond(shown.beyond)}"
     )
-    return Plot("accuracy", caption, [draw_accuracies(shown)], rows_table(shown, percent_number))
+    return Plot("accuracy", caption, [draw_accuracies(shown, facts.axis)], rows_table(shown, facts.unit.number))
 
 
 def _declared(facts: Facts) -> list[Block]:
@@ -67,13 +70,16 @@ def _declared(facts: Facts) -> list[Block]:
     seeds = against.by_seed
     if seeds.empty:
         return blocks
-    columns = [Column("seed", "Seed", number=False), Column("student", "Student, %")]
-    columns += [Column("teacher", "Its teacher, %"), Column("difference", "Difference, points")]
+    columns = [Column("seed", "Seed", number=False), Column("student", f"Student, {facts.unit.name}")]
+    columns += [Column("teacher", f"Its teacher, {facts.unit.name}")]
+    columns += [Column("difference", f"Difference, {facts.unit.many}")]
     d = max(facts.decimals, 2)
 
     both = [*seeds.itertuples(), ("mean", seeds["student"].mean(), seeds["teacher"].mean())]
     rows = [
-        Row([text_cell(name), *number_cells(percent_number, d, s, t), *number_cells(points, d, s - t)])
+        Row(
+            [text_cell(name), *number_cells(facts.unit.number, d, s, t), *number_cells(facts.unit.difference, d, s - t)]
+        )
         for name, s, t in both
     ]
     return [*blocks, Table(columns, rows, label="The arm and its teacher, by seed")]
@@ -88,29 +94,31 @@ def _cards(facts: Facts) -> list[Card]:
     d = facts.decimals
     best, found = leading(facts), lead(facts)
     scores = (found.seeds if found else facts.scores)[best].dropna()
-    mean = stats.mean_interval(scores.to_numpy()).within(0, 1)
+    mean = stats.mean_interval(scores.to_numpy()).within(0, facts.unit.most)
     shared = " over the seeds that are compared" if mean.n < facts.scores[best].count() else ""
-    cards = [Card("Test accuracy", percent(mean.mean, d), f"mean of {plain(best)}{shared}")]
+    cards = [Card(capital(facts.measure.title), facts.unit.value(mean.mean, d), f"mean of {plain(best)}{shared}")]
     picked = "; optimistic for a picked arm" if facts.scores.shape[1] > 1 and best != facts.baseline else ""
-    of_mean = Card("95 % interval, %", interval(mean.low, mean.high, d), f"Student’s t{picked}")
+    of_mean = Card(
+        f"95 % interval, {facts.unit.name}", facts.unit.interval(mean.low, mean.high, d), f"Student’s t{picked}"
+    )
     lacking = "needs two seeds" if mean.n < 2 else "all seeds are equal"
     cards.append(of_mean if math.isfinite(mean.low) else Card("95 % interval", DASH, lacking))
     cards.append(Card("Seeds", f"n = {mean.n}", trials))
     contrast = facts.contrasts.get(best)
     if contrast:
-        span = f"{interval(contrast.low, contrast.high, d, signs=True)}, simultaneous {level_name(facts)}"
+        span = f"{facts.unit.interval(contrast.low, contrast.high, d, signs=True)}, simultaneous {level_name(facts)}"
         note = span if math.isfinite(contrast.low) else "without an interval"
-        cards.append(Card("Minus the baseline", gain(contrast.estimate, d), note))
+        cards.append(Card("Minus the baseline", facts.unit.gain(contrast.estimate, d), note))
     elif best == facts.baseline:
         cards.append(Card("Minus the baseline", DASH, "this arm is the baseline"))
     from_teacher, teacher = facts.from_teacher(best, list(scores.index))
     if math.isfinite(from_teacher):
         whose = "by seed; mean of its teachers" if len(facts.teachers) > 1 else "teacher"
-        note = f"{whose}: {percent(teacher, d)}"
-        cards.append(Card("Minus the teacher", gain(from_teacher, d), note))
+        note = f"{whose}: {facts.unit.value(teacher, d)}"
+        cards.append(Card("Minus the teacher", facts.unit.gain(from_teacher, d), note))
     smallest = facts.detectable()
     if math.isfinite(smallest) and smallest > 0:
         low, high = facts.detectable_range()
-        about = f"with 80 % power; {interval(low, high, digits(low, max(d, 1)))}"
-        cards.append(Card("Smallest detectable effect", f"about {size(smallest, max(d, 1))}", about))
+        about = f"with 80 % power; {facts.unit.interval(low, high, facts.unit.digits(low, max(d, 1)))}"
+        cards.append(Card("Smallest detectable effect", f"about {facts.unit.size(smallest, max(d, 1))}", about))
     return cards

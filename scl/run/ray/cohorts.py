@@ -18,10 +18,10 @@ class Cohorts:
     A cohort whose worker died comes back in halves, so that a trial that kills its worker is alone in the end, and
     the others complete. The last attempts of such a trial wait until nothing else trains, since memory is shared.
 
-    fresh: the next new cohort; empty if there is none.
+    fresh: the next new cohort; empty if there is none, None if there may be one once a running one has ended.
     """
 
-    fresh: Callable[[], list[str]]
+    fresh: Callable[[], list[str] | None]
     running: dict[str, list[str]] = field(default_factory=dict)  # key → job ids
     back: list[list[str]] = field(default_factory=list)
     suspects: list[list[str]] = field(default_factory=list)  # wait until nothing else trains
@@ -34,8 +34,9 @@ class Cohorts:
         """A cohort to train now; None if a running one must end first, empty at the end."""
         cohort = self.back.pop(0) if self.back else []
         if not cohort and not self.exhausted:
-            cohort = self.fresh()
-            self.exhausted = not cohort
+            fresh = self.fresh()
+            self.exhausted = fresh == []
+            cohort = fresh or []
         if not cohort and self.running:
             return None
         if not cohort and self.suspects:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
+import re
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -17,7 +20,7 @@ from scl.errors import UserError
 class Kind(Enum):
     """What an end means for the cohort.
 
-    REFUSED: the same would happen again, so its trials have failed.
+    REFUSED: the same would happen again to all of its trials, so these have failed.
     RAISED, CRASHED, MEMORY: one of its trials may be the cause, so the cohort continues in parts until that trial is
     alone. What was RAISED is not tried again then.
     LOST: no trial is the cause, so the cohort continues as it is.
@@ -44,6 +47,10 @@ ADVICE = {
     Kind.LOST: "see the logs of the cluster",
 }
 
+# Ray wraps in a system error what a worker raises while it unpickles the function, or what this is called with.
+UNREADABLE = "\ntraceback: Traceback (most recent call last)"
+# How the text of an error begins that the training raised, and that could not be unpickled here.
+FROM_TRAINING = re.compile(r"ray::\w+\.train\(\)")
 # Tune keeps the text alone of most errors, so kinds are recognised by what Ray writes. The first that occurs counts.
 PHRASES: Sequence[tuple[Kind, Sequence[str]]] = (
     (Kind.MEMORY, ("low on memory", "memory usage threshold", "killed due to memory pressure")),
@@ -51,6 +58,7 @@ PHRASES: Sequence[tuple[Kind, Sequence[str]]] = (
         Kind.REFUSED,
         (
             "raised in its creation task",
+            UNREADABLE,
             "Failed to set up runtime environment",
             "is not schedulable",
             "invalid authentication token",
@@ -87,6 +95,12 @@ def death_of(error: BaseException | str) -> Death:
     if isinstance(error, of_ray.RayTaskError) and error.cause is not None:
         return _raised(error.cause, str(error))
     text = str(error)
+    if FROM_TRAINING.search(text) and UNREADABLE not in text:
+        name = text.strip().rpartition("\n")[2].partition(":")[0].rpartition(".")[2]
+        known: Any = getattr(of_ray, name, None) or getattr(builtins, name, None)
+        broken = name in BROKEN_PROCESS or (isinstance(known, type) and issubclass(known, BROKEN_CONNECTION))
+        if not broken:
+            return Death(Kind.RAISED, text)
     kind = next((kind for kind, phrases in PHRASES if any(phrase in text for phrase in phrases)), Kind.CRASHED)
     return Death(kind, _reason(kind, text))
 
@@ -94,12 +108,24 @@ def death_of(error: BaseException | str) -> Death:
 def _raised(cause: BaseException, text: str) -> Death:
     """What a worker's own exception means. `text`: with its traceback."""
     if isinstance(cause, UserError):
-        return Death(Kind.RAISED, str(cause))
+        return Death(Kind.REFUSED, str(cause))
+    if isinstance(cause, ImportError) or (isinstance(cause, of_ray.RayError) and UNREADABLE in str(cause)):
+        return Death(Kind.REFUSED, text)
     if any(kind.__name__ in BROKEN_PROCESS for kind in type(cause).__mro__):
         return Death(Kind.CRASHED, _reason(Kind.CRASHED, text))
     if isinstance(cause, BROKEN_CONNECTION):
         return Death(Kind.LOST, _reason(Kind.LOST, text))
     return Death(Kind.RAISED, text)
+
+
+def death_in_training(error: BaseException) -> Death | None:
+    """The death that an error stands for, where it was raised; None if the process or its connections are broken, or if
+    Ray ends the worker. A worker reports such a death as text, because Ray copies and pickles what is raised, and many
+    exceptions cannot be copied or pickled: the cause would be lost."""
+    if isinstance(error, BaseException) and not isinstance(error, (Exception, SystemExit)):
+        return None
+    death = _raised(error, "".join(traceback.format_exception(error)))
+    return death if death.kind in (Kind.REFUSED, Kind.RAISED) else None
 
 
 def _reason(kind: Kind, text: str) -> str:

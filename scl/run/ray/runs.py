@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 
+from scl.data.stored import StoredImages
 from scl.plan.capacity import Node, gpus_of_cohort
 from scl.plan.context import Job, RunContext
 from scl.plan.packing import plan_cohorts
@@ -18,6 +19,7 @@ from scl.plan.plan import Plan, student_jobs
 from scl.run.backend import Work, show
 from scl.run.progress import Progress
 from scl.run.ray import rpc
+from scl.run.ray.images import images_function, on_driver
 from scl.run.ray.slots import cluster_slots, has_other_hosts
 from scl.run.ray.tune import DriverCalls, Throttled, TuneRun, run_tune
 from scl.run.ray.worker import JobMailbox
@@ -59,8 +61,12 @@ class Runs:
         mailbox = ray.remote(num_cpus=0)(JobMailbox).remote()
         jobs: dict[str, Job] = {}
 
-        def suggest(size: int) -> list[str]:
-            batch = [] if self.stop() else searcher.suggest(size)
+        def suggest(size: int) -> list[str] | None:
+            if self.stop():
+                return []
+            batch = searcher.suggest(size)
+            if not batch and searcher.waits:
+                return None
             if batch:
                 new = student_jobs(plan, batch, searcher.numbers)
                 jobs.update(new)
@@ -111,10 +117,13 @@ class Runs:
         }
         outside = (plan.options.address or "").startswith(RAY_CLIENT)
         with progress, ExitStack() as stack:
-            if outside or (context.out.is_local and has_other_hosts()):
+            in_files = any(isinstance(images, StoredImages) for images in context.images.values())
+            if outside or ((context.out.is_local or in_files) and has_other_hosts()):
                 out = context.out
                 folder = rpc.folder_function(out, shared=f"{out.path}/teachers")
-                client = stack.enter_context(rpc.rpc_to_driver({**calls, "folder": folder}))
+                files = {"folder": folder, "images": images_function(context.images)}
+                client = stack.enter_context(rpc.rpc_to_driver({**calls, **files}))
+                context = replace(context, images=on_driver(context.images, client))
                 if out.is_local:
                     context = replace(context, out=rpc.DriverFolder(out.filesystem, out.path, out.aside, client=client))
             if outside:

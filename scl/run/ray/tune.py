@@ -25,8 +25,8 @@ class DriverCalls:
     event: takes a worker's message. notice: prints a line. stop: whether to end the run. halt: end it, for a reason.
     failed: takes the ids of jobs that count as failed, and the reason.
 
-    Those of a search: suggest: the ids of up to so many jobs. epoch: takes a job, epoch and validation accuracy;
-    whether to stop the job. ended: takes a job and its state. cohort_ended: takes the ids of a cohort.
+    Those of a search: suggest: the ids of up to so many jobs, None if others must end first. epoch: takes a job and a
+    row of an epoch; whether to stop the job. ended: takes a job and its state. cohort_ended: takes the ids of a cohort.
     """
 
     event: Callable[[Mapping[str, Any]], None]
@@ -34,8 +34,8 @@ class DriverCalls:
     stop: Callable[[], bool]
     halt: Callable[[str], None]
     failed: Callable[[list[str], str], None]
-    suggest: Callable[[int], list[str]] | None = None
-    epoch: Callable[[str, int, float], bool] | None = None
+    suggest: Callable[[int], list[str] | None] | None = None
+    epoch: Callable[[str, Mapping[str, Any]], bool] | None = None
     ended: Callable[[str, str], None] | None = None
     cohort_ended: Callable[[list[str]], None] | None = None
 
@@ -105,7 +105,7 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
         self.driver, self.mailbox = driver, mailbox
         known = deque(list(cohort) for cohort in run.cohorts)
 
-        def fresh() -> list[str]:
+        def fresh() -> list[str] | None:
             if run.batch:
                 assert driver.suggest is not None
                 return driver.suggest(run.batch)
@@ -130,8 +130,11 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
                 continue
             if "state" in row:
                 self.driver.ended(job, row["state"])
-            elif self.driver.epoch(job, row["epoch"], row["val_acc"]):
+            elif self.driver.epoch(job, row):
                 ray.get(self.mailbox.stop.remote(job))
+        if "death" in result:
+            kind, reason = result["death"]
+            self.died(trial_id, Death(Kind[kind], reason))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if error:
@@ -150,7 +153,8 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
             if self.driver.cohort_ended is not None:
                 self.driver.cohort_ended(failed)
         else:
-            self.driver.notice(f"{death.kind.value}; its trials continue from their last checkpoints")
+            cause = f" ({death.reason.strip().rpartition(chr(10))[2]})" if death.kind is Kind.RAISED else ""
+            self.driver.notice(f"{death.kind.value}{cause}; its trials continue from their last checkpoints")
 
     def save(self, checkpoint_path: str) -> None:
         pass

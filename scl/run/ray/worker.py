@@ -14,6 +14,7 @@ from ray import tune
 
 from scl.plan.context import Job, RunContext
 from scl.run.execute import execute, message_of
+from scl.run.ray.deaths import death_in_training
 from scl.store.files import explain, not_writable
 
 REPORT_SECONDS = 0.25  # the least time between two reports: each makes the worker wait for the driver
@@ -22,7 +23,8 @@ REPORT_SECONDS = 0.25  # the least time between two reports: each makes the work
 def train(config: dict[str, Any], context: RunContext, mailbox: Any = None) -> None:
     """Train the cohort `config["cohort"]`, a list of job ids. A trial is in the store before its end is reported.
 
-    If the store cannot be written to, the worker reports that as the reason to halt: another would fare no better.
+    If the store cannot be written to, the worker reports that as the reason to halt: another would fare no better. An
+    error of the training is reported too, and ends the cohort in this worker.
 
     Args:
         mailbox: the handle of a search's JobMailbox: the jobs of its suggestions, and which trials should stop. Tune
@@ -56,11 +58,14 @@ def train(config: dict[str, Any], context: RunContext, mailbox: Any = None) -> N
             # A search decides on each epoch before the next begins.
             report(REPORT_SECONDS if mailbox is None else 0.0)
         report(0.0)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         report(0.0)  # what has ended is in the store, and the driver should know
-        if not not_writable(error):
+        if not_writable(error):
+            tune.report({"halt": f"{explain(error)} (seen by a worker on {socket.gethostname()})"})
+        elif (death := death_in_training(error)) is not None:
+            tune.report({"death": (death.kind.name, death.reason)})
+        else:
             raise
-        tune.report({"halt": f"{explain(error)} (seen by a worker on {socket.gethostname()})"})
 
 
 class JobMailbox:

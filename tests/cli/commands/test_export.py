@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from scl import export
 from scl.cli.command import FORMATS, main
-from scl.export import Student, load_student
+from scl.students import export
+from scl.students.student import Student, load_student
 
 
 def test_the_command(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

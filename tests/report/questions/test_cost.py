@@ -21,7 +21,9 @@ from tests.support.synthetic import (
 
 def test_costs_of_a_prediction_or_of_training(tmp_path: Path) -> None:
     facts = gathered(make_store(tmp_path / "a", ARMS, range(3), accuracy(EFFECTS)))
-    assert [c.x_title for c in cost.costs(facts)] == list(cost.PREDICTION.values())
+    assert [c.x_title for c in cost.costs(facts)] == list(cost.PREDICTION.values())[
+        :3
+    ]  # no store of old has file sizes
     cloud = cost.costs(facts)[0]
     means = facts.scores.mean()
     for arm, x, on in zip(cloud.arms, cloud.x, cloud.front, strict=True):

@@ -42,6 +42,14 @@ def test_caveats_of_the_data_are_on_the_page(tmp_path: Path) -> None:
     assert text in built(store)[0].text
 
 
+def test_what_auto_means_is_on_the_page(tmp_path: Path) -> None:
+    store = make_store(tmp_path, ARMS[:2], range(2), accuracy(EFFECTS))
+    assert "augment auto is" not in built(store)[0].text
+    study = read_study(store)
+    write_study(store, {**study, "data": {**study["data"], "auto_augment": "rrc+flip"}})
+    assert "augment auto is rrc+flip on these images" in built(store)[0].text
+
+
 def test_settings_are_words() -> None:
     losses = {"kd": {"weight": 0.9, "options": {"temperature": 2}}, "at": {"weight": 100.0}}
     assert setting({"epochs": 30, "losses": losses}) == "epochs 30; at × 100; kd × 0.9 (temperature 2)"

@@ -91,3 +91,16 @@ def test_what_has_ended_does_not_come_back() -> None:
     cohorts.event("c", {"state": "completed"})
     assert cohorts.died("key", Death(Kind.CRASHED, "why")) == []
     assert cohorts.next("key") == []
+
+
+def test_a_search_may_have_a_cohort_once_another_has_ended() -> None:
+    """The next seed of a configuration: until then there is nothing to do, and the search is not over."""
+    answers = deque([["a"], None, ["b"], []])
+    cohorts = Cohorts(answers.popleft)
+    assert cohorts.next("1") == ["a"]
+    assert cohorts.next("2") is None
+    assert cohorts.finished("1") == ["a"]
+    assert cohorts.next("2") == ["b"]
+    assert cohorts.finished("2") == ["b"]
+    assert cohorts.next("3") == []
+    assert cohorts.exhausted

@@ -123,7 +123,7 @@ def test_other_hosts_reach_the_folder_through_the_driver(
     Runs(Stop(), Tracker(), ()).train(plan, work_of(plan))
     assert isinstance(tune.context.out, rpc.DriverFolder)
     assert (tune.context.out.client, tune.context.out.path) == ("the client", plan.context.out.path)
-    assert set(functions) == {"event", "notice", "stop", "halt", "failed", "folder"}
+    assert set(functions) == {"event", "notice", "stop", "halt", "failed", "folder", "images"}
 
 
 def test_a_search_hands_over_the_jobs_of_its_suggestions(
@@ -150,5 +150,8 @@ def test_a_search_hands_over_the_jobs_of_its_suggestions(
     assert tune.driver.suggest is not None
     assert tune.driver.suggest(2) == [trial.trial_id for trial in batch]
     assert [set(jobs) for jobs in put] == [{trial.trial_id for trial in batch}]
+    batch.clear()
+    searcher.waits = True
+    assert tune.driver.suggest(2) is None
     stop.halt("the disk is full")
     assert tune.driver.suggest(2) == []

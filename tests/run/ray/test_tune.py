@@ -66,7 +66,7 @@ def test_a_search_trains_batches_of_suggestions(monkeypatch: pytest.MonkeyPatch)
     searcher.on_trial_complete("t1")
     assert driver.calls == [
         ("suggest", 2),
-        ("epoch", "a", 1, 0.5),
+        ("epoch", "a", {"epoch": 1, "val_acc": 0.5}),
         ("ended", "b", "completed"),
         ("cohort_ended", ["a", "b"]),
     ]
@@ -100,6 +100,27 @@ def test_known_cohorts_train_in_order_and_come_back_in_halves() -> None:
     for key in ("t3", "t4"):
         searcher.on_trial_complete(key)
     assert searcher.suggest("t5") == tune.search.Searcher.FINISHED
+
+
+def test_a_reported_death_ends_its_cohort_and_a_cause_is_told() -> None:
+    driver = Driver()
+    searcher = CohortSearcher(driver.functions, KNOWN, None)
+    searcher.suggest("t1")
+    searcher.on_trial_result("t1", {"death": ("RAISED", "Traceback:\nValueError: wrong")})
+    searcher.on_trial_complete("t1")
+    assert [searcher.suggest(f"t{i}") for i in (2, 3)] == [{"cohort": ["a"]}, {"cohort": ["b"]}]
+    searcher.on_trial_result("t2", {"death": ("RAISED", "Traceback:\nValueError: wrong")})
+    searcher.suggest("t4")
+    searcher.on_trial_result("t4", {"death": ("REFUSED", "the teacher is missing")})
+    said = [call for call in driver.calls if call[0] in ("notice", "failed")]
+    assert said == [
+        (
+            "notice",
+            "the training raised an error (ValueError: wrong); its trials continue from their last checkpoints",
+        ),
+        ("failed", ["a"], "Traceback:\nValueError: wrong"),
+        ("failed", ["c"], "the teacher is missing"),
+    ]
 
 
 def test_a_search_hears_what_failed() -> None:

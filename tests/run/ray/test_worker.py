@@ -57,9 +57,20 @@ def test_events_are_reported_in_batches(monkeypatch: pytest.MonkeyPatch, reports
 
 def test_events_are_reported_before_an_error(monkeypatch: pytest.MonkeyPatch, reports: list[dict[str, Any]]) -> None:
     monkeypatch.setattr(worker, "REPORT_SECONDS", 1000.0)
-    with pytest.raises(RuntimeError, match="lost"):
-        train(monkeypatch, RuntimeError("lost"))
+    with pytest.raises(ConnectionError, match="lost"):
+        train(monkeypatch, ConnectionError("lost"))
     assert states(reports) == [1, 2, "completed"]
+    assert "death" not in reports[-1]
+
+
+def test_an_error_of_the_training_is_reported_as_text(
+    monkeypatch: pytest.MonkeyPatch, reports: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(worker, "REPORT_SECONDS", 1000.0)
+    train(monkeypatch, RuntimeError("broken"))
+    assert states(reports) == [1, 2, "completed"]
+    kind, reason = reports[-1]["death"]
+    assert (kind, reason.strip().splitlines()[-1]) == ("RAISED", "RuntimeError: broken")
 
 
 def test_a_store_that_cannot_be_written_to_halts_the_run(

@@ -1,40 +1,30 @@
-"""Students out of a store: as an object in Python, or as a file for other programs.
+"""A trained student out of a store or a file: the network alone, checked, ready for images.
 
-A student is the network alone, without connectors and other parts that served training. By default it takes pixels in
-[0, 1] and normalises them.
+It has no connectors and no other parts that served training. By default it takes pixels in [0, 1] and normalises them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scl.errors import Damaged, UserError, first_line, how_to_install, shown, unknown
+from scl.errors import Damaged, UserError, first_line, shown
 from scl.models.networks import build_network, renormalising, start_from, tensors_of
 from scl.models.streams import random_streams_kept
-from scl.store.files import open_folder
 from scl.store.lookup import find_trial
 from scl.store.networks import STUDENT
-from scl.store.output import output_file
 from scl.study.config import ARCHITECTURE, MODELS, Config
 from scl.study.identity import from_stored
 from scl.study.network import model_problem, same_network
 from scl.train import checkpoint
-from scl.train.weights import difference, regular_file
+from scl.train.weights import difference, regular_file, type_name
 
-SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".pt"}
-TOLERANCE = 1e-4  # largest difference of a logit between an exported model and the network
 MOST_PIXELS = 1 << 26  # numbers in an image: 4096 × 4096 in colour
 LEAST_STD = 1e-12  # of pixels in [0, 1]
+ROUNDING = 1e-3  # by which a pixel may lie outside of [0, 1]: resizing overshoots, and half of a level is 0.002
 
 
 def _numbers(value: Any, kind: Any, low: float, high: float) -> bool:
@@ -62,7 +52,8 @@ class Student(nn.Module):
     """A trained network, ready for use, in evaluation mode.
 
     Takes float32 images (B, C, H, W) and returns logits (B, K). With `normalise` (the default) it takes pixels in
-    [0, 1] and normalises them; without, it takes images that are normalised as (pixel − mean) / std.
+    [0, 1] and normalises them; without, it takes images that are normalised as (pixel − mean) / std. It refuses images
+    that it was not made for, because a network of convolutions would answer them all, and wrongly.
 
     record: `classes` (K names), `image_shape` (C, H, W), `mean`, `std` (one number for each channel), `config`,
     `test_acc`, `trial_id`, `study`, `arm`, `seed`.
@@ -91,8 +82,70 @@ class Student(nn.Module):
     def classes(self) -> list[str]:
         return list(self.record["classes"])
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        channels, height, width = self.record["image_shape"]
+        return channels, height, width
+
     def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of images (B, C, H, W).
+
+        Raises:
+            UserError: the images have another shape, type or range than those that the network was trained on.
+        """
+        if problem := self.misfit(images):
+            raise UserError(problem)
         return self.network((images - self.mean) / self.std if self.normalise else images)
+
+    def misfit(self, images: Tensor) -> str:
+        """Why these are no images for this student, and what to do; '' if they are."""
+        shape, given = self.image_shape, tuple(getattr(images, "shape", ()))
+        rule = f"this student takes images (B, {shape[0]}, {shape[1]}, {shape[2]}) of {type_name(self.mean.dtype)}"
+        if not isinstance(images, Tensor):
+            return f"{rule}, got {type(images).__name__}; make a tensor of them"
+        if given == shape:
+            return f"{rule}, got one image without a batch dimension, {given}; give images[None]"
+        if len(given) != 4 or given[1:] != shape:
+            return f"{rule}, got {given}; {_way_to(shape, given)}"
+        if images.dtype != self.mean.dtype:
+            whole = " / 255" if images.dtype == torch.uint8 and self.normalise else ""
+            return f"{rule}, got {type_name(images.dtype)}; convert them, as in images.to(student.mean.dtype){whole}"
+        if self.normalise and not _exporting() and len(images):
+            low, high = (float(end) for end in images.aminmax())
+            if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+                return (
+                    f"{rule} with pixels in [0, 1], got values from {low:.4g} to {high:.4g}; divide 8-bit pixels by "
+                    "255, and for images that are normalised already load it with normalise=False"
+                )
+        return ""
+
+    def train(self, mode: bool = True) -> Student:
+        """Evaluation mode alone: its weights are frozen.
+
+        Raises:
+            UserError: `mode` is true; the message says how to continue training.
+        """
+        if mode:
+            raise UserError(
+                "a loaded student is for use: it is frozen and normalises its images. To continue its training, train "
+                "its network on normalised images: network = scl.load_student(…).network.requires_grad_(True).train()"
+            )
+        return super().train(False)
+
+
+def _exporting() -> bool:
+    """True while an exporter follows the network: it has no values to look at."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def _way_to(shape: tuple[int, int, int], given: tuple[int, ...]) -> str:
+    if len(given) != 4:
+        return "give a batch of images, channels first"
+    if given[1:] == (*shape[1:], shape[0]):
+        return "its channels come last; give images.permute(0, 3, 1, 2)"
+    if given[1] != shape[0]:
+        return f"it was trained on {'grey' if shape[0] == 1 else 'colour'} images; convert them"
+    return "resize them as the training images were; `scl predict` does it"
 
 
 def load_student(
@@ -119,7 +172,7 @@ def load_student(
             raise UserError(f"{error}; for a folder of results, name a trial too, as in ARM/SEED") from None
         except OSError as error:
             raise UserError(f"{place} cannot be read: {error.strerror}") from None
-        return _student(content, str(path), normalise, model)
+        return read_student(content, str(path), normalise, model)
     _, store, row = find_trial(place, trial)
     if row["state"] != "completed":
         raise UserError(f"trial {trial} is {row['state']}, so it has no student; choose a completed trial")
@@ -129,10 +182,11 @@ def load_student(
             f"{files}/{STUDENT} is not there; was the folder copied without its checkpoints? The study's command with "
             "--remake-students trains it again"
         )
-    return _student(files.read(STUDENT), f"{files}/{STUDENT}", normalise, model)
+    return read_student(files.read(STUDENT), f"{files}/{STUDENT}", normalise, model)
 
 
-def _student(content: bytes, where: str, normalise: bool, model: Callable[..., Any] | None) -> Student:
+def read_student(content: bytes, where: str, normalise: bool, model: Callable[..., Any] | None = None) -> Student:
+    """A student from the content of its file; see `load_student`."""
     try:
         weights, record = checkpoint.unpack(content)
     except Damaged as damage:
@@ -143,7 +197,7 @@ def _student(content: bytes, where: str, normalise: bool, model: Callable[..., A
     if problem := _other_class(record, model):
         raise UserError(f"{where}: {problem}")
     try:
-        if problem := _misdescribed(record):
+        if problem := misdescribed(record):
             raise UserError(problem)
         # Losses and recipe served training only. The rest is checked like any configuration.
         config = Config(**_network(record, model))
@@ -173,7 +227,7 @@ def _other_class(record: Mapping[str, Any], model: Callable[..., Any] | None) ->
         name = own.get("network")
         return (
             f"it is a student of {name}, a class of your own; give the class too: load_student(…, model={name}), or "
-            f"scl export … --model FILE.py:{name}"
+            f"--model FILE.py:{name}"
         )
     if model is None:
         return ""
@@ -190,7 +244,7 @@ def model_of(record: Mapping[str, Any]) -> str:
     return str(own.get("network")) if isinstance(own, Mapping) else str(own)
 
 
-def _misdescribed(record: Mapping[str, Any]) -> str:
+def misdescribed(record: Mapping[str, Any]) -> str:
     """What is wrong in a student's record; '' if nothing is."""
     wrong = [name for name, right in RECORD.items() if name not in record or not right(record[name])]
     if wrong:
@@ -201,111 +255,3 @@ def _misdescribed(record: Mapping[str, Any]) -> str:
     if not len(record["mean"]) == len(record["std"]) == channels:
         return f"mean and std are not one number for each of {channels} channels"
     return ""
-
-
-# ------------------------------------------------------------------------------------------------------ as a file
-
-
-def save(student: Student, path: str | Path, form: str, force: bool = False) -> float:
-    """Write a student as a file and compare it with the network; returns the largest difference of a logit.
-
-    Raises:
-        UserError: an extra is not installed, the file exists (without `force`) or cannot be written, or its logits
-            differ by more than TOLERANCE; then nothing is written.
-    """
-    if form not in SUFFIXES:
-        raise UserError(unknown("format", form, SUFFIXES))
-    file = output_file(path, force)
-    content, run = {"safetensors": _safetensors, "onnx": _onnx, "torchscript": _torchscript}[form](student)
-    difference = max(
-        (run(images) - student(images)).abs().max().item() for images in (_examples(student, n) for n in (1, 5))
-    )
-    if not difference <= TOLERANCE:
-        raise UserError(
-            f"the {form} model's logits differ from the network's by {difference:.2g}, more than {TOLERANCE:g}; "
-            "nothing was written: choose another --format"
-        )
-    try:
-        open_folder(file.parent).write(file.name, content)
-    except OSError as error:
-        raise UserError(f"--out {path}: {error.strerror or error}; name a file you can write") from None
-    return difference
-
-
-Made = tuple[bytes, Callable[[Tensor], Tensor]]
-"""The bytes of a file, and the model in it as a function of images."""
-
-
-def _examples(student: Student, count: int) -> Tensor:
-    generator = torch.Generator().manual_seed(count)
-    pixels = torch.randint(0, 256, (count, *student.record["image_shape"]), generator=generator).float() / 255
-    return pixels if student.normalise else (pixels - student.mean) / student.std
-
-
-def _safetensors(student: Student) -> Made:
-    content = checkpoint.pack(student.network.state_dict(), student.record)
-    return content, _student(content, "the exported file", student.normalise, student.model)
-
-
-def _torchscript(student: Student) -> Made:
-    with _quiet():
-        traced = torch.jit.trace(student, _examples(student, 2))  # type: ignore[no-untyped-call]
-        buffer = io.BytesIO()
-        torch.jit.save(traced, buffer, _extra_files={"record.json": json.dumps(_described(student))})
-        loaded = torch.jit.load(io.BytesIO(buffer.getvalue()))  # type: ignore[no-untyped-call]
-    return buffer.getvalue(), loaded
-
-
-def _onnx(student: Student) -> Made:
-    try:
-        import onnx  # noqa: PLC0415
-        import onnxruntime  # noqa: PLC0415
-        import onnxscript  # noqa: F401, PLC0415
-    except ModuleNotFoundError as error:
-        raise UserError(f"--format onnx: {error.name} is not installed; {how_to_install('onnx')}") from None
-    buffer = io.BytesIO()
-    batch = torch.export.Dim("batch")
-    with _quiet():
-        torch.onnx.export(
-            student,
-            (_examples(student, 2),),
-            buffer,  # type: ignore[arg-type]
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=({0: batch},),
-            dynamo=True,
-            verbose=False,
-        )
-    model = onnx.load_model_from_string(buffer.getvalue())
-    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in _described(student).items()})
-    content = model.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return content, lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
-
-
-def _described(student: Student) -> dict[str, Any]:
-    return {**student.record, "input": takes(student)}
-
-
-def takes(student: Student) -> str:
-    """The images that the model takes, in one line."""
-    channels, height, width = student.record["image_shape"]
-    shape = f"float32 (B, {channels}, {height}, {width})"
-    if student.normalise:
-        return f"{shape}, pixels in [0, 1]; the model normalises them"
-    mean, std = ([round(v, 4) for v in student.record[k]] for k in ("mean", "std"))
-    return f"{shape}, normalised: (pixel in [0, 1] − {mean}) / {std}, one number for each channel"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence exporters: they warn about shapes that tracing reads, and about a deprecated format that was chosen."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

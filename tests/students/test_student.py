@@ -1,8 +1,7 @@
-"""Students out of the store: they are the networks that were trained, in every format."""
+"""Students out of the store: they are the networks that were trained, and refuse what they were not made for."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -14,14 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from scl import export
 from scl.cli.command import main
 from scl.data.named import load_dataset
 from scl.errors import UserError
-from scl.export import load_student
 from scl.models.build import build_model
 from scl.store.files import open_folder
 from scl.store.results import load
+from scl.students import export
+from scl.students.student import Student, load_student
 from scl.study.config import Config
 from scl.train import checkpoint
 from tests.support import networks
@@ -67,52 +66,8 @@ def test_normalisation_is_inside_or_left_to_the_caller(small: Path) -> None:
     inside, outside = (load_student(str(small), "scl/0", normalise=n) for n in (True, False))
     given = (pixels - outside.mean) / outside.std
     assert torch.equal(inside(pixels), outside(given))
-    assert not torch.equal(inside(pixels), inside(given))
-
-
-@pytest.mark.parametrize("arm", ARMS)
-@pytest.mark.parametrize("normalise", [True, False])
-def test_safetensors_and_torchscript_come_back_as_they_were(
-    small: Path, tmp_path: Path, arm: str, normalise: bool
-) -> None:
-    student = load_student(str(small), f"{arm}/0", normalise)
-    images = torch.rand(7, 1, 12, 12)
-    assert export.save(student, tmp_path / "s.safetensors", "safetensors") == 0
-    again = load_student(str(tmp_path / "s.safetensors"), normalise=normalise)
-    assert torch.equal(again(images), student(images))
-    assert again.record == student.record
-    assert export.save(student, tmp_path / "s.pt", "torchscript") <= 1e-6
-    files = {"record.json": ""}
-    script = torch.jit.load(tmp_path / "s.pt", _extra_files=files)
-    torch.testing.assert_close(script(images), student(images))
-    assert json.loads(files["record.json"])["classes"] == student.classes
-    assert ("the model normalises" in json.loads(files["record.json"])["input"]) == normalise
-
-
-@pytest.mark.parametrize("arm", ["scl", "a/branch"])
-def test_onnx_runs_elsewhere_with_the_same_logits(small: Path, tmp_path: Path, arm: str) -> None:
-    reason = "onnx is an extra"
-    onnx = pytest.importorskip("onnx", reason=reason)
-    pytest.importorskip("onnxscript", reason=reason)
-    runtime = pytest.importorskip("onnxruntime", reason=reason)
-    student = load_student(str(small), f"{arm}/0")
-    assert export.save(student, tmp_path / "s.onnx", "onnx") <= 1e-4
-    onnx.checker.check_model(str(tmp_path / "s.onnx"), full_check=True)
-    session = runtime.InferenceSession(str(tmp_path / "s.onnx"), providers=["CPUExecutionProvider"])
-    pixels = test_pixels(small)
-    (logits,) = session.run(None, {"images": pixels.numpy()})
-    torch.testing.assert_close(torch.from_numpy(logits), student(pixels), atol=1e-4, rtol=0)
-    properties = session.get_modelmeta().custom_metadata_map
-    assert json.loads(properties["classes"]) == student.classes
-    assert "pixels in [0, 1]" in json.loads(properties["input"])
-
-
-def test_a_model_that_would_differ_is_not_written(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    student = load_student(str(small), "scl/0")
-    monkeypatch.setattr(export, "_torchscript", lambda s: (b"", lambda images: s(images) + 2e-4))
-    with pytest.raises(UserError, match="nothing was written"):
-        export.save(student, tmp_path / "s.pt", "torchscript")
-    assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="normalise=False"):
+        inside(given)
 
 
 def test_an_exported_student_is_a_teacher(small: Path, tmp_path: Path) -> None:
@@ -308,3 +263,58 @@ def test_a_student_of_an_own_class_needs_that_class(tmp_path: Path, monkeypatch:
 def test_a_class_for_a_student_of_scls_own_is_refused(small: Path) -> None:
     with pytest.raises(UserError, match="it is a student of plain5, not of a class of your own"):
         load_student(str(small), "baseline/0", model=Net)
+
+
+# --- what it refuses --------------------------------------------------------------------------------------------------
+
+GREY = torch.rand(2, 1, 8, 8)
+WRONG: dict[str, tuple[Any, str]] = {
+    "no batch": (GREY[0], r"without a batch dimension, \(1, 8, 8\); give images\[None\]"),
+    "larger": (torch.rand(2, 1, 192, 192), "resize them"),
+    "smaller": (torch.rand(2, 1, 7, 8), "resize them"),
+    "colour": (torch.rand(2, 3, 8, 8), "trained on grey images"),
+    "channels last": (torch.rand(2, 8, 8, 1), r"permute\(0, 3, 1, 2\)"),
+    "flat": (torch.rand(2, 64), "channels first"),
+    "scalar": (torch.tensor(0.5), "channels first"),
+    "five dimensions": (torch.rand(1, 2, 1, 8, 8), "channels first"),
+    "uint8": ((GREY * 255).byte(), r"got uint8; .*/ 255"),
+    "float64": (GREY.double(), r"got float64; convert them"),
+    "float16": (GREY.half(), "got float16"),
+    "0 to 255": (GREY * 255, r"values from .*divide 8-bit pixels by 255"),
+    "normalised": ((GREY - 0.5) / 0.25, "normalise=False"),
+    "not a number": (GREY * torch.nan, "values from nan to nan"),
+    "numpy": (GREY.numpy(), "got ndarray; make a tensor"),
+    "a list": ([1.0], "got list"),
+    "nothing": (None, "got NoneType"),
+}
+
+
+@pytest.fixture
+def student(tmp_path: Path) -> Student:
+    (tmp_path / "s.safetensors").write_bytes(checkpoint.pack(*a_student()))
+    return load_student(str(tmp_path / "s.safetensors"))
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_images_that_it_was_not_made_for_are_refused(student: Student, kind: str) -> None:
+    images, message = WRONG[kind]
+    with pytest.raises(UserError, match=rf"^this student takes images \(B, 1, 8, 8\) of float32.*{message}"):
+        student(images)
+
+
+def test_right_images_are_taken(student: Student) -> None:
+    assert student(GREY[:0]).shape == (0, 2)
+    assert student(GREY.clamp(0, 1)).shape == student(torch.zeros(2, 1, 8, 8)).shape == (2, 2)
+    student.normalise = False
+    assert student(GREY * 9 - 4).shape == (2, 2)  # any range
+    assert student.double()(GREY.double()).dtype == torch.float64
+
+
+def test_it_is_frozen_and_says_how_to_continue_training(student: Student) -> None:
+    assert not student.training
+    assert student.eval() is student.train(False) is student
+    with pytest.raises(UserError, match=r"network = scl\.load_student.*requires_grad_\(True\)\.train\(\)"):
+        student.train()
+    network = student.network.requires_grad_(True).train()
+    network(GREY).sum().backward()
+    assert all(p.grad is not None for p in network.parameters())

@@ -1,0 +1,35 @@
+"""Whether a search can keep its constraints on costs, before anything trains."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from scl.errors import UserError
+from scl.plan.feasibility import Feasibility
+from scl.study.config import ARCHITECTURE, Config
+from scl.study.limits import in_words, kept
+from scl.study.params import with_params
+from scl.study.search import MOST_MEASURED, Search, architectures
+
+
+def check_reachable(search: Search, template: Config, feasibility: Feasibility) -> None:
+    """Raises UserError if no network of the search space keeps the constraints on costs. A space with more than
+    MOST_MEASURED networks is not checked."""
+    seen: list[dict[str, float]] = []
+    for point in (architectures(search.space, ARCHITECTURE, MOST_MEASURED) or []) if search.costs else []:
+        with suppress(UserError):  # values that exclude each other
+            cost = feasibility.cost(with_params(template, point), idle=search.needs_latency)
+            seen.append({name: float(getattr(cost, name)) for name in search.costs})
+            if kept(search.costs, seen[-1]):
+                return
+    if seen:
+        least = ", ".join(f"{name} {_short(min(v[name] for v in seen))}" for name in search.costs)
+        networks = "the network of the search space breaks" if len(seen) == 1 else f"all {len(seen)} networks break"
+        raise UserError(
+            f"constraints: {networks} {in_words(search.costs)}; the least is {least}. Allow more, or search smaller "
+            "networks"
+        )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

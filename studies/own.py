@@ -1,0 +1,195 @@
+"""Your images, your teacher, your networks: which way of distilling is best, how good does it get, at what cost?
+
+    uv run studies/own.py --data photos --teacher teacher.safetensors --teacher-model timm:resnet18 \\
+        --student timm:mobilenetv3_small_050,plain5 --at-most latency_ms=5 --time-budget 7200
+    uv run studies/own.py                                   # built-in digits: does everything run?
+
+1. Compare: each network of --student learns alone and in three ways (WAYS), at N seeds (3 or more).
+2. Search: of the arms that --at-most allows, the one that is best on validation images is searched: its loss weights,
+   temperature and learning rate. The best two configurations train again on the seeds of the comparison.
+3. Export: the student that is best on validation images is written as a file that takes photos.
+
+All of it is one study with one page. Test images choose nothing. The same command continues where it was stopped, and
+trains only what is missing. --time-budget is for all of it: the comparison gets COMPARING of it, the search the rest.
+"""
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from scl import Config, Float, RunFailed, Search, Setting, Study, Term, UserError
+from scl.cli.exits import exit_with
+from scl.cli.flags import parsed
+from scl.cli.main import run_options
+from scl.masking import masked_command
+from scl.store.files import open_folder
+from scl.store.results import Results, read_results
+from scl.streams import name_of
+from scl.study.config import HUBS
+from scl.study.options import Options
+from scl.study.space import FRESH_SEED, Range
+from scl.terminal import say, show
+
+COMPARING = 0.6  # of --time-budget
+LEAST_SEEDS = 3
+DEEP = (-2, -1)  # guided layers that correlations compare
+CORRELATIONS = {"channel": Term(0.3, layers=DEEP), "spatial": Term(0.3, layers=DEEP)}
+
+DIGITS = Setting(student={"width": 0.125, "epochs": 15}, teacher={"width": 0.25, "epochs": 40})
+
+# Cross-entropy alone, and three ways: the teacher's answers (KD), their relations (DIST), and KD with the correlations
+# of feature maps (student-centric learning). Weights are published ones.
+ALONE = "alone"
+WAYS: dict[str, dict[str, Any]] = {
+    ALONE: {},
+    "kd": {"ce": 0.1, "losses": {"kd": 0.9}},
+    "dist": {"losses": {"dist": Term(2.0, options={"temperature": 4.0})}},
+    "kd+scl": {"ce": 0.1, "losses": {"kd": 0.9, **CORRELATIONS}},
+}
+# What the search varies of each way.
+SPACE: dict[str, dict[str, Range]] = {
+    ALONE: {"weight_decay": Float(1e-5, 3e-3, log=True), "label_smoothing": Float(0.01, 0.3, log=True)},
+    "kd": {"weight.kd": Float(0.1, 10.0, log=True), "kd.temperature": Float(1.0, 16.0, log=True)},
+    "dist": {"weight.dist": Float(0.1, 10.0, log=True), "dist.temperature": Float(1.0, 8.0, log=True)},
+    "kd+scl": {
+        "weight.kd": Float(0.1, 10.0, log=True),
+        "kd.temperature": Float(1.0, 16.0, log=True),
+        "weight.channel": Float(0.03, 10.0, log=True),
+        "weight.spatial": Float(0.03, 10.0, log=True),
+    },
+}
+
+
+def arm(way: str, student: str, students: Sequence[str]) -> str:
+    """The name of an arm: the way alone, if there is one network."""
+    return way if len(students) == 1 else f"{way} · {student}"
+
+
+def comparison(students: Sequence[str]) -> Study:
+    """Every way for every network."""
+    names = {(way, student): arm(way, student, students) for student in students for way in WAYS}
+    widths = {s: {"width": 1.0} if s.startswith(HUBS) else {} for s in students}  # they have no width factor
+    return Study(
+        name="own",
+        question="Which way of distilling is best for these images and networks, by how much, and at what cost?",
+        base=Config(model=students[0], epochs=30, batch_size=64, lr=0.05, warmup_epochs=1, **widths[students[0]]),
+        teacher=Config(model="plain11", batch_size=64, lr=0.05, warmup_epochs=1),
+        arms={
+            name: {**WAYS[way], **({} if student == students[0] else {"model": student, **widths[student]})}
+            for (way, student), name in names.items()
+        },
+        baseline=names[ALONE, students[0]],
+        contrasts={
+            f"Does {way} help {student}?": (names[way, student], names[ALONE, student])
+            for student in students
+            for way in WAYS
+            if way != ALONE
+        },
+        seeds=LEAST_SEEDS,
+        settings={} if students[0].startswith(HUBS) else {"digits": DIGITS},
+    )
+
+
+def searching(study: Study, best: str, trials: int) -> Study:
+    """The comparison, and a search of one of its arms. Arms and winners train at the same, fresh seeds."""
+    way = best.partition(" · ")[0]
+    space = {**SPACE[way], "lr": Float(0.005, 0.2, log=True)}
+    return dataclasses.replace(
+        study,
+        contrasts={**study.contrast_weights, f"Is the best of the search better than {best}?": ("winner-1", best)},
+        search=Search(space=space, template=study.arms[best], trials=trials, winners=2),
+    )
+
+
+def ranked(read: Results, at_most: dict[str, float]) -> list[str]:
+    """Arms by mean validation accuracy, the best first: those that have completed, and cost no more than they may."""
+    rows = read.planned()
+    rows = rows[(rows["state"] == "completed") & rows["val_acc"].notna() & (rows["seed"] >= FRESH_SEED)]
+    for cost, most in at_most.items():
+        rows = rows[rows[cost] <= most]
+    return list(rows.groupby("arm")["val_acc"].mean().sort_values(ascending=False).index)
+
+
+def split_students(flags: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The networks of --student A,B,C, and the flags without it; raises UserError if it names none."""
+    p = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    p.add_argument("--student")
+    given, rest = p.parse_known_args(flags)
+    students = [name.strip() for name in (given.student or "plain5").split(",") if name.strip()]
+    if not students or len(set(students)) < len(students):
+        raise UserError(f"--student {given.student!r}: name different networks, as in plain5,timm:resnet18")
+    return students, rest
+
+
+def main() -> None:
+    exit_with(lambda: work(sys.argv[0], sys.argv[1:]))
+
+
+def work(script: str, flags: Sequence[str]) -> int:
+    students, rest = split_students(flags)
+    study = comparison(students)
+    # The flags of a search exist for studies that have one.
+    options = parsed(searching(study, study.baseline, trials=40), script, rest)
+    options = dataclasses.replace(options, command=name_of(masked_command([Path(script).name, *flags])))
+    if (seeds := options.seeds or study.seeds) < LEAST_SEEDS:
+        raise UserError(f"--seeds {seeds}: {LEAST_SEEDS} or more, or the intervals say nothing")
+    for name in ("seed_list", "interval", "report_only"):
+        if getattr(options, name):
+            raise UserError(f"--{name.replace('_', '-')} is not for this study, which runs in two steps; drop it")
+    began = time.monotonic()
+    code = run_options(study, first_step(options, seeds))
+    if options.plan or code == 130:
+        return code
+    store = open_folder(options.out, reading=True) / study.name
+    if not (arms := ranked(read_results(store), dict(options.at_most or {}))):
+        raise RunFailed("no arm has completed within --at-most; allow more, name other networks, or give more time")
+    say(f"best on validation images: {arms[0]}; its weights are searched now")
+    left = None if options.time_budget is None else max(1.0, options.time_budget - (time.monotonic() - began))
+    study = searching(study, arms[0], options.trials or 40)
+    after = run_options(study, dataclasses.replace(options, seeds=seeds, time_budget=left))
+    if after == 130:
+        return after
+    read = read_results(store)
+    export(read, ranked(read, dict(options.at_most or {}))[0])
+    return code or after
+
+
+def first_step(options: Options, seeds: int) -> Options:
+    """Options of the comparison: at the seeds that the search will call fresh, in a part of the time."""
+    budget = None if options.time_budget is None else COMPARING * options.time_budget
+    fresh = tuple(range(FRESH_SEED, FRESH_SEED + seeds))
+    return dataclasses.replace(
+        options, seeds=None, seed_list=fresh, time_budget=budget, trials=None, storage=None, start_from=None, fix=None
+    )
+
+
+def export(read: Results, best: str) -> None:
+    """Write the student of an arm that is best on validation images as a file: ONNX that takes photos or, where the
+    extra `onnx` is not installed, TorchScript."""
+    # Imported only now: a mistyped flag is answered before torch is imported.
+    files, students = import_module("scl.students.export"), import_module("scl.students.student")
+    assert read.store is not None
+    rows = read.planned()
+    rows = rows[(rows["arm"] == best) & (rows["state"] == "completed")].sort_values("val_acc", ascending=False)
+    chosen = rows.iloc[0]
+    student = students.load_student(str(read.store), f"{best}/{chosen['seed']}")
+    onnx = all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+    form = "onnx" if onnx else "torchscript"
+    folder = Path(read.store.path) if read.store.is_local else Path()
+    path = folder / f"student{files.SUFFIXES[form]}"
+    files.save(student, path, form, force=True, photo=onnx)
+    show(
+        f"best on validation images: {best}, seed {chosen['seed']}; validation {chosen['val_acc']:.2%}, test "
+        f"{chosen['test_acc']:.2%}, {chosen['params']:,} parameters\nexported to {path}, "
+        + ("which takes photos" if onnx else "which takes pixels in [0, 1]")
+    )
+
+
+if __name__ == "__main__":
+    main()
