@@ -31,7 +31,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.devices import add_device
 from benchmarks.record import parsed, record
-from scl.data.batches import Images, training_batches
+from scl.data.batches import training_batches
+from scl.data.images import Images
 from scl.losses.arithmetic import tensors_in
 from scl.train.process import freed_memory_kept, threads
 

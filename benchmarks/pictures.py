@@ -78,7 +78,10 @@ def write(folder: Path, font: str, count: int) -> None:
         kind, exif = ("png", None) if number % 5 == 0 else ("jpg", Image.Exif())
         if exif is not None and number % 3 == 0:  # stored lying, as a camera does
             image, exif[0x0112] = image.transpose(Image.Transpose.ROTATE_90), 6
-        image.save(place / f"{number}.{kind}", **({} if exif is None else {"exif": exif, "quality": 85}))
+        if exif is None:
+            image.save(place / f"{number}.{kind}")
+        else:
+            image.save(place / f"{number}.{kind}", exif=exif, quality=85)
 
 
 def main() -> None:

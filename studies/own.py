@@ -33,7 +33,8 @@ from scl.store.results import Results, read_results
 from scl.streams import name_of
 from scl.study.config import HUBS
 from scl.study.options import Options
-from scl.study.space import FRESH_SEED, Range
+from scl.study.search import FRESH_SEED
+from scl.study.space import Range
 from scl.terminal import say, show
 
 COMPARING = 0.6  # of --time-budget
@@ -74,11 +75,12 @@ def arm(way: str, student: str, students: Sequence[str]) -> str:
 def comparison(students: Sequence[str]) -> Study:
     """Every way for every network."""
     names = {(way, student): arm(way, student, students) for student in students for way in WAYS}
-    widths = {s: {"width": 1.0} if s.startswith(HUBS) else {} for s in students}  # they have no width factor
+    # Networks of other libraries have no width factor: a setting of the first network must not reach them.
+    widths = {s: {"width": 1.0} if s.startswith(HUBS) else {} for s in students}
     return Study(
         name="own",
         question="Which way of distilling is best for these images and networks, by how much, and at what cost?",
-        base=Config(model=students[0], epochs=30, batch_size=64, lr=0.05, warmup_epochs=1, **widths[students[0]]),
+        base=Config(model=students[0], epochs=30, batch_size=64, lr=0.05, warmup_epochs=1),
         teacher=Config(model="plain11", batch_size=64, lr=0.05, warmup_epochs=1),
         arms={
             name: {**WAYS[way], **({} if student == students[0] else {"model": student, **widths[student]})}

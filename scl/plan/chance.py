@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scl.data.batches import Images, SplitData
+from scl.data.batches import SplitData
+from scl.data.images import Images
 from scl.errors import UserError
 from scl.plan.described import IMAGENET
 from scl.study.config import Config
@@ -139,7 +140,8 @@ def remedy(
 def _sample(data: SplitData) -> SplitData:
     """Some training images of all classes as test images of the data."""
     order = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(0))[:SAMPLE]
-    some = Images(data.train.images[order], data.train.labels[order])
+    (images,) = data.train.batches(order, SAMPLE)
+    some = Images(images, data.train.labels[order])
     return dataclasses.replace(data, test=some)
 
 

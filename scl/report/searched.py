@@ -8,11 +8,25 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from scl.report.formatting import capital, plural
 from scl.store.results import Results
-from scl.study.limits import METRICS, kept
+from scl.study.limits import METRICS, in_words, kept
 
 SEARCH = "search"  # the arm of a search's own trials in the store
 INFEASIBLE = "infeasible"  # the state of a completed configuration that breaks a constraint
+SAMPLERS = {
+    "tpe": "TPE",
+    "gp": "a Gaussian process",
+    "cmaes": "CMA-ES",
+    "random": "chance",
+    "qmc": "a sequence of low discrepancy (QMC)",
+}
+PRUNERS = {
+    "halving": "successive halving",
+    "hyperband": "Hyperband",
+    "median": "the median rule",
+    "wilcoxon": "Wilcoxon's signed-rank test over seeds",
+}
 
 
 def searched(results: Results) -> pd.DataFrame:
@@ -96,3 +110,21 @@ def _judged(rows: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
     known = [{n: v for n, v in row.items() if v is not None and v == v} for row in values]
     breaks = [state == "completed" and not kept(limits, row) for state, row in zip(rows["state"], known, strict=True)]
     return rows.assign(state=rows["state"].mask(pd.Series(breaks, index=rows.index), INFEASIBLE))
+
+
+def method(about: Mapping[str, Any]) -> str:
+    """How the search chose: sampler, pruner, seeds, constraints and its end."""
+    pruner = about.get("pruner") or {}
+    said = [f"Configurations were suggested by {SAMPLERS.get(about['sampler'], about['sampler'])}"]
+    name = str(pruner.get("name", ""))
+    said.append(f"weak ones stopped early by {PRUNERS.get(name, name)}" if name else "none was stopped early")
+    text = f"{said[0]}, and {said[1]}."
+    if (seeds := int(about.get("seeds") or 1)) > 1:
+        text += f" Each trained on {seeds} seeds, one after the other, and its value is their mean."
+    if limits := about.get("constraints"):
+        text += f" They had to keep {in_words(limits)}."
+        if count := int(about.get("untrained") or 0):
+            text += f" {capital(plural(count, 'suggestion'))} broke that by the cost of the network and did not train."
+    if ended := about.get("terminated"):
+        text += f" The search ended early: {ended}."
+    return text

@@ -1,13 +1,15 @@
-"""Whether a search can keep its constraints on costs, before anything trains."""
+"""Constraints on costs: whether a search can keep them, and what Optuna is told of a network's."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from scl.errors import UserError
 from scl.plan.feasibility import Feasibility
 from scl.study.config import ARCHITECTURE, Config
-from scl.study.limits import in_words, kept
+from scl.study.limits import excess, in_words, kept
 from scl.study.params import with_params
 from scl.study.search import MOST_MEASURED, Search, architectures
 
@@ -33,3 +35,13 @@ def check_reachable(search: Search, template: Config, feasibility: Feasibility) 
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def tell_costs(live: Any, limits: Mapping[str, float], values: Mapping[str, float]) -> str:
+    """Tell Optuna's trial how far its costs are beyond their limits; returns the limits that it breaks, in words."""
+    beyond = excess(limits, values)
+    known = live.constraints  # of a trial that the store gave back
+    for name, by in beyond.items():
+        if name not in known:
+            live.set_constraint(name, by)
+    return in_words({name: limits[name] for name, by in beyond.items() if by > 0})

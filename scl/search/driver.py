@@ -12,26 +12,25 @@ search that was killed continues with all that it had learnt:
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from scl.errors import UserError, first_line
-from scl.masking import masked_value, without_secrets
+from scl.errors import UserError
+from scl.masking import masked_value
 from scl.plan.plan import Plan
 from scl.search.configurations import Configuration, Configurations
-from scl.search.constraints import check_reachable
-from scl.search.journal import JOURNAL, copy_journal, load_optuna, open_study, storage_errors
+from scl.search.constraints import check_reachable, tell_costs
+from scl.search.journal import JOURNAL, copy_journal, load_optuna, open_study
+from scl.search.lost_storage import ends_search_if_storage_fails
 from scl.search.outcomes import ENDED, Outcome, outcomes, told
 from scl.search.pruners import make_pruner
 from scl.search.rebuild import UNTRAINED, Stored, add_missing, contradiction, stored_configurations
 from scl.search.samplers import check_installed, make_sampler
-from scl.search.terminator import best_of, stagnation
+from scl.search.terminator import why_ended
 from scl.search.trials import draw, earlier_points, lacks, name_in_optuna, search_of, searched_trials
-from scl.store.files import explain
 from scl.store.lease import LostLease
 from scl.store.results import read_results
 from scl.study.identity import Trial, from_stored, stored_name, stream_seed
@@ -40,30 +39,6 @@ from scl.terminal import say
 
 MOST_BROKEN = 200  # suggestions in a row that break a constraint, after which a search ends
 BROKEN_BEFORE_RANDOM = 20  # of them, before suggestions are drawn at random
-
-
-def ends_search_if_storage_fails(otherwise: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator of a method that uses Optuna's storage: if the storage fails, the search ends and the method returns
-    `otherwise`. Finished trials are in the store, and the next run reports them to Optuna."""
-
-    def decorator(method: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(method)
-        def call(self: SearchDriver, *arguments: Any) -> Any:
-            if self.lost_storage:
-                return otherwise
-            try:
-                return method(self, *arguments)
-            except storage_errors(self.optuna) as error:
-                self.lost_storage = True
-                url = self.plan.options.storage or JOURNAL
-                storage = masked_value(url)
-                reason = explain(error) if isinstance(error, OSError) else without_secrets(first_line(error), url)[:300]
-                self.halt(f"the search's storage {storage} was lost ({reason}); finished trials are kept")
-                return otherwise
-
-        return call
-
-    return decorator
 
 
 class SearchDriver:
@@ -201,14 +176,8 @@ class SearchDriver:
             return f"{MOST_BROKEN} suggestions in a row break {limits}; allow more, or search smaller networks"
         if self.search.terminator is None:
             return ""
-        trials, maximise = self.study.get_trials(deepcopy=False), OBJECTIVES[self.search.objectives[0]] == "maximize"
-        since = stagnation(trials, maximise)
-        if since < self.search.terminator:
-            return ""
-        best = best_of(trials, maximise).number
-        return (
-            f"none of the last {since} configurations is better than trial {best} (terminator {self.search.terminator})"
-        )
+        maximise = OBJECTIVES[self.search.objectives[0]] == "maximize"
+        return why_ended(self.study.get_trials(deepcopy=False), maximise, self.search.terminator)
 
     @property
     def to_go(self) -> int:
@@ -293,17 +262,12 @@ class SearchDriver:
         limits = self.search.costs
         if not limits or "trial_id" in live.user_attrs:  # it has begun to train
             return False
-        beyond = excess(limits, self.configurations.costs(trial, limits))
-        known = live.constraints  # of a trial that the store gave back
-        for name, by in beyond.items():
-            if name not in known:
-                live.set_constraint(name, by)
-        broken = [name for name, by in beyond.items() if by > 0]
+        broken = tell_costs(live, limits, self.configurations.costs(trial, limits))
         if not broken:
             self.broken = 0
             return False
         self.broken += 1
-        live.set_user_attr(UNTRAINED, f"breaks {in_words({name: limits[name] for name in broken})}")
+        live.set_user_attr(UNTRAINED, f"breaks {broken}")
         self.study.tell(live, state=self.optuna.trial.TrialState.PRUNED)
         return True
 

@@ -20,3 +20,12 @@ def stagnation(trials: Sequence[Any], maximise: bool) -> int:
     best = best_of(trials, maximise)
     trained = [t for t in trials if t.state.name == "COMPLETE" or (t.state.name == "PRUNED" and t.intermediate_values)]
     return 0 if best is None else sum(t.number > best.number for t in trained)
+
+
+def why_ended(trials: Sequence[Any], maximise: bool, patience: int) -> str:
+    """Why a search ends that has not improved for `patience` trials; empty if it goes on."""
+    since = stagnation(trials, maximise)
+    if since < patience:
+        return ""
+    best = best_of(trials, maximise).number
+    return f"none of the last {since} configurations is better than trial {best} (terminator {patience})"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scl.errors import UserError, shown, unknown
 from scl.store.faults import stops, tell
 from scl.store.files import Folder, open_folder
+from scl.store.latencies import read_latencies
 from scl.store.logits import read_logits
 from scl.store.parts import part_names, strangers
 from scl.store.predictions import Predicted, read_predictions
@@ -88,6 +89,11 @@ class Results:
                 "or in a run of more than 2 GB of logits without --logits, or an earlier version of scl trained it"
             )
         return read_logits(self.store, row["trial_id"], part)[0]
+
+    @functools.cached_property
+    def latencies(self) -> list[dict[str, Any]]:
+        """What `read_latencies` returns: latencies of exported students, on any device; empty without a store."""
+        return read_latencies(self.store) if self.store is not None else []
 
     def plan_states(self) -> pd.DataFrame:
         """The present plan, a row per trial: arm, seed, trial_id and state, which may be `missing`."""

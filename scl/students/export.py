@@ -85,7 +85,7 @@ def _torchscript(student: Student) -> Made:
 def _right_images(images: Tensor, channels: int, height: int, width: int, pixels: bool) -> Tensor:
     """The images, if they are such as the network was trained on. A trace alone would take any size and answer."""
     shape = [channels, height, width]
-    if images.dim() != 4 or images.shape[1:] != shape or images.dtype != torch.float32:
+    if images.dim() != 4 or list(images.shape[1:]) != shape or images.dtype != torch.float32:
         raise RuntimeError("this student takes float32 images (B, C, H, W) with C, H, W = " + str(shape))
     if pixels and images.numel() > 0 and not (float(images.min()) >= -1e-3 and float(images.max()) <= 1.001):
         raise RuntimeError("this student takes pixels in [0, 1]: divide 8-bit pixels by 255")

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scl.data.decode import IMAGE_SUFFIXES
-from scl.data.preprocessing import FITS, Preprocessing, prepare
+from scl.data.encoded import IMAGE_SUFFIXES
+from scl.data.preprocessing import Preprocessing, prepare
 from scl.errors import UserError, unknown
 from scl.machine import cores
 from scl.students.student import Student
+from scl.study.options import FITS
 
 BATCH = 64  # images
 Prepared = tuple[Path, np.ndarray | str]

@@ -135,7 +135,7 @@ class Student(nn.Module):
 
 def _exporting() -> bool:
     """True while an exporter follows the network: it has no values to look at."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def _way_to(shape: tuple[int, int, int], given: tuple[int, ...]) -> str:

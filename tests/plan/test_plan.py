@@ -247,7 +247,7 @@ def test_several_teachers_keep_the_ids_of_a_study_that_grows(tmp_path: Path) -> 
 def test_the_id_of_a_teachers_file_is_the_hash_of_its_content(tmp_path: Path) -> None:
     file = tmp_path / "teacher.safetensors"
     save_file(build_model("plain5", 10, 1, 0.125).state_dict(), file)
-    plan = tiny_plan(tmp_path, "--teacher", str(file), "--teacher-per-seed", "--seeds", "2")
+    plan = tiny_plan(tmp_path, "--teacher", str(file), "--teacher-anyway", "--teacher-per-seed", "--seeds", "2")
     assert set(plan.teacher_ids.values()) == {hashlib.sha256(file.read_bytes()).hexdigest()}
     with pytest.raises(UserError, match=r"--teacher '.*absent': no such file"):
         tiny_plan(tmp_path, "--teacher", str(tmp_path / "absent"))

@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from scl.data.preprocessing import FITS, Preprocessing, prepare
+from scl.data.preprocessing import Preprocessing, prepare
 from scl.errors import UserError
 from scl.students import export
 from scl.students.photo import FromPhoto
 from scl.students.predict import predict, preprocessing_of
 from scl.students.student import Student, load_student
+from scl.study.options import FITS
 
 
 class Seen(nn.Module):

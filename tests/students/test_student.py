@@ -76,7 +76,7 @@ def test_an_exported_student_is_a_teacher(small: Path, tmp_path: Path) -> None:
     export.save(student, tmp_path / "s.safetensors", "safetensors")
     data = str(small.parents[1] / "images")
     flags = ["--teacher-model", "plain5", "--teacher-width", "0.125", "--arms", "scl", "--seeds", "1"]
-    place = ["--out", str(tmp_path), "--data", data, "--teacher", str(tmp_path / "s.safetensors")]
+    place = ["--out", str(tmp_path), "--data", data, "--teacher", str(tmp_path / "s.safetensors"), "--teacher-anyway"]
     assert run_study(SMALL, *place, *flags) == 0
     study = load(str(tmp_path / "small")).study
     assert study["teacher"]["test_acc"]["all"] == pytest.approx(student.record["test_acc"])

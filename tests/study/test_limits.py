@@ -6,7 +6,6 @@ import math
 
 import pytest
 
-from scl.study.checks import limits
 from scl.study.limits import OBJECTIVES, excess, in_words, kept, limit_problems
 
 
@@ -42,24 +41,3 @@ def test_what_breaks_a_limit() -> None:
         == "params ≤ 2,000,000 and latency_ms ≤ 5 and val_acc ≥ 0.9"
     )
     assert set(OBJECTIVES.values()) == {"maximize", "minimize"}
-
-
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        ("latency_ms=5", {"latency_ms": 5.0}),
-        ("latency_ms=5,params=2e6", {"latency_ms": 5.0, "params": 2e6}),
-        (["latency_ms=5", "latency_ms=4"], {"latency_ms": 4.0}),
-        ({"params": 3}, {"params": 3.0}),
-    ],
-)
-def test_flags_and_keywords_give_limits(given: object, found: dict[str, float]) -> None:
-    assert limits(given) == found
-
-
-@pytest.mark.parametrize(
-    "given", ["latency_ms", "latency_ms=", "latency_ms=fast", "speed=5", 5, {"params": "many"}, ""]
-)
-def test_other_limits_are_refused(given: object) -> None:
-    with pytest.raises(ValueError, match=r"must|unknown"):
-        limits(given)

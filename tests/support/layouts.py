@@ -38,7 +38,7 @@ def contents(dataset: Dataset) -> dict[str, list[str]]:
     return {
         part: sorted(
             f"{dataset.classes[label]}: {names[int(image[0, 0, 0])]}{image[1, 0, 0]}"
-            for image, label in zip(images, labels, strict=True)
+            for image, label in zip(images[:], labels, strict=True)
         )
         for part, (images, labels) in parts.items()
         if images is not None and labels is not None

@@ -67,7 +67,7 @@ def _student_and_places(inputs: Sequence[str], model: Callable[..., Any] | None)
             "name a student and images: RESULTS TRIAL IMAGE…, as in `scl predict results ablation/scl/0 photo.jpg`, or "
             "STUDENT.safetensors IMAGE…"
         )
-    return load_student(*inputs[:count], model=model), list(inputs[count:])
+    return load_student(inputs[0], inputs[1] if count == 2 else None, model=model), list(inputs[count:])
 
 
 def _write(out: Path, classes: Sequence[str], answers: Sequence[Predicted]) -> None:
@@ -75,7 +75,11 @@ def _write(out: Path, classes: Sequence[str], answers: Sequence[Predicted]) -> N
     nothing = np.full(len(classes), np.nan, dtype=np.float32)
     rows = np.stack([nothing if one.probabilities is None else one.probabilities for one in answers])
     best = [None if one.probabilities is None else classes[int(np.argmax(one.probabilities))] for one in answers]
-    texts = {"image": [str(one.path) for one in answers], "predicted": best, "error": [one.error for one in answers]}
+    texts: dict[str, list[Any]] = {
+        "image": [str(one.path) for one in answers],
+        "predicted": best,
+        "error": [one.error for one in answers],
+    }
     csv = out.suffix.lower() == ".csv"
     if csv:  # which a spreadsheet may open
         texts = {name: [csv_cell(value) for value in values] for name, values in texts.items()}

@@ -7,7 +7,8 @@ import math
 from collections.abc import Sequence
 
 from scl import stats
-from scl.report.blocks import Cell, Column, Panel, Plot
+from scl.report.blocks import Block, Cell, Column, Heading, Panel, Plot
+from scl.report.devices import device_table
 from scl.report.drawing.arms import MOST_ARMS_DRAWN, beyond, highest, not_drawn
 from scl.report.drawing.cloud import Cloud, cloud_key, draw_cloud
 from scl.report.facts import Facts
@@ -21,8 +22,10 @@ TRAINING = {"train_seconds": "training time of one trial, s"}
 
 def panel(facts: Facts) -> Panel:
     shown, title = costs(facts), f"What does {facts.measure.words} cost?"
+    devices = device_table(facts)
+    measured: list[Block] = [Heading("Latency of one batch on devices"), devices] if devices else []
     if not shown:
-        return Panel("cost", title, "This needs at least two arms with results and different costs.")
+        return Panel("cost", title, "This needs at least two arms with results and different costs.", measured)
     first = shown[0]
     front = [arm for arm, on in zip(first.arms, first.front, strict=True) if on]
     better = "above" if facts.measure.sign > 0 else "below"
@@ -57,7 +60,7 @@ def panel(facts: Facts) -> Panel:
     drawn = [draw_cloud(cloud, 320 if len(shown) > 1 else 400) for cloud in shown]
     titles = [cloud.x_title for cloud in shown] if len(shown) > 1 else []
     table = number_table(columns, rows, label=f"Cost and {facts.measure.words} by arm")
-    return Panel("cost", title, answer, [Plot("pareto", caption, drawn, table, titles, cloud_key(first))])
+    return Panel("cost", title, answer, [Plot("pareto", caption, drawn, table, titles, cloud_key(first)), *measured])
 
 
 def _equal_in_prediction(facts: Facts) -> str:

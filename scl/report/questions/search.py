@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -14,10 +13,9 @@ from scl.report.blocks import Block, Cell, Column, Mark, Note, Panel, Plot
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row
 from scl.report.facts import Facts
 from scl.report.formatting import PERCENT, UNITS, capital, listing, plural, shorten
-from scl.report.searched import INFEASIBLE
+from scl.report.searched import INFEASIBLE, method
 from scl.report.tables import count_cell, number_cells, number_table
 from scl.report.theme import WIDE, Figure, axis, figure, literal, markers, numbers, scatter, span
-from scl.study.limits import in_words
 from scl.study.metrics import COSTS, DEFAULT, METRICS, Metric
 
 TITLE = "Did the search help?"
@@ -28,19 +26,6 @@ UNTUNED = (
 MOST_DRAWN = 2000  # trials in one figure, evenly over the search
 STATES = (("pruned", "@soft", "x-thin-open"), ("completed", "@c1", "circle-open"))  # and their colours and symbols
 BEYOND = (INFEASIBLE, "@soft", "square-open")
-SAMPLERS = {
-    "tpe": "TPE",
-    "gp": "a Gaussian process",
-    "cmaes": "CMA-ES",
-    "random": "chance",
-    "qmc": "a sequence of low discrepancy (QMC)",
-}
-PRUNERS = {
-    "halving": "successive halving",
-    "hyperband": "Hyperband",
-    "median": "the median rule",
-    "wilcoxon": "Wilcoxon's signed-rank test over seeds",
-}
 
 
 def panel(facts: Facts) -> Panel:
@@ -58,7 +43,7 @@ def panel(facts: Facts) -> Panel:
     counts += f", {shown.failed:,} failed" if shown.failed else ""
     if done.empty:
         return Panel("search", TITLE, f"{counts}. None completed, so there is nothing to draw.")
-    blocks: list[Block] = [Note(_method(about))] if about.get("sampler") else []
+    blocks: list[Block] = [Note(method(about))] if about.get("sampler") else []
     blocks.append(_course_plot(facts, shown, done))
     pareto = front(facts)
     if pareto is not None and len(pareto.frame) > 1:
@@ -71,24 +56,6 @@ def panel(facts: Facts) -> Panel:
     else:
         blocks.append(Note("The store holds no validation results of the winners to compare with the search."))
     return Panel("search", TITLE, f"{counts}. {_answer(facts)}", blocks)
-
-
-def _method(about: Mapping[str, Any]) -> str:
-    """How the search chose: sampler, pruner, seeds, constraints and its end."""
-    pruner = about.get("pruner") or {}
-    said = [f"Configurations were suggested by {SAMPLERS.get(about['sampler'], about['sampler'])}"]
-    name = str(pruner.get("name", ""))
-    said.append(f"weak ones stopped early by {PRUNERS.get(name, name)}" if name else "none was stopped early")
-    text = f"{said[0]}, and {said[1]}."
-    if (seeds := int(about.get("seeds") or 1)) > 1:
-        text += f" Each trained on {seeds} seeds, one after the other, and its value is their mean."
-    if limits := about.get("constraints"):
-        text += f" They had to keep {in_words(limits)}."
-        if count := int(about.get("untrained") or 0):
-            text += f" {capital(plural(count, 'suggestion'))} broke that by the cost of the network and did not train."
-    if ended := about.get("terminated"):
-        text += f" The search ended early: {ended}."
-    return text
 
 
 def _answer(facts: Facts) -> str:
