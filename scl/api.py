@@ -14,7 +14,7 @@ from scl.run.run import plan_study, run_study
 from scl.store.files import open_folder
 from scl.streams import standard_streams
 from scl.study.options import Options, options_for
-from scl.study.settled import moved_milestones, settled
+from scl.study.settled import left_out, moved_milestones, settled
 from scl.study.study import Study
 from scl.terminal import say
 
@@ -69,6 +69,6 @@ def _settled(study: Study, options: dict[str, Any]) -> tuple[Study, Options]:
     call = ", ".join(["study", *(f"{name}={value}" for name, value in given.items())])
     asked = replace(options_for(study, options), command=f"scl.run({call})")
     study, chosen = settled(study, asked)
-    if moved := moved_milestones(chosen):
-        say(moved)
+    for note in filter(None, (moved_milestones(chosen), left_out(study, chosen))):
+        say(note)
     return study, chosen

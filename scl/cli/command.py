@@ -20,6 +20,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from scl.cli.exits import Parser, exit_code, exit_with
 from scl.cli.flags import add_flags
@@ -28,6 +29,10 @@ from scl.study.study import Study
 
 FORMATS = ("safetensors", "onnx", "torchscript")
 INPUTS = ("pixels", "normalised", "photo")
+OWN_CLASS: dict[str, Any] = {
+    "metavar": "FILE.py:CLASS",
+    "help": "the class of the student's network, if it is your own",
+}
 SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -78,6 +83,7 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
     c.add_argument("--format", default="safetensors", metavar="NAME", help=f"one of {', '.join(FORMATS)}")
     c.add_argument("--out", metavar="FILE", help="the file to write (default: STUDY-ARM-seedN, here)")
     c.add_argument("--force", action="store_true", help="replace the file if it exists")
+    c.add_argument("--model", **OWN_CLASS)
     c.add_argument(
         "--input",
         default="pixels",
@@ -91,11 +97,13 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
         help="a student (RESULTS TRIAL, or a .safetensors file), then images and folders",
     )  # fmt: skip
     c.add_argument("--top", default="1", metavar="N", help="print the N likeliest classes of each image (default: 1)")
+    c.add_argument("--model", **OWN_CLASS)
     c.add_argument("--fit", metavar="NAME", help="crop, stretch or pad other sizes (default: as in training)")
     c.add_argument("--out", metavar="FILE", help="write a table of every class's probability: .csv or .parquet")
     c.add_argument("--force", action="store_true", help="with --out: replace the file if it exists")
     c = command("latency", "measure how long an exported student takes, and keep it with the study")
     c.add_argument("file", metavar="FILE", help="what `scl export` wrote: .onnx, .pt or .safetensors")
+    c.add_argument("--model", **OWN_CLASS)
     c.add_argument("--runs", default="100", metavar="N", help="forwards to time (default: 100)")
     c.add_argument("--batch", default="1", metavar="N", help="images in a forward (default: 1)")
     c.add_argument("--threads", default="1", metavar="N", help="CPU threads (default: 1)")

@@ -9,7 +9,7 @@ from importlib import import_module
 from scl.cli.exits import exit_with
 from scl.cli.flags import parsed
 from scl.study.options import Options
-from scl.study.settled import moved_milestones, settled
+from scl.study.settled import left_out, moved_milestones, settled
 from scl.study.study import Study
 from scl.terminal import say, show
 
@@ -27,8 +27,8 @@ def run_flags(study: Study, script: str, flags: Sequence[str]) -> int:
 def run_options(study: Study, options: Options) -> int:
     """The same from checked options."""
     study, options = settled(study, options)
-    if moved := moved_milestones(options):
-        say(moved)
+    for note in filter(None, (moved_milestones(options), left_out(study, options))):
+        say(note)
     # Imported only now: a mistyped name is answered before torch and pandas are imported.
     life = import_module("scl.run.run")
     if options.plan:

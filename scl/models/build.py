@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
 from scl.errors import UserError, unknown
-from scl.models import families, timm, torchvision
+from scl.models import families, own, timm, torchvision
 from scl.models.mode import eval_mode
 from scl.models.staged import SelfTaught
-from scl.study.config import HUBS, MODEL_NAMES, MODELS, TIMM, TORCHVISION, WORDS
+from scl.models.tapped import runs_own_code
+from scl.study.config import MODEL_NAMES, MODELS, TORCHVISION, WORDS, neurons_problem, of_library
+from scl.study.network import Model, is_own, model_name
 
 
 def build_model(
-    name: str,
+    name: Model,
     num_classes: int,
     in_channels: int = 3,
     width: float = 1.0,
@@ -23,19 +26,19 @@ def build_model(
     self_taught_at: str = "layers",
     self_taught_from: str = "added",
     guided: str = "first",
-    image_size: int = 32,
+    image_size: int | tuple[int, int] = 32,
     layers: Sequence[str] = (),
     dropout: float | None = None,
     drop_path: float | None = None,
 ) -> nn.Module:
-    """A fresh network by name, initialised from torch's global random stream.
+    """A fresh network, initialised from torch's global random stream (an own one also from Python's and numpy's).
 
     Args:
-        name: one of MODELS, `torchvision:NAME` or `timm:NAME`.
+        name: one of MODELS, `torchvision:NAME`, `timm:NAME`, or an own network: a class, or a function that makes one.
         width: a factor on the channels of every stage; the product is rounded and at least 1.
         self_taught, self_taught_at, self_taught_from, guided: see `Config`.
-        image_size, layers: only for torchvision and timm: the side of the images in pixels, and the module paths of
-            the guided layers (empty: one is found for each stage).
+        image_size, layers: not for MODELS: the side of the images in pixels, or height and width; and the module paths
+            of the guided layers (empty: one is found for each stage).
         dropout, drop_path: only for torchvision and timm; see `Config`.
 
     Raises:
@@ -50,40 +53,71 @@ def build_model(
     counts = [self_taught] if isinstance(self_taught, int) else list(self_taught)
     if any(isinstance(k, bool) or not isinstance(k, int) or k < 0 for k in counts):
         raise UserError(f"self_taught must be whole numbers of 0 or more, got {self_taught!r}")
-    if name.startswith(HUBS) and (width != 1 or any(counts)):
-        raise UserError(f"{name}: models of torchvision and timm have no width factor and no self-taught neurons")
-    if name.startswith(TORCHVISION):
-        return torchvision.build(name, num_classes, in_channels, image_size, layers, dropout, drop_path)
-    if name.startswith(TIMM):
-        return timm.build(name, num_classes, in_channels, image_size, layers, dropout, drop_path)
+    taught = SelfTaught(self_taught, self_taught_at, self_taught_from, guided)
+    if not of_library(name) and (dropout is not None or drop_path is not None):
+        raise UserError(f"dropout and drop_path are for models of torchvision and timm; {model_name(name)} has none")
+    if is_own(name) or of_library(name):
+        if width != 1:
+            raise UserError(f"{model_name(name)} has no width factor; width must be 1, got {width:g}")
+        if any(counts) and (problem := neurons_problem(model_name(name), self_taught_at, self_taught_from)):
+            raise UserError(problem)
+        side = (image_size, image_size) if isinstance(image_size, int) else image_size
+        shape = (in_channels, *side)
+        if isinstance(name, str):
+            model = _library(name).build(name, num_classes, shape, layers, dropout, drop_path)
+        else:
+            model = own.build(name, num_classes, shape, layers)
+        if any(counts):
+            model.teach(taught)
+        return model
     if name not in MODELS:
         raise UserError(unknown("model", name, MODEL_NAMES))
-    if dropout is not None or drop_path is not None:
-        raise UserError(f"dropout and drop_path are for models of torchvision and timm; {name} has none")
     if layers:
-        raise UserError(f"teacher layers can be named for models of torchvision and timm; those of {name} are fixed")
-    taught = SelfTaught(self_taught, self_taught_at, self_taught_from, guided)
+        raise UserError(
+            f"guided layers can be named for models of torchvision and timm and for own networks; those of {name} are "
+            "fixed"
+        )
     return families.build(name, num_classes, in_channels, width, taught)
 
 
+def _library(name: str) -> ModuleType:
+    return torchvision if name.startswith(TORCHVISION) else timm
+
+
 def pretrained(name: str, model: nn.Module) -> tuple[dict[str, Tensor], bool]:
-    """Published weights of `torchvision:NAME` or `timm:NAME` as a state dict of `model`.
+    """Published weights of `torchvision:NAME` or `timm:NAME` for `model`.
 
     Returns:
-        The state dict, and True if it includes the last layer; for other classes that layer stays fresh.
+        Tensors by their names in the state dict of `model`, and True if they are all of it; a last layer for other
+        classes is not among them.
 
     Raises:
         UserError: there are no weights, or the download fails.
     """
-    library = torchvision if name.startswith(TORCHVISION) else timm
-    return library.pretrained(name, model)
+    return _library(name).pretrained(name, model)
+
+
+def published_normalisation(name: str) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of pixels in [0, 1], with which the published weights of
+    `torchvision:NAME` or `timm:NAME` were trained.
+
+    Raises:
+        UserError: the library does not say.
+    """
+    found: tuple[list[float], list[float]] | None = _library(name).normalisation(name)
+    if found is None or not len(found[0]) == len(found[1]) == 3:
+        raise UserError(
+            f"{name}: the library does not say with which normalisation its weights were trained; give "
+            "normalisation='data'"
+        )
+    return found
 
 
 def macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Multiply-accumulates for one image (C, H, W), equal to half the FLOPs that torch counts.
+    """Multiply-accumulates for one image (C, H, W), equal to half the FLOPs that torch counts, attention included.
 
     A network of convolutions and linear layers is counted from shapes, because the first use of torch's counter takes
-    4 s.
+    4 s. An own network may multiply outside of its layers, so torch counts it.
     """
     leaves = [m for m in model.modules() if not list(m.children())]
     known = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
@@ -97,7 +131,8 @@ def macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
         # Each output element is the product of one row of the weight with its input.
         counted += output.numel() * weight[0].numel()
 
-    if all(isinstance(m, known) or not list(m.parameters()) for m in leaves) and _hold_all_parameters(model, leaves):
+    layers_alone = all(isinstance(m, known) or not list(m.parameters()) for m in leaves)
+    if not runs_own_code(model) and layers_alone and _hold_all_parameters(model, leaves):
         hooks = [m.register_forward_hook(count) for m in leaves if isinstance(m, (nn.Conv2d, nn.Linear))]
         with torch.no_grad(), eval_mode(model):
             model(image)
@@ -107,8 +142,13 @@ def macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
         from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415
 
         counter = FlopCounterMode(display=False)
-        with counter, torch.no_grad(), eval_mode(model):
-            model(image)
+        fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # torch does not count fused attention
+        try:
+            with counter, torch.no_grad(), eval_mode(model):
+                model(image)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
         counted = int(counter.get_total_flops() // 2)
     return counted
 

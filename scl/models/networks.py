@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,26 +13,38 @@ from scl.data.batches import SplitData
 from scl.models.build import build_model
 from scl.models.mode import eval_mode
 from scl.models.staged import Block, Features
-from scl.study.config import HUBS, Config
+from scl.models.streams import seeded_streams
+from scl.models.tapped import TappedModel, runs_own_code
+from scl.study.config import Config
 from scl.study.identity import stream_seed
+from scl.study.network import is_own
 
 # With at most so many locations and at least so many channels, a CPU's convolutions are faster with channels first: up
 # to twice as fast at 512 channels × 4×4 (oneDNN, AVX-512). Otherwise channels last is faster, by up to a third.
 FEW_LOCATIONS, MANY_CHANNELS = 25, 256
+CONSTANTS = ("scale", "shift")  # of `TappedModel.renormalise`
 
 
 def build_student(config: Config, data: SplitData, seed: int, layers: Sequence[str] = ()) -> nn.Module:
     """A fresh network, initialised from the seed alone; torch's global random stream does not move.
 
     Args:
-        layers: module paths of the guided layers, for a teacher from another library.
+        layers: module paths of the guided layers of a teacher; empty: those of its configuration.
 
     Raises:
         UserError: see `build_model`.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(stream_seed("initialisation", seed))
-        return build_network(config, data.classes, data.image_shape, layers)
+    return from_seed(config, seed, data.classes, data.image_shape, layers)
+
+
+def from_seed(
+    config: Config, seed: int, classes: int, image_shape: tuple[int, int, int], layers: Sequence[str] = ()
+) -> nn.Module:
+    """`build_student` for images (C, H, W) and classes other than those of the data."""
+    stream = stream_seed("initialisation", seed)
+    with torch.random.fork_rng(devices=[]), seeded_streams(stream) if is_own(config.model) else nullcontext():
+        torch.default_generator.manual_seed(stream)
+        return build_network(config, classes, image_shape, layers)
 
 
 def build_network(
@@ -41,17 +55,16 @@ def build_network(
     Raises:
         UserError: see `build_model`.
     """
-    channels, height, _ = image_shape
-    taught = config.self_taught, config.self_taught_at, config.self_taught_from
+    channels, *size = image_shape
+    taught = config.self_taught, config.self_taught_at, config.self_taught_from, config.guided
     return build_model(
         config.model,
         classes,
         channels,
         config.width,
         *taught,
-        config.guided,
-        image_size=height,
-        layers=layers,
+        image_size=(size[0], size[1]),
+        layers=layers or config.layers,
         dropout=config.dropout,
         drop_path=config.drop_path,
     )
@@ -66,10 +79,32 @@ def tensors_of(
     Raises:
         UserError: see `build_model`.
     """
-    # Models of other libraries compute with numbers while they are built.
-    device = "cpu" if config.model.startswith(HUBS) else "meta"
+    # Models of other libraries compute with numbers while they are built, and own ones may.
+    device = "cpu" if config.is_foreign else "meta"
     with torch.random.fork_rng(devices=[]), torch.device(device):
         return build_network(config, classes, image_shape, layers).state_dict()
+
+
+def start_from(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give a network these weights, by their names in its state dict; the others stay. Among them may be the
+    normalisation of a network that was trained elsewhere, see `TappedModel.renormalise`."""
+    constants = renormalising(weights)
+    if isinstance(model, TappedModel) and constants:
+        model.renormalise(**constants)
+        weights = {name: tensor for name, tensor in weights.items() if name not in constants}
+    model.load_state_dict({**model.state_dict(), **weights})
+
+
+Held = TypeVar("Held")  # a tensor, or its shape
+
+
+def renormalising(weights: Mapping[str, Held]) -> dict[str, Held]:
+    """The two tensors of `TappedModel.renormalise` in a state dict, if it has them. A network's own parameters may have
+    such names too, but in a state dict of scl they stand below `net.`."""
+    others = [name for name in weights if name not in CONSTANTS]
+    if not all(name in weights for name in CONSTANTS) or not all(name.startswith("net.") for name in others):
+        return {}
+    return {name: weights[name] for name in CONSTANTS}
 
 
 def move_to_device(model: nn.Module, data: SplitData, device: torch.device) -> nn.Module:
@@ -77,6 +112,8 @@ def move_to_device(model: nn.Module, data: SplitData, device: torch.device) -> n
 
     Shapes alone decide the layout, not a timing, so that numbers are reproducible.
     """
+    if runs_own_code(model):
+        return model.to(device)  # code of users may call `view`
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type != "cpu":
         return model

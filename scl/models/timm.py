@@ -10,17 +10,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from scl.errors import UserError, first_line, how_to_install
-from scl.models.torchvision import TappedModel, tapped, with_dropout
+from scl.errors import UserError, how_to_install
+from scl.models.tapped import TappedModel
+from scl.models.torchvision import library_model, not_available, with_dropout
 from scl.study.config import TIMM
 
 
 def build(
     name: str,
     num_classes: int,
-    in_channels: int,
-    image_size: int,
-    layers: Sequence[str],
+    image_shape: tuple[int, int, int],
+    layers: Sequence[str] = (),
     dropout: float | None = None,
     drop_path: float | None = None,
 ) -> TappedModel:
@@ -28,46 +28,49 @@ def build(
 
     Raises:
         UserError: timm is not installed, there is no such model or layer, it has no dropout or stochastic depth to set,
-            or it cannot process images of this size.
+            or it cannot process images (C, H, W) of this size.
     """
+    size = image_shape[1:]
 
-    def make() -> TappedModel:
-        net = with_dropout(
+    def make() -> nn.Module:
+        return with_dropout(
             name,
-            lambda more: _create(name, num_classes, image_size, pretrained=False, **more),
-            image_size,
+            lambda more: _create(name, num_classes, size, pretrained=False, **more),
+            size,
             {"dropout": (dropout, ("drop_rate",)), "drop_path": (drop_path, ("drop_path_rate",))},
         )
-        model = TappedModel(net, channels_last=getattr(net, "output_fmt", "NCHW") == "NHWC")
-        model.image_size = image_size  # type: ignore[assignment]  # for `pretrained`, which builds it again
-        return model
 
     _check(name)
-    return tapped(name, make, in_channels, image_size, layers)
+    return library_model(name, make, image_shape, layers, lambda net: getattr(net, "output_fmt", "NCHW") == "NHWC")
 
 
-def pretrained(name: str, model: nn.Module) -> tuple[dict[str, Tensor], bool]:
-    """timm's weights as a state dict of `model`, and True if they include the last layer.
+def pretrained(name: str, model: TappedModel) -> tuple[dict[str, Tensor], bool]:
+    """timm's weights for `model`, and True if they fill all of it.
 
-    A last layer for other classes stays fresh. On first use timm downloads the weights from Hugging Face's hub; it
-    fits position embeddings to the size of the images.
+    A last layer for other classes is not among them. On first use timm downloads the weights from Hugging Face's hub;
+    it fits position embeddings to the size of the images.
 
     Raises:
         UserError: there are no weights, or the download fails.
     """
     net: Any = model.net
-    size: Any = model.image_size
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            filled = _create(name, net.num_classes, size, pretrained=True)
+            filled = _create(name, net.num_classes, model.image_shape[1:], pretrained=True)
     except Exception as error:  # no weights, no network, a wrong file
-        raise UserError(
-            f"the weights of {name} are not available ({type(error).__name__}: {first_line(error)}); "
-            f"give a file: --teacher-model {name} --teacher PATH"
-        ) from None
+        raise not_available(name, error) from None
     whole = filled.pretrained_cfg.get("num_classes") == net.num_classes
-    return {f"net.{key}": value for key, value in filled.state_dict().items()}, whole
+    heads = filled.pretrained_cfg.get("classifier") or ()
+    fresh = () if whole else tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
+    return {f"net.{k}": value for k, value in filled.state_dict().items() if not k.startswith(fresh)}, whole
+
+
+def normalisation(name: str) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation of each channel, of pixels in [0, 1], with which the weights of this name were
+    trained; None if the library does not say."""
+    found = _timm().get_pretrained_cfg(name.removeprefix(TIMM))
+    return None if found is None else (list(found.mean), list(found.std))
 
 
 def _timm() -> ModuleType:
@@ -90,7 +93,7 @@ def _check(name: str) -> None:
         )
 
 
-def _create(name: str, num_classes: int, image_size: int, pretrained: bool, **more: float) -> Any:
+def _create(name: str, num_classes: int, image_size: tuple[int, int], pretrained: bool, **more: float) -> Any:
     timm = _timm()
     plain = name.removeprefix(TIMM)
     options: dict[str, Any] = {"num_classes": num_classes, "in_chans": 3, "pretrained": pretrained, **more}

@@ -23,7 +23,8 @@ class Job:
     """A network to train: a trial's student, or a teacher.
 
     columns: those of the trial's row that are known before training; None for a teacher. weights: initial weights;
-    None draws them from the seed. stored: the row that the store has, if only the trial's network is lost.
+    those of tensors that they lack are drawn from the seed (None: all). stored: the row that the store has, if only
+    the trial's network is lost.
     """
 
     config: Config

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from scl.models.tapped import runs_own_code
 from scl.train.process import threads
 
 
@@ -23,7 +24,9 @@ class Cost:
 
 def measure_latency_ms(model: torch.nn.Module, shape: tuple[int, int, int]) -> float:
     """The median of 30 forwards of one image (C, H, W) on one thread, in ms. The model is left in evaluation mode."""
-    model.eval().to(memory_format=torch.channels_last)
+    model.eval()
+    if not runs_own_code(model):  # these run in the layout of their code
+        model.to(memory_format=torch.channels_last)
     image = torch.zeros(1, *shape)
     times = []
     with torch.inference_mode(), threads(1):

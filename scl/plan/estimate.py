@@ -84,7 +84,7 @@ class PlanSummary:
             f"  trials     {self.trials} = {plural(len(self.arms), 'arm')} × {plural(len(self.seeds), 'seed')}",
             f"  done       {self.done if self.decoding is None else self._unknown()}",
             f"  missing    {self.missing}" + (f", in {self._cohorts()}" if self.missing else ""),
-            f"  teacher    {self.teacher.model} × {self.teacher.width:g}, {plural(self.teacher.epochs, 'epoch')}"
+            f"  teacher    {self.teacher.model_name} × {self.teacher.width:g}, {plural(self.teacher.epochs, 'epoch')}"
             + (f", {self.teachers} teachers: " if self.teachers > 1 else ": ")
             + ("done" if self.teacher_ready else "to train"),
         ]

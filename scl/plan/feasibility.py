@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from scl.data.batches import SplitData
 from scl.errors import UserError
@@ -16,9 +17,10 @@ from scl.models.staged import Features
 from scl.plan.context import RunContext
 from scl.plan.cost import Cost, measure_latency_ms
 from scl.plan.probe import Probe
+from scl.plan.students import initial_weights
 from scl.store.tables import read_trials
 from scl.study.augment import without_auto
-from scl.study.config import ARCHITECTURE, HUBS, Config
+from scl.study.config import ARCHITECTURE, Config
 from scl.study.identity import effective, requested, sha256
 from scl.study.study import Study
 from scl.study.term import loss_row
@@ -43,6 +45,7 @@ class Feasibility:
         self.models: dict[tuple[Any, ...], tuple[Features, list[Any]]] = {}
         self.built: dict[str, str] = {}
         self.costs: dict[tuple[Any, ...], Cost] = {}
+        self._weights: dict[tuple[Any, ...], dict[str, Tensor] | None] = {}
         self._latencies: dict[str, float] | None = None
 
     def check(self, study: Study, arms: Mapping[str, Config]) -> None:
@@ -74,6 +77,7 @@ class Feasibility:
                 f"loss {logits[0]!r} compares logits, and --teacher-features uses no last layer of the teacher; choose "
                 "losses of maps or embeddings, or --teacher-finetune"
             )
+        self.initial_weights(config)
         built = self._objective(config, features)
         plain = effective(config)
         plain.pop("connector", None)  # its effect is in `built`
@@ -84,7 +88,7 @@ class Feasibility:
         recipe["augment"] = without_auto(config.augment, self.tensors.flip, max(self.tensors.image_shape[1:]))
         if config.precision == "auto":
             recipe["precision"] = "bf16" if self.device != "cpu" else "fp32"
-        return sha256({"recipe": recipe, "model": config.model, "shapes": shapes, "terms": terms, "built": built})
+        return sha256({"recipe": recipe, "model": config.model_name, "shapes": shapes, "terms": terms, "built": built})
 
     def _model(self, config: Config) -> tuple[Features, list[Any]]:
         key = tuple(getattr(config, name) for name in (*ARCHITECTURE, "guided", "tap", "dropout", "drop_path"))
@@ -106,12 +110,21 @@ class Feasibility:
     def _objective(self, config: Config, features: Features) -> str:
         structure = {name: {**term, "weight": 0} for name, term in effective(config).get("losses", {}).items()}
         fields = (*ARCHITECTURE, "guided", "tap", "teacher_layers", "connector")
-        key = sha256([[getattr(config, name) for name in fields], structure])
+        key = sha256([{**{name: getattr(config, name) for name in fields}, **config.hashes}, structure])
         if key not in self.built:
             objective = Objective(config, features, self._teacher(config))
             parts = [[name, list(p.shape)] for name, p in objective.named_parameters()]
             self.built[key] = sha256([objective.pairs, parts])
         return self.built[key]
+
+    def initial_weights(self, config: Config) -> dict[str, Tensor] | None:
+        """What every trial of a configuration starts from, see `students.initial_weights`; read once. Raises UserError
+        if it cannot be had."""
+        names = (*ARCHITECTURE, "pretrained", "initial_weights", "normalisation")
+        key = tuple(getattr(config, name) for name in names)
+        if key not in self._weights:
+            self._weights[key] = initial_weights(config, self.tensors)
+        return self._weights[key]
 
     def cost(self, config: Config, idle: bool = True) -> Cost:
         """What a student costs in inference. Latency is measured once an architecture, before anything trains: the
@@ -148,7 +161,7 @@ def bytes_of_a_parameter(config: Config) -> int:
 def _require_memory(config: Config, tensors: SplitData) -> None:
     """Raises UserError for a network that is larger than this machine's memory. It is counted without being built: the
     system would end the process that builds it."""
-    if config.model.startswith(HUBS):
+    if config.is_foreign:
         return  # of a fixed size
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         network = build_network(config, tensors.classes, tensors.image_shape)
@@ -156,7 +169,7 @@ def _require_memory(config: Config, tensors: SplitData) -> None:
     needed, have = bytes_of_a_parameter(config) * parameters, physical_memory()
     if have is not None and needed > have:
         raise UserError(
-            f"{config.model} of width {config.width:g} with {config.self_taught} self-taught neurons has "
+            f"{config.model_name} of width {config.width:g} with {config.self_taught} self-taught neurons has "
             f"{parameters:,} parameters, which take {needed / 2**30:,.0f} GiB to train, and this machine has "
             f"{have / 2**30:,.0f} GiB; give a smaller width, or fewer neurons"
         )

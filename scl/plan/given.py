@@ -17,9 +17,11 @@ from torch import Tensor
 from scl.data.dataset import Dataset
 from scl.errors import UserError, shown
 from scl.plan.described import Described, beside_file, names_in, of_mapping, of_published_file, read_json
-from scl.study.config import HUBS, Config
+from scl.study.config import Config, of_library
 from scl.study.identity import sha256
+from scl.study.network import is_own, model_name
 from scl.study.options import Options
+from scl.study.params import with_params
 from scl.train.inputs import Inputs, class_columns
 from scl.train.weights import AVERAGED, Checkpoint, open_checkpoint, regular_file
 
@@ -150,7 +152,7 @@ def with_flags(given: Given, options: Options) -> Described:
         raise UserError(f"--teacher-mean {mean} and --teacher-std {std} must have as many numbers")
     channels = max(len(mean), len(std))
     flags = Described(
-        model=options.teacher_model or "",
+        model=model_name(options.teacher_model) if options.teacher_model else "",
         mean=mean if len(mean) == channels else mean * channels,
         std=std if len(std) == channels else std * channels,
         size=options.teacher_size,
@@ -161,11 +163,11 @@ def with_flags(given: Given, options: Options) -> Described:
 
 
 def architecture(teacher: Config, said: Described, options: Options) -> Config:
-    """The teacher's configuration, with the network that the file names if no flag does."""
-    if options.teacher_model or not said.model or said.model == teacher.model:
+    """The teacher's configuration, with the network that the file names if no flag does, and the study no class."""
+    if options.teacher_model or is_own(teacher.model) or not said.model or said.model == teacher.model:
         return teacher
-    width = 1.0 if said.model.startswith(HUBS) or said.width is None else said.width
-    return teacher.replace(model=said.model, width=options.teacher_width or width)
+    width = 1.0 if of_library(said.model) or said.width is None else said.width
+    return with_params(teacher, {"model": said.model, "width": options.teacher_width or width})
 
 
 def inputs_of(
@@ -269,7 +271,7 @@ def fitted(shapes: Shapes, wanted: Shapes, by_order: bool = True) -> dict[str, s
     """
     several = any(k.startswith("net.") for k in wanted)
     names = {k: k.removeprefix("net.") for k in wanted}
-    for bare in _unprefixed(shapes):
+    for bare in unprefixed(shapes):
         if len(bare) <= len(wanted) or several:
             for kept in ({k: k for k in wanted}, names):
                 if all(bare.get(short, ("", ()))[1] == wanted[k] for k, short in kept.items()):
@@ -295,7 +297,7 @@ def _parts(bare: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Shapes]
     return dict(found) if len(found) > 1 else {}
 
 
-def _unprefixed(shapes: Shapes) -> Iterator[dict[str, tuple[str, tuple[int, ...]]]]:
+def unprefixed(shapes: Shapes) -> Iterator[dict[str, tuple[str, tuple[int, ...]]]]:
     """Name → name in the checkpoint and shape: as they are named, and then without each prefix that all names share."""
     bare = {name: (name, shape) for name, shape in shapes.items()}
     while True:
@@ -308,9 +310,7 @@ def _unprefixed(shapes: Shapes) -> Iterator[dict[str, tuple[str, tuple[int, ...]
 
 def misfit(shapes: Shapes, wanted: Shapes, by_order: bool = True) -> str:
     """The first difference between a checkpoint and a model: by order if they have as many tensors, else by name."""
-    bare = max(
-        _unprefixed(shapes), key=lambda named: sum(k.removeprefix("net.") in named or k in named for k in wanted)
-    )
+    bare = max(unprefixed(shapes), key=lambda named: sum(k.removeprefix("net.") in named or k in named for k in wanted))
     shared = [k for k in wanted if k in bare or k.removeprefix("net.") in bare]
     if len(shapes) == len(wanted) and by_order and len(shared) < len(wanted):
         for (name, old), (given, shape) in zip(wanted.items(), shapes.items(), strict=True):

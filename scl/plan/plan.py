@@ -28,7 +28,7 @@ from scl.store.logits import MOST_BYTES, bytes_of
 from scl.store.tables import read_trials
 from scl.streams import name_of
 from scl.study.augment import without_auto
-from scl.study.config import HUBS, Config
+from scl.study.config import Config, of_library
 from scl.study.identity import Trial, canonical_json, requested, sha256, teacher_id, trials_of
 from scl.study.metrics import DEFAULT, chance
 from scl.study.options import Options
@@ -78,7 +78,8 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         nodes: of the cluster; none on this machine.
 
     Raises:
-        UserError: data, a teacher or an arm cannot be what the options ask for, or a custom loss cannot be resumed.
+        UserError: data, a teacher or an arm cannot be what the options ask for, or a custom loss or an own network
+            cannot be resumed.
     """
     check_threads(options)
     arms, teacher = resolved(study, options)
@@ -196,7 +197,7 @@ def _given(
     said = with_flags(given, options)
     teacher = architecture(teacher, said, options)
     columns = not (options.teacher_finetune or options.teacher_features)
-    grey = given.takes_colour and not teacher.model.startswith(HUBS)
+    grey = given.takes_colour and not of_library(teacher.model)
     inputs, fed = inputs_of(said, dataset, mean, std, columns, grey)
     for line in [*said.notes, fed] if said.where else said.notes:
         say(f"teacher {file}: {line}")
@@ -314,5 +315,6 @@ def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] |
             "run": plan.run,
             **{column(name): value for name, value in params(trial.config).items()},
         }
-        jobs[trial.trial_id] = Job(trial.config, trial.seed, trial.teacher_id, columns)
+        start = plan.feasibility.initial_weights(trial.config)
+        jobs[trial.trial_id] = Job(trial.config, trial.seed, trial.teacher_id, columns, start)
     return jobs

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scl.errors import Damaged, UserError
 from scl.models.build import pretrained
-from scl.models.networks import build_student, tensors_of
+from scl.models.networks import build_student, renormalising, tensors_of
 from scl.plan.chance import misordered, remedy, suspicion
 from scl.plan.context import RunContext, data_of
 from scl.plan.given import Given, Shapes, fitted, misfit
@@ -21,8 +21,8 @@ from scl.study.identity import requested, sha256
 from scl.terminal import say
 from scl.train import checkpoint
 from scl.train.evaluation import evaluate
-from scl.train.inputs import Inputs, own_network
-from scl.train.teacher import Teacher, build_teacher, teacher_network
+from scl.train.inputs import Inputs
+from scl.train.teacher import Teacher, build_teacher
 from scl.train.weights import FLOATS, difference, type_name
 
 TEACHER_FILE = "teacher.safetensors"
@@ -55,8 +55,8 @@ def _unusable(
     context: RunContext, config: Config, weights: Mapping[str, Tensor], logits: Tensor | None, record: Mapping[str, Any]
 ) -> str:
     """Why a stored teacher cannot serve this network and data; '' if it can."""
-    if problem := difference(weights, _wanted(context, config)):
-        return f"it is no {config.model} of this study: {problem}"
+    if problem := difference(weights, _wanted(context, config, weights)):
+        return f"it is no {config.model_name} of this study: {problem}"
     if context.teacher_features:
         return ""
     if (
@@ -72,10 +72,13 @@ def _unusable(
     return ""
 
 
-def _wanted(context: RunContext, config: Config) -> dict[str, Tensor]:
-    """The tensors of the teacher's network: their names, shapes and types alone."""
+def _wanted(context: RunContext, config: Config, given: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of the teacher's network, and the constants of `renormalising` if what is given has them: their
+    names, shapes and types alone."""
     inputs = context.teacher_inputs or Inputs()
-    return tensors_of(config, inputs.outputs or context.classes, inputs.image_shape(data_of(context).image_shape))
+    shape = inputs.image_shape(data_of(context).image_shape)
+    constants = {name: torch.empty(shape[0], 1, 1, device="meta") for name in renormalising(given)}
+    return tensors_of(config, inputs.outputs or context.classes, shape) | constants
 
 
 def use_of(context: RunContext, config: Config) -> dict[str, Any]:
@@ -121,7 +124,7 @@ def import_teacher(context: RunContext, config: Config, identity: str, given: Gi
             raise UserError(f"--teacher {path!r}: {about}. {_way_out(context, config, stored[0].weights)}")
         return about
     names, how = _names(context, config, given)
-    wanted = _wanted(context, config)
+    wanted = _wanted(context, config, given.shapes)
     weights = _read(given, names, wanted)
     if context.teacher_features:
         head = {name: torch.zeros_like(t, device="cpu") for name, t in wanted.items() if name not in names}
@@ -157,7 +160,7 @@ def _names(context: RunContext, config: Config, given: Given) -> tuple[dict[str,
     Raises:
         UserError: the file does not fit.
     """
-    wanted = {name: tuple(t.shape) for name, t in _wanted(context, config).items()}
+    wanted = {name: tuple(t.shape) for name, t in _wanted(context, config, given.shapes).items()}
     shapes, body = given.shapes, context.teacher_features
     names = without_head(context, config, given) if body else fitted(shapes, wanted, given.ordered)
     if names is None:
@@ -172,8 +175,8 @@ def _does_not_fit(context: RunContext, config: Config, given: Given, wanted: Sha
     shape = (context.teacher_inputs or Inputs()).image_shape(data_of(context).image_shape)
     outputs = (context.teacher_inputs or Inputs()).outputs or context.classes
     text = (
-        f"--teacher {given.path!r} does not fit {config.model} at width {config.width:g} with {outputs} classes and "
-        f"{shape[0]} channels ({misfit(given.shapes, wanted, given.ordered)})"
+        f"--teacher {given.path!r} does not fit {config.model_name} at width {config.width:g} with {outputs} classes "
+        f"and {shape[0]} channels ({misfit(given.shapes, wanted, given.ordered)})"
     )
     if given.described.transformers:
         return (
@@ -203,6 +206,7 @@ def without_head(context: RunContext, config: Config, given: Given) -> dict[str,
     )
     head = [name for name in one if one[name] != other[name]]
     shapes = given.shapes
+    one |= renormalising(shapes)
     endings = {name.removeprefix("net.") for name in head}
     counts = {s[0] for name, s in shapes.items() if s and any(name == e or name.endswith(f".{e}") for e in endings)}
     counts |= {list(shapes.values())[-1][0]} if given.ordered and list(shapes.values())[-1] else set()
@@ -291,12 +295,9 @@ def start_from_file(context: RunContext, config: Config, given: Given) -> RunCon
         if load_teacher(context, identity, config) is None:
             names = without_head(context, config, given)
             if names is None:
-                wanted = {name: tuple(t.shape) for name, t in _wanted(context, config).items()}
+                wanted = {name: tuple(t.shape) for name, t in _wanted(context, config, given.shapes).items()}
                 raise UserError(_does_not_fit(context, config, given, wanted))
-            fresh = own_network(
-                teacher_network(config, data_of(context), context.teacher_inputs, job.seed)
-            ).state_dict()
-            jobs[identity] = replace(job, weights={**fresh, **_read(given, names, fresh)})
+            jobs[identity] = replace(job, weights=_read(given, names, _wanted(context, config, given.shapes)))
     return replace(context, jobs=jobs)
 
 
@@ -314,7 +315,7 @@ def start_from_pretrained(context: RunContext, config: Config) -> RunContext:
     for identity, job in context.jobs.items():
         if load_teacher(context, identity, config) is None:
             model = build_student(config, tensors, job.seed)
-            weights, whole = pretrained(config.model, model)
+            weights, whole = pretrained(str(config.model), model)
             if whole and len(jobs) > 1:
                 raise UserError(
                     f"--teacher {config.model}: its published weights have the {context.classes} classes of the data "

@@ -77,7 +77,8 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "class_names": list(plan.context.class_names),
         "class_counts": plan.context.class_counts,
         "teacher": {
-            **{name: getattr(plan.teacher, name) for name in ("model", "width", "epochs")},
+            "model": plan.teacher.model_name,
+            **{name: getattr(plan.teacher, name) for name in ("width", "epochs")},
             "config": requested(plan.teacher),
             "per_seed": options.teacher_per_seed,
             "source": source(plan),
@@ -128,7 +129,7 @@ def source(plan: Plan) -> str:
     """Where the teacher's weights come from."""
     if plan.options.teacher_file:
         return "file, fine-tuned here" if plan.options.teacher_finetune else "file"
-    return plan.teacher.model.partition(":")[0] if plan.teacher.pretrained else "trained here"
+    return plan.teacher.model_name.partition(":")[0] if plan.teacher.pretrained else "trained here"
 
 
 def _version(package: str) -> str | None:

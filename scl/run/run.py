@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from scl.errors import RunFailed, UserError
+from scl.models.streams import random_streams_kept
 from scl.plan.estimate import PlanSummary, summarise
 from scl.plan.plan import Plan, cache_of, make_plan, missing
 from scl.plan.teachers import load_teacher
@@ -40,7 +41,7 @@ from scl.study.config import Config
 from scl.study.options import Options
 from scl.study.study import Study
 from scl.terminal import say
-from scl.train.process import environment, random_streams_kept
+from scl.train.process import environment
 from scl.train.teacher import Teacher
 
 AGAIN = "then run the same command again, finished trials are kept"

@@ -70,7 +70,7 @@ def _examples(student: Student, count: int) -> Tensor:
 
 def _safetensors(student: Student) -> Made:
     content = checkpoint.pack(student.network.state_dict(), student.record)
-    return content, read_student(content, "the exported file", student.normalise)
+    return content, read_student(content, "the exported file", student.normalise, student.model)
 
 
 def _torchscript(student: Student) -> Made:

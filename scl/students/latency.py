@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from scl.errors import UserError, first_line, how_to_install
+from scl.errors import UserError, first_line, how_to_install, shown
 from scl.store.latencies import architecture_of
 from scl.store.schema import now
-from scl.students.student import Student, misdescribed, read_student
+from scl.students.student import Student, misdescribed, model_of, read_student
 from scl.train.process import threads as torch_threads
 from scl.train.weights import no_weights, regular_file
 
@@ -27,19 +27,27 @@ SUFFIXES = (".safetensors", ".onnx", ".pt")
 Forward = Callable[[np.ndarray], object]
 
 
-def measure(path: str, runs: int, batch: int, threads: int, device: str = "") -> dict[str, Any]:
+def measure(
+    path: str,
+    runs: int,
+    batch: int,
+    threads: int,
+    device: str = "",
+    model: Callable[..., Any] | None = None,
+) -> dict[str, Any]:
     """A measurement for `scl.store.latencies`: the median and percentiles of `runs` forwards of one batch on the CPU.
 
     Images are random. The file is run as it is: what normalises them inside is part of the time.
 
     Args:
         device: the name of this machine in tables; empty takes the processor's.
+        model: as for `load_student`; only of .safetensors files.
 
     Raises:
         UserError: the file is no student of scl in one of three formats, or its runtime is not installed.
     """
     file = regular_file(path)
-    record, forward, runtime = opened(file, threads)
+    record, forward, runtime = opened(file, threads, model)
     shape = (batch, *record["image_shape"])
     images = np.random.default_rng(0).random(shape, dtype=np.float32)
     times = []
@@ -63,10 +71,17 @@ def measure(path: str, runs: int, batch: int, threads: int, device: str = "") ->
     }
 
 
-def given(path: str, latency_ms: float, batch: int, threads: int, device: str) -> dict[str, Any]:
+def given(
+    path: str,
+    latency_ms: float,
+    batch: int,
+    threads: int,
+    device: str,
+    model: Callable[..., Any] | None = None,
+) -> dict[str, Any]:
     """A measurement that another tool took of this file, as a benchmark on a phone."""
     file = regular_file(path)
-    record, *_ = opened(file, threads)
+    record, *_ = opened(file, threads, model)
     return {
         **about(record),
         "latency_ms": latency_ms,
@@ -86,13 +101,13 @@ def about(record: Mapping[str, Any]) -> dict[str, Any]:
     config = record["config"]
     return {
         "architecture": architecture_of(config, record["image_shape"], len(record["classes"])),
-        "student": str(config.get("student", "plain5")),
+        "student": model_of(record),
         "arm": record["arm"],
         "trial_id": record["trial_id"],
     }
 
 
-def opened(file: Path, threads: int) -> tuple[dict[str, Any], Forward, str]:
+def opened(file: Path, threads: int, model: Callable[..., Any] | None = None) -> tuple[dict[str, Any], Forward, str]:
     """The student's record in an exported file, its forward, and the runtime with its version.
 
     Raises:
@@ -104,12 +119,17 @@ def opened(file: Path, threads: int) -> tuple[dict[str, Any], Forward, str]:
         raise UserError(f"{file} cannot be read: {error.strerror}") from None
     if problem := no_weights(content[:1024]):
         raise UserError(f"{file} {problem}")
-    readers = {".safetensors": _safetensors, ".onnx": _onnx, ".pt": _torchscript}
-    reader = readers.get(file.suffix.lower())
-    if reader is None:
+    kind = file.suffix.lower()
+    if kind not in SUFFIXES:
         raise UserError(f"{file}: a student is a file {', '.join(SUFFIXES)}; `scl export` writes one")
+    if model is not None and kind != ".safetensors":
+        raise UserError(f"{file} holds its whole network, so it needs no class; leave out the class {shown(model)}")
     try:
-        record, forward, runtime = reader(content, str(file), threads)
+        if kind == ".safetensors":
+            record, forward, runtime = _safetensors(content, str(file), model)
+        else:
+            reader = {".onnx": _onnx, ".pt": _torchscript}[kind]
+            record, forward, runtime = reader(content, str(file), threads)
     except UserError:
         raise
     except Exception as error:  # a damaged or foreign file can raise anything
@@ -119,8 +139,8 @@ def opened(file: Path, threads: int) -> tuple[dict[str, Any], Forward, str]:
     return record, forward, runtime
 
 
-def _safetensors(content: bytes, where: str, threads: int) -> tuple[dict[str, Any], Forward, str]:
-    student: Student = read_student(content, where, True)
+def _safetensors(content: bytes, where: str, model: Callable[..., Any] | None) -> tuple[dict[str, Any], Forward, str]:
+    student: Student = read_student(content, where, True, model)
     return student.record, lambda images: student(torch.from_numpy(images)), f"PyTorch {torch.__version__}"
 
 

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scl.errors import Damaged, UserError, first_line
-from scl.models.networks import build_network, tensors_of
+from scl.errors import Damaged, UserError, first_line, shown
+from scl.models.networks import build_network, renormalising, start_from, tensors_of
+from scl.models.streams import random_streams_kept
 from scl.store.lookup import find_trial
 from scl.store.networks import STUDENT
-from scl.study.config import ARCHITECTURE, Config
+from scl.study.config import ARCHITECTURE, MODELS, Config
 from scl.study.identity import from_stored
+from scl.study.network import model_problem, same_network
 from scl.train import checkpoint
 from scl.train.weights import difference, regular_file, type_name
 
@@ -60,9 +62,16 @@ class Student(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, record: Mapping[str, Any], normalise: bool = True) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        record: Mapping[str, Any],
+        normalise: bool = True,
+        model: Callable[..., Any] | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.model = model  # the user's class
         self.record = dict(record)
         self.normalise = normalise
         self.register_buffer("mean", torch.tensor(record["mean"], dtype=torch.float32).view(1, -1, 1, 1), False)
@@ -139,7 +148,9 @@ def _way_to(shape: tuple[int, int, int], given: tuple[int, ...]) -> str:
     return "resize them as the training images were; `scl predict` does it"
 
 
-def load_student(place: str, trial: str | None = None, normalise: bool = True) -> Student:
+def load_student(
+    place: str, trial: str | None = None, normalise: bool = True, model: Callable[..., Any] | None = None
+) -> Student:
     """A trained student. Its weights are verified against the checksum that was stored with them.
 
     Args:
@@ -147,9 +158,11 @@ def load_student(place: str, trial: str | None = None, normalise: bool = True) -
             .safetensors file of a student, without.
         trial: STUDY/ARM/SEED, ARM/SEED, as in `scl/0`, or a trial's id or the beginning of it.
         normalise: take pixels in [0, 1]; see `Student`.
+        model: the class (or function) of the user's that the student was made of; None for other students.
 
     Raises:
-        UserError: there is no such store, trial or file; the trial did not complete; the file is damaged or no student.
+        UserError: there is no such store, trial or file; the trial did not complete; the file is damaged or no student;
+            or its network is another than `model`.
     """
     if trial is None:
         try:
@@ -159,7 +172,7 @@ def load_student(place: str, trial: str | None = None, normalise: bool = True) -
             raise UserError(f"{error}; for a folder of results, name a trial too, as in ARM/SEED") from None
         except OSError as error:
             raise UserError(f"{place} cannot be read: {error.strerror}") from None
-        return read_student(content, str(path), normalise)
+        return read_student(content, str(path), normalise, model)
     _, store, row = find_trial(place, trial)
     if row["state"] != "completed":
         raise UserError(f"trial {trial} is {row['state']}, so it has no student; choose a completed trial")
@@ -169,10 +182,11 @@ def load_student(place: str, trial: str | None = None, normalise: bool = True) -
             f"{files}/{STUDENT} is not there; was the folder copied without its checkpoints? The study's command with "
             "--remake-students trains it again"
         )
-    return read_student(files.read(STUDENT), f"{files}/{STUDENT}", normalise)
+    return read_student(files.read(STUDENT), f"{files}/{STUDENT}", normalise, model)
 
 
-def read_student(content: bytes, where: str, normalise: bool) -> Student:
+def read_student(content: bytes, where: str, normalise: bool, model: Callable[..., Any] | None = None) -> Student:
+    """A student from the content of its file; see `load_student`."""
     try:
         weights, record = checkpoint.unpack(content)
     except Damaged as damage:
@@ -180,21 +194,54 @@ def read_student(content: bytes, where: str, normalise: bool) -> Student:
             f"{where} is damaged, or no student of scl ({damage}); use another copy of it, or let the "
             "study's command with --remake-students train it again"
         ) from None
+    if problem := _other_class(record, model):
+        raise UserError(f"{where}: {problem}")
     try:
         if problem := misdescribed(record):
             raise UserError(problem)
         # Losses and recipe served training only. The rest is checked like any configuration.
-        config = Config(**{k: v for k, v in from_stored(record["config"]).items() if k in NETWORK})
+        config = Config(**_network(record, model))
         size = len(record["classes"]), tuple(record["image_shape"])
         # The shapes come first: a description of a huge network must not allocate one.
-        if problem := difference(weights, tensors_of(config, *size)):
+        if problem := difference(weights, tensors_of(config, *size) | renormalising(weights)):
             raise UserError(f"its weights are not those of its configuration: {problem}")
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), random_streams_kept():
             network = build_network(config, *size)
-        network.load_state_dict(weights)
-        return Student(network, record, normalise)
+        start_from(network, weights)
+        return Student(network, record, normalise, model)
     except (UserError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise UserError(f"{where} does not describe a student of this version of scl ({first_line(error)})") from None
+
+
+def _network(record: Mapping[str, Any], model: Callable[..., Any] | None) -> dict[str, Any]:
+    """The fields of a student's configuration that determine its network."""
+    fields = {k: v for k, v in from_stored(record["config"]).items() if k in NETWORK}
+    return fields if model is None else {**fields, "model": model}
+
+
+def _other_class(record: Mapping[str, Any], model: Callable[..., Any] | None) -> str:
+    """Why a student is not one of the class `model`, or needs a class and has none; "" if nothing is wrong."""
+    config = record.get("config")
+    own = from_stored(config).get("model", Config.model) if isinstance(config, Mapping) else None
+    if isinstance(own, Mapping) and model is None:
+        name = own.get("network")
+        return (
+            f"it is a student of {name}, a class of your own; give the class too: load_student(…, model={name}), or "
+            f"--model FILE.py:{name}"
+        )
+    if model is None:
+        return ""
+    if not isinstance(own, Mapping):
+        return f"it is a student of {own}, not of a class of your own; leave out the class {shown(model)}"
+    if problem := model_problem(model, MODELS):
+        return problem
+    return same_network(model, dict(own))
+
+
+def model_of(record: Mapping[str, Any]) -> str:
+    """The name of a student's network, from its record."""
+    own = from_stored(record["config"]).get("model", Config.model)
+    return str(own.get("network")) if isinstance(own, Mapping) else str(own)
 
 
 def misdescribed(record: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from scl.errors import shown, unknown
 from scl.masking import masked_value
 from scl.study.config import HUBS, MODEL_NAMES, MODELS
 from scl.study.metrics import COSTS
+from scl.study.network import Model, model_from_file
 from scl.study.numerals import real_from, whole_from
 
 Check = Callable[[Any], Any]
@@ -173,11 +174,24 @@ def cohort_size(most: int) -> Check:
     return check
 
 
-def model(value: Any) -> str:
+def model(value: Any) -> Model:
+    """The name of a network, FILE.py:CLASS, or in Python an own network itself."""
+    if callable(value):
+        return value
+    if isinstance(value, str) and (own := re.fullmatch(r"(.+\.py):([A-Za-z_]\w*)", value)):
+        return model_from_file(text(own[1]), own[2])
     # Whether torchvision or timm has a model is known when it is built: importing them would slow every start.
     if not text(value).startswith(HUBS) and value not in MODELS:
         raise ValueError(unknown("model", value, MODEL_NAMES))
     return str(value)
+
+
+def own_class(value: Any) -> Callable[..., Any]:
+    """FILE.py:CLASS, or in Python the class itself: the network of a student that is loaded."""
+    found = model(value)
+    if isinstance(found, str):
+        raise ValueError(f"only a student of your own class needs it, as FILE.py:CLASS; leave out {found}")
+    return found
 
 
 def several(kind: str) -> Check:

@@ -7,13 +7,17 @@ here, and those of losses in `loss_table`, apart from the code; tests hold them 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from scl.errors import UserError, names_checked, shown, unknown
 from scl.study.augment import augmentation, mixes
+from scl.study.network import Model, is_own, model_name, model_problem, network_identity
 from scl.study.term import Term, as_real, as_whole, checked_terms, loss_row
 
 MODELS = (
@@ -31,7 +35,7 @@ MODELS = (
 TORCHVISION = "torchvision:"
 TIMM = "timm:"
 HUBS = (TORCHVISION, TIMM)
-MODEL_NAMES = (*MODELS, *(f"{hub}NAME" for hub in HUBS))
+MODEL_NAMES = (*MODELS, *(f"{hub}NAME" for hub in HUBS), "FILE.py:CLASS")
 
 # The valid values of the fields that are words.
 WORDS = {
@@ -45,6 +49,7 @@ WORDS = {
     "class_weights": ("none", "balanced"),
     "sampling": ("shuffled", "balanced"),
     "precision": ("auto", "fp32", "bf16"),
+    "normalisation": ("auto", "data", "published"),
 }
 # The fields that only some optimizers read.
 READ_BY = {
@@ -56,7 +61,7 @@ READ_BY = {
 # The largest values of fields; what is larger is a slip, and would fill the memory.
 LARGEST = {"width": 64, "self_taught": 65_536, "epochs": 100_000, "batch_size": 1_000_000, "accumulate": 1_000_000}
 # The fields that determine a network. `guided` decides in addition what losses see of it.
-ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from")
+ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from", "layers")
 # Trials of a cohort share these and their seed: one stream of batches and one forward of the teacher.
 SHARED_IN_COHORT = ("batch_size", "augment", "sampling", "precision", "tap", "teacher_layers")
 
@@ -66,11 +71,18 @@ SHARED_IN_COHORT = ("batch_size", "augment", "sampling", "precision", "tap", "te
 class Config:
     """One resolved configuration: everything that determines numbers, except the seed, the data and the teacher.
 
-    model: the network, a name of MODELS, `torchvision:NAME` or `timm:NAME`. pretrained: start from
-    that library's weights (teachers only).
+    model: the network, a name of MODELS, `torchvision:NAME` or `timm:NAME`; or a network of your own: an nn.Module
+    class, or a function that returns a module. It is built as `MyNet(num_classes=K)`, with `in_channels` and
+    `image_size` if it names them, and returns logits (B, K).
+    layers: module paths of the guided layers of an own network or of one of a library; if empty, one is found for each
+    stage.
+    pretrained: start from that library's weights. initial_weights: start from the weights in this file; a last layer
+    for other classes starts fresh (students only). normalisation of a library's student: by the mean and std of the
+    `data`, or those of the `published` weights; `auto` takes the latter if it is `pretrained`.
     self_taught: k for every guided layer, or one k for each. self_taught_at: in every guided layer (`layers`), in the
     deepest (`penultimate`), or in a narrow network beside the student that only the classifier reads (`branch`).
-    self_taught_from: channels `added` to a layer's C, or `taken` from them, so that C − k are guided.
+    self_taught_from: channels `added` to a layer's C (networks of MODELS), or `taken` from them, so that C − k are
+    guided (every network).
     guided: transfer losses see the `first` C channels of a layer, or `all` C + k of them (a control).
     tap: the guided map is taken after the `relu`, before it (`bn`), or at the output of a stage's last `block`, which
     differs only in the wrn family (it is not normalised there; common public code takes this one).
@@ -99,12 +111,15 @@ class Config:
     """
 
     # the network
-    model: str = "plain5"
+    model: Model = "plain5"
     width: float = 1.0
     self_taught: int | tuple[int, ...] = 0
     self_taught_at: str = "layers"
     self_taught_from: str = "added"
     pretrained: bool = False
+    layers: tuple[str, ...] = ()
+    initial_weights: str = ""
+    normalisation: str = "auto"
     dropout: float | None = None
     drop_path: float | None = None
     # the objective: ce × cross-entropy + Σ weight × transfer loss
@@ -145,7 +160,7 @@ class Config:
     def __post_init__(self) -> None:
         losses, wrong = checked_terms(self.losses)
         object.__setattr__(self, "losses", losses)
-        for name in ("milestones", "teacher_layers", "self_taught", "betas"):
+        for name in ("milestones", "teacher_layers", "layers", "self_taught", "betas"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         problems = wrong + self._coerce_scalars()
@@ -190,8 +205,12 @@ class Config:
         if None in epochs:
             problems.append(f"milestones must be whole numbers, got {shown(self.milestones)}")
         object.__setattr__(self, "milestones", tuple(epochs))
-        if not isinstance(self.teacher_layers, tuple) or any(type(p) is not str for p in self.teacher_layers):
-            problems.append(f"teacher_layers must be a list of module paths, got {shown(self.teacher_layers)}")
+        for name in ("teacher_layers", "layers"):
+            paths = getattr(self, name)
+            if not isinstance(paths, tuple) or any(type(p) is not str for p in paths):
+                problems.append(f"{name} must be a list of module paths, got {shown(paths)}")
+        if type(self.model) is not str and (problem := model_problem(self.model, MODELS)):
+            problems.append(problem)
         if isinstance(self.augment, str):
             try:
                 object.__setattr__(self, "augment", augmentation(self.augment))
@@ -201,7 +220,7 @@ class Config:
 
     def _problems(self) -> list[str]:
         problems = []
-        if not self.model.startswith(HUBS) and self.model not in MODELS:
+        if not self.is_foreign and self.model not in MODELS:
             problems.append(unknown("model", self.model, MODEL_NAMES))
         for name, valid in WORDS.items():
             if getattr(self, name) not in valid:
@@ -249,10 +268,26 @@ class Config:
                 "a loss with stage='pretrain' needs pretrain_epochs of 1 or more, and those need such a loss; "
                 f"got {self.pretrain_epochs} epochs and {'one' if 'pretrain' in stages else 'none'}"
             )
-        if self.pretrained and not self.model.startswith(HUBS):
-            problems.append(f"pretrained is for {TORCHVISION}NAME and {TIMM}NAME, got {self.model!r}")
-        if self.model.startswith(HUBS) and (self.self_taught != 0 or self.width != 1):
-            problems.append(f"{self.model}: another library's model has no width factor and no self-taught neurons")
+        if self.pretrained and not of_library(self.model):
+            problems.append(f"pretrained is for {TORCHVISION}NAME and {TIMM}NAME, got {self.model_name!r}")
+        if self.pretrained and self.initial_weights:
+            problems.append(
+                f"pretrained and initial_weights {shown(self.initial_weights)} exclude each other; give one"
+            )
+        if self.normalisation == "published" and not of_library(self.model):
+            problems.append(
+                f"normalisation 'published' is for {TORCHVISION}NAME and {TIMM}NAME, got {self.model_name!r}; an own "
+                "network normalises its images itself, in its forward"
+            )
+        if self.is_foreign and self.width != 1:
+            problems.append(f"{self.model_name} has no width factor; width must be 1, got {self.width:g}")
+        if self.layers and not self.is_foreign:
+            problems.append(
+                f"layers can be named for models of torchvision and timm and for own networks; those of {self.model} "
+                "are fixed"
+            )
+        if len(set(self.layers)) < len(self.layers):
+            problems.append(f"layers must be different module paths, got {shown(self.layers)}")
         if self.self_taught_at == "penultimate" and isinstance(self.self_taught, tuple):
             problems.append(f"self_taught_at 'penultimate' is one layer: one whole number, got {self.self_taught}")
         if self.self_taught_from == "taken" and self.self_taught_at == "branch":
@@ -265,10 +300,10 @@ class Config:
         problems = []
         if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
             problems.append("nesterov needs a momentum above 0, got 0.0")
-        if not self.model.startswith(HUBS) and (self.dropout is not None or self.drop_path is not None):
+        if not of_library(self.model) and (self.dropout is not None or self.drop_path is not None):
             problems.append(
                 f"dropout and drop_path set what networks of libraries have, {TORCHVISION}NAME and {TIMM}NAME; "
-                f"{self.model} has neither"
+                f"{self.model_name} has neither"
             )
         rates = ("ema", "dropout", "drop_path")
         problems += [f"{name} must be below 1, got 1.0" for name in rates if getattr(self, name) == 1]
@@ -309,12 +344,90 @@ class Config:
         return changed
 
     @property
+    def model_name(self) -> str:
+        """The name of the network, for people and columns."""
+        return model_name(self.model)
+
+    @property
+    def is_foreign(self) -> bool:
+        """True for a network of another library or of the user's: it has no width factor, and its guided layers are
+        found by trying it."""
+        return is_own(self.model) or of_library(self.model)
+
+    @property
+    def hashes(self) -> dict[str, Any]:
+        """The fields that enter the id as a hash: of the source of an own network, and of a file of weights.
+
+        Raises:
+            UserError: the source cannot be followed, or the file cannot be read.
+        """
+        if (travelled := vars(self).get("_hashes")) is not None:
+            return dict(travelled)
+        found: dict[str, Any] = {}
+        if not isinstance(self.model, str):
+            found["model"] = network_identity(self.model)
+        if self.initial_weights:
+            found["initial_weights"] = {"sha256": _sha256_of_file(self.initial_weights)}
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled. A worker of a cluster has neither the file of an own network nor that of weights, so the
+        hashes travel along."""
+        return {**vars(self), "_hashes": hashes} if (hashes := self.hashes) else dict(vars(self))
+
+    @property
     def total_epochs(self) -> int:
         return self.pretrain_epochs + self.epochs
 
     @property
     def has_self_taught(self) -> bool:
         return bool(self.self_taught if isinstance(self.self_taught, int) else any(self.self_taught))
+
+    @property
+    def neurons_problem(self) -> str:
+        """Why this network cannot have these self-taught neurons; "" if it can. `--set` may change them after an arm is
+        made, so a study asks when everything is set."""
+        if not self.is_foreign or not self.has_self_taught:
+            return ""
+        return neurons_problem(self.model_name, self.self_taught_at, self.self_taught_from)
+
+
+def of_library(model: Model) -> bool:
+    """True for the name of a network of torchvision or timm."""
+    return isinstance(model, str) and model.startswith(HUBS)
+
+
+def neurons_problem(name: str, at: str, source: str) -> str:
+    """Why a network of a library or of the user cannot have such self-taught neurons; "" if it can."""
+    if at == "branch":
+        return (
+            f"{name} cannot have a branch of self-taught neurons, only scl's own networks can; give "
+            "self_taught_at='layers' and self_taught_from='taken'"
+        )
+    if source == "added":
+        return (
+            f"{name} cannot be widened by self-taught neurons, only scl's own networks can; give "
+            "self_taught_from='taken' (--set self_taught_from=taken), and the last k channels of each guided layer are "
+            "self-taught"
+        )
+    return ""
+
+
+def _sha256_of_file(path: str) -> str:
+    """Raises UserError if the file cannot be read."""
+    place = os.path.expanduser(path)
+    try:
+        found = os.stat(place)
+        return _sha256_of_version(place, found.st_mtime_ns, found.st_size)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"initial_weights {shown(path)} cannot be read: {reason}") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of_version(path: str, changed: int, size: int) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def other_rate(config: Config) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scl.errors import UserError, definition, names_checked, unknown
+from scl.study.network import model_name
 
 Changes = Mapping[str, Any]
 Level = int | float | str | bool
@@ -231,6 +232,8 @@ def _changes(factor: str, levels: Levels, level: Any) -> Changes:
 def _text(level: Any) -> str:
     if isinstance(level, float):
         return f"{level:g}"
+    if callable(level):  # an own network
+        return model_name(level)
     return "+".join(map(str, level)) if isinstance(level, (tuple, list)) else str(level)
 
 

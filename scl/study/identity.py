@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from scl.study.config import READ_BY, Config
-from scl.study.term import requested_term
+from scl.study.term import loss_row, requested_term
 
 # Raised by hand when a change of code changes numbers: it is part of every trial's id.
 RESULTS_VERSION = 5
 
+DEFAULTS = {f.name: f.default for f in dataclasses.fields(Config)}
 # Fields that were renamed after results had been stored: ids and columns keep the first name.
 STORED_NAMES = {"model": "student"}
 
@@ -35,11 +36,9 @@ def from_stored(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 def requested(config: Config) -> dict[str, Any]:
     """The configuration without its defaults, as JSON-able values: what identifies it."""
-    plain = {
-        stored_name(f.name): getattr(config, f.name)
-        for f in dataclasses.fields(config)
-        if f.name != "losses" and getattr(config, f.name) != f.default
-    }
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name != "losses"}
+    changed = {name: value for name, value in values.items() if value != DEFAULTS[name]}
+    plain = {stored_name(name): value for name, value in {**changed, **config.hashes}.items()}
     losses = {name: requested_term(name, term) for name, term in config.losses.items()}
     return {**plain, **({"losses": losses} if losses else {})}
 
@@ -59,6 +58,10 @@ def effective(config: Config) -> dict[str, Any]:
     if not config.has_self_taught:
         for name in ("self_taught", "self_taught_at", "self_taught_from", "guided"):
             plain.pop(name, None)
+    published = config.normalisation == "published" or (config.normalisation == "auto" and config.pretrained)
+    plain = {**plain, "normalisation": "published"} if published else plain
+    if not published:
+        plain.pop("normalisation", None)
     if config.schedule != "multistep":
         plain.pop("milestones", None)
         plain.pop("lr_decay", None)
@@ -71,6 +74,9 @@ def effective(config: Config) -> dict[str, Any]:
         plain.pop("label_smoothing", None)
         plain.pop("class_weights", None)
     terms = {name: term for name, term in plain.pop("losses", {}).items() if term["weight"] > 0}
+    compared = {loss_row(term).compares for term in config.losses.values() if term.weight > 0}
+    if not config.has_self_taught and compared <= {"logits"}:
+        plain.pop("layers", None)
     for term in terms.values():
         if term.get("warmup", 0) <= 1:
             term.pop("warmup", None)

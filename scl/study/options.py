@@ -35,6 +35,8 @@ from scl.study.checks import (
 )  # fmt: skip
 from scl.study.config import HUBS, LARGEST, TIMM, TORCHVISION, WORDS, Config
 from scl.study.metrics import COSTS, METRICS
+from scl.study.network import Model
+from scl.study.params import of_another_network
 from scl.study.recipes import RECIPES, at_length
 from scl.study.search import FRESH_SEED, MOST_TRIALS, PRUNERS, SAMPLERS
 from scl.study.study import Study
@@ -107,11 +109,19 @@ class Options:
         lambda s: f"seeds 0 to N-1 (default: {_sized(s, s.seeds)})")
     seed_list: tuple[int, ...] | None = option(None, STUDY, seed_list, "A,B-C",
         "run exactly these seeds, as in 3,4 or 0-2,7; `scl merge` joins the parts of a study (default: see --seeds)")
-    student: str | None = option(None, STUDY, model, "NAME", lambda s: f"student network (default: {s.base.model})")
+    student: Model | None = option(None, STUDY, model, "NAME",  # noqa: RUF009
+        lambda s: f"student network: {TORCHVISION}NAME, {TIMM}NAME, FILE.py:CLASS, or one of scl's "
+        f"(default: {s.base.model_name})")
+    student_layers: tuple[str, ...] | None = option(None, STUDY, several("layer2,layer3"), "A,B",
+        "module paths of the student's guided layers, if it is not one of scl's, as in layer2,layer3 (default: one a "
+        "stage)")
+    student_weights: str | None = option(None, STUDY, place, "FILE",
+        "start students from the weights in this file; a last layer for other classes starts fresh (default: from the "
+        "seed)")
     width: float | None = option(None, STUDY, number(0, LARGEST["width"], including="high"), "F",
         "factor on the student's channels")
-    teacher_model: str | None = option(None, STUDY, model, "NAME",
-        lambda s: f"teacher network: a student's name, {TORCHVISION}NAME or {TIMM}NAME (default: {s.teacher.model})")
+    teacher_model: Model | None = option(None, STUDY, model, "NAME",  # noqa: RUF009
+        lambda s: f"teacher network: as for --student (default: {s.teacher.model_name})")
     teacher_width: float | None = option(None, STUDY, number(0, LARGEST["width"], including="high"), "F",
         "factor on the teacher's channels")
     teacher: str | None = option(None, STUDY, place, "PATH",
@@ -283,8 +293,14 @@ class Options:
         """Fields of the students' base configuration that flags change."""
         changes = at_length(RECIPES[self.recipe], self.epochs) if self.recipe else {}
         fields = ("width", "epochs", "batch_size", "optimizer", "lr", "augment", "precision", "teacher_layers")
-        named = {"model": self.student, **{name: getattr(self, name) for name in fields}}
-        return changes | _unit_width(self.student) | {k: v for k, v in named.items() if v is not None}
+        of_network = {} if self.student is None else of_another_network(self.student)
+        named = {
+            "model": self.student,
+            "layers": self.student_layers,
+            "initial_weights": self.student_weights,
+            **{name: getattr(self, name) for name in fields},
+        }
+        return changes | of_network | {k: v for k, v in named.items() if v is not None}
 
     def teacher_changes(self) -> dict[str, Any]:
         """Fields of the teacher's configuration that flags change."""
@@ -292,20 +308,20 @@ class Options:
         recipe = at_length(RECIPES[self.recipe], self.teacher_epochs or self.epochs) if self.recipe else {}
         recipe.pop("tap", None)  # students choose where maps are taken: it changes no teacher
         hub = self.teacher if self.teacher and self.teacher_file is None else None
+        model = hub or self.teacher_model
         named = {
-            "model": hub or self.teacher_model,
+            "model": model,
             "pretrained": True if hub else None,
             "width": self.teacher_width,
             "epochs": self.teacher_epochs,
             "augment": self.augment,
             "precision": self.precision,
         }
-        return recipe | _unit_width(hub or self.teacher_model) | {k: v for k, v in named.items() if v is not None}
-
-
-def _unit_width(model: str | None) -> dict[str, float]:
-    """Models of other libraries have no width factor: the study's own width must not reach them."""
-    return {"width": 1.0} if model is not None and model.startswith(HUBS) else {}
+        return (
+            recipe
+            | ({} if model is None else of_another_network(model))
+            | {k: v for k, v in named.items() if v is not None}
+        )
 
 
 def flags_of(study: Study) -> dict[str, Flag]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from scl.errors import UserError, shown, unknown
-from scl.study.config import Config
+from scl.study.config import Config, of_library
 from scl.study.identity import canonical_json, stored_name
 from scl.study.loss_table import LOSSES
 from scl.study.numerals import real_from, whole_from
@@ -23,9 +24,11 @@ def params(config: Config) -> dict[str, int | float | str | bool]:
     """The configuration as flat, typed values: `width`, `lr`, …, `weight.kd`, `kd.temperature`."""
     flat: dict[str, int | float | str | bool] = {}
     for name in FIELDS:
-        value = getattr(config, name)
+        value = config.model_name if name == "model" else getattr(config, name)
         if value is None:
             continue  # the network's own: not a number
+        if name == "initial_weights":  # where a file lies is not stored
+            value = os.path.basename(value)
         if name == "self_taught" and isinstance(value, tuple):
             flat["self_taught_by_layer"] = "/".join(map(str, value))
         else:
@@ -51,6 +54,9 @@ def with_params(config: Config, changes: Mapping[str, Any]) -> Config:
         UserError: there is no such name, or the value is refused.
     """
     fields = {name: value for name, value in changes.items() if "." not in name}
+    if "model" in fields:
+        of_network = of_another_network(fields["model"], config)
+        fields, changes = of_network | fields, of_network | dict(changes)
     if len(fields) == len(changes):
         return config.replace(**fields)
     losses, problems = checked_terms(fields.pop("losses", config.losses))
@@ -70,6 +76,13 @@ def with_params(config: Config, changes: Mapping[str, Any]) -> Config:
     if problems:
         raise UserError("; ".join(problems))
     return config.replace(**fields, losses=losses)  # at once, because a field may need a loss and a loss a field
+
+
+def of_another_network(model: Any, before: Config | None = None) -> dict[str, Any]:
+    """What must not reach an arm, or a flag's network, from the study's network: a width, which networks of libraries
+    and of the user do not have, and the paths of its layers."""
+    layers = {"layers": ()} if before is not None and before.layers else {}
+    return {**({"width": 1.0} if not isinstance(model, str) or of_library(model) else {}), **layers}
 
 
 def overridden(configs: Mapping[str, Config], changes: Mapping[str, Any], prefix: str = "") -> dict[str, Config]:
@@ -126,6 +139,7 @@ def parsed(spelled: str, name: str, value: Any) -> Any:
     kind = "tuple[int, ...]" if name.endswith(".layers") else kind
     readers: dict[str, tuple[Callable[[str], Any], str]] = {
         "str": (str, ""),
+        "Model": (str, ""),
         "int": (whole_from, "a whole number"),
         "float": (real_from, "a finite number"),
         "bool": (lambda text: {"true": True, "false": False}[text.lower()], "true or false"),

@@ -250,8 +250,11 @@ class Search:
             for value in values:
                 try:
                     made = with_params(base, {**set_here, **needed, **({name: value} if name else {})})
+                    problem = made.neurons_problem
                 except UserError as error:
-                    raise UserError(f"search space, {name!r}{at}: {error}") from None
+                    problem = str(error)
+                if problem:
+                    raise UserError(f"search space, {name!r}{at}: {problem}")
                 if (kept := getattr(made, name, value)) != value:  # it would be no choice of this search
                     raise UserError(f"search space, {name!r}{at}: write {value!r} as {kept!r}, as results name it")
 

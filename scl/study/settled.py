@@ -281,3 +281,16 @@ def moved_milestones(options: Options) -> str:
     each = "; ".join(f"{name} {', '.join(map(str, at))}" for name, at in moved.items())
     length = recipe.fields["epochs"]
     return f"recipe {options.recipe} has {length} epochs; its milestones move in proportion: {each}" if each else ""
+
+
+def left_out(study: Study, options: Options) -> str:
+    """A sentence if arms are left out because the student's network cannot have their self-taught neurons, else ''."""
+    arms, _ = resolved(study, options)
+    absent = [name for name in study.chosen(str(options.data), options.arms) if name not in arms]
+    if not absent:
+        return ""
+    named = ", ".join(absent[:4]) + (f" and {len(absent) - 4} more" if len(absent) > 4 else "")
+    return (
+        f"left out: {named}, because this student cannot be widened by self-taught neurons; --set "
+        "self_taught_from=taken takes them from the channels it has"
+    )

@@ -234,6 +234,8 @@ class Study:
             recipe_arms: a recipe's setting of arms that are named after a loss.
             overrides: what `--set` sets, by name; `teacher.NAME` sets the teacher's.
 
+        An arm whose network cannot have its self-taught neurons is left out, unless it is asked for.
+
         Raises:
             UserError: an arm, a field or a value does not exist; two arms are one configuration.
         """
@@ -242,12 +244,12 @@ class Study:
             if wrong:
                 raise UserError("; ".join(wrong))
         base = self.base_on(data, student)
-        absent = {*self.asked_for, *self.settings.get(data, Setting()).without}
+        running = self.chosen(data, only)
         arms: dict[str, Config] = {}
         mistakes: dict[str, list[str]] = defaultdict(list)  # a mistake → the arms that make it
         named = {name: changes for name, changes in (recipe_arms or {}).items() if name in self.arms}
         for name, changes in {**self.arms, **named}.items():
-            if name == self.baseline or (name in only if only is not None else name not in absent):
+            if name in running:
                 try:
                     arms[name] = with_params(base, changes)
                 except UserError as error:
@@ -255,12 +257,17 @@ class Study:
         _raise_mistakes(mistakes)
         for_teacher = {n: v for n, v in (overrides or {}).items() if n.startswith(TEACHER)}
         arms = self._overridden(arms, base, {n: v for n, v in (overrides or {}).items() if n not in for_teacher})
-        for name, config in arms.items():
-            if config.pretrained:
-                mistakes["pretrained is for teachers; students start from the seed's weights"].append(name)
+        for name, config in list(arms.items()):
             if mistake := unreached_milestones(config) or rate_of_sgd(config):
                 mistakes[mistake].append(name)
+            if not (mistake := config.neurons_problem):
+                continue
+            if only is not None or name == self.baseline:
+                mistakes[mistake].append(name)
+            else:
+                del arms[name]  # see `settled.left_out`
         _raise_mistakes(mistakes)
+        _refuse_namesakes(arms)
         self.refuse_twins({name: sha256(effective(config)) for name, config in arms.items()})
         if self.search is not None:
             self.search.check(self.searched(base))
@@ -269,9 +276,21 @@ class Study:
         resolved = self.teacher.replace(**{**chosen, **self.settings.get(data, Setting()).teacher, **teacher})
         if for_teacher:
             resolved = overridden({"teacher": resolved}, for_teacher, prefix=TEACHER)["teacher"]
-        if mistake := unreached_milestones(resolved) or rate_of_sgd(resolved):
+        if mistake := unreached_milestones(resolved) or rate_of_sgd(resolved) or resolved.neurons_problem:
             raise UserError(f"the teacher: {mistake}")
+        if resolved.initial_weights:
+            raise UserError("the teacher: initial_weights are for students; give a trained teacher as --teacher FILE")
         return arms, resolved
+
+    def chosen(self, data: str, only: Sequence[str] | None) -> list[str]:
+        """The names of the arms that run: the baseline and `only`; if that is None, all but those `asked_for` and those
+        that are impossible on these data."""
+        absent = {*self.asked_for, *self.settings.get(data, Setting()).without}
+        return [
+            name
+            for name in self.arms
+            if name == self.baseline or (name in only if only is not None else name not in absent)
+        ]
 
     def _overridden(self, arms: dict[str, Config], base: Config, changes: Mapping[str, Any]) -> dict[str, Config]:
         if not changes:
@@ -295,7 +314,7 @@ class Study:
     def base_on(self, data: str, student: Mapping[str, Any]) -> Config:
         """The base configuration for a data set, with flags applied on top."""
         # One after the other: a setting's learning rate is none for an optimizer that a flag chooses.
-        return self.base.replace(**self.settings.get(data, Setting()).student).replace(**student)
+        return with_params(with_params(self.base, self.settings.get(data, Setting()).student), student)
 
     def refuse_twins(self, identity: Mapping[str, str]) -> None:
         """Raises UserError if two arms train the same. identity: arm → a hash of what it trains.
@@ -320,6 +339,19 @@ SEARCHED = "search"
 def _raise_mistakes(mistakes: Mapping[str, Sequence[str]]) -> None:
     if mistakes:
         raise UserError("\n".join(f"{_arms(names)}: {mistake}" for mistake, names in mistakes.items()))
+
+
+def _refuse_namesakes(arms: Mapping[str, Config]) -> None:
+    """Raises UserError if two own networks have one name: columns and tables show their names alone."""
+    first: dict[str, tuple[str, Any]] = {}
+    for arm, config in arms.items():
+        if not isinstance(config.model, str):
+            other, model = first.setdefault(config.model_name, (arm, config.model))
+            if model is not config.model and config.hashes["model"] != arms[other].hashes["model"]:
+                raise UserError(
+                    f"arms {other!r} and {arm!r} have different networks of one name, {config.model_name}; rename one, "
+                    "because tables tell networks apart by their names"
+                )
 
 
 def unreached_milestones(config: Config) -> str:

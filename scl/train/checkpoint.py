@@ -32,9 +32,21 @@ class Files(Protocol):
 
 def pack(tensors: dict[str, Tensor], record: dict[str, Any]) -> bytes:
     """The bytes of one safetensors file with tensors and a record of JSON values."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    tensors = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     text = json.dumps(record)
     return save_tensors(tensors, {"record": text, "record_sha256": _sha256(text), "sha256": _digest(tensors)})
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, with a copy of each that shares memory with one before it, as tied weights do: safetensors refuses
+    those."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return found
 
 
 def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:

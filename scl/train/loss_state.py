@@ -1,4 +1,4 @@
-"""The state of custom losses in checkpoints, beside the parameters and buffers that a state dict holds.
+"""The state of custom losses and own networks in checkpoints, beside parameters and buffers in a state dict.
 
 Attributes are saved if they hold tensors, arrays, numbers, words, or containers of these. Where one holds a registered
 parameter or buffer, the checkpoint names it, so that after a resume the two are one again.
@@ -42,10 +42,15 @@ def require_fixed_shapes(name: str, module: nn.Module) -> None:
 
 
 class Parts:
-    """The parameters and buffers that custom losses had when they were made: the optimizer trains only these."""
+    """The parameters and buffers that custom losses, or an own network, had when they were made: the optimizer trains
+    only these.
 
-    def __init__(self, losses: nn.Module) -> None:
-        self.losses = losses
+    Args:
+        network: the name of an own network, in messages; None for losses.
+    """
+
+    def __init__(self, losses: nn.Module, network: str | None = None) -> None:
+        self.losses, self.network = losses, network
         self.before = self._now()
 
     def check(self) -> None:
@@ -56,8 +61,11 @@ class Parts:
             if not got_value and now.get(part, "") != self.before.get(part, ""):
                 name, _, rest = part.partition("-loss.")
                 rest = rest.lstrip("0123456789").removeprefix(".")  # of the guided layer
+                whose = f"loss {name!r}"
+                if self.network is not None:
+                    whose, rest = f"network {self.network}", part.removeprefix(".")
                 raise TrialFailure(
-                    f"loss {name!r} makes, removes or replaces its {rest} while it trains, which would not be trained, "
+                    f"{whose} makes, removes or replaces its {rest} while it trains, which would not be trained, "
                     "or not resumed; create parameters, buffers and modules in __init__ with their final shape"
                 )
 

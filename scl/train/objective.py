@@ -59,11 +59,13 @@ class Objective(nn.Module):
         self.calls: dict[str, list[Callable[..., Any]]] = {}
         self.custom = {name: term.loss for name, term in self.terms.items() if callable(term.loss)}
         self.asked = {name: custom.asked_for(name, self.terms[name]) for name in self.custom}
-        self.outside = custom.Outside(self.custom)
+        self.outside = custom.Outside({f"loss {name!r}": loss for name, loss in self.custom.items()})
         self.audit = True  # of custom losses: see `custom.call`
         for name, term in self.terms.items():
             if teacher is None:
                 raise UserError(f"loss {name!r} needs a teacher")
+            if self.rows[name].compares in ("maps", "pairs"):
+                _require_maps(name, student, teacher)
             self.pairs[name] = _layer_pairs(name, term, self.rows[name], len(student.maps), len(teacher.maps))
             if self.rows[name].correlates:
                 self._check_correlations(name, student, teacher)
@@ -215,7 +217,7 @@ def _build(name: str, loss: Any, term: Term, student_channels: int, teacher_chan
     if not issubclass(loss, nn.Module):
         raise UserError(f"loss {name!r}: a custom class must be a torch.nn.Module, {loss.__qualname__} is not")
     try:
-        with custom.kept_apart(name):
+        with custom.kept_apart(f"loss {name!r}"):
             module: nn.Module = loss(student_channels, teacher_channels, **term.options)
     except TrialFailure as failure:
         raise UserError(str(failure)) from None
@@ -239,6 +241,15 @@ def _checked(name: str, value: Any) -> Tensor:
             "look for .detach(), .item(), argmax or torch.no_grad() on the student's side"
         )
     return value.reshape(())
+
+
+def _require_maps(name: str, student: Features, teacher: Features) -> None:
+    for network, features in (("student", student), ("teacher", teacher)):
+        if not features.maps:
+            raise UserError(
+                f"loss {name!r} compares feature maps, and no layer of the {network} was found whose map has more than "
+                f"one location; name its layers (--{network}-layers), give larger images, or losses of logits alone"
+            )
 
 
 def _layer_pairs(name: str, term: Term, row: LossRow, student: int, teacher: int) -> list[tuple[int, int]]:

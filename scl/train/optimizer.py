@@ -19,7 +19,9 @@ from torch.optim.radam import radam
 from torch.optim.sgd import sgd
 
 from scl.errors import UserError
+from scl.models.tapped import TappedModel
 from scl.study.config import Config
+from scl.train.inputs import own_network
 
 # What an optimizer keeps for each parameter, by its name in checkpoints.
 STATE = {
@@ -217,18 +219,28 @@ UPDATES: dict[str, Update] = {"sgd": _sgd, "adam": _adam, "adamw": _adam, "nadam
 def _factors(config: Config, network: nn.Module) -> dict[int, float]:
     """Factors on the learning rate by a parameter's `id`; 1 for what is not in it.
 
-    The classifier, which is the last linear layer, has `head_lr`. A layer that is n layers below it has layer_decay^n.
+    The classifier has `head_lr`. A layer that is n layers below it has layer_decay^n.
     """
     if config.head_lr == 1.0 and config.layer_decay == 1.0:
         return {}
-    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise UserError(f"{config.model} has no linear layer as its classifier, which head_lr and layer_decay need")
-    head = {id(parameter) for parameter in linear[-1].parameters()}
+    classifier = _classifier(network)
+    if classifier is None:
+        raise UserError(
+            f"{config.model_name} has no linear layer as its classifier, which head_lr and layer_decay need"
+        )
+    head = {id(parameter) for parameter in classifier.parameters()}
     layers = [[p for p in layer if id(p) not in head] for layer in layers_of(network)]
     layers = [layer for layer in layers if layer]
     factors = {id(p): config.layer_decay ** (len(layers) - i) for i, layer in enumerate(layers) for p in layer}
     return factors | dict.fromkeys(head, config.head_lr)
+
+
+def _classifier(network: nn.Module) -> nn.Module | None:
+    """The linear layer that gives the logits: of an own network the one that was seen to do so, else the last."""
+    own = own_network(network)
+    if isinstance(own, TappedModel):
+        return own.net.get_submodule(own.head) if own.head else None
+    return next((module for module in reversed([*own.modules()]) if isinstance(module, nn.Linear)), None)
 
 
 def layers_of(network: nn.Module) -> list[list[Tensor]]:

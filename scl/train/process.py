@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import random
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-import numpy as np
 import torch
 
 CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
@@ -88,26 +86,6 @@ def environment(values: Mapping[str, str] | None = None, defaults: Mapping[str, 
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
-
-
-@contextmanager
-def random_streams_kept() -> Iterator[None]:
-    """Restore Python's and numpy's global random streams at the end: libraries and custom losses draw from them."""
-    python, arrays = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(arrays)
-
-
-@contextmanager
-def seeded_streams(seed: int) -> Iterator[None]:
-    """Seed Python's and numpy's global random streams, and restore them at the end."""
-    with random_streams_kept():
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        yield
 
 
 @contextmanager

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from scl.data.batches import SplitData
 from scl.models.fold import absorb_biases
-from scl.models.networks import example_features, in_bf16, in_float32, move_to_device
+from scl.models.networks import example_features, in_bf16, in_float32, move_to_device, start_from
 from scl.models.staged import Features, Staged
+from scl.models.streams import seeded_streams
+from scl.models.tapped import TappedModel
 from scl.study.identity import stream_seed
 from scl.train import checkpoint, custom, loss_state
 from scl.train.averaging import Average, share_of_new
@@ -27,7 +29,7 @@ from scl.train.inputs import own_network
 from scl.train.objective import Objective
 from scl.train.optimizer import Optimizer
 from scl.train.patience import best_row, out_of_patience
-from scl.train.process import generators, seeded_streams
+from scl.train.process import generators
 from scl.train.schedule import learning_rate, place
 from scl.train.teacher import Teacher, teacher_network
 from scl.train.types import TrialEnded, TrialFailure, TrialSpec
@@ -50,6 +52,8 @@ class StudentTrainer:
     ) -> None:
         self.trial = trial
         self.config = config = trial.config
+        own = f"network {config.model_name}"
+        self.outside = custom.Outside({own: config.model} if callable(config.model) else {})
         model = self._initial(data)
         seed = stream_seed("objective", trial.seed)
         with torch.random.fork_rng(devices=[]), seeded_streams(seed):
@@ -70,6 +74,11 @@ class StudentTrainer:
         # A replay repeats one step, and the steps of batches that are accumulated differ.
         self.slot, self.runner = slot, GraphRunner(slot, self.built_in and config.accumulate == 1)
         self.parts = loss_state.Parts(objective.custom_modules)
+        # An own network may hold state beside its parameters and buffers, as a custom loss may.
+        network = own_network(model)
+        self.network = network.net if isinstance(network, TappedModel) and network.own else nn.ModuleList()
+        self.network_parts = loss_state.Parts(self.network, config.model_name)
+        self.users_code = [f"loss {name!r}" for name in objective.custom] + [own] * bool(self.outside.code)
         # With graphs what changes each step is a tensor on the device, so that each replay reads its new value.
         self.rate: float | Tensor = torch.tensor(config.lr, device=device) if slot.graphs else config.lr
         self.share: float | Tensor = torch.tensor(0.0, device=device) if slot.graphs else 0.0
@@ -86,7 +95,7 @@ class StudentTrainer:
         """The network with its initial weights, on the CPU."""
         model = teacher_network(self.config, data, self.trial.inputs, self.trial.seed)
         if self.trial.weights is not None:
-            own_network(model).load_state_dict(self.trial.weights)
+            start_from(own_network(model), self.trial.weights)
         absorb_biases(own_network(model))
         return model
 
@@ -166,7 +175,10 @@ class StudentTrainer:
         Returns:
             The value of each term that has a weight, and the number of correct predictions.
         """
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+        with (
+            custom.kept_apart(*self.users_code) if self.outside.code else nullcontext(),
+            torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16),
+        ):
             features = self.model.features(images, self.config.tap, self.wanted)  # type: ignore[operator]
         features = in_float32(features)
         terms = self.objective(features, teacher, target, self.epoch + 1, images)
@@ -176,8 +188,8 @@ class StudentTrainer:
                 parameter.grad = None
         if self.place.together > 1:
             total = total / self.place.together
-        # Backward runs code of custom losses too: autograd functions and hooks.
-        with custom.kept_apart(*self.objective.custom) if self.objective.custom else nullcontext():
+        # Backward runs code of users too: autograd functions and hooks.
+        with custom.kept_apart(*self.users_code) if self.users_code else nullcontext():
             total.backward()  # type: ignore[no-untyped-call]
         if self.place.last:
             self.optimizer.step(self.rate)
@@ -204,11 +216,11 @@ class StudentTrainer:
             evaluated: `val` and `test` → logits (N, K) and labels (N,), as far as they were evaluated.
 
         Raises:
-            TrialFailure: a term or a logit is not finite, or a custom loss changed variables outside of it, or replaced
-                its parameters.
+            TrialFailure: a term or a logit is not finite, or a custom loss or own network changed variables outside of
+                it, or replaced its parameters.
         """
-        self.objective.outside.check()
-        self.parts.check()
+        for checked in (self.objective.outside, self.outside, self.parts, self.network_parts):
+            checked.check()
         epoch = self.epoch + 1
         values = self.values.double().cpu()
         names = list(self.weights)
@@ -254,6 +266,7 @@ class StudentTrainer:
         if self.trial.files is None:
             return
         held, plain = loss_state.loss_state(self.objective.custom_modules)
+        state, attributes = loss_state.loss_state(self.network)
         tensors = {
             **{f"model.{k}": v for k, v in self.model.state_dict().items()},
             **{f"objective.{k}": v for k, v in self.objective.state_dict().items() if isinstance(v, Tensor)},
@@ -261,10 +274,11 @@ class StudentTrainer:
             **({} if self.average is None else {f"ema.{k}": v for k, v in self.kept.state_dict().items()}),
             **{f"best.{k}": v for k, v in self.best.items()},
             **{f"custom.{k}": v for k, v in held.items()},
+            **{f"network.{k}": v for k, v in state.items()},
         }
         record = {name: getattr(self, name) for name in ("epoch", "history", "seconds", "restarts", "started")}
-        if plain:
-            record["custom"] = plain
+        record |= {"custom": plain} if plain else {}
+        record |= {"network": attributes} if attributes else {}
         checkpoint.save_epoch(self.trial.files, self.epoch, tensors, record)
 
     def resume(self) -> None:
@@ -278,6 +292,7 @@ class StudentTrainer:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         self.model.load_state_dict(under("model."))
+        loss_state.restore_loss_state(self.network, under("network."), record.get("network", {}))
         extra = {k: v for k, v in self.objective.state_dict().items() if not isinstance(v, Tensor)}
         loss_state.fit_buffers(self.objective.custom_modules, under("objective.learned."))
         self.objective.load_state_dict({**extra, **under("objective.")})
@@ -338,7 +353,8 @@ class StudentTrainer:
 
     def muted_accuracy(self, data: SplitData) -> float:
         """Test accuracy with the self-taught channels at zero, so that only the guided ones contribute."""
-        self.kept.muted = True  # type: ignore[assignment]
+        network = own_network(self.kept)
+        network.muted = True  # type: ignore[assignment]
         (logits,) = evaluate([self.kept], data.test, data)
-        self.kept.muted = False  # type: ignore[assignment]
+        network.muted = False  # type: ignore[assignment]
         return (logits.argmax(1) == data.test.labels).double().mean().item()

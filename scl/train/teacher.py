@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from scl.data.batches import SplitData
 from scl.models.fold import fold_batch_norms
-from scl.models.networks import build_network, build_student, in_float32, move_to_device
+from scl.models.networks import build_student, from_seed, in_float32, move_to_device, start_from
 from scl.models.staged import Features, Staged, Wanted
 from scl.study.config import Config
-from scl.study.identity import stream_seed
 from scl.train.inputs import Adapted, Inputs, own_network
 
 
@@ -38,16 +37,14 @@ def teacher_network(
     """
     if inputs is None:
         return build_student(config, data, seed, layers)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(stream_seed("initialisation", seed))
-        network = build_network(config, inputs.outputs or data.classes, inputs.image_shape(data.image_shape), layers)
-    return Adapted(network, inputs, data)
+    size = inputs.outputs or data.classes, inputs.image_shape(data.image_shape)
+    return Adapted(from_seed(config, seed, *size, layers), inputs, data)
 
 
 def build_teacher(teacher: Teacher, data: SplitData, device: torch.device, layers: Sequence[str] = ()) -> nn.Module:
     """The teacher's network with its weights, on a device, in evaluation mode and without gradients."""
     model = teacher_network(teacher.config, data, teacher.inputs, 0, layers)
-    own_network(model).load_state_dict(teacher.weights)
+    start_from(own_network(model), teacher.weights)
     return move_to_device(model, data, device).eval().requires_grad_(False)
 
 

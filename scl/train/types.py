@@ -22,8 +22,9 @@ class TrialSpec:
     """A trial as the trainer needs it.
 
     files: the folder of its checkpoints (None: no checkpoints). every_epoch: evaluate after each epoch, or only after
-    the last one, which is enough for a teacher. weights: initial weights (None: random, from the seed). inputs: what
-    the network takes (None: what the data give), for a teacher from elsewhere that is fine-tuned.
+    the last one, which is enough for a teacher. weights: initial weights; those of tensors that they lack come from
+    the seed (None: all). inputs: what the network takes (None: what the data give), for a teacher from elsewhere that
+    is fine-tuned.
     """
 
     id: str

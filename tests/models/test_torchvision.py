@@ -8,6 +8,7 @@ from torch import Tensor
 
 from scl.errors import UserError
 from scl.models.build import build_model, pretrained
+from scl.models.networks import start_from
 from scl.models.staged import Features
 from tests.support.models import images
 
@@ -69,7 +70,8 @@ def test_pretrained_weights_fill_all_but_a_head_for_other_classes(
     model = build_model("torchvision:resnet18", 10)
     filled, all_fit = pretrained("torchvision:resnet18", model)
     assert all_fit == whole
-    model.load_state_dict(filled)
+    assert set(model.state_dict()) - set(filled) == (set() if whole else {"net.fc.weight", "net.fc.bias"})
+    start_from(model, filled)
     assert torch.equal(model.net.layer4[0].conv1.weight, weights["layer4.0.conv1.weight"])
     assert torch.equal(model.net.fc.weight, weights["fc.weight"]) if whole else model.net.fc.out_features == 10
 

@@ -20,6 +20,7 @@ from scl.errors import UserError
 from scl.plan.rehearsal import rehearse, rehearse_apart
 from scl.study.config import Config
 from scl.study.term import Term
+from tests.support.networks import Hidden, Net, Tied
 from tests.support.studies import CPU
 from tests.support.training import BASE
 
@@ -473,3 +474,93 @@ def test_apart_the_same_losses_are_refused_and_nothing_of_this_process_changes(t
         rehearse_apart([config(counts)], BASE, tiny, CPU)
     rehearse_apart([config(distance), config(fails)], BASE, tiny, CPU)
     assert CALLS["n"] == before
+
+
+class GrowsLate(Net):
+    def inner(self, x: Tensor) -> Tensor:
+        if self.training and not hasattr(self, "late"):
+            self.late = nn.Linear(4, 4)
+        return self.late(x) if hasattr(self, "late") else x
+
+
+class NoTraining(Net):
+    def inner(self, x: Tensor) -> Tensor:
+        return x[:, :2] if self.training else x
+
+
+class HiddenObject(Net):
+    def setup(self) -> None:
+        self.box = itertools.count()
+
+    def inner(self, x: Tensor) -> Tensor:
+        return x * (1 + next(self.box)) if self.training else x
+
+
+class Projected(Net):
+    """A part that the seed makes and no state dict holds: an exported student would have another."""
+
+    def setup(self) -> None:
+        self.random = torch.rand(6, 1, 1)
+
+    def inner(self, x: Tensor) -> Tensor:
+        return x * self.random.to(x.device)
+
+
+class LearnsOutside(Net):
+    def setup(self) -> None:
+        self.register_buffer("mean", torch.zeros(()), persistent=False)
+
+    def inner(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean += x.detach().mean()
+        return x - self.mean
+
+
+class Unseeded(Net):
+    def setup(self) -> None:
+        self.gain = nn.Parameter(torch.tensor(time.perf_counter() % 1))
+
+    def inner(self, x: Tensor) -> Tensor:
+        return x * self.gain
+
+
+class CountsCalls(Net):
+    def inner(self, x: Tensor) -> Tensor:
+        CALLS["n"] += 1
+        return x
+
+
+class SetsThreads(Net):
+    def inner(self, x: Tensor) -> Tensor:
+        torch.set_flush_denormal(self.training)
+        return x
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (GrowsLate, "network GrowsLate makes, removes or replaces its late"),
+        (NoTraining, "network NoTraining cannot train: RuntimeError"),
+        (HiddenObject, "network HiddenObject keeps state that a checkpoint does not hold"),
+        (Projected, "network Projected keeps what it is, or what it learned, outside of its parameters"),
+        (LearnsOutside, "network LearnsOutside keeps what it is"),
+        (Unseeded, "network Unseeded gives other numbers when it trains again"),
+        (CountsCalls, "network CountsCalls: .*CALLS changed"),
+        (SetsThreads, r"network SetsThreads.* changes torch\.set_flush_denormal"),
+    ],
+)
+def test_networks_that_a_checkpoint_or_a_file_cannot_hold(
+    network: type[nn.Module], message: str, tiny: SplitData
+) -> None:
+    try:
+        with pytest.raises(UserError, match=message):
+            rehearse([BASE.replace(model=network, width=1)], BASE, tiny, CPU)
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def test_networks_that_can_be_trained_are_rehearsed_as_student_and_as_teacher(tiny: SplitData) -> None:
+    own = [BASE.replace(model=network, width=1) for network in (Net, Hidden)]
+    rehearse_apart(own, BASE.replace(model=Tied, width=1), tiny, CPU)
+    with pytest.raises(UserError, match="Projected keeps"):
+        rehearse_apart([], BASE.replace(model=Projected, width=1), tiny, CPU)

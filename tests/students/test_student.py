@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from scl.store.files import open_folder
 from scl.store.results import load
 from scl.students import export
 from scl.students.student import Student, load_student
+from scl.study.config import Config
 from scl.train import checkpoint
+from tests.support import networks
 from tests.support.checkpoints import BAD, ESCAPES, POINTER, nested, special_files
+from tests.support.networks import Net, Tied
 from tests.support.parts import read_predictions
 from tests.support.studies import SMALL, run_study, write_images
 
@@ -224,6 +228,41 @@ def test_data_sets_of_other_shapes_run_from_end_to_end(tmp_path: Path, classes: 
     student = load_student(str(tmp_path / "small"), "scl/0")
     assert student.record["image_shape"] == [1 if grey else 3, size, size]
     assert len(student.classes) == classes
+
+
+def test_a_student_of_an_own_class_needs_that_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = replace(
+        SMALL, name="own", arms={"baseline": {}}, seeds=1, base=Config(model=Net, epochs=1, batch_size=16, lr=0.02)
+    )
+    assert run_study(study, "--out", str(tmp_path), "--limit", "60") == 0
+    place = str(tmp_path / "own")
+    student = load_student(place, "baseline/0", model=Net)
+    row = load(place).trials.iloc[0]
+    assert row["param.student"] == "Net"
+    for model, message in (
+        (None, r"it is a student of Net, a class of your own; give the class too"),
+        (Tied, "it is a student of Net, and model is Tied"),
+        (type("Net", (Tied,), {"__qualname__": "Net"}), "it is a student of another Net"),
+        (3, "model must be a name, or a class"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_student(place, "baseline/0", model=model)  # type: ignore[arg-type]
+    file = tmp_path / "net.safetensors"
+    assert export.save(student, file, "safetensors") == 0
+    again = load_student(str(file), model=Net)
+    pixels = torch.rand(3, 1, 8, 8)
+    assert torch.equal(again(pixels), student(pixels))
+    export.save(student, tmp_path / "net.pt", "torchscript")
+    traced = torch.jit.load(str(tmp_path / "net.pt"))
+    assert torch.allclose(traced(pixels), student(pixels), atol=1e-5)
+    monkeypatch.chdir(tmp_path)
+    named = f"{networks.__file__}:Net"
+    assert main(["export", place, "baseline/0", "--model", named, "--out", str(tmp_path / "cli.safetensors")]) == 0
+
+
+def test_a_class_for_a_student_of_scls_own_is_refused(small: Path) -> None:
+    with pytest.raises(UserError, match="it is a student of plain5, not of a class of your own"):
+        load_student(str(small), "baseline/0", model=Net)
 
 
 # --- what it refuses --------------------------------------------------------------------------------------------------

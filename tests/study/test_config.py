@@ -94,7 +94,7 @@ def test_fields_of_the_method_are_checked() -> None:
         ({"self_taught": (1, 2.5)}, "0 to 65536"),
         ({"self_taught": (1, 2), "self_taught_at": "penultimate"}, "one whole number"),
         ({"self_taught_from": "taken", "self_taught_at": "branch"}, "exclude each other"),
-        ({"model": "torchvision:resnet18", "self_taught": 4}, "no self-taught neurons"),
+        ({"model": "torchvision:resnet18", "width": 2}, "torchvision:resnet18 has no width factor; width must be 1"),
         ({"pretrained": True}, "pretrained is for torchvision:NAME"),
         ({"model": "resnet9"}, "unknown model 'resnet9'"),
         ({"tap": "conv"}, "valid: relu, bn, block"),

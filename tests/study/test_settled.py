@@ -13,7 +13,7 @@ from scl.study.config import Config
 from scl.study.options import Options, options_for
 from scl.study.recipes import RECIPES, at_length
 from scl.study.search import Search
-from scl.study.settled import moved_milestones, resolved, seeds_of, settled
+from scl.study.settled import left_out, moved_milestones, resolved, seeds_of, settled
 from scl.study.space import Choice, Float, Int
 from scl.study.study import Scale, Setting, Study
 
@@ -114,7 +114,10 @@ def test_every_field_of_config_can_be_set() -> None:
         value = getattr(base, field.name)
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         if not text:
-            text = {"milestones": "1", "teacher_layers": "layer1"}[field.name]
+            text = {
+                "milestones": "1", "teacher_layers": "layer1", "layers": "layer1,model=timm:x",
+                "initial_weights": __file__,
+            }[field.name]  # fmt: skip
         _, options = settled(STUDY, options_for(STUDY, {"set": f"{field.name}={text}"}))
         assert options.set
 
@@ -297,7 +300,7 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
         ),
         (STUDY, {"set": "nosuch=1"}, "--set: unknown name 'nosuch'.*valid: model, "),
         (STUDY, {"set": "teacher.nosuch=1"}, r"--set: unknown name 'teacher\.nosuch'.*valid: teacher\."),
-        (STUDY, {"set": "pretrained=true,model=timm:x"}, "pretrained is for teachers"),
+        (STUDY, {"set": "pretrained=true"}, "pretrained is for torchvision:NAME"),
         (STUDY, {"set": "milestones=9,schedule=multistep"}, "milestones 9 lie after the last of 5 epochs"),
     ],
 )  # fmt: skip
@@ -308,6 +311,25 @@ def test_contradictions_are_refused_with_the_way_out(study: Study, given: dict[s
 
 def test_a_file_of_a_teacher_may_name_its_network() -> None:
     assert settle(teacher="mine.pt", teacher_model="plain7")[1].teacher_file == "mine.pt"
+
+
+NEURONS = Study(
+    "neurons", "q",
+    {"baseline": {}, "kd": {"losses": {"kd": 1}}, "scl": {"losses": {"channel": 1}, "self_taught": 4},
+     "taken": {"losses": {"channel": 1}, "self_taught": 2, "self_taught_from": "taken"}},
+)  # fmt: skip
+
+
+def test_arms_whose_neurons_the_student_cannot_have_are_left_out_or_refused_by_name() -> None:
+    study, options = settled(NEURONS, options_for(NEURONS, {"student": "timm:x"}))
+    assert list(resolved(study, options)[0]) == ["baseline", "kd", "taken"]
+    assert left_out(study, options).startswith("left out: scl, because this student cannot be widened")
+    with pytest.raises(UserError, match=r"arm 'scl': timm:x cannot be widened.*self_taught_from='taken'"):
+        settled(NEURONS, options_for(NEURONS, {"student": "timm:x", "arms": "scl"}))
+    study, options = settled(NEURONS, options_for(NEURONS, {"student": "timm:x", "set": "self_taught_from=taken"}))
+    assert list(resolved(study, options)[0]) == ["baseline", "kd", "scl", "taken"]
+    assert left_out(study, options) == ""
+    assert left_out(*settled(NEURONS, options_for(NEURONS, {}))) == ""
 
 
 WITH_RATE = replace(STUDY, settings={"digits": Setting(student={"lr": 0.05})})

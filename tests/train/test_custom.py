@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from scl.data.batches import SplitData
 from scl.errors import UserError
+from scl.models import settings
 from scl.study.config import Config
 from scl.study.term import Term
 from scl.train import custom
@@ -97,9 +98,9 @@ OTHER_VALUES: dict[str, Any] = {  # of the settings that are not switches
 }
 
 
-@pytest.mark.parametrize("setting", custom.SETTINGS)
+@pytest.mark.parametrize("setting", settings.SETTINGS)
 def test_a_loss_that_changes_a_setting_of_torch_is_named_and_the_setting_restored(setting: str) -> None:
-    read, write = custom.SETTINGS[setting]
+    read, write = settings.SETTINGS[setting]
     before = read()
     precision = {"none": "ieee", "ieee": "none", "tf32": "ieee"}
     other = OTHER_VALUES[setting] if setting in OTHER_VALUES else precision.get(before) or not before
@@ -144,12 +145,12 @@ def test_a_loss_that_leaves_a_setting_on_fails_and_its_neighbours_numbers_stay(
         LEFT_ON[setting]()
         return value
 
-    before = custom._settings()
+    before = settings._settings()
     alone = trained({"other": BASE}, tiny, teacher)["other"]
     ended = trained({"a": with_loss(leaves_on), "other": BASE}, tiny, teacher)
     assert f"{setting.strip()}" in ended["a"].metrics["error"]
     assert [row["train_loss"] for row in alone.epochs] == [row["train_loss"] for row in ended["other"].epochs]
-    assert custom._settings() == before
+    assert settings._settings() == before
 
 
 def test_a_setting_that_a_loss_changes_while_it_is_made_is_refused(tiny: SplitData, teacher: Teacher) -> None:

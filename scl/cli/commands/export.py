@@ -8,10 +8,11 @@ from scl.cli.command import FORMATS, INPUTS
 from scl.errors import UserError, unknown
 from scl.store.output import file_name
 from scl.students.export import SUFFIXES, save, takes, takes_photo
-from scl.students.student import load_student
-from scl.study.checks import place
+from scl.students.student import load_student, model_of
+from scl.study.checks import Check, own_class, place
 from scl.terminal import show
 
+CHECKS: dict[str, Check] = {"out": place, "model": own_class}
 MOST_LETTERS = 200  # of a file's name that are a trial's; file systems allow 255
 
 
@@ -19,17 +20,19 @@ def run(given: Namespace) -> int:
     for name, value, valid in (("format", given.format, FORMATS), ("input", given.input, INPUTS)):
         if value not in valid:
             raise UserError(f"--{name}: {unknown(name, value, valid)}")
-    try:
-        out = None if given.out is None else place(given.out)
-    except ValueError as error:
-        raise UserError(f"--out: {error}") from None
-    student = load_student(given.results, given.trial, normalise=given.input != "normalised")
+    for name, check in CHECKS.items():
+        try:
+            value = getattr(given, name)
+            setattr(given, name, None if value is None else check(value))
+        except ValueError as error:
+            raise UserError(f"--{name}: {error}") from None
+    student = load_student(given.results, given.trial, normalise=given.input != "normalised", model=given.model)
     record = student.record
     named = file_name(f"{record['study']}-{record['arm']}", MOST_LETTERS)
-    path = out or f"{named}-seed{record['seed']}{SUFFIXES[given.format]}"
+    path = given.out or f"{named}-seed{record['seed']}{SUFFIXES[given.format]}"
     photo = given.input == "photo"
     difference = save(student, path, given.format, given.force, photo)
-    show(f"{path}: {record['config'].get('student', 'plain5')}, test accuracy {record['test_acc']:.2%}")
+    show(f"{path}: {model_of(record)}, test accuracy {record['test_acc']:.2%}")
     show(f"  takes   {takes_photo(student) if photo else takes(student)}")
     show(f"  gives   float32 logits (B, {len(record['classes'])}): {', '.join(student.classes[:10])}")
     show(f"  checked on random images: logits differ from the network's by at most {difference:.1g}")

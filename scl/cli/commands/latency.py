@@ -11,13 +11,13 @@ from scl.store.latencies import write_latency
 from scl.store.lookup import stores
 from scl.store.results import read_results
 from scl.students.latency import given, measure
-from scl.study.checks import Check, number, place, text, whole
+from scl.study.checks import Check, number, own_class, place, text, whole
 from scl.terminal import say, show
 
 MOST = 1_000_000
 CHECKS: dict[str, Check] = {
     "runs": whole(1, MOST), "batch": whole(1, MOST), "threads": whole(1, 4096), "ms": number(0), "device": text,
-    "results": place,
+    "results": place, "model": own_class,
 }  # fmt: skip
 
 
@@ -32,11 +32,11 @@ def run(asked: Namespace) -> int:
     device = values["device"] or ""
     if values["ms"] is not None and not device:
         raise UserError(f"--ms {asked.ms}: say where it was measured, as in --device 'Pixel 8, NNAPI'")
-    size = values["batch"], values["threads"]
+    size, model = (values["batch"], values["threads"]), values["model"]
     if values["ms"] is None:
-        found = measure(asked.file, values["runs"], *size, device)
+        found = measure(asked.file, values["runs"], *size, device, model)
     else:
-        found = given(asked.file, values["ms"], *size, device)
+        found = given(asked.file, values["ms"], *size, device, model)
     store = None if values["results"] is None else _store_of(values["results"], found)
     spread = "" if found["low_ms"] is None else f" (5 % to 95 %: {found['low_ms']:.3g} to {found['high_ms']:.3g})"
     show(f"{asked.file}: {found['student']}, {found['bytes'] / 1e6:.2f} MB")

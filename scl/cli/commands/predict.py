@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from scl.report.paper_table import csv_cell
 from scl.store.output import output_file
 from scl.students.predict import Predicted, images_in, predict, preprocessing_of
 from scl.students.student import Student, load_student
-from scl.study.checks import Check, place, text, whole
+from scl.study.checks import Check, own_class, place, text, whole
 from scl.terminal import say, show
 
 TABLES = (".csv", ".parquet")
-CHECKS: dict[str, Check] = {"top": whole(1), "out": place, "fit": text}
+CHECKS: dict[str, Check] = {"top": whole(1), "out": place, "fit": text, "model": own_class}
 
 
 def run(given: Namespace) -> int:
@@ -33,7 +33,7 @@ def run(given: Namespace) -> int:
     if given.out and Path(given.out).suffix.lower() not in TABLES:
         raise UserError(f"--out {given.out}: {unknown('kind of table', Path(given.out).suffix, TABLES)}")
     out = output_file(given.out, given.force) if given.out else None
-    student, places = _student_and_places(given.inputs)
+    student, places = _student_and_places(given.inputs, given.model)
     how = preprocessing_of(student, given.fit)
     images, others = images_in(places)
     if others:
@@ -59,7 +59,7 @@ def run(given: Namespace) -> int:
     return 1 if failed else 0
 
 
-def _student_and_places(inputs: Sequence[str]) -> tuple[Student, list[str]]:
+def _student_and_places(inputs: Sequence[str], model: Callable[..., Any] | None) -> tuple[Student, list[str]]:
     """The student that the first arguments name, and the rest."""
     count = 1 if Path(inputs[0]).suffix.lower() == ".safetensors" else 2
     if len(inputs) <= count:
@@ -67,7 +67,7 @@ def _student_and_places(inputs: Sequence[str]) -> tuple[Student, list[str]]:
             "name a student and images: RESULTS TRIAL IMAGE…, as in `scl predict results ablation/scl/0 photo.jpg`, or "
             "STUDENT.safetensors IMAGE…"
         )
-    return load_student(inputs[0], inputs[1] if count == 2 else None), list(inputs[count:])
+    return load_student(inputs[0], inputs[1] if count == 2 else None, model=model), list(inputs[count:])
 
 
 def _write(out: Path, classes: Sequence[str], answers: Sequence[Predicted]) -> None:
