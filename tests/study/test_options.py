@@ -52,7 +52,7 @@ def test_every_option_is_declared_and_the_record_is_none() -> None:
 
 
 OF_SEARCH = {
-    "trials", "storage", "start_from", "fix", "sampler", "pruner", "at_most", "trial_seeds", "terminate",
+    "trials", "storage", "start_from", "fix", "sampler", "pruner", "trial_seeds", "terminate",
 }  # fmt: skip
 
 
