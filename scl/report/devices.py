@@ -18,7 +18,7 @@ def device_table(facts: Facts) -> Table | None:
     """A row for each arm that has a figure, a column for each device, runtime, batch and number of threads; None if
     nothing was measured. Figures belong to an architecture: arms that share one have the same."""
     data = facts.study.get("data") or {}
-    shape = [data.get(name) for name in ("channels", "height", "width")]
+    shape: list[Any] = [data.get(name) for name in ("channels", "height", "width")]
     measured: dict[str, dict[str, float]] = {}
     for one in facts.results.latencies:
         measured.setdefault(one["architecture"], {})[_where(one)] = one["latency_ms"]

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from scl.data.batches import SplitData
 from scl.errors import UserError
-from scl.export import load_student
 from scl.models.build import build_model, published_normalisation
 from scl.models.networks import build_student, start_from
 from scl.plan.students import initial_weights
 from scl.store.results import load
+from scl.students.student import load_student
 from scl.study.config import Config
 from scl.study.study import Study
 from tests.support.networks import Net

@@ -76,6 +76,8 @@ class EndlessAverage(Net):
 class Buffers(Net):
     """Buffers of several types, one with infinities, one empty; one counts."""
 
+    count: Tensor
+
     def setup(self) -> None:
         self.register_buffer("mask", torch.full((2, 2), float("-inf")).triu(1))
         for dtype in (torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.uint8, torch.bool):
@@ -100,6 +102,8 @@ class Tied(Net):
 
 class Hidden(Net):
     """State that no state dict holds, which evaluation does not read."""
+
+    seen: Tensor
 
     def setup(self) -> None:
         self.register_buffer("seen", torch.zeros(()), persistent=False)
