@@ -89,7 +89,7 @@ def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[RaySession]
 
 
 def check_travels(configs: Iterable[Config]) -> None:
-    """Raises UserError if a loss or network of the user's cannot be sent to workers: it holds a lock, an open file, …"""
+    """Raises UserError if a loss or network of the user's cannot be sent to workers, because it holds, say, a lock."""
     import ray  # noqa: PLC0415
 
     code: dict[int, tuple[str, Any]] = {}

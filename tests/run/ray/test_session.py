@@ -83,7 +83,7 @@ def network_with(thing: Any) -> Callable[..., Any]:
     return network
 
 
-UNSENDABLE = {"a lock": threading.Lock(), "a generator": (i for i in range(2)), "a view": memoryview(b"")}
+UNSENDABLE = {"a lock": threading.Lock(), "a generator": (i for i in range(2)), "a thread's values": threading.local()}
 
 
 @pytest.mark.parametrize("make", [closing_over, holding, network_with])
