@@ -52,8 +52,23 @@ class Term:
 def loss_row(term: Term) -> LossRow:
     """The row of the term's loss: that of the table, or one made for a custom loss."""
     if callable(term.loss):
-        return LossRow("", term.compares, learned=inspect.isclass(term.loss))
+        labels = any(parameter.name == "labels" for parameter in asked_by(term))
+        return LossRow("", term.compares, learned=inspect.isclass(term.loss), needs_target=labels)
     return LOSSES[str(term.loss)]
+
+
+def asked_by(term: Term) -> list[inspect.Parameter]:
+    """What a custom loss asks for beside student and teacher: the parameters that have neither a default nor an option,
+    of the function, or of the `forward` of a class. None if it has no signature to read."""
+    of_class = inspect.isclass(term.loss)
+    function: Any = getattr(term.loss, "forward", None) if of_class else term.loss
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[3 if of_class else 2 :]
+    except (TypeError, ValueError):
+        return []
+    options = () if of_class else term.options
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p for p in parameters if p.default is p.empty and p.kind not in variable and p.name not in options]
 
 
 def checked_terms(losses: Any) -> tuple[dict[str, Term], list[str]]:

@@ -18,7 +18,7 @@ from scl.errors import UserError
 from scl.losses.arithmetic import tensors_in
 from scl.models.settings import settings_restored
 from scl.study.source import state_of
-from scl.study.term import Term
+from scl.study.term import Term, asked_by
 from scl.train.types import TrialFailure
 
 # What a custom loss may ask for by name: labels (B,), the batch's images (B, C, H, W), and logits (B, K).
@@ -49,25 +49,15 @@ def kept_apart(*whose: str) -> Iterator[None]:
 
 
 def asked_for(name: str, term: Term) -> tuple[str, ...]:
-    """What a custom loss asks for by name beside student and teacher, of PROVIDED: the parameters that have neither a
-    default nor an option, of the function, or of the `forward` of a class.
+    """What a custom loss asks for by name beside student and teacher, of PROVIDED.
 
     Raises:
         UserError: it asks for something else.
     """
-    assert callable(term.loss)
-    of_class = inspect.isclass(term.loss)
-    function: Any = getattr(term.loss, "forward", None) if of_class else term.loss
-    try:
-        parameters = list(inspect.signature(function).parameters.values())[3 if of_class else 2 :]
-    except (TypeError, ValueError):
-        return ()
-    options = () if of_class else term.options
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    asked = [p for p in parameters if p.default is p.empty and p.kind not in variable and p.name not in options]
+    asked = asked_by(term)
     for parameter in asked:
         if parameter.name not in PROVIDED or parameter.kind is parameter.POSITIONAL_ONLY:
-            ways = "" if of_class else f", or options={{{parameter.name!r}: …}}, or a default"
+            ways = "" if inspect.isclass(term.loss) else f", or options={{{parameter.name!r}: …}}, or a default"
             raise UserError(
                 f"loss {name!r} asks for {parameter.name!r}"
                 + (" by its place" if parameter.name in PROVIDED else ", which nobody provides")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from scl.errors import UserError
@@ -109,6 +111,18 @@ def test_the_default_is_in_no_id() -> None:
     assert requested(Config(augment="flip+crop")) == {"augment": "crop+flip"}
 
 
+def asks_for_labels(student: Any, teacher: Any, *, labels: Any) -> Any: ...
+
+
+def labels_by_default(student: Any, teacher: Any, labels: Any = None) -> Any: ...
+
+
+class AsksForLabels:
+    def __init__(self, student: int, teacher: int, labels: int) -> None: ...
+
+    def forward(self, student: Any, teacher: Any, labels: Any) -> Any: ...
+
+
 @pytest.mark.parametrize("augment", ["mixup", "crop+cutmix:0.5"])
 def test_a_loss_of_the_one_class_refuses_mixed_images(augment: str) -> None:
     assert mixes(augment)
@@ -116,6 +130,11 @@ def test_a_loss_of_the_one_class_refuses_mixed_images(augment: str) -> None:
         Config(augment=augment, losses={"dkd": 1.0})
     with pytest.raises(UserError, match="loss 'mine' needs the one class"):
         Config(augment=augment, losses={"mine": Term(1.0, loss="dkd")})
+    for loss, options in ((asks_for_labels, {}), (AsksForLabels, {"labels": 1})):
+        with pytest.raises(UserError, match="loss 'mine' needs the one class"):
+            Config(augment=augment, losses={"mine": Term(1.0, loss=loss, options=options)})
+    Config(augment=augment, losses={"mine": Term(1.0, loss=asks_for_labels, options={"labels": 1})})
+    Config(augment=augment, losses={"mine": Term(1.0, loss=labels_by_default)})
     Config(augment=augment, losses={"dkd": 0.0, "kd": 1.0})
     Config(augment="rrc+erasing", losses={"dkd": 1.0})
 

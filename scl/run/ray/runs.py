@@ -20,6 +20,7 @@ from scl.run.backend import Work, show
 from scl.run.progress import Progress
 from scl.run.ray import rpc
 from scl.run.ray.images import images_function, on_driver
+from scl.run.ray.session import check_travels
 from scl.run.ray.slots import cluster_slots, has_other_hosts
 from scl.run.ray.tune import DriverCalls, Throttled, TuneRun, run_tune
 from scl.run.ray.worker import JobMailbox
@@ -106,6 +107,8 @@ class Runs:
             search_calls: functions of a search, by their names in DriverCalls.
         """
 
+        searched = [plan.template] if plan.study.search else []
+        check_travels([*searched, *(trial.config for trial in plan.trials), *(job.config for job in jobs.values())])
         began = now()
         calls: dict[str, Any] = {
             "event": partial(show, self.tracker, progress),

@@ -9,20 +9,21 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any
 
-from scl.errors import UserError
+from scl.errors import UserError, first_line
 from scl.machine import cores
 from scl.plan.capacity import Node
 from scl.run.ray import tokens
 from scl.run.ray.survey import connect, packages_to_send
 from scl.run.ray.temporary import ray_folder
 from scl.run.stopping import LEFT_RUNNING
+from scl.study.config import Config
 from scl.study.options import Options
 from scl.study.users import is_users
 from scl.train.process import environment
@@ -85,6 +86,25 @@ def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[RaySession]
             yield session
         finally:
             _shut_down(local, session.abandoned)
+
+
+def check_travels(configs: Iterable[Config]) -> None:
+    """Raises UserError if a loss or network of the user's cannot be sent to workers, because it holds, say, a lock."""
+    import ray  # noqa: PLC0415
+
+    code: dict[int, tuple[str, Any]] = {}
+    for config in configs:
+        things = [(f"loss {name!r}", term.loss) for name, term in config.losses.items()]
+        things.append((f"network {config.model_name}", config.model))
+        code |= {id(thing): (whose, thing) for whose, thing in things if callable(thing)}
+    for whose, thing in code.values():
+        try:
+            ray.cloudpickle.dumps(thing)
+        except Exception as error:  # an object of the user's may raise anything
+            raise UserError(
+                f"{whose} cannot be sent to Ray's workers ({type(error).__name__}: {first_line(error)}); make what it "
+                "holds where it is used, inside a function, or train in this process: --inline"
+            ) from error
 
 
 @contextmanager

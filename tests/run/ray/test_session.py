@@ -7,15 +7,19 @@ import logging
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from scl.errors import UserError
 from scl.run.ray.rpc import rpc_to_driver
-from scl.run.ray.session import SIGNALS, ray_session, users_modules
+from scl.run.ray.session import SIGNALS, check_travels, ray_session, users_modules
 from scl.run.ray.slots import has_other_hosts, living_nodes
+from scl.study.config import Config
 from scl.study.options import Options
+from scl.study.term import Term
 
 
 def state() -> dict[str, Any]:
@@ -56,3 +60,40 @@ def test_modules_of_users_travel_by_value() -> None:
     assert "scl.run.ray.session" not in names
     assert "ray" not in names
     assert any(name.endswith("test_session") for name in names)
+
+
+def closing_over(thing: Any) -> Callable[..., Any]:
+    def mine(student: Any, teacher: Any) -> Any:
+        return thing
+
+    return mine
+
+
+def holding(thing: Any) -> Callable[..., Any]:
+    def mine(student: Any, teacher: Any) -> Any: ...
+
+    mine.cache = thing  # type: ignore[attr-defined]
+    return mine
+
+
+def network_with(thing: Any) -> Callable[..., Any]:
+    def network(num_classes: int) -> Any:
+        return thing
+
+    return network
+
+
+UNSENDABLE = {"a lock": threading.Lock(), "a generator": (i for i in range(2)), "a thread's values": threading.local()}
+
+
+@pytest.mark.parametrize("make", [closing_over, holding, network_with])
+@pytest.mark.parametrize("kind", UNSENDABLE)
+def test_code_that_cannot_be_sent_is_named(make: Any, kind: str) -> None:
+    def config(thing: Any) -> Config:
+        made = make(thing)
+        return Config(model=made) if make is network_with else Config(losses={"x": Term(1.0, loss=made, version="1")})
+
+    check_travels([Config(losses={"kd": 1.0}), config([1, "two"])])
+    whose = "network network" if make is network_with else "loss 'x'"
+    with pytest.raises(UserError, match=rf"^{whose} cannot be sent to Ray's workers \(TypeError: .*--inline"):
+        check_travels([Config(), config(UNSENDABLE[kind])])
