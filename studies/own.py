@@ -1,4 +1,4 @@
-"""Your images, your teacher, your networks: which way of distilling is best, how good does it get, at what cost?
+"""Which way of distilling is best for your images and networks, by how much, and at what cost?
 
     uv run studies/own.py --data photos --teacher teacher.safetensors --teacher-model timm:resnet18 \\
         --student timm:mobilenetv3_small_050,plain5 --at-most latency_ms=5 --time-budget 7200
@@ -79,7 +79,7 @@ def comparison(students: Sequence[str]) -> Study:
     widths = {s: {"width": 1.0} if s.startswith(HUBS) else {} for s in students}
     return Study(
         name="own",
-        question="Which way of distilling is best for these images and networks, by how much, and at what cost?",
+        question="Which way of distilling is best for your images and networks, by how much, and at what cost?",
         base=Config(model=students[0], epochs=30, batch_size=64, lr=0.05, warmup_epochs=1),
         teacher=Config(model="plain11", batch_size=64, lr=0.05, warmup_epochs=1),
         arms={
@@ -96,6 +96,9 @@ def comparison(students: Sequence[str]) -> Study:
         seeds=LEAST_SEEDS,
         settings={} if students[0].startswith(HUBS) else {"digits": DIGITS},
     )
+
+
+STUDY = comparison(["plain5"])  # without --student
 
 
 def searching(study: Study, best: str, trials: int) -> Study:

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -99,11 +100,12 @@ def test_no_place_repeats_them(value: str, capsys: pytest.CaptureFixture[str], m
         parsed(STUDY, "study.py", ["--address", value])
     command = parsed(STUDY, "study.py", flags).command
     called = _settled(STUDY, {"storage": value, "out": value, "fix": {}, "inline": True})[1].command
-    study: dict[str, Any] = {
+    facts: Any = SimpleNamespace(metric="test_acc", bounds={})
+    facts.study = {
         "command": f"study.py --storage {value}",
         "search": {"optuna_study": "s", "storage": value},
     }
-    texts = [str(refused.value), command, called, json.dumps(_setup(study, "")) if " " not in value else ""]
+    texts = [str(refused.value), command, called, json.dumps(_setup(facts, "")) if " " not in value else ""]
     monkeypatch.setattr(sys, "argv", ["study.py", *flags, f"--again={value}"])
     texts += [str(kind(f"refused: {value!r}, or {value}; try another")) for kind in (UserError, RunFailed, Damaged)]
     say(f"lost {value} and {value!r}")

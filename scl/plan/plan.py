@@ -158,7 +158,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         study=study,
         options=options,
         context=context,
-        trials=trials_of(arms, seeds, fingerprint, teacher_ids.__getitem__),
+        trials=trials_of(arms, seeds, fingerprint, teacher_ids.__getitem__, teacher.model),
         arms=arms,
         teacher=teacher,
         teacher_ids=teacher_ids,
@@ -257,7 +257,9 @@ def with_arms(plan: Plan, arms: Mapping[str, Config], seeds: Sequence[int] | Non
             jobs.setdefault(teacher_ids[seed], Job(plan.teacher, at))
     have = {c.trial_id for c in plan.trials}
     more = [
-        c for c in trials_of(arms, chosen, plan.context.fingerprint, teacher_ids.__getitem__) if c.trial_id not in have
+        c
+        for c in trials_of(arms, chosen, plan.context.fingerprint, teacher_ids.__getitem__, plan.teacher.model)
+        if c.trial_id not in have
     ]
     return replace(
         plan,

@@ -48,7 +48,8 @@ def searched_trials(plan: Plan, template: Config, point: Mapping[str, Any]) -> t
     """The trials of some parameter values, one for each seed of the search. Raises UserError if a value is refused."""
     search = search_of(plan)
     config = with_params(template, changes(search.space, point))
-    trials = trials_of({ARM: config}, search.seed_range, plan.context.fingerprint, plan.teacher_ids.__getitem__)
+    about = plan.context.fingerprint, plan.teacher_ids.__getitem__, plan.teacher.model
+    trials = trials_of({ARM: config}, search.seed_range, *about)
     return tuple(trials)
 
 

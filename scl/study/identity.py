@@ -12,11 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scl.study.config import READ_BY, Config
+from scl.study.config import HUBS, READ_BY, Config
 from scl.study.term import loss_row, requested_term
 
 # Raised by hand when a change of code changes numbers: it is part of every trial's id.
 RESULTS_VERSION = 5
+# Raised by hand when other guided layers are found by stage in networks of other libraries: it is part of the ids of
+# trials that compare such layers.
+LAYERS_FOUND = 2
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(Config)}
 # Fields that were renamed after results had been stored: ids and columns keep the first name.
@@ -104,18 +107,35 @@ def teacher_id(config: Config, seed: int, data: str) -> str:
 
 
 def trials_of(
-    arms: Mapping[str, Config], seeds: Sequence[int], data: str, teacher: Callable[[int], str]
+    arms: Mapping[str, Config],
+    seeds: Sequence[int],
+    data: str,
+    teacher: Callable[[int], str],
+    teacher_model: Any = "plain11",
 ) -> list[Trial]:
-    """Every arm at every seed, seeds as paired blocks. `data` is a fingerprint, `teacher` gives a seed's teacher id."""
+    """Every arm at every seed, seeds as paired blocks.
+
+    Args:
+        data: a fingerprint. teacher: a seed → its teacher's id. teacher_model: the teacher's `Config.model`.
+    """
     asked = {arm: requested(config) for arm, config in arms.items()}
     config_ids = {arm: sha256(plain) for arm, plain in asked.items()}
     shared = {"data": data, "version": RESULTS_VERSION}
+    found = {"layers_found": LAYERS_FOUND}
+    by_rule = {arm: found if _compares_found_layers(config, teacher_model) else {} for arm, config in arms.items()}
     trials = []
     for seed in seeds:
         for arm, config in arms.items():
-            trial_id = sha256({**shared, "config": asked[arm], "seed": seed, "teacher": teacher(seed)})
+            trial_id = sha256({**shared, **by_rule[arm], "config": asked[arm], "seed": seed, "teacher": teacher(seed)})
             trials.append(Trial(arm, seed, config, config_ids[arm], trial_id, teacher(seed)))
     return trials
+
+
+def _compares_found_layers(config: Config, teacher_model: Any) -> bool:
+    """Whether a loss compares maps of layers that were found in a network of another library, and not named."""
+    maps = any(term.weight > 0 and loss_row(term).compares in ("maps", "pairs") for term in config.losses.values())
+    networks = ((config.model, config.layers), (teacher_model, config.teacher_layers))
+    return maps and any(isinstance(model, str) and model.startswith(HUBS) and not named for model, named in networks)
 
 
 def stream_seed(*names: object) -> int:

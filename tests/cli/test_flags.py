@@ -80,7 +80,8 @@ def test_each_flag_and_its_keyword_are_one_option(study: Study) -> None:
         "precision": "fp32", "device": "cpu", "address": "auto", "out": "there", "track": "mlflow", "interval": 0.25,
         "val": 0.25, "seed_list": "3,4", "margin": 0.01, "looks": "3,5", "page": "page.html",
         "metric": "macro_f1", "at_most": "params=3", "image_size": 32, "image_fit": "pad", "sampler": "gp",
-        "pruner": "median", "augment": "rrc+flip", "optimizer": "adamw",
+        "pruner": "median", "augment": "rrc+flip", "student_layers": "layer1", "student_weights": "w.pt",
+        "optimizer": "adamw",
         "teacher_mean": "0.5,0.4,0.3", "teacher_std": "0.5", "teacher_classes": "a,b",
     }  # fmt: skip
     for name, about in flags_of(study).items():

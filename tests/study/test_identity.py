@@ -77,3 +77,30 @@ def test_new_fields_leave_ids_as_they_were() -> None:
     )  # fmt: skip
     assert requested(Config(**{name: getattr(Config(), name) for name in new})) == {}
     assert requested(Config(betas=[0.9, 0.999], ema=0, accumulate=1)) == {}  # type: ignore[arg-type]
+
+
+MAPS: dict[str, Any] = {"losses": {"at": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("teacher", "changes", "by_rule"),
+    [
+        ("plain11", MAPS, False),
+        ("timm:resnet18", {}, False),
+        ("timm:resnet18", {"losses": {"kd": 1.0}}, False),
+        ("timm:resnet18", MAPS, True),
+        ("torchvision:resnet18", {"losses": {"fsp": 1.0}}, True),
+        ("torchvision:resnet18", {**MAPS, "teacher_layers": ("layer1", "layer2")}, False),
+        ("plain11", {**MAPS, "model": "timm:resnet18"}, True),
+        ("plain11", {**MAPS, "model": "timm:resnet18", "layers": ("layer1",)}, False),
+    ],
+)
+def test_ids_know_which_layers_were_found_where_losses_compare_them(
+    teacher: str, changes: dict[str, Any], by_rule: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trial_id() -> str:
+        return trials_of({"arm": Config(**changes)}, [0], "data", lambda seed: "teacher", teacher)[0].trial_id
+
+    before = trial_id()
+    monkeypatch.setattr("scl.study.identity.LAYERS_FOUND", 3)
+    assert (trial_id() != before) == by_rule

@@ -138,7 +138,7 @@ def test_with_patience_the_network_of_the_best_epoch_is_kept(tiny: SplitData) ->
         if epoch == 2:
             best = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
     assert one.finished
-    ended = one.result(tiny, torch.zeros(len(tiny.test.labels), 10), None, 1)
+    ended = one.result(tiny, {p: torch.zeros(len(getattr(tiny, p).labels), 10) for p in ("val", "test")}, None, 1)
     assert (ended.metrics["state"], ended.metrics["epochs"], ended.metrics["best_epoch"]) == ("completed", 4, 2)
     assert ended.metrics["val_acc"] == ended.metrics["test_acc"] == 1.0
     assert all(torch.equal(ended.weights[name], tensor) for name, tensor in best.items())
@@ -151,8 +151,7 @@ def test_the_average_is_evaluated_and_kept(tiny: SplitData) -> None:
     take_steps(one, tiny, 3)
     assert one.kept is not one.model
     one.end_epoch([32, 32, 32], {})
-    logits = {part: torch.zeros(len(getattr(tiny, part).labels), 10) for part in ("val", "test")}
-    ended = one.result(tiny, logits, None, 1)
+    ended = one.result(tiny, {p: torch.zeros(len(getattr(tiny, p).labels), 10) for p in ("val", "test")}, None, 1)
     kept = one.kept.state_dict()
     assert all(torch.equal(ended.weights[name], kept[name]) for name in kept)
     assert not torch.equal(kept["classifier.weight"], one.model.classifier.weight)

@@ -18,7 +18,7 @@ from scl.terminal import cell, say
 
 def run(given: Namespace) -> int:
     out = console()
-    table = Table("study", "data", "done", "failed", "missing", "best arm", "its mean")
+    table = Table("study", "data", "done", "failed", "missing", "best arm", "mean", "of test")
     pages = []
     code = 0
     for name, store in stores(given.place).items():
@@ -50,7 +50,8 @@ def run(given: Namespace) -> int:
             str(int((states == "failed").sum())),
             str(int((states == "missing").sum())),
             cell(means.index[0] if len(means) else "—"),
-            cell(f"{metric.title} {UNITS[metric.unit].value(means.iloc[0], 2)}" if len(means) else "—"),
+            cell(UNITS[metric.unit].value(means.iloc[0], 2) if len(means) else "—"),
+            metric.words,
         )
     if code and not table.rows:
         return code

@@ -35,8 +35,9 @@ def test_trials_of_the_plan_are_counted_by_their_state(
     out = capsys.readouterr().out
     rows = {line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[3:-1]] for line in _body(out)}
     means = trials[trials["state"] == "completed"].groupby("arm")["test_acc"].mean()
-    assert rows["gaps"] == ["4/6", "1", "1", str(means.idxmax()), f"{100 * means.max():.2f}"]
-    assert rows["empty"] == ["0/6", "0", "6", "—", "—"]
+    assert rows["gaps"] == ["4/6", "1", "1", str(means.idxmax()), f"{100 * means.max():.2f} %", "accuracy"]
+    assert rows["empty"][:3] == ["0/6", "0", "6"]
+    assert rows["empty"][3:5] == ["—", "—"]
     assert f"{tmp_path}/gaps has no page yet" in out
 
 
