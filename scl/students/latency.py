@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from scl.errors import UserError, first_line, how_to_install, shown
+from scl.errors import UserError, first_line, how_to_install
 from scl.store.latencies import architecture_of
 from scl.store.schema import now
 from scl.students.student import Student, misdescribed, model_of, read_student
+from scl.study.network import model_name
 from scl.train.process import threads as torch_threads
 from scl.train.weights import no_weights, regular_file
 
@@ -123,7 +124,9 @@ def opened(file: Path, threads: int, model: Callable[..., Any] | None = None) ->
     if kind not in SUFFIXES:
         raise UserError(f"{file}: a student is a file {', '.join(SUFFIXES)}; `scl export` writes one")
     if model is not None and kind != ".safetensors":
-        raise UserError(f"{file} holds its whole network, so it needs no class; leave out the class {shown(model)}")
+        raise UserError(
+            f"{file} holds its whole network, so it needs no class; leave out the class {model_name(model)}"
+        )
     try:
         if kind == ".safetensors":
             record, forward, runtime = _safetensors(content, str(file), model)

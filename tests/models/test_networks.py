@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from scl.data.batches import SplitData
-from scl.models.networks import build_student, example_features, move_to_device
+from scl.models.networks import build_student, example_features, move_to_device, renormalising
 from scl.study.config import Config
 from tests.support.studies import CPU
 
@@ -42,3 +43,18 @@ def test_example_features_have_shapes_and_leave_the_network_as_it_was(tiny: Spli
     assert features.logits.shape == (2, 10)
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["scale", "shift", "net.conv1.weight"], {"scale", "shift"}),
+        (["scale", "shift"], {"scale", "shift"}),  # all others come from the seed
+        (["scale", "shift", "conv1.weight"], set()),  # parameters of a network that scl has not stored
+        (["net.scale", "net.shift"], set()),
+        (["scale", "net.conv1.weight"], set()),
+        ([], set()),
+    ],
+)
+def test_constants_in_front_of_a_network_are_told_from_its_parameters(names: list[str], found: set[str]) -> None:
+    assert set(renormalising(dict.fromkeys(names, 0))) == found

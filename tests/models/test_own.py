@@ -17,6 +17,7 @@ from scl.models.build import build_model, macs
 from scl.models.networks import build_student
 from scl.store.files import open_folder
 from scl.study.config import Config
+from scl.train.optimizer import Optimizer
 from scl.train.teacher import Teacher
 from scl.train.types import TrialSpec
 from tests.support.networks import TRAINABLE, Net, Normed, Small
@@ -58,6 +59,37 @@ def test_alone_in_a_cohort_and_resumed_are_bitwise_equal(few: SplitData, guide: 
         assert resumed.metrics["test_acc_muted"] == cohort[trial.id].metrics["test_acc_muted"]
         for name, tensor in resumed.weights.items():
             assert torch.equal(tensor, cohort[trial.id].weights[name]), f"{trial.id}: {name}"
+
+
+def test_the_recipe_holds_for_an_own_network_too(few: SplitData, guide: Teacher, tmp_path: Path) -> None:
+    recipe = config(Net).replace(
+        optimizer="adamw", lr=0.002, ema=0.5, patience=3, accumulate=2, head_lr=2.0, layer_decay=0.5, epochs=3
+    )
+    trial = TrialSpec("recipe", recipe, 0, open_folder(str(tmp_path / "recipe")))
+    beside = TrialSpec("beside", config(Net), 0, None)
+    cohort = ends([dataclasses.replace(trial, files=None), beside], few, guide)
+    stop_after(1, trial, few, guide)
+    (resumed,) = ends([trial], few, guide).values()
+    assert resumed.metrics["error"] is None
+    assert resumed.epochs == cohort["recipe"].epochs
+    assert all(torch.equal(tensor, cohort["recipe"].weights[name]) for name, tensor in resumed.weights.items())
+
+
+def test_the_classifier_is_the_layer_that_gives_the_logits() -> None:
+    class HeadFirst(nn.Module):
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.head, self.body = nn.Linear(16, num_classes), nn.Linear(64, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(torch.relu(self.body(x.flatten(1))))
+
+    model = build_model(HeadFirst, 10, **SHAPE)
+    assert model.head == "head"
+    groups = Optimizer(Config(model=HeadFirst, head_lr=3.0), model).groups
+    head = {id(p) for p in model.net.head.parameters()}
+    parameters = list(model.parameters())
+    assert {id(parameters[i]) for g in groups if g.factor == 3.0 for i in g.indices} == head
 
 
 def test_the_seed_alone_initialises_and_frozen_parts_stay(few: SplitData) -> None:

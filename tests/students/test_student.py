@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from scl.cli.command import main
@@ -258,6 +259,12 @@ def test_a_student_of_an_own_class_needs_that_class(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     named = f"{networks.__file__}:Net"
     assert main(["export", place, "baseline/0", "--model", named, "--out", str(tmp_path / "cli.safetensors")]) == 0
+    assert main(["latency", str(file), "--model", named, "--runs", "1", "--results", str(tmp_path)]) == 0
+    assert main(["latency", str(tmp_path / "net.pt"), "--model", named]) == 2
+    Image.new("L", (8, 8)).save(tmp_path / "photo.png")
+    assert main(["predict", str(file), str(tmp_path / "photo.png"), "--model", named]) == 0
+    assert main(["predict", str(file), str(tmp_path / "photo.png")]) == 2
+    assert main(["predict", str(file), str(tmp_path / "photo.png"), "--model", "plain5"]) == 2
 
 
 def test_a_class_for_a_student_of_scls_own_is_refused(small: Path) -> None:
