@@ -43,7 +43,7 @@ KEYS = {
 NESTED = (
     "scl", "args", "hyper_parameters", "hparams", "config", "cfg", "meta", "metadata", "info", "pretrained_cfg",
     "preprocessing", "preprocess", "transforms", "transform", "normalize", "normalization", "norm", "data",
-    "data_config", "dataset",
+    "data_config", "dataset", "label_encoder",
 )  # fmt: skip
 
 
@@ -184,6 +184,11 @@ def of_mapping(content: Mapping[str, Any], where: str, depth: int = 3) -> Descri
     model = _model(said["model"], content)
     mean, std = _floats(said["mean"]), _floats(said["std"])
     mean, std = (mean, std) if mean and std else ((), ())
+    if (said["mean"], said["std"]) != (None, None) and not mean:
+        notes.append(
+            f"{where} has a mean or std that cannot be read as a number for each channel; give --teacher-mean and "
+            "--teacher-std"
+        )
     size = _side(said["size"], where)
     if {"val_crop_size", "val_resize_size"} <= content.keys() and not mean:  # of torchvision's reference scripts
         mean, std = IMAGENET["mean"], IMAGENET["std"]
