@@ -25,6 +25,7 @@ IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "class", "target")  # preferred, in any case, if a table has several
 EXPLAINED = 5  # columns of which a message says why they hold no labels
 WHOLE = re.compile(r"-?[0-9]{1,18}")
+DECIMAL = re.compile(r"-?[0-9]{1,15}(\.0*)?")  # a whole number, which a float holds exactly
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,10 @@ def labels_of(
     if fraction := _fraction(values):
         at = int(np.argmax(codes == values.index(fraction)))
         raise _no_class(row(at), name, fraction)
+    if _decimals(values):  # as pandas writes whole numbers of a column with a gap: 3.0
+        whole = np.array([int(float(text)) for text in values])
+        whole, places = np.unique(whole, return_inverse=True)
+        values, codes = [str(number) for number in whole.tolist()], places[codes]
     numbered = _class_labels(schema).get(name, {}) if values and isinstance(values[0], int) else {}
     return Labels(codes, values, numbered, str(where))
 
@@ -181,6 +186,12 @@ def _fraction(values: list[Any]) -> str | None:
     except ValueError:
         return None
     return next((text for text, number in numbers.items() if math.isfinite(number) and not number.is_integer()), None)
+
+
+def _decimals(values: list[Any]) -> bool:
+    """True for texts that are all whole numbers, some with a decimal point."""
+    texts = [value for value in values if isinstance(value, str) and DECIMAL.fullmatch(value.strip())]
+    return len(texts) == len(values) and any("." in text for text in texts)
 
 
 def _no_class(where: str, name: str, value: str) -> UserError:

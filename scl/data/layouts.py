@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from scl.data.encoded import IMAGE_SUFFIXES, DatasetFiles, visible_entries
-from scl.data.folders import class_files
+from scl.data.folders import SYSTEM, class_files
 from scl.data.listing import SUFFIXES, listing_files, one_listing
 from scl.data.parquet import KINDS, one_table, saved_files, table_files
 from scl.data.parts import Choices
@@ -50,9 +51,16 @@ def find_dataset(place: Path, choices: Choices) -> DatasetFiles:
     for reader in READERS:
         if (found := reader(place, choices)) is not None:
             return found
-    below = visible_entries(place)
-    if len(below) == 1 and below[0].is_dir() and not below[0].is_symlink():
-        return find_dataset(Path(below[0].path), choices)
+    below = [entry for entry in visible_entries(place) if entry.name not in SYSTEM]
+    folders = [entry for entry in below if entry.is_dir()]
+    # A readme or a licence may lie beside the one folder with the data; images, lists and archives would be data too.
+    data = (*IMAGE_SUFFIXES, *ARCHIVES, *SUFFIXES, *KINDS, ".tar")
+    others = [entry for entry in below if not entry.is_dir()]
+    plain = not any(entry.name.lower().endswith(data) for entry in others)
+    if len(folders) == 1 and plain and not folders[0].is_symlink():
+        found = find_dataset(Path(folders[0].path), choices)
+        beside = {"file beside the folder of the data": len(others)} if others else {}
+        return replace(found, skipped={**found.skipped, **beside})
     raise UserError(f"--data {place}: no data set found in this folder{_hint(place)}; it must hold {LAYOUTS}")
 
 

@@ -28,7 +28,9 @@ KEYWORDS = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 NAMES = {"train": "training", "val": "validation", "test": "test"}
-PART_COLUMNS = ("split", "part", "subset")  # columns that may name a row's part, in any case
+PART_COLUMNS = (
+    "split", "part", "subset", "set", "partition", "phase", "usage", "fold", "data_split", "dataset_split",
+)  # fmt: skip  # columns that may name a row's part, in any case
 TEST_SHARE = 0.2  # of the images, if the data have no part to test on
 SHOWN = 10  # names in a message
 _FOLDER = re.compile(rf"({'|'.join(KEYWORDS)})[-_ ]?(set|split|data|images|imgs)?")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from scl.errors import UserError, first_line
 
@@ -134,6 +134,10 @@ def opened(image: Image.Image | bytes | str | Path, where: str) -> Iterator[Imag
         raise
     except Image.DecompressionBombError:
         raise too_large(where, f"more than {2 * LARGEST:,} pixels") from None
+    except UnidentifiedImageError:  # whose message names an object of Python
+        raise UserError(
+            f"{where}: cannot be decoded as a {NAMES} image (it begins as none); replace or remove it"
+        ) from None
     except Exception as error:  # Pillow raises many types of error for damaged images
         raise UserError(
             f"{where}: cannot be decoded as a {NAMES} image ({first_line(error)}); replace or remove it"

@@ -76,10 +76,10 @@ def _by_column(images: FoundPart, files: Sequence[Path]) -> dict[str, FoundPart]
     for path in files:
         with _opened(path) as file:
             texts = [field.name for field in _schema(file) if is_text(getattr(field.type, "value_type", field.type))]
-            name = next((column for column in texts if column.casefold() in PART_COLUMNS), None)
-            values = [] if name is None else _column(file, name).to_pylist()
-        found = parts_in_column(str(name), values, partial("{}, row {}".format, path))
-        if name is None or (found is None and values):
+            columns = {name: _column(file, name).to_pylist() for name in texts if name.casefold() in PART_COLUMNS}
+        named = (parts_in_column(*column, partial("{}, row {}".format, path)) for column in columns.items())
+        found = next((parts for parts in named if parts is not None), None)
+        if found is None and any(columns.values() or [True]):
             return {"train": images}
         words += found or []
     return {part: subset(images, np.array([word == part for word in words])) for part in NAMES if part in words}
@@ -100,14 +100,14 @@ def _labels(path: Path, image: str, label: str) -> Labels:
 def _opened(path: Path) -> Iterator[Any]:
     """The open file. Raises UserError with the file's name if it is damaged."""
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             with pq.ParquetFile(path, pre_buffer=False) as file:
                 yield file
         else:
             with pa.memory_map(str(path)) as mapped, _arrow(path, mapped) as reader:
                 yield reader
     except (pa.ArrowException, OSError) as error:
-        kind = "Parquet" if path.suffix == ".parquet" else "Arrow"
+        kind = "Parquet" if path.suffix.lower() == ".parquet" else "Arrow"
         raise UserError(
             f"{path}: cannot be read as {kind} ({first_line(error)}); it is damaged or cut off, so download it again"
         ) from error

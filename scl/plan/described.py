@@ -26,13 +26,13 @@ MODES = {
 MOST_BYTES = 32 << 20  # of a configuration
 # Keys by which training scripts name things, the likeliest first.
 KEYS = {
-    "mean": ("image_mean", "img_mean", "norm_mean", "pixel_mean", "mean"),
-    "std": ("image_std", "img_std", "norm_std", "pixel_std", "std"),
+    "mean": ("image_mean", "img_mean", "norm_mean", "normalize_mean", "pixel_mean", "data_mean", "mean", "means"),
+    "std": ("image_std", "img_std", "norm_std", "normalize_std", "pixel_std", "data_std", "std", "stds"),
     "size": ("val_crop_size", "crop_size", "input_size", "img_size", "image_size", "size", "resolution"),
     "interpolation": ("interpolation", "resample"),
     "classes": (
         "label_names", "class_names", "classes", "classnames", "labels", "categories", "names", "id2label",
-        "idx_to_class", "label2id", "class_to_idx",
+        "idx_to_class", "idx_to_label", "label2id", "class_to_idx", "label_to_idx", "vocab", "label_map",
     ),
     "accuracy": (
         "test_acc", "val_acc", "best_acc", "best_acc1", "best_top1", "best_prec1", "acc1", "top1", "accuracy", "acc",
@@ -42,7 +42,8 @@ KEYS = {
 }  # fmt: skip
 NESTED = (
     "scl", "args", "hyper_parameters", "hparams", "config", "cfg", "meta", "metadata", "info", "pretrained_cfg",
-    "preprocessing", "preprocess", "transforms", "transform", "normalize", "data", "data_config", "dataset",
+    "preprocessing", "preprocess", "transforms", "transform", "normalize", "normalization", "norm", "data",
+    "data_config", "dataset", "label_encoder",
 )  # fmt: skip
 
 
@@ -167,8 +168,9 @@ def of_mapping(content: Mapping[str, Any], where: str, depth: int = 3) -> Descri
     Raises:
         UserError: impossible values.
     """
+    spelled = {_spelled(key): value for key, value in content.items()}
     said = {
-        name: next((content[key] for key in keys if content.get(key) not in (None, "", (), [])), None)
+        name: next((spelled[key] for key in map(_spelled, keys) if spelled.get(key) not in (None, "", (), [])), None)
         for name, keys in KEYS.items()
     }
     if "record" in content and isinstance(content["record"], Mapping):
@@ -182,6 +184,11 @@ def of_mapping(content: Mapping[str, Any], where: str, depth: int = 3) -> Descri
     model = _model(said["model"], content)
     mean, std = _floats(said["mean"]), _floats(said["std"])
     mean, std = (mean, std) if mean and std else ((), ())
+    if (said["mean"], said["std"]) != (None, None) and not mean:
+        notes.append(
+            f"{where} has a mean or std that cannot be read as a number for each channel; give --teacher-mean and "
+            "--teacher-std"
+        )
     size = _side(said["size"], where)
     if {"val_crop_size", "val_resize_size"} <= content.keys() and not mean:  # of torchvision's reference scripts
         mean, std = IMAGENET["mean"], IMAGENET["std"]
@@ -204,11 +211,17 @@ def of_mapping(content: Mapping[str, Any], where: str, depth: int = 3) -> Descri
         where=where,
         notes=tuple(notes),
     )
-    for key in NESTED if depth else ():
-        if isinstance(content.get(key), Mapping):
-            below = of_mapping(content[key], where, depth - 1)
+    for key in map(_spelled, NESTED) if depth else ():
+        if isinstance(spelled.get(key), Mapping):
+            below = of_mapping(spelled[key], where, depth - 1)
             found = dataclasses.replace(found.over(below), notes=found.notes + below.notes)
     return _checked(dataclasses.replace(found, where=where))
+
+
+def _spelled(key: Any) -> str:
+    """A key as keys are compared: IMAGE_SIZE is image_size, and class2index is class_to_idx."""
+    text = re.sub(r"[^a-z0-9]", "", str(key).casefold())
+    return text.replace("2", "to").replace("index", "id").replace("idx", "id")
 
 
 def _below(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -285,8 +298,8 @@ def _number(value: Any, otherwise: Any) -> Any:
 
 def _floats(value: Any) -> tuple[float, ...]:
     values = value if isinstance(value, list | tuple) else [value]
-    if len(values) == 1 and isinstance(values[0], list | tuple):
-        values = values[0]
+    while values and all(isinstance(v, list | tuple) and (len(v) == 1 or len(values) == 1) for v in values):
+        values = [number for inner in values for number in inner]  # of a tensor (C, 1, 1) or (1, C, 1, 1)
     if not values or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
         return ()
     return tuple(float(v) for v in values)

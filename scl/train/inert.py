@@ -12,6 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from pathlib import PurePosixPath
 from typing import IO, Any, ClassVar
 
@@ -38,6 +39,8 @@ NUMBERS = {
     "u1": "B",
     "b1": "?",
 }  # of numpy
+ARRAYS = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
+MOST_OF_ARRAY = 100_000  # elements that are read
 # Types of a storage's elements, as torch names its classes.
 STORAGES = {
     "Untyped": torch.uint8, "Byte": torch.uint8, "Char": torch.int8, "Short": torch.int16, "Int": torch.int32,
@@ -194,6 +197,37 @@ def _number(kind: Any, content: Any = b"") -> Any:
     return value
 
 
+def _array(state: Any) -> list[Any] | None:
+    """The elements of a small array of numpy, without its shape; None for what cannot be told."""
+    try:
+        _, shape, dtype, _, content = state
+        kind = str(dtype.arguments[0])
+        big_endian = isinstance(dtype.state, tuple) and dtype.state[1:2] == (">",)
+    except (TypeError, ValueError, AttributeError, IndexError):
+        return None
+    if isinstance(content, list):  # of objects
+        return content[:MOST_OF_ARRAY]
+    content = content.encode("latin1") if isinstance(content, str) else content
+    if (
+        big_endian
+        or not isinstance(content, bytes)
+        or (isinstance(shape, tuple) and max(shape, default=0) != prod(shape))
+    ):
+        return None  # of several axes, the order of the elements may be another
+    if kind in NUMBERS:
+        size, code = struct.calcsize(NUMBERS[kind]), NUMBERS[kind]
+        return [struct.unpack_from(f"<{code}", content, at)[0] for at in _starts(content, size)]
+    if kind[:1] == "U" and kind[1:].isdecimal() and int(kind[1:]):
+        size = 4 * int(kind[1:])
+        return [content[at : at + size].decode("utf-32-le").rstrip("\0") for at in _starts(content, size)]
+    return None
+
+
+def _starts(content: bytes, size: int) -> range:
+    """Where elements of so many bytes begin."""
+    return range(0, min(len(content) // size, MOST_OF_ARRAY) * size, size)
+
+
 def _path(*parts: str) -> str:
     return str(PurePosixPath(*map(str, parts)))
 
@@ -222,6 +256,8 @@ def plain(value: Any, depth: int = 6) -> Any:
     """
     if depth == 0:
         return None
+    if isinstance(value, StandIn) and value.name in ARRAYS:
+        return plain(_array(value.state), depth)
     if isinstance(value, StandIn):
         state = value.state if isinstance(value.state, dict) else {}
         return plain({**state, **value.items}, depth) or ([plain(e, depth - 1) for e in value.elements] or None)

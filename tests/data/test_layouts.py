@@ -166,3 +166,21 @@ REFUSED: dict[str, tuple[Make, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_unclear_is_refused_in_one_sentence(tmp_path: Path, cache: Path, name: str) -> None:
     refused(*REFUSED[name], tmp_path, cache)
+
+
+@pytest.mark.parametrize(
+    ("beside", "counted"),
+    [
+        ("", {}),
+        ("README.md LICENSE", {"file beside the folder of the data": 2}),
+        ("__MACOSX/x", {}),
+    ],
+)
+def test_a_readme_may_lie_beside_the_folder_of_the_data(
+    tmp_path: Path, cache: Path, beside: str, counted: dict[str, int]
+) -> None:
+    write(tmp_path / "d" / "photos", f"{classes('train', TRAIN)} {classes('test', TEST)}")
+    write(tmp_path / "d", beside)
+    found = load_dataset(str(tmp_path / "d"), cache)
+    assert contents(found) == {"train": expected(TRAIN), "test": expected(TEST)}
+    assert found.skipped == counted

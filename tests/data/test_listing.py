@@ -40,6 +40,33 @@ def test_a_list_may_name_the_parts(tmp_path: Path, cache: Path) -> None:
     assert contents(load_dataset(str(tmp_path / "e"), cache)) == {"train": expected(TRAIN), "test": expected(TEST)}
 
 
+@pytest.mark.parametrize("column", ["set", "Partition", "phase", "usage", "data_split", "fold"])
+def test_the_column_of_parts_has_one_of_several_names(tmp_path: Path, cache: Path, column: str) -> None:
+    rows = "".join(f"{n}.png,{n[:3]},{s}\n" for s, ns in (("train", TRAIN), ("test", TEST)) for n in ns.split())
+    write(tmp_path / "d", {"metadata.csv": f"file_name,kind,{column}\n" + rows} | pictures(f"{TRAIN} {TEST}"))
+    assert contents(load_dataset(str(tmp_path / "d"), cache)) == {"train": expected(TRAIN), "test": expected(TEST)}
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["0.0", "1.0"], ("0", "1")),
+        (["10.0", "2.0"], ("2", "10")),  # by number
+        (["1", "2.00"], ("1", "2")),
+        (["007", "12"], ("007", "12")),  # as they are written: none has a decimal point
+        (["1.0", "a"], ("1.0", "a")),
+    ],
+)
+def test_whole_numbers_with_a_decimal_point_are_whole_numbers(
+    tmp_path: Path, cache: Path, labels: list[str], classes: tuple[str, ...]
+) -> None:
+    names = {"cat": labels[0], "dog": labels[1]}
+    every = "cat0 cat1 cat2 dog0 dog1 dog2"
+    rows = "".join(f"{n}.png,{names[n[:3]]}\n" for n in every.split())
+    write(tmp_path / "d", {"metadata.csv": "file_name,label\n" + rows} | pictures(every))
+    assert load_dataset(str(tmp_path / "d"), cache).classes == classes
+
+
 REFUSED: dict[str, tuple[Make, str]] = {
     "a list without labels": (
         folder({"metadata.csv": listing("cat0 dog0", "file_name", "{n}.png")} | pictures("cat0 dog0")),

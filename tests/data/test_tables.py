@@ -52,6 +52,13 @@ def test_a_column_part_may_mean_something_else(tmp_path: Path, cache: Path) -> N
     assert len(load_dataset(str(tmp_path / "d"), cache).train_labels) == 16
 
 
+def test_a_column_that_means_something_else_hides_no_other(tmp_path: Path, cache: Path) -> None:
+    whole = table(f"{TRAIN} {VAL} {TEST}", part=["front", "back"] * 4, split=SPLIT)
+    parquet(tmp_path / "d", {"PHOTOS.PARQUET": whole})
+    found = load_dataset(str(tmp_path / "d" / "PHOTOS.PARQUET"), cache)
+    assert contents(found) == {"train": expected(TRAIN), "val": expected(VAL), "test": expected(TEST)}
+
+
 def test_arrows_file_format_is_read(tmp_path: Path, cache: Path) -> None:
     pyarrow.feather.write_feather(table(MANY), str(tmp_path / "photos.arrow"))
     parts = contents(load_dataset(str(tmp_path / "photos.arrow"), cache))

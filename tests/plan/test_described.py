@@ -13,11 +13,23 @@ from scl.errors import UserError
 from scl.plan.described import Described, beside_file, names_in, of_json, of_mapping, of_published_file
 
 PROCESSOR = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "do_normalize": True, "do_rescale": True}
+UNREAD = (
+    "it has a mean or std that cannot be read as a number for each channel; give --teacher-mean and --teacher-std"
+)
 SAID: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"mean": [0.1, 0.2, 0.3], "std": [0.4] * 3}, {"mean": (0.1, 0.2, 0.3), "std": (0.4,) * 3}),
     ({"mean": 0.5, "std": 0.25}, {"mean": (0.5,), "std": (0.25,)}),
     ({"mean": [0.5, 0.5, 0.5]}, {"mean": ()}),  # without a standard deviation
     ({"mean": None, "std": "x"}, {"mean": ()}),
+    ({"mean": [[[0.1]], [[0.2]], [[0.3]]], "std": [[[[0.4]], [[0.4]], [[0.4]]]]},
+     {"mean": (0.1, 0.2, 0.3), "std": (0.4,) * 3}),  # tensors (C, 1, 1) and (1, C, 1, 1)
+    ({"MEAN": [0.1, 0.2, 0.3], "Std": [0.4] * 3, "IMAGE_SIZE": 64}, {"mean": (0.1, 0.2, 0.3), "size": 64}),
+    ({"CFG": {"normalization": {"mean": [0.1] * 3, "std": [0.4] * 3}}}, {"mean": (0.1,) * 3}),
+    ({"class2index": {"b": 0, "a": 1}}, {"classes": ("b", "a")}),
+    ({"idx2label": {0: "b", 1: "a"}}, {"classes": ("b", "a")}),
+    ({"label_encoder": {"classes_": ["b", "a"]}}, {"classes": ("b", "a")}),  # of scikit-learn
+    ({"mean": "imagenet", "std": "imagenet"}, {"mean": (), "notes": (UNREAD,)}),
+    ({"vocab": ["b", "a"]}, {"classes": ("b", "a")}),
     ({"input_size": [3, 64, 64]}, {"size": 64}),
     ({"img_size": 96, "interpolation": "bicubic"}, {"size": 96, "interpolation": "bicubic"}),
     ({"image_size": [48, 48]}, {"size": 48}),

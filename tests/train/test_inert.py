@@ -93,3 +93,21 @@ def test_storages_of_every_device_are_known(module: str) -> None:
     """Files of before PyTorch 1.6 that were saved on a GPU name torch.cuda."""
     found = Reader(io.BytesIO(b""), "it").find_class(module, "HalfStorage")
     assert found is torch.float16
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize(
+    ("array", "wanted"),
+    [
+        (np.array([0.25, 0.5]), [0.25, 0.5]),
+        (np.array([[[0.25]], [[0.5]]], dtype=np.float32), [0.25, 0.5]),
+        (np.array([3, -1], dtype=np.int16), [3, -1]),
+        (np.array(["owl", "Käfer"]), ["owl", "Käfer"]),
+        (np.array(["owl", "bee"], dtype=object), ["owl", "bee"]),
+        (np.array([[1.0, 2.0], [3.0, 4.0]]), None),  # no list of numbers or names
+        (np.array([0.25, 0.5], dtype=">f8"), None),
+        (np.array([1 + 2j]), None),
+    ],
+)
+def test_small_arrays_of_numpy_are_lists(array: Any, wanted: Any, protocol: int) -> None:
+    assert plain(read(pickle.dumps({"x": array}, protocol))) == {"x": wanted}
