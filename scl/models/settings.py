@@ -80,7 +80,9 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         f"torch.backends.{path}.fp32_precision": _attribute(attrgetter(path)(torch.backends), "fp32_precision")
         for path in ("cudnn", "mkldnn", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
     },
-    "torch.backends.cudnn.allow_tf32": _attribute(attrgetter("cudnn.conv")(torch.backends), "fp32_precision"),
+    # The old switch is a flag of its own, which must agree with the two new ones, or torch refuses to read it.
+    "torch.backends.cudnn.allow_tf32": _attribute(torch.backends.cudnn, "allow_tf32"),
+    "torch.backends.cudnn.conv.fp32_precision": _attribute(attrgetter("cudnn.conv")(torch.backends), "fp32_precision"),
     "torch.backends.cuda.matmul.allow_tf32": _attribute(torch.backends.cuda.matmul, "fp32_precision"),
     **{
         f"torch.backends.cudnn.{name}": _attribute(torch.backends.cudnn, name)
@@ -113,7 +115,7 @@ def settings_restored() -> Iterator[list[str]]:
         now = _settings()
         changed += [setting for setting in SETTINGS if now[setting] != before[setting]]
         for setting, (_, write) in SETTINGS.items() if changed else ():
-            if _value(setting) != before[setting]:  # changed by the code, or by the setting restored before it
+            if before[setting] is not RuntimeError and _value(setting) != before[setting]:  # changed by the code, or by the setting restored before it
                 write(before[setting])
 
 
