@@ -115,7 +115,8 @@ def settings_restored() -> Iterator[list[str]]:
         now = _settings()
         changed += [setting for setting in SETTINGS if now[setting] != before[setting]]
         for setting, (_, write) in SETTINGS.items() if changed else ():
-            if before[setting] is not RuntimeError and _value(setting) != before[setting]:  # changed by the code, or by the setting restored before it
+            # Changed by the code, or by the setting restored before it; what could not be read cannot be restored.
+            if before[setting] is not RuntimeError and _value(setting) != before[setting]:
                 write(before[setting])
 
 

@@ -13,9 +13,7 @@ from scl.errors import UserError
 from scl.plan.described import Described, beside_file, names_in, of_json, of_mapping, of_published_file
 
 PROCESSOR = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "do_normalize": True, "do_rescale": True}
-UNREAD = (
-    "it has a mean or std that cannot be read as a number for each channel; give --teacher-mean and --teacher-std"
-)
+UNREAD = "it has a mean or std that cannot be read as a number for each channel; give --teacher-mean and --teacher-std"
 SAID: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"mean": [0.1, 0.2, 0.3], "std": [0.4] * 3}, {"mean": (0.1, 0.2, 0.3), "std": (0.4,) * 3}),
     ({"mean": 0.5, "std": 0.25}, {"mean": (0.5,), "std": (0.25,)}),
