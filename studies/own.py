@@ -194,6 +194,9 @@ def work(script: str, flags: Sequence[str]) -> int:
     options = dataclasses.replace(options, command=name_of(masked_command([Path(script).name, *flags])))
     if (seeds := options.seeds or study.seeds) < LEAST_SEEDS:
         raise UserError(f"--seeds {seeds}: {LEAST_SEEDS} or more, or the intervals say nothing")
+    if options.val_share == 0:
+        asked = "--val 0" if options.recipe is None else f"--recipe {options.recipe}"
+        raise UserError(f"{asked} holds no images out, and this study chooses on validation images; give --val 0.1")
     for name in ("seed_list", "interval", "report_only"):
         if getattr(options, name):
             raise UserError(f"--{name.replace('_', '-')} is not for this study, which runs in two steps; drop it")
@@ -206,6 +209,8 @@ def work(script: str, flags: Sequence[str]) -> int:
     store = open_folder(options.out, reading=True) / study.name
     metric, bounds = METRICS[options.metric or study.metric], options.at_most or {}
     if not (arms := ranked(read_results(store), metric, bounds)):
+        if code == 3:
+            return code  # what is missing has been said, and that the same command continues
         raise RunFailed("no arm has completed within --at-most; allow more, name other networks, or give more time")
     say(f"best by {metric.words} on validation images: {arms[0]}; its weights are searched now")
     left = None if options.time_budget is None else max(1.0, options.time_budget - (time.monotonic() - began))
@@ -215,7 +220,7 @@ def work(script: str, flags: Sequence[str]) -> int:
         return after
     read = read_results(store)
     export(read, metric, ranked(read, metric, bounds)[0])
-    return code or after
+    return after  # it has the trials of the comparison too
 
 
 def first_step(options: Options, seeds: int) -> Options:

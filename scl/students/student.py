@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scl.errors import Damaged, UserError, first_line, shown
+from scl.errors import Damaged, UserError, first_line
 from scl.models.networks import build_network, renormalising, start_from, tensors_of
 from scl.models.streams import random_streams_kept
 from scl.store.lookup import find_trial
 from scl.store.networks import STUDENT
 from scl.study.config import ARCHITECTURE, MODELS, Config
 from scl.study.identity import from_stored
-from scl.study.network import model_problem, same_network
+from scl.study.network import model_name, model_problem, same_network
 from scl.train import checkpoint
 from scl.train.weights import difference, regular_file, type_name
 
@@ -232,7 +232,7 @@ def _other_class(record: Mapping[str, Any], model: Callable[..., Any] | None) ->
     if model is None:
         return ""
     if not isinstance(own, Mapping):
-        return f"it is a student of {own}, not of a class of your own; leave out the class {shown(model)}"
+        return f"it is a student of {own}, not of a class of your own; leave out the class {model_name(model)}"
     if problem := model_problem(model, MODELS):
         return problem
     return same_network(model, dict(own))

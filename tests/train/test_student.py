@@ -151,7 +151,8 @@ def test_the_average_is_evaluated_and_kept(tiny: SplitData) -> None:
     take_steps(one, tiny, 3)
     assert one.kept is not one.model
     one.end_epoch([32, 32, 32], {})
-    ended = one.result(tiny, torch.zeros(len(tiny.test.labels), 10), None, 1)
+    logits = {part: torch.zeros(len(getattr(tiny, part).labels), 10) for part in ("test", "val")}
+    ended = one.result(tiny, logits, None, 1)
     kept = one.kept.state_dict()
     assert all(torch.equal(ended.weights[name], kept[name]) for name in kept)
     assert not torch.equal(kept["classifier.weight"], one.model.classifier.weight)
