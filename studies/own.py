@@ -5,23 +5,24 @@
     uv run studies/own.py                                   # built-in digits: does everything run?
 
 1. Compare: each network of --student learns alone and in three ways (WAYS), at N seeds (3 or more).
-2. Search: of the arms that --at-most allows, the one that is best on validation images is searched: its loss weights,
-   temperature and learning rate. The best two configurations train again on the seeds of the comparison.
+2. Search: the arm that is best on validation images is searched: its loss weights, temperature and learning rate. The
+   best two configurations train again on the seeds of the comparison.
 3. Export: the student that is best on validation images is written as a file that takes photos.
 
-All of it is one study with one page. Test images choose nothing. The same command continues where it was stopped, and
-trains only what is missing. --time-budget is for all of it: the comparison gets COMPARING of it, the search the rest.
+Best is by --metric. A network that costs more than --at-most allows does not train. All of it is one study with one
+page. Test images choose nothing. The same command continues where it was stopped, and trains only what is missing.
+--time-budget is for all of it: the comparison gets COMPARING of it, the search the rest.
 """
 
 import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scl import Config, Float, RunFailed, Search, Setting, Study, Term, UserError
 from scl.cli.exits import exit_with
@@ -31,11 +32,19 @@ from scl.masking import masked_command
 from scl.store.files import open_folder
 from scl.store.results import Results, read_results
 from scl.streams import name_of
-from scl.study.config import HUBS
+from scl.study.checks import model
+from scl.study.config import MODELS
+from scl.study.limits import in_words, kept
+from scl.study.metrics import METRICS, Metric
+from scl.study.network import Model
 from scl.study.options import Options
 from scl.study.search import FRESH_SEED
+from scl.study.settled import settled
 from scl.study.space import Range
 from scl.terminal import say, show
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COMPARING = 0.6  # of --time-budget
 LEAST_SEEDS = 3
@@ -67,23 +76,28 @@ SPACE: dict[str, dict[str, Range]] = {
 }
 
 
-def arm(way: str, student: str, students: Sequence[str]) -> str:
-    """The name of an arm: the way alone, if there is one network."""
-    return way if len(students) == 1 else f"{way} · {student}"
+def arm(way: str, student: str, several: bool) -> str:
+    """The name of an arm: the way alone, if --student names one network."""
+    return f"{way} · {student}" if several else way
 
 
-def comparison(students: Sequence[str]) -> Study:
-    """Every way for every network."""
-    names = {(way, student): arm(way, student, students) for student in students for way in WAYS}
-    # Networks of other libraries have no width factor: a setting of the first network must not reach them.
-    widths = {s: {"width": 1.0} if s.startswith(HUBS) else {} for s in students}
+def comparison(students: Sequence[str], several: bool) -> Study:
+    """Every way for every network. several: --student names more than one, of which these may be a part."""
+    names = {(way, student): arm(way, student, several) for student in students for way in WAYS}
+    networks = {student: network(student) for student in students}
+    # Only our networks have a width factor: a setting of the first network must not reach others.
+    ours = {student: student in MODELS for student in students}
     return Study(
         name="own",
         question="Which way of distilling is best for your images and networks, by how much, and at what cost?",
-        base=Config(model=students[0], epochs=30, batch_size=64, lr=0.05, warmup_epochs=1),
+        base=Config(model=networks[students[0]], epochs=30, batch_size=64, lr=0.05, warmup_epochs=1),
         teacher=Config(model="plain11", batch_size=64, lr=0.05, warmup_epochs=1),
         arms={
-            name: {**WAYS[way], **({} if student == students[0] else {"model": student, **widths[student]})}
+            name: {
+                **WAYS[way],
+                **({} if student == students[0] else {"model": networks[student]}),
+                **({} if student == students[0] or ours[student] else {"width": 1.0}),
+            }
             for (way, student), name in names.items()
         },
         baseline=names[ALONE, students[0]],
@@ -94,11 +108,11 @@ def comparison(students: Sequence[str]) -> Study:
             if way != ALONE
         },
         seeds=LEAST_SEEDS,
-        settings={} if students[0].startswith(HUBS) else {"digits": DIGITS},
+        settings={"digits": DIGITS} if ours[students[0]] else {},
     )
 
 
-STUDY = comparison(["plain5"])  # without --student
+STUDY = comparison(["plain5"], several=False)  # without --student
 
 
 def searching(study: Study, best: str, trials: int) -> Study:
@@ -112,13 +126,51 @@ def searching(study: Study, best: str, trials: int) -> Study:
     )
 
 
-def ranked(read: Results, at_most: dict[str, float]) -> list[str]:
-    """Arms by mean validation accuracy, the best first: those that have completed, and cost no more than they may."""
-    rows = read.planned()
-    rows = rows[(rows["state"] == "completed") & rows["val_acc"].notna() & (rows["seed"] >= FRESH_SEED)]
+def affordable(students: Sequence[str], options: Options) -> list[str]:
+    """The networks that keep --at-most by what they cost in inference, which is known before anything trains. Raises
+    UserError if none does, or if one cannot be built."""
+    if not options.at_most:
+        return list(students)
+    several = len(students) > 1
+    study = comparison(students, several)
+    alone = tuple(arm(ALONE, student, several) for student in students)
+    study, here = settled(study, dataclasses.replace(options, arms=alone))
+    costs = import_module("scl.run.run").costs_of(study, here)
+    within = []
+    for student, name in zip(students, alone, strict=True):
+        if kept(study.constraints, costs[name]):
+            within.append(student)
+        else:
+            cost = ", ".join(f"{of} {costs[name][of]:,.10g}" for of in study.constraints)
+            say(f"{student} does not train: --at-most is {in_words(study.constraints)}, and it has {cost}")
+    if not within:
+        raise UserError("no network of --student keeps --at-most; allow more, or name smaller networks")
+    return within
+
+
+def ranked(read: Results, metric: Metric, at_most: Mapping[str, float]) -> list[str]:
+    """Arms by their mean of a metric on validation images, the best first. Of arms that cost no more than they may,
+    only those with the most completed seeds count: a mean over fewer may be luck."""
+    rows = scored(read, metric)
     for cost, most in at_most.items():
         rows = rows[rows[cost] <= most]
-    return list(rows.groupby("arm")["val_acc"].mean().sort_values(ascending=False).index)
+    by_arm = rows.groupby("arm")[metric.validation]
+    means = by_arm.mean()[by_arm.size() == by_arm.size().max()]
+    return list(means.sort_values(ascending=metric.direction == "min", kind="stable").index)
+
+
+def scored(read: Results, metric: Metric) -> "pd.DataFrame":
+    """Completed trials of the arms and winners, with a value of the metric on validation images."""
+    rows = read.planned()
+    return rows[(rows["state"] == "completed") & rows[metric.validation].notna() & (rows["seed"] >= FRESH_SEED)]
+
+
+def network(student: str) -> Model:
+    """A network of --student. Raises UserError if there is none of this name."""
+    try:
+        return model(student)
+    except ValueError as error:
+        raise UserError(f"--student {error}") from None
 
 
 def split_students(flags: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -138,31 +190,40 @@ def main() -> None:
 
 def work(script: str, flags: Sequence[str]) -> int:
     students, rest = split_students(flags)
-    study = comparison(students)
+    several = len(students) > 1
+    study = comparison(students, several)
     # The flags of a search exist for studies that have one.
     options = parsed(searching(study, study.baseline, trials=40), script, rest)
     options = dataclasses.replace(options, command=name_of(masked_command([Path(script).name, *flags])))
     if (seeds := options.seeds or study.seeds) < LEAST_SEEDS:
         raise UserError(f"--seeds {seeds}: {LEAST_SEEDS} or more, or the intervals say nothing")
+    if options.val_share == 0:
+        asked = "--val 0" if options.recipe is None else f"--recipe {options.recipe}"
+        raise UserError(f"{asked} holds no images out, and this study chooses on validation images; give --val 0.1")
     for name in ("seed_list", "interval", "report_only"):
         if getattr(options, name):
             raise UserError(f"--{name.replace('_', '-')} is not for this study, which runs in two steps; drop it")
     began = time.monotonic()
+    students = affordable(students, first_step(options, seeds))
+    study = comparison(students, several)
     code = run_options(study, first_step(options, seeds))
     if options.plan or code == 130:
         return code
     store = open_folder(options.out, reading=True) / study.name
-    if not (arms := ranked(read_results(store), dict(options.at_most or {}))):
+    metric, bounds = METRICS[options.metric or study.metric], options.at_most or {}
+    if not (arms := ranked(read_results(store), metric, bounds)):
+        if code == 3:
+            return code  # what is missing has been said, and that the same command continues
         raise RunFailed("no arm has completed within --at-most; allow more, name other networks, or give more time")
-    say(f"best on validation images: {arms[0]}; its weights are searched now")
+    say(f"best by {metric.words} on validation images: {arms[0]}; its weights are searched now")
     left = None if options.time_budget is None else max(1.0, options.time_budget - (time.monotonic() - began))
     study = searching(study, arms[0], options.trials or 40)
     after = run_options(study, dataclasses.replace(options, seeds=seeds, time_budget=left))
     if after == 130:
         return after
     read = read_results(store)
-    export(read, ranked(read, dict(options.at_most or {}))[0])
-    return code or after
+    export(read, metric, ranked(read, metric, bounds)[0])
+    return after  # it has the trials of the comparison too
 
 
 def first_step(options: Options, seeds: int) -> Options:
@@ -174,25 +235,26 @@ def first_step(options: Options, seeds: int) -> Options:
     )
 
 
-def export(read: Results, best: str) -> None:
+def export(read: Results, metric: Metric, best: str) -> None:
     """Write the student of an arm that is best on validation images as a file: ONNX that takes photos or, where the
     extra `onnx` is not installed, TorchScript."""
     # Imported only now: a mistyped flag is answered before torch is imported.
     files, students = import_module("scl.students.export"), import_module("scl.students.student")
     assert read.store is not None
-    rows = read.planned()
-    rows = rows[(rows["arm"] == best) & (rows["state"] == "completed")].sort_values("val_acc", ascending=False)
+    rows = scored(read, metric)
+    rows = rows[rows["arm"] == best].sort_values(metric.validation, ascending=metric.direction == "min", kind="stable")
     chosen = rows.iloc[0]
     student = students.load_student(str(read.store), f"{best}/{chosen['seed']}")
     onnx = all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
     form = "onnx" if onnx else "torchscript"
     folder = Path(read.store.path) if read.store.is_local else Path()
     path = folder / f"student{files.SUFFIXES[form]}"
+    shown = ("{:.2%}" if metric.unit == "%" else "{:.4g} nats").format
     files.save(student, path, form, force=True, photo=onnx)
     show(
-        f"best on validation images: {best}, seed {chosen['seed']}; validation {chosen['val_acc']:.2%}, test "
-        f"{chosen['test_acc']:.2%}, {chosen['params']:,} parameters\nexported to {path}, "
-        + ("which takes photos" if onnx else "which takes pixels in [0, 1]")
+        f"best on validation images: {best}, seed {chosen['seed']}, {chosen['params']:,} parameters; {metric.words} "
+        f"{shown(chosen[metric.validation])} on validation images, {shown(chosen[metric.column])} on test images\n"
+        f"exported to {path}, " + ("which takes photos" if onnx else "which takes pixels in [0, 1]")
     )
 
 

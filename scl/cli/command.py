@@ -36,6 +36,22 @@ OWN_CLASS: dict[str, Any] = {
 SHELLS = ("bash", "zsh", "tcsh")
 
 
+class Command(Parser):
+    """Takes flags between positional arguments; argparse alone refuses `predict STUDENT --top 3 IMAGE`."""
+
+    _mixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        whole_rest = any(action.nargs == argparse.REMAINDER for action in self._actions)
+        if self._mixing or whole_rest:  # argparse calls this again for each kind of argument
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command: of the command line, whose process then ends, or with these arguments; returns the exit code."""
 
@@ -55,7 +71,7 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
         epilog='Completion of these commands in your shell: eval "$(scl completion bash)", or zsh.',
         allow_abbrev=False,
     )
-    commands = p.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = p.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Command)
 
     def command(name: str, summary: str, module: str = "") -> argparse.ArgumentParser:
         c = commands.add_parser(name, help=summary, description=summary[:1].upper() + summary[1:] + ".")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scl.data.batches import SplitData
@@ -22,6 +24,8 @@ from scl.study.network import is_own
 # With at most so many locations and at least so many channels, a CPU's convolutions are faster with channels first: up
 # to twice as fast at 512 channels × 4×4 (oneDNN, AVX-512). Otherwise channels last is faster, by up to a third.
 FEW_LOCATIONS, MANY_CHANNELS = 25, 256
+# A block of oneDNN's channels on AVX-512, see `strides_by_slices`.
+BLOCK_OF_CHANNELS = 16
 CONSTANTS = ("scale", "shift")  # of `TappedModel.renormalise`
 
 
@@ -112,6 +116,8 @@ def move_to_device(model: nn.Module, data: SplitData, device: torch.device) -> n
 
     Shapes alone decide the layout, not a timing, so that numbers are reproducible.
     """
+    if device.type == "cpu":
+        strides_by_slices(model)
     if runs_own_code(model):
         return model.to(device)  # code of users may call `view`
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -130,6 +136,30 @@ def move_to_device(model: nn.Module, data: SplitData, device: torch.device) -> n
     for hook in hooks:
         hook.remove()
     return model
+
+
+def strides_by_slices(model: nn.Module) -> None:
+    """Let narrow 1×1 convolutions with a stride read every so many pixels of their input themselves.
+
+    oneDNN's gradient of their weights writes beyond its memory, where channels come last and are fewer than a block:
+    the process ends, or numbers are wrong (uxlfoundation/oneDNN#6035). Without a stride it does not, and numbers that
+    were right stay the same.
+    """
+    for conv in model.modules():
+        if (
+            type(conv) is nn.Conv2d
+            and conv.kernel_size == (1, 1)
+            and conv.stride != (1, 1)
+            and conv.padding in (0, (0, 0), "valid")
+            and conv.in_channels // conv.groups < BLOCK_OF_CHANNELS
+        ):
+            # Not the field `stride`, which code of users may read.
+            conv._conv_forward = partial(_sliced, conv.stride, conv.groups)  # type: ignore[method-assign]
+
+
+def _sliced(stride: tuple[int, int], groups: int, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A 1×1 convolution with a stride, as one without of every so many pixels."""
+    return F.conv2d(x[..., :: stride[0], :: stride[1]], weight, bias, groups=groups)
 
 
 def example_features(model: nn.Module, data: SplitData, tap: str) -> Features:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,14 @@ def plan_study(study: Study, options: Options) -> PlanSummary:
         tell_lost_networks(plan)
         check_declarations(plan, earlier_record(plan))
         return summarise(plan, left_to_search(plan))
+
+
+def costs_of(study: Study, options: Options) -> dict[str, dict[str, float]]:
+    """What the network of each arm costs in inference, by the names of COSTS: here, on one thread, before anything
+    trains. Only reads `--out`. Raises UserError."""
+    here = replace(options, address=None, device="cpu", gpus_per_trial=None, cpus_per_trial=1, teacher=None, plan=True)
+    plan = make_plan(study, here, open_folder(options.out, reading=True))
+    return {arm: asdict(plan.feasibility.cost(config)) for arm, config in plan.arms.items()}
 
 
 @contextmanager

@@ -132,16 +132,19 @@ def stein_interval(plan: Plan, stein: Mapping[str, Any]) -> dict[str, float | No
 
 
 def print_winners(record: dict[str, Any]) -> None:
-    """Print each winner of a search: its validation accuracy, and its difference to the baseline on fresh seeds."""
+    """Print each winner of a search: the study's metric on validation images, or accuracy if the search has another
+    objective, and its difference to the baseline on fresh seeds."""
+    measure = METRICS.get(record["metric"], METRICS[DEFAULT])
+    unit = UNITS[measure.unit]
     fresh = record["looks"][-1].get("differences", {})
     for arm, won in record["winners"].items():
         values = ", ".join(f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in won["params"].items())
         found = fresh.get(arm)
         real = "not compared"
         if found:
-            measure = METRICS.get(record["metric"], METRICS[DEFAULT])
-            unit = UNITS[measure.unit]
             digits = 2 if unit is PERCENT else unit.decimals
             real = f"{_points(found, digits, unit)} {unit.many} of {measure.title} from the baseline, on fresh seeds"
         validation = "" if won["val_acc"] is None else f", validation {100 * won['val_acc']:.1f} %"
+        if measure.name != DEFAULT and (value := won.get("validation", {}).get(measure.validation)) is not None:
+            validation = f", validation {measure.words} {unit.value(value, 1 if unit is PERCENT else unit.decimals)}"
         show(f"{arm} (trial {won['number']}{validation}; {values}): {real}")

@@ -53,6 +53,7 @@ def search_record(driver: SearchDriver, winners: Mapping[str, Config]) -> dict[s
                 "trial_id": found.trials[0].trial_id,
                 "params": _stored(point_of(config, search.space)),
                 "val_acc": known.values(found).get("val_acc"),
+                "validation": {o: v for o, v in known.values(found).items() if o in search.objectives},
             }
             for arm, (config, found) in won.items()
         },

@@ -32,6 +32,11 @@ def test_the_console_command_and_the_module_are_one() -> None:
         ("export there kd/0 --format onnx --input normalised", "export", {"format": "onnx", "input": "normalised"}),
         ("report there", "report", {"place": "there"}),
         ("merge a b --out c", "merge", {"places": ["a", "b"], "out": "c"}),
+        ("merge a --out c b", "merge", {"places": ["a", "b"], "out": "c"}),
+        ("export there --format onnx kd/0", "export", {"results": "there", "trial": "kd/0", "format": "onnx"}),
+        ("export --force kd/0", "export", {"results": "results", "trial": "kd/0", "force": True}),
+        ("predict r kd/0 --top 3 a.jpg", "predict", {"inputs": ["r", "kd/0", "a.jpg"], "top": "3"}),
+        ("predict --fit pad r kd/0 a.jpg --top 3 b.jpg", "predict", {"inputs": ["r", "kd/0", "a.jpg", "b.jpg"]}),
         ("completion zsh", "completion", {"shell": "zsh"}),
     ],
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 
 from scl.data.batches import SplitData
-from scl.models.networks import build_student, example_features, move_to_device, renormalising
+from scl.models.networks import build_student, example_features, move_to_device, renormalising, strides_by_slices
 from scl.study.config import Config
 from tests.support.studies import CPU
 
@@ -58,3 +61,28 @@ def test_example_features_have_shapes_and_leave_the_network_as_it_was(tiny: Spli
 )
 def test_constants_in_front_of_a_network_are_told_from_its_parameters(names: list[str], found: set[str]) -> None:
     assert set(renormalising(dict.fromkeys(names, 0))) == found
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "batch", "groups", "bias"),
+    [(8, 64, 64, 1, False), (4, 96, 16, 1, True), (1, 64, 16, 1, False), (15, 33, 8, 1, False), (32, 32, 4, 4, True)],
+)
+def test_narrow_convolutions_with_a_stride_have_right_gradients(
+    channels: int, side: int, batch: int, groups: int, bias: bool
+) -> None:
+    """Where channels come last, oneDNN's own gradient of the first of these ends the process."""
+    torch.manual_seed(0)
+    plain = nn.Conv2d(channels, 16, 1, stride=2, bias=bias, groups=groups)
+    ours = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    strides_by_slices(ours)
+    images = torch.randn(batch, channels, side, side)
+    given = [images.clone().requires_grad_(), images.to(memory_format=torch.channels_last).requires_grad_()]
+    for _ in range(2):
+        outputs = [conv(x) for conv, x in zip((plain, ours), given, strict=True)]
+        for output in outputs:
+            output.square().mean().backward()
+    torch.testing.assert_close(outputs[1], outputs[0])
+    assert ours.stride == (2, 2)
+    gradients = [[x.grad, *(p.grad for p in conv.parameters())] for x, conv in zip(given, (plain, ours), strict=True)]
+    for mine, right in zip(gradients[1], gradients[0], strict=True):
+        torch.testing.assert_close(mine, right, rtol=1e-4, atol=1e-5)

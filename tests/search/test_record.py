@@ -41,4 +41,5 @@ def test_a_search_is_recorded(many_seeds: Plan, tmp_path: Path) -> None:
     (won,) = record["winners"].values()
     assert won["params"]["method"] == "kd"
     assert won["val_acc"] == pytest.approx(0.605)
+    assert won["validation"] == {"val_acc": won["val_acc"]}
     assert fitted({"search": about, "search_space": record["search_space"]})[1] == []
