@@ -112,9 +112,6 @@ def comparison(students: Sequence[str], several: bool) -> Study:
     )
 
 
-STUDY = comparison(["plain5"], several=False)  # without --student
-
-
 def searching(study: Study, best: str, trials: int) -> Study:
     """The comparison, and a search of one of its arms. Arms and winners train at the same, fresh seeds."""
     way = best.partition(" · ")[0]
@@ -171,6 +168,9 @@ def network(student: str) -> Model:
         return model(student)
     except ValueError as error:
         raise UserError(f"--student {error}") from None
+
+
+STUDY = comparison(["plain5"], several=False)  # without --student
 
 
 def split_students(flags: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scl.errors import Damaged, UserError, first_line
+from scl.errors import Damaged, UserError, first_line, shown
 from scl.models.networks import build_network, renormalising, start_from, tensors_of
 from scl.models.streams import random_streams_kept
 from scl.store.lookup import find_trial
