@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scl.report.formatting import DASH, about, percent, plain, plural
+from scl.report.formatting import DASH, about, moment, percent, plain, plural
 
 WIDTH, HEIGHT = 120, 24  # of a curve, in pixels
 
@@ -47,7 +47,7 @@ def running(progress: Mapping[str, Any] | None) -> Running | None:
     what = "" if progress["title"] == "students" else f" ({plain(progress['title'])})"
     text = f"{progress['ended']} of {plural(progress['expected'], 'trial')} ended{failed}{time}{what}"
     trials = [_trial(one) for one in progress["running"]]
-    where = f"on {plain(progress['host'])} since {plain(progress['since'])}"
+    where = f"on {plain(progress['host'])} since {plain(moment(progress['since']))}"
     return Running(text, where, str(progress["updated"]), progress["ended"], progress["expected"], trials)
 
 
