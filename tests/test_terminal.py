@@ -11,6 +11,7 @@ from rich.console import Console
 from scl import terminal
 from scl.cli.command import main
 from scl.errors import Damaged, RunFailed, UserError
+from scl.run.live import Live
 from scl.run.progress import Progress
 from scl.store.files import open_folder
 from scl.terminal import cell, printable, say, show
@@ -66,7 +67,7 @@ def test_markup_of_rich_is_text() -> None:
 def test_progress_shows_names_clean(capsys: pytest.CaptureFixture[str]) -> None:
     names = dict(enumerate(HOSTILE))
     jobs = {str(i): name for i, name in names.items()}
-    with Progress("\x1b[2Jtitle", jobs, dict.fromkeys(jobs, 1)) as progress:
+    with Progress("\x1b[2Jtitle", jobs, dict.fromkeys(jobs, 1), Live(None)) as progress:
         progress.epoch("0", 1, 0.5)
         console = Console(file=io.StringIO(), width=200)
         console.print(progress.table())

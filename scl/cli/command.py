@@ -1,6 +1,7 @@
 """The command `scl`: look at results without writing code.
 
     scl results                      every study in results/
+    scl watch results/ablation       follow a run that goes on
     scl show ablation/scl/0          one trial: its configuration and its results
     scl run studies/ablation.py      a study: the same as python studies/ablation.py
     scl plan studies/ablation.py     what it would run, and its cost
@@ -80,6 +81,9 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
 
     c = command("results", "every study in a folder of results: what is done, its best arm, its page")
     c.add_argument("place", nargs="?", default="results", metavar="DIR", help="as given to --out (default: results)")
+    c = command("watch", "follow a run that goes on elsewhere: in another shell, on a cluster, into a bucket")
+    c.add_argument("place", metavar="RESULTS", help="a study's folder, as in results/ablation")
+    c.add_argument("--once", action="store_true", help="print the present state and end")
     c = command("show", "one trial: its configuration and its results")
     _trial_arguments(c)
     for name, summary in (

@@ -4,6 +4,7 @@ results.py      a study in a notebook: its tables, verdict and figures     compa
 facts.py        the numbers of a study, computed once                      paper_table.py   the main table for a paper
 findings.py     the verdict in sentences                                   questions/       a module for each panel
 limits.py       what to keep in mind beside it                             looks.py         the looks at a study
+running.py      the bar of a run that goes on
 formatting.py   numbers, times and names as text                           drawing/         drawings that panels share
 blocks.py       the parts of a panel                                       theme.py         the look of the figures
 tables.py       cells and tables of numbers                                glossary.py      words and symbols
@@ -20,6 +21,7 @@ from scl.report.facts import Facts, gather
 from scl.report.formatting import plain
 from scl.report.questions import PANELS
 from scl.report.results import Results, load
+from scl.report.running import running
 from scl.report.tables import frame_table
 from scl.report.theme import plotly_figure
 from scl.store.files import Folder
@@ -54,6 +56,18 @@ def write(store: Folder) -> None:
 def render(results: StoredResults) -> str:
     """The page as HTML. The same store gives the same page, byte by byte."""
     facts = gather(results)
+    title, question = _titles(results)
+    return page(title, [panel(facts) for panel in PANELS], question, running(results.running))
+
+
+def render_start(results: StoredResults) -> str:
+    """The page of a run that has no results yet: what runs, and that the page will fill itself."""
+    title, question = _titles(results)
+    waiting = Panel("verdict", "Verdict", "No trial has ended yet. This page is written again as results arrive.")
+    return page(title, [waiting], question, running(results.running))
+
+
+def _titles(results: StoredResults) -> tuple[str, str]:
+    """The study's name and question."""
     title = plain(results.study.get("study") or "study")
-    question = plain(results.study.get("question") or "What did this study find?")
-    return page(title, [panel(facts) for panel in PANELS], question)
+    return title, plain(results.study.get("question") or "What did this study find?")

@@ -10,6 +10,7 @@ from typing import Any
 
 from scl.report.blocks import Panel, Plot, Rest
 from scl.report.formatting import plain, shorten
+from scl.report.running import Running
 from scl.report.theme import WIDE
 
 HERE = Path(__file__).parent
@@ -28,8 +29,9 @@ _SHAPES = {
 }
 
 
-def page(title: str, panels: Sequence[Panel], question: str = "") -> str:
+def page(title: str, panels: Sequence[Panel], question: str = "", running: Running | None = None) -> str:
     """A page of these panels, in their order. title: small on top and in the title of the window; question: large.
+    running: what goes on; then the page loads itself again from time to time.
 
     Raises:
         ModuleNotFoundError: Jinja2 or Plotly is not installed. Plotly is needed only for figures.
@@ -56,6 +58,7 @@ def page(title: str, panels: Sequence[Panel], question: str = "") -> str:
         title=title,
         question=question or title,
         panels=panels,
+        running=running,
         figures=_script_json(figures),
         figure_count=len(figures),
         rest=_script_json(rest) if rest else "",

@@ -196,6 +196,15 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def about(seconds: float) -> str:
+    """Seconds as an estimate shows them: 40 s, 12 min, 3.5 h."""
+    if not math.isfinite(seconds):
+        return DASH
+    if seconds < 90:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def moment(iso: object) -> str:
     """An ISO time to the minute: 2026-01-02 10:30 UTC. Other text stays as it is."""
     try:

@@ -14,7 +14,15 @@ const config = {
 // The theme of the system, until the reader uses the button.
 const systemDark = matchMedia("(prefers-color-scheme: dark)");
 const themeButton = document.getElementById("theme");
-let chosen = null;
+// What a reload keeps, in this window alone; some browsers keep nothing for files.
+const keptUnder = `scl ${location.pathname}`;
+function kept() {
+  try { return JSON.parse(sessionStorage.getItem(keptUnder)) ?? {}; } catch { return {}; }
+}
+function keep(values) {
+  try { sessionStorage.setItem(keptUnder, JSON.stringify({ ...kept(), ...values })); } catch { /* nothing is kept */ }
+}
+let chosen = kept().theme ?? null;
 function setTheme() {
   root.dataset.theme = chosen ?? (systemDark.matches ? "dark" : "light");
   themeButton.textContent = root.dataset.theme === "dark" ? "Light" : "Dark";
@@ -23,6 +31,7 @@ setTheme();
 themeButton.hidden = false;
 themeButton.addEventListener("click", () => {
   chosen = root.dataset.theme === "dark" ? "light" : "dark";
+  keep({ theme: chosen });
   setTheme();
   redraw();
 });
@@ -195,3 +204,34 @@ if (innerWidth < 1240) contents.open = false;
 contents.addEventListener("click", (event) => {
   if (event.target.closest("a") && innerWidth < 1240) contents.open = false;
 });
+
+// A page of a run that goes on loads itself again, and shows the same place; not while text is selected or nobody looks.
+const bar = document.getElementById("running");
+if (bar) {
+  const reloadSeconds = 30;
+  const staleSeconds = 900;
+  const updated = new Date(bar.dataset.updated);
+  const time = bar.querySelector("time");
+  if (!Number.isNaN(updated.valueOf())) time.textContent = updated.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const pause = document.getElementById("pause");
+  const folds = [...document.querySelectorAll("main details")];
+  const { at, open = [], paused = false } = kept();
+  folds.forEach((fold, i) => { if (open.includes(i)) fold.open = true; });
+  const setPaused = (value) => {
+    pause.setAttribute("aria-pressed", String(value));
+    keep({ paused: value });
+  };
+  setPaused(paused);
+  pause.hidden = false;
+  pause.addEventListener("click", () => setPaused(pause.getAttribute("aria-pressed") !== "true"));
+  if (at !== undefined) requestAnimationFrame(() => scrollTo({ top: at, behavior: "instant" }));
+  setInterval(() => {
+    if (Date.now() - updated > 1000 * staleSeconds) {
+      bar.querySelector("strong").textContent = "Written while it ran, and not since:";
+    }
+    const busy = document.hidden || String(getSelection()) || pause.getAttribute("aria-pressed") === "true";
+    if (busy) return;
+    keep({ at: scrollY, open: folds.flatMap((fold, i) => (fold.open ? [i] : [])) });
+    location.reload();
+  }, 1000 * reloadSeconds);
+}

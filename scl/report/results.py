@@ -97,7 +97,7 @@ def load(path: str) -> Results:
 def read(store: Folder) -> Results:
     """The results in a folder that is open. Raises UserError as `load` does."""
     found = stored.read_results(store)
-    return Results(found.trials, found.epochs, found.study, found.damaged, found.remarks, store)
+    return Results(found.trials, found.epochs, found.study, found.damaged, found.remarks, store, found.running)
 
 
 def _pick(panel: Panel, plots: list[Plot], number: int) -> dict[str, object]:

@@ -12,6 +12,7 @@ from scl.plan.capacity import Node
 from scl.plan.context import Job, RunContext
 from scl.plan.plan import Plan, student_jobs
 from scl.run.execute import execute, message_of
+from scl.run.live import Live
 from scl.run.progress import Progress
 from scl.run.stopping import Stop
 from scl.run.trackers.tracker import Tracker
@@ -49,13 +50,13 @@ class Backend(Protocol):
 
 
 @contextmanager
-def open_backend(options: Options, stop: Stop, tracker: Tracker) -> Iterator[Backend]:
+def open_backend(options: Options, stop: Stop, tracker: Tracker, live: Live) -> Iterator[Backend]:
     """This process with --inline, else Ray, which starts when it is first needed. Ray is imported only for that."""
-    inline = InlineBackend(stop, tracker)
+    inline = InlineBackend(stop, tracker, live)
     if options.inline:
         yield inline
     else:
-        with import_module("scl.run.ray.backend").RayBackend(options, stop, tracker, inline) as backend:
+        with import_module("scl.run.ray.backend").RayBackend(options, stop, tracker, live, inline) as backend:
             yield backend
 
 
@@ -65,6 +66,7 @@ class InlineBackend:
 
     stop: Stop
     tracker: Tracker
+    live: Live
 
     def nodes(self) -> Sequence[Node]:
         return ()
@@ -72,7 +74,8 @@ class InlineBackend:
     def train(self, plan: Plan, work: Work) -> None:
         context = replace(plan.context, jobs={**plan.context.jobs, **work.jobs})
         epochs = {i: context.jobs[i].config.total_epochs for i in work.labels}
-        with self.stop.overdue_raises(), self._halting(), Progress(work.title, work.labels, epochs) as progress:
+        progress = Progress(work.title, work.labels, epochs, self.live)
+        with self.stop.overdue_raises(), self._halting(), progress:
             for cohort in work.cohorts:
                 if self.stop():
                     return
@@ -81,7 +84,7 @@ class InlineBackend:
 
     def search(self, plan: Plan, searcher: SearchDriver) -> None:
         pruned: set[str] = set()
-        progress = Progress("search", {}, {}, expected=searcher.to_go)
+        progress = Progress("search", {}, {}, self.live, expected=searcher.to_go)
         with self.stop.overdue_raises(), self._halting(), progress:
             while not self.stop() and (batch := searcher.suggest(searcher.batch)):
                 jobs = student_jobs(plan, batch, searcher.numbers)

@@ -18,6 +18,7 @@ from scl.plan.teachers import load_teacher
 from scl.run.backend import open_backend
 from scl.run.declared import check_declarations, remarks
 from scl.run.leftovers import sweep
+from scl.run.live import Live
 from scl.run.provenance import earlier_record, of_training, study_record
 from scl.run.sequential import differences, print_looks, print_winners, stein_extension, stein_interval
 from scl.run.stopping import Stop, stopping
@@ -32,6 +33,7 @@ from scl.store.files import Folder, check_writable, explain, open_folder
 from scl.store.lease import LostLease, check_held
 from scl.store.locks import locked
 from scl.store.moves import pinned
+from scl.store.progress import in_a_line, read_progress
 from scl.store.results import inspect
 from scl.store.schema import now
 from scl.store.study_file import check_study, write_study
@@ -58,7 +60,7 @@ def run_study(study: Study, options: Options) -> int:
     store = out / study.name
     with lasting_output(), _writing_to(store), environment(), random_streams_kept(), ExitStack() as stack:
         if options.report_only:
-            return report_again(store, options.page, options.command, options.force)
+            return report_again(store, options.page, options.force)
         stop = stack.enter_context(stopping(options.time_budget))
         try:
             stop.held = stack.enter_context(locked(store, command=options.command))
@@ -68,7 +70,9 @@ def run_study(study: Study, options: Options) -> int:
         out, stop.moved = stack.enter_context(pinned(out, store))
         store = out / study.name
         tracker = stack.enter_context(tracking(options.track, store))
-        backend = stack.enter_context(open_backend(options, stop, tracker))
+        live = Live(store, options.command)
+        stack.callback(live.end)
+        backend = stack.enter_context(open_backend(options, stop, tracker, live))
         sweep(out, store, cache_of(out))
         check_study(store)
         damaged = set((store / "damaged").names())
@@ -80,6 +84,7 @@ def run_study(study: Study, options: Options) -> int:
         began = time.monotonic()
         earlier = of_training(earlier_record(plan))
         started = _start_record(plan, searcher)
+        live.start()
         trained, stein, winners = False, None, dict[str, Config]()
         if missing(plan) or (searcher and searcher.to_go):
             trained = True
@@ -103,6 +108,7 @@ def run_study(study: Study, options: Options) -> int:
                 trained |= train_teachers(plan, backend, stop) and train_students(plan, backend, stop)
         if options.remake_students and not stop():
             remake_students(plan, backend, stop)
+        live.end()  # before the last page
         record = {**study_record(plan), "started": started, "wall_seconds": round(time.monotonic() - began, 1)}
         return _finish(plan, stop, searcher, record | ({} if trained else earlier), trained, stein, winners, damaged)
 
@@ -111,7 +117,9 @@ def plan_study(study: Study, options: Options) -> PlanSummary:
     """What a run with these settled options would do. Only reads `--out`. Raises UserError."""
     out = open_folder(options.out, reading=True)
     inspect(out / study.name)
-    with stopping(None) as stop, open_backend(options, stop, Tracker()) as backend:
+    if (record := read_progress(out / study.name)) is not None:
+        say(f"{out / study.name}: {in_a_line(record)}")
+    with stopping(None) as stop, open_backend(options, stop, Tracker(), Live(out / study.name)) as backend:
         plan = make_plan(study, options, out, backend.nodes())
         tell_lost_networks(plan)
         check_declarations(plan, earlier_record(plan))

@@ -18,7 +18,6 @@ from scl.report.results import read
 from scl.search.trials import ARM
 from scl.store.files import NOT_ALLOWED, Folder, explain, open_folder
 from scl.store.lease import check_held
-from scl.store.locks import locked
 from scl.store.output import already_there, is_page_of, output_file, signed
 from scl.store.study_file import read_study
 from scl.streams import console
@@ -26,24 +25,21 @@ from scl.study.metrics import DEFAULT, Metric
 from scl.terminal import cell, say
 
 
-def report_again(store: Folder, page: str | None, command: str, force: bool = False) -> int:
-    """Build the page of a store anew; returns what `report` does.
+def report_again(store: Folder, page: str | None, force: bool = False) -> int:
+    """Build the page of a store anew, beside a live run too; returns what `report` does.
 
     Args:
-        page: the file to write; then the store is only read, and neither locked nor written to. None: `report.html` in
-            the store, under its lock or, if the store may only be read, a file in the present folder.
-        command: how this was asked for, for the lock.
+        page: the file to write; then the store is only read. None: `report.html` in the store or, if the store may only
+            be read, a file in the present folder.
         force: replace the file `page`, whatever is in it. A page of this store that nobody changed is replaced anyway.
 
     Raises:
-        UserError: there is no store, a live run holds it, or the page cannot be written.
+        UserError: there is no store, or the page cannot be written.
     """
     read_study(replace(store, reading=True))
     if page is None:
-        way_out = "wait for it, or write the page elsewhere, as in --page report.html"
         try:
-            with locked(store, command=command, way_out=way_out):
-                return report(store)
+            return report(store)
         except OSError as error:
             if error.errno not in NOT_ALLOWED:
                 raise

@@ -19,6 +19,7 @@ from scl.store.latencies import read_latencies
 from scl.store.logits import read_logits
 from scl.store.parts import part_names, strangers
 from scl.store.predictions import Predicted, read_predictions
+from scl.store.progress import read_progress
 from scl.store.study_file import faults_before_a_run, study_and_faults
 from scl.store.tables import gather
 from scl.study.config import Config
@@ -35,7 +36,8 @@ class Results:
 
     trials, epochs: a row per trial, and per trial and epoch. study: the dict of study.json.
     damaged: names of the damaged files that were set aside. remarks: what is wrong with the store's files, a sentence
-    for each; empty if all are as scl wrote them. store: the folder they are from; None if they are from none.
+    for each; empty if all are as scl wrote them. store: the folder they are from; None if they are from none. running:
+    what the live run of this store does, as `scl.store.progress` keeps it; None if nothing runs.
     """
 
     trials: pd.DataFrame
@@ -44,6 +46,7 @@ class Results:
     damaged: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     store: Folder | None = None
+    running: dict[str, Any] | None = None
 
     @functools.cached_property
     def predictions(self) -> Predicted:
@@ -131,7 +134,7 @@ def read_results(store: Folder) -> Results:
         damaged = (store / "damaged").names()
     trials, epochs = (read.tables[file].to_pandas() for file in ("trials", "epochs"))
     fill_params(trials)
-    return Results(trials, epochs, study, tuple(damaged), tuple(map(str, faults)), store)
+    return Results(trials, epochs, study, tuple(damaged), tuple(map(str, faults)), store, read_progress(store))
 
 
 def fill_params(trials: pd.DataFrame) -> None:

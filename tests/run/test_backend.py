@@ -14,6 +14,7 @@ from scl.plan.context import RunContext
 from scl.plan.plan import Plan, missing, student_jobs
 from scl.run import backend as module
 from scl.run.backend import InlineBackend, Work, open_backend
+from scl.run.live import Live
 from scl.run.stopping import Stop
 from scl.run.trackers.tracker import Tracker
 from scl.store.files import Folder
@@ -71,7 +72,7 @@ def test_cohorts_train_in_order_and_their_events_reach_the_tracker_and_the_log(
     monkeypatch.setattr(module, "execute", execute)
     baseline, kd, at = plan.trials
     tracker = Watched()
-    InlineBackend(Stop(), tracker).train(plan, work := work_of(plan, [kd, at], [baseline]))
+    InlineBackend(Stop(), tracker, Live(None)).train(plan, work := work_of(plan, [kd, at], [baseline]))
     assert [cohort for _, cohort in contexts] == work.cohorts
     assert all(context.jobs == {**plan.context.jobs, **work.jobs} for context, _ in contexts)
     assert tracker.seen == [(arm, what) for arm in ("kd", "at", "baseline") for what in (1, "completed")]
@@ -84,7 +85,7 @@ def test_a_teachers_events_have_no_columns(plan: Plan, monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "execute", one_epoch)
     (identity,) = plan.context.jobs
     tracker = Watched()
-    InlineBackend(Stop(), tracker).train(plan, Work("teacher", [[identity]], {identity: "teacher"}))
+    InlineBackend(Stop(), tracker, Live(None)).train(plan, Work("teacher", [[identity]], {identity: "teacher"}))
     assert tracker.seen == [(None, 1), (None, "completed")]
 
 
@@ -97,7 +98,7 @@ def test_no_cohort_starts_after_a_stop(plan: Plan, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(module, "execute", execute)
     tracker = Watched()
-    InlineBackend(stop, tracker).train(plan, work_of(plan, *([trial] for trial in plan.trials)))
+    InlineBackend(stop, tracker, Live(None)).train(plan, work_of(plan, *([trial] for trial in plan.trials)))
     assert tracker.seen == [("baseline", 1), ("baseline", "completed")]
 
 
@@ -121,7 +122,7 @@ def test_a_store_that_cannot_be_written_halts_the_run(
     stop, tracker = Stop(), Watched()
     work = work_of(plan, plan.trials[:1], plan.trials[1:])
     monkeypatch.setattr(Folder, "write", write)
-    InlineBackend(stop, tracker).train(plan, work)
+    InlineBackend(stop, tracker, Live(None)).train(plan, work)
     assert stop.halted == reason
     assert missing(plan) == plan.trials
     assert not any(isinstance(what, str) for _, what in tracker.seen)  # no trial has ended, failed ones included
@@ -135,12 +136,12 @@ def test_another_error_of_the_system_is_not_the_stores(plan: Plan, monkeypatch: 
     monkeypatch.setattr(module, "execute", execute)
     stop = Stop()
     with pytest.raises(ConnectionResetError):
-        InlineBackend(stop, Tracker()).train(plan, work_of(plan, plan.trials))
+        InlineBackend(stop, Tracker(), Live(None)).train(plan, work_of(plan, plan.trials))
     assert stop.halted is None
 
 
 def test_an_inline_run_stores_what_it_trains(plan: Plan) -> None:
-    backend = InlineBackend(Stop(), Tracker())
+    backend = InlineBackend(Stop(), Tracker(), Live(None))
     assert backend.nodes() == ()
     backend.train(plan, work_of(plan, plan.trials[:2]))
     rows = read_trials(plan.context.store)
@@ -182,7 +183,7 @@ class Searcher:
 def test_a_search_trains_what_is_suggested_and_prunes(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "execute", one_epoch)
     searcher: Any = Searcher(plan)
-    InlineBackend(Stop(), Tracker()).search(plan, searcher)
+    InlineBackend(Stop(), Tracker(), Live(None)).search(plan, searcher)
     assert searcher.seen == [
         ("baseline", 1, 0.5), ("baseline", "completed"), ("kd", 1, 0.5), ("kd", "pruned"), ("baseline", "kd"),
         ("at", 1, 0.5), ("at", "completed"), ("at",),
@@ -199,7 +200,7 @@ def test_a_search_that_is_stopped_leaves_its_cohort_unfinished(plan: Plan, monke
 
     monkeypatch.setattr(module, "execute", execute)
     searcher: Any = Searcher(plan)
-    InlineBackend(stop, Tracker()).search(plan, searcher)
+    InlineBackend(stop, Tracker(), Live(None)).search(plan, searcher)
     assert searcher.seen == [("baseline", 1, 0.5)]
     assert [trial.arm for trial in searcher.left] == ["at"]
 
@@ -211,7 +212,7 @@ def test_a_full_disk_halts_a_search(plan: Plan, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(module, "execute", execute)
     stop, searcher = Stop(), Searcher(plan)
-    InlineBackend(stop, Tracker()).search(plan, searcher)  # type: ignore[arg-type]
+    InlineBackend(stop, Tracker(), Live(None)).search(plan, searcher)  # type: ignore[arg-type]
     assert stop.halted == "the disk is full, so free some space"
     assert searcher.seen == []
 
@@ -235,13 +236,13 @@ def test_ray_is_imported_for_a_run_that_needs_it_alone(monkeypatch: pytest.Monke
         return SimpleNamespace(RayBackend=RayBackend)
 
     monkeypatch.setattr(module, "import_module", imported)
-    stop, tracker = Stop(), Tracker()
-    with open_backend(Options(inline=True), stop, tracker) as found:
-        assert found == InlineBackend(stop, tracker)
+    stop, tracker, live = Stop(), Tracker(), Live(None)
+    with open_backend(Options(inline=True), stop, tracker, live) as found:
+        assert found == InlineBackend(stop, tracker, live)
     assert log == []
     options = Options()
-    with open_backend(options, stop, tracker) as found:
+    with open_backend(options, stop, tracker, live) as found:
         assert isinstance(found, RayBackend)
     assert log == [
-        "scl.run.ray.backend", (options, stop, tracker, InlineBackend(stop, tracker)), "entered", "left",
+        "scl.run.ray.backend", (options, stop, tracker, live, InlineBackend(stop, tracker, live)), "entered", "left",
     ]  # fmt: skip

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from scl.run.live import Live
 from scl.run.progress import Progress
 from scl.terminal import in_a_log
 
@@ -14,7 +15,7 @@ LABELS = {"a": "baseline · seed 0", "b": "kd · seed 0"}
 
 
 def progress() -> Progress:
-    return Progress("students", LABELS, {"a": 10, "b": 10})
+    return Progress("students", LABELS, {"a": 10, "b": 10}, Live(None))
 
 
 class Terminal(io.StringIO):
@@ -44,14 +45,17 @@ def test_a_table_is_drawn_in_a_terminal_alone(
 
 def test_a_log_has_plain_lines_with_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     with progress() as shown:
-        shown.began -= 60  # a minute ago
+        shown.epoch("a", 5, 0.8)
+        assert shown.seconds_left() is None  # the first epoch contains the start
+        assert shown.first is not None
+        shown.first = shown.first[0] - 60, 5  # a minute ago
         shown.epoch("a", 10, 0.875)
         shown.ended("a", "completed", "")
         shown.epoch("b", 1, 0.1)
         shown.ended("b", "failed", "Traceback …\nTrialFailure: it broke")
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "students: 2 to train"
-    assert lines[1].startswith("[1/2] baseline · seed 0: completed val 87.5% about 1 min 0")
+    assert lines[1].startswith("[1/2] baseline · seed 0: completed val 87.5% about 2 min left")
     assert lines[2].startswith("[2/2] kd · seed 0: failed val 10.0%")
     assert lines[3] == "kd · seed 0 failed: TrialFailure: it broke"
 

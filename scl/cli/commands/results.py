@@ -10,6 +10,7 @@ from scl.errors import RunFailed, UserError
 from scl.report.formatting import UNITS
 from scl.store.lookup import stores
 from scl.store.networks import in_words, lost_networks
+from scl.store.progress import in_a_line
 from scl.store.results import read_results
 from scl.streams import console
 from scl.study.metrics import DEFAULT, METRICS
@@ -40,6 +41,8 @@ def run(given: Namespace) -> int:
         except RunFailed as error:
             say(f"error: {error}")
             code, lost = 1, {}
+        if (running := read.running) is not None:
+            say(f"{store}: {in_a_line(running)}")
         if lost:
             say(f"{store}: {in_words(lost, planned)}; its command with --remake-students trains what is lost again")
         pages.append(f"{store}/report.html" if store.exists("report.html") else f"{store} has no page yet")

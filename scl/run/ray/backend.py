@@ -14,6 +14,7 @@ from scl.errors import RunFailed, UserError, first_line
 from scl.plan.capacity import Node
 from scl.plan.plan import Plan
 from scl.run.backend import Backend, Work
+from scl.run.live import Live
 from scl.run.ray.session import RaySession, ray_session
 from scl.run.ray.survey import survey
 from scl.run.ray.watch import watching
@@ -39,8 +40,8 @@ class RayBackend:
     inline: trains what a worker would take longer to start for.
     """
 
-    def __init__(self, options: Options, stop: Stop, tracker: Tracker, inline: Backend) -> None:
-        self.options, self.stop, self.tracker, self.inline = options, stop, tracker, inline
+    def __init__(self, options: Options, stop: Stop, tracker: Tracker, live: Live, inline: Backend) -> None:
+        self.options, self.stop, self.tracker, self.live, self.inline = options, stop, tracker, live, inline
         self._nodes: Sequence[Node] = ()
         self._session = ExitStack()
         self._ray = RaySession()
@@ -77,7 +78,7 @@ class RayBackend:
                 self._start()
             if not self.stop():
                 # Imported here because it imports Ray, whose environment the session sets first.
-                runs = import_module("scl.run.ray.runs").Runs(self.stop, self.tracker, self.nodes())
+                runs = import_module("scl.run.ray.runs").Runs(self.stop, self.tracker, self.live, self.nodes())
                 with watching(self.stop.abandon):
                     self._apart(lambda: run(runs))
 

@@ -17,6 +17,7 @@ from scl.plan.context import Job, RunContext
 from scl.plan.packing import plan_cohorts
 from scl.plan.plan import Plan, student_jobs
 from scl.run.backend import Work, show
+from scl.run.live import Live
 from scl.run.progress import Progress
 from scl.run.ray import rpc
 from scl.run.ray.images import images_function, on_driver
@@ -43,12 +44,14 @@ class Runs:
 
     stop: Stop
     tracker: Tracker
+    live: Live
     nodes: Sequence[Node]
 
     def train(self, plan: Plan, work: Work) -> None:
         """One Tune run over known cohorts."""
         context = replace(plan.context, jobs={**plan.context.jobs, **work.jobs})
-        progress = Progress(work.title, work.labels, {i: context.jobs[i].config.total_epochs for i in work.labels})
+        epochs = {i: context.jobs[i].config.total_epochs for i in work.labels}
+        progress = Progress(work.title, work.labels, epochs, self.live)
         run, cohorts = self._tune_run(plan, work.title), work.cohorts
         if work.jobs and plan.options.cohort_size is None and run.slots != plan.slots:
             # The cluster has other slots now than when the cohorts were made.
@@ -58,7 +61,7 @@ class Runs:
 
     def search(self, plan: Plan, searcher: SearchDriver) -> None:
         """One Tune run whose trials are batches of a search's suggestions."""
-        progress = Progress("search", {}, {}, expected=searcher.to_go)
+        progress = Progress("search", {}, {}, self.live, expected=searcher.to_go)
         mailbox = ray.remote(num_cpus=0)(JobMailbox).remote()
         jobs: dict[str, Job] = {}
 

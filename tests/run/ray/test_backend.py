@@ -13,6 +13,7 @@ import ray
 
 from scl.plan.capacity import Node
 from scl.run.backend import Work
+from scl.run.live import Live
 from scl.run.ray import backend
 from scl.run.ray.backend import RayBackend
 from scl.run.ray.session import RaySession
@@ -37,7 +38,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         made.append("end")
 
     class Runs:
-        def __init__(self, stop: Stop, tracker: Tracker, nodes: Any) -> None:
+        def __init__(self, stop: Stop, tracker: Tracker, live: Live, nodes: Any) -> None:
             made.append(nodes)
 
         def train(self, plan: Any, work: Work) -> None:
@@ -59,7 +60,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def made(log: list[Any], stop: Stop | None = None, **options: Any) -> RayBackend:
     inline: Any = SimpleNamespace(train=lambda plan, work: log.append(f"inline {work.title}"))
-    return RayBackend(Options(**options), stop or Stop(), Tracker(), inline)
+    return RayBackend(Options(**options), stop or Stop(), Tracker(), Live(None), inline)
 
 
 def plan_on(device: str) -> Any:
