@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import pytest
-
 from scl.cli.command import main
 from scl.store.files import open_folder
 from scl.store.locks import locked
