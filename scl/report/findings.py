@@ -234,7 +234,9 @@ def declared_in_short(facts: Facts) -> str:
     for declared in facts.declared:
         answer = _answer(facts, declared)[0]
         kind = answer if answer in found else "shown to be absent" if "absent" in answer else "shown"
-        found[kind].append(plain(declared.question))
+        # A reader takes "shown" for yes, which another side than that of a gain is not.
+        side = "" if declared.test is None or kind != "shown" else _side(facts, declared.test)
+        found[kind].append(plain(declared.question) + (f" ({side})" if side not in ("", "above 0") else ""))
     if count and len(found["not shown"]) == count:
         return f"Not one of the {count} declared differences is shown."
     parts = [f"{kind}: {listing(names, 3)}" for kind, names in found.items() if names]
@@ -298,11 +300,18 @@ def _answer(facts: Facts, declared: DeclaredContrast) -> tuple[str, str]:
         return "not shown", f"this run has no {listing(declared.missing)}"
     if test.differences.n == 0:
         return "not shown", "no seed has all of its arms"
-    answer = {"yes": "shown, above 0", "no": "shown, below 0", "not shown": "not shown"}[test.answer]
+    side = _side(facts, test)
+    answer = f"shown, {side}" if side else "not shown"
     if math.isfinite(facts.margin) and test.absent(facts.margin):
         within = f"within ± {facts.unit.as_given(facts.margin)}"
         answer = f"shown to be absent {within}" if answer == "not shown" else f"{answer}, and {within}"
     return answer, _evidence(facts, test, "paired by seed")
+
+
+def _side(facts: Facts, test: stats.Declared) -> str:
+    """The side of 0 on which a contrast is shown to lie, with what it means where lower is better; "" if not shown."""
+    side = {"yes": "above 0", "no": "below 0", "not shown": ""}[test.answer]
+    return f"{side}, where lower is better" if side and facts.measure.sign < 0 else side
 
 
 def _when(late: bool) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from scl.report import render
 from scl.report.facts import Facts, gather, summary
-from scl.report.findings import lead, verdict
+from scl.report.findings import declared_in_short, goals, lead, verdict
 from scl.report.formatting import NATS, PERCENT
 from scl.report.limits import limits
 from scl.report.paper_table import FORMATS
@@ -206,3 +206,23 @@ def test_a_loss_above_chance_is_no_collapse(tmp_path: Path) -> None:
 def test_a_metric_chosen_late_is_told(tmp_path: Path) -> None:
     facts = facts_of(made(tmp_path, "macro_f1", metric_seen=[0], metric_after_look=True))
     assert "chosen after results were seen" in dict(limits(facts))["Metric"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "arm", "said"),
+    [
+        ("test_acc", "channel+spatial", "“{arm}” − “baseline”: shown, above 0: +"),
+        ("test_loss", "channel+spatial", "“{arm}” − “baseline”: shown, above 0, where lower is better: +"),
+        ("test_loss", "spatial", "“{arm}” − “baseline”: shown, below 0, where lower is better: −"),
+        ("test_acc", "spatial", "“{arm}” − “baseline”: shown, below 0: −"),
+    ],
+)
+def test_a_declared_question_tells_the_better_side(tmp_path: Path, metric: str, arm: str, said: str) -> None:
+    asked = [{"question": "Does it help?", "weights": {arm: 1.0, "baseline": -1.0}}]
+    facts = facts_of(made(tmp_path, metric, contrasts=asked))
+    assert said.format(arm=arm) in " ".join(goals(facts))
+    asked.append({"question": "Again?", "weights": {arm: 1.0, "baseline": -1.0}})
+    facts = facts_of(made(tmp_path / "two", metric, contrasts=asked))
+    side = said.split("shown, ")[1].split(":")[0]
+    words = "Does it help?" if side == "above 0" else f"Does it help? ({side})"
+    assert words in declared_in_short(facts)
