@@ -150,8 +150,8 @@ def test_a_page_that_cannot_go_into_its_store_goes_here(
     assert "may only be read" in capsys.readouterr().err
     assert (here / "small-report.html").stat().st_size > 1000
     with beside_a_live_run(store):
-        assert main(["report", str(store)]) == 2
-    assert "study.py); wait for it, or write the page elsewhere, as in --page" in capsys.readouterr().err
+        assert main(["report", str(store)]) == 0
+    assert f"page: {store / 'report.html'}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("page", ["folder", "folder/", "/dev/null/page.html"])
