@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from scl.cli.exits import Parser
 from scl.errors import UserError, unknown
 from scl.masking import masked_command
 from scl.streams import name_of
+from scl.study.checks import Check
 from scl.study.options import Options, flags_of, no_such_option, options_for
 from scl.study.study import Study
 
@@ -77,6 +78,17 @@ def add_flags(p: argparse.ArgumentParser, study: Study) -> None:
             group.add_argument(flag(name), dest=name, metavar=about.metavar, help=help_text, action=action)
         else:
             group.add_argument(flag(name), dest=name, help=help_text, action="store_const", const=True)
+
+
+def checked(given: argparse.Namespace, checks: Mapping[str, Check]) -> argparse.Namespace:
+    """Flags of a command, those with a check as it gives them; None stays. Raises UserError with the flag's name."""
+    values = vars(given).copy()
+    for name, check in checks.items():
+        try:
+            values[name] = None if values[name] is None else check(values[name])
+        except ValueError as error:
+            raise UserError(f"--{name}: {error}") from None
+    return argparse.Namespace(**values)
 
 
 def _examples(script: str, study: Study) -> str:

@@ -151,6 +151,16 @@ def _sgd(c: Config, parameters: Lists, gradients: Lists, state: list[Lists], lr:
     )
 
 
+def _of_adam(c: Config, lr: Any, decay: float) -> dict[str, Any]:
+    """What adam and its kin are told alike."""
+    return {"beta1": c.betas[0], "beta2": c.betas[1], "lr": lr, "weight_decay": decay, "eps": c.eps}
+
+
+def _many_at_once(parameters: Lists, lr: Any) -> dict[str, Any]:
+    """How those without a fused form compute: on a GPU all parameters at once, and so that a graph can hold them."""
+    return {"foreach": parameters[0].is_cuda if parameters else False, "capturable": isinstance(lr, Tensor)}
+
+
 def _adam(c: Config, parameters: Lists, gradients: Lists, state: list[Lists], lr: Any, decay: float) -> None:
     averages, squares, steps = state
     adam(
@@ -163,12 +173,8 @@ def _adam(c: Config, parameters: Lists, gradients: Lists, state: list[Lists], lr
         fused=True,
         decoupled_weight_decay=c.optimizer == "adamw",
         amsgrad=False,
-        beta1=c.betas[0],
-        beta2=c.betas[1],
-        lr=lr,
-        weight_decay=decay,
-        eps=c.eps,
         maximize=False,
+        **_of_adam(c, lr, decay),
     )
 
 
@@ -180,13 +186,8 @@ def _radam(c: Config, parameters: Lists, gradients: Lists, state: list[Lists], l
         averages,
         squares,
         steps,
-        foreach=parameters[0].is_cuda if parameters else False,
-        capturable=isinstance(lr, Tensor),
-        beta1=c.betas[0],
-        beta2=c.betas[1],
-        lr=lr,
-        weight_decay=decay,
-        eps=c.eps,
+        **_many_at_once(parameters, lr),
+        **_of_adam(c, lr, decay),
     )
 
 
@@ -199,14 +200,9 @@ def _nadam(c: Config, parameters: Lists, gradients: Lists, state: list[Lists], l
         squares,
         products,
         steps,
-        foreach=parameters[0].is_cuda if parameters else False,
-        capturable=isinstance(lr, Tensor),
-        beta1=c.betas[0],
-        beta2=c.betas[1],
-        lr=lr,
-        weight_decay=decay,
+        **_many_at_once(parameters, lr),
         momentum_decay=MOMENTUM_DECAY,
-        eps=c.eps,
+        **_of_adam(c, lr, decay),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from scl.cli.command import FORMATS, INPUTS
+from scl.cli.flags import checked
 from scl.errors import UserError, unknown
 from scl.store.output import file_name
 from scl.students.export import SUFFIXES, save, takes, takes_photo
@@ -20,12 +21,7 @@ def run(given: Namespace) -> int:
     for name, value, valid in (("format", given.format, FORMATS), ("input", given.input, INPUTS)):
         if value not in valid:
             raise UserError(f"--{name}: {unknown(name, value, valid)}")
-    for name, check in CHECKS.items():
-        try:
-            value = getattr(given, name)
-            setattr(given, name, None if value is None else check(value))
-        except ValueError as error:
-            raise UserError(f"--{name}: {error}") from None
+    given = checked(given, CHECKS)
     student = load_student(given.results, given.trial, normalise=given.input != "normalised", model=given.model)
     record = student.record
     named = file_name(f"{record['study']}-{record['arm']}", MOST_LETTERS)

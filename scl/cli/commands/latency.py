@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+from scl.cli.flags import checked
 from scl.errors import UserError
 from scl.store.files import Folder, open_folder
 from scl.store.latencies import write_latency
@@ -22,13 +23,7 @@ CHECKS: dict[str, Check] = {
 
 
 def run(asked: Namespace) -> int:
-    values: dict[str, Any] = {}
-    for name, check in CHECKS.items():
-        try:
-            value = getattr(asked, name)
-            values[name] = None if value is None else check(value)
-        except ValueError as error:
-            raise UserError(f"--{name}: {error}") from None
+    values = vars(checked(asked, CHECKS))
     device = values["device"] or ""
     if values["ms"] is not None and not device:
         raise UserError(f"--ms {asked.ms}: say where it was measured, as in --device 'Pixel 8, NNAPI'")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scl.cli.flags import checked
 from scl.errors import UserError, unknown
 from scl.report.paper_table import csv_cell
 from scl.store.output import output_file
@@ -24,12 +25,7 @@ CHECKS: dict[str, Check] = {"top": whole(1), "out": place, "fit": text, "model":
 
 
 def run(given: Namespace) -> int:
-    for name, check in CHECKS.items():
-        try:
-            value = getattr(given, name)
-            setattr(given, name, None if value is None else check(value))
-        except ValueError as error:
-            raise UserError(f"--{name}: {error}") from None
+    given = checked(given, CHECKS)
     if given.out and Path(given.out).suffix.lower() not in TABLES:
         raise UserError(f"--out {given.out}: {unknown('kind of table', Path(given.out).suffix, TABLES)}")
     out = output_file(given.out, given.force) if given.out else None
