@@ -16,17 +16,21 @@ def test_smallest_effect_of_two_arms_is_the_paired_t_tests(seeds: int, units: fl
     assert stats.smallest_effect(2, seeds) == pytest.approx(units, rel=0.02)
 
 
-@pytest.mark.parametrize(("arms", "seeds"), [(4, 4), (8, 5)])
-def test_smallest_effect_has_its_power_in_simulated_studies(arms: int, seeds: int) -> None:
+@pytest.mark.parametrize(
+    ("arms", "seeds", "draws"),
+    [(4, 4, 150), *(pytest.param(*p, 400, marks=pytest.mark.slow) for p in [(4, 4), (8, 5)])],
+)
+def test_smallest_effect_has_its_power_in_simulated_studies(arms: int, seeds: int, draws: int) -> None:
     size = stats.smallest_effect(arms, seeds) * math.sqrt(2) * 0.003
     seen = 0
-    for draw in range(400):
+    for draw in range(draws):
         frame = scores(arms, seeds, effect=0.0, draw=10_000 + draw)
         frame["a1"] += size
         seen += stats.against_baseline(frame, "a0").contrasts[0].low > 0
-    assert 0.74 <= seen / 400 <= 0.86
+    assert 0.74 <= seen / draws <= 0.86
 
 
+@pytest.mark.slow
 def test_a_margin_that_an_equal_arm_keeps() -> None:
     margin = stats.smallest_effect(4, 5, 0.9) * math.sqrt(2) * 0.003
     kept = sum(
