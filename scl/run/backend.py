@@ -19,6 +19,7 @@ from scl.run.trackers.tracker import Tracker
 from scl.search.driver import SearchDriver
 from scl.store.files import explain, not_writable
 from scl.study.options import Options
+from scl.train.device_errors import BrokenDevice
 from scl.train.types import EpochDone, Event
 
 
@@ -102,9 +103,11 @@ class InlineBackend:
 
     @contextmanager
     def _halting(self) -> Iterator[None]:
-        """A store that cannot be written to ends the run, not a trial."""
+        """A store that cannot be written to ends the run, not a trial, and so does a GPU that is lost."""
         try:
             yield
+        except BrokenDevice as error:
+            self.stop.halt(str(error))
         except OSError as error:
             if not not_writable(error):
                 raise

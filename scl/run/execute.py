@@ -22,6 +22,7 @@ from scl.store.networks import STUDENT
 from scl.store.parts import ended_in_parts, write_part
 from scl.terminal import say
 from scl.train import checkpoint
+from scl.train.device_errors import BrokenDevice, is_broken, is_out_of_memory
 from scl.train.loop import train_cohort
 from scl.train.process import freed_memory_kept, threads
 from scl.train.teacher import Teacher
@@ -29,6 +30,10 @@ from scl.train.types import EpochDone, Event, TrialEnded, TrialSpec
 
 NO_MEMORY = (
     "it does not fit alone either: lower batch_size or width, or raise --gpus-per-trial so that fewer share a GPU"
+)
+BROKEN = (
+    "the GPU can compute no more in this process ({}): a custom loss or network may index out of range, which "
+    "CUDA_LAUNCH_BLOCKING=1 locates, or the GPU has a fault"
 )
 
 
@@ -42,6 +47,9 @@ def execute(
 
     A cohort whose worker died is executed again: what had ended by then is skipped. A cohort that does not fit into
     the GPU's memory continues in halves, from its checkpoints; a trial that does not fit alone has failed.
+
+    Raises:
+        BrokenDevice: the GPU can compute no more in this process.
     """
     trials, teacher = _load(context, job_ids)
     waiting = [trials] if trials else []
@@ -59,7 +67,11 @@ def execute(
                         event = _store_result(context, event)
                         ended.add(event.trial_id)
                     yield event
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    if is_broken(device):
+                        raise BrokenDevice(BROKEN.format(first_line(error))) from error
+                    raise
                 no_memory = first_line(error)
             if no_memory is None:
                 continue

@@ -18,6 +18,7 @@ from torch import Tensor
 from scl.errors import first_line
 from scl.losses.arithmetic import tensors_in
 from scl.terminal import say
+from scl.train.device_errors import concerns_cohort
 from scl.train.process import generators
 
 WARMUP_CALLS = 3  # calls before a capture: they allocate the tensors that stay, and choose algorithms
@@ -133,9 +134,9 @@ class GraphRunner:
         try:
             self.replay, self.result = capture(work, inputs, self.slot)
             self.captured, self.checked = inputs, False
-        except torch.OutOfMemoryError:
-            raise  # the whole cohort must handle it: its trials share the memory
         except RuntimeError as error:
+            if concerns_cohort(error, self.slot.device):
+                raise
             self._disable(first_line(error))
 
     def _first_replay(self, work: Callable[..., T], inputs: tuple[Any, ...], groups: Groups) -> T:

@@ -26,6 +26,7 @@ from scl.models.staged import Features, Staged, Wanted
 from scl.study.augment import without_auto
 from scl.study.config import SHARED_IN_COHORT
 from scl.train.cuda_graphs import GraphRunner, StaticBuffers, StreamSlot, prefetch, stream_slots, supports_graphs
+from scl.train.device_errors import concerns_cohort
 from scl.train.evaluation import evaluate
 from scl.train.process import TrainingSettings
 from scl.train.student import StudentTrainer
@@ -59,7 +60,8 @@ def train_cohort(
     Raises:
         ValueError: the trials differ in their seed or in a field of SHARED_IN_COHORT.
         UserError: the teacher cannot be built.
-        torch.OutOfMemoryError: the cohort does not fit into the memory of the device.
+        RuntimeError: the cohort does not fit into the memory of the device (`is_out_of_memory`), or the device can
+            compute no more in this process (`is_broken`).
     """
     if len({(t.seed, *(getattr(t.config, name) for name in SHARED_IN_COHORT)) for t in trials}) != 1:
         raise ValueError(f"trials of a cohort share their seed and {', '.join(SHARED_IN_COHORT)}")
@@ -80,9 +82,11 @@ def train_cohort(
         for trial, slot in zip(trials, stream_slots(device, len(trials), graphs), strict=True):
             try:
                 student = StudentTrainer(trial, data, example, device, slot)
-            except (MemoryError, torch.OutOfMemoryError):
+            except MemoryError:
                 raise
             except Exception as error:  # a worker may lack a library, and user code can raise anything
+                if concerns_cohort(error, device):
+                    raise
                 known = isinstance(error, UserError | TrialFailure)
                 reason = str(error) if known else traceback.format_exc(limit=-4)
                 with settings.suspended():

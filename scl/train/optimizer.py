@@ -84,7 +84,11 @@ class Optimizer:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         for group in self.groups:
             learning = [i for i in group.indices if self.parameters[i].grad is not None]
-            if self.config.optimizer != "sgd":
+            # At its first step, SGD makes its state of all parameters itself. One whose first gradient comes later, as
+            # of a layer that a term uses from its own epoch on, starts from zero, which gives the same numbers.
+            if self.config.optimizer != "sgd" or any(
+                kept[i] is not None for kept in self.state.values() for i in learning
+            ):
                 self._fill(learning, isinstance(rate, Tensor))
             state = [[kept[i] for i in learning] for kept in self.state.values()]
             UPDATES[self.config.optimizer](

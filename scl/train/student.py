@@ -24,6 +24,7 @@ from scl.study.identity import stream_seed
 from scl.train import checkpoint, custom, loss_state
 from scl.train.averaging import Average, share_of_new
 from scl.train.cuda_graphs import GraphRunner, StreamSlot
+from scl.train.device_errors import concerns_cohort
 from scl.train.evaluation import by_class, evaluate, final_metrics, top5
 from scl.train.inputs import own_network
 from scl.train.objective import Objective
@@ -50,7 +51,7 @@ class StudentTrainer:
     def __init__(
         self, trial: TrialSpec, data: SplitData, teacher: Features | None, device: torch.device, slot: StreamSlot
     ) -> None:
-        self.trial = trial
+        self.trial, self.device = trial, device
         self.config = config = trial.config
         own = f"network {config.model_name}"
         self.outside = custom.Outside({own: config.model} if callable(config.model) else {})
@@ -122,9 +123,9 @@ class StudentTrainer:
             yield
         except TrialFailure as failure:
             self.failure = str(failure)
-        except torch.OutOfMemoryError:
-            raise  # the whole cohort must handle it: its trials share the memory
-        except Exception:
+        except Exception as error:
+            if concerns_cohort(error, self.device):
+                raise
             self.failure = f"{where}: {traceback.format_exc(limit=-4)}"
 
     # --- an epoch ---------------------------------------------------------------------------------------------

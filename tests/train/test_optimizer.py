@@ -60,6 +60,24 @@ def test_steps_are_those_of_torchs_class(name: str, clip: float) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_parameter_may_get_its_first_gradient_later(name: str) -> None:
+    ours, theirs = network(), network()
+    fields = {"betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}
+    mine = Optimizer(Config(optimizer=name, **fields), ours)  # type: ignore[arg-type]
+    kind, options = CLASSES[name]
+    reference = kind(theirs.parameters(), lr=0.01, weight_decay=0.1, **options)
+    for step in range(5):
+        for net in (ours, theirs):
+            backward(net, step)
+            if step < 2:
+                net[0].weight.grad = net[4].bias.grad = None  # type: ignore[union-attr]
+        mine.step(0.01)
+        reference.step()
+    for found, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_groups_are_those_of_torchs_class() -> None:
     ours, theirs = network(), network()
     config = Config(optimizer="adamw", weight_decay=0.3, decay_norms=False, head_lr=5.0, layer_decay=0.5)

@@ -86,7 +86,7 @@ PHRASES: Sequence[tuple[Kind, Sequence[str]]] = (
     ),
 )
 # What a worker raises and does not mean its work: the process or its connections are broken, another may do better.
-BROKEN_PROCESS = ("AcceleratorError", "MemoryError", "OutOfMemoryError")
+BROKEN_PROCESS = ("AcceleratorError", "BrokenDevice", "MemoryError", "OutOfMemoryError")
 BROKEN_CONNECTION = (ConnectionError, TimeoutError, of_ray.RayError)
 
 
