@@ -65,9 +65,9 @@ def train_cohort(
     """
     if len({(t.seed, *(getattr(t.config, name) for name in SHARED_IN_COHORT)) for t in trials}) != 1:
         raise ValueError(f"trials of a cohort share their seed and {', '.join(SHARED_IN_COHORT)}")
-    with TrainingSettings(device, deterministic) as settings:
+    seed, recipe = trials[0].seed, trials[0].config
+    with TrainingSettings(device, deterministic, recipe.precision == "fp32") as settings:
         data = data.to(device)
-        seed, recipe = trials[0].seed, trials[0].config
         network = build_teacher(teacher, data, device, recipe.teacher_layers) if teacher is not None else None
         example = example_features(network, data, recipe.tap) if network is not None else None
         graphs = supports_graphs(device) and (network is None or isinstance(network, Staged))

@@ -6,9 +6,11 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
+
+from scl.models.settings import settings_restored
 
 CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
@@ -33,6 +35,18 @@ def deterministic(mode: bool) -> Iterator[None]:
             del os.environ[CUBLAS_WORKSPACE]
 
 
+@contextmanager
+def whole_float32(asked: bool) -> Iterator[None]:
+    """If asked, products and convolutions in float32 use all of its 24 bits. By default torch lets cuDNN's convolutions
+    use TensorFloat-32, which has 11. Other types and the CPU compute as ever."""
+    with settings_restored() if asked else nullcontext():
+        if asked:
+            torch.backends.cudnn.allow_tf32 = False  # this alone would leave a setting for all backends in force
+            torch.backends.cudnn.conv.fp32_precision = torch.backends.cudnn.rnn.fp32_precision = "ieee"
+            torch.set_float32_matmul_precision("highest")
+        yield
+
+
 def generators(device: torch.device) -> list[torch.Generator]:
     """The global random generators that layers and losses on this device use."""
     if device.type != "cuda":
@@ -43,18 +57,21 @@ def generators(device: torch.device) -> list[torch.Generator]:
 
 
 class TrainingSettings:
-    """Context manager: the deterministic mode of a training, and torch's random state free to be overwritten.
+    """Context manager: the deterministic mode of a training and, on a GPU and if `float32`, convolutions in whole
+    float32; torch's random state is free to be overwritten.
 
     Inside, `suspended()` gives the caller's settings back for a while: a generator yields in it, and calls code of
     the caller in it.
     """
 
-    def __init__(self, device: torch.device, mode: bool) -> None:
+    def __init__(self, device: torch.device, mode: bool, float32: bool = False) -> None:
         self.mode, self.gpus = mode, [device] if device.type == "cuda" else []
+        self.float32 = float32 and device.type == "cuda"
         self.stack = ExitStack()
 
     def __enter__(self) -> TrainingSettings:
         self.stack.enter_context(deterministic(self.mode))
+        self.stack.enter_context(whole_float32(self.float32))
         self.stack.enter_context(torch.random.fork_rng(self.gpus))
         return self
 

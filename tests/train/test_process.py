@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from scl.data.batches import SplitData
+from scl.models.settings import settings_restored
 from scl.store.files import open_folder
 from scl.train.loop import train_cohort
 from scl.train.process import (
@@ -53,6 +54,30 @@ def test_the_mode_and_the_environment_are_put_back(caller: bool, mode: bool) -> 
     with deterministic(mode):
         assert os.environ[CUBLAS] == ":16:8"
     assert os.environ[CUBLAS] == ":16:8"
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "whole"), [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)]
+)
+@pytest.mark.parametrize("caller", ["", "high", "tf32"])
+def test_float32_is_whole_where_it_is_asked_for(device: str, asked: bool, whole: bool, caller: str) -> None:
+    def precision() -> tuple[str, str]:
+        return torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+    with settings_restored():
+        if caller == "high":
+            torch.set_float32_matmul_precision("high")
+        if caller == "tf32":
+            torch.backends.fp32_precision = "tf32"
+        before = precision()
+        settings = TrainingSettings(torch.device(device), False, asked)
+        settings.gpus = []  # there may be none here
+        with settings:
+            assert (precision() == ("ieee", "ieee")) == whole
+            with settings.suspended():
+                assert precision() == before
+            assert (precision() == ("ieee", "ieee")) == whole
+        assert precision() == before
 
 
 def test_the_random_state_and_the_threads_are_put_back(caller: bool) -> None:
