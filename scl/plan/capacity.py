@@ -85,14 +85,18 @@ def _device_of(options: Options, nodes: Sequence[Node]) -> str:
 
 
 def slots_of(options: Options, nodes: Sequence[Node], device: str) -> int:
-    """Cohorts that run at once: on a cluster's nodes as they are now, else on this machine's cores."""
+    """Cohorts that run at once: on a cluster's nodes as they are now, else on this machine's cores and GPUs."""
     if options.inline:
         return 1
-    if options.address:
-        room = slots_on(nodes, options.cpus_per_trial, gpus_of_cohort(options, device))
-    else:
-        room = cores() // options.cpus_per_trial
+    gpus = gpus_of_cohort(options, device)
+    room = slots_on(nodes if options.address else [_this_machine(gpus > 0)], options.cpus_per_trial, gpus)
     return min(max(1, room), options.max_concurrent or room or 1)
+
+
+def _this_machine(with_gpus: bool) -> Node:
+    import torch  # noqa: PLC0415
+
+    return Node("", {"CPU": cores(), "GPU": torch.cuda.device_count() if with_gpus else 0}, {})
 
 
 def gpus_of_cohort(options: Options, device: str) -> float:

@@ -93,6 +93,13 @@ def test_more_gpus_than_this_machine_has_are_refused(given: float, fits: bool, m
         ({"max_concurrent": 30}, [], "cpu", 8),
         ({"inline": True}, [], "cpu", 1),
         ({"inline": True, "max_concurrent": 5}, [], "cpu", 1),
+        ({}, [], "cuda", 2),  # one GPU each
+        ({"gpus_per_trial": 0.5}, [], "cuda", 4),
+        ({"gpus_per_trial": 0.5, "cpus_per_trial": 3}, [], "cuda", 2),
+        ({"gpus_per_trial": 0.1}, [], "cuda", 8),
+        ({"gpus_per_trial": 2.0}, [], "cuda", 1),
+        ({"gpus_per_trial": 0.0}, [], "cuda", 8),
+        ({"gpus_per_trial": 0.5, "max_concurrent": 3}, [], "cuda", 3),
         ({"address": "auto"}, [(4, 0), (3, 0)], "cpu", 7),
         ({"address": "auto", "cpus_per_trial": 2}, [(4, 0), (3, 0)], "cpu", 3),
         ({"address": "auto"}, [(16, 2), (16, 1)], "cuda", 3),  # one GPU each
@@ -112,6 +119,7 @@ def test_cohorts_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(capacity, "cores", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert slots_of(Options(**options), nodes(*cluster), device) == slots
 
 
