@@ -10,8 +10,7 @@ import pandas as pd
 from scl import stats
 from scl.plan.looks import level_of_plan
 from scl.plan.packing import makespan, plan_cohorts
-from scl.plan.plan import Plan, missing
-from scl.plan.teachers import load_teacher
+from scl.plan.plan import Plan, missing, missing_teachers
 from scl.report.formatting import UNITS, duration, plural
 from scl.store.tables import read_trials
 from scl.study.config import Config
@@ -65,8 +64,10 @@ class PlanSummary:
     decoding: float | None = None
     search_seeds: int = 1
     metric: str = DEFAULT
+    teachers_missing: int = 0
 
     def __str__(self) -> str:
+        some = "" if self.teachers_missing in (0, self.teachers) else f"{self.teachers_missing} of them "
         lines = [
             f"study {self.study}: {self.question}",
             f"  design     {self.design}",
@@ -86,7 +87,7 @@ class PlanSummary:
             f"  missing    {self.missing}" + (f", in {self._cohorts()}" if self.missing else ""),
             f"  teacher    {self.teacher.model_name} × {self.teacher.width:g}, {plural(self.teacher.epochs, 'epoch')}"
             + (f", {self.teachers} teachers: " if self.teachers > 1 else ": ")
-            + ("done" if self.teacher_ready else "to train"),
+            + ("done" if self.teacher_ready else f"{some}to train"),
         ]
         if self.missing or self.to_search:
             hours = f"{self.device_seconds / 3600:.2f} device hours"
@@ -128,8 +129,8 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
     """A plan in numbers. to_search: configurations that a search has still to try."""
     todo = missing(plan)
     chosen = plan_cohorts(plan, todo) if todo else []
-    ready = _given(plan) or all(load_teacher(plan.context, i, plan.teacher) for i in set(plan.teacher_ids.values()))
-    wall, device_seconds, source = estimate(plan, chosen, ready, to_search) if todo or to_search else (0.0, 0.0, "")
+    teachers = 0 if _given(plan) else len(missing_teachers(plan))
+    wall, device_seconds, source = estimate(plan, chosen, teachers, to_search) if todo or to_search else (0.0, 0.0, "")
     sds, effect, trials = detectable(plan)
     look, level = level_of_plan(plan)
     search = plan.study.search
@@ -149,7 +150,8 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         slots=plan.slots,
         teacher=plan.teacher,
         teachers=len(set(plan.teacher_ids.values())),
-        teacher_ready=ready,
+        teacher_ready=teachers == 0,
+        teachers_missing=teachers,
         searched=(plan.options.trials or search.trials) if search else 0,
         to_search=to_search,
         search_space=tuple(ranges(search.space)) if search else (),
@@ -194,7 +196,7 @@ def detectable(plan: Plan) -> tuple[float | None, float | None, int]:
 
 
 def estimate(
-    plan: Plan, chosen: Sequence[Sequence[Trial]], teacher_ready: bool, to_search: int
+    plan: Plan, chosen: Sequence[Sequence[Trial]], teachers_missing: int, to_search: int
 ) -> tuple[float, float, str]:
     """Seconds of wall time and of device time that training takes, and where the estimate comes from."""
     configs = {t.config_id: t.config for cohort in chosen for t in cohort}
@@ -203,7 +205,7 @@ def estimate(
     earlier = _earlier(plan, configs)
     untimed = {key: config for key, config in configs.items() if key not in earlier}
     # A finished teacher needs no timing unless an arm does: earlier trials include their share of it.
-    forward, timed = _timed(plan, untimed) if untimed or not teacher_ready else (0.0, {})
+    forward, timed = _timed(plan, untimed) if untimed or teachers_missing else (0.0, {})
 
     def seconds(cohort: Sequence[Trial]) -> float:
         students = sum(earlier[t.config_id] if t.config_id in earlier else timed[t.config_id] for t in cohort)
@@ -218,9 +220,9 @@ def estimate(
         cohorts = [each * batch] * (to_search // batch) + [each * (to_search % batch)]
         spent += cohorts * (plan.study.search.seeds if plan.study.search else 1)
     teachers = 0.0
-    if not teacher_ready:
+    if teachers_missing:
         steps = _steps(plan, plan.teacher) * plan.teacher.total_epochs
-        teachers = 3.0 * forward * steps * len(set(plan.teacher_ids.values()))
+        teachers = 3.0 * forward * steps * teachers_missing
     source = " and ".join(
         [f"earlier trials of {len(earlier)} configurations"] * bool(earlier)
         + ["a few steps of each kind, timed here just now"] * bool(untimed)

@@ -278,6 +278,15 @@ def missing(plan: Plan) -> list[Trial]:
     return [trial for trial in plan.trials if trial.trial_id not in done]
 
 
+def missing_teachers(plan: Plan, every: bool = False) -> list[str]:
+    """Ids of teachers that are not stored, in order: of trials that are missing, and of a search. every: also those
+    whose trials have all ended, which need them no more."""
+    needed = {trial.teacher_id for trial in missing(plan)}
+    if every or plan.study.search:
+        needed |= set(plan.teacher_ids.values())
+    return [i for i in sorted(needed) if load_teacher(plan.context, i, plan.teacher) is None]
+
+
 def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] | None = None) -> dict[str, Job]:
     """The jobs of trials, with the columns that are known before training.
 

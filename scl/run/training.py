@@ -8,8 +8,7 @@ from typing import Any
 
 from scl.errors import UserError
 from scl.plan.packing import plan_cohorts
-from scl.plan.plan import Plan, missing, student_jobs
-from scl.plan.teachers import load_teacher
+from scl.plan.plan import Plan, missing, missing_teachers, student_jobs
 from scl.report.formatting import plural
 from scl.run.backend import Backend, Work
 from scl.run.leftovers import sweep_partials
@@ -22,28 +21,22 @@ from scl.store.tables import read_trials
 from scl.terminal import say
 
 
-def train_teachers(plan: Plan, backend: Backend, stop: Stop) -> bool:
-    """Train the missing teachers; true if all are there in the end.
+def train_teachers(plan: Plan, backend: Backend, stop: Stop, every: bool = False) -> bool:
+    """Train the missing teachers of what has not ended, or `every` one; true if all are there in the end.
 
     Studies share their teachers: if another run trains one, this run waits for it.
     """
-
-    def missing_teachers() -> list[str]:
-        return [
-            i for i in sorted(set(plan.teacher_ids.values())) if load_teacher(plan.context, i, plan.teacher) is None
-        ]
-
     with ExitStack() as locks:
-        for teacher_id in missing_teachers():
+        for teacher_id in missing_teachers(plan, every):
             files = plan.context.teacher_files(teacher_id)
             try:
                 locks.enter_context(locked(files, stop))
             except UserError:
                 return False  # stopped while waiting
             sweep_partials(files)
-        if left := missing_teachers():
+        if left := missing_teachers(plan, every):
             backend.train(plan, Work("teacher", [[i] for i in left], dict.fromkeys(left, "teacher")))
-            return not missing_teachers()
+            return not missing_teachers(plan, every)
     return True
 
 
@@ -67,7 +60,7 @@ def remake_students(plan: Plan, backend: Backend, stop: Stop) -> None:
     store = plan.context.store
     rows = _planned_rows(plan)
     lost, logits = _lost(store, rows)
-    if not train_teachers(plan, backend, stop) or stop() or not (lost or logits):
+    if not train_teachers(plan, backend, stop, every=True) or stop() or not (lost or logits):
         return
     for name, faults in ((STUDENT, lost), (LOGITS, logits)):
         for trial_id, fault in faults.items():
@@ -98,9 +91,8 @@ def tell_lost_networks(plan: Plan) -> None:
     if logits := lost_logits(store, rows):
         say(f"{store}: the logits of {plural(len(logits), 'trial')} are lost; --remake-students makes them again")
     if rows and not missing(plan):
-        for identity in sorted(set(plan.teacher_ids.values())):
-            if load_teacher(plan.context, identity, plan.teacher) is None:
-                say(f"teacher {identity[:12]} is missing or damaged; --remake-students trains it again")
+        for identity in missing_teachers(plan, every=True):
+            say(f"teacher {identity[:12]} is missing or damaged; --remake-students trains it again")
 
 
 def _planned_rows(plan: Plan) -> list[dict[str, Any]]:

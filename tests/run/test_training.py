@@ -10,7 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from scl.plan.plan import Plan
+from scl.plan.estimate import summarise
+from scl.plan.plan import Plan, missing_teachers
 from scl.plan.teachers import TEACHER_FILE
 from scl.run.backend import Work
 from scl.run.stopping import Stop
@@ -68,6 +69,22 @@ def test_only_teachers_that_are_missing_are_trained(plan: Plan) -> None:
     backend = Recorder(put_teachers)
     assert train_teachers(plan, backend, Stop())
     assert [work.cohorts for work in backend.works] == [[[gone]]]
+
+
+def test_a_teacher_whose_trials_have_ended_is_not_trained_again(plan: Plan) -> None:
+    put_rows(plan, [trial for trial in plan.trials if (trial.arm, trial.seed) != ("kd", 1)])
+    assert missing_teachers(plan) == [plan.teacher_ids[1]]
+    assert "2 teachers: 1 of them to train" in str(summarise(plan))
+    backend = Recorder(put_teachers)
+    assert train_teachers(plan, backend, Stop())
+    assert [work.cohorts for work in backend.works] == [[[plan.teacher_ids[1]]]]
+
+
+def test_finished_trials_need_no_teacher_unless_all_is_to_be_made_again(plan: Plan) -> None:
+    put_rows(plan, plan.trials)
+    assert missing_teachers(plan) == []
+    assert "2 teachers: done" in str(summarise(plan))
+    assert missing_teachers(plan, every=True) == sorted(plan.teacher_ids.values())
 
 
 def test_a_teacher_that_could_not_be_trained_is_no_success(plan: Plan) -> None:
