@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
 
@@ -41,8 +42,9 @@ def whole_float32(asked: bool) -> Iterator[None]:
     use TensorFloat-32, which has 11. Other types and the CPU compute as ever."""
     with settings_restored() if asked else nullcontext():
         if asked:
-            torch.backends.cudnn.allow_tf32 = False  # this alone would leave a setting for all backends in force
-            torch.backends.cudnn.conv.fp32_precision = torch.backends.cudnn.rnn.fp32_precision = "ieee"
+            cudnn: Any = torch.backends.cudnn
+            cudnn.allow_tf32 = False  # this alone would leave a setting for all backends in force
+            cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "ieee"
             torch.set_float32_matmul_precision("highest")
         yield
 
