@@ -5,7 +5,7 @@
     python studies/benchmark.py --pair resnet32x4-resnet8x4 --scale full --data cifar100
     python studies/benchmark.py --pair wrn_40_2-wrn_16_2 --scale full --data cifar100
 
-The arms are the losses in the table of Tian et al. (ICLR 2020) and two later ones, on three of the table's pairs of
+The arms are the losses in the table of Tian et al. (ICLR 2020) and four later ones, on three of the table's pairs of
 networks. The recipe is that of the table: 240 epochs on all images of CIFAR-100; the accuracy after the last epoch
 counts. `--scale short` has 60 epochs with milestones in proportion; no figure was published for that length, so
 differences from the published ones say little. Below its main table, the page has a second one: each mean beside the
@@ -29,7 +29,8 @@ RECIPE = RECIPES["crd"]
 LENGTH = RECIPE.fields["epochs"]
 SOURCE = (
     "Published figures: from the table of Tian et al. (ICLR 2020), with its recipe and weights, after the last of 240 "
-    "epochs; ICKD and DKD from the papers that proposed them. Each pair has one teacher, which is not the teacher here."
+    "epochs; ICKD, DKD and kd+zscore (logit standardisation) from the papers that proposed them, DIST from the table "
+    "of Zheng & Yang (ICLR 2024). Each pair has one teacher, which is not the teacher here."
 )
 OTHERWISE = {"dkd": "best test epoch of each of five runs: higher than the last epoch, because it was selected"}
 
@@ -50,8 +51,12 @@ FIGURES = {
     "nst": (71.53, 73.30, 73.68),
     "ickd": (73.42, 75.25, 75.64),
     "dkd": (74.68, 76.32, 76.23),
+    "dist": (73.89, 76.31, 75.51),
+    "kd+zscore": (74.36, 76.62, 76.11),
 }
 BETA = dict(zip(PAIRS, (6.0, 8.0, 6.0), strict=True))  # beta of DKD, which its paper sets for each pair
+# Temperature of KD on standardised logits, for each pair, from the names of the logs that its authors published.
+TEMPERATURE = dict(zip(PAIRS, (3.0, 2.0, 2.0), strict=True))
 
 # This project's method, which has no published figure: correlations of the three deepest guided layers with the weights
 # of `ablation.py`, and KD with its published weight.
@@ -73,7 +78,11 @@ def arms(pair: str, epochs: int) -> dict[str, dict[str, Any]]:
     dkd: Term = published["dkd"]["losses"]["dkd"]
     dkd = replace(dkd, warmup=shortened(dkd.warmup), options={**dkd.options, "beta": BETA[pair]})
     fsp = {**published["fsp"], "pretrain_epochs": shortened(published["fsp"]["pretrain_epochs"])}
-    return {"baseline": {}, **published, "fsp": fsp, "dkd": {"losses": {"dkd": dkd}}, **OURS}
+    zscore = Term(9.0, loss="kd", options={"temperature": TEMPERATURE[pair], "norm": "zscore"})
+    standardised = {"ce": 0.1, "losses": {"kd": zscore}}
+    return {
+        "baseline": {}, **published, "fsp": fsp, "dkd": {"losses": {"dkd": dkd}}, "kd+zscore": standardised, **OURS,
+    }  # fmt: skip
 
 
 def scale(pair: str, epochs: int, **settings: Any) -> Scale:

@@ -48,7 +48,7 @@ RANGES: dict[str, Range] = {
     "dkd.beta": Choice((2.0, 6.0, 8.0)),
     "weight.dist": Float(0.1, 6.0, log=True),
     "weight.ickd": Float(0.03, 10.0, log=True),
-    "weight.pkt": Float(10.0, 10_000.0, log=True),
+    "weight.pkt": Float(10.0, 100_000.0, log=True),
     "label_smoothing": Float(0.02, 0.4, log=True),
 }
 

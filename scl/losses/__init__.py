@@ -19,11 +19,11 @@ All losses:
 """
 
 from scl.losses.correlation import channel_correlation, spatial_correlation
-from scl.losses.logits import dist, dkd, kd
+from scl.losses.logits import dist, dkd, kd, nkd, wttm
 from scl.losses.maps import at, fsp, hint, ickd, nst, vid
 from scl.losses.relations import cc, pkt, rkd, sp
 
 __all__ = [
-    "at", "cc", "channel_correlation", "dist", "dkd", "fsp", "hint", "ickd", "kd", "nst", "pkt", "rkd", "sp",
-    "spatial_correlation", "vid",
+    "at", "cc", "channel_correlation", "dist", "dkd", "fsp", "hint", "ickd", "kd", "nkd", "nst", "pkt", "rkd",
+    "sp", "spatial_correlation", "vid", "wttm",
 ]  # fmt: skip

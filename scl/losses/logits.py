@@ -10,12 +10,32 @@ from torch import Tensor
 
 from scl.losses.arithmetic import Pair, full_precision
 from scl.losses.checks import require, require_same_shape
+from scl.study.loss_table import LOGIT_NORMS
 
 
 def _softened(logits: Tensor, temperature: float) -> Tensor:
     """Log-probabilities at a temperature."""
     require(temperature > 0, f"temperature must be above 0, got {temperature}")
     return F.log_softmax(logits / temperature, dim=1)
+
+
+def _normed(logits: Tensor, norm: str) -> Tensor:
+    """Logits as they are (`none`), or each image's standardised (`zscore`): minus its mean over the classes, divided by
+    its standard deviation.
+
+    Logit standardisation (Sun et al., CVPR 2024, Eq. 9 and Algorithm 1): the student need not match the range of the
+    teacher's logits. As in the authors' code, the standard deviation divides by K − 1, and 1e-7 is added to it.
+    Constant logits become zeros with zero gradient.
+    """
+    require(norm in LOGIT_NORMS, f"norm is {' or '.join(LOGIT_NORMS)}, got {norm!r}")
+    if norm == "none":
+        return logits
+    classes = logits.shape[1]
+    require(classes > 1, "zscore needs at least two classes, got 1")
+    rows = _centred(logits)
+    dead = (rows == 0).all(1, keepdim=True)
+    length = torch.linalg.vector_norm(torch.where(dead, 1.0, rows), dim=1, keepdim=True)
+    return torch.where(dead, 0.0, rows / (length / math.sqrt(classes - 1) + 1e-7))
 
 
 def _kl(student: Tensor, teacher: Tensor) -> Tensor:
@@ -29,8 +49,10 @@ def _require_logits(student: Tensor, teacher: Tensor) -> None:
 
 
 @full_precision
-def kd(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
+def kd(student: Tensor, teacher: Tensor, temperature: float = 4.0, norm: str = "none") -> Tensor:
     """Soft targets (Hinton et al., 2015, Eq. 1 and section 2): T² · KL(p_t ‖ p_s), p = softmax(z / T).
+
+    norm: `zscore` standardises the logits of each image first (Sun et al., CVPR 2024), in all losses of logits.
 
     Logits (B, K). Sum over classes, mean over the batch, as in RepDistiller. Code that calls `kl_div` with
     `reduction="mean"` also divides by K. The paper minimises the cross-entropy, which has the same gradient.
@@ -39,12 +61,19 @@ def kd(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
         ValueError: unequal shapes, a temperature that is not positive.
     """
     _require_logits(student, teacher)
+    student, teacher = _normed(student, norm), _normed(teacher, norm)
     return temperature**2 * _kl(_softened(student, temperature), _softened(teacher, temperature))
 
 
 @full_precision
 def dkd(
-    student: Tensor, teacher: Tensor, target: Tensor, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 4.0,
+    norm: str = "none",
 ) -> Tensor:
     """Decoupled distillation (Zhao et al., CVPR 2022, Eq. 7): T² · (α · TCKD + β · NCKD).
 
@@ -57,26 +86,90 @@ def dkd(
     Raises:
         ValueError: unequal shapes, a target that is not (B,), one class, a temperature that is not positive.
     """
-    _require_logits(student, teacher)
-    require(target.shape == student.shape[:1], f"target must be (B,), got {tuple(target.shape)}")
-    classes = student.shape[1]
-    require(classes > 1, "DKD needs at least two classes, got 1")
-    is_target = torch.arange(classes, device=target.device) == target[:, None]
+    _require_labels(student, teacher, target, "DKD")
 
     def decoupled(logits: Tensor) -> Pair:
-        log_p = _softened(logits, temperature)
-        log_others = log_p.masked_fill(is_target, -math.inf)
-        log_rest = log_others.logsumexp(1, keepdim=True)
-        log_target = log_p.gather(1, target[:, None])
-        # A 0 for the target in both networks adds exp(0) · (0 − 0) to the divergence among the others.
-        return torch.cat([log_target, log_rest], 1), (log_p - log_rest).masked_fill(is_target, 0)
+        log_target, log_rest, log_others = _apart(_softened(_normed(logits, norm), temperature), target)
+        return torch.cat([log_target, log_rest], 1), log_others
 
     (s_target, s_others), (t_target, t_others) = decoupled(student), decoupled(teacher)
     return temperature**2 * (alpha * _kl(s_target, t_target) + beta * _kl(s_others, t_others))
 
 
+def _require_labels(student: Tensor, teacher: Tensor, target: Tensor, loss: str) -> None:
+    _require_logits(student, teacher)
+    require(target.shape == student.shape[:1], f"target must be (B,), got {tuple(target.shape)}")
+    require(student.shape[1] > 1, f"{loss} needs at least two classes, got 1")
+
+
+def _apart(log_p: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities (B, K): of the target class (B, 1), of all others together (B, 1), and those of the others,
+    renormalised among them (B, K)."""
+    is_target = torch.arange(log_p.shape[1], device=target.device) == target[:, None]
+    log_rest = log_p.masked_fill(is_target, -math.inf).logsumexp(1, keepdim=True)
+    # A 0 for the target in both networks adds exp(0) · (0 − 0) to a divergence among the others.
+    return log_p.gather(1, target[:, None]), log_rest, (log_p - log_rest).masked_fill(is_target, 0)
+
+
 @full_precision
-def dist(student: Tensor, teacher: Tensor, temperature: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> Tensor:
+def nkd(
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor,
+    gamma: float = 1.5,
+    temperature: float = 1.0,
+    norm: str = "none",
+) -> Tensor:
+    """Normalized distillation (Yang et al., ICCV 2023, Eq. 8):
+    −p_t(target) · log p_s(target) − γ · T² · Σ over the other classes of q_t · log q_s.
+
+    Logits (B, K), target (B,) of class numbers; mean over the batch. p = softmax(z); q = softmax(z / T) among the other
+    classes alone, so that the others of student and teacher have the same sum. As in the authors' code, the temperature
+    does not touch the first part. Cross-entropies, not divergences: the loss of equal logits is not 0.
+
+    Raises:
+        ValueError: unequal shapes, a target that is not (B,), one class, a temperature that is not positive.
+    """
+    _require_labels(student, teacher, target, "NKD")
+    student, teacher = _normed(student, norm), _normed(teacher, norm)
+    s_target, t_target = (_softened(z, 1.0).gather(1, target[:, None]) for z in (student, teacher))
+    s_others, t_others = (_apart(_softened(z, temperature), target)[2] for z in (student, teacher))
+    # A target's 0 in the log-probabilities of the others multiplies exp(0) by 0.
+    of_target, of_others = -(t_target.exp() * s_target).mean(), -(t_others.exp() * s_others).sum(1).mean()
+    return of_target + gamma * temperature**2 * of_others
+
+
+@full_precision
+def wttm(student: Tensor, teacher: Tensor, temperature: float = 4.0, norm: str = "none") -> Tensor:
+    """Weighted transformed teacher matching (Zheng & Yang, ICLR 2024, Eq. 14): mean over the batch of
+    U · KL(softmax(z_t / T) ‖ softmax(z_s)), U = Σ over the classes of p_t^(1/T), p_t = softmax(z_t).
+
+    Logits (B, K). Only the teacher has a temperature; images of which the teacher is less certain weigh more. The
+    authors' code has γ = 1/T as its option, and no factor T². The paper tunes T and the weight for each pair of
+    networks; the default of T is that of `kd`.
+
+    Raises:
+        ValueError: unequal shapes, a temperature that is not positive.
+    """
+    _require_logits(student, teacher)
+    require(temperature > 0, f"temperature must be above 0, got {temperature}")
+    student, teacher = _normed(student, norm), _normed(teacher, norm)
+    uncertainty = (_softened(teacher, 1.0) / temperature).exp().sum(1)
+    # Probabilities that sum to 1 more exactly than `exp` of their logarithms: a small divergence is a difference of them.
+    transformed = F.softmax(teacher / temperature, dim=1)
+    divergence = F.kl_div(_softened(student, 1.0), transformed, reduction="none").sum(1)
+    return (uncertainty * divergence).mean()
+
+
+@full_precision
+def dist(
+    student: Tensor,
+    teacher: Tensor,
+    temperature: float = 1.0,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    norm: str = "none",
+) -> Tensor:
     """DIST (Huang et al., NeurIPS 2022): T² · (β · inter + γ · intra), each 1 − mean Pearson correlation.
 
     inter: the correlation of the probabilities of one image over the classes; intra: of one class over the batch.
@@ -90,7 +183,7 @@ def dist(student: Tensor, teacher: Tensor, temperature: float = 1.0, beta: float
         ValueError: unequal shapes, a temperature that is not positive.
     """
     _require_logits(student, teacher)
-    s, t = _softened(student, temperature).exp(), _softened(teacher, temperature).exp()
+    s, t = (_softened(_normed(z, norm), temperature).exp() for z in (student, teacher))
     inter, intra = 1 - _pearson(s, t).mean(), 1 - _pearson(s.mT, t.mT).mean()
     return temperature**2 * (beta * inter + gamma * intra)
 

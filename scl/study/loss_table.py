@@ -14,6 +14,7 @@ from typing import Any
 COMPARES = ("maps", "pairs", "embedding", "logits")
 NORMS = ("pearson", "cosine", "gram")
 POOLS = ("sample", "batch")
+LOGIT_NORMS = ("none", "zscore")
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,17 @@ _CORRELATION: dict[str, Any] = {
     "words": {"norm": NORMS, "pool": POOLS},
     "correlates": True,
 }
+
+
+def _of_logits(function: str, needs_target: bool = False, **options: float) -> LossRow:
+    every = {**options, "norm": "none"}
+    return LossRow(f"logits.{function}", "logits", every, {"norm": LOGIT_NORMS}, needs_target=needs_target)
+
+
 LOSSES: dict[str, LossRow] = {
     "channel": LossRow("correlation.channel_correlation", "maps", same_channels=True, **_CORRELATION),
     "spatial": LossRow("correlation.spatial_correlation", "maps", **_CORRELATION),
-    "kd": LossRow("logits.kd", "logits", {"temperature": 4.0}),
+    "kd": _of_logits("kd", temperature=4.0),
     "hint": LossRow("maps.hint", "maps", layers=(1,), same_channels=True, same_size=True),
     "at": LossRow("maps.at", "maps", same_size=True),
     "sp": LossRow("relations.sp", "maps", layers=(-1,)),
@@ -59,6 +67,8 @@ LOSSES: dict[str, LossRow] = {
     "nst": LossRow("maps.nst", "maps", same_size=True),
     "fsp": LossRow("maps.fsp", "pairs", same_channels=True),
     "ickd": LossRow("maps.ickd", "maps", layers=(-1,), learned=True),
-    "dkd": LossRow("logits.dkd", "logits", {"alpha": 1.0, "beta": 8.0, "temperature": 4.0}, needs_target=True),
-    "dist": LossRow("logits.dist", "logits", {"temperature": 1.0, "beta": 1.0, "gamma": 1.0}),
+    "dkd": _of_logits("dkd", needs_target=True, alpha=1.0, beta=8.0, temperature=4.0),
+    "dist": _of_logits("dist", temperature=1.0, beta=1.0, gamma=1.0),
+    "nkd": _of_logits("nkd", needs_target=True, gamma=1.5, temperature=1.0),
+    "wttm": _of_logits("wttm", temperature=4.0),
 }

@@ -117,10 +117,14 @@ def test_autocast_does_not_change_a_value(case: Case) -> None:
         assert torch.equal(loss(*half), expected)
 
 
-@pytest.mark.parametrize("name", ["sp", "rkd", "pkt", "at", "nst", "dist"])
-def test_what_has_no_direction_sends_back_no_explosion(name: str) -> None:
+WITH_DIRECTIONS = [
+    case for case in SMALL if case.name in ("sp", "rkd", "pkt", "at", "nst", "dist") or "zscore" in str(case.options)
+]
+
+
+@pytest.mark.parametrize("case", WITH_DIRECTIONS, ids=str)
+def test_what_has_no_direction_sends_back_no_explosion(case: Case) -> None:
     """Dividing a zero row by an epsilon gives gradients of 1e8 to 1e12."""
-    (case,) = (case for case in SMALL if case.name == name)
     inputs, loss = case.inputs(), case.build()
     student = degenerate(inputs[0], "dead image").requires_grad_()
     loss(student, *inputs[1:]).backward()
@@ -139,7 +143,9 @@ def test_nothing_reads_a_value_from_the_device(case: Case) -> None:
         assert all(x.grad.shape == x.shape for x in student)
 
 
-ZERO_WHEN_EQUAL = [case for case in SMALL if not case.is_module and case.name != "dist"]
+# The smallest value of the others is not exactly 0: correlations with an epsilon, a cross-entropy, a teacher that alone
+# has a temperature.
+ZERO_WHEN_EQUAL = [case for case in SMALL if not case.is_module and case.name not in ("dist", "nkd", "wttm")]
 
 
 @pytest.mark.parametrize("case", ZERO_WHEN_EQUAL, ids=str)

@@ -118,6 +118,37 @@ def dkd_oracle(
     return temperature**2 * total / len(s)
 
 
+def nkd_oracle(s: np.ndarray, t: np.ndarray, y: np.ndarray, gamma: float = 1.5, temperature: float = 1.0) -> float:
+    total = 0.0
+    for a, b, k in zip(s, t, y, strict=True):
+        total -= softmax(b)[k] * math.log(softmax(a)[k])
+        q_s, q_t = (softmax(np.delete(z, k) / temperature) for z in (a, b))
+        total -= gamma * temperature**2 * float(np.dot(q_t, np.log(q_s)))
+    return total / len(s)
+
+
+def wttm_oracle(s: np.ndarray, t: np.ndarray, temperature: float = 4.0) -> float:
+    """In the form of the authors' code: the teacher's probabilities to a power, and the sum that normalises them."""
+    total = 0.0
+    for a, b in zip(s, t, strict=True):
+        powers = softmax(b) ** (1 / temperature)
+        total += powers.sum() * kl(powers / powers.sum(), softmax(a))
+    return total / len(s)
+
+
+def standardised(oracle: Callable[..., float]) -> Callable[..., float]:
+    """The oracle on logits of which each row has mean 0 and standard deviation 1."""
+
+    def z(x: np.ndarray) -> np.ndarray:
+        return np.array([(row - row.mean()) / (row.std(ddof=1) + 1e-7) for row in x])
+
+    def run(s: np.ndarray, t: np.ndarray, *rest: Any, norm: str, **options: float) -> float:
+        assert norm == "zscore"
+        return oracle(z(s), z(t), *rest, **options)
+
+    return run
+
+
 def dist_oracle(s: np.ndarray, t: np.ndarray, temperature: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> float:
     p = np.array([softmax(row / temperature) for row in s])
     q = np.array([softmax(row / temperature) for row in t])
@@ -285,7 +316,7 @@ class Case:
             return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
         out = [draw(self.student), draw(self.teacher)]
-        if self.name == "dkd":
+        if self.name in ("dkd", "nkd"):
             out.append(torch.randint(self.student[1], self.student[:1], generator=generator))
         return out
 
@@ -299,6 +330,7 @@ def correlations(name: str, oracle: Callable[..., float], shapes: list[tuple[Sha
     ]
 
 
+OF_LOGITS = {"kd": kd_oracle, "dkd": dkd_oracle, "dist": dist_oracle, "nkd": nkd_oracle, "wttm": wttm_oracle}
 # One small case of each kind, for the slower checks.
 SMALL = [
     *correlations("channel_correlation", channel_oracle, [((2, 4, 3, 3), (2, 4, 2, 2))]),
@@ -306,6 +338,9 @@ SMALL = [
     Case("kd", (3, 5), (3, 5), kd_oracle),
     Case("dkd", (3, 5), (3, 5), dkd_oracle),
     Case("dist", (3, 5), (3, 5), dist_oracle),
+    Case("nkd", (3, 5), (3, 5), nkd_oracle),
+    Case("wttm", (3, 5), (3, 5), wttm_oracle),
+    *(Case(name, (3, 5), (3, 5), standardised(of), (("norm", "zscore"),)) for name, of in OF_LOGITS.items()),
     Case("hint", (2, 3, 2, 2), (2, 3, 2, 2), hint_oracle),
     Case("at", (2, 3, 4, 4), (2, 5, 2, 2), at_oracle),
     Case("sp", (3, 2, 2, 2), (3, 3, 1, 1), sp_oracle),
@@ -329,6 +364,9 @@ LARGER = [
     Case("kd", (8, 20), (8, 20), kd_oracle, (("temperature", 1.0),)),
     Case("dkd", (8, 20), (8, 20), dkd_oracle, (("alpha", 2.0), ("beta", 0.5), ("temperature", 1.0))),
     Case("dist", (8, 20), (8, 20), dist_oracle, (("temperature", 2.0), ("beta", 3.0), ("gamma", 0.5))),
+    Case("nkd", (8, 20), (8, 20), nkd_oracle, (("gamma", 3.5), ("temperature", 3.0))),
+    Case("wttm", (8, 20), (8, 20), wttm_oracle, (("temperature", 10.0),)),
+    Case("kd", (8, 20), (8, 20), standardised(kd_oracle), (("norm", "zscore"), ("temperature", 2.0))),
     Case("hint", (8, 20), (8, 20), hint_oracle),
     Case("at", (4, 7, 3, 3), (4, 5, 6, 9), at_oracle),
     Case("sp", (7, 20), (7, 5), sp_oracle),
