@@ -155,7 +155,7 @@ def wttm(student: Tensor, teacher: Tensor, temperature: float = 4.0, norm: str =
     require(temperature > 0, f"temperature must be above 0, got {temperature}")
     student, teacher = _normed(student, norm), _normed(teacher, norm)
     uncertainty = (_softened(teacher, 1.0) / temperature).exp().sum(1)
-    # Probabilities that sum to 1 more exactly than `exp` of their logarithms: a small divergence is a difference of them.
+    # These sum to 1 more exactly than `exp` of their logarithms do, and a small divergence is a difference of sums.
     transformed = F.softmax(teacher / temperature, dim=1)
     divergence = F.kl_div(_softened(student, 1.0), transformed, reduction="none").sum(1)
     return (uncertainty * divergence).mean()

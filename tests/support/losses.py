@@ -330,7 +330,13 @@ def correlations(name: str, oracle: Callable[..., float], shapes: list[tuple[Sha
     ]
 
 
-OF_LOGITS = {"kd": kd_oracle, "dkd": dkd_oracle, "dist": dist_oracle, "nkd": nkd_oracle, "wttm": wttm_oracle}
+OF_LOGITS: dict[str, Callable[..., float]] = {
+    "kd": kd_oracle,
+    "dkd": dkd_oracle,
+    "dist": dist_oracle,
+    "nkd": nkd_oracle,
+    "wttm": wttm_oracle,
+}
 # One small case of each kind, for the slower checks.
 SMALL = [
     *correlations("channel_correlation", channel_oracle, [((2, 4, 3, 3), (2, 4, 2, 2))]),
