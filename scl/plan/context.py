@@ -42,7 +42,7 @@ class RunContext:
 
     images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,). preprocessing: how images became
     pixels. logits: store those of each trial. teacher_inputs: what a user's teacher takes and gives; None if that is
-    what the data give. teacher_features: its last layer is not used.
+    what the data give. teacher_features: its last layer is not used. checkpoint_every: seconds, see `train_cohort`.
     """
 
     images: Mapping[str, Pixels]
@@ -63,6 +63,7 @@ class RunContext:
     logits: bool = False
     teacher_inputs: Inputs | None = None
     teacher_features: bool = False
+    checkpoint_every: float = 0.0
 
     @property
     def store(self) -> Folder:

@@ -132,6 +132,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         device=device,
         threads=options.cpus_per_trial,
         deterministic=options.deterministic,
+        checkpoint_every=options.checkpoint_every,
         preprocessing=dataset.how,
         teacher_inputs=inputs,
         teacher_features=options.teacher_features,

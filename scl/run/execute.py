@@ -61,7 +61,14 @@ def execute(
             no_memory = None
             try:
                 for event in train_cohort(
-                    cohort, data_of(context), teacher, device, context.deterministic, stop, prune
+                    cohort,
+                    data_of(context),
+                    teacher,
+                    device,
+                    context.deterministic,
+                    stop,
+                    prune,
+                    context.checkpoint_every,
                 ):
                     if isinstance(event, TrialEnded):
                         event = _store_result(context, event)

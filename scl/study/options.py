@@ -245,6 +245,8 @@ class Options:
         "GPUs of a cohort (default: 1 on cuda)")
     max_concurrent: int | None = option(None, PLACE, whole(1, MOST_TRIALS), "N",
         "cohorts at once (default: as many as fit)")
+    checkpoint_every: float = option(0.0, PLACE, number(0, including="low"), "S",
+        "least seconds between checkpoints, which a killed worker repeats at most (default: 0, one after each epoch)")
     time_budget: float | None = option(None, PLACE, number(0), "S", "stop cleanly after S seconds")
 
     out: str = option("results", RESULTS, place, "DIR",

@@ -42,6 +42,7 @@ def train_cohort(
     deterministic: bool = False,
     stop: Callable[[], bool] = lambda: False,
     prune: Callable[[str, int, Mapping[str, Any]], bool] = lambda trial_id, epoch, row: False,
+    checkpoint_every: float = 0.0,
 ) -> Iterator[Event]:
     """Train trials of one seed and one batch size side by side; yield events as they happen.
 
@@ -56,6 +57,8 @@ def train_cohort(
         deterministic: use only deterministic algorithms of torch, which are slower on a GPU.
         stop: asked before each step; if true, the generator returns, and the checkpoints stay.
         prune: asked with trial id, epoch and row after each epoch but the last; if true, this trial ends.
+        checkpoint_every: seconds. Checkpoints are written after the first epoch that ends so long after those before,
+            since on a fast GPU writing one may take as long as an epoch.
 
     Raises:
         ValueError: the trials differ in their seed or in a field of SHARED_IN_COHORT.
@@ -97,6 +100,7 @@ def train_cohort(
                 student.save()  # so that every stop counts as a restart, even two within one epoch
             students.append(student)
 
+        saved = time.monotonic()
         augment = without_auto(recipe.augment, data.flip, max(data.image_shape[1:]))
         for epoch in range(1, max(t.config.total_epochs for t in trials) + 1):
             active = [s for s in students if not s.finished and s.epoch == epoch - 1]
@@ -151,6 +155,8 @@ def train_cohort(
                 part: dict(zip(evaluated, evaluate(models, getattr(data, part), data), strict=True))
                 for part in ("val", "test")
             }
+            if due := time.monotonic() - saved >= checkpoint_every:
+                saved = time.monotonic()
             for student in alive:
                 parts = {p: (of[student], getattr(data, p).labels) for p, of in logits.items() if student in of}
                 with student.isolate(f"epoch {epoch}"):
@@ -164,7 +170,7 @@ def train_cohort(
                         ended = student.result(data, {p: of[student] for p, of in logits.items()}, teacher, len(trials))
                         with settings.suspended():
                             yield ended
-                    else:
+                    elif due:
                         student.save()
             for student in active:
                 if student.failure is not None:

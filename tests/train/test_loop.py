@@ -17,7 +17,7 @@ from scl.train import cuda_graphs, loop
 from scl.train.loop import train_cohort
 from scl.train.student import StudentTrainer
 from scl.train.teacher import Teacher
-from scl.train.types import TrialEnded, TrialSpec
+from scl.train.types import EpochDone, TrialEnded, TrialSpec
 from tests.support.studies import CPU
 from tests.support.training import ARMS, BASE, drawing_loss, ends, epochs_of, stop_after, train
 
@@ -55,6 +55,28 @@ def test_stopped_and_resumed_is_bitwise_equal(
         assert ended.epochs == whole[trial.id].epochs
         assert torch.equal(ended.test_logits, whole[trial.id].test_logits)
         assert ended.metrics["restarts"] == 1
+
+
+@pytest.mark.parametrize(("every", "saved"), [(0.0, [0, 1, 2]), (1.0, [0, 2]), (9.0, [0])])
+def test_checkpoints_by_time_lose_no_number(
+    every: float, saved: list[int], tiny: SplitData, teacher: Teacher, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A second passes after each epoch. What followed the last checkpoint is trained again, to the same end."""
+    whole = train(["scl"], tiny, teacher)["scl"]
+    clock, written = [0.0], []
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    save = StudentTrainer.save
+    monkeypatch.setattr(StudentTrainer, "save", lambda self: (written.append(self.epoch), save(self)))
+    trial = TrialSpec("scl", ARMS["scl"], 0, open_folder(str(tmp_path)))
+    for event in train_cohort([trial], tiny, teacher, CPU, checkpoint_every=every):
+        clock[0] += 1
+        if isinstance(event, EpochDone) and event.row["epoch"] == 3:
+            break  # as a kill does
+    assert written == saved
+    (ended,) = [e for e in train_cohort([trial], tiny, teacher, CPU) if isinstance(e, TrialEnded)]
+    assert ended.epochs == whole.epochs
+    assert torch.equal(ended.test_logits, whole.test_logits)
 
 
 def test_resumes_from_the_checkpoint_before_a_truncated_one(tiny: SplitData, teacher: Teacher, tmp_path: Path) -> None:
