@@ -32,11 +32,22 @@ def _require_logits(student: Tensor, teacher: Tensor) -> None:
 def kd(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
     """Soft targets (Hinton et al., 2015, Eq. 1 and section 2): T² · KL(p_t ‖ p_s), p = softmax(z / T).
 
-    Logits (B, K). Sum over classes, mean over the batch, as in RepDistiller. Code that calls `kl_div` with
-    `reduction="mean"` also divides by K. The paper minimises the cross-entropy, which has the same gradient.
+    Sum over classes, mean over the batch, as in RepDistiller. Code that calls `kl_div` with `reduction="mean"` also
+    divides by K. The paper minimises the cross-entropy, which has the same gradient.
+
+    Args:
+        student, teacher: logits (B, K).
+        temperature: T, above 0; higher is softer.
 
     Raises:
         ValueError: unequal shapes, a temperature that is not positive.
+
+    Example:
+        import torch
+        from scl.losses import kd
+
+        student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        loss = kd(student, teacher, temperature=2.0)
     """
     _require_logits(student, teacher)
     return temperature**2 * _kl(_softened(student, temperature), _softened(teacher, temperature))
@@ -48,14 +59,28 @@ def dkd(
 ) -> Tensor:
     """Decoupled distillation (Zhao et al., CVPR 2022, Eq. 7): T² · (α · TCKD + β · NCKD).
 
-    Logits (B, K), target (B,) of class numbers; mean over the batch. TCKD is the KL of (target class, all others), NCKD
+    Mean over the batch. TCKD is the KL of (target class, all others), NCKD
     the KL among the other classes, renormalised. Plain KD weights NCKD by 1 − p_t(target) instead of β.
 
     This follows mdistiller, which removes the target by subtracting 1000 from its logit and takes the logarithm of
     probabilities that may underflow to 0; here everything stays in logarithms. The caller applies the warm-up.
 
+    Args:
+        student, teacher: logits (B, K).
+        target: class numbers (B,), int64.
+        alpha: weight of the target class against all others.
+        beta: weight of the other classes among themselves.
+        temperature: T, above 0.
+
     Raises:
         ValueError: unequal shapes, a target that is not (B,), one class, a temperature that is not positive.
+
+    Example:
+        import torch
+        from scl.losses import dkd
+
+        student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        loss = dkd(student, teacher, torch.randint(10, (8,)), beta=6.0)
     """
     _require_logits(student, teacher)
     require(target.shape == student.shape[:1], f"target must be (B,), got {tuple(target.shape)}")
@@ -80,7 +105,12 @@ def dist(student: Tensor, teacher: Tensor, temperature: float = 1.0, beta: float
     """DIST (Huang et al., NeurIPS 2022): T² · (β · inter + γ · intra), each 1 − mean Pearson correlation.
 
     inter: the correlation of the probabilities of one image over the classes; intra: of one class over the batch.
-    Logits (B, K).
+
+    Args:
+        student, teacher: logits (B, K).
+        temperature: T, above 0.
+        beta: weight of inter.
+        gamma: weight of intra.
 
     As in the authors' code, the correlation is a·b / (‖a‖‖b‖ + 1e-8), which damps classes that no image is assigned
     to, and T² is a factor (1 by default). A constant row or column (at B = 1, every column) has correlation 0 and so
@@ -88,6 +118,13 @@ def dist(student: Tensor, teacher: Tensor, temperature: float = 1.0, beta: float
 
     Raises:
         ValueError: unequal shapes, a temperature that is not positive.
+
+    Example:
+        import torch
+        from scl.losses import dist
+
+        student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        loss = dist(student, teacher)
     """
     _require_logits(student, teacher)
     s, t = _softened(student, temperature).exp(), _softened(teacher, temperature).exp()
