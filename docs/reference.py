@@ -14,7 +14,7 @@ import inspect
 import re
 import runpy
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -41,7 +41,8 @@ API: Mapping[str, Sequence[str]] = {
         "scl.students.student.Student", "scl.cli.main",
     ),
     "Write studies": (
-        "scl.Study", "scl.Config", "scl.Config.replace", "scl.Term", "scl.Setting", "scl.Scale", "scl.study.study.Published",
+        "scl.Study", "scl.Config", "scl.Config.replace", "scl.Term", "scl.Setting", "scl.Scale",
+        "scl.study.study.Published",
     ),
     "Designs": (
         "scl.designs.Design", "scl.designs.grid", "scl.designs.fractional", "scl.designs.resolution",
@@ -59,7 +60,8 @@ GOT = ("PlanSummary", "Results", "Student")  # classes that users get and do not
 SECTIONS = ("Args", "Attributes", "Returns", "Raises", "Example")
 
 STUDIES = (
-    "ablation", "components", "depth", "self_taught", "own", "search", "weights", "headline", "headline_search", "benchmark",
+    "ablation", "components", "depth", "self_taught", "own", "search", "weights", "headline", "headline_search",
+    "benchmark",
 )  # fmt: skip
 
 
@@ -78,26 +80,31 @@ def main() -> None:
 # The command line
 
 
+def page(title: str, about: str, blocks: Iterable[str]) -> str:
+    return "\n\n".join([f"# {title}", MADE, about, *filter(None, blocks)]) + "\n"
+
+
 def cli_page() -> str:
     general = any_study()
-    return "\n\n".join(
-        [
-            "# Command line",
-            MADE,
-            "Two kinds of commands: `scl COMMAND` looks at results, and a study file (`uv run studies/ablation.py`, or a "
-            "[file of yours](how-to.md#write-a-study)) trains. `--help` of each prints what stands here. In Python, a flag "
-            f"is a keyword of [`scl.run`](api.md#sclrun). {CODES}",
-            "## The command `scl`",
-            *(block for name, p in commands() for block in (f"### `scl {name}`", *command(p))),
-            "## The flags of a study file",
-            "Every study file has these flags; those under *Search* need a study with a search. Defaults here are those of "
-            "a study that sets nothing else; those of [the built-in studies](#the-built-in-studies) stand below.",
-            *(block for title, actions in groups(general) for block in (f"### {title}", table(actions))),
-            "## The built-in studies",
-            "For each study: its arms, and the flags that differ from those above.",
-            *(block for name in STUDIES for block in built_in(name, general)),
-        ]
-    ).replace("\n\n\n", "\n\n") + "\n"
+    about = (
+        "Two kinds of commands: `scl COMMAND` looks at results, and a study file (`uv run studies/ablation.py`, or a "
+        "[file of yours](how-to.md#write-a-study)) trains. `--help` of each prints what stands here. In Python, a flag "
+        f"is a keyword of [`scl.run`](api.md#sclrun). {CODES}"
+    )
+    blocks = ["## The command `scl`"]
+    for name, p in commands():
+        blocks += [f"### `scl {name}`", *command(p)]
+    blocks += [
+        "## The flags of a study file",
+        "Every study file has these flags; those under *Search* need a study with a search. Defaults here are those of "
+        "a study that sets nothing else; those of [the built-in studies](#the-built-in-studies) stand below.",
+    ]
+    for title, actions in groups(general):
+        blocks += [f"### {title}", table(actions)]
+    blocks += ["## The built-in studies", "For each study: its arms, and the flags that differ from those above."]
+    for name in STUDIES:
+        blocks += built_in(name, general)
+    return page("Command line", about, blocks)
 
 
 def commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -185,23 +192,22 @@ def built_in(name: str, general: Study) -> list[str]:
 
 
 def api_page() -> str:
-    return "\n\n".join(
-        [
-            "# Python API",
-            MADE,
-            "Scripts and notebooks may rely on these names. `import scl` loads each module when its name is first used. "
-            "Every example stands alone; those that read `results/ablation` need the results of `studies/ablation.py`.",
-            markdown_table(
-                ["name", "module", "what it is"],
-                [[f"[`{n}`](#{anchor(n)})", f"`{home(n)}`", first_sentence(n)] for names in API.values() for n in names],
-            ),
-            *(block for title, names in API.items() for block in (f"## {title}", *map(entry, names))),
-            "## Options of `scl.run` and `scl.plan`",
-            "Each is a flag of a study file, `batch_size` is `--batch-size`; [the command line](cli.md) describes them. "
-            "None takes the study's value.",
-            options_table(),
-        ]
-    ).replace("\n\n\n", "\n\n") + "\n"
+    about = (
+        "Scripts and notebooks may rely on these names. `import scl` loads each module when its name is first used. "
+        "Every example stands alone; those that read `results/ablation` need the results of `studies/ablation.py`."
+    )
+    names = [name for names in API.values() for name in names]
+    rows = [[f"[`{name}`](#{anchor(name)})", f"`{home(name)}`", first_sentence(name)] for name in names]
+    blocks = [markdown_table(["name", "module", "what it is"], rows)]
+    for title, of_section in API.items():
+        blocks += [f"## {title}", *map(entry, of_section)]
+    blocks += [
+        "## Options of `scl.run` and `scl.plan`",
+        "Each is a flag of a study file: `batch_size` is `--batch-size` ([the command line](cli.md)). None takes the "
+        "study's value.",
+        options_table(),
+    ]
+    return page("Python API", about, blocks)
 
 
 def found(name: str) -> Any:
@@ -311,8 +317,8 @@ def attribute_type(thing: type, name: str) -> str:
     if isinstance(static, property):
         return in_words(str(inspect.signature(static.fget).return_annotation))  # type: ignore[arg-type]
     for base in thing.__mro__:
-        if name in base.__dict__.get("__annotations__", {}):
-            return in_words(str(base.__annotations__[name]))
+        if kind := inspect.get_annotations(base).get(name):
+            return in_words(str(kind))
     raise ValueError(f"{thing.__name__}: its docstring describes {name}, which has no annotation")
 
 

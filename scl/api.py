@@ -25,8 +25,8 @@ def run(study: Study, **options: Any) -> Results:
     Args:
         study: the study.
         options: the flags of a study file by their names, as in `seeds=5, data="digits", inline=True,
-            set={"weight.kd": 2}`; [the options](#options-of-sclrun-and-sclplan) lists them. Values are Python's: numbers,
-            True, lists of names, mappings.
+            set={"weight.kd": 2}`; [the options](#options-of-sclrun-and-sclplan) lists them. Values are Python's:
+            numbers, True, lists of names, mappings.
 
     Returns:
         The store as `scl.load` reads it. Failed trials are rows with the state `failed` and their error; a run that

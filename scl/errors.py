@@ -29,7 +29,8 @@ class _Message(Exception):
 
 
 class UserError(_Message):
-    """A mistake that you can correct; nothing has started. The message states the rule, the value given and the way out.
+    """A mistake that you can correct; nothing has started. The message states the rule, the value given and the way
+    out.
 
     Example:
         import scl

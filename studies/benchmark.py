@@ -110,7 +110,9 @@ def pair_study(pair: str) -> Study:
 def more_flags() -> argparse.ArgumentParser:
     """The flags of this script beside those of every study."""
     more = argparse.ArgumentParser(add_help=False)
-    more.add_argument("--pair", default="vgg13-vgg8", metavar="P", help=f"one of {', '.join(PAIRS)} (default: vgg13-vgg8)")
+    more.add_argument(
+        "--pair", default="vgg13-vgg8", metavar="P", help=f"one of {', '.join(PAIRS)} (default: vgg13-vgg8)"
+    )
     return more
 
 

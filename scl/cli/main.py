@@ -21,8 +21,8 @@ def main(study: Study) -> None:
         study: the study.
 
     Raises:
-        SystemExit: always; with 0 if all trials are done, 1 if some failed, 2 for bad arguments, 3 if the time budget left
-            trials missing, 130 if the run was interrupted.
+        SystemExit: always; with 0 if all trials are done, 1 if some failed, 2 for bad arguments, 3 if the time budget
+            left trials missing, 130 if the run was interrupted.
 
     Example:
         from scl import Study

@@ -70,8 +70,8 @@ def at(student: Tensor, teacher: Tensor) -> Tensor:
 def nst(student: Tensor, teacher: Tensor) -> Tensor:
     """Neuron selectivity transfer (Huang & Wang, 2017): MMD² between channels, kernel (aᵀb)².
 
-    Channels are L2-normalised over locations. Means of the kernel over C_s × C_s, C_t × C_t and C_s × C_t pairs, and over the batch, as in RepDistiller (code
-    that leaves out the constant teacher term has a negative loss).
+    Channels are L2-normalised over locations. Means of the kernel over C_s × C_s, C_t × C_t and C_s × C_t pairs, and
+    over the batch, as in RepDistiller (code that leaves out the constant teacher term has a negative loss).
 
     Args:
         student, teacher: maps (B, C, H, W) with any channels; the larger map is average-pooled.
@@ -151,8 +151,8 @@ def fsp(student: Pair, teacher: Pair) -> Tensor:
     squared difference, as in RepDistiller; the paper sums over the entries.
 
     Args:
-        student, teacher: a pair of maps (bottom, top) each; the larger map of a pair is average-pooled to the size of the
-            other.
+        student, teacher: a pair of maps (bottom, top) each; the larger map of a pair is average-pooled to the size of
+            the other.
 
     Raises:
         ValueError: not maps, unequal B or channels (a connector is needed).

@@ -44,8 +44,8 @@ def build_model(
         dropout, drop_path: as in `Config`; only for torchvision and timm.
 
     Returns:
-        `model(x)` gives logits (B, K); `model.forward_features(x)` gives the list of guided feature maps, shallow to deep,
-        and the logits.
+        `model(x)` gives logits (B, K); `model.forward_features(x)` gives the list of guided feature maps, shallow to
+        deep, and the logits.
 
     Raises:
         UserError: the name or an option does not exist, or a number of self-taught neurons does not fit.

@@ -62,7 +62,8 @@ class PlanSummary:
     Example:
         import scl
 
-        study = scl.Study(name="example", question="Does KD help?", arms={"baseline": {}, "kd": {"losses": {"kd": 0.9}}})
+        arms = {"baseline": {}, "kd": {"losses": {"kd": 0.9}}}
+        study = scl.Study(name="example", question="Does KD help?", arms=arms)
         planned = scl.plan(study, inline=True, limit=100, epochs=1, width=0.125, teacher_width=0.125, out="results")
         print(planned)  # the text of --plan
         print(planned.trials, planned.missing, planned.detectable_sds)

@@ -55,8 +55,8 @@ class Results(stored.Results):
 
         Returns:
             Columns: `arm`, `n`; `METRIC_mean`, `_sd`, `_low`, `_high` (Student's 95 % interval); `pairs`, `difference`,
-            `difference_low`, `_high` (from the baseline, simultaneous interval), `p`; `p_model`, `p_holm`, `d_z`; means of
-            `agreement`, `params`, `macs`, `latency_ms`. NaN where the data do not support a number.
+            `difference_low`, `_high` (from the baseline, simultaneous interval), `p`; `p_model`, `p_holm`, `d_z`; means
+            of `agreement`, `params`, `macs`, `latency_ms`. NaN where the data do not support a number.
 
         Example:
             import scl

@@ -74,16 +74,16 @@ class Config:
     Students and teachers are both described by it: the network, the objective and the recipe.
 
     Attributes:
-        model: the network: one of scl's (`plain3` to `plain17`, `vgg8` to `vgg19`, `resnet8` to `resnet110`, `resnet8x4`,
-            `resnet32x4`, `wrn_16_1` to `wrn_40_2`), `torchvision:NAME`, `timm:NAME`; or a network of your own: an
-            nn.Module class, or a function that returns a module. It is built as `MyNet(num_classes=K)`, with
+        model: the network: one of scl's (`plain3` to `plain17`, `vgg8` to `vgg19`, `resnet8` to `resnet110`,
+            `resnet8x4`, `resnet32x4`, `wrn_16_1` to `wrn_40_2`), `torchvision:NAME`, `timm:NAME`; or a network of your
+            own: an nn.Module class, or a function that returns a module. It is built as `MyNet(num_classes=K)`, with
             `in_channels` and `image_size` if it names them, and returns logits (B, K).
         width: factor on the channels of each stage of scl's networks; above 0 and at most 64.
         self_taught: number of self-taught neurons k: one number for all guided layers, or a tuple with one for each.
         self_taught_at: `layers` (every guided layer), `penultimate` (the deepest) or `branch` (a narrow network beside
             the student that only the classifier reads).
-        self_taught_from: `added` to a layer's C channels (scl's networks), or `taken` from them, so that C − k are guided
-            (every network).
+        self_taught_from: `added` to a layer's C channels (scl's networks), or `taken` from them, so that C − k are
+            guided (every network).
         pretrained: start from the weights that torchvision or timm publishes.
         layers: module paths of the guided layers of an own, torchvision or timm network. Empty: one for each stage.
         initial_weights: a file of weights to start from; a last layer for other classes starts fresh. Students only.
@@ -94,8 +94,8 @@ class Config:
         ce: weight of the cross-entropy, 0 or more. The objective is ce × cross-entropy + Σ weight × transfer loss.
         losses: name → the weight of that transfer loss, or a `Term`.
         label_smoothing: share of the target that is spread evenly over all classes, 0 to 1.
-        class_weights: `none`, or `balanced`: the cross-entropy of a class is weighted by the inverse of its share of the
-            training images; the mean weight is 1.
+        class_weights: `none`, or `balanced`: the cross-entropy of a class is weighted by the inverse of its share of
+            the training images; the mean weight is 1.
         guided: transfer losses see the `first` C channels of a layer, or `all` C + k of them (a control).
         tap: where the guided map is taken: after the `relu`, before it (`bn`), or at the output of a stage's last
             `block`. The latter differs only in wrn networks, which do not normalise there; common public code uses it.
@@ -105,8 +105,8 @@ class Config:
         pretrain_epochs: epochs at a constant rate before `epochs`, in which only terms of the stage `pretrain` train.
         epochs: number of epochs, and the length of the schedule.
         batch_size: images in a batch, 2 or more.
-        optimizer: `sgd`, `adamw`, `adam`, `nadam` or `radam`. adamw decays weights apart from the gradient (Loshchilov &
-            Hutter, ICLR 2019); the others add the decay to it.
+        optimizer: `sgd`, `adamw`, `adam`, `nadam` or `radam`. adamw decays weights apart from the gradient (Loshchilov
+            & Hutter, ICLR 2019); the others add the decay to it.
         lr: peak learning rate. adam and its kin need about a hundredth of sgd's.
         momentum: of sgd, 0 to 1.
         nesterov: Nesterov momentum; of sgd.
@@ -119,8 +119,8 @@ class Config:
         head_lr: factor on the learning rate of the classifier.
         layer_decay: factor on the learning rate for each layer further from the classifier.
         ema: decay of an average of the weights, which is evaluated and kept in place of the student. 0: no average.
-        patience: end the trial after this number of epochs without a better validation accuracy, and keep the network of
-            its best epoch. 0: train all epochs and keep the last.
+        patience: end the trial after this number of epochs without a better validation accuracy, and keep the network
+            of its best epoch. 0: train all epochs and keep the last.
         schedule: of the learning rate: `cosine` (to zero), `multistep` (× `lr_decay` at each of `milestones`) or
             `onecycle`.
         milestones: epochs after which `multistep` lowers the rate.
@@ -128,8 +128,8 @@ class Config:
         warmup_epochs: epochs over which the rate rises linearly; part of `epochs`.
         augment: how images change before a step, the same for teacher and student: `auto`, `none`, or words of
             `scl.study.augment` joined by `+`, as in `rrc+flip+mixup:0.2`.
-        sampling: `shuffled` (each image once an epoch) or `balanced` (each class equally often, in as many steps: images
-            of a rare class repeat, those of a frequent class are not all used).
+        sampling: `shuffled` (each image once an epoch) or `balanced` (each class equally often, in as many steps:
+            images of a rare class repeat, those of a frequent class are not all used).
         precision: of a step: `fp32`, `bf16`, or `auto`: bf16 on a GPU, fp32 on a CPU.
 
     Raises:

@@ -1,8 +1,8 @@
 """What a study declares before it trains: the differences that answer its question, and arms that cannot win.
 
 A contrast is a question and a weight for each of its arms. The weights sum to 0, so the weighted sum of accuracies is a
-difference. It may be written in three forms: two arms, for a − b; two such pairs, for (a − b) − (c − d); or a dict of arms
-and weights.
+difference. It may be written in three forms: two arms, for a − b; two such pairs, for (a − b) − (c − d); or a dict of
+arms and weights.
 
 Example:
     contrasts = {

@@ -17,8 +17,8 @@ def self_taught_controls(name: str, arm: Mapping[str, Any], k: int) -> Design:
 
     - `NAME k=K`: the arm: C + k channels, the first C guided.
     - `… all guided`: the same width, all C + k channels guided, with a connector if a loss needs equal channels.
-    - `… connector`: the first C guided, with a connector as well, so that the connector is not the difference. Only if a
-      loss can have a connector and the arm does not already have one everywhere. If student and teacher have unequal
+    - `… connector`: the first C guided, with a connector as well, so that the connector is not the difference. Only if
+      a loss can have a connector and the arm does not already have one everywhere. If student and teacher have unequal
       widths, this control equals the arm.
     - `… unguided`: the same width, no transfer loss.
     - `… taken`: C − k of C channels guided: self-taught neurons without extra parameters. Not for

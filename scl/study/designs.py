@@ -32,8 +32,8 @@ class Design(Mapping[str, Changes]):
         arms: name → what the arm changes.
         kind: of the design, in words for the page.
         levels: arm → factor → level.
-        contrasts: the differences of arms for which the design was made, in a form of `scl.study.contrasts`. A study with
-            these arms declares them.
+        contrasts: the differences of arms for which the design was made, in a form of `scl.study.contrasts`. A study
+            with these arms declares them.
         roles: arm → role, for its controls.
 
     Example:
@@ -107,8 +107,8 @@ def grid(factors: Mapping[str, Levels], changes: Callable[..., Changes] | None =
     """Full factorial: an arm for every combination of levels, named `factor=level/factor=level`.
 
     Args:
-        factors: factor → its levels: values of the field or parameter with the factor's name, or names of levels and what
-            each changes.
+        factors: factor → its levels: values of the field or parameter with the factor's name, or names of levels and
+            what each changes.
         changes: called with a level of each factor by name, returns what that arm changes. For factors that depend on
             each other, such as loss weights that were tuned for each depth. None: each level is applied separately.
 

@@ -159,7 +159,8 @@ class Options:
         "teacher.NAME=VALUE sets the teacher's; repeatable (default: none)",
         repeatable=True)
     interval: float | None = option(None, STUDY, number(NARROWEST, 1, including="low"), "F",
-        "after a pilot, add seeds once so that the 95 %% interval of --between is F wide, as in 0.01: one point (default: add none)")
+        "after a pilot, add seeds once so that the 95 %% interval of --between is F wide, as in 0.01: one point "
+        "(default: add none)")
     between: tuple[str, ...] | None = option(None, STUDY, several("kd,baseline"), "A,B",
         "the two arms whose difference --interval measures (default: none)")
     max_seeds: int = option(50, STUDY, whole(2, MOST_TRIALS), "N", "most seeds that --interval may use (default: 50)")

@@ -85,7 +85,8 @@ class Search:
         constraints: objective → its upper bound, or the lower bound of an accuracy or F1. A configuration whose costs
             break one is not trained, and no winner breaks one.
         seeds: number of seeds, from `seed` on, on which each configuration trains; objectives are means over them.
-        terminator: end the search once this number of configurations in a row have not improved on the best. None: never.
+        terminator: end the search once this number of configurations in a row have not improved on the best. None:
+            never.
 
     Raises:
         UserError: a field does not exist. A run checks values and ranges before anything trains.

@@ -132,8 +132,8 @@ class Study:
             the search are arms too: `winner-1`, …. None: those of the design that made the arms.
         roles: arm → `control` or `reference`: arms that the verdict never crowns, beside those that the design marks.
         metric: what the study is judged by: `test_acc`, `balanced_acc`, `macro_f1`, `test_acc5` or `test_loss`.
-        constraints: cost → its upper bound, of `params`, `macs`, `latency_ms` and `file_bytes`. The verdict never crowns
-            an arm that breaks one.
+        constraints: cost → its upper bound, of `params`, `macs`, `latency_ms` and `file_bytes`. The verdict never
+            crowns an arm that breaks one.
 
     At a scale, contrasts and roles of arms that the scale does not have are left out.
 

@@ -27,14 +27,14 @@ class Term:
 
     Attributes:
         weight: factor of the loss, 0 or more.
-        layers: the guided layers that it compares, counted from 0 at the shallowest or from -1 at the deepest. None: the
-            published choice of that loss.
+        layers: the guided layers that it compares, counted from 0 at the shallowest or from -1 at the deepest. None:
+            the published choice of that loss.
         warmup: epochs over which the weight rises linearly, counted from the first epoch of the stage.
         end: last epoch of the term, counted likewise. None: it never ends.
         stage: `train`, or `pretrain`: the epochs before (`Config.pretrain_epochs`), in which only such terms train.
-        loss: the name of a built-in loss, or a loss of your own: a function `(student, teacher, **options)` that returns
-            a scalar, or an nn.Module class that is built as `Loss(student_channels, teacher_channels, **options)` and
-            called like such a function. None: the loss that has the term's name.
+        loss: the name of a built-in loss, or a loss of your own: a function `(student, teacher, **options)` that
+            returns a scalar, or an nn.Module class that is built as `Loss(student_channels, teacher_channels,
+            **options)` and called like such a function. None: the loss that has the term's name.
         compares: what a loss of your own receives: `maps` (feature maps (B, C, H, W), layer by layer), `pairs` (of
             neighbouring maps), `embedding` (B, D) or `logits` (B, K).
         options: keyword options of the loss, as in `{"temperature": 2.0}`.
