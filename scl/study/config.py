@@ -108,11 +108,11 @@ class Config:
         optimizer: `sgd`, `adamw`, `adam`, `nadam` or `radam`. adamw decays weights apart from the gradient (Loshchilov
             & Hutter, ICLR 2019); the others add the decay to it.
         lr: peak learning rate. adam and its kin need about a hundredth of sgd's.
-        momentum: of sgd, 0 to 1.
+        momentum: momentum of sgd, 0 to 1.
         nesterov: Nesterov momentum; of sgd.
-        betas: of adam and its kin.
-        eps: of adam and its kin.
-        weight_decay: 0 or more.
+        betas: decay of the running means of gradients and of their squares, 0 to below 1; of adam and its kin.
+        eps: term in the denominator of adam and its kin.
+        weight_decay: factor of the weight decay, 0 or more.
         decay_norms: decay biases and parameters of norms as well.
         clip_norm: largest norm of all gradients together. 0: no clipping.
         accumulate: batches in a step of the optimizer.
