@@ -197,8 +197,8 @@ def api_page() -> str:
         "Every example stands alone; those that read `results/ablation` need the results of `studies/ablation.py`."
     )
     names = [name for names in API.values() for name in names]
-    rows = [[f"[`{name}`](#{anchor(name)})", f"`{home(name)}`", first_sentence(name)] for name in names]
-    blocks = [markdown_table(["name", "module", "what it is"], rows)]
+    rows = [[f"[`{name}`](#{anchor(name)})", first_sentence(name)] for name in names]
+    blocks = [markdown_table(["name", "what it is"], rows)]
     for title, of_section in API.items():
         blocks += [f"## {title}", *map(entry, of_section)]
     blocks += [
@@ -220,11 +220,6 @@ def found(name: str) -> Any:
             thing = import_module(f"{thing.__name__}.{part}")
     # `scl.run` and others are functions and packages in one; their docstring is that of the function.
     return getattr(import_module("scl.api"), name[4:]) if name in ("scl.run", "scl.plan") else thing
-
-
-def home(name: str) -> str:
-    thing = found(name)
-    return str(thing.__name__ if isinstance(thing, ModuleType) else thing.__module__)
 
 
 def first_sentence(name: str) -> str:
