@@ -101,7 +101,10 @@ def cli_page() -> str:
     ]
     for title, actions in groups(general):
         blocks += [f"### {title}", table(actions)]
-    blocks += ["## The built-in studies", "For each study: its arms, and the flags that differ from those above."]
+    blocks += [
+        "## The built-in studies",
+        "For each study: its arms, its sizes if it has several, and the flags that differ from those above.",
+    ]
     for name in STUDIES:
         blocks += built_in(name, general)
     return page("Command line", about, blocks)
@@ -180,12 +183,26 @@ def built_in(name: str, general: Study) -> list[str]:
     arms = [f"`{arm}`" for arm in study.arms if arm not in study.asked_for]
     optional = [f"`{arm}`" for arm in study.asked_for]
     several = f"{len(study.arms)} arms, as in {', '.join(arms[:3])}" if len(arms) > 16 else ", ".join(arms)
+    says = f"Arms: {several}." + (f" Only if asked for: {', '.join(optional)}." if optional else "")
     return [
         f"### `studies/{name}.py`",
         study.question,
-        f"Arms: {several}." + (f" Only if asked for: {', '.join(optional)}." if optional else ""),
+        says + (" It has a search." if study.search else ""),
+        markdown_table(["--scale", "data", "--limit", "--val", "--seeds", "students", "teacher"], scales(study)),
         table(own),
     ]
+
+
+def scales(study: Study) -> list[list[str]]:
+    """What each size of a study sets."""
+    return [
+        [f"`{name}`", s.data, str(s.limit or "all"), f"{s.val:g}", str(s.seeds), fields(s.student), fields(s.teacher)]
+        for name, s in study.scales.items()
+    ]
+
+
+def fields(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in changes.items())
 
 
 # Python
@@ -294,15 +311,15 @@ def parameters(name: str, thing: Any, sections: Mapping[str, str]) -> tuple[list
         kinds = {n: attribute_type(thing, n) for n in about}
         return ["attribute", "type", "meaning"], [[f"`{n}`", f"`{kinds[n]}`", text] for n, text in about.items()]
     if dataclasses.is_dataclass(thing):
-        fields = {f.name: (str(f.type), field_default(f)) for f in dataclasses.fields(thing) if f.init}
+        named = {f.name: (str(f.type), field_default(f)) for f in dataclasses.fields(thing) if f.init}
     else:
         known = {n: p for n, p in inspect.signature(thing).parameters.items() if n != "self"}
-        fields = {n: (str(p.annotation), parameter_default(p)) for n, p in known.items()}
-    if missing := [n for n in fields if n not in about]:
+        named = {n: (str(p.annotation), parameter_default(p)) for n, p in known.items()}
+    if missing := [n for n in named if n not in about]:
         raise ValueError(f"{name}: its docstring does not describe {', '.join(missing)}")
-    if gone := [n for n in about if n not in fields]:
+    if gone := [n for n in about if n not in named]:
         raise ValueError(f"{name}: its docstring describes what does not exist: {', '.join(gone)}")
-    rows = [[f"`{n}`", f"`{in_words(kind)}`", default, about[n]] for n, (kind, default) in fields.items()]
+    rows = [[f"`{n}`", f"`{in_words(kind)}`", default, about[n]] for n, (kind, default) in named.items()]
     return (["name", "type", "default", "meaning"], rows)
 
 
