@@ -23,9 +23,10 @@ def run(study: Study, **options: Any) -> Results:
     """Run a study and return its results, those of earlier runs included: only missing trials train.
 
     Args:
-        options: the flags of a study file by their names, as in ``seeds=5, data="digits", inline=True,
-            set={"weight.kd": 2}``; `python STUDY.py --help` lists them. Values are Python's: numbers, True, lists of
-            names, mappings.
+        study: the study.
+        options: the flags of a study file by their names, as in `seeds=5, data="digits", inline=True,
+            set={"weight.kd": 2}`; [the options](#options-of-sclrun-and-sclplan) lists them. Values are Python's:
+            numbers, True, lists of names, mappings.
 
     Returns:
         The store as `scl.load` reads it. Failed trials are rows with the state `failed` and their error; a run that
@@ -34,6 +35,19 @@ def run(study: Study, **options: Any) -> Results:
     Raises:
         UserError: an option, a name or the data is wrong; nothing has started.
         RunFailed: the run could not go on, such as on a full disk; finished trials are kept.
+
+    Example:
+        import scl
+
+        study = scl.Study(
+            name="example",
+            question="Does KD help?",
+            arms={"baseline": {}, "kd": {"ce": 0.1, "losses": {"kd": 0.9}}},
+            base=scl.Config(model="plain3", width=0.125, epochs=1, batch_size=64, lr=0.05),
+            teacher=scl.Config(model="plain5", width=0.125, epochs=1, batch_size=64, lr=0.05),
+        )
+        results = scl.run(study, seeds=2, inline=True, limit=100, out="results")
+        print(results.verdict())
     """
     study, chosen = _settled(study, options)
     if chosen.plan:
@@ -47,6 +61,7 @@ def plan(study: Study, **options: Any) -> PlanSummary:
     """What a run with these options would do, and what it would cost. Trains nothing.
 
     Args:
+        study: the study.
         options: as for `scl.run`.
 
     Returns:
@@ -54,6 +69,19 @@ def plan(study: Study, **options: Any) -> PlanSummary:
 
     Raises:
         UserError: an option, a name or the data is wrong.
+
+    Example:
+        import scl
+
+        study = scl.Study(
+            name="example",
+            question="Does KD help?",
+            arms={"baseline": {}, "kd": {"ce": 0.1, "losses": {"kd": 0.9}}},
+            base=scl.Config(model="plain3", width=0.125, epochs=1, batch_size=64, lr=0.05),
+            teacher=scl.Config(model="plain5", width=0.125, epochs=1, batch_size=64, lr=0.05),
+        )
+        planned = scl.plan(study, seeds=5, inline=True, limit=100, out="results")
+        print(planned.missing, planned.wall_seconds)
     """
     study, chosen = _settled(study, options)
     if chosen.report_only:

@@ -29,13 +29,32 @@ class _Message(Exception):
 
 
 class UserError(_Message):
-    """A mistake that the user can correct. The message states the rule, the value given and the way out."""
+    """A mistake that you can correct; nothing has started. The message states the rule, the value given and the way
+    out.
+
+    Example:
+        import scl
+
+        try:
+            scl.Config(epochs=0)
+        except scl.UserError as error:
+            print(error)
+    """
 
     of_definition = False  # raised through `definition`
 
 
 class RunFailed(_Message):
-    """A run that cannot go on. The message names what failed and the way out; finished trials are kept."""
+    """A run that cannot go on. The message names what failed and the way out; finished trials are kept.
+
+    Example:
+        import scl
+
+        try:
+            scl.load("results/ablation").logits("scl/0")
+        except scl.RunFailed as error:
+            print(error)
+    """
 
 
 class Damaged(_Message):

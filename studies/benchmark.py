@@ -116,12 +116,18 @@ def pair_study(pair: str) -> Study:
     return study(pair)
 
 
-def main() -> None:
+def more_flags() -> argparse.ArgumentParser:
+    """The flags of this script beside those of every study."""
     more = argparse.ArgumentParser(add_help=False)
-    more.add_argument("--pair", default="vgg13-vgg8", metavar="P", help=f"one of {', '.join(PAIRS)}")
+    more.add_argument(
+        "--pair", default="vgg13-vgg8", metavar="P", help=f"one of {', '.join(PAIRS)} (default: vgg13-vgg8)"
+    )
+    return more
 
+
+def main() -> None:
     def work() -> int:
-        options, given = parsed_with(STUDY, sys.argv[0], sys.argv[1:], more)
+        options, given = parsed_with(STUDY, sys.argv[0], sys.argv[1:], more_flags())
         return run_options(pair_study(given["pair"]), options)
 
     exit_with(work)

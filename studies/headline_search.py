@@ -128,12 +128,16 @@ def _short(value: Any) -> Any:
 STUDY = dataclasses.replace(search("smoke", "kd"), scales=headline.STUDY.scales)
 
 
-def main() -> None:
+def more_flags() -> argparse.ArgumentParser:
+    """The flags of this script beside those of every study."""
     more = argparse.ArgumentParser(add_help=False)
     more.add_argument("--methods", metavar="A,B", help="only these methods, as in kd,dkd (default: all with weights)")
+    return more
 
+
+def main() -> None:
     def work() -> int:
-        options, given = parsed_with(STUDY, sys.argv[0], sys.argv[1:], more)
+        options, given = parsed_with(STUDY, sys.argv[0], sys.argv[1:], more_flags())
         methods = given["methods"]
         return search_all(options, None if methods is None else [name.strip() for name in methods.split(",")])
 

@@ -32,7 +32,7 @@ FORMATS = ("safetensors", "onnx", "torchscript")
 INPUTS = ("pixels", "normalised", "photo")
 OWN_CLASS: dict[str, Any] = {
     "metavar": "FILE.py:CLASS",
-    "help": "the class of the student's network, if it is your own",
+    "help": "the class of the student's network, if it is your own (default: none)",
 }
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -100,7 +100,9 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
             )
     c = command("export", "write a student as a file: safetensors, ONNX or TorchScript")
     _trial_arguments(c)
-    c.add_argument("--format", default="safetensors", metavar="NAME", help=f"one of {', '.join(FORMATS)}")
+    c.add_argument(
+        "--format", default="safetensors", metavar="NAME", help=f"one of {', '.join(FORMATS)} (default: safetensors)"
+    )
     c.add_argument("--out", metavar="FILE", help="the file to write (default: STUDY-ARM-seedN, here)")
     c.add_argument("--force", action="store_true", help="replace the file if it exists")
     c.add_argument("--model", **OWN_CLASS)
@@ -108,8 +110,8 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
         "--input",
         default="pixels",
         metavar="KIND",
-        help="what the model takes: pixels in [0, 1] (default; the model normalises them), normalised images, or, as "
-        "ONNX, a photo of any size (the model scales and normalises it)",
+        help="what the model takes: pixels in [0, 1], which the model normalises; normalised images; or, as ONNX, a "
+        f"photo of any size, which the model scales and normalises; one of {', '.join(INPUTS)} (default: pixels)",
     )
     c = command("predict", "classify images with a trained student, preprocessed as in its training")
     c.add_argument(
@@ -119,7 +121,9 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
     c.add_argument("--top", default="1", metavar="N", help="print the N likeliest classes of each image (default: 1)")
     c.add_argument("--model", **OWN_CLASS)
     c.add_argument("--fit", metavar="NAME", help="crop, stretch or pad other sizes (default: as in training)")
-    c.add_argument("--out", metavar="FILE", help="write a table of every class's probability: .csv or .parquet")
+    c.add_argument(
+        "--out", metavar="FILE", help="write a table of every class's probability: .csv or .parquet (default: none)"
+    )
     c.add_argument("--force", action="store_true", help="with --out: replace the file if it exists")
     c = command("latency", "measure how long an exported student takes, and keep it with the study")
     c.add_argument("file", metavar="FILE", help="what `scl export` wrote: .onnx, .pt or .safetensors")
@@ -128,19 +132,34 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
     c.add_argument("--batch", default="1", metavar="N", help="images in a forward (default: 1)")
     c.add_argument("--threads", default="1", metavar="N", help="CPU threads (default: 1)")
     c.add_argument("--device", metavar="NAME", help="how tables name this machine (default: its processor)")
-    c.add_argument("--ms", metavar="F", help="measure nothing: another tool measured F ms on --device")
-    c.add_argument("--results", metavar="DIR", help="write it into the study that trained the student, in this folder")
+    c.add_argument(
+        "--ms", metavar="F", help="measure nothing: another tool measured F ms on --device (default: measure)"
+    )
+    c.add_argument(
+        "--results",
+        metavar="DIR",
+        help="write it into the study that trained the student, in this folder (default: print it only)",
+    )
     c = command(
         "import-teacher",
         "explain what is in a checkpoint from elsewhere, executing nothing, and write it as safetensors",
         "import_teacher",
     )
     c.add_argument("file", metavar="FILE", help="a checkpoint, or a folder with one and its configuration")
-    c.add_argument("-o", "--out", metavar="OUT.safetensors", help="write its weights here, with its configuration")
+    c.add_argument(
+        "-o",
+        "--out",
+        metavar="OUT.safetensors",
+        help="write its weights here, with its configuration (default: explain only)",
+    )
     c.add_argument("--force", action="store_true", help="replace the file if it exists")
     c = command("report", "rebuild a study's page from its store")
     c.add_argument("place", metavar="RESULTS", help="a study's folder, as in results/ablation")
-    c.add_argument("--page", metavar="FILE", help="write the page to this file; the results are only read")
+    c.add_argument(
+        "--page",
+        metavar="FILE",
+        help="write the page to this file; the results are only read (default: report.html in them)",
+    )
     c.add_argument("--force", action="store_true", help="with --page: replace the file if it exists")
     c = command("merge", "join stores of one study, which was split over jobs, into a new store")
     c.add_argument(

@@ -15,7 +15,24 @@ from scl.terminal import say, show
 
 
 def main(study: Study) -> None:
-    """Run a study as a script: read the flags, run, exit with the contract's code."""
+    """Make a study file a command: read the flags, run, exit.
+
+    Args:
+        study: the study.
+
+    Raises:
+        SystemExit: always; with 0 if all trials are done, 1 if some failed, 2 for bad arguments, 3 if the time budget
+            left trials missing, 130 if the run was interrupted.
+
+    Example:
+        from scl import Study
+        from scl.cli import main
+
+        STUDY = Study(name="kd", question="Does KD help?", arms={"baseline": {}, "kd": {"losses": {"kd": 0.9}}})
+
+        if __name__ == "__main__":
+            main(STUDY)
+    """
     exit_with(lambda: run_flags(study, sys.argv[0], sys.argv[1:]))
 
 

@@ -88,6 +88,13 @@ def channel_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson",
     Raises:
         ValueError: unequal C (a connector is needed) or B, one channel, one location, an unknown option.
         RuntimeError: in backward, if the gradient itself must be differentiated (`create_graph`).
+
+    Example:
+        import torch
+        from scl.losses import channel_correlation
+
+        student, teacher = torch.randn(8, 16, 4, 4), torch.randn(8, 16, 8, 8)
+        loss = channel_correlation(student, teacher)
     """
     require_maps(student, teacher)
     _require_correlations(student, teacher, norm, pool)
@@ -122,6 +129,13 @@ def spatial_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson",
     Raises:
         ValueError: unequal B, one channel, one location (after pooling), an unknown option.
         RuntimeError: in backward, if the gradient itself must be differentiated (`create_graph`).
+
+    Example:
+        import torch
+        from scl.losses import spatial_correlation
+
+        student, teacher = torch.randn(8, 16, 4, 4), torch.randn(8, 32, 4, 4)
+        loss = spatial_correlation(student, teacher)
     """
     require_maps(student, teacher)
     student, teacher = pool_to_smaller(student, teacher)

@@ -52,13 +52,23 @@ def _require_logits(student: Tensor, teacher: Tensor) -> None:
 def kd(student: Tensor, teacher: Tensor, temperature: float = 4.0, norm: str = "none") -> Tensor:
     """Soft targets (Hinton et al., 2015, Eq. 1 and section 2): T² · KL(p_t ‖ p_s), p = softmax(z / T).
 
-    norm: `zscore` standardises the logits of each image first (Sun et al., CVPR 2024), in all losses of logits.
+    Sum over classes, mean over the batch, as in RepDistiller. Code that calls `kl_div` with `reduction="mean"` also
+    divides by K. The paper minimises the cross-entropy, which has the same gradient.
 
-    Logits (B, K). Sum over classes, mean over the batch, as in RepDistiller. Code that calls `kl_div` with
-    `reduction="mean"` also divides by K. The paper minimises the cross-entropy, which has the same gradient.
+    Args:
+        student, teacher: logits (B, K).
+        temperature: T, above 0; higher is softer.
+        norm: `none`, or `zscore`: each image's logits are standardised first (Sun et al., CVPR 2024).
 
     Raises:
         ValueError: unequal shapes, a temperature that is not positive.
+
+    Example:
+        import torch
+        from scl.losses import kd
+
+        student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        loss = kd(student, teacher, temperature=2.0)
     """
     _require_logits(student, teacher)
     student, teacher = _normed(student, norm), _normed(teacher, norm)
@@ -77,14 +87,29 @@ def dkd(
 ) -> Tensor:
     """Decoupled distillation (Zhao et al., CVPR 2022, Eq. 7): T² · (α · TCKD + β · NCKD).
 
-    Logits (B, K), target (B,) of class numbers; mean over the batch. TCKD is the KL of (target class, all others), NCKD
+    Mean over the batch. TCKD is the KL of (target class, all others), NCKD
     the KL among the other classes, renormalised. Plain KD weights NCKD by 1 − p_t(target) instead of β.
 
     This follows mdistiller, which removes the target by subtracting 1000 from its logit and takes the logarithm of
     probabilities that may underflow to 0; here everything stays in logarithms. The caller applies the warm-up.
 
+    Args:
+        student, teacher: logits (B, K).
+        target: class numbers (B,), int64.
+        alpha: weight of the target class against all others.
+        beta: weight of the other classes among themselves.
+        temperature: T, above 0.
+        norm: `none`, or `zscore`, as in `kd`.
+
     Raises:
         ValueError: unequal shapes, a target that is not (B,), one class, a temperature that is not positive.
+
+    Example:
+        import torch
+        from scl.losses import dkd
+
+        student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        loss = dkd(student, teacher, torch.randint(10, (8,)), beta=6.0)
     """
     _require_labels(student, teacher, target, "DKD")
 
@@ -123,12 +148,26 @@ def nkd(
     """Normalized distillation (Yang et al., ICCV 2023, Eq. 8):
     −p_t(target) · log p_s(target) − γ · T² · Σ over the other classes of q_t · log q_s.
 
-    Logits (B, K), target (B,) of class numbers; mean over the batch. p = softmax(z); q = softmax(z / T) among the other
-    classes alone, so that the others of student and teacher have the same sum. As in the authors' code, the temperature
-    does not touch the first part. Cross-entropies, not divergences: the loss of equal logits is not 0.
+    Mean over the batch. p = softmax(z); q = softmax(z / T) among the other classes alone, so that the others of student
+    and teacher have the same sum. As in the authors' code, the temperature does not touch the first part.
+    Cross-entropies, not divergences: the loss of equal logits is not 0.
+
+    Args:
+        student, teacher: logits (B, K).
+        target: class numbers (B,), int64.
+        gamma: weight of the other classes.
+        temperature: T, above 0.
+        norm: `none`, or `zscore`, as in `kd`.
 
     Raises:
         ValueError: unequal shapes, a target that is not (B,), one class, a temperature that is not positive.
+
+    Example:
+        import torch
+        from scl.losses import nkd
+
+        student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        loss = nkd(student, teacher, torch.randint(10, (8,)))
     """
     _require_labels(student, teacher, target, "NKD")
     student, teacher = _normed(student, norm), _normed(teacher, norm)
@@ -144,12 +183,24 @@ def wttm(student: Tensor, teacher: Tensor, temperature: float = 4.0, norm: str =
     """Weighted transformed teacher matching (Zheng & Yang, ICLR 2024, Eq. 14): mean over the batch of
     U · KL(softmax(z_t / T) ‖ softmax(z_s)), U = Σ over the classes of p_t^(1/T), p_t = softmax(z_t).
 
-    Logits (B, K). Only the teacher has a temperature; images of which the teacher is less certain weigh more. The
-    authors' code has γ = 1/T as its option, and no factor T². The paper tunes T and the weight for each pair of
-    networks; the default of T is that of `kd`.
+    Only the teacher has a temperature; images of which the teacher is less certain weigh more. The authors' code has
+    γ = 1/T as its option, and no factor T². The paper tunes T and the weight for each pair of networks; the default of T
+    is that of `kd`.
+
+    Args:
+        student, teacher: logits (B, K).
+        temperature: T, above 0.
+        norm: `none`, or `zscore`, as in `kd`.
 
     Raises:
         ValueError: unequal shapes, a temperature that is not positive.
+
+    Example:
+        import torch
+        from scl.losses import wttm
+
+        student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        loss = wttm(student, teacher, temperature=4.0)
     """
     _require_logits(student, teacher)
     require(temperature > 0, f"temperature must be above 0, got {temperature}")
@@ -173,7 +224,13 @@ def dist(
     """DIST (Huang et al., NeurIPS 2022): T² · (β · inter + γ · intra), each 1 − mean Pearson correlation.
 
     inter: the correlation of the probabilities of one image over the classes; intra: of one class over the batch.
-    Logits (B, K).
+
+    Args:
+        student, teacher: logits (B, K).
+        temperature: T, above 0.
+        beta: weight of inter.
+        gamma: weight of intra.
+        norm: `none`, or `zscore`, as in `kd`.
 
     As in the authors' code, the correlation is a·b / (‖a‖‖b‖ + 1e-8), which damps classes that no image is assigned
     to, and T² is a factor (1 by default). A constant row or column (at B = 1, every column) has correlation 0 and so
@@ -181,6 +238,13 @@ def dist(
 
     Raises:
         ValueError: unequal shapes, a temperature that is not positive.
+
+    Example:
+        import torch
+        from scl.losses import dist
+
+        student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        loss = dist(student, teacher)
     """
     _require_logits(student, teacher)
     s, t = (_softened(_normed(z, norm), temperature).exp() for z in (student, teacher))

@@ -18,11 +18,21 @@ from scl.models.layout import is_channels_last, mean_over_channels
 def hint(student: Tensor, teacher: Tensor) -> Tensor:
     """FitNets hints (Romero et al., ICLR 2015, Eq. 3): mean squared difference.
 
-    Tensors of one shape. The mean runs over all entries, as in RepDistiller; the paper halves and sums. The caller
+    The mean runs over all entries, as in RepDistiller; the paper halves and sums. The caller
     applies the regressor on the student (a 1×1 convolution with batch norm if the channels differ).
+
+    Args:
+        student, teacher: tensors of one shape.
 
     Raises:
         ValueError: unequal shapes.
+
+    Example:
+        import torch
+        from scl.losses import hint
+
+        student, teacher = torch.randn(8, 16, 4, 4), torch.randn(8, 16, 4, 4)
+        loss = hint(student, teacher)
     """
     require_same_shape(student, teacher)
     if is_channels_last(student):
@@ -34,12 +44,22 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
 def at(student: Tensor, teacher: Tensor) -> Tensor:
     """Attention transfer (Zagoruyko & Komodakis, ICLR 2017, Eq. 2) on squared activations.
 
-    Attention map: mean over channels of x², flattened and L2-normalised. Maps (B, C, H, W) with any channels; the
-    larger map is average-pooled. Mean over locations and batch of the squared difference, as in the authors' code
-    and RepDistiller; the paper takes the norm of the difference, not squared and not averaged over locations.
+    Attention map: mean over channels of x², flattened and L2-normalised. Mean over locations and
+    batch of the squared difference, as in the authors' code and RepDistiller; the paper takes the norm of the
+    difference, not squared and not averaged over locations.
+
+    Args:
+        student, teacher: maps (B, C, H, W) with any channels; the larger map is average-pooled.
 
     Raises:
         ValueError: not maps, unequal B.
+
+    Example:
+        import torch
+        from scl.losses import at
+
+        student, teacher = torch.randn(8, 16, 4, 4), torch.randn(8, 32, 8, 8)
+        loss = at(student, teacher)
     """
     require_maps(student, teacher)
     s, t = (unit_rows(mean_over_channels(x.square()).flatten(1)) for x in pool_to_smaller(student, teacher))
@@ -50,13 +70,22 @@ def at(student: Tensor, teacher: Tensor) -> Tensor:
 def nst(student: Tensor, teacher: Tensor) -> Tensor:
     """Neuron selectivity transfer (Huang & Wang, 2017): MMD² between channels, kernel (aᵀb)².
 
-    Maps (B, C, H, W) with any channels; the larger map is average-pooled. Channels are L2-normalised over locations.
-    Means of the kernel over C_s × C_s, C_t × C_t and C_s × C_t pairs, and over the batch, as in RepDistiller (code
-    that leaves out the constant teacher term has a negative loss).
+    Channels are L2-normalised over locations. Means of the kernel over C_s × C_s, C_t × C_t and C_s × C_t pairs, and
+    over the batch, as in RepDistiller (code that leaves out the constant teacher term has a negative loss).
+
+    Args:
+        student, teacher: maps (B, C, H, W) with any channels; the larger map is average-pooled.
 
     Raises:
         ValueError: not maps, unequal B.
         RuntimeError: in backward, if the gradient itself must be differentiated (`create_graph`).
+
+    Example:
+        import torch
+        from scl.losses import nst
+
+        student, teacher = torch.randn(8, 16, 4, 4), torch.randn(8, 32, 8, 8)
+        loss = nst(student, teacher)
     """
     require_maps(student, teacher)
     # The three means are ‖FᵀF/C_s − GᵀG/C_t‖², a difference of Gram matrices between locations.
@@ -75,8 +104,19 @@ class vid(nn.Module):
     Called with maps (B, C_s, H, W) and (B, C_t, H, W); the larger map is average-pooled. The module trains with the
     student.
 
+    Args:
+        student_channels: C_s.
+        teacher_channels: C_t.
+
     Raises:
         ValueError: not maps, unequal B.
+
+    Example:
+        import torch
+        from scl.losses import vid
+
+        student, teacher = torch.randn(8, 16, 4, 4), torch.randn(8, 32, 8, 8)
+        loss = vid(student_channels=16, teacher_channels=32)(student, teacher)
     """
 
     least = 1e-5
@@ -107,12 +147,22 @@ class vid(nn.Module):
 def fsp(student: Pair, teacher: Pair) -> Tensor:
     """Flow of solution procedure (Yim et al., CVPR 2017, Eq. 1 and 2): from one map to the next.
 
-    Each network gives a pair of maps (bottom, top); the larger map of a pair is average-pooled to the size of the
-    other. Gram matrix (C_bottom × C_top) over locations, divided by N. Mean over its entries and the batch of the
+    Gram matrix (C_bottom × C_top) over locations, divided by N. Mean over its entries and the batch of the
     squared difference, as in RepDistiller; the paper sums over the entries.
+
+    Args:
+        student, teacher: a pair of maps (bottom, top) each; the larger map of a pair is average-pooled to the size of
+            the other.
 
     Raises:
         ValueError: not maps, unequal B or channels (a connector is needed).
+
+    Example:
+        import torch
+        from scl.losses import fsp
+
+        bottom, top = torch.randn(8, 16, 8, 8), torch.randn(8, 32, 4, 4)
+        loss = fsp((bottom, top), (bottom + 1, top - 1))
     """
 
     def flow(bottom: Tensor, top: Tensor) -> Tensor:
@@ -135,8 +185,19 @@ class ickd(nn.Module):
     Called with maps (B, C_s, H, W) and (B, C_t, H, W); their sizes may differ. The module trains with the student. The
     KL term of the paper is `kd`.
 
+    Args:
+        student_channels: C_s.
+        teacher_channels: C_t.
+
     Raises:
         ValueError: not maps, unequal B.
+
+    Example:
+        import torch
+        from scl.losses import ickd
+
+        student, teacher = torch.randn(8, 16, 4, 4), torch.randn(8, 32, 8, 8)
+        loss = ickd(student_channels=16, teacher_channels=32)(student, teacher)
     """
 
     def __init__(self, student_channels: int, teacher_channels: int) -> None:

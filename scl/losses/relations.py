@@ -15,11 +15,21 @@ from scl.models.layout import channels_to_memory_order
 def sp(student: Tensor, teacher: Tensor) -> Tensor:
     """Similarity preserving (Tung & Mori, ICCV 2019): similarities between the activations of a batch's images.
 
-    G = QQᵀ (B × B) of the flattened maps, each row L2-normalised; ‖G_s − G_t‖² / B². Maps or embeddings of any widths
-    and sizes. Paper and RepDistiller agree.
+    G = QQᵀ (B × B) of the flattened maps, each row L2-normalised; ‖G_s − G_t‖² / B². Paper and RepDistiller
+    agree.
+
+    Args:
+        student, teacher: maps (B, C, H, W) or embeddings (B, D), of any widths and sizes.
 
     Raises:
         ValueError: unequal B.
+
+    Example:
+        import torch
+        from scl.losses import sp
+
+        student, teacher = torch.randn(8, 64), torch.randn(8, 128)
+        loss = sp(student, teacher)
     """
     require_same_batch(student, teacher)
     flat = (channels_to_memory_order(x).flatten(1) for x in (student, teacher))
@@ -33,10 +43,22 @@ def rkd(student: Tensor, teacher: Tensor, distance_weight: float = 25.0, angle_w
 
     Distances are divided by their mean over the pairs i ≠ j; angles are cosines at each image i between the
     directions to j and k. Smooth-L1 of each, averaged over all B² and B³ entries, including those that repeat an
-    image, as in the authors' code and RepDistiller; the paper sums. Embeddings (B, D) of any widths.
+    image, as in the authors' code and RepDistiller; the paper sums.
+
+    Args:
+        student, teacher: embeddings (B, D) of any widths.
+        distance_weight: factor of the distances.
+        angle_weight: factor of the angles.
 
     Raises:
         ValueError: unequal B, a batch of one.
+
+    Example:
+        import torch
+        from scl.losses import rkd
+
+        student, teacher = torch.randn(8, 64), torch.randn(8, 128)
+        loss = rkd(student, teacher)
     """
     require_same_batch(student, teacher, least=2)
     s_distance, s_angle = _relations(student.flatten(1))
@@ -63,10 +85,20 @@ def pkt(student: Tensor, teacher: Tensor) -> Tensor:
     Similarity (cos + 1) / 2 of all pairs, each row divided by its sum; mean over B² of
     p_t · log((p_t + 1e-7) / (p_s + 1e-7)). The diagonal is included and the divergence is averaged, as in the authors'
     code and RepDistiller (which divide by the norm + 1e-7; that differs for embeddings shorter than about 1e-3). The
-    paper leaves out the similarity of an image to itself, and sums. Embeddings (B, D) of any widths.
+    paper leaves out the similarity of an image to itself, and sums.
+
+    Args:
+        student, teacher: embeddings (B, D) of any widths.
 
     Raises:
         ValueError: unequal B, a batch of one.
+
+    Example:
+        import torch
+        from scl.losses import pkt
+
+        student, teacher = torch.randn(8, 64), torch.randn(8, 128)
+        loss = pkt(student, teacher)
     """
     require_same_batch(student, teacher, least=2)
     s, t = (_neighbours(x.flatten(1)) for x in (student, teacher))
@@ -88,8 +120,18 @@ class cc(nn.Module):
 
     Called with embeddings (B, D_s) and (B, D_t). Both linear layers train with the student.
 
+    Args:
+        student_channels: D_s.
+        teacher_channels: D_t.
+
     Raises:
         ValueError: unequal B, a batch of one.
+
+    Example:
+        import torch
+        from scl.losses import cc
+
+        loss = cc(student_channels=64, teacher_channels=128)(torch.randn(8, 64), torch.randn(8, 128))
     """
 
     width = 128

@@ -34,15 +34,28 @@ def build_model(
     """A fresh network, initialised from torch's global random stream (an own one also from Python's and numpy's).
 
     Args:
-        name: one of MODELS, `torchvision:NAME`, `timm:NAME`, or an own network: a class, or a function that makes one.
+        name: as `Config.model`.
+        num_classes: number of classes K.
+        in_channels: channels of the images.
         width: a factor on the channels of every stage; the product is rounded and at least 1.
-        self_taught, self_taught_at, self_taught_from, guided: see `Config`.
-        image_size, layers: not for MODELS: the side of the images in pixels, or height and width; and the module paths
-            of the guided layers (empty: one is found for each stage).
-        dropout, drop_path: only for torchvision and timm; see `Config`.
+        self_taught, self_taught_at, self_taught_from, guided: as in `Config`.
+        image_size: side of the images in pixels, or (height, width); scl's own networks take any size.
+        layers: as in `Config`; not for scl's own networks.
+        dropout, drop_path: as in `Config`; only for torchvision and timm.
+
+    Returns:
+        `model(x)` gives logits (B, K); `model.forward_features(x)` gives the list of guided feature maps, shallow to
+        deep, and the logits.
 
     Raises:
         UserError: the name or an option does not exist, or a number of self-taught neurons does not fit.
+
+    Example:
+        import torch
+        from scl.models import build_model
+
+        model = build_model("plain5", num_classes=10, width=0.5, self_taught=4)
+        maps, logits = model.forward_features(torch.randn(2, 3, 32, 32))
     """
     words = {"self_taught_at": self_taught_at, "self_taught_from": self_taught_from, "guided": guided}
     for field, value in words.items():

@@ -23,14 +23,49 @@ from scl.study.space import ranges
 class PlanSummary:
     """What would run, what is done, and what the rest would cost. `str()` is the text that `--plan` prints.
 
-    caveats: what a reader must know about the data, in sentences. trials, done, missing: counts of trials. cohorts:
-    sizes of the cohorts that the missing ones form. slots: cohorts at once. teacher, teachers: its recipe, and how many
-    are trained by it. searched, to_search: configurations of a search, in all and to try. wall_seconds, device_seconds:
-    an estimate of what is left, from `source`; 0 if nothing is left. detectable_sds: the smallest detectable effect
-    (80 % power) in standard deviations of a paired difference; detectable: the same in the metric, as it is stored, if
-    earlier trials show the spread; None if there is none. look, level: the number of the look at the study that this
-    plan is, and the level of its intervals. decoding: seconds that decoding the images would take once, if they are
-    not decoded yet; then nobody knows which trials are done, and all count as missing.
+    Attributes:
+        study: the study's name.
+        question: its question.
+        design: the kind of its design.
+        data: the data set.
+        images: part → number of images.
+        caveats: what a reader must know about the data, in sentences.
+        arms: names of the arms that would run.
+        seeds: their seeds.
+        trials: number of trials.
+        done: number of trials that have ended.
+        missing: number of trials to train.
+        cohorts: sizes of the cohorts that the missing trials form.
+        slots: cohorts at once.
+        teacher: the teacher's recipe.
+        teachers: number of teachers trained by it.
+        teacher_ready: True if no teacher is left to train.
+        searched: configurations of a search, in all.
+        to_search: configurations of a search, to try.
+        search_space: names of the parameters searched.
+        winners: number of the search's winners that run again.
+        wall_seconds: estimate of the time left, from `source`; 0 if nothing is left.
+        device_seconds: the same, summed over devices.
+        source: where the estimate comes from.
+        detectable_sds: smallest detectable effect (80 % power) in standard deviations of a paired difference; None if
+            there is none.
+        detectable: the same in the metric, as it is stored, if earlier trials show the spread; else None.
+        detectable_from: number of finished trials that show it.
+        look: number of the look at the study that this plan is.
+        level: level of the look's intervals.
+        decoding: seconds that decoding the images would take once; None if they are decoded. Until then nobody knows
+            which trials are done, and all count as missing.
+        search_seeds: seeds of each searched configuration.
+        metric: what the study is judged by.
+
+    Example:
+        import scl
+
+        arms = {"baseline": {}, "kd": {"losses": {"kd": 0.9}}}
+        study = scl.Study(name="example", question="Does KD help?", arms=arms)
+        planned = scl.plan(study, inline=True, limit=100, epochs=1, width=0.125, teacher_width=0.125, out="results")
+        print(planned)  # the text of --plan
+        print(planned.trials, planned.missing, planned.detectable_sds)
     """
 
     study: str

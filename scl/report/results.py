@@ -26,9 +26,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Results(stored.Results):
-    """What a study has stored: `trials` and `epochs` as frames, `study` as the dict of study.json.
+    """What a study has stored. A notebook shows the verdict and the main table.
 
-    A notebook shows the verdict and the main table.
+    Attributes:
+        trials: a row for each trial, all that the store has.
+        epochs: a row for each trial and epoch.
+        study: the content of study.json: plan, command, data, versions.
+        damaged: names of damaged files that were set aside.
+        remarks: what is wrong with the store's files, a sentence for each.
+        store: the folder that they are from.
+        running: what the live run of this store does; None if nothing runs.
+
+    Example:
+        import scl
+
+        results = scl.load("results/ablation")
+        done = results.trials[results.trials["state"] == "completed"]
+        print(done.groupby("arm")["test_acc"].agg(["count", "mean", "std"]))
     """
 
     @functools.cached_property
@@ -37,13 +51,30 @@ class Results(stored.Results):
         return gather(self)
 
     def summary(self) -> pd.DataFrame:
-        """The main table, a row for each arm; `scl.report.facts.summary` lists the columns."""
+        """The main table, a row for each arm; accuracies are fractions.
+
+        Returns:
+            Columns: `arm`, `n`; `METRIC_mean`, `_sd`, `_low`, `_high` (Student's 95 % interval); `pairs`, `difference`,
+            `difference_low`, `_high` (from the baseline, simultaneous interval), `p`; `p_model`, `p_holm`, `d_z`; means
+            of `agreement`, `params`, `macs`, `latency_ms`. NaN where the data do not support a number.
+
+        Example:
+            import scl
+
+            table = scl.load("results/ablation").summary()
+            print(table[["arm", "n", "test_acc_mean", "difference", "difference_low", "difference_high"]])
+        """
         return summary(self.facts)
 
     def verdict(self) -> str:
         """The arm that won, by how much, and whether that is significant, in plain text.
 
         What the study declared before the run comes first, a line each.
+
+        Example:
+            import scl
+
+            print(scl.load("results/ablation").verdict())
         """
         return "\n".join([*goals(self.facts), verdict(self.facts)])
 
@@ -51,13 +82,19 @@ class Results(stored.Results):
         """A figure of the page as a Plotly figure.
 
         Args:
-            name: a panel ("verdict", "against-baseline", "seeds", "pairs", "curves", …) or a plot of a panel ("ranks").
+            name: a panel (`verdict`, `against-baseline`, `seeds`, `pairs`, `curves`, …) or a plot of a panel (`ranks`).
             number: which of its figures, counted from 0.
-            theme: "light" or "dark".
+            theme: `light` or `dark`.
 
         Raises:
             UserError: the page of this study has no such figure; the message names the valid ones.
             ModuleNotFoundError: Plotly is not installed.
+
+        Example:
+            import scl
+
+            figure = scl.load("results/ablation").figure("verdict")
+            figure.write_html("verdict.html")
         """
         if theme not in ("light", "dark"):
             raise UserError(unknown("theme", theme, ["light", "dark"]))
@@ -86,10 +123,19 @@ class Results(stored.Results):
 
 
 def load(path: str) -> Results:
-    """The results in a folder or at a URI (`results/ablation`, `s3://bucket/results/ablation`).
+    """The results of a study, also while it runs.
+
+    Args:
+        path: the study's folder or URI, as in `results/ablation` or `s3://bucket/results/ablation`.
 
     Raises:
         UserError: there is no store.
+
+    Example:
+        import scl
+
+        results = scl.load("results/ablation")
+        print(results.verdict())
     """
     return read(open_folder(path, reading=True))
 

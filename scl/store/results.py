@@ -54,10 +54,22 @@ class Results:
         return read_predictions(self.store) if self.store is not None else {}
 
     def find(self, trial: str) -> Mapping[str, Any]:
-        """The row of a trial by ARM/SEED of the present plan, or by the beginning of its id.
+        """The row of a trial.
+
+        Args:
+            trial: ARM/SEED of the present plan, as in `scl/0`, or the beginning of its id.
+
+        Returns:
+            Column of `trials` → value.
 
         Raises:
             UserError: no trial matches, or several do.
+
+        Example:
+            import scl
+
+            row = scl.load("results/ablation").find("scl/0")
+            print(row["test_acc"], row["params"])
         """
         planned = self.planned()
         arm, _, seed = trial.rpartition("/")
@@ -79,11 +91,17 @@ class Results:
         """The logits (N, K) of a completed trial, float16, in the order of the part's images.
 
         Args:
-            trial: ARM/SEED of the present plan, or the beginning of an id. part: `test` or `val`.
+            trial: ARM/SEED of the present plan, or the beginning of an id.
+            part: `test` or `val`.
 
         Raises:
             UserError: no trial matches; its logits were not stored, are lost or damaged; there is no such part.
             RunFailed: the file cannot be opened, or there is not enough memory.
+
+        Example:
+            import scl
+
+            logits = scl.load("results/ablation").logits("scl/0", "val")
         """
         row = self.find(trial)
         if self.store is None or not row["logits_bytes"] > 0:  # NaN: not stored

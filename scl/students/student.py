@@ -55,10 +55,28 @@ class Student(nn.Module):
     [0, 1] and normalises them; without, it takes images that are normalised as (pixel − mean) / std. It refuses images
     that it was not made for, because a network of convolutions would answer them all, and wrongly.
 
-    record: `classes` (K names), `image_shape` (C, H, W), `mean`, `std` (one number for each channel), `config`,
-    `test_acc`, `trial_id`, `study`, `arm`, `seed`.
+    Attributes:
+        record: `classes` (K names), `image_shape` (C, H, W), `mean`, `std` (one number for each channel), `config`,
+            `test_acc`, `trial_id`, `study`, `arm`, `seed`.
+        classes: the K names of the classes, in the order of the logits.
+        image_shape: (C, H, W) of the images that it takes.
+        network: the nn.Module inside, which takes normalised images; to train it further.
+        mean: of the training images, for each channel; a tensor (1, C, 1, 1).
+        std: their standard deviation, likewise.
+        normalise: whether it takes pixels in [0, 1].
+
+    Example:
+        import scl
+        import torch
+
+        student = scl.load_student("results/ablation", "scl/0")
+        images = torch.rand(5, *student.image_shape)
+        names = [student.classes[i] for i in student(images).argmax(1)]
     """
 
+    network: nn.Module
+    record: dict[str, Any]
+    normalise: bool
     mean: Tensor
     std: Tensor
 
@@ -156,13 +174,19 @@ def load_student(
     Args:
         place: a folder of results or of one study (`results`, `s3://bucket/results/ablation`), with `trial`; or a
             .safetensors file of a student, without.
-        trial: STUDY/ARM/SEED, ARM/SEED, as in `scl/0`, or a trial's id or the beginning of it.
+        trial: STUDY/ARM/SEED, ARM/SEED, as in `scl/0`, or the beginning of a trial's id.
         normalise: take pixels in [0, 1]; see `Student`.
-        model: the class (or function) of the user's that the student was made of; None for other students.
+        model: your class (or function) that made the network; None for networks of scl, torchvision and timm.
 
     Raises:
         UserError: there is no such store, trial or file; the trial did not complete; the file is damaged or no student;
             or its network is another than `model`.
+
+    Example:
+        import scl
+
+        student = scl.load_student("results/ablation", "scl/0")
+        network = student.network.requires_grad_(True).train()  # to continue training, on normalised images
     """
     if trial is None:
         try:

@@ -71,43 +71,76 @@ SHARED_IN_COHORT = ("batch_size", "augment", "sampling", "precision", "tap", "te
 class Config:
     """One resolved configuration: everything that determines numbers, except the seed, the data and the teacher.
 
-    model: the network, a name of MODELS, `torchvision:NAME` or `timm:NAME`; or a network of your own: an nn.Module
-    class, or a function that returns a module. It is built as `MyNet(num_classes=K)`, with `in_channels` and
-    `image_size` if it names them, and returns logits (B, K).
-    layers: module paths of the guided layers of an own network or of one of a library; if empty, one is found for each
-    stage.
-    pretrained: start from that library's weights. initial_weights: start from the weights in this file; a last layer
-    for other classes starts fresh (students only). normalisation of a library's student: by the mean and std of the
-    `data`, or those of the `published` weights; `auto` takes the latter if it is `pretrained`.
-    self_taught: k for every guided layer, or one k for each. self_taught_at: in every guided layer (`layers`), in the
-    deepest (`penultimate`), or in a narrow network beside the student that only the classifier reads (`branch`).
-    self_taught_from: channels `added` to a layer's C (networks of MODELS), or `taken` from them, so that C − k are
-    guided (every network).
-    guided: transfer losses see the `first` C channels of a layer, or `all` C + k of them (a control).
-    tap: the guided map is taken after the `relu`, before it (`bn`), or at the output of a stage's last `block`, which
-    differs only in the wrn family (it is not normalised there; common public code takes this one).
-    connector: a 1×1 convolution with BN on the student if a loss needs equal channels and they differ (`auto`), or
-    for every loss that needs equal channels (`always`).
-    teacher_layers: module paths of the guided layers of a torchvision or timm teacher; if empty, one for each stage.
-    augment: how images change before each step, the same for teacher and students: words of `scl.study.augment` joined
-    by `+`, as in `rrc+flip+mixup:0.2`. sampling: each image once an epoch, `shuffled`, or each class equally often
-    (`balanced`), in as many steps: images of a rare class come several times, those of a frequent one not all.
-    dropout, drop_path: the network's own dropout and stochastic depth, for networks of other libraries that have them;
-    None leaves the library's default.
-    class_weights: `balanced` weighs the cross-entropy of a class by the inverse of its share of the training images, so
-    that their mean weight is 1.
-    pretrain_epochs: epochs at a constant rate before `epochs`, in which only terms of the stage `pretrain` train.
-    optimizer: `momentum` and `nesterov` belong to sgd, `betas` and `eps` to the others. adamw decays weights apart from
-    the gradient (Loshchilov & Hutter, ICLR 2019); the others add the decay to it. decay_norms: decay biases and
-    parameters of norms as well. clip_norm: the largest norm of all gradients together; 0 does not clip. accumulate:
-    batches a step of the optimizer. head_lr: a factor on the rate of the classifier. layer_decay: a factor on the rate
-    for each layer further from it. ema: the decay of an average of the weights that is evaluated and kept in place of
-    the student; 0 keeps the student. patience: the trial ends after so many epochs without a better validation
-    accuracy, and keeps the network of its best epoch; 0 trains all epochs and keeps the last. `epochs` stays the length
-    of the schedule.
+    Students and teachers are both described by it: the network, the objective and the recipe.
+
+    Attributes:
+        model: the network: one of scl's (`plain3` to `plain17`, `vgg8` to `vgg19`, `resnet8` to `resnet110`,
+            `resnet8x4`, `resnet32x4`, `wrn_16_1` to `wrn_40_2`), `torchvision:NAME`, `timm:NAME`; or a network of your
+            own: an nn.Module class, or a function that returns a module. It is built as `MyNet(num_classes=K)`, with
+            `in_channels` and `image_size` if it names them, and returns logits (B, K).
+        width: factor on the channels of each stage of scl's networks; above 0 and at most 64.
+        self_taught: number of self-taught neurons k: one number for all guided layers, or a tuple with one for each.
+        self_taught_at: `layers` (every guided layer), `penultimate` (the deepest) or `branch` (a narrow network beside
+            the student that only the classifier reads).
+        self_taught_from: `added` to a layer's C channels (scl's networks), or `taken` from them, so that C − k are
+            guided (every network).
+        pretrained: start from the weights that torchvision or timm publishes.
+        layers: module paths of the guided layers of an own, torchvision or timm network. Empty: one for each stage.
+        initial_weights: a file of weights to start from; a last layer for other classes starts fresh. Students only.
+        normalisation: of the images of a torchvision or timm student: by the mean and standard deviation of the `data`
+            or of the `published` weights. `auto`: the latter if `pretrained`.
+        dropout: dropout rate of a torchvision or timm network that has one. None: the library's default.
+        drop_path: rate of stochastic depth, likewise.
+        ce: weight of the cross-entropy, 0 or more. The objective is ce × cross-entropy + Σ weight × transfer loss.
+        losses: name → the weight of that transfer loss, or a `Term`.
+        label_smoothing: share of the target that is spread evenly over all classes, 0 to 1.
+        class_weights: `none`, or `balanced`: the cross-entropy of a class is weighted by the inverse of its share of
+            the training images; the mean weight is 1.
+        guided: transfer losses see the `first` C channels of a layer, or `all` C + k of them (a control).
+        tap: where the guided map is taken: after the `relu`, before it (`bn`), or at the output of a stage's last
+            `block`. The latter differs only in wrn networks, which do not normalise there; common public code uses it.
+        connector: a 1×1 convolution with batch normalisation on the student: for losses that need equal channels where
+            they differ (`auto`), or for all losses that need equal channels (`always`).
+        teacher_layers: module paths of the guided layers of a torchvision or timm teacher. Empty: one for each stage.
+        pretrain_epochs: epochs at a constant rate before `epochs`, in which only terms of the stage `pretrain` train.
+        epochs: number of epochs, and the length of the schedule.
+        batch_size: images in a batch, 2 or more.
+        optimizer: `sgd`, `adamw`, `adam`, `nadam` or `radam`. adamw decays weights apart from the gradient (Loshchilov
+            & Hutter, ICLR 2019); the others add the decay to it.
+        lr: peak learning rate. adam and its kin need about a hundredth of sgd's.
+        momentum: momentum of sgd, 0 to 1.
+        nesterov: Nesterov momentum; of sgd.
+        betas: decay of the running means of gradients and of their squares, 0 to below 1; of adam and its kin.
+        eps: term in the denominator of adam and its kin.
+        weight_decay: factor of the weight decay, 0 or more.
+        decay_norms: decay biases and parameters of norms as well.
+        clip_norm: largest norm of all gradients together. 0: no clipping.
+        accumulate: batches in a step of the optimizer.
+        head_lr: factor on the learning rate of the classifier.
+        layer_decay: factor on the learning rate for each layer further from the classifier.
+        ema: decay of an average of the weights, which is evaluated and kept in place of the student. 0: no average.
+        patience: end the trial after this number of epochs without a better validation accuracy, and keep the network
+            of its best epoch. 0: train all epochs and keep the last.
+        schedule: of the learning rate: `cosine` (to zero), `multistep` (× `lr_decay` at each of `milestones`) or
+            `onecycle`.
+        milestones: epochs after which `multistep` lowers the rate.
+        lr_decay: factor of `multistep`.
+        warmup_epochs: epochs over which the rate rises linearly; part of `epochs`.
+        augment: how images change before a step, the same for teacher and student: `auto`, `none`, or words of
+            `scl.study.augment` joined by `+`, as in `rrc+flip+mixup:0.2`.
+        sampling: `shuffled` (each image once an epoch) or `balanced` (each class equally often, in as many steps:
+            images of a rare class repeat, those of a frequent class are not all used).
+        precision: of a step: `fp32`, `bf16`, or `auto`: bf16 on a GPU, fp32 on a CPU.
 
     Raises:
-        UserError: a field does not exist, a value is refused, or values contradict each other.
+        UserError: a field does not exist, a value is refused, or values contradict each other. The message names the
+            valid ones.
+
+    Example:
+        import scl
+
+        config = scl.Config(model="resnet20", epochs=60, lr=0.05, losses={"kd": 0.9}, ce=0.1)
+        longer = config.replace(epochs=120)  # a copy with other fields
     """
 
     # the network
@@ -334,9 +367,17 @@ class Config:
     def replace(self, **changes: Any) -> Config:
         """A copy with some fields changed.
 
+        Args:
+            changes: fields by their names.
+
         Raises:
             UserError: a field does not exist, a value is refused, or the optimizer changes between sgd and the others
                 without a learning rate of its own.
+
+        Example:
+            import scl
+
+            longer = scl.Config(epochs=60).replace(epochs=120)
         """
         changed = dataclasses.replace(self, **changes)
         if (changed.optimizer == "sgd") != (self.optimizer == "sgd") and "lr" not in changes:

@@ -1,11 +1,15 @@
 """What a study declares before it trains: the differences that answer its question, and arms that cannot win.
 
 A contrast is a question and a weight for each of its arms. The weights sum to 0, so the weighted sum of accuracies is a
-difference. It may be written in three forms:
+difference. It may be written in three forms: two arms, for a − b; two such pairs, for (a − b) − (c − d); or a dict of
+arms and weights.
 
-    {"Does KD help?": ("kd", "baseline")}                                 # kd − baseline
-    {"Does KD help small networks more?": (("small kd", "small"), ("large kd", "large"))}
-    {"Is KD better than the mean of both?": {"kd": 1, "at": -0.5, "sp": -0.5}}
+Example:
+    contrasts = {
+        "Does KD help?": ("kd", "baseline"),
+        "Does KD help small networks more?": (("small kd", "small"), ("large kd", "large")),
+        "Is KD better than the mean of both?": {"kd": 1, "at": -0.5, "sp": -0.5},
+    }
 """
 
 from __future__ import annotations

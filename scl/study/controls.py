@@ -13,26 +13,34 @@ from scl.study.term import Term
 
 @definition
 def self_taught_controls(name: str, arm: Mapping[str, Any], k: int) -> Design:
-    """An arm with k self-taught neurons at each guided layer, and its controls, by name.
+    """An arm with k self-taught neurons at each guided layer, and its controls.
 
-    name, arm: the name and the changes of the arm without self-taught neurons.
-
-    NAME k=K           the arm: C + k channels, the first C guided
-    … all guided       the same width, all C + k channels guided, with a connector if a loss needs equal channels
-    … connector        the first C guided, with a connector as well, so that the connector is not the difference
-                       (only if a loss can have a connector and the arm does not already have one everywhere; if
-                       student and teacher have unequal widths, this control equals the arm)
-    … unguided         the same width, no transfer loss
-    … taken            C − k of C channels guided: self-taught neurons without extra parameters (not for
-                       self_taught_at="branch", which lies beside the C channels)
+    - `NAME k=K`: the arm: C + k channels, the first C guided.
+    - `… all guided`: the same width, all C + k channels guided, with a connector if a loss needs equal channels.
+    - `… connector`: the first C guided, with a connector as well, so that the connector is not the difference. Only if
+      a loss can have a connector and the arm does not already have one everywhere. If student and teacher have unequal
+      widths, this control equals the arm.
+    - `… unguided`: the same width, no transfer loss.
+    - `… taken`: C − k of C channels guided: self-taught neurons without extra parameters. Not for
+      `self_taught_at="branch"`, which lies beside the C channels.
 
     A fifth control needs no training: `test_acc_muted`, the test accuracy with self-taught channels at zero, is stored
     for every trial that has such channels.
 
     The design declares one contrast, the arm minus `… unguided`, and marks the controls as such.
 
+    Args:
+        name: the name of the arm without self-taught neurons.
+        arm: what that arm changes.
+        k: number of self-taught neurons of each guided layer, 1 or more.
+
     Raises:
         UserError: k is below 1, or the arm has no transfer loss.
+
+    Example:
+        from scl import controls
+
+        arms = {"baseline": {}} | controls.self_taught_controls("channel", {"losses": {"channel": 0.3}}, k=4)
     """
     if k < 1:
         raise UserError(f"k, the number of self-taught neurons, must be 1 or more, got {k}")

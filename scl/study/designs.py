@@ -26,10 +26,20 @@ Levels = Sequence[Any] | Mapping[str, Changes]
 @names_checked
 @dataclass(frozen=True)
 class Design(Mapping[str, Changes]):
-    """Arms, the kind of design, and the level of each factor in each arm.
+    """Arms, the kind of design, and the level of each factor in each arm. A mapping of arms; `|` joins designs.
 
-    contrasts, roles: the differences of arms for which the design was made, and its controls, in the forms of
-    `scl.study.contrasts`. A study with these arms declares them.
+    Attributes:
+        arms: name → what the arm changes.
+        kind: of the design, in words for the page.
+        levels: arm → factor → level.
+        contrasts: the differences of arms for which the design was made, in a form of `scl.study.contrasts`. A study
+            with these arms declares them.
+        roles: arm → role, for its controls.
+
+    Example:
+        from scl import designs
+
+        arms = {"baseline": {}} | designs.Design({"kd": {"losses": {"kd": 0.9}}}, kind="by hand")
     """
 
     arms: Mapping[str, Changes]
@@ -97,8 +107,18 @@ def grid(factors: Mapping[str, Levels], changes: Callable[..., Changes] | None =
     """Full factorial: an arm for every combination of levels, named `factor=level/factor=level`.
 
     Args:
-        changes: called with a level of each factor, returns what that arm changes. For factors that depend on each
-            other, such as loss weights that were tuned for each depth. Without it, each level is applied separately.
+        factors: factor → its levels: values of the field or parameter with the factor's name, or names of levels and
+            what each changes.
+        changes: called with a level of each factor by name, returns what that arm changes. For factors that depend on
+            each other, such as loss weights that were tuned for each depth. None: each level is applied separately.
+
+    Raises:
+        UserError: a factor has fewer than two levels or two equal ones; two factors set one field.
+
+    Example:
+        from scl import designs
+
+        arms = {"baseline": {}} | designs.grid({"weight.kd": [0.5, 2.0], "kd.temperature": [1.0, 4.0, 16.0]})
     """
     return _factorial("full factorial", factors, itertools.product(*_checked(factors)), changes)
 
@@ -112,12 +132,20 @@ def fractional(
     """Fractional factorial 2^(k−p) of factors with two levels each.
 
     Args:
+        factors: factor → its two levels, as for `grid`.
         generators: for each of p factors, the other factors whose product of signs sets it (first level −,
             second level +): `{"D": ("A", "B", "C")}` is the half fraction D = ABC (Box, Hunter & Hunter,
             *Statistics for Experimenters*, 2nd ed., ch. 6).
+        changes: as for `grid`.
 
     Raises:
         UserError: a factor does not have two levels; a generator names something else than basic factors.
+
+    Example:
+        from scl import designs
+
+        levels = {"weight.kd": [0.5, 2.0], "kd.temperature": [1.0, 4.0], "lr": [0.02, 0.1]}
+        arms = {"baseline": {}} | designs.fractional(levels, {"lr": ("weight.kd", "kd.temperature")})
     """
     levels = dict(zip(factors, _checked(factors), strict=True))
     wide = [name for name in levels if len(levels[name]) != 2]
@@ -147,7 +175,16 @@ def fractional(
 
 def resolution(generators: Mapping[str, Sequence[str]]) -> int:
     """The length of the shortest word of the defining relation: 3 confounds main effects with interactions of two
-    factors, 4 with those of three. 0 if no factor is generated."""
+    factors, 4 with those of three. 0 if no factor is generated.
+
+    Args:
+        generators: as for `fractional`.
+
+    Example:
+        from scl import designs
+
+        length = designs.resolution({"D": ("A", "B", "C")})  # 4
+    """
     words = [frozenset(words) | {name} for name, words in generators.items()]
     products = []
     for n in range(1, len(words) + 1):
@@ -161,7 +198,20 @@ def resolution(generators: Mapping[str, Sequence[str]]) -> int:
 
 @definition
 def one_at_a_time(factors: Mapping[str, Levels], base: str = "baseline") -> Design:
-    """The arm `base`, which changes nothing, and one arm for each level: `factor=level`."""
+    """The arm `base`, which changes nothing, and one arm for each level: `factor=level`.
+
+    Args:
+        factors: factor → its levels, one or more, as for `grid`.
+        base: the name of that arm.
+
+    Raises:
+        UserError: a factor has no level, or two equal ones.
+
+    Example:
+        from scl import designs
+
+        arms = designs.one_at_a_time({"lr": [0.02, 0.1], "self_taught": [4, 8]})
+    """
     _checked(factors, least=1)
     arms: dict[str, Changes] = {base: {}}
     levels: dict[str, dict[str, Level]] = {base: dict.fromkeys(factors, "base")}
@@ -178,6 +228,19 @@ def leave_one_out(parts: Mapping[str, Changes], full: str = "full") -> Design:
     """The arm `full` with every part, and for each part an arm `without PART`.
 
     Its contrasts are what each part is worth: the full method minus the arm without the part.
+
+    Args:
+        parts: part → what it changes.
+        full: the name of the arm with every part.
+
+    Raises:
+        UserError: a part changes nothing; two parts set one field.
+
+    Example:
+        from scl import designs
+
+        parts = {"kd": {"losses": {"kd": 0.9}}, "at": {"losses": {"at": 10.0}}, "neurons": {"self_taught": 4}}
+        arms = {"baseline": {}} | designs.leave_one_out(parts)
     """
     _check_parts(parts)
     without = {one: f"without {one}" for one in parts}
@@ -188,14 +251,40 @@ def leave_one_out(parts: Mapping[str, Changes], full: str = "full") -> Design:
 
 @definition
 def add_one_in(parts: Mapping[str, Changes], none: str = "baseline") -> Design:
-    """The arm `none` with no part, and for each part an arm `only PART`."""
+    """The arm `none` with no part, and for each part an arm `only PART`.
+
+    Args:
+        parts: part → what it changes.
+        none: the name of the arm without a part.
+
+    Raises:
+        UserError: a part changes nothing.
+
+    Example:
+        from scl import designs
+
+        arms = designs.add_one_in({"kd": {"losses": {"kd": 0.9}}, "at": {"losses": {"at": 10.0}}})
+    """
     _check_parts(parts)
     return _of_parts("add one in", parts, {none: []} | {f"only {one}": [one] for one in parts})
 
 
 @definition
 def on_off(parts: Mapping[str, Changes]) -> dict[str, dict[str, Changes]]:
-    """Parts as factors with the levels `off` and `on`, for `grid` and `fractional`."""
+    """Parts as factors with the levels `off` and `on`, for `grid` and `fractional`.
+
+    Args:
+        parts: part → what it changes.
+
+    Raises:
+        UserError: a part changes nothing.
+
+    Example:
+        from scl import designs
+
+        parts = {"kd": {"losses": {"kd": 0.9}}, "neurons": {"self_taught": 4}}
+        arms = {"baseline": {}} | designs.grid(designs.on_off(parts))
+    """
     _check_parts(parts)
     return {name: {"off": {}, "on": changes} for name, changes in parts.items()}
 

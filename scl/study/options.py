@@ -72,11 +72,14 @@ def _sized(study: Study, otherwise: object) -> object:
     return "the scale's" if study.scales else otherwise
 
 
-def _teacher_epochs(study: Study) -> str:
-    default = "the students'" if study.teacher.epochs == Config.epochs else str(study.teacher.epochs)
-    on = {name: s.teacher["epochs"] for name, s in study.settings.items() if "epochs" in s.teacher}
-    several = ", ".join([default, *(f"on {name} {epochs}" for name, epochs in on.items())])
-    return f"epochs of the teacher (default: {several}; with --recipe: the students')"
+def _field(study: Study, name: str, of: str = "base") -> object:
+    """A field of the students' configuration (`base`) or of the `teacher`'s, and what data sets change in it."""
+    changes = {data: s.teacher if of == "teacher" else s.student for data, s in study.settings.items()}
+    on = [f"on {data} {changed[name]}" for data, changed in changes.items() if name in changed]
+    value = getattr(getattr(study, of), name)
+    if (of, name, value) == ("teacher", "epochs", Config.epochs):
+        value = "the students'"
+    return _sized(study, ", ".join([f"{value:g}" if isinstance(value, float) else str(value), *on]))
 
 
 def _teachers(study: Study) -> str:
@@ -119,24 +122,26 @@ class Options:
         "start students from the weights in this file; a last layer for other classes starts fresh (default: from the "
         "seed)")
     width: float | None = option(None, STUDY, number(0, LARGEST["width"], including="high"), "F",
-        "factor on the student's channels")
+        lambda s: f"factor on the student's channels (default: {_field(s, 'width')})")
     teacher_model: Model | None = option(None, STUDY, model, "NAME",  # noqa: RUF009
         lambda s: f"teacher network: as for --student (default: {s.teacher.model_name})")
     teacher_width: float | None = option(None, STUDY, number(0, LARGEST["width"], including="high"), "F",
-        "factor on the teacher's channels")
+        lambda s: f"factor on the teacher's channels (default: {_field(s, 'width', 'teacher')})")
     teacher: str | None = option(None, STUDY, place, "PATH",
         f"use this checkpoint (safetensors or a state dict), or a folder with one and its configuration, and train no "
         f"teacher; or {TORCHVISION}NAME, {TIMM}NAME: "
-        "start from published weights, and fine-tune them if the classes differ")
+        "start from published weights, and fine-tune them if the classes differ (default: train one)")
     teacher_mean: tuple[float, ...] | None = option(None, STUDY, numbers(0, 1, including="low and high"), "A,B,C",
         "what the teacher of --teacher FILE was normalised by, of pixels in [0, 1], one number a channel (default: "
         "what its configuration says, else the data's)")
     teacher_std: tuple[float, ...] | None = option(None, STUDY, numbers(0, 1, including="high"), "A,B,C",
-        "the same for the standard deviation")
+        "the same for the standard deviation (default: likewise)")
     teacher_size: int | None = option(None, STUDY, whole(1, 1 << 14), "N",
-        "the side in pixels of the teacher's images; the students' are resized to it for the teacher alone")
+        "the side in pixels of the teacher's images; the students' are resized to it for the teacher alone "
+        "(default: what its configuration says, else the students')")
     teacher_classes: str | None = option(None, STUDY, text, "FILE|A,B,C",
-        "the teacher's classes in the order of its logits: names, or a file with a name a line or JSON")
+        "the teacher's classes in the order of its logits: names, or a file with a name a line or JSON "
+        "(default: what its configuration says, else the data's)")
     teacher_finetune: bool = option(False, STUDY, switch, "",
         "give the teacher of --teacher FILE a fresh last layer, and fine-tune it here by the teacher's recipe")
     teacher_features: bool = option(False, STUDY, switch, "",
@@ -151,12 +156,13 @@ class Options:
     set: Mapping[str, Any] | None = option(None, STUDY, assignments, "NAME=VALUE",
         "set a field of every arm's configuration, or a loss's weight, option, layers, warmup, end or stage in the "
         "arms that have it, as in weight_decay=0, weight.kd=2, kd.temperature=2 or kd.warmup=5; "
-        "teacher.NAME=VALUE sets the teacher's. Repeatable",
+        "teacher.NAME=VALUE sets the teacher's; repeatable (default: none)",
         repeatable=True)
     interval: float | None = option(None, STUDY, number(NARROWEST, 1, including="low"), "F",
-        "after a pilot, add seeds once so that the 95 %% interval of --between is F wide (0.01: one point)")
+        "after a pilot, add seeds once so that the 95 %% interval of --between is F wide, as in 0.01: one point "
+        "(default: add none)")
     between: tuple[str, ...] | None = option(None, STUDY, several("kd,baseline"), "A,B",
-        "the two arms whose difference --interval measures")
+        "the two arms whose difference --interval measures (default: none)")
     max_seeds: int = option(50, STUDY, whole(2, MOST_TRIALS), "N", "most seeds that --interval may use (default: 50)")
 
     metric: str | None = option(None, STUDY, one_of("metric", tuple(METRICS)), "NAME",
@@ -179,7 +185,7 @@ class Options:
         "database for Optuna's trials, as postgresql+psycopg://… or sqlite:///… (default: a file in --out)",
         needs="search")
     start_from: str | None = option(None, SEARCH, place, "DIR",
-        "try the best configurations of these results first, as in results/ablation", needs="search")
+        "try the best configurations of these results first, as in results/ablation (default: none)", needs="search")
     sampler: str | None = option(None, SEARCH, one_of("sampler", tuple(SAMPLERS)), "NAME",
         lambda s: f"how configurations are suggested: {', '.join(SAMPLERS)} (default: {_of_search(s, 'sampler')})",
         needs="search")
@@ -194,12 +200,13 @@ class Options:
         f"{_of_search(s, 'terminator') or 'never'})",
         needs="search")
     fix: Mapping[str, Any] | None = option(None, SEARCH, assignments, "NAME=VALUE",
-        "hold parameters of the search at a value. Repeatable", needs="search", repeatable=True)
+        "hold parameters of the search at a value; repeatable (default: none)", needs="search", repeatable=True)
 
     data: str | None = option(None, DATASET, place, "NAME|DIR",
         lambda s: f"{', '.join(DATA)}, or a folder or file of yours: images in class folders or with a list of labels, "
         f"Hugging Face Parquet or save_to_disk, or WebDataset tars (default: {_sized(s, 'digits')})")
-    label: str | None = option(None, DATASET, text, "COLUMN", "label column, if a table has several")
+    label: str | None = option(None, DATASET, text, "COLUMN",
+        "label column, if a table has several (default: the only one)")
     drop_class: tuple[str, ...] | None = option(None, DATASET, several("cat,dog"), "A,B",
         "leave out these classes of your data, by name (default: none)")
     test: float | None = option(None, DATASET, number(0, 1), "F",
@@ -207,7 +214,7 @@ class Options:
     image_size: int | None = option(None, DATASET, whole(4, LARGEST_IMAGE), "N",
         "bring your images to N×N pixels (default: their own size if all have one, else by their median)")
     image_fit: str | None = option(None, DATASET, one_of("fit", FITS), "FIT",
-        "how: crop (default) scales the shorter side and keeps the middle, stretch, or pad with black")
+        "how: crop scales the shorter side and keeps the middle, stretch, or pad with black (default: crop)")
     limit: int | None = option(None, DATASET, whole(1), "N",
         lambda s: f"use N training images, stratified (default: {_sized(s, 'all')})")
     no_flip: bool = option(False, DATASET, switch, "",
@@ -219,19 +226,24 @@ class Options:
 
     recipe: str | None = option(None, TRAINING, one_of("recipe", tuple(RECIPES)), "NAME",
         f"one of {', '.join(RECIPES)}; crd is the published one for CIFAR-100, with its weights for arms that "
-        "are named after a loss")
-    epochs: int | None = option(None, TRAINING, whole(1, LARGEST["epochs"]), "N", "epochs of the students")
-    teacher_epochs: int | None = option(None, TRAINING, whole(1, LARGEST["epochs"]), "N", _teacher_epochs)
-    batch_size: int | None = option(None, TRAINING, whole(2, LARGEST["batch_size"]), "N", "images a step")
-    lr: float | None = option(None, TRAINING, number(0), "F", "peak learning rate of the students")
+        "are named after a loss (default: the study's own)")
+    epochs: int | None = option(None, TRAINING, whole(1, LARGEST["epochs"]), "N",
+        lambda s: f"epochs of the students (default: {_field(s, 'epochs')})")
+    teacher_epochs: int | None = option(None, TRAINING, whole(1, LARGEST["epochs"]), "N",
+        lambda s: f"epochs of the teacher (default: {_field(s, 'epochs', 'teacher')}; with --recipe: the students')")
+    batch_size: int | None = option(None, TRAINING, whole(2, LARGEST["batch_size"]), "N",
+        lambda s: f"images a step, of the students (default: {_field(s, 'batch_size')})")
+    lr: float | None = option(None, TRAINING, number(0), "F",
+        lambda s: f"peak learning rate of the students (default: {_field(s, 'lr')})")
     augment: str | None = option(None, TRAINING, augmentation, "WORDS",
         f"how images change before each step, for students and teacher: {GRAMMAR} (default: the study's, or auto)")
     optimizer: str | None = option(None, TRAINING, one_of("optimizer", WORDS["optimizer"]), "NAME",
         lambda s: f"optimizer of the students, with its --lr: {', '.join(WORDS['optimizer'])} "
         f"(default: {s.base.optimizer}); --set teacher.optimizer=NAME,teacher.lr=F sets the teacher's")
     precision: str | None = option(None, TRAINING, one_of("precision", WORDS["precision"]), "P",
-        "auto (default), fp32 or bf16")
-    device: str = option("auto", TRAINING, one_of("device", DEVICES), "D", "auto (default), cpu or cuda")
+        "arithmetic of a step: fp32, bf16, or auto: bf16 on a GPU, fp32 on a CPU (default: auto)")
+    device: str = option("auto", TRAINING, one_of("device", DEVICES), "D",
+        "cpu, cuda, or auto: a GPU if there is one (default: auto)")
     deterministic: bool = option(False, TRAINING, switch, "", "exact kernels on a GPU, at some cost in speed")
 
     address: str | None = option(None, PLACE, address, "A",
@@ -239,7 +251,7 @@ class Options:
         "(default: a local Ray)")
     inline: bool = option(False, PLACE, switch, "", "run in this process, without Ray; the numbers are the same")
     cohort_size: int | None = option(None, PLACE, cohort_size(MOST_TRIALS), "N",
-        "trials that train side by side: auto (default) or a number")
+        "trials that train side by side: auto or a number (default: auto)")
     cpus_per_trial: int = option(1, PLACE, whole(1, 4096), "N", "threads of a cohort (default: 1)")
     gpus_per_trial: float | None = option(None, PLACE, gpus, "F",
         "GPUs of a cohort (default: 1 on cuda)")
@@ -247,12 +259,12 @@ class Options:
         "cohorts at once (default: as many as fit)")
     checkpoint_every: float = option(0.0, PLACE, number(0, including="low"), "S",
         "least seconds between checkpoints, which a killed worker repeats at most (default: 0, one after each epoch)")
-    time_budget: float | None = option(None, PLACE, number(0), "S", "stop cleanly after S seconds")
+    time_budget: float | None = option(None, PLACE, number(0), "S", "stop cleanly after S seconds (default: never)")
 
     out: str = option("results", RESULTS, place, "DIR",
         "folder for the results, or s3://… or gs://… (default: results)")
     track: str | None = option(None, RESULTS, one_of("tracker", TRACKERS), "NAME",
-        f"also log trials to {', '.join(TRACKERS)} (install the extra of the same name; default: none)")
+        f"also log trials to {', '.join(TRACKERS)}; install the extra of the same name (default: none)")
     plan: bool = option(False, RESULTS, switch, "",
         "print what would run, what is done, and what the rest would cost; train nothing")
     logits: bool = option(False, RESULTS, switch, "",
@@ -262,7 +274,8 @@ class Options:
     remake_students: bool = option(False, RESULTS, switch, "",
         "train completed trials again whose network is missing or damaged, and their teacher; no row changes")
     page: str | None = option(None, RESULTS, place, "FILE",
-        "with --report-only: write the page to this file; the store is only read, beside a live run too")
+        "with --report-only: write the page to this file; the store is only read, beside a live run too "
+        "(default: report.html in the store)")
     force: bool = option(False, RESULTS, switch, "", "with --page: replace the file if it exists")
     # fmt: on
 

@@ -68,22 +68,38 @@ class Search:
     Attributes:
         space: parameter → its range. Names as in `param.*` columns: `lr`, `weight.kd`, `kd.temperature`. A Branch has
             parameters of its own for each of its choices.
-        template: changes to the study's base that all searched configurations share.
-        trials: how many configurations to try.
-        objectives: names of OBJECTIVES. The first ranks the winners.
-        winners: how many configurations run again on fresh seeds, FRESH_SEED and up. 0 ends the study with the search.
+        template: changes to the study's base that all searched configurations share, as in an arm.
+        trials: number of configurations to try.
+        objectives: validation metrics (`val_acc`, …) or costs (`params`, `macs`, `latency_ms`), by the names in
+            `scl.study.limits.OBJECTIVES`. The first ranks the winners.
+        winners: number of configurations that run again on fresh seeds, 1000 and up. 0 ends the study with the search.
         start: parameter values to try first.
         prune: False is `pruner="none"`.
-        reduction: one in so many trials passes a rung of successive halving or Hyperband.
+        reduction: one in this number of trials passes a rung of successive halving or Hyperband.
         first_rung: epochs before the first rung. None: a fifth of all epochs.
-        batch: how many suggestions train side by side.
-        seed: of all searched trials, below FRESH_SEED.
-        sampler: a name of SAMPLERS.
-        pruner: a name of PRUNERS, or `auto`: halving if the one objective is `val_acc`, else none.
-        constraints: name of OBJECTIVES → the most that is allowed, or the least of an accuracy or F1. A configuration
-            whose costs break one is not trained, and no winner breaks one.
-        seeds: each configuration trains on so many seeds from `seed` on; objectives are means over them.
-        terminator: end the search once so many configurations in a row have not improved on the best. None: never.
+        batch: number of suggestions that train side by side.
+        seed: of all searched trials, below 1000.
+        sampler: `tpe`, `gp`, `cmaes`, `random` or `qmc`, as in Optuna.
+        pruner: `halving`, `hyperband`, `median`, `wilcoxon`, `none`, or `auto`: halving if the one objective is
+            `val_acc`, else none.
+        constraints: objective → its upper bound, or the lower bound of an accuracy or F1. A configuration whose costs
+            break one is not trained, and no winner breaks one.
+        seeds: number of seeds, from `seed` on, on which each configuration trains; objectives are means over them.
+        terminator: end the search once this number of configurations in a row have not improved on the best. None:
+            never.
+
+    Raises:
+        UserError: a field does not exist. A run checks values and ranges before anything trains.
+
+    Example:
+        import scl
+
+        search = scl.Search(
+            space={"weight.kd": scl.Float(0.1, 10.0, log=True), "kd.temperature": scl.Choice((1.0, 4.0, 16.0))},
+            template={"losses": {"kd": 1.0}},
+            trials=20,
+            winners=2,
+        )
     """
 
     space: Mapping[str, Any]

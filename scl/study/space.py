@@ -20,7 +20,18 @@ MOST_PATHS = 256  # combinations of branches, each of which is checked before an
 @names_checked
 @dataclass(frozen=True)
 class Float:
-    """A number from low to high, both included. log: sample uniformly in the logarithm."""
+    """A range of numbers, for a search.
+
+    Attributes:
+        low: the lowest value, included.
+        high: the highest value, included.
+        log: sample uniformly in the logarithm; low is then above 0.
+
+    Example:
+        import scl
+
+        weight = scl.Float(0.1, 10.0, log=True)
+    """
 
     low: float
     high: float
@@ -30,7 +41,19 @@ class Float:
 @names_checked
 @dataclass(frozen=True)
 class Int:
-    """A whole number from low to high, both included, in steps. log: sample uniformly in the logarithm."""
+    """A range of whole numbers, for a search.
+
+    Attributes:
+        low: the lowest value, included.
+        high: the highest value, included.
+        log: sample uniformly in the logarithm; low is then 1 or more, and step is 1.
+        step: distance of neighbouring values.
+
+    Example:
+        import scl
+
+        neurons = scl.Int(0, 16, step=4)
+    """
 
     low: int
     high: int
@@ -41,7 +64,16 @@ class Int:
 @names_checked
 @dataclass(frozen=True)
 class Choice:
-    """One of several numbers, strings or booleans."""
+    """A choice between several values, for a search.
+
+    Attributes:
+        choices: two or more different numbers, strings, True or False.
+
+    Example:
+        import scl
+
+        temperature = scl.Choice((1.0, 4.0, 16.0))
+    """
 
     choices: Sequence[Any]
 
@@ -51,11 +83,20 @@ class Choice:
 class Branch:
     """A choice whose choices have parameters of their own, which are searched only where that choice is taken.
 
-        "method": Branch({"kd": {"weight.kd": Float(0.1, 10), "kd.temperature": Float(1, 8)},
-                          "at": {"weight.at": Float(10, 1000, log=True)}, "none": {}})
+    Attributes:
+        branches: choice → its parameters by name: a range, or a plain value that this choice sets. A Branch under the
+            name of a parameter (`optimizer`) chooses its value; another name, such as `method`, is a label alone.
 
-    branches: choice → its parameters by name: a range, or a plain value that this choice sets. A Branch under the name
-    of a parameter (`optimizer`) chooses its value; another name, such as `method`, is a label alone.
+    Example:
+        import scl
+
+        method = scl.Branch(
+            {
+                "kd": {"weight.kd": scl.Float(0.1, 10.0), "kd.temperature": scl.Float(1.0, 8.0)},
+                "at": {"weight.at": scl.Float(10.0, 1000.0, log=True)},
+                "none": {},
+            }
+        )
     """
 
     branches: Mapping[Any, Mapping[str, Any]]

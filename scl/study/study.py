@@ -24,9 +24,22 @@ from scl.terminal import is_control
 @names_checked
 @dataclass(frozen=True)
 class Setting:
-    """What a data set changes: fields of the students' base configuration and of the teacher's.
+    """What a data set changes in a study.
 
-    without: arms that are impossible on these data, such as more self-taught channels than a layer has.
+    Attributes:
+        student: fields of the students' base configuration.
+        teacher: fields of the teacher's configuration.
+        without: arms that are impossible on these data, such as more self-taught neurons than a layer has channels.
+
+    Example:
+        import scl
+
+        study = scl.Study(
+            name="depth",
+            question="How deep?",
+            arms={"baseline": {}, "deep": {"model": "plain9"}},
+            settings={"digits": scl.Setting(student={"width": 0.125, "epochs": 15})},
+        )
     """
 
     student: Mapping[str, Any] = field(default_factory=dict)
@@ -37,11 +50,27 @@ class Setting:
 @names_checked
 @dataclass(frozen=True)
 class Scale:
-    """A size of a study: what `--scale NAME` sets. Flags override it.
+    """A size of a study: what `--scale NAME` sets. Other flags override it.
 
-    student, teacher: fields of the students' base configuration and of the teacher's. arms: the arms at this scale;
-    None takes the study's. without: arms that run only if --arms names them. data, limit, val, seeds: defaults of
-    the flags with these names.
+    Attributes:
+        student: fields of the students' base configuration.
+        teacher: fields of the teacher's configuration.
+        arms: the arms at this scale. None: the study's.
+        without: arms that run only if `--arms` names them.
+        data: default of `--data`.
+        limit: default of `--limit`, a number of training images. None: all.
+        val: default of `--val`, the share of the training images held out.
+        seeds: default of `--seeds`.
+
+    Example:
+        import scl
+
+        study = scl.Study(
+            name="sizes",
+            question="Does KD help?",
+            arms={"baseline": {}, "kd": {"losses": {"kd": 0.9}}},
+            scales={"smoke": scl.Scale(student={"epochs": 2}, data="digits", seeds=2), "full": scl.Scale(seeds=5)},
+        )
     """
 
     student: Mapping[str, Any] = field(default_factory=dict)
@@ -59,8 +88,15 @@ class Scale:
 class Published:
     """Accuracies from the literature, which the page shows beside the results.
 
-    accuracy: an arm, or `teacher` → test accuracy, a fraction. source: where the figures come from, and how they were
-    measured. otherwise: arm → how its figure was measured, if differently.
+    Attributes:
+        accuracy: arm, or `teacher` → test accuracy, a fraction.
+        source: where the figures come from, and how they were measured.
+        otherwise: arm → how its figure was measured, if differently.
+
+    Example:
+        from scl.study.study import Published
+
+        table = Published({"kd": 0.7298, "teacher": 0.7464}, source="Tian et al., ICLR 2020: last epoch, 5 runs")
     """
 
     accuracy: Mapping[str, float]
@@ -73,22 +109,48 @@ class Published:
 class Study:
     """A question and the trials that answer it.
 
-    arms: name → what it changes in `base`: fields, or parameters such as `weight.kd`; written out or made by
-    `scl.designs`. baseline: the arm that all others are compared with. asked_for: arms that run only if --arms names
-    them. settings: name of a data set → what changes on it. search: a search whose winners run beside the arms, on
-    fresh seeds. scales: name → a size of the study, the first by default; if empty, there is no flag --scale.
-    teacher_per_seed, teachers: each seed has its own teacher, or there is this number of them, as with the flags.
-    against_teacher: the arm whose difference to its teacher is declared before anything trains, and answered first on
-    the page. published: accuracies from the literature for arms of this study. contrasts: question → the arms whose
-    difference answers it, in a form of `scl.study.contrasts`; they are declared before anything trains, and answered
-    first. Winners of the search are arms too: `winner-1`, …. None takes those of the design that made the arms. roles:
-    arm → `control` or `reference`, arms that the verdict never crowns, beside those that the design marks. At a scale,
-    contrasts and roles of arms that the scale does not have are left out. metric: what the study is judged by, a name
-    of METRICS. constraints: cost → the most of it, as in `{"latency_ms": 5.0}`, with names of COSTS; the verdict never
-    crowns an arm that breaks one.
+    Attributes:
+        name: 1 to 64 letters, digits, `.`, `_` or `-`; the folder of its results.
+        question: the question, a sentence; the title of the page.
+        arms: name → what it changes in `base`: fields, or parameters such as `weight.kd`. Written out or made by
+            `scl.designs`.
+        base: the configuration that arms change.
+        teacher: the teacher's configuration.
+        baseline: the arm that all others are compared with.
+        asked_for: arms that run only if `--arms` names them.
+        seeds: default of `--seeds`: seeds 0 to N − 1.
+        settings: name of a data set → what changes on it.
+        search: a search whose winners run beside the arms, on fresh seeds.
+        scales: name → a size of the study; the first is the default. Empty: there is no flag `--scale`.
+        teacher_per_seed: train a teacher for each seed.
+        teachers: number of teachers; students of seed s learn from teacher s mod this number. None: one.
+        against_teacher: the arm whose difference from its teacher is declared before anything trains, and is answered
+            first on the page.
+        published: accuracies from the literature for arms of this study.
+        contrasts: question → the arms whose difference answers it, in a form of
+            [`scl.study.contrasts`](#declared-comparisons). Declared before anything trains, answered first. Winners of
+            the search are arms too: `winner-1`, …. None: those of the design that made the arms.
+        roles: arm → `control` or `reference`: arms that the verdict never crowns, beside those that the design marks.
+        metric: what the study is judged by: `test_acc`, `balanced_acc`, `macro_f1`, `test_acc5` or `test_loss`.
+        constraints: cost → its upper bound, of `params`, `macs`, `latency_ms` and `file_bytes`. The verdict never
+            crowns an arm that breaks one.
+
+    At a scale, contrasts and roles of arms that the scale does not have are left out.
 
     Raises:
         UserError: a name is not valid, or does not exist; a contrast is no difference of arms.
+
+    Example:
+        import scl
+
+        study = scl.Study(
+            name="does-kd-help",
+            question="Does KD help a 5-layer student?",
+            arms={"baseline": {}, "kd": {"ce": 0.1, "losses": {"kd": 0.9}}},
+            base=scl.Config(model="plain5", width=0.125, epochs=15, batch_size=64, lr=0.05),
+            teacher=scl.Config(model="plain11", width=0.25, epochs=40, batch_size=64, lr=0.05),
+            contrasts={"Does KD help?": ("kd", "baseline")},
+        )
     """
 
     name: str

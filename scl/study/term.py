@@ -23,19 +23,32 @@ STAGES = ("train", "pretrain")
 class Term:
     """One weighted transfer loss of an objective.
 
-    weight: the factor of the loss. layers: the guided layers it compares, counted from 0 at the shallowest, or from -1
-    at the deepest (None: the published choice of that loss). warmup: epochs over which the weight rises linearly.
-    end: the last epoch of the term (None: it never ends). stage: `train`, or `pretrain`: the epochs before
-    (Config.pretrain_epochs), in which only such terms train. warmup and end count from the first epoch of the stage.
-    loss: a name in LOSSES, or a custom loss: a function ``(student, teacher, **options) -> scalar``, or an nn.Module
-    class that is built as ``Loss(student_channels, teacher_channels, **options)`` and called like such a function.
-    None takes the name of the term. compares: what a custom loss receives, one of COMPARES: feature maps (B, C, H, W)
-    layer by layer, pairs of neighbouring maps, embeddings (B, D) or logits (B, K). options: keyword options of the
-    loss. version: of a custom loss that reaches what cannot be part of a trial's id, such as a file: a text that its
-    author changes with it.
+    `losses={"kd": 0.9}` in a Config is short for `losses={"kd": Term(0.9)}`.
+
+    Attributes:
+        weight: factor of the loss, 0 or more.
+        layers: the guided layers that it compares, counted from 0 at the shallowest or from -1 at the deepest. None:
+            the published choice of that loss.
+        warmup: epochs over which the weight rises linearly, counted from the first epoch of the stage.
+        end: last epoch of the term, counted likewise. None: it never ends.
+        stage: `train`, or `pretrain`: the epochs before (`Config.pretrain_epochs`), in which only such terms train.
+        loss: the name of a built-in loss, or a loss of your own: a function `(student, teacher, **options)` that
+            returns a scalar, or an nn.Module class that is built as `Loss(student_channels, teacher_channels,
+            **options)` and called like such a function. None: the loss that has the term's name.
+        compares: what a loss of your own receives: `maps` (feature maps (B, C, H, W), layer by layer), `pairs` (of
+            neighbouring maps), `embedding` (B, D) or `logits` (B, K).
+        options: keyword options of the loss, as in `{"temperature": 2.0}`.
+        version: text that you change when your loss reads something that is not source code, such as a file; it is part
+            of the trial's id.
 
     Raises:
-        UserError: a field that does not exist. Config checks the values.
+        UserError: a field does not exist. Config checks the values.
+
+    Example:
+        import scl
+
+        deep = scl.Term(0.3, layers=(-2, -1), warmup=5)
+        config = scl.Config(losses={"channel": deep, "kd": scl.Term(0.9, options={"temperature": 2.0})})
     """
 
     weight: float

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from scl.cli.command import main
 from scl.cli.flags import parser
@@ -58,22 +57,36 @@ def test_the_tutorial_step_by_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    for kind, text in blocks(DOCS / "tutorial.md"):
+    for number, (kind, text) in enumerate(blocks(DOCS / "tutorial.md")):
         if kind == "sh":
             for line in text.splitlines():
                 run_line(line, monkeypatch)
-        elif kind == "python":
-            exec(compile(text, "tutorial.md", "exec"), names)
-    assert names["logits"].shape == (1, 3)
+        elif kind == "python":  # saved and run, as the page says
+            script = tmp_path / f"block{number}.py"
+            script.write_text(text)
+            subprocess.run([sys.executable, str(script)], check=True, timeout=300)
     read = load("mine/ablation")
     assert read.study["teacher"]["model"] == "torchvision:resnet18"
     assert set(read.planned()["state"]) == {"completed"}
-    assert len(read.planned()) == 9
+    assert len(read.planned()) == 24
     assert (tmp_path / "mine" / "ablation" / "report.html").stat().st_size > 1000
     said = capfd.readouterr()
     assert "teacher teacher.pt: test accuracy" in said.err
     assert "9 = 3 arms × 3 seeds" in said.out
+    assert "this is look 2 at this study" in said.err + said.out
+    assert "['bar-0', 'bar-1', 'bar-2']" in said.out
+
+
+def test_every_block_of_python_stands_alone(tmp_path: Path) -> None:
+    """It names nothing that it does not import or define. Blocks of pages made from the code run in test_reference."""
+    pages = [*DOCS.glob("*.md"), ROOT / "README.md"]
+    for page in pages:
+        for number, text in enumerate(text for kind, text in blocks(page) if kind == "python"):
+            (tmp_path / f"{page.stem}_{number}.py").write_text(text)
+    check = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821,F822,F823", str(tmp_path)]
+    run = subprocess.run(check, capture_output=True, text=True, timeout=60)
+    assert len(list(tmp_path.iterdir())) > 50
+    assert run.returncode == 0, run.stdout
 
 
 @pytest.mark.parametrize("page", ["how-to.md", "studies.md", "page.md", "statistics.md"])
@@ -89,7 +102,7 @@ def test_python_of_the_page_runs(page: str, small: Path, tmp_path: Path, monkeyp
         # As files: a custom loss is identified by its source.
         file = tmp_path / f"block{number}.py"
         file.write_text(text)
-        runpy.run_path(str(file), init_globals={"images": torch.rand(2, 1, 12, 12)})
+        runpy.run_path(str(file))
 
 
 def test_the_search_of_the_how_to_page_runs(tmp_path: Path) -> None:
@@ -111,7 +124,7 @@ def test_the_readme_s_lines_for_a_student(small: Path, tmp_path: Path, monkeypat
     (student,) = [text for kind, text in blocks(ROOT / "README.md") if kind == "python" and "load_student" in text]
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "ablation").symlink_to(small)
-    names = {"images": torch.rand(5, 1, 12, 12)}
+    names: dict[str, Any] = {}
     exec(student, names)
     assert names["predicted"].shape == (5,)
 
