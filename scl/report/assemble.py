@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from scl.report.blocks import Panel, Plot, Rest
+from scl.report.csv_text import csv_attributes
 from scl.report.formatting import plain, shorten
+from scl.report.paper_figures import WIDTHS, changes, saved
 from scl.report.running import Running
 from scl.report.theme import WIDE
 
 HERE = Path(__file__).parent
+SCRIPTS = ("page.js", "export.js")
 
 # Symbols of a key as Plotly draws them, in a box from −6 to 6.
 _SHAPES = {
@@ -40,6 +43,9 @@ def page(title: str, panels: Sequence[Panel], question: str = "", running: Runni
 
     blocks = [block for panel in panels for block in panel.blocks]
     figures = {f"{b.id}-{i}": figure for b in blocks if isinstance(b, Plot) for i, figure in enumerate(b.figures)}
+    files = saved(title, panels)
+    widths = {name: about for name, about in WIDTHS.items() if files}
+    paper = {f.id: {"file": f.file, "table": f.table, **{w: changes(f, w) for w in widths}} for f in files}
     rest = {b.table: _packed(b) for b in blocks if isinstance(b, Rest)}
     loader, undefined = jinja2.FileSystemLoader(HERE), jinja2.StrictUndefined
     environment = jinja2.Environment(
@@ -47,6 +53,7 @@ def page(title: str, panels: Sequence[Panel], question: str = "", running: Runni
     )
     seen = itertools.count(1)
     environment.filters |= {
+        "csv": csv_attributes,
         "kind": lambda block: type(block).__name__,
         "short": lambda name: shorten(plain(name), WIDE),
         "named": lambda name: shorten(plain(name), 60),
@@ -61,9 +68,11 @@ def page(title: str, panels: Sequence[Panel], question: str = "", running: Runni
         running=running,
         figures=_script_json(figures),
         figure_count=len(figures),
+        paper=_script_json(paper),
+        widths=widths,
         rest=_script_json(rest) if rest else "",
         style=(HERE / "page.css").read_text(encoding="utf-8"),
-        script=(HERE / "page.js").read_text(encoding="utf-8"),
+        script="\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS),
         plotly=_plotly() if figures else "",
     )
 

@@ -1,20 +1,17 @@
-"""The main table for a paper as LaTeX (booktabs), Markdown or CSV, each with a caption that defines its numbers."""
+"""The main table for a paper: LaTeX (booktabs) and Markdown with a caption that defines its numbers, and CSV."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import re
-import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 from scl import stats
+from scl.report.blocks import Cell
+from scl.report.csv_text import csv_column, csv_lines
 from scl.report.facts import Facts, metric_heading, summary
 from scl.report.findings import level_name
 from scl.report.formatting import DASH, capital, count, d_z, p_value, plain, plural
-from scl.study.metrics import DEFAULT
 
 
 def _heads(facts: Facts) -> list[str]:
@@ -136,38 +133,18 @@ def latex(facts: Facts) -> str:
     return "\n".join([*start, " & ".join(heads) + r" \\", r"\midrule", *body, *end])
 
 
-def _stored(facts: Facts) -> str:
-    """How the exact values are written."""
-    if facts.metric == DEFAULT:
-        return "accuracies and differences are fractions"
-    return f"{facts.measure.title} and differences are {'fractions' if facts.is_share else f'in {facts.unit.many}'}"
-
-
-FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")  # first characters of formulas in spreadsheets
-
-
 def comma_separated(facts: Facts) -> str:
-    """All columns of the main table with exact values, below two comment lines with the caption."""
-    out = io.StringIO()
-    # A comment is no cell, but programs split it at its commas too.
-    about = re.sub(r"([,;]\s*)(?=[=+\-@＝＋－＠])", r"\1'", caption(facts))
-    out.write(f"# {about}\n# level {stats.LEVEL} of means, {facts.level:.6g} of differences; {_stored(facts)}\n")
-    frame = summary(facts)
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(frame.columns)
-    for row in frame.itertuples(index=False):
-        writer.writerow(["" if isinstance(v, float) and not math.isfinite(v) else csv_cell(v) for v in row])
-    return out.getvalue()
+    """All columns of `summary` with exact values, as csv_text writes them, with the level of the intervals of means and
+    of differences."""
+    frame = summary(facts).assign(level=stats.LEVEL, difference_level=facts.level)
+    columns = [_csv_column(frame[name].tolist()) for name in frame.columns]
+    return csv_lines([list(frame.columns), *zip(*columns, strict=True)])
 
 
-def csv_cell(value: object) -> object:
-    """A value that a spreadsheet does not compute: a text that would be a formula gets an apostrophe."""
-    if not isinstance(value, str):
-        return value
-    text = value.replace("\r", "\n")  # the writer quotes a cell for its newlines alone
-    # Programs may skip spaces and characters that nobody sees.
-    visible = next((c for c in text if unicodedata.category(c)[0] not in "ZC"), "")
-    return f"'{text}" if text.startswith(FORMULA) or visible in FORMULA else text
+def _csv_column(values: list[Any]) -> list[object]:
+    if all(isinstance(value, str) for value in values):
+        return list(csv_column(values))
+    return [Cell("", value).exact for value in values]
 
 
 FORMATS: dict[str, Callable[[Facts], str]] = {"LaTeX": latex, "Markdown": markdown, "CSV": comma_separated}

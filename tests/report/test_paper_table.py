@@ -37,20 +37,23 @@ def test_caption_states_n_interval_and_correction(facts: Facts) -> None:
         f"Box's degrees of freedom, {facts.comparison.df:.1f}" if facts.comparison else "never",
     ):
         assert part in said
-    for make in paper_table.FORMATS.values():
+    for make in (paper_table.latex, paper_table.markdown):
         assert "Dunnett" in make(facts)
 
 
 def test_csv_holds_the_exact_numbers_of_the_page(facts: Facts, tmp_path: Path) -> None:
     text = paper_table.comma_separated(facts)
-    rows = list(csv.DictReader(io.StringIO(text.split("\n", 2)[2])))
+    rows = list(csv.DictReader(io.StringIO(text)))
     page, _, _ = built(make_store(tmp_path / "again", ARMS, range(4), accuracy(EFFECTS)))
     for row, shown in zip(rows, page.tables["main-table"], strict=True):
         assert row["arm"] == shown["data-arm"][0]
         for key in ("test_acc_mean", "difference", "difference_low", "p", "p_holm", "d_z", "params"):
             exact = shown[key][1]
             assert (row[key] == "") if exact is None else float(row[key]) == float(exact)
-    assert list(pd.read_csv(io.StringIO(text), skiprows=2)["arm"]) == ARMS
+    read = pd.read_csv(io.StringIO(text))
+    pd.testing.assert_frame_equal(read.iloc[:, :-2], summary(facts), check_exact=True, check_dtype=False)
+    assert {str(kind) for kind in read.dtypes} == {"str", "int64", "float64"}
+    assert read[["level", "difference_level"]].drop_duplicates().to_numpy().tolist() == [[0.95, facts.level]]
 
 
 def test_tables_escape_names(tmp_path: Path) -> None:
@@ -64,7 +67,7 @@ def test_tables_escape_names(tmp_path: Path) -> None:
     markdown = paper_table.markdown(facts).split("\n")
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 11 for line in markdown[: len(names) + 2])
     assert "<" not in re.sub(r"\\<", "", "".join(markdown))
-    frame = pd.read_csv(io.StringIO(paper_table.comma_separated(facts)), skiprows=2)
+    frame = pd.read_csv(io.StringIO(paper_table.comma_separated(facts)))
     assert list(frame["arm"]) == [f"'{name}" if name[0] in "=@" else name for name in names]
 
 
@@ -82,7 +85,7 @@ def test_no_cell_of_a_csv_is_a_formula(first: str, tmp_path: Path) -> None:
     cells = [cell for line in lines for cell in line]
     formulas = [cell for cell in cells if cell.strip(UNSEEN)[:1] in {*"=+-@＝＋－＠"} and not number(cell)]
     assert not formulas
-    frame = pd.read_csv(io.StringIO(paper_table.comma_separated(facts)), skiprows=2)
+    frame = pd.read_csv(io.StringIO(paper_table.comma_separated(facts)))
     assert frame["difference"].dropna().tolist() == summary(facts)["difference"].dropna().tolist()
 
 
