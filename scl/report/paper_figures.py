@@ -157,9 +157,9 @@ def drawn(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, bytes]:
         from kaleido.errors import ChromeNotFoundError, KaleidoError
     except ImportError:
         raise UserError(
-            f"{', '.join(DRAWN)} need Kaleido, which draws figures with Chrome or Chromium: install the extra `figures` "
-            "(uv sync --inexact --extra figures, or pip install 'kaleido>=1.0'), save them on the page by a click, or "
-            f"ask for {' and '.join(WRITTEN)} alone: --formats {','.join(WRITTEN)}"
+            f"{', '.join(DRAWN)} need Kaleido, which draws figures with Chrome or Chromium: install the extra "
+            "`figures` (uv sync --inexact --extra figures, or pip install 'kaleido>=1.0'). Without it, the page "
+            f"saves figures by a click, and --formats {','.join(WRITTEN)} writes the numbers"
         ) from None
 
     async def draw() -> dict[str, bytes]:

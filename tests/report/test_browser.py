@@ -212,7 +212,11 @@ def test_figures_and_numbers_are_saved_as_the_command_writes_them(tmp_path: Path
       HTMLAnchorElement.prototype.click = function () { seen.push([this.download, this.href]); };
       const texts = new Map();
       const make = URL.createObjectURL;
-      URL.createObjectURL = (blob) => { const address = make.call(URL, blob); texts.set(address, blob); return address; };
+      URL.createObjectURL = (blob) => {
+        const address = make.call(URL, blob);
+        texts.set(address, blob);
+        return address;
+      };
       const bars = [...document.querySelectorAll(".save")];
       for (const bar of bars) bar.querySelector("[data-save=csv]").click();
       const before = document.documentElement.dataset.theme;
