@@ -33,7 +33,7 @@ class Width:
 
 
 # 420 pixels on a column of 88 mm show letters of 12 to 13 pixels as 7 to 8 points.
-WIDTHS = {"column": Width(420, "one column", 22), "page": Width(680, "the whole width of a page", 40)}
+WIDTHS = {"column": Width(420, "one column", 22), "page": Width(680, "a page", 40)}
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 DENSITY = 3  # pixels of a PNG for each of the figure: 364 to the inch on a column
 DRAWN, WRITTEN = ("svg", "pdf", "png"), ("csv", "tex")

@@ -151,9 +151,9 @@ def zero_line(text: str, vertical: bool = True) -> Marks:
     return _line(0.0, vertical, {"color": "@ink", "width": 1}, text, "@soft")
 
 
-def bound_line(value: float) -> Marks:
-    """The line of a constraint on the x axis; what lies to its right breaks it."""
-    return _line(value, True, {"color": "@worse", "width": 1.5, "dash": "dot"}, "constraint", "@worse")
+def bound_line(value: float, vertical: bool = True) -> Marks:
+    """The line of a constraint on the x axis, whose right side breaks it, or else on the y axis."""
+    return _line(value, vertical, {"color": "@bad", "width": 1.5, "dash": "dot"}, "constraint", "@bad")
 
 
 def _line(value: float, vertical: bool, style: dict[str, Any], text: str, colour: str) -> Marks:
