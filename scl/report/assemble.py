@@ -11,7 +11,7 @@ from typing import Any
 from scl.report.blocks import Panel, Plot, Rest
 from scl.report.csv_text import csv_attributes
 from scl.report.formatting import plain, shorten
-from scl.report.paper_figures import WIDTHS, changes, saved
+from scl.report.paper_figures import WIDTHS, for_page, saved
 from scl.report.running import Running
 from scl.report.theme import WIDE
 
@@ -44,8 +44,6 @@ def page(title: str, panels: Sequence[Panel], question: str = "", running: Runni
     blocks = [block for panel in panels for block in panel.blocks]
     figures = {f"{b.id}-{i}": figure for b in blocks if isinstance(b, Plot) for i, figure in enumerate(b.figures)}
     files = saved(title, panels)
-    widths = {name: about for name, about in WIDTHS.items() if files}
-    paper = {f.id: {"file": f.file, "table": f.table, **{w: changes(f, w) for w in widths}} for f in files}
     rest = {b.table: _packed(b) for b in blocks if isinstance(b, Rest)}
     loader, undefined = jinja2.FileSystemLoader(HERE), jinja2.StrictUndefined
     environment = jinja2.Environment(
@@ -68,8 +66,8 @@ def page(title: str, panels: Sequence[Panel], question: str = "", running: Runni
         running=running,
         figures=_script_json(figures),
         figure_count=len(figures),
-        paper=_script_json(paper),
-        widths=widths,
+        paper=_script_json(for_page(files)),
+        widths=WIDTHS,
         rest=_script_json(rest) if rest else "",
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         script="\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS),

@@ -1,6 +1,6 @@
 // Saving: each figure as SVG, PNG or PDF for a paper, and its numbers as CSV. What a file for a paper has beside the
 // figure of the page stands in the page as JSON, from paper_figures.py; the rules of CSV are those of csv_text.py.
-const paper = JSON.parse(document.getElementById("paper").textContent);
+const { figures: paper, traces: keys } = JSON.parse(document.getElementById("paper").textContent);
 const pixelDensity = 3;
 
 // The figure in the light theme, in the layout of a column or a page.
@@ -8,7 +8,8 @@ function paperFigure(id, width) {
   const theme = root.dataset.theme;
   root.dataset.theme = "light";
   const figure = themed(figures[id]);
-  const { traces, layout } = themed(paper[id][width]);
+  const layout = themed(paper[id][width].layout);
+  const traces = themed(keys[paper[id][width].traces]);
   root.dataset.theme = theme;
   const data = traces.length ? [...figure.data.map((trace) => ({ ...trace, showlegend: false })), ...traces] : figure.data;
   const parts = [...(width === "column" ? Object.entries(figure.narrow) : []), ...Object.entries(layout)];

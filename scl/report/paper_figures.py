@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,6 +116,20 @@ def changes(one: Saved, width: str) -> dict[str, Any]:
         layout |= {"showlegend": True, "legend": {**place, "font": {"size": 12}, "maxheight": 24 * rows + 10}}
         height += 12 + 20 * rows
     return {"traces": traces, "layout": {**layout, "height": height}}
+
+
+def for_page(figures: Sequence[Saved]) -> dict[str, Any]:
+    """What the page's script needs to save these figures: `figures`, by id the names of their files and, for each
+    width, their changes with an index into `traces`, because plots share their keys."""
+    pool: dict[str, int] = {}
+    out: dict[str, Any] = {}
+    for one in figures:
+        out[one.id] = {"file": one.file, "table": one.table}
+        for width in WIDTHS:
+            change = changes(one, width)
+            key = json.dumps(change["traces"])
+            out[one.id][width] = {**change, "traces": pool.setdefault(key, len(pool))}
+    return {"figures": out, "traces": [json.loads(key) for key in pool]}
 
 
 def for_paper(one: Saved, width: str) -> dict[str, Any]:
