@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def page(title: str, panels: Sequence[Panel], question: str = "", running: Runni
         loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     seen = itertools.count(1)
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "csv": csv_attributes,
         "kind": lambda block: type(block).__name__,
         "short": lambda name: shorten(plain(name), WIDE),
@@ -59,6 +59,7 @@ def page(title: str, panels: Sequence[Panel], question: str = "", running: Runni
         # Screen readers list regions by label: a number makes each label unique.
         "unique": lambda table: f", table {next(seen)}",
     }
+    environment.filters |= filters
     return environment.get_template("page.html.j2").render(
         title=title,
         question=question or title,

@@ -104,9 +104,11 @@ class Plot:
 
 @dataclass(frozen=True)
 class Copy:
-    """Texts with a button each that copies them: (label of the button, text)."""
+    """Texts with a button each that copies them: (label of the button, text). files: under these names, further buttons
+    save them; empty for a text that is only copied."""
 
     texts: Sequence[tuple[str, str]]
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ function paperFigure(id, width) {
   const layout = themed(paper[id][width].layout);
   const traces = themed(keys[paper[id][width].traces]);
   root.dataset.theme = theme;
-  const data = traces.length ? [...figure.data.map((trace) => ({ ...trace, showlegend: false })), ...traces] : figure.data;
+  const shown = figure.data.filter((trace) => trace.visible !== "legendonly");
+  const data = traces.length ? [...shown.map((trace) => ({ ...trace, showlegend: false })), ...traces] : shown;
   const parts = [...(width === "column" ? Object.entries(figure.narrow) : []), ...Object.entries(layout)];
   for (const [path, value] of parts) set(figure.layout, path, value);
   return { data, layout: figure.layout };
@@ -98,4 +99,10 @@ for (const bar of document.querySelectorAll(".save")) {
     }[target.dataset?.save];
     save?.();
   });
+}
+
+for (const button of document.querySelectorAll("button[data-file]")) {
+  button.hidden = false;
+  const text = document.getElementById(button.dataset.text);
+  button.addEventListener("click", () => download(text.textContent, "text/plain", button.dataset.file));
 }

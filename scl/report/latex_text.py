@@ -60,7 +60,8 @@ def _command(character: str) -> str:
     found = _SIGNS.get(character) or _GREEK.get(character)
     if found or character.isascii():
         return found or character
-    letter, *marks = unicodedata.normalize("NFD", character)
-    if letter.isascii() and len(marks) == 1 and marks[0] in _ACCENTS:
-        return rf"\{_ACCENTS[marks[0]]}{{{_DOTLESS.get(letter, letter)}}}"
+    decomposed = unicodedata.normalize("NFD", character)
+    letter, mark = decomposed[0], decomposed[1:]
+    if letter.isascii() and mark in _ACCENTS:
+        return rf"\{_ACCENTS[mark]}{{{_DOTLESS.get(letter, letter)}}}"
     return ""

@@ -26,15 +26,14 @@ from scl.store.output import file_name
 
 @dataclass(frozen=True)
 class Width:
-    """pixels: the width at which a figure is drawn. words: what it is for. label: characters of a name in the key."""
+    """pixels: the width at which a figure is drawn. words: what it is for."""
 
     pixels: int
     words: str
-    label: int
 
 
 # 420 pixels on a column of 88 mm show letters of 12 to 13 pixels as 7 to 8 points.
-WIDTHS = {"column": Width(420, "one column", 22), "page": Width(680, "a page", 40)}
+WIDTHS = {"column": Width(420, "one column"), "page": Width(680, "a page")}
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 DENSITY = 3  # pixels of a PNG for each of the figure: 364 to the inch on a column
 DRAWN, WRITTEN = ("svg", "pdf", "png"), ("csv", "tex")
@@ -89,9 +88,13 @@ def changes(one: Saved, width: str) -> dict[str, Any]:
     about, base = WIDTHS[width], one.figure
     layout: dict[str, Any] = {"width": about.pixels, "font.family": FONT, "modebar.remove": "toimage"}
     layout |= {"paper_bgcolor": "#ffffff", "plot_bgcolor": "#ffffff"}
-    height = base["layout"]["height"]
-    if width == "column":
-        height = base["narrow"].get("height", height)
+    height, names_a_row = base["layout"]["height"], 3
+    if width == "column" and "height" in base["narrow"]:
+        height, names_a_row = base["narrow"]["height"], 1
+    named = [trace for trace in base["data"] if trace.get("name") and trace.get("showlegend", True)]
+    hidden = sum(map(is_hidden, named))
+    if hidden:  # the height counts their names, in rows of a legend as theme.figure makes them
+        height -= 22 * (math.ceil(len(named) / names_a_row) - math.ceil((len(named) - hidden) / names_a_row))
     above = 26 if one.title else 0  # the screen leaves room for buttons
     layout["margin.t"] = 26 + above
     height += layout["margin.t"] - base["layout"]["margin"]["t"]
@@ -100,7 +103,7 @@ def changes(one: Saved, width: str) -> dict[str, Any]:
         layout["title"] = {"text": literal(plain(one.title)), "font": {"size": 13}, **place}
     traces = []
     if one.plot.key:
-        names = labels([mark.name for mark in one.plot.key], about.label)
+        names = labels([mark.name for mark in one.plot.key])
         for mark in one.plot.key:
             look = {
                 "color": mark.colour,
@@ -116,6 +119,11 @@ def changes(one: Saved, width: str) -> dict[str, Any]:
         layout |= {"showlegend": True, "legend": {**place, "font": {"size": 12}, "maxheight": 24 * rows + 10}}
         height += 12 + 20 * rows
     return {"traces": traces, "layout": {**layout, "height": height}}
+
+
+def is_hidden(trace: Mapping[str, Any]) -> bool:
+    """Whether a reader of the page has to click a name to see a trace, which a file cannot offer."""
+    return trace.get("visible") == "legendonly"
 
 
 def for_page(figures: Sequence[Saved]) -> dict[str, Any]:
@@ -135,7 +143,7 @@ def for_page(figures: Sequence[Saved]) -> dict[str, Any]:
 def for_paper(one: Saved, width: str) -> dict[str, Any]:
     """The figure as Plotly draws it, with its colours."""
     figure, change = copy.deepcopy(one.figure), changes(one, width)
-    data, layout = figure["data"], figure["layout"]
+    data, layout = [trace for trace in figure["data"] if not is_hidden(trace)], figure["layout"]
     if change["traces"]:
         data = [{**trace, "showlegend": False} for trace in data] + change["traces"]
     for path, value in [*(figure["narrow"].items() if width == "column" else ()), *change["layout"].items()]:
@@ -147,14 +155,14 @@ def for_paper(one: Saved, width: str) -> dict[str, Any]:
     return coloured({"data": data, "layout": layout})
 
 
-def texts(facts: Facts, study: str, figures: Sequence[Saved], formats: Sequence[str]) -> dict[str, str]:
+def texts(facts: Facts, figures: Sequence[Saved], formats: Sequence[str]) -> dict[str, str]:
     """The numbers of each plot and the main table as CSV, and the main table as LaTeX: name of the file → text."""
     out: dict[str, str] = {}
     if "csv" in formats:
         out |= {f"{one.table}.csv": table_csv(one.plot.table) for one in figures}
-        out[f"{file_name(f'{study}-main-table')}.csv"] = paper_table.comma_separated(facts)
+        out[f"{paper_table.file(facts)}.csv"] = paper_table.comma_separated(facts)
     if "tex" in formats:
-        out[f"{file_name(f'{study}-main-table')}.tex"] = paper_table.latex(facts)
+        out[f"{paper_table.file(facts)}.tex"] = paper_table.latex(facts)
     return out
 
 

@@ -14,6 +14,7 @@ from scl.report.facts import Facts, metric_heading, summary
 from scl.report.findings import level_name
 from scl.report.formatting import DASH, capital, count, d_z, p_value, plain, plural
 from scl.report.latex_text import latex_text
+from scl.store.output import file_name
 
 MOST_NAMED = 8  # arms in a sentence of the caption
 
@@ -214,3 +215,9 @@ def _csv_column(values: list[Any]) -> list[object]:
 
 
 FORMATS: dict[str, Callable[[Facts], str]] = {"LaTeX": latex, "Markdown": markdown, "CSV": comma_separated}
+SUFFIXES = {"LaTeX": ".tex", "Markdown": ".md", "CSV": ".csv"}
+
+
+def file(facts: Facts) -> str:
+    """The name of a file with this table, without its suffix."""
+    return file_name(f"{facts.study.get('study') or 'study'}-main-table")

@@ -21,6 +21,7 @@ import pytest
 from scl.report import PANELS, comparison, paper_figures
 from scl.report.csv_text import table_csv
 from scl.report.formatting import plain, shorten
+from scl.report.paper_table import comma_separated, latex, markdown
 from scl.report.theme import WIDE
 from scl.store.files import Folder
 from tests.support.pages import NASTY, Page, built
@@ -219,6 +220,7 @@ def test_figures_and_numbers_are_saved_as_the_command_writes_them(tmp_path: Path
       };
       const bars = [...document.querySelectorAll(".save")];
       for (const bar of bars) bar.querySelector("[data-save=csv]").click();
+      for (const button of document.querySelectorAll("[data-file]")) button.click();
       const before = document.documentElement.dataset.theme;
       document.getElementById("theme").click();
       const last = bars.find((bar) => bar.querySelectorAll("select").length === 2);
@@ -226,7 +228,7 @@ def test_figures_and_numbers_are_saved_as_the_command_writes_them(tmp_path: Path
       for (const kind of ["svg", "png"]) bars[0].querySelector(`[data-save=${kind}]`).click();
       last.querySelectorAll("select")[1].value = "page";
       last.querySelector("[data-save=svg]").click();
-      while (seen.length < bars.length + 3) await new Promise((done) => setTimeout(done, 50));
+      while (seen.length < bars.length + 6) await new Promise((done) => setTimeout(done, 50));
       const files = {};
       for (const [name, address] of seen) {
         const bytes = new Uint8Array(await texts.get(address).arrayBuffer());
@@ -241,6 +243,8 @@ def test_figures_and_numbers_are_saved_as_the_command_writes_them(tmp_path: Path
     files = reported["files"]
     tables = {f"{one.table}.csv": table_csv(one.plot.table) for one in found}
     assert {name: files[name] for name in tables} == tables
+    for suffix, make in ((".csv", comma_separated), (".tex", latex), (".md", markdown)):
+        assert files[f"ablation-main-table{suffix}"] == make(results.facts)
     svg = files["ablation-accuracy.svg"]
     assert svg.startswith("<svg")
     assert 'width="420"' in svg

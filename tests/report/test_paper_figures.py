@@ -67,7 +67,7 @@ def test_the_key_of_a_plot_becomes_a_legend_that_is_escaped() -> None:
     assert drawn["data"][0]["showlegend"] is False
     names = [trace["name"] for trace in drawn["data"][1:]]
     assert names[:2] == ["kd", "&lt;b&gt;x&lt;/b&gt;"]
-    assert len(names[2]) <= 22
+    assert len(names[2]) == 40
     assert drawn["layout"]["showlegend"]
     assert drawn["layout"]["height"] > 300
     assert one.figure["layout"]["height"] == 300  # the page's own stays
@@ -89,3 +89,17 @@ def test_without_chrome_the_message_says_how_to_name_one(monkeypatch: pytest.Mon
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
     with pytest.raises((UserError, RunFailed), match="BROWSER_PATH"):
         paper_figures.drawn({"a.svg": {"data": [], "layout": {"width": 9, "height": 9}}})
+
+
+@pytest.mark.parametrize("width", paper_figures.WIDTHS)
+def test_what_a_reader_would_have_to_click_is_not_in_a_file(width: str) -> None:
+    """The curves of many arms start with some of them."""
+    traces = [{"type": "scatter", "x": [0], "y": [1], "name": str(i)} for i in range(5)]
+    for hidden in traces[3:]:
+        hidden["visible"] = "legendonly"
+    few, many = (figure(data, 300, legend=len(data), xaxis=axis("x"), yaxis=axis("y")) for data in (traces[:3], traces))
+    shown = [Panel("a", "A", "B.", [Plot("a", "C.", [drawn], Table([], []))]) for drawn in (few, many)]
+    files = [paper_figures.for_paper(one, width) for panel in shown for one in paper_figures.saved("s", [panel])]
+    assert files[1]["data"] == traces[:3]
+    assert files[0]["layout"]["height"] == files[1]["layout"]["height"]
+    assert many["layout"]["height"] - few["layout"]["height"] == 22

@@ -43,7 +43,7 @@ def figures(store: Folder, place: str, formats: tuple[str, ...], width: str, for
     results = read(store)
     study = str(results.study.get("study") or "study")
     found = saved(study, [panel(results.facts) for panel in PANELS])
-    files: dict[str, str | bytes] = dict(texts(results.facts, study, found, formats))
+    files: dict[str, str | bytes] = dict(texts(results.facts, found, formats))
     images = {f"{one.file}.{form}": one for one in found for form in formats if form in DRAWN}
     folder = _folder(place, [*files, *images], force)
     if images:

@@ -63,8 +63,8 @@ def fronts(facts: Facts) -> list[Front]:
             on[feasible] = stats.pareto(*[aim.sign * kept[aim.name].to_numpy(float) for aim in counted])
         frame = pd.DataFrame({"number": known["number"].astype(int), "feasible": feasible, "on": on})
         frame = frame.assign(x=x.unit * known[x.name].astype(float), y=y.unit * known[y.name].astype(float))
-        ends = [aim.unit * held.get(aim.name, math.nan) for aim in (x, y)]
-        out.append(Front(x, y, frame.reset_index(drop=True), *ends, stairs=len(counted) == 2))
+        most, least = (aim.unit * held.get(aim.name, math.nan) for aim in (x, y))
+        out.append(Front(x, y, frame.reset_index(drop=True), most, least, stairs=len(counted) == 2))
     return out
 
 

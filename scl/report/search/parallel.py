@@ -156,7 +156,7 @@ def draw_parallel(shown: Parallel) -> Figure:
         for i in range(len(names))
     ]
     notes = [_mark(i, at, text) for i, ticks in enumerate(shown.axes) for at, text in ticks.at]
-    notes += [_mark(i, UNUSED, "not used") for i in np.flatnonzero(~used.all(axis=0))]
+    notes += [_mark(int(i), UNUSED, "not used") for i in np.flatnonzero(~used.all(axis=0))]
     few = [note for note in notes if note["y"] in (0.0, 1.0, UNUSED)]
     short = list(labels(names, 12).values())
     narrow = {"annotations": few, "xaxis.ticktext": short, "xaxis.tickangle": -50}
@@ -171,7 +171,7 @@ def draw_parallel(shown: Parallel) -> Figure:
 
 def _mark(i: int, at: float, text: str) -> dict[str, Any]:
     """A label right of axis i, on a ground that keeps it legible above the lines."""
-    place = {"x": int(i), "y": at, "xanchor": "left", "yanchor": "middle", "xshift": 3}
+    place = {"x": i, "y": at, "xanchor": "left", "yanchor": "middle", "xshift": 3}
     return theme.label(literal(text), "@ink", **place, bgcolor="@page/0.75", borderpad=1)
 
 
