@@ -114,7 +114,7 @@ def changes(one: Saved, width: str) -> dict[str, Any]:
             point = {"type": "scatter", "mode": "markers", "x": [None], "y": [None], "marker": look}
             traces.append({**point, "name": names[mark.name], "showlegend": True, "hoverinfo": "skip"})
         longest = max(map(len, names.values()))
-        rows = math.ceil(len(traces) / max(1, (about.pixels - 30) // (46 + 7 * longest)))
+        rows = math.ceil(len(traces) / max(1, (about.pixels - 30) // round(46 + 6.2 * longest)))
         place = {"orientation": "h", "x": 0, "xanchor": "left", "y": -56 / (height - 88), "yanchor": "top"}
         layout |= {"showlegend": True, "legend": {**place, "font": {"size": 12}, "maxheight": 24 * rows + 10}}
         height += 12 + 20 * rows

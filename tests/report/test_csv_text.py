@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -18,7 +20,14 @@ from scl.report.questions import PANELS
 from scl.report.tables import arm_cell, interval_cell, number_cells
 from scl.store.files import Folder
 from tests.support.pages import NASTY
-from tests.support.synthetic import gathered, make_depth_store, make_search_store, make_self_taught_store, make_store
+from tests.support.synthetic import (
+    gathered,
+    make_depth_store,
+    make_image_store,
+    make_search_store,
+    make_self_taught_store,
+    make_store,
+)
 
 
 def table(names: list[str], values: list[Any] | None = None, label: str = "Value") -> Table:
@@ -90,16 +99,32 @@ def test_an_interval_in_a_cell_becomes_two_columns() -> None:
     assert read.loc["b"].isna().tolist() == [False, True, True]
 
 
-STORES = {
+def images(folder: Path) -> Folder:
+    """Predictions of 90 images, three in four of them right."""
+    rng, labels = np.random.default_rng(0), np.arange(90) % 3
+    predicted = {
+        (arm, seed): np.where(rng.random(90) < 0.75, labels, (labels + 1) % 3)
+        for arm in ("baseline", "kd")
+        for seed in range(3)
+    }
+    data = {"name": "made up", "test": 90, "classes": 3}
+    return make_image_store(folder, predicted, labels, (labels + (labels == 2)) % 3, data=data, class_names=list("abc"))
+
+
+STORES: dict[str, Callable[[Path], Folder]] = {
     "plain": lambda f: make_store(f, ["baseline", "kd", "at"], range(4)),
     "search": lambda f: make_search_store(f, 15, multi=True, seeds=range(3)),
     "depth": lambda f: make_depth_store(f, (3, 5), ("none", "kd"), range(3)),
     "taught": lambda f: make_self_taught_store(f, (0, 4), range(3)),
+    "images": images,
     "log loss": lambda f: make_store(f, ["baseline", "kd"], range(4), metric="test_loss"),
 }
 
 
-@pytest.mark.parametrize("name", STORES)
+SLOW = ("depth", "taught", "images")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in STORES])
 def test_numbers_of_every_figure_are_in_the_unit_that_is_shown(name: str, tmp_path: Path) -> None:
     """The exact number, rounded as the page rounds it, is what the page shows: no fraction under a heading in %."""
     store: Folder = STORES[name](tmp_path)

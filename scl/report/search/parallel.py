@@ -24,6 +24,7 @@ from scl.report.tables import number_table
 from scl.report.theme import NARROW, Figure, axis, figure, labels, literal, scatter
 
 MOST_AXES = 12
+MOST_LEVEL = 5  # axes whose titles stand level
 MOST_LINES = {"best tenth": 60, "upper half": 120, "lower half": 120}  # drawn of each group, evenly over its ranks
 LOOKS = {
     "lower half": {"color": "@soft/0.3", "width": 1},
@@ -86,7 +87,7 @@ def parallel(facts: Facts) -> Parallel | None:
     shown = varied[:MOST_AXES]
     value = rows["value"].to_numpy(float)
     columns, axes = [_of_objective(aim, value)], []
-    axes.append(Ticks(aim.title, columns[0][1]))
+    axes.append(Ticks(aim.title.replace("validation", "val."), columns[0][1]))
     for parameter, x in shown:
         columns.append(_of_parameter(parameter, x))
         axes.append(Ticks(parameter.name, columns[-1][1]))
@@ -161,11 +162,17 @@ def draw_parallel(shown: Parallel) -> Figure:
     short = list(labels(names, 12).values())
     narrow = {"annotations": few, "xaxis.ticktext": short, "xaxis.tickangle": -50}
     x_axis = axis(
-        "", side="top", showgrid=False, **theme.ticks(labels(names, 22 if len(names) <= 9 else NARROW).values())
+        "",
+        side="top",
+        showgrid=False,
+        **theme.ticks(labels(names, 22 if len(names) <= MOST_LEVEL else NARROW).values()),
     )
     x_axis |= {"range": [-0.1, len(names) - 0.45], "tickfont": {"color": "@ink"}, "ticks": ""}
     y_axis = {"visible": False, "range": [-0.2 if missing else -0.06, 1.06], "fixedrange": True}
-    margin = {"l": 72, "r": 16, "t": 44, "b": 8}  # half of the first title, which Plotly does not reckon with
+    # Room for the first and the last title, which Plotly does not reckon with.
+    level = len(names) <= MOST_LEVEL
+    x_axis["tickangle"] = 0 if level else -25
+    margin = {"l": 72 if level else 16, "r": 16 if level else 56, "t": 44, "b": 8}
     return figure(data, 400, narrow, legend=len(data), marks=(lines, notes), xaxis=x_axis, yaxis=y_axis, margin=margin)
 
 

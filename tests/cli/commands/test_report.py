@@ -9,7 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from scl.cli import command
 from scl.cli.command import main
+from scl.report import paper_figures
 from scl.store.files import open_folder
 from scl.store.locks import locked
 from tests.support.synthetic import make_store
@@ -103,3 +105,8 @@ def test_every_figure_is_drawn_as_svg_pdf_and_png(store: Path, tmp_path: Path) -
     assert b"baseline" in found[".svg"]
     names = {path.stem for path in tmp_path.glob("*.svg")}
     assert names == {path.stem for path in tmp_path.glob("*.pdf")} == {path.stem for path in tmp_path.glob("*.png")}
+
+
+def test_the_help_names_what_there_is() -> None:
+    assert (command.IMAGES, command.SAVED) == (paper_figures.DRAWN, paper_figures.FORMATS)
+    assert tuple(paper_figures.WIDTHS) == command.WIDTHS
