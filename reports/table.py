@@ -1,4 +1,4 @@
-"""The main table of a study for a paper: LaTeX (booktabs), Markdown or CSV, with a caption.
+"""The main table of a study for a paper: LaTeX (booktabs) or Markdown with a caption, or CSV.
 
 uv run reports/table.py results/ablation                   # LaTeX
 uv run reports/table.py results/ablation --format csv --out table.csv

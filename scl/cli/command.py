@@ -10,6 +10,7 @@
     scl latency student.onnx --results results
     scl import-teacher model.pth.tar -o teacher.safetensors
     scl report results/ablation      rebuild the page
+    scl report results/ablation --figures paper/    every figure as SVG, PDF and PNG, and the numbers as CSV
     scl merge jobs/0 jobs/1 --out results   one store of a study that was split over jobs
 
 `--help` and a mistyped command are answered without importing torch: the module of a command is imported when it runs.
@@ -34,6 +35,9 @@ OWN_CLASS: dict[str, Any] = {
     "metavar": "FILE.py:CLASS",
     "help": "the class of the student's network, if it is your own (default: none)",
 }
+IMAGES = ("svg", "pdf", "png")
+SAVED = (*IMAGES, "csv", "tex")
+WIDTHS = ("column", "page")
 SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -153,14 +157,27 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
         help="write its weights here, with its configuration (default: explain only)",
     )
     c.add_argument("--force", action="store_true", help="replace the file if it exists")
-    c = command("report", "rebuild a study's page from its store")
+    c = command("report", "rebuild a study's page from its store, or write its figures for a paper")
     c.add_argument("place", metavar="RESULTS", help="a study's folder, as in results/ablation")
     c.add_argument(
         "--page",
         metavar="FILE",
         help="write the page to this file; the results are only read (default: report.html in them)",
     )
-    c.add_argument("--force", action="store_true", help="with --page: replace the file if it exists")
+    c.add_argument(
+        "--figures", metavar="DIR",
+        help="write each figure of the page, its numbers and the main table into this folder, in place of the page "
+        "(default: none)",
+    )  # fmt: skip
+    c.add_argument(
+        "--formats", metavar="NAMES",
+        help=f"with --figures: which files, of {', '.join(SAVED)} (default: all); {', '.join(IMAGES)} need the extra "
+        "`figures` and Chrome or Chromium",
+    )  # fmt: skip
+    c.add_argument(
+        "--width", metavar="NAME", help=f"with --figures: for one {' or one '.join(WIDTHS)} (default: column)"
+    )
+    c.add_argument("--force", action="store_true", help="with --page and --figures: replace files that exist")
     c = command("merge", "join stores of one study, which was split over jobs, into a new store")
     c.add_argument(
         "places", nargs="+", metavar="RESULTS", help="what was given to each job's --out, or one study's folder in it"

@@ -8,7 +8,9 @@ running.py      the bar of a run that goes on
 formatting.py   numbers, times and names as text                           drawing/         drawings that panels share
 blocks.py       the parts of a panel                                       theme.py         the look of the figures
 tables.py       cells and tables of numbers                                glossary.py      words and symbols
-assemble.py     panels → HTML (page.html.j2, page.css, page.js)
+csv_text.py     tables as CSV                                              latex_text.py    text as LaTeX
+paper_figures.py  figures as files                                         search/          the pictures of a search
+assemble.py     panels → HTML (page.html.j2, page.css, page.js, export.js)
 
 A custom page: `reports/own_page.py`. Importing this package needs neither Plotly nor Jinja2; making a page needs both.
 """

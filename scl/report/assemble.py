@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scl.report.blocks import Panel, Plot, Rest
+from scl.report.csv_text import csv_attributes
 from scl.report.formatting import plain, shorten
+from scl.report.paper_figures import WIDTHS, for_page, saved
 from scl.report.running import Running
 from scl.report.theme import WIDE
 
 HERE = Path(__file__).parent
+SCRIPTS = ("page.js", "export.js")
 
 # Symbols of a key as Plotly draws them, in a box from −6 to 6.
 _SHAPES = {
@@ -40,13 +43,15 @@ def page(title: str, panels: Sequence[Panel], question: str = "", running: Runni
 
     blocks = [block for panel in panels for block in panel.blocks]
     figures = {f"{b.id}-{i}": figure for b in blocks if isinstance(b, Plot) for i, figure in enumerate(b.figures)}
+    files = saved(title, panels)
     rest = {b.table: _packed(b) for b in blocks if isinstance(b, Rest)}
     loader, undefined = jinja2.FileSystemLoader(HERE), jinja2.StrictUndefined
     environment = jinja2.Environment(
         loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     seen = itertools.count(1)
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
+        "csv": csv_attributes,
         "kind": lambda block: type(block).__name__,
         "short": lambda name: shorten(plain(name), WIDE),
         "named": lambda name: shorten(plain(name), 60),
@@ -54,6 +59,7 @@ def page(title: str, panels: Sequence[Panel], question: str = "", running: Runni
         # Screen readers list regions by label: a number makes each label unique.
         "unique": lambda table: f", table {next(seen)}",
     }
+    environment.filters |= filters
     return environment.get_template("page.html.j2").render(
         title=title,
         question=question or title,
@@ -61,9 +67,11 @@ def page(title: str, panels: Sequence[Panel], question: str = "", running: Runni
         running=running,
         figures=_script_json(figures),
         figure_count=len(figures),
+        paper=_script_json(for_page(files)),
+        widths=WIDTHS,
         rest=_script_json(rest) if rest else "",
         style=(HERE / "page.css").read_text(encoding="utf-8"),
-        script=(HERE / "page.js").read_text(encoding="utf-8"),
+        script="\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS),
         plotly=_plotly() if figures else "",
     )
 

@@ -12,16 +12,32 @@ from scl.report.theme import Figure
 
 @dataclass(frozen=True)
 class Cell:
-    """shown: the text. value: the exact number behind it (its repr becomes data-value), None for text."""
+    """shown: the text. value: the exact number behind it (its repr becomes data-value), None for text.
+
+    ends: of an interval that the text gives beside the number. whole: the text before it was shortened. factor: the
+    value times this is in the unit of the heading: 100 for a fraction under a heading in %.
+    """
 
     shown: str
     value: float | int | None = None
+    ends: tuple[float, float] | None = None
+    whole: str = ""
+    factor: float = 1.0
 
     @property
     def exact(self) -> str:
-        if self.value is None or not math.isfinite(self.value):
-            return ""
-        return repr(int(self.value)) if float(self.value).is_integer() else repr(float(self.value))
+        return _exact(self.value)
+
+    @property
+    def in_unit(self) -> str:
+        """The exact number in the unit of its column's heading."""
+        return _exact(None if self.value is None else self.value * self.factor if self.factor != 1 else self.value)
+
+
+def _exact(value: float | int | None) -> str:
+    if value is None or not math.isfinite(value):
+        return ""
+    return repr(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 @dataclass(frozen=True)
@@ -88,9 +104,11 @@ class Plot:
 
 @dataclass(frozen=True)
 class Copy:
-    """Texts with a button each that copies them: (label of the button, text)."""
+    """Texts with a button each that copies them: (label of the button, text). files: under these names, further buttons
+    save them; empty for a text that is only copied."""
 
     texts: Sequence[tuple[str, str]]
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ const narrowBelow = 560;
 const paperWidth = 680;
 const config = {
   responsive: true, displaylogo: false, showSendToCloud: false,
-  modeBarButtons: [["toImage", "resetScale2d"]],
-  toImageButtonOptions: { format: "svg" },
+  modeBarButtons: [["resetScale2d"]],
 };
 
 // The theme of the system, until the reader uses the button.
@@ -96,6 +95,7 @@ addEventListener("resize", () => {
   for (const [div, narrow] of drawn) if (narrow !== div.clientWidth < narrowBelow) draw(div);
 });
 addEventListener("beforeprint", () => {
+  if (document.getElementById("alone")) return; // export.js prints one figure
   root.dataset.theme = "light";
   for (const div of plots) {
     const columns = getComputedStyle(div.parentElement.parentElement).gridTemplateColumns.split(" ").length;
@@ -139,7 +139,8 @@ for (const button of document.querySelectorAll("button[data-rest]")) {
       row.dataset.arm = text(rest.arms, i);
       row.className = text(rest.kinds, i);
       rest.columns.forEach((column, j) => {
-        const td = row.insertCell();
+        const td = row.appendChild(document.createElement(j ? "td" : "th"));
+        if (!j) td.scope = "row";
         td.dataset.col = pattern[j].dataset.col;
         td.className = pattern[j].className;
         if (!column.numbers) {

@@ -78,6 +78,7 @@ def _means(rows: pd.DataFrame, seeds: int, by_seed: bool) -> pd.DataFrame:
             state = "pruned"
         row = own.iloc[0].to_dict()
         row |= {n: own[n].mean() for n in own.columns if is_numeric_dtype(own[n]) and not n.startswith("param.")}
+        row |= {"ended": own["ended"].max()} if "ended" in own else {}
         found.append({**row, "state": state})
     return pd.DataFrame(found, columns=rows.columns).astype({"number": rows["number"].dtype}, errors="ignore")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from scl.report.blocks import Cell, Column, Row, Table
-from scl.report.formatting import fixed, p_value, plain, shorten
+from scl.report.formatting import Unit, fixed, p_value, plain, shorten
 
 
 def text_cell(text: object) -> Cell:
@@ -17,12 +17,14 @@ def text_cell(text: object) -> Cell:
 
 def arm_cell(arm: object) -> Cell:
     """An arm's name, shortened; data-arm of the row holds the whole name."""
-    return Cell(shorten(plain(arm), 60))
+    return Cell(shorten(plain(arm), 60), whole=str(arm))
 
 
 def number_cells(show: Callable[[float, int], str], decimals: int, *values: float, unit: float = 1) -> list[Cell]:
-    """A cell for each value. show: a value in units and its decimals → text."""
-    return [Cell(show(value / unit, decimals), value) for value in values]
+    """A cell for each value. show: a value in units and its decimals → text, often a method of a Unit."""
+    of = getattr(show, "__self__", None)
+    factor = of.factor / unit if isinstance(of, Unit) else 1.0
+    return [Cell(show(value / unit, decimals), value, factor=factor) for value in values]
 
 
 def count_cell(n: int) -> Cell:
@@ -36,8 +38,10 @@ def p_cell(p: float) -> Cell:
 def interval_cell(mean: float, low: float, high: float, decimals: int) -> Cell:
     """`71.0 (70.2 to 71.8)`: the mean and its interval."""
     known = math.isfinite(low) and math.isfinite(high)
-    ends = f" ({fixed(low, decimals)} to {fixed(high, decimals)})" if known else ""
-    return Cell(fixed(mean, decimals) + ends, float(mean))
+    if not known:
+        return Cell(fixed(mean, decimals), float(mean))
+    text = f"{fixed(mean, decimals)} ({fixed(low, decimals)} to {fixed(high, decimals)})"
+    return Cell(text, float(mean), (float(low), float(high)))
 
 
 def frame_table(frame: pd.DataFrame, decimals: int = 2, label: str = "Numbers") -> Table:

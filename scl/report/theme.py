@@ -151,9 +151,9 @@ def zero_line(text: str, vertical: bool = True) -> Marks:
     return _line(0.0, vertical, {"color": "@ink", "width": 1}, text, "@soft")
 
 
-def bound_line(value: float) -> Marks:
-    """The line of a constraint on the x axis; what lies to its right breaks it."""
-    return _line(value, True, {"color": "@worse", "width": 1.5, "dash": "dot"}, "constraint", "@worse")
+def bound_line(value: float, vertical: bool = True) -> Marks:
+    """The line of a constraint on the x axis, whose right side breaks it, or else on the y axis."""
+    return _line(value, vertical, {"color": "@bad", "width": 1.5, "dash": "dot"}, "constraint", "@bad")
 
 
 def _line(value: float, vertical: bool, style: dict[str, Any], text: str, colour: str) -> Marks:
@@ -200,15 +200,22 @@ def plotly_figure(drawn: Figure, theme: str = "light") -> Any:
     """
     import plotly.graph_objects as go
 
+    page = {"paper_bgcolor": "@page", "plot_bgcolor": "@page"}
+    found = coloured({"data": drawn["data"], "layout": {**drawn["layout"], **page}}, theme)
+    return go.Figure(found["data"], found["layout"])
+
+
+def coloured(drawn: Figure, theme: str = "light") -> Figure:
+    """A figure with the colours of page.css in place of tokens. theme: `light` or `dark`."""
     css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     blocks = re.findall(r":root[^{]*\{([^}]*)\}", css)
     colours = dict(re.findall(r"--(\w+): ([^;]+);", blocks[0] if theme == "light" else blocks[0] + blocks[1]))
 
-    def coloured(value: Any, key: str = "") -> Any:
+    def of(value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
-            return {k: coloured(v, k) for k, v in value.items()}
+            return {k: of(v, k) for k, v in value.items()}
         if isinstance(value, list):
-            return [coloured(v, key) for v in value]
+            return [of(v, key) for v in value]
         if not key.endswith(("color", "colorscale")) or not str(value).startswith("@"):
             return value
         name, _, alpha = str(value)[1:].partition("/")
@@ -217,8 +224,7 @@ def plotly_figure(drawn: Figure, theme: str = "light") -> Any:
         r, g, b = (int(colours[name][i : i + 2], 16) for i in (1, 3, 5))
         return f"rgba({r},{g},{b},{alpha})"
 
-    page = {"paper_bgcolor": colours["page"], "plot_bgcolor": colours["page"]}
-    return go.Figure(coloured(drawn["data"]), {**coloured(drawn["layout"]), **page})
+    return of(drawn)
 
 
 def numbers(values: Iterable[float], digits: int = 5) -> list[float | None]:

@@ -81,7 +81,7 @@ def test_names_are_shown_as_text(tmp_path: Path) -> None:
     assert [row["data-arm"][0] for row in page.tables["main-table"]] == NASTY
     tags = [tag for tag, _ in page.tags]
     assert not {"img", "b", "i"} & set(tags)
-    assert len(page.scripts) == 3
+    assert len(page.scripts) == 4
     assert not any(str(a.get("href", "")).startswith("http") for _, a in page.tags)
     assert not any(name.startswith("on") for _, a in page.tags for name in a)
     figures = page.figures()
@@ -109,3 +109,18 @@ def test_the_page_uses_the_terms_of_the_field(plain: tuple[Page, str, Results], 
     text = plain[0].text + page("a", [panel(searched) for panel in PANELS])
     assert not re.search(r"credibl|who beats|told apart|smallest effect seen|stands [+−]", text)
     assert "significant at 5 % after correction" in text
+
+
+def test_headings_are_alone_and_rows_are_headed(plain: tuple[Page, str, Results], searched: Facts) -> None:
+    """A screen reader says one heading, without its link, and names the row of each cell."""
+    for text in (plain[1], page("a", [panel(searched) for panel in PANELS])):
+        headings = re.findall(r"<h[123][ >].*?</h[123]>", text, re.S)
+        assert len(headings) > 20
+        assert not [heading for heading in headings if "<a" in heading or "#" in re.sub(r"<[^>]*>", "", heading)]
+        rows = [
+            row
+            for body in re.findall(r"<tbody>(.*?)</tbody>", text, re.S)
+            for row in re.findall(r"<tr[^>]*>\s*(\S+ \S+)", body)
+        ]
+        assert len(rows) > 50
+        assert set(rows) == {'<th scope="row"'}

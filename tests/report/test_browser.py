@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scl.report import comparison
+from scl.report import PANELS, comparison, paper_figures
+from scl.report.csv_text import table_csv
 from scl.report.formatting import plain, shorten
+from scl.report.paper_table import comma_separated, latex, markdown
 from scl.report.theme import WIDE
 from scl.store.files import Folder
 from tests.support.pages import NASTY, Page, built
@@ -203,6 +205,74 @@ def test_the_page_can_be_used(tmp_path: Path, chromium: str) -> None:
     assert reported["copies"][0].startswith("% needs")
 
 
+def test_figures_and_numbers_are_saved_as_the_command_writes_them(tmp_path: Path, chromium: str) -> None:
+    """The files of a click: SVG and PNG of a column and a page, and CSV of every figure, equal byte by byte."""
+    _, text, results = built(make_nasty_store(tmp_path / "store"))
+    script = """
+      const seen = [];
+      HTMLAnchorElement.prototype.click = function () { seen.push([this.download, this.href]); };
+      const texts = new Map();
+      const make = URL.createObjectURL;
+      URL.createObjectURL = (blob) => {
+        const address = make.call(URL, blob);
+        texts.set(address, blob);
+        return address;
+      };
+      const bars = [...document.querySelectorAll(".save")];
+      for (const bar of bars) bar.querySelector("[data-save=csv]").click();
+      for (const button of document.querySelectorAll("[data-file]")) button.click();
+      const before = document.documentElement.dataset.theme;
+      document.getElementById("theme").click();
+      const last = bars.find((bar) => bar.querySelectorAll("select").length === 2);
+      last.querySelector("select").selectedIndex = 1;
+      for (const kind of ["svg", "png"]) bars[0].querySelector(`[data-save=${kind}]`).click();
+      last.querySelectorAll("select")[1].value = "page";
+      last.querySelector("[data-save=svg]").click();
+      while (seen.length < bars.length + 6) await new Promise((done) => setTimeout(done, 50));
+      const files = {};
+      for (const [name, address] of seen) {
+        const bytes = new Uint8Array(await texts.get(address).arrayBuffer());
+        files[name] = name.endsWith(".png") ? [...bytes.slice(0, 24)] : new TextDecoder().decode(bytes);
+      }
+      reported({ files, violations, dark: before !== document.documentElement.dataset.theme });"""
+    reported, _, complaints = run(chromium, tmp_path, text, script)
+    assert complaints == []
+    assert reported["violations"] == []
+    assert reported["dark"]  # saving leaves the theme as it was
+    found = paper_figures.saved("ablation", [panel(results.facts) for panel in PANELS])
+    files = reported["files"]
+    tables = {f"{one.table}.csv": table_csv(one.plot.table) for one in found}
+    assert {name: files[name] for name in tables} == tables
+    for suffix, make in ((".csv", comma_separated), (".tex", latex), (".md", markdown)):
+        assert files[f"ablation-main-table{suffix}"] == make(results.facts)
+    svg = files["ablation-accuracy.svg"]
+    assert svg.startswith("<svg")
+    assert 'width="420"' in svg
+    assert "#16191d" in svg or "rgb(22, 25, 29)" in svg  # the ink of the light theme
+    assert re.search("&(lt|#60);img", svg)
+    png = files["ablation-accuracy.png"]
+    assert int.from_bytes(bytes(png[16:20])) == 3 * 420
+    second = next(one for one in found if one.number == 1)
+    assert 'width="680"' in files[f"{second.file}.svg"]
+
+
+@pytest.mark.slow
+def test_a_figure_is_printed_alone_on_a_page_of_its_size(tmp_path: Path, chromium: str) -> None:
+    _, text, results = built(make_store(tmp_path / "store", ARMS[:2], range(3)))
+    file = tmp_path / "page.html"
+    script = f'{PROBE}<script>(async () => {{ await ready(); await showAlone("accuracy-0", "column"); }})();</script>'
+    file.write_text(text.replace("</body>", f"{script}</body>"), encoding="utf-8")
+    content = printed(chromium, file)
+    assert len(re.findall(rb"/Type\s*/Page[^s]", content)) == 1
+    (one, *_) = paper_figures.saved("ablation", [panel(results.facts) for panel in PANELS])
+    height = paper_figures.for_paper(one, "column")["layout"]["height"]
+    size = re.search(rb"/MediaBox\s*\[0 0 ([\d.]+) ([\d.]+)\]", content)
+    assert size
+    assert [float(side) for side in size.groups()] == pytest.approx([0.75 * 420, 0.75 * height], abs=1)
+    assert b"/Subtype /Image" not in content
+    assert b"(ablation-accuracy)" in content  # the title, which browsers propose as the name of the file
+
+
 def axe_core() -> str:
     root = Path(__file__).parents[2]
     places = [os.environ.get("AXE_CORE", ""), str(root / "node_modules" / "axe-core" / "axe.min.js")]
@@ -246,10 +316,15 @@ def test_it_prints(tmp_path: Path, chromium: str) -> None:
     _, text, _ = built(make_store(tmp_path / "store", ARMS, range(3), accuracy(dict.fromkeys(ARMS, 0.0))))
     file = tmp_path / "page.html"
     file.write_text(text, encoding="utf-8")
-    pdf = tmp_path / "page.pdf"
-    flags = [part.replace('"', "") for part in re.findall(r'(?:[^\s"]|"[^"]*")+', FLAGS)]
-    command = [chromium, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--no-pdf-header-footer"]
-    subprocess.run([*command, f"--print-to-pdf={pdf}", f"file://{file}"], capture_output=True, timeout=240, check=True)
-    content = pdf.read_bytes()
+    content = printed(chromium, file)
     assert content.startswith(b"%PDF")
     assert 5 <= len(re.findall(rb"/Type\s*/Page[^s]", content)) <= 40
+
+
+def printed(chromium: str, page: Path) -> bytes:
+    """The PDF of a page that is printed."""
+    pdf = page.with_suffix(".pdf")
+    flags = [part.replace('"', "") for part in re.findall(r'(?:[^\s"]|"[^"]*")+', FLAGS)]
+    command = [chromium, *flags, f"--user-data-dir={page.parent / 'profile'}", "--no-pdf-header-footer"]
+    subprocess.run([*command, f"--print-to-pdf={pdf}", f"file://{page}"], capture_output=True, timeout=240, check=True)
+    return pdf.read_bytes()

@@ -118,5 +118,5 @@ def test_hostile_names_of_studies_and_arms(tmp_path: Path) -> None:
     stores = [read_results(make_store(tmp_path / n, NASTY, range(3))) for n in ("a", "b")]
     text = comparison.render({"<script>alert(1)</script>": stores[0], "%{x}": stores[1]})
     page = Page(text)
-    assert len(page.scripts) == 3
+    assert len(page.scripts) == 4
     assert not {"img", "b", "i"} & {tag for tag, _ in page.tags}

@@ -14,7 +14,7 @@ from scl.report.facts import Facts, gather, summary
 from scl.report.findings import declared_in_short, goals, lead, verdict
 from scl.report.formatting import NATS, PERCENT
 from scl.report.limits import limits
-from scl.report.paper_table import FORMATS
+from scl.report.paper_table import comma_separated, latex, markdown
 from scl.report.questions import PANELS
 from scl.report.results import read
 from scl.report.scored import class_counts
@@ -81,8 +81,9 @@ def test_the_best_arm_wins_in_the_direction_and_unit_of_the_metric(
     print_summary(facts)
     printed = " ".join(capsys.readouterr().out.split())
     assert says.partition(":")[0] in printed
-    for write in FORMATS.values():
+    for write in (latex, markdown):
         assert words.removeprefix("test ") in write(facts).lower().replace("f1", "F1").replace("-", "-")
+    assert f"{metric}_mean" in comma_separated(facts).partition("\n")[0]
 
 
 @pytest.mark.parametrize("metric", list(METRICS))

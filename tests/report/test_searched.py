@@ -41,8 +41,8 @@ def test_one_seed_has_a_row_for_each_trial_with_the_metrics_of_its_last_epoch() 
 )  # fmt: skip
 def test_several_seeds_are_one_configuration(pruner: str, states: dict[int, str]) -> None:
     rows = [
-        {"number": 0, "seed": 0, "state": "completed", "val_acc": 0.5},
-        {"number": 0, "seed": 1, "state": "completed", "val_acc": 0.7},
+        {"number": 0, "seed": 0, "state": "completed", "val_acc": 0.5, "ended": 5},
+        {"number": 0, "seed": 1, "state": "completed", "val_acc": 0.7, "ended": 9},
         {"number": 1, "seed": 0, "state": "pruned", "val_acc": 0.4},
         {"number": 2, "seed": 0, "state": "completed", "val_acc": 0.4},  # its later seed was skipped, or is to come
         {"number": 3, "seed": 0, "state": "completed", "val_acc": 0.5},
@@ -51,6 +51,7 @@ def test_several_seeds_are_one_configuration(pruner: str, states: dict[int, str]
     found = searched(results(rows, {"seeds": 2, "pruner": {"name": pruner}}))
     assert dict(zip(found["number"], found["state"], strict=True)) == states
     assert found["val_acc"].iloc[0] == pytest.approx(0.6)
+    assert found["ended"].iloc[0] == 9  # with its last seed
     assert found["val_loss"].iloc[0] == pytest.approx(0.15)
 
 

@@ -47,13 +47,13 @@ class Page(html.parser.HTMLParser):
         elif tag == "tr" and "data-arm" in a:
             self.arms.append((self._table, str(a["data-arm"])))
             self.tables[self._table].append({"data-arm": (str(a["data-arm"]), None)})
-        elif tag == "td" and "data-col" in a:
+        elif tag in ("td", "th") and "data-col" in a:
             self._cell, self._shown = (str(a["data-col"]), a.get("data-value")), ""
         elif tag == "script":
             self.scripts.append((a, ""))
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "td" and self._cell:
+        if tag in ("td", "th") and self._cell:
             if self.tables[self._table]:
                 self.tables[self._table][-1][self._cell[0]] = (self._shown, self._cell[1])
             self._cell = None

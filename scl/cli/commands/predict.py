@@ -13,7 +13,7 @@ import pandas as pd
 
 from scl.cli.flags import checked
 from scl.errors import UserError, unknown
-from scl.report.paper_table import csv_cell
+from scl.report.csv_text import csv_cell
 from scl.store.output import output_file
 from scl.students.predict import Predicted, images_in, predict, preprocessing_of
 from scl.students.student import Student, load_student

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,11 @@ import pandas as pd
 from scl.report.blocks import Block, Cell, Column, Mark, Note, Panel, Plot, Row, Table
 from scl.report.facts import Facts
 from scl.report.formatting import DASH, listing, name_of, percent, percent_number, plural
-from scl.report.questions.search import MOST_DRAWN, STATES, Objective, course, objectives
+from scl.report.search.history import MOST_DRAWN, STATES, history
+from scl.report.search.objectives import Objective, objectives
+from scl.report.search.parameters import Parameter, parameters
 from scl.report.tables import count_cell, number_cells, number_table
 from scl.report.theme import NARROW, Figure, axis, error_bars, figure, labels, markers, numbers, ticks
-from scl.store.schema import param_text
 
 TITLE = "Which searched parameters matter?"
 MOST_SLICES = 16
@@ -31,10 +31,10 @@ FEW = 100  # with fewer trials, the page warns about importances
 
 
 def panel(facts: Facts) -> Panel:
-    parameters = space(facts)
+    found = parameters(facts)
     if facts.searched.empty:
         return Panel("importance", TITLE, "This study ran no search, so no parameters were searched.")
-    if not parameters:
+    if not found:
         why = "The store holds no search space, so searched parameters cannot be separated from fixed ones."
         return Panel("importance", TITLE, why)
     blocks: list[Block] = []
@@ -46,7 +46,7 @@ def panel(facts: Facts) -> Panel:
     else:
         blocks.append(Note(_too_few(n)) if table.empty else _importance_plot(facts, table, n, left_out))
         answer = answer if table.empty else _answer(table, n)
-    blocks.append(_slices_plot(facts, parameters[:MOST_SLICES], len(parameters)))
+    blocks.append(_slices_plot(facts, found[:MOST_SLICES], len(found)))
     return Panel("importance", TITLE, answer, blocks)
 
 
@@ -71,44 +71,6 @@ def _answer(table: pd.DataFrame, n: int) -> str:
     return answer
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One searched parameter. frame: number, state, x (its value) and value (of the objective), a row for each trial.
-
-    log: searched on a logarithmic axis. choices: the values of a categorical parameter, as text.
-    """
-
-    name: str
-    log: bool
-    choices: tuple[str, ...]
-    frame: pd.DataFrame
-
-
-def space(facts: Facts) -> list[Parameter]:
-    """The search space of study.json, with the values of the trials that have one."""
-    aim = objectives(facts)[0]
-    out = []
-    for key, about in (facts.study.get("search_space") or {}).items():
-        name = str(key).removeprefix("param.")
-        column = f"param.{name}"
-        if column not in facts.searched.columns:
-            continue
-        rows = facts.searched[["number", "state", column, aim.name]].rename(columns={column: "x"})
-        rows["value"] = aim.unit * rows[aim.name].astype(float)
-        choices = tuple(str(c) for c in about.get("choices") or ())
-        # The column is text if another arm has a word there.
-        rows["x"] = rows["x"].map(_texts(about["choices"])) if choices else pd.to_numeric(rows["x"], errors="coerce")
-        rows = rows[rows["x"].notna() & rows["value"].notna() & rows["state"].isin(["completed", "pruned"])]
-        out.append(Parameter(name, bool(about.get("log")), choices, rows[["number", "state", "x", "value"]]))
-    return out
-
-
-def _texts(choices: list[Any]) -> dict[Any, str]:
-    """Stored value → the text of the choice: 8.0 in a column of floats is the choice 8, "true" in one of text True."""
-    stored = ((value, str(value), param_text(value)) for value in choices)
-    return {spelled: str(value) for value, *texts in stored for spelled in (value, *texts)}
-
-
 # Importances
 
 
@@ -124,13 +86,13 @@ def importances(facts: Facts) -> tuple[pd.DataFrame, int, list[str]]:
     Raises:
         ImportError: Optuna is not installed.
     """
-    parameters = space(facts)
+    found = parameters(facts)
     aim = objectives(facts)[0]
     done = facts.searched[facts.searched["state"] == "completed"].sort_values("number")
     done = done.iloc[np.unique(np.linspace(0, len(done) - 1, min(len(done), MOST_FITTED)).round().astype(int))]
-    complete = [p for p in parameters if p.frame["number"].isin(done["number"]).sum() == len(done) > 1]
+    complete = [p for p in found if p.frame["number"].isin(done["number"]).sum() == len(done) > 1]
     usable = {p.name: p for p in complete if p.frame["x"].nunique() > 1}
-    left_out = [p.name for p in parameters if p.name not in usable]
+    left_out = [p.name for p in found if p.name not in usable]
     if len(done) < LEAST or not usable or done[aim.name].nunique() < 2:
         return pd.DataFrame(columns=["fanova", "fanova_low", "fanova_high", "ped"]), len(done), left_out
     fitted = _fit(usable, done, aim)
@@ -235,9 +197,9 @@ def draw_slice(shown: Parameter, title: str, held: list[float] | None) -> Figure
     return figure(data, 230, top=28, xaxis=x_axis, yaxis=axis(title, range=held))
 
 
-def _slices_plot(facts: Facts, parameters: Sequence[Parameter], total: int) -> Plot:
+def _slices_plot(facts: Facts, shown: Sequence[Parameter], total: int) -> Plot:
     aim = objectives(facts)[0]
-    whole = course(facts)
+    whole = history(facts)
     held = whole.span if whole else None
     caption = (
         "The objective by each searched parameter, completed and pruned trials. A level cloud: the objective hardly "
@@ -245,20 +207,20 @@ def _slices_plot(facts: Facts, parameters: Sequence[Parameter], total: int) -> P
         "parameters vary too, and the sampler tries more values where it found good ones. The axis holds the better "
         "half of all trials and nine tenths of the completed ones."
     )
-    if any(len(p.frame) > MOST_POINTS for p in parameters):
+    if any(len(p.frame) > MOST_POINTS for p in shown):
         caption += f" Of many trials, at most {MOST_POINTS} are drawn, evenly over the search."
-    if total > len(parameters):
-        caption += f" The first {len(parameters)} of {total} parameters are drawn."
+    if total > len(shown):
+        caption += f" The first {len(shown)} of {total} parameters are drawn."
     columns = [
         Column("parameter", "Parameter", number=False),
         Column("trials", "Trials"),
         Column("best", "Best at", number=False),
         Column("middle", "Best tenth: median", number=False),
     ]
-    table = Table(columns, [Row(_range_cells(p, aim)) for p in parameters], label="Searched parameters")
+    table = Table(columns, [Row(_range_cells(p, aim)) for p in shown], label="Searched parameters")
     key = [Mark("completed", "@c1", "circle-open"), Mark("pruned", "@soft", "x-thin")]
-    drawn = [draw_slice(p, aim.title, held) for p in parameters]
-    return Plot("slices", caption, drawn, table, [p.name for p in parameters], key)
+    drawn = [draw_slice(p, aim.title, held) for p in shown]
+    return Plot("slices", caption, drawn, table, [p.name for p in shown], key)
 
 
 def _range_cells(p: Parameter, aim: Objective) -> list[Cell]:

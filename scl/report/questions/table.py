@@ -24,9 +24,11 @@ def panel(facts: Facts) -> Panel:
     )
     blocks: list[Block] = [main_table(facts)]
     if len(facts.arms) <= MOST_COPIED:
-        blocks.append(Copy([(f"Copy as {name}", make(facts)) for name, make in paper_table.FORMATS.items()]))
+        written = {name: make(facts) for name, make in paper_table.FORMATS.items()}
+        files = [f"{paper_table.file(facts)}{paper_table.SUFFIXES[name]}" for name in written]
+        blocks.append(Copy([(f"Copy as {name}", text) for name, text in written.items()], files))
     else:
-        blocks.append(Note("reports/table.py writes this table as LaTeX, Markdown and CSV."))
+        blocks.append(Note("This table as LaTeX and CSV: scl report RESULTS --figures DIR --formats csv,tex"))
     blocks += [Note(text) for text in (left_out(facts), on_fewer_seeds(facts)) if text]
     return Panel("table", "Main table", answer, [*blocks, *_beside_published(facts)])
 

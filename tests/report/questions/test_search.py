@@ -39,18 +39,6 @@ def test_a_search_is_no_arm_and_its_maximum_is_no_result(searched: Facts) -> Non
     assert "optimistic" in text
 
 
-def test_objectives_are_read_from_a_dict_or_a_list(searched: Facts) -> None:
-    for told, expected in (
-        ({"macs": "minimize", "val_acc": "maximize"}, [("macs", False), ("val_acc", True)]),
-        ([{"name": "val_acc", "direction": "max"}], [("val_acc", True)]),
-        ({"nothing_stored": "minimize"}, [("val_acc", True)]),
-        (None, [("val_acc", True)]),
-    ):
-        study = {**searched.study, "objectives": told}
-        again = gather(Results(searched.results.trials, searched.results.epochs, study))
-        assert [(o.name, o.maximise) for o in search.objectives(again)] == expected
-
-
 def test_trials_of_another_search_in_the_store_are_not_part_of_the_page(searched: Facts) -> None:
     study = searched.study
     mine = [{"arm": "search", "seed": 0, "trial_id": i} for i in searched.searched["trial_id"][:50]]
@@ -59,31 +47,6 @@ def test_trials_of_another_search_in_the_store_are_not_part_of_the_page(searched
     )
     assert len(again.searched) == 50
     assert len(again.plan) == 50 + 20
-
-
-def test_best_so_far_is_the_running_maximum_of_completed_trials(searched: Facts) -> None:
-    course = search.course(searched)
-    assert course is not None
-    best = -math.inf
-    rows = searched.searched.sort_values("number").to_dict("records")
-    expected = {}
-    for row in rows:
-        if row["state"] == "completed":
-            best = max(best, 100 * row["val_acc"])
-        if row["state"] != "failed":
-            expected[row["number"]] = best if math.isfinite(best) else math.nan
-    assert course.frame.set_index("number")["best"].to_dict() == pytest.approx(expected, nan_ok=True)
-    assert course.failed == sum(row["state"] == "failed" for row in rows)
-
-
-def test_a_front_of_two_objectives(tmp_path: Path) -> None:
-    facts = gathered(make_search_store(tmp_path, 60, multi=True))
-    front = search.front(facts)
-    assert front is not None
-    points = front.frame[["x", "y"]].to_numpy()
-    for (x, y), on in zip(points, front.frame["on"], strict=True):
-        beaten = any((a <= x and b >= y) and (a < x or b > y) for a, b in points)
-        assert on != beaten or any(a == x and b == y for a, b in points[front.frame["on"]])
 
 
 @pytest.mark.parametrize("left", ["failed", "pruned"])
