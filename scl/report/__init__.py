@@ -57,7 +57,8 @@ def render(results: StoredResults) -> str:
     """The page as HTML. The same store gives the same page, byte by byte."""
     facts = gather(results)
     title, question = _titles(results)
-    return page(title, [panel(facts) for panel in PANELS], question, running(results.running))
+    panels = [panel(facts) for panel in PANELS]
+    return page(title, panels, question, running(results.running), facts.appearance)
 
 
 def render_start(results: StoredResults) -> str:

@@ -12,10 +12,12 @@ from scl.report.theme import Figure
 
 @dataclass(frozen=True)
 class Cell:
-    """shown: the text. value: the exact number behind it (its repr becomes data-value), None for text."""
+    """shown: the text. value: the exact number behind it (its repr becomes data-value), None for text. arm: the
+    one that the cell names; the page gives it the same name everywhere, whole on hover."""
 
     shown: str
     value: float | int | None = None
+    arm: str = ""
 
     @property
     def exact(self) -> str:
@@ -43,12 +45,28 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Format:
+    """How the page writes the numbers of a column of `Table.rest`: value · factor, with these decimals.
+
+    kind: `plain`; `signed`, with + or −; `p`, as `formatting.p_value` does.
+    """
+
+    factor: float = 1.0
+    decimals: int = 0
+    kind: str = "plain"
+
+
+@dataclass(frozen=True)
 class Table:
+    """id: the attribute of the element. label: its name for screen readers. rest: more rows, which the page builds when
+    the reader asks for them; formats: of each column of these with numbers, None for text."""
+
     columns: Sequence[Column]
     rows: Sequence[Row]
     id: str = ""
-    sortable: bool = False
-    label: str = "Table"  # its name for screen readers
+    label: str = "Table"
+    rest: Sequence[Row] = ()
+    formats: Sequence[Format | None] = ()
 
     @property
     def groups(self) -> list[tuple[str, int]]:
@@ -94,18 +112,6 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class Rest:
-    """The rows of a long table that the page builds when the reader asks for them.
-
-    table: its id. formats: (factor, decimals) of each column with numbers, None for text.
-    """
-
-    table: str
-    rows: Sequence[Row]
-    formats: Sequence[tuple[float, int] | None]
-
-
-@dataclass(frozen=True)
 class Card:
     label: str
     value: str
@@ -134,7 +140,7 @@ class Cards:
     cards: Sequence[Card]
 
 
-Block = Table | Plot | Pairs | Note | Cards | Copy | Rest | Heading
+Block = Table | Plot | Pairs | Note | Cards | Copy | Heading
 
 
 @dataclass(frozen=True)

@@ -353,4 +353,4 @@ def _arms(facts: Mapping[str, Facts]) -> Panel:
             values = number_cells(f.unit.number, f.decimals, m.mean, m.sd, m.low, m.high)
             rows.append(Row([text_cell(name), text_cell(arm), count_cell(m.n), *values], str(arm)))
     answer = "± is the standard deviation over seeds; the interval of the mean is Student's t."
-    return Panel("arms", "All arms", answer, [Table(columns, rows, id="all-arms", sortable=True, label="All arms")])
+    return Panel("arms", "All arms", answer, [Table(columns, rows, id="all-arms", label="All arms")])

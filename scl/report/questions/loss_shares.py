@@ -105,6 +105,7 @@ def draw_shares(shown: Shares, terms: list[str]) -> Figure:
         (name,) = labels([term]).values()
         x, y = [int(e) for e in shown.share.index], numbers(100 * shown.share[term], 2)
         hover = "%{customdata}<br>epoch %{x}: %{y:.1f} %<extra></extra>"
-        trace = scatter("lines", x, y, name=name, customdata=[name] * len(x), hovertemplate=hover, stackgroup="one")
+        about = {"customdata": [name] * len(x), "hovertemplate": hover, "stackgroup": "one", "arm": shown.arm}
+        trace = scatter("lines", x, y, name=name, **about)
         data.append({**trace, "line": {"color": colour, "width": 1}, "fillcolor": f"{colour}/0.45"})
     return figure(data, 210, top=28, xaxis=axis("epoch", showgrid=False), yaxis=axis("share, %", range=[0, 100]))

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from scl import stats
+from scl.report import theme
 from scl.report.blocks import Block, Cell, Column, Mark, Note, Panel, Plot
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row
 from scl.report.facts import Facts
-from scl.report.formatting import PERCENT, UNITS, capital, listing, plural, shorten
+from scl.report.formatting import PERCENT, UNITS, capital, listing, plural
 from scl.report.searched import INFEASIBLE, method
 from scl.report.tables import count_cell, number_cells, number_table
-from scl.report.theme import WIDE, Figure, axis, figure, literal, markers, numbers, scatter, span
+from scl.report.theme import Figure, axis, figure, markers, numbers, scatter, span
 from scl.study.metrics import COSTS, DEFAULT, METRICS, Metric
 
 TITLE = "Did the search help?"
@@ -249,7 +250,8 @@ def winners(facts: Facts) -> ArmRows:
     values = {arm: aim.unit * rows[aim.name].astype(float) for arm, rows in known.groupby("arm")}
     rows = [mean_row(arm, values[arm]) for arm in [facts.baseline, *winner_arms(facts)] if arm in values]
     unit = UNITS[aim.metric.unit] if aim.metric else PERCENT
-    return ArmRows(tuple(rows), facts.baseline, facts.decimals if unit is facts.unit else unit.decimals, unit=unit)
+    decimals, ends = facts.decimals if unit is facts.unit else unit.decimals, (0.0, unit.factor * unit.most)
+    return ArmRows(tuple(rows), facts.baseline, decimals, unit=unit, ends=ends, appearance=facts.appearance)
 
 
 def ranked_by(facts: Facts) -> Objective:
@@ -268,15 +270,15 @@ def found_by_search(facts: Facts) -> dict[str, float]:
 
 
 def draw_winners(shown: ArmRows, found: Mapping[str, float], title: str) -> Figure:
-    hover, share = f"%{{x:.{shown.decimals}f}} {shown.unit.name}", shown.unit is PERCENT
-    drawn = draw_rows(shown, axis(title), ([], []), hover, list(found.values()), share)
+    hover = f"%{{x:.{shown.decimals}f}} {shown.unit.name}"
+    drawn = draw_rows(shown, axis(title), ([], []), hover, list(found.values()))
     at = {row.arm: i for i, row in enumerate(shown.rows) if row.arm in found}
     x, y = numbers(found[arm] for arm in at), [i - 0.24 for i in at.values()]
     names, hover = (
-        [literal(shorten(arm, WIDE)) for arm in at],
+        list(shown.appearance.hovers(at).values()),
         "%{customdata}<br>in the search: %{x:.2f} " + shown.unit.name,
     )
-    drawn["data"].append(markers(x, y, hover, 10, "triangle-down", "@c2", customdata=names))
+    theme.add(drawn, markers(x, y, hover, 10, "triangle-down", "@c2", customdata=names) | {"arm": list(at)})
     return drawn
 
 
@@ -305,7 +307,7 @@ def _winners_plot(facts: Facts, shown: ArmRows) -> Plot:
     table = number_table(columns, rows, label="Winners on fresh seeds")
     caption += f". The bars are of single means and of {what}; differences of {facts.measure.title}, with "
     caption += "corrected intervals, say whether a winner beats the baseline"
-    return Plot("winners", caption + ".", [draw_winners(shown, found, aim.title)], table, key=key)
+    return Plot("winners", f"{caption}.{shown.cut}", [draw_winners(shown, found, aim.title)], table, key=key)
 
 
 # The front of two objectives
