@@ -98,13 +98,32 @@ function apart(div) {
   return Object.keys(changes).length ? Plotly.relayout(div, changes) : null;
 }
 
+// Plotly does not break the title of an axis: one that is wider than its narrow figure gets lines.
+function breakTitles(figure, width) {
+  const most = Math.floor((0.6 * width) / 7);
+  for (const [key, axis] of Object.entries(figure.layout)) {
+    if (!key.startsWith("xaxis") || !axis.title?.text || axis.title.text.length <= most) continue;
+    const lines = [""];
+    for (const word of axis.title.text.split(" ")) {
+      const last = lines[lines.length - 1];
+      if (last && last.length + word.length >= most) lines.push(word);
+      else lines[lines.length - 1] = last ? `${last} ${word}` : word;
+    }
+    axis.title.text = lines.join("<br>");
+  }
+}
+
 const drawn = new Map(); // element of a figure → whether it is drawn narrow
 const stale = new Set(); // elements that show an earlier theme or earlier picks
 function draw(div, width) {
   const figure = themed(figures[div.dataset.figure]);
   const narrow = (width ?? div.clientWidth) < narrowBelow;
-  if (narrow) for (const [path, value] of Object.entries(figure.narrow)) set(figure.layout, path, value);
-  else if (figure.layout.showlegend) fitLegend(figure, width ?? div.clientWidth);
+  if (narrow) {
+    for (const [path, value] of Object.entries(figure.narrow)) set(figure.layout, path, value);
+    breakTitles(figure, width ?? div.clientWidth);
+  } else if (figure.layout.showlegend) {
+    fitLegend(figure, width ?? div.clientWidth);
+  }
   if (width) figure.layout.width = width;
   const beside = [...div.closest("figure").querySelectorAll(".plot")].map((other) => figures[other.dataset.figure]);
   if (picked.size && beside.some(has)) highlight(figure);

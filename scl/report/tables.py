@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from scl.report.blocks import Cell, Column, Row, Table
-from scl.report.formatting import fixed, p_value, plain
+from scl.report.formatting import fixed, p_value, plain, shorten
 from scl.report.names import shortened
 
 MOST_OF_A_NAME = 60  # characters in a table
@@ -18,7 +18,12 @@ def text_cell(text: object) -> Cell:
     return Cell(plain(text))
 
 
-def name_cells(names: Sequence[object]) -> list[Cell]:
+def arm_cell(arm: object) -> Cell:
+    """An arm of the study. The page gives it the name that it has everywhere."""
+    return Cell(shorten(plain(arm), MOST_OF_A_NAME), arm=str(arm))
+
+
+def _name_cells(names: Sequence[object]) -> list[Cell]:
     """The names of the rows of a table, no two that look alike."""
     texts = [str(name) for name in names]
     short = shortened(tuple(texts), MOST_OF_A_NAME)
@@ -51,7 +56,7 @@ def frame_table(frame: pd.DataFrame, decimals: int = 2, label: str = "Numbers") 
     columns += [Column(f"c{i}", plain(name)) for i, name in enumerate(frame.columns)]
     rows = [
         Row([name, *number_cells(fixed, decimals, *map(float, values))], arm=plain(of))
-        for name, of, values in zip(name_cells(frame.index), frame.index, frame.itertuples(index=False), strict=True)
+        for name, of, values in zip(_name_cells(frame.index), frame.index, frame.itertuples(index=False), strict=True)
     ]
     return Table(columns, rows, label=label)
 
@@ -60,7 +65,7 @@ def number_table(
     columns: Sequence[Column], rows: Sequence[tuple[str, Sequence[Cell]]], head: str = "Arm", label: str = "Numbers"
 ) -> Table:
     """The numbers of a figure: one row an arm (or what `head` names), its name in the first column."""
-    names = name_cells([arm for arm, _ in rows])
+    names = _name_cells([arm for arm, _ in rows])
     return Table(
         (Column("arm", head, number=False), *columns),
         [Row((name, *cells), arm=arm) for name, (arm, cells) in zip(names, rows, strict=True)],

@@ -78,7 +78,7 @@ def figure(
         "hoverlabel": {"bgcolor": "@raised", "bordercolor": "@rule", "font": {"color": "@ink"}, "align": "left"},
         "hovermode": "closest",
         "showlegend": legend > 0,
-        "legend": {"orientation": "h", **place, "itemwidth": 44, "font": {"size": 12}},
+        "legend": {"orientation": "h", **place, "itemwidth": 44, "tracegroupgap": 0, "font": {"size": 12}},
     }
     if marks is not None:
         base["shapes"], base["annotations"] = marks
@@ -177,8 +177,9 @@ def _line(value: float, vertical: bool, style: dict[str, Any], text: str, colour
 
 
 def label(text: str, colour: str, **place: Any) -> dict[str, Any]:
-    """A text in the drawing."""
-    return {"text": text, "showarrow": False, "font": {"color": colour, "size": 12}, **place}
+    """A text in the drawing; what it covers shines through."""
+    look = {"font": {"color": colour, "size": 12}, "bgcolor": "@page/0.7"}
+    return {"text": text, "showarrow": False, **look, **place}
 
 
 def scatter(mode: str, x: Sequence[Any], y: Sequence[Any], **more: Any) -> dict[str, Any]:

@@ -77,4 +77,5 @@ def draw_cloud(shown: Cloud, height: int = 400) -> Figure:
         shapes, notes = theme.both((shapes, notes), theme.bound_line(shown.bound))
     x_axis = axis(shown.x_title, range=span([*shown.x, shown.bound]), nticks=6)
     y_axis = axis(shown.y_title, range=span([*shown.y, shown.line]))
-    return theme.figure(data, height, marks=(shapes, notes), xaxis=x_axis, yaxis=y_axis)
+    narrow = {"xaxis.nticks": 4}
+    return theme.figure(data, height, narrow, marks=(shapes, notes), xaxis=x_axis, yaxis=y_axis)

@@ -11,7 +11,7 @@ from scl.report.blocks import Block, Cell, Column, Format, Heading, Pairs, Panel
 from scl.report.facts import Facts
 from scl.report.formatting import capital, fixed, percent_number, plain, plural, shorten
 from scl.report.glossary import GLOSSARY
-from scl.report.tables import count_cell, name_cells, number_cells
+from scl.report.tables import arm_cell, count_cell, number_cells
 
 MOST_OF_A_TRACE = 2000  # characters
 MOST_ROWS = 200  # that the page holds as HTML; it builds the others on request
@@ -59,13 +59,11 @@ def _rows(facts: Facts, with_reason: bool) -> list[Row]:
     order = {"failed": 0, "missing": 1, "pruned": 2, "completed": 3}
     trials = facts.plan.merge(facts.trials.drop(columns=["arm", "seed", "state"]), on="trial_id", how="left")
     trials = trials.iloc[trials["state"].map(order).fillna(4).argsort(kind="stable")]
-    arms = list(dict.fromkeys([*facts.arms, *map(str, trials["arm"])]))
-    names = dict(zip(arms, name_cells(arms), strict=True))
     rows = []
     for r in trials.to_dict("records"):
         reason = "" if pd.isna(r["error"]) else shorten(plain(r["error"]), MOST_OF_A_TRACE)
         arm = str(r["arm"])
-        name = names[arm] if pd.isna(r.get("number")) else Cell(f"{names[arm].shown} {r['number']:.0f}")
+        name = arm_cell(arm) if pd.isna(r.get("number")) else Cell(f"{arm} {r['number']:.0f}")
         cells = [name, count_cell(r["seed"]), Cell(r["state"]), *([Cell(reason)] if with_reason else [])]
         if facts.metric not in _FRACTIONS:
             cells += number_cells(facts.unit.number, facts.decimals, _number(r[facts.metric]))

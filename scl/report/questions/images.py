@@ -25,7 +25,7 @@ from scl.report.formatting import (
     size,
 )
 from scl.report.per_image import PerImage, per_image
-from scl.report.tables import count_cell, name_cells, number_cells, number_table, p_cell, text_cell
+from scl.report.tables import arm_cell, count_cell, number_cells, number_table, p_cell, text_cell
 from scl.report.theme import Figure, axis, figure, labels, numbers, ticks
 from scl.study.metrics import DEFAULT
 
@@ -292,10 +292,9 @@ def _classes_plot(facts: Facts, shown: PerImage) -> Plot:
     ]
     ordered = shown.classes.sort_values("p", kind="stable", na_position="last")
     arms = list(dict.fromkeys(shown.classes["arm"]))
-    names = dict(zip(arms, name_cells(arms), strict=True))
     rows = []
     for row in ordered.head(MOST_ROWS).to_dict("records"):
-        cells = [names[row["arm"]], text_cell(shown.names[int(row["label"])]), count_cell(int(row["images"]))]
+        cells = [arm_cell(row["arm"]), text_cell(shown.names[int(row["label"])]), count_cell(int(row["images"]))]
         cells += number_cells(percent_number, d, row["theirs"], row["ours"])
         cells += number_cells(points, d, row["difference"]) + number_cells(percent_number, d + 1, row["se"])
         rows.append(Row([*cells, *number_cells(points, d, row["shrunk"]), p_cell(row["p_holm"])], row["arm"]))

@@ -16,7 +16,7 @@ from scl.report.blocks import Block, Column, Format, Heading, Panel, Plot, Row, 
 from scl.report.drawing.arms import beyond, highest
 from scl.report.facts import Facts
 from scl.report.formatting import DASH, capital, format_seeds, name_of, plural, signed
-from scl.report.tables import count_cell, name_cells, number_cells, p_cell, text_cell
+from scl.report.tables import arm_cell, count_cell, number_cells, p_cell, text_cell
 from scl.report.theme import NARROW, WIDE, Figure, axis, figure, ticks
 
 TITLE = "Which arms differ from each other?"
@@ -57,11 +57,12 @@ def _pair_table(facts: Facts, shown: PairMatrix) -> Table:
     ]
     pairs = itertools.combinations(range(len(shown.arms)), 2)
     order = sorted(pairs, key=lambda pair: np.nan_to_num(shown.p[pair], nan=2.0))
-    names = name_cells(shown.arms)
     rows = []
     for i, j in order:
         difference = number_cells(unit.difference, facts.decimals, shown.difference[i, j] / unit.factor)
-        rows.append(Row([names[i], names[j], *difference, p_cell(shown.p[i, j])], shown.arms[i]))
+        rows.append(
+            Row([arm_cell(shown.arms[i]), arm_cell(shown.arms[j]), *difference, p_cell(shown.p[i, j])], shown.arms[i])
+        )
     formats = (None, None, Format(unit.factor, facts.decimals, "signed"), Format(kind="p"))
     return Table(columns, rows[:MOST_PAIRS], label="All pairs", rest=rows[MOST_PAIRS:], formats=formats)
 
@@ -78,11 +79,11 @@ def _standing_table(facts: Facts, shown: PairMatrix) -> Table:
     ]
     means = facts.learnt_scores.mean()
     rows = []
-    for i, (arm, name) in enumerate(zip(shown.arms, name_cells(shown.arms), strict=True)):
+    for i, arm in enumerate(shown.arms):
         groups = [text_cell(format_seeds(shown.standing(i, side)) or DASH) for side in (1, 0, -1)]
         mean = number_cells(facts.unit.number, facts.decimals, float(means[arm]))
         kind = "baseline" if arm == facts.baseline else ""
-        rows.append(Row([name, count_cell(i + 1), *mean, *groups], arm, kind))
+        rows.append(Row([arm_cell(arm), count_cell(i + 1), *mean, *groups], arm, kind))
     return Table(columns, rows, label="What each arm is shown to differ from")
 
 
@@ -159,7 +160,8 @@ def draw_pair_matrix(shown: PairMatrix) -> Figure:
         heat["texttemplate"] = "%{text}"
         heat["textfont"] = {"color": "@ink"}  # without a size, Plotly shrinks the text, then hides it, in small cells
     plainly = {"showgrid": False, "tickfont": {"color": "@ink"}}
-    columns = narrow if with_text else [str(i + 1) for i in rows]
+    every = 1 if len(rows) <= 25 else 2
+    columns = narrow if with_text else _numbers(len(rows), every)
     x = axis("minus this arm", **ticks(columns), tickangle=-45 if with_text else 0, **plainly)
     numbered = [name if with_text else f"{name} · {i + 1}" for i, name in enumerate(wide)]
     y = axis("", **ticks(numbered), range=[len(wide) - 0.5, -0.5], **plainly)
@@ -168,10 +170,17 @@ def draw_pair_matrix(shown: PairMatrix) -> Figure:
         change |= {"xaxis.ticktext": tiny, "margin.b": 20}
     else:
         x["tickfont"] = {"color": "@ink", "size": 11}
-        every = [str(i + 1) if i % 5 == 4 else "" for i in rows]
-        change |= {"xaxis.ticktext": every, "yaxis.ticktext": [f"{name} · {i + 1}" for i, name in enumerate(narrow)]}
+        change |= {
+            "xaxis.ticktext": _numbers(len(rows), 5),
+            "yaxis.ticktext": [f"{name} · {i + 1}" for i, name in enumerate(narrow)],
+        }
     height = 150 + max(len(shown.arms), 3) * (38 if with_text else 20)
     return figure([heat], height, change, rows=shown.arms, columns=shown.arms, xaxis=x, yaxis=y)
+
+
+def _numbers(columns: int, every: int) -> list[str]:
+    """The number of every so many columns, the others empty, so that they stay apart."""
+    return [str(i) if i % every == 0 else "" for i in range(1, columns + 1)]
 
 
 def _pair_text(shown: PairMatrix, i: int, j: int) -> tuple[str, str]:

@@ -138,6 +138,7 @@ def draw_ranks(shown: SeedLines) -> Figure:
     diamonds = theme.markers(middle, list(range(len(arms))), hover, 10, "diamond", "@ink", customdata=about, arm=arms)
     last = float(worst.max())
     x = axis("rank by mean, 1 is best", range=[0.5, last + 0.5], dtick=max(1, round(last / 12)), tick0=1)
+    narrow["xaxis.dtick"] = max(1, round(last / 6))
     return theme.figure([bars, diamonds], theme.rows_height(len(arms)), narrow, rows=arms, xaxis=x, yaxis=y)
 
 

@@ -11,7 +11,7 @@ from scl.report.facts import Facts, metric_heading, summary
 from scl.report.findings import level_name
 from scl.report.formatting import DASH, capital, count, d_z, p_value
 from scl.report.limits import left_out, on_fewer_seeds
-from scl.report.tables import count_cell, name_cells, number_cells, text_cell
+from scl.report.tables import arm_cell, count_cell, number_cells, text_cell
 from scl.study.metrics import DEFAULT
 
 MOST_COPIED = 200  # arms of a table that the page also holds as text to copy
@@ -74,11 +74,11 @@ def main_table(facts: Facts) -> Table:
     if "file_bytes" in facts.bounds:
         columns.append(Column("file_bytes", "Bytes", "size of its weights as a file holds them"))
     rows = []
-    for name, values in zip(name_cells(facts.arms), summary(facts).to_dict("records"), strict=True):
+    for values in summary(facts).to_dict("records"):
         arm = str(values["arm"])
         kind = "baseline" if arm == facts.baseline else "left-out" if arm in facts.left_out else ""
         cells = [_cell(str(c.key), values[c.key], facts, values["n"]) for c in columns[1:]]
-        rows.append(Row([name, *cells], arm, kind))
+        rows.append(Row([arm_cell(arm), *cells], arm, kind))
     return Table(columns, rows, id="main-table", label="Main table")
 
 
@@ -112,9 +112,9 @@ def _beside_published(facts: Facts) -> list[Block]:
         Column("how", "How the published figure was measured", number=False),
     ]
     rows = []
-    for name, (arm, figure) in zip(name_cells(list(published["accuracy"])), published["accuracy"].items(), strict=True):
+    for arm, figure in published["accuracy"].items():
         here = stats.mean_interval(list(facts.teachers.values() if arm == "teacher" else facts.scores.get(arm, [])))
-        cells = [name, count_cell(here.n), *number_cells(facts.unit.number, d, here.mean, here.sd, figure)]
+        cells = [arm_cell(arm), count_cell(here.n), *number_cells(facts.unit.number, d, here.mean, here.sd, figure)]
         cells += number_cells(facts.unit.difference, d, here.mean - figure, here.low - figure, here.high - figure)
         rows.append(Row([*cells, text_cell(published["otherwise"].get(arm, ""))], arm=arm))
     table = Table(columns, rows, label="Beside published figures")
