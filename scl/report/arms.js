@@ -1,5 +1,5 @@
 // The list of arms beside the contents: what is picked here stands out in every figure, key and table.
-const armBox = document.getElementById("arms");
+const armBox = document.getElementById("arm-picker");
 const mostListed = 300; // entries of the list at once
 
 function markRows(part) {
@@ -9,7 +9,7 @@ function markRows(part) {
 }
 
 function swatch(i) {
-  const [name, dash, symbol] = arms.styles[i];
+  const [name, dash, symbol] = codedText(arms.styles, i).split(" ");
   const dashes = { solid: "", dash: "5 3", dot: "1.5 2.5", dashdot: "5 2.5 1.5 2.5", longdash: "9 3" };
   const out = document.createElement("span");
   out.className = "swatch";
@@ -34,9 +34,8 @@ function pickArms(places, panel) {
 function listArms() {
   const list = armBox.querySelector("ul");
   const field = armBox.querySelector("input[type=search]");
-  const plainly = (text) => text.normalize("NFKC").toLowerCase();
-  const words = plainly(field.value).split(/\s+/).filter(Boolean);
-  const found = [...arms.names.keys()].filter((i) => words.every((word) => plainly(arms.names[i]).includes(word)));
+  const fits = matching(arms.names, field.value);
+  const found = [...arms.names.keys()].filter((i) => fits[i]);
   list.replaceChildren(...found.slice(0, mostListed).map((i) => {
     const item = document.createElement("li");
     const label = document.createElement("label");
@@ -68,6 +67,7 @@ function followLink(first) {
   if (!first && aTheme(theme) && theme !== chosen) choose(theme);
   if (armBox && wanted !== null) {
     const { found, unknown } = namedArms(wanted);
+    note("");
     pickArms(found, panel);
     const item = armBox.querySelector("li:has(:checked)");
     if (item) armBox.scrollTop = item.offsetTop - armBox.offsetTop - 40;
@@ -94,6 +94,7 @@ if (armBox) {
       listArms();
       return;
     }
+    note("");
     const places = new Set(picked);
     if (event.target.checked) places.add(Number(event.target.value));
     else places.delete(Number(event.target.value));

@@ -101,7 +101,7 @@ class _Names:
     """The names of arms, the same everywhere on a page."""
 
     def __init__(self, arms: Sequence[str]) -> None:
-        self._whole = distinct(arms)
+        self._whole = distinct(tuple(arms))
         self._short = {most: shortened(tuple(arms), most) for most in (WIDE, MOST_OF_A_NAME)}
 
     def short(self, name: str, most: int) -> str:
@@ -136,7 +136,7 @@ def _listed(appearance: Appearance) -> dict[str, Any]:
         "names": [whole[arm] for arm in arms],
         "short": {i: short[arm] for i, arm in enumerate(arms) if short[arm] != whole[arm]},
         "stored": {i: arm for i, arm in enumerate(arms) if arm != whole[arm]},
-        "styles": [[style["color"].lstrip("@"), style["dash"], style["symbol"]] for style in styles],
+        "styles": _coded([" ".join(style.values()).lstrip("@") for style in styles]),
         "shapes": {name: _SHAPES[name] for name in sorted({style["symbol"] for style in styles})},
     }
 
@@ -149,26 +149,29 @@ def _plotly() -> str:
 
 def _packed(table: Table, names: _Names) -> dict[str, Any]:
     """The rest of a table column by column: numbers to seven digits with their format; texts as indices into the
-    distinct ones."""
+    distinct ones, and nothing if they are the arms."""
+    arms, kinds = _coded([row.arm for row in table.rest]), _coded([row.kind for row in table.rest])
     columns = []
     for i, how in enumerate(table.formats):
         cells = [row.cells[i] for row in table.rest]
         if how is None:
-            columns.append(_coded([names.shown(c) for c in cells]))
+            coded = _coded([names.shown(c) for c in cells])
+            columns.append({} if coded == arms else coded)
         else:
             numbers = [None if c.exact == "" else float(f"{c.value:.7g}") for c in cells]
             whole = [None if v is None else int(v) if v.is_integer() else v for v in numbers]
             columns.append({**asdict(how), "numbers": whole})
-    arms, kinds = _coded([row.arm for row in table.rest]), _coded([row.kind for row in table.rest])
-    return {"arms": arms, "kinds": kinds, "columns": columns}
+    return {"count": len(table.rest), "arms": arms, "kinds": kinds, "columns": columns}
 
 
 def _coded(texts: Sequence[str]) -> dict[str, Any]:
-    """Each distinct text once, with an index for each row; without the index if most texts differ."""
-    distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    if len(distinct) > len(texts) / 2:
+    """Each distinct text once, with an index for each row; without it if most texts differ, or if all are the same."""
+    places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    if len(places) == 1:
+        return {"all": texts[0]}
+    if len(places) > len(texts) / 2:
         return {"texts": list(texts)}
-    return {"texts": list(distinct), "at": [distinct[text] for text in texts]}
+    return {"texts": list(places), "at": [places[text] for text in texts]}
 
 
 def _script_json(value: Any) -> str:

@@ -6,7 +6,7 @@ import difflib
 import functools
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from scl.report.formatting import plain
 
@@ -19,6 +19,8 @@ _FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 def look(text: str) -> str:
     """What a reader sees of a text: no characters without width, one space for many, one form of each letter."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
     seen = "".join(
         "" if _has_no_width(c) else " " if c in _FILLERS else c for c in unicodedata.normalize("NFKC", plain(text))
     )
@@ -29,7 +31,8 @@ def _has_no_width(character: str) -> bool:
     return unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f" or character == "\u034f"
 
 
-def distinct(names: Iterable[str]) -> dict[str, str]:
+@functools.lru_cache(maxsize=256)
+def distinct(names: tuple[str, ...]) -> Mapping[str, str]:
     """Each name on one line, with a number if it looks like another one: `kd`, `kd (2)`.
 
     A name that needs no change keeps its look, wherever it stands.

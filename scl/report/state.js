@@ -11,9 +11,14 @@ function keep(values) {
   try { sessionStorage.setItem(keptUnder, JSON.stringify({ ...kept(), ...values })); } catch { /* nothing is kept */ }
 }
 
+// Text i of a list that holds equal ones once.
+function codedText(coded, i) {
+  return coded.all ?? coded.texts[coded.at ? coded.at[i] : i];
+}
+
 // The arms of the page; a place in this list stands for an arm everywhere else.
 const listed = document.getElementById("arm-list");
-const arms = listed ? JSON.parse(listed.textContent) : { names: [], short: {}, stored: {}, styles: [], shapes: {} };
+const arms = listed ? JSON.parse(listed.textContent) : { names: [], stored: {} };
 const placeOfName = new Map(arms.names.map((name, i) => [name, i]));
 // Rows hold the name as it is stored, as HTML reads it.
 const placeOfRow = new Map(arms.names.map((name, i) => {

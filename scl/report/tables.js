@@ -15,24 +15,31 @@ const write = {
   p: (value) => (value < 0.001 ? "< 0.001" : value > 0.9995 ? "> 0.999" : value.toFixed(3)),
 };
 
+// Which texts hold what was typed; if none does, which hold all of its words. Neither case nor spaces count.
+const plainly = (text) => text.normalize("NFKC").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
+function matching(texts, typed) {
+  const wanted = plainly(typed);
+  const plain = texts.map(plainly);
+  const whole = plain.map((text) => text.includes(wanted));
+  return whole.includes(true) ? whole : plain.map((text) => wanted.split(" ").every((word) => text.includes(word)));
+}
+
 function buildRest(table) {
   const button = table.closest(".scroll").nextElementSibling;
   const rest = JSON.parse(restOfTables.textContent)[table.dataset.rest];
   delete table.dataset.rest;
   const pattern = [...table.tBodies[0].rows[0].cells];
-  const text = (coded, i) => coded.texts[coded.at ? coded.at[i] : i];
-  const count = (rest.arms.at ?? rest.arms.texts).length;
   const rows = document.createDocumentFragment();
-  for (let i = 0; i < count; i++) {
+  for (let i = 0; i < rest.count; i++) {
     const row = document.createElement("tr");
-    row.dataset.arm = text(rest.arms, i);
-    row.className = text(rest.kinds, i);
+    row.dataset.arm = codedText(rest.arms, i);
+    row.className = codedText(rest.kinds, i);
     rest.columns.forEach((column, j) => {
       const cell = pattern[j].cloneNode();
       cell.removeAttribute("data-value");
       row.append(cell);
       if (!column.numbers) {
-        (cell.className ? cell : cell.appendChild(document.createElement("bdi"))).textContent = text(column, i);
+        (cell.className ? cell : cell.appendChild(document.createElement("bdi"))).textContent = codedText(column.texts || column.all !== undefined ? column : rest.arms, i);
       } else if (column.numbers[i] === null) {
         cell.textContent = "–";
       } else {
@@ -100,17 +107,14 @@ function equip(table) {
     field.autocomplete = "off";
     label.append("Show rows with ", field);
     tools.append(label, shown);
-    const plainly = (text) => text.normalize("NFKC").toLowerCase();
     const filter = () => {
-      const words = plainly(field.value).split(/\s+/).filter(Boolean);
-      const rows = words.length || !table.dataset.rest ? all() : [...body.rows];
-      let kept = 0;
-      for (const row of rows) {
-        const text = plainly(`${row.dataset.arm ?? ""} ${[...row.cells].map((cell) => cell.textContent).join(" ")}`);
-        row.hidden = !words.every((word) => text.includes(word));
-        kept += !row.hidden;
-      }
-      shown.textContent = words.length ? `${kept.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows` : "";
+      const typed = field.value.trim();
+      const rows = typed ? all() : [...body.rows];
+      const text = (row) => [row.dataset.arm ?? "", ...[...row.cells].map((cell) => cell.textContent)].join(" ");
+      const found = matching(rows.map(text), typed);
+      rows.forEach((row, i) => { row.hidden = !found[i]; });
+      const count = (rows) => rows.length.toLocaleString("en");
+      shown.textContent = typed ? `${count(found.filter(Boolean))} of ${count(rows)} rows` : "";
     };
     let waiting = 0;
     field.addEventListener("input", () => {
