@@ -5,10 +5,13 @@ facts.py        the numbers of a study, computed once                      paper
 findings.py     the verdict in sentences                                   questions/       a module for each panel
 limits.py       what to keep in mind beside it                             looks.py         the looks at a study
 running.py      the bar of a run that goes on
-formatting.py   numbers, times and names as text                           drawing/         drawings that panels share
-blocks.py       the parts of a panel                                       theme.py         the look of the figures
-tables.py       cells and tables of numbers                                glossary.py      words and symbols
-assemble.py     panels → HTML (page.html.j2, page.css, page.js)
+formatting.py   numbers and times as text                                  drawing/         drawings that panels share
+names.py        short names, no two alike                                  theme.py         the look of the figures
+factors.py      the factors of a design                                    appearance.py    the look of the arms
+blocks.py       the parts of a panel                                       glossary.py      words and symbols
+tables.py       cells and tables of numbers
+assemble.py     panels → HTML: page.html.j2, page.css, and the scripts state.js (links, reloads, theme), figures.js,
+                tables.js, arms.js (picking) and page.js
 
 A custom page: `reports/own_page.py`. Importing this package needs neither Plotly nor Jinja2; making a page needs both.
 """

@@ -70,7 +70,8 @@ function followLink(first) {
     note("");
     pickArms(found, panel);
     const item = armBox.querySelector("li:has(:checked)");
-    if (item) armBox.scrollTop = item.offsetTop - armBox.offsetTop - 40;
+    const below = item ? item.offsetTop - armBox.offsetTop : 0;
+    if (below > armBox.clientHeight - 40) armBox.scrollTop = below - armBox.clientHeight / 2;
     if (unknown.length) {
       const names = unknown.slice(0, 3).map((name) => `“${name.slice(0, 60)}”`).join(", ");
       const more = unknown.length > 3 ? ` and ${unknown.length - 3} more` : "";

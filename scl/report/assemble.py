@@ -120,9 +120,9 @@ def _placed(figure: Figure, at: Mapping[str, int]) -> Figure:
     """The figure with places in the list of arms instead of names, −1 for a name that is no arm."""
 
     def place(of: Any) -> Any:
-        if of is None or isinstance(of, str):
-            return at.get(of, -1)
-        return [at.get(arm, -1) for arm in of]
+        if isinstance(of, list):
+            return [at.get(arm, -1) for arm in of]
+        return -1 if of is None else at.get(str(of), -1)
 
     return figure | {key: [place(of) for of in figure.get(key, ())] for key in ("arms", "rows", "columns")}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,11 +60,27 @@ class ArmRows:
             return "@soft"
         return "@ink" if row.arm == self.baseline else self.appearance.style(row.arm)["color"]
 
+    def span(self, include: Iterable[float] = ()) -> list[float] | None:
+        """The range of the axis: it holds these values, and all rows but those off the scale, within `ends`."""
+        rows = [row for row in self.rows if not row.off_scale] or self.rows
+        points = [v for row in rows for v in (row.value, *row.seeds.values())]
+        bars = [v for row in rows for v in (row.low, row.high)]
+        return theme.span([*points, *(clipped(v, self.ends) for v in (*include, *bars))])
+
+    def off(self, include: Iterable[float] = ()) -> dict[int, str]:
+        """The rows that the axis does not reach, and the side on which they lie: left or right."""
+        span = self.span(include)
+        low, high = span or theme.ANY
+        rows = [(i, row.value) for i, row in enumerate(self.rows) if row.off_scale]
+        sides = [(i, "left" if value < low else "right" if value > high else "") for i, value in rows]
+        return {i: side for i, side in sides if side}
+
     @property
     def cut(self) -> str:
         """For a caption: that a bar ends at what is possible; empty if none does."""
-        low = any(row.low < self.ends[0] for row in self.rows)
-        high = any(row.high > self.ends[1] for row in self.rows)
+        off = self.off([self.line])
+        rows = [row for i, row in enumerate(self.rows) if i not in off]
+        low, high = any(row.low < self.ends[0] for row in rows), any(row.high > self.ends[1] for row in rows)
         if not low and not high:
             return ""
         if self.ends[0] != 0:
@@ -116,12 +132,8 @@ def rows_table(shown: ArmRows, show: Show, show_end: Show | None = None) -> Tabl
 def draw_rows(shown: ArmRows, x: dict[str, Any], marks: Marks, unit: str, include: list[float]) -> Figure:
     """unit: a hover template of x. include: values that the axis must hold besides those of the arms."""
     rows = shown.rows
-    scaled = [row for row in rows if not row.off_scale] or rows
     spans = {row.arm: (clipped(row.low, shown.ends), clipped(row.high, shown.ends)) for row in rows}
-    points = [v for row in scaled for v in (row.value, *row.seeds.values())]
-    intervals = [clipped(v, shown.ends) for v in [*include, *(end for row in scaled for end in spans[row.arm])]]
-    x["range"] = theme.span([*points, *intervals])
-    off = {i: side for i, row in enumerate(rows) if row.off_scale and (side := _side(row.value, x["range"]))}
+    x["range"], off = shown.span(include), shown.off(include)
     marks = theme.both(marks, ([], [_off_scale(shown, i, side) for i, side in off.items()]))
     arms = [row.arm for row in rows]
     names, whole = shown.appearance.labels(arms), shown.appearance.hovers(arms)
@@ -133,7 +145,7 @@ def draw_rows(shown: ArmRows, x: dict[str, Any], marks: Marks, unit: str, includ
     values, below = numbers(value for _, _, value in drawn), [i + 0.24 for i, _, _ in drawn]
     about = [[names[arms[i]], seed] for i, seed, _ in drawn]
     hover, of = f"%{{customdata[0]}}<br>seed %{{customdata[1]}}: {unit}", [arms[i] for i, _, _ in drawn]
-    look = {"customdata": about, "arm": of}
+    look: dict[str, Any] = {"customdata": about, "arm": of}
     rings = theme.markers(values, below, hover, 6, "circle-open", [colours[i] for i, _, _ in drawn], **look)
     bars = [
         theme.scatter(
@@ -154,11 +166,6 @@ def draw_rows(shown: ArmRows, x: dict[str, Any], marks: Marks, unit: str, includ
     diamonds = theme.markers(values, at, hover, 10, "diamond", [colours[i] for i in at], **look)
     height, data = theme.rows_height(len(rows)), [rings, *bars, diamonds]
     return theme.figure(data, height, narrow, marks=marks, rows=arms, xaxis=x, yaxis=y)
-
-
-def _side(value: float, span: list[float] | None) -> str:
-    """On which side of the axis a value lies: left, right, or '' if the axis holds it."""
-    return "" if span is None else "left" if value < span[0] else "right" if value > span[1] else ""
 
 
 def _off_scale(shown: ArmRows, i: int, side: str) -> dict[str, Any]:

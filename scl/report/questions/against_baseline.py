@@ -73,8 +73,16 @@ def differences(facts: Facts) -> ArmRows:
         seeds = by_seed(unit * (facts.compared[c.arm] - facts.compared[facts.baseline]).dropna())
         rows.append(ArmRow(c.arm, unit * c.estimate, unit * c.low, unit * c.high, seeds))
     lower = len(contrasts) - len(rows)
-    about = {"unit": facts.unit, "ends": facts.possible_gain, "appearance": facts.appearance}
-    return ArmRows(tuple(rows), facts.baseline, facts.decimals, lower, band=unit * facts.detectable(), **about)
+    return ArmRows(
+        tuple(rows),
+        facts.baseline,
+        facts.decimals,
+        lower,
+        band=unit * facts.detectable(),
+        unit=facts.unit,
+        ends=facts.possible_gain,
+        appearance=facts.appearance,
+    )
 
 
 def draw_differences(shown: ArmRows) -> Figure:

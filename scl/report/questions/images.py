@@ -104,7 +104,7 @@ def draw_errors(shown: PerImage) -> Figure:
     for i, (source, name, colour, symbol) in enumerate(SOURCES):
         x, rows = numbers(100 * shown.errors[source], 4), [row + 0.18 * (i - 1) for row in range(len(arms))]
         hover = f"%{{customdata}}<br>{name}: %{{x:.2f}} points"
-        about = {"customdata": [names[arm] for arm in arms], "arm": arms}
+        about: dict[str, Any] = {"customdata": [names[arm] for arm in arms], "arm": arms}
         data.append(theme.markers(x, rows, hover, 9, symbol, colour, **about))
     x_axis = axis("standard error of the difference, points", rangemode="tozero")
     return figure(data, theme.rows_height(len(arms)), narrow, rows=arms, xaxis=x_axis, yaxis=y)

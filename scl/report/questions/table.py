@@ -20,7 +20,7 @@ MOST_COPIED = 200  # arms of a table that the page also holds as text to copy
 def panel(facts: Facts) -> Panel:
     answer = (
         f"± is the standard deviation over seeds. {_what(facts)} rounded to {_step(facts)}; sorting and copying use "
-        "the exact values. Click a column heading to sort."
+        "the exact values."
     )
     blocks: list[Block] = [main_table(facts)]
     if len(facts.arms) <= MOST_COPIED:

@@ -352,7 +352,7 @@ def draw_teachers(shown: TeacherRows) -> Figure:
         means, about = numbers(row.means[teacher] for _, row in mine), [[names[row.arm], teacher] for _, row in mine]
         below = [i + 0.27 for i, _ in mine]  # the bars, so that neither hides the other
         hover = f"%{{customdata[0]}}<br>%{{customdata[1]}}: {unit}"
-        of = {"customdata": about, "arm": [row.arm for _, row in mine]}
+        of: dict[str, Any] = {"customdata": about, "arm": [row.arm for _, row in mine]}
         data.append(theme.markers(means, below, hover, 8, symbol, colour, **of))
     values, about = numbers(row.value for row in rows), [[names[row.arm]] for row in rows]
     hover = f"%{{customdata[0]}}<br>{unit}"

@@ -32,8 +32,16 @@ def accuracies(facts: Facts) -> ArmRows:
     scores = facts.unit.factor * facts.scores
     rows = [mean_row(arm, scores[arm].dropna(), arm in facts.left_out, arm not in facts.drawn) for arm in arms]
     lower = facts.scores.shape[1] - len(rows)
-    about = {"line": facts.unit.factor * facts.teacher, "unit": facts.unit, "ends": facts.possible}
-    return ArmRows(tuple(rows), facts.baseline, facts.decimals, lower, appearance=facts.appearance, **about)
+    return ArmRows(
+        tuple(rows),
+        facts.baseline,
+        facts.decimals,
+        lower,
+        line=facts.unit.factor * facts.teacher,
+        unit=facts.unit,
+        ends=facts.possible,
+        appearance=facts.appearance,
+    )
 
 
 def draw_accuracies(shown: ArmRows, title: str = "test accuracy, %") -> Figure:
