@@ -67,8 +67,9 @@ def shortened(names: tuple[str, ...], most: int) -> Mapping[str, str]:
     """
     full = distinct(names)
     long = {name: text for name, text in full.items() if len(_letters(text)) > most}
-    cut = {name: _cut(_letters(text), most) for name, text in _without_shared_words(long).items()}
-    taken = {look(text) for name, text in full.items() if name not in long}
+    whole = [text for name, text in full.items() if name not in long]
+    cut = {name: _cut(_letters(text), most) for name, text in _without_shared_words(long, whole).items()}
+    taken = {look(text) for text in whole}
     for alike in _alike(cut):
         cut |= _apart({name: _letters(full[name]) for name in alike}, most)
     return {name: _free(cut[name], taken, most) if name in long else text for name, text in full.items()}
@@ -133,10 +134,12 @@ def _shared(texts: Sequence[Sequence[str]]) -> int:
     return next((i for i, at in enumerate(zip(*texts, strict=False)) if len(set(at)) > 1), min(map(len, texts)))
 
 
-def _without_shared_words(texts: Mapping[str, str]) -> dict[str, str]:
+def _without_shared_words(texts: Mapping[str, str], whole: Sequence[str]) -> dict[str, str]:
     """The texts with an ellipsis for the words that all with the same first word share, in their order.
 
-    The first word stays if texts differ in it. A group that would no longer differ stays whole.
+    The first word stays if texts differ in it. A group that would no longer differ stays whole. whole: the texts that
+    fit; those that have a word of a group in common with it have to share its words too, because “channel, 9 layers”
+    beside “kd, 9 layers” needs its “channel”.
     """
     groups: dict[str, dict[str, str]] = {}
     for name, text in texts.items():
@@ -144,7 +147,10 @@ def _without_shared_words(texts: Mapping[str, str]) -> dict[str, str]:
         groups.setdefault(first[0] if first else "", {})[name] = text
     out: dict[str, str] = {}
     for group in groups.values():
-        shared = functools.reduce(_in_both, (_WORD.findall(text) for text in group.values()))
+        shared = functools.reduce(_in_both, map(_WORD.findall, group.values()))
+        for words in map(_WORD.findall, whole):
+            if any(word in shared and not word[0].isdigit() for word in words):
+                shared = _in_both(shared, words)
         less = {name: _without(text, shared, len(groups) > 1) for name, text in group.items()}
         out |= group if len(group) == 1 or _alike(less) else less
     return out

@@ -88,9 +88,7 @@ def colours(figures: dict[str, Any]) -> dict[str, set[str]]:
 def test_an_arm_has_one_colour_on_the_whole_page(plain: tuple[Page, str, Results]) -> None:
     facts = plain[2].facts
     plots = [block for panel in PANELS for block in panel(facts).blocks if hasattr(block, "figures")]
-    figures = {
-        f"{plot.id}-{i}": figure for plot in plots if plot.id != "by-teacher" for i, figure in enumerate(plot.figures)
-    }
+    figures = {f"{plot.id}-{i}": figure for plot in plots for i, figure in enumerate(plot.figures)}
     assert len(figures) >= 8
     assert colours(figures) == {arm: {facts.appearance.style(arm)["color"]} for arm in facts.arms}
 

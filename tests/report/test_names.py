@@ -72,6 +72,8 @@ def test_no_two_of_any_names_look_alike(names: list[str], most: int) -> None:
         (["kd", "channel"], 16, ["kd", "channel"]),
         (LONG, 40, ["…kd…0.1…", "…kd…0.25…", "…channel-correlation…0.1…", "…channel-correlation…0.25…"]),
         (["baseline", *LONG[:2]], 40, ["baseline", "…0.1…", "…0.25…"]),
+        (["channel, 9 layers", "channel, 3 layers", "kd, 9 layers", "none"], 16,
+         ["channel, 9…", "channel, 3…", "kd, 9 layers", "none"]),
         (["a" * 50], 10, ["aaaaaa…aaa"]),
         (["a" * 50 + c + "b" * 50 for c in "xy"], 10, ["…aaaaaaax…", "…aaaaaaay…"]),
         (["kd ", "kd"], 16, ["kd (2)", "kd"]),

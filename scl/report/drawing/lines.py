@@ -18,6 +18,7 @@ class Line:
     """A series over levels. at: the index of each point's level; means: one for each point, in the unit of the axis.
 
     colour: an index into the colours of the theme, −1 for the colour of the text. joined: a line joins the points.
+    arms: of each point; empty if points are no single arms.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Line:
     means: tuple[stats.Mean, ...]
     colour: int = 0
     joined: bool = True
+    arms: tuple[str, ...] = ()
 
 
 def line_key(colours: dict[str, int]) -> list[Mark]:
@@ -66,7 +68,7 @@ def draw_lines(
         trace["line"] = {"color": colour, "dash": dash, "width": 2}
         spans = [(m.mean, *_within(m, ends)) for m in line.means]
         bars = [high - mean for mean, _, high in spans], [mean - low for mean, low, _ in spans]
-        data.append({**trace, "error_y": theme.error_bars(*bars, colour)})
+        data.append({**trace, "error_y": theme.error_bars(*bars, colour), "arm": list(line.arms) or None})
     marks = theme.teacher_line(teacher, vertical=False)
     if zero:
         marks = theme.both(marks, theme.zero_line(zero, vertical=False))

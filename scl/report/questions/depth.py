@@ -101,7 +101,9 @@ def interaction(facts: Facts, design: Layout) -> Interaction:
                 mean = stats.mean_interval(unit.factor * (values - other).to_numpy())
                 if mean.n:
                     means[i] = mean.within(0, unit.factor * unit.most) if minus is None else mean
-        return Line(level, tuple(means), tuple(means.values()), colour)
+        cells = [list(groups[steps[i], level]) for i in means]
+        arms = tuple(str(cell[0]) for cell in cells) if all(len(cell) == 1 for cell in cells) else ()
+        return Line(level, tuple(means), tuple(means.values()), colour, arms=arms)
 
     colours = {level: i for i, level in enumerate(level for level in drawn if level != design.reference)}
     if facts.appearance.factor == design.by:  # as the arms of these levels are coloured

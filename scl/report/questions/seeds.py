@@ -129,9 +129,12 @@ def draw_ranks(shown: SeedLines) -> Figure:
     names = shown.appearance.hovers(arms)
     others = shown.ranks.drop(columns="all")
     best, worst = others.min(axis=1), others.max(axis=1)
-    ends = [v for arm in arms for v in (float(best[arm]), float(worst[arm]), None)]
-    rows = [v for i in range(len(arms)) for v in (i, i, None)]
-    bars = theme.scatter("lines", ends, rows, hoverinfo="skip", line={"color": "@c1", "width": 4})
+    look = shown.appearance
+    lines = [(arm, {"color": look.style(arm)["color"], "width": 4}) for arm in arms]
+    bars = [
+        theme.scatter("lines", [float(best[arm]), float(worst[arm])], [i, i], hoverinfo="skip", line=line, arm=arm)
+        for i, (arm, line) in enumerate(lines)
+    ]
     about = [[names[arm], f"{best[arm]:.0f} to {worst[arm]:.0f}"] for arm in arms]
     hover = "%{customdata[0]}<br>rank %{x}, with one seed left out %{customdata[1]}"
     middle = numbers(shown.ranks["all"])
@@ -139,7 +142,7 @@ def draw_ranks(shown: SeedLines) -> Figure:
     last = float(worst.max())
     x = axis("rank by mean, 1 is best", range=[0.5, last + 0.5], dtick=max(1, round(last / 12)), tick0=1)
     narrow["xaxis.dtick"] = max(1, round(last / 6))
-    return theme.figure([bars, diamonds], theme.rows_height(len(arms)), narrow, rows=arms, xaxis=x, yaxis=y)
+    return theme.figure([*bars, diamonds], theme.rows_height(len(arms)), narrow, rows=arms, xaxis=x, yaxis=y)
 
 
 def _axis(shown: SeedLines, arms: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:

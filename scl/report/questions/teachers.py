@@ -342,9 +342,10 @@ def draw_teachers(shown: TeacherRows) -> Figure:
     unit = f"%{{x:+.{shown.decimals}f}} {shown.unit}"
     data: list[dict[str, Any]] = []
     for i, row in enumerate(rows):
-        for ends, colour, width in ((row.inner, "@c1", 6), (row.outer, "@ink", 1.5)):
+        for ends, width in ((row.inner, 6), (row.outer, 1.5)):
             if math.isfinite(ends[0]):
-                drawn = {"hoverinfo": "skip", "line": {"color": colour, "width": width}, "arm": row.arm}
+                line = {"color": look.style(row.arm)["color"], "width": width}
+                drawn = {"hoverinfo": "skip", "line": line, "arm": row.arm}
                 data.append(theme.scatter("lines", numbers(clipped(end, shown.ends) for end in ends), [i, i], **drawn))
     for t, teacher in enumerate(shown.teachers):
         colour, symbol = _style(t, len(shown.teachers))
