@@ -54,7 +54,9 @@ function listArms() {
     return item;
   }));
   const more = found.length - mostListed;
-  note(more > 0 ? `${more.toLocaleString("en")} more: type a part of their names above.` : found.length ? "" : "No arm has this in its name.");
+  document.getElementById("arms-more").textContent = more > 0
+    ? `${more.toLocaleString("en")} more: type a part of their names above.`
+    : found.length ? "" : "No arm has this in its name.";
 }
 
 function note(text) {
