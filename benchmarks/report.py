@@ -1,11 +1,12 @@
 """The size of the page, and how long it takes to write and to become interactive in Chromium.
 
-    uv run benchmarks/report.py            # 10,000 trials × 100 epochs in three shapes, 3 rounds
+    uv run benchmarks/report.py            # 10,000 trials × 100 epochs in three shapes, and 40 × 10; 3 rounds
     uv run benchmarks/report.py --trials 24 --epochs 30
     uv run benchmarks/report.py --images 10000   # with predictions of as many test images
     uv run benchmarks/report.py --json benchmarks/results/report.json
 
-Shapes: few arms with many seeds, many arms with few seeds, and one search; their numbers are random. Written: from
+Shapes: few arms with many seeds, many arms with few seeds, one search, and 40 arms × 10 seeds with names of 60
+characters; their numbers are random. Written: from
 Parquet on disk to report.html on disk, in a process that has imported the package. Interactive: from the start of the
 navigation to the end of the load event, including the page's script. Drawn: until every figure is drawn. The results
 are in docs/page.md.
@@ -42,6 +43,8 @@ from scl.store.files import Folder, open_folder
 from scl.store.schema import SCHEMA_VERSION, TRIALS
 from scl.store.study_file import write_study
 
+LONG = "resnet8x4-on-cifar100/channel-correlation-{}/temperature-4/x"  # about 60 characters
+
 # Added to a copy of the page without its CSP, which would forbid it: reports to this benchmark when the page is ready.
 PROBE = """<script>
 addEventListener("load", () => {
@@ -55,10 +58,12 @@ addEventListener("load", () => {
 </script></body>"""
 
 
-def random_store(folder: Path, arms: int, seeds: int, epochs: int, search: bool, images: int = 0) -> Folder:
+def random_store(
+    folder: Path, arms: int, seeds: int, epochs: int, search: bool, images: int = 0, name: str = "arm-{}"
+) -> Folder:
     """Write a store of random numbers for arms × seeds, or for a search with arms × seeds trials.
 
-    images: of predictions of each trial, with 100 classes; 0 for no predictions.
+    images: of predictions of each trial, with 100 classes; 0 for no predictions. name: of the arms.
 
     Beside the trials of a search, 5 winners and the baseline have 5 seeds each.
     """
@@ -70,7 +75,7 @@ def random_store(folder: Path, arms: int, seeds: int, epochs: int, search: bool,
         trials = [("search", 0)] * n + confirm
         names = ["baseline", *[f"winner-{i}" for i in range(1, 6)]]
     else:
-        names = ["baseline", *[f"arm-{i}" for i in range(1, arms)]]
+        names = ["baseline", *[name.format(i) for i in range(1, arms)]]
         trials = [(arm, seed) for seed in range(seeds) for arm in names]
     effect = {arm: 0.0005 * i / max(len(names), 1) * 40 for i, arm in enumerate(names)} | {"search": 0.0}
     size = len(trials)
@@ -190,12 +195,14 @@ def main() -> None:
         "arms × seeds, square": (few, options.trials // few, False),
         "many arms × 5 seeds": (max(options.trials // 5, 2), 5, False),
         "one search": (options.trials, 1, True),
+        "long names": (40, 10, False),
     }
     figures: dict[str, Any] = {"trials": options.trials, "epochs": options.epochs}
     print(f"{options.trials:,} trials × {options.epochs} epochs, {options.rounds} rounds: median (all)")
     for name, (arms, seeds, search) in shapes.items():
         with tempfile.TemporaryDirectory() as folder:
-            store = random_store(Path(folder) / "s", arms, seeds, options.epochs, search, options.images)
+            named = LONG if name == "long names" else "arm-{}"
+            store = random_store(Path(folder) / "s", arms, seeds, options.epochs, search, options.images, named)
             written: list[float] = []
             ready: list[float] = []
             drawn: list[float] = []

@@ -184,8 +184,8 @@ def wttm(student: Tensor, teacher: Tensor, temperature: float = 4.0, norm: str =
     U · KL(softmax(z_t / T) ‖ softmax(z_s)), U = Σ over the classes of p_t^(1/T), p_t = softmax(z_t).
 
     Only the teacher has a temperature; images of which the teacher is less certain weigh more. The authors' code has
-    γ = 1/T as its option, and no factor T². The paper tunes T and the weight for each pair of networks; the default of T
-    is that of `kd`.
+    γ = 1/T as its option, and no factor T². The paper tunes T and the weight for each pair of networks; the default of
+    T is that of `kd`.
 
     Args:
         student, teacher: logits (B, K).

@@ -5,12 +5,15 @@ facts.py        the numbers of a study, computed once                      paper
 findings.py     the verdict in sentences                                   questions/       a module for each panel
 limits.py       what to keep in mind beside it                             looks.py         the looks at a study
 running.py      the bar of a run that goes on
-formatting.py   numbers, times and names as text                           drawing/         drawings that panels share
-blocks.py       the parts of a panel                                       theme.py         the look of the figures
-tables.py       cells and tables of numbers                                glossary.py      words and symbols
+formatting.py   numbers and times as text                                  drawing/         drawings that panels share
+names.py        short names, no two alike                                  theme.py         the look of the figures
+factors.py      the factors of a design                                    appearance.py    the look of the arms
+blocks.py       the parts of a panel                                       glossary.py      words and symbols
+tables.py       cells and tables of numbers                                search/          the pictures of a search
 csv_text.py     tables as CSV                                              latex_text.py    text as LaTeX
-paper_figures.py  figures as files                                         search/          the pictures of a search
-assemble.py     panels → HTML (page.html.j2, page.css, page.js, export.js)
+paper_figures.py  figures as files
+assemble.py     panels → HTML: page.html.j2, page.css, and the scripts state.js (links, reloads, theme), figures.js,
+                tables.js, arms.js (picking), page.js and export.js (saving figures)
 
 A custom page: `reports/own_page.py`. Importing this package needs neither Plotly nor Jinja2; making a page needs both.
 """
@@ -59,7 +62,8 @@ def render(results: StoredResults) -> str:
     """The page as HTML. The same store gives the same page, byte by byte."""
     facts = gather(results)
     title, question = _titles(results)
-    return page(title, [panel(facts) for panel in PANELS], question, running(results.running))
+    panels = [panel(facts) for panel in PANELS]
+    return page(title, panels, question, running(results.running), facts.appearance)
 
 
 def render_start(results: StoredResults) -> str:

@@ -14,14 +14,15 @@ from scl.report.theme import Figure
 class Cell:
     """shown: the text. value: the exact number behind it (its repr becomes data-value), None for text.
 
-    ends: of an interval that the text gives beside the number. whole: the text before it was shortened. factor: the
-    value times this is in the unit of the heading: 100 for a fraction under a heading in %.
+    ends: of an interval that the text gives beside the number. arm: the one that the cell names; the page gives it the
+    same name everywhere, whole on hover. factor: the value times this is in the unit of the heading: 100 for a fraction
+    under a heading in %.
     """
 
     shown: str
     value: float | int | None = None
     ends: tuple[float, float] | None = None
-    whole: str = ""
+    arm: str = ""
     factor: float = 1.0
 
     @property
@@ -59,12 +60,28 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Format:
+    """How the page writes the numbers of a column of `Table.rest`: value · factor, with these decimals.
+
+    kind: `plain`; `signed`, with + or −; `p`, as `formatting.p_value` does.
+    """
+
+    factor: float = 1.0
+    decimals: int = 0
+    kind: str = "plain"
+
+
+@dataclass(frozen=True)
 class Table:
+    """id: the attribute of the element. label: its name for screen readers. rest: more rows, which the page builds when
+    the reader asks for them; formats: of each column of these with numbers, None for text."""
+
     columns: Sequence[Column]
     rows: Sequence[Row]
     id: str = ""
-    sortable: bool = False
-    label: str = "Table"  # its name for screen readers
+    label: str = "Table"
+    rest: Sequence[Row] = ()
+    formats: Sequence[Format | None] = ()
 
     @property
     def groups(self) -> list[tuple[str, int]]:
@@ -112,18 +129,6 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class Rest:
-    """The rows of a long table that the page builds when the reader asks for them.
-
-    table: its id. formats: (factor, decimals) of each column with numbers, None for text.
-    """
-
-    table: str
-    rows: Sequence[Row]
-    formats: Sequence[tuple[float, int] | None]
-
-
-@dataclass(frozen=True)
 class Card:
     label: str
     value: str
@@ -152,7 +157,7 @@ class Cards:
     cards: Sequence[Card]
 
 
-Block = Table | Plot | Pairs | Note | Cards | Copy | Rest | Heading
+Block = Table | Plot | Pairs | Note | Cards | Copy | Heading
 
 
 @dataclass(frozen=True)

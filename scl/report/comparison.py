@@ -265,10 +265,16 @@ def _differences(anchor: str, one: Versus, second: Facts) -> Panel:
     spans = [(s.arm, s.paired.differences) for s in shown]
     faint = bool(one.why_not)
     rows = tuple(_row(arm, d, unit, faint) for arm, d in spans)
-    arm_rows = ArmRows(rows, second.baseline, second.decimals, unit=unit)
+    arm_rows = ArmRows(rows, second.baseline, second.decimals, unit=unit, ends=_ends(unit))
+    caption += arm_rows.cut
     hover = f"%{{x:+.{second.decimals}f}} {unit.many}"
     drawn = draw_rows(arm_rows, axis(f"{unit.many}, by seed"), zero_line("no change"), hover, [0.0])
     return Panel(anchor, plain(title), answer, [Plot(anchor, caption, [drawn], table)])
+
+
+def _ends(unit: Unit) -> tuple[float, float]:
+    """The least and the most that a difference can be, as it is shown."""
+    return -unit.factor * unit.most, unit.factor * unit.most
 
 
 def _row(arm: str, d: stats.Mean, unit: Unit, faint: bool) -> ArmRow:
@@ -323,7 +329,7 @@ def _effects(facts: Mapping[str, Facts]) -> Panel:
         table_rows.append(Row([*cells, p_cell(c.p)], arm))
     if not rows:
         return Panel("effects", title, "No arm was compared with the baseline in more than one of these studies.")
-    shown = ArmRows(tuple(rows), "", d, unit=unit)
+    shown = ArmRows(tuple(rows), "", d, unit=unit, ends=_ends(unit))
     x = axis(f"{unit.many} above the baseline of the study")
     drawn = draw_rows(shown, x, zero_line("baseline of the study"), f"%{{x:+.{max(d, 2)}f}} {unit.many}", [0.0])
     columns = [Column("arm", "Arm", number=False), Column("study", "Study", number=False), Column("n", "n")]
@@ -353,4 +359,4 @@ def _arms(facts: Mapping[str, Facts]) -> Panel:
             values = number_cells(f.unit.number, f.decimals, m.mean, m.sd, m.low, m.high)
             rows.append(Row([text_cell(name), text_cell(arm), count_cell(m.n), *values], str(arm)))
     answer = "± is the standard deviation over seeds; the interval of the mean is Student's t."
-    return Panel("arms", "All arms", answer, [Table(columns, rows, id="all-arms", sortable=True, label="All arms")])
+    return Panel("arms", "All arms", answer, [Table(columns, rows, id="all-arms", label="All arms")])

@@ -12,9 +12,9 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from scl.report.blocks import Cell, Table
+from scl.report.blocks import Cell, Row, Table
 from scl.report.formatting import DASH
 
 FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")  # first characters of formulas in spreadsheets
@@ -75,7 +75,7 @@ def csv_texts(table: Table) -> list[list[str]]:
     """The text of each cell in CSV, without the ends of its interval; row by row."""
     columns = []
     for i in range(len(table.columns)):
-        cells = [row.cells[i] for row in table.rows]
+        cells = [row.cells[i] for row in _rows(table)]
         texts = [_text(cell) for cell in cells]
         alone = not any(_is_number(cell) and cell.exact for cell in cells)
         rest = iter(csv_column([t for t, c in zip(texts, cells, strict=True) if not _is_number(c)], alone))
@@ -86,24 +86,27 @@ def csv_texts(table: Table) -> list[list[str]]:
 def table_csv(table: Table) -> str:
     """The numbers of a table. An interval in a cell becomes two columns behind its own."""
     headings, texts = csv_headings(table), csv_texts(table)
-    wide = [any(row.cells[i].ends for row in table.rows) for i in range(len(headings))]
+    wide = [any(row.cells[i].ends for row in _rows(table)) for i in range(len(headings))]
     rows: list[list[object]] = [_spread(headings, wide, [(f"{name} from", f"{name} to") for name in headings])]
-    for row, told in zip(table.rows, texts, strict=True):
+    for row, told in zip(_rows(table), texts, strict=True):
         ends = [[repr(end) for end in cell.ends] if cell.ends else ["", ""] for cell in row.cells]
         rows.append(_spread(told, wide, ends))
     return csv_lines(rows)
 
 
-def csv_attributes(table: Table) -> tuple[list[str | None], list[list[str | None]]]:
+def csv_attributes(
+    table: Table, shown: Callable[[Cell], str] = lambda cell: cell.shown
+) -> tuple[list[str | None], list[list[str | None]]]:
     """What the page's script cannot read off the table: the name of each column and the text of each cell in CSV, None
-    where it is the heading, or the exact number, the text that is shown or, of a dash, nothing."""
+    where it is the heading, or the exact number, the text that is shown or, of a dash, nothing. shown: the text of a
+    cell on the page."""
     names = [None if n == c.label else n for n, c in zip(csv_headings(table), table.columns, strict=True)]
     cells = [
         [
-            None if told == (c.exact or ("" if c.shown == DASH else c.shown)) else told
+            None if told == (c.exact or ("" if c.shown == DASH else shown(c))) else told
             for told, c in zip(*pair, strict=True)
         ]
-        for pair in zip(csv_texts(table), [row.cells for row in table.rows], strict=True)
+        for pair in zip(csv_texts(table), [row.cells for row in _rows(table)], strict=True)
     ]
     return names, cells
 
@@ -113,9 +116,14 @@ def _spread(cells: Sequence[str], wide: Sequence[bool], ends: Sequence[Sequence[
     return [text for cell, is_wide, both in parts for text in ([cell, *both] if is_wide else [cell])]
 
 
+def _rows(table: Table) -> list[Row]:
+    """Those of the page, and those that it builds later."""
+    return [*table.rows, *table.rest]
+
+
 def _is_number(cell: Cell) -> bool:
     return cell.value is not None or cell.shown == DASH
 
 
 def _text(cell: Cell) -> str:
-    return cell.in_unit if _is_number(cell) else cell.whole or cell.shown
+    return cell.in_unit if _is_number(cell) else cell.arm or cell.shown

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from scl import stats
+from scl.report.appearance import Appearance, appearance
+from scl.report.factors import factors_of
 from scl.report.formatting import PERCENT, UNITS, Unit, capital
 from scl.report.looks import counted, seeds_of
 from scl.report.scored import chance_of, metric_of, uneven, with_classes
@@ -125,6 +127,24 @@ class Facts:
     def is_share(self) -> bool:
         """Whether the metric is a share in %, which ends at 0 and 100."""
         return self.unit is PERCENT
+
+    @property
+    def possible(self) -> tuple[float, float]:
+        """The least and the most that the metric can be, as it is shown."""
+        return 0.0, self.unit.factor * self.unit.most
+
+    @property
+    def possible_gain(self) -> tuple[float, float]:
+        """The least and the most that an arm can be above the baseline's mean, as it is shown."""
+        base = self.unit.factor * float(self.compared[self.baseline].mean()) if self.baseline in self.compared else 0.0
+        return (0.0 - base, self.possible[1] - base) if self.is_share else (-math.inf, math.inf)
+
+    @functools.cached_property
+    def appearance(self) -> Appearance:
+        """How the page names and draws the arms."""
+        best = self.best_first(self.learnt_scores.mean()) if self.scores.size else self.scores.mean()
+        factors = factors_of(self.study, self.arms)
+        return appearance(self.arms, self.baseline, factors, [str(arm) for arm in best.index])
 
     def best_first(self, means: pd.Series) -> pd.Series:
         """Means of the metric in order, the best first."""

@@ -39,8 +39,8 @@ def isolated(text: str) -> str:
 
 
 def name_of(arm: str) -> str:
-    """A name in quotation marks, for a sentence."""
-    return f"“{isolated(shorten(plain(arm), 60))}”"
+    """A name in quotation marks, for a sentence: never shortened, so that it names one arm."""
+    return f"“{isolated(plain(arm))}”"
 
 
 def listing(names: Sequence[str], most: int = 6) -> str:

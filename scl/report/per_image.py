@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scl import stats
+from scl.report.appearance import NO_ARMS, Appearance
 from scl.report.drawing.arms import highest
 from scl.report.facts import Facts
 from scl.report.formatting import plain, plural
@@ -24,7 +25,8 @@ class PerImage:
     errors: a row for each arm with seeds in common with the baseline, the fields of `stats.ImageDifference`.
     mistakes: a row for each trial: arm, seed, and the fields of `stats.Mistakes`.
     classes: a row for each arm and class: arm, the fields of `stats.ClassDifferences`, and p_holm over all rows.
-    beyond: the number of lower arms that are left out. remarks: what the predictions lack, a sentence each.
+    beyond: the number of lower arms that are left out. remarks: what the predictions lack, a sentence each. appearance:
+    of the arms.
     """
 
     images: int
@@ -34,6 +36,7 @@ class PerImage:
     classes: pd.DataFrame
     beyond: int
     remarks: tuple[str, ...]
+    appearance: Appearance = NO_ARMS
 
 
 def per_image(facts: Facts) -> PerImage | None:
@@ -65,7 +68,8 @@ def per_image(facts: Facts) -> PerImage | None:
     fields = list(stats.ImageDifference.__dataclass_fields__)
     errors = pd.DataFrame([vars(d) for d in differences.values()], index=list(differences), columns=fields)
     own, remarks = _mistakes(facts, known, arms), _remarks(facts, rows, known)
-    return PerImage(len(labels), _names(facts, labels), errors, own, every, len(facts.drawn) - len(arms), remarks)
+    names, beneath = _names(facts, labels), len(facts.drawn) - len(arms)
+    return PerImage(len(labels), names, errors, own, every, beneath, remarks, facts.appearance)
 
 
 def _mistakes(facts: Facts, known: pd.DataFrame, arms: list[str]) -> pd.DataFrame:

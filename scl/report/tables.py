@@ -9,6 +9,9 @@ import pandas as pd
 
 from scl.report.blocks import Cell, Column, Row, Table
 from scl.report.formatting import Unit, fixed, p_value, plain, shorten
+from scl.report.names import shortened
+
+MOST_OF_A_NAME = 60  # characters in a table
 
 
 def text_cell(text: object) -> Cell:
@@ -16,8 +19,15 @@ def text_cell(text: object) -> Cell:
 
 
 def arm_cell(arm: object) -> Cell:
-    """An arm's name, shortened; data-arm of the row holds the whole name."""
-    return Cell(shorten(plain(arm), 60), whole=str(arm))
+    """An arm of the study. The page gives it the name that it has everywhere."""
+    return Cell(shorten(plain(arm), MOST_OF_A_NAME), arm=str(arm))
+
+
+def _name_cells(names: Sequence[object]) -> list[Cell]:
+    """The names of the rows of a table, no two that look alike."""
+    texts = [str(name) for name in names]
+    short = shortened(tuple(texts), MOST_OF_A_NAME)
+    return [Cell(short[text], arm=text) for text in texts]
 
 
 def number_cells(show: Callable[[float, int], str], decimals: int, *values: float, unit: float = 1) -> list[Cell]:
@@ -49,8 +59,8 @@ def frame_table(frame: pd.DataFrame, decimals: int = 2, label: str = "Numbers") 
     columns = [Column("arm", str(frame.index.name or ""), number=False)]
     columns += [Column(f"c{i}", plain(name)) for i, name in enumerate(frame.columns)]
     rows = [
-        Row([arm_cell(name), *number_cells(fixed, decimals, *map(float, values))], arm=plain(name))
-        for name, values in zip(frame.index, frame.itertuples(index=False), strict=True)
+        Row([name, *number_cells(fixed, decimals, *map(float, values))], arm=plain(of))
+        for name, of, values in zip(_name_cells(frame.index), frame.index, frame.itertuples(index=False), strict=True)
     ]
     return Table(columns, rows, label=label)
 
@@ -59,8 +69,9 @@ def number_table(
     columns: Sequence[Column], rows: Sequence[tuple[str, Sequence[Cell]]], head: str = "Arm", label: str = "Numbers"
 ) -> Table:
     """The numbers of a figure: one row an arm (or what `head` names), its name in the first column."""
+    names = _name_cells([arm for arm, _ in rows])
     return Table(
         (Column("arm", head, number=False), *columns),
-        [Row((arm_cell(arm), *cells), arm=arm) for arm, cells in rows],
+        [Row((name, *cells), arm=arm) for name, (arm, cells) in zip(names, rows, strict=True)],
         label=label,
     )

@@ -1,7 +1,8 @@
 """The look of the figures: colours as tokens that the page resolves for light, dark and print, layouts and labels.
 
-A figure is a dict `{data, layout, narrow}`: Plotly's two parts, and the changes of the layout on a narrow screen.
-Colours start with "@" (`@ink`, `@c1`, …); page.css gives their values.
+A figure is a dict `{data, layout, narrow, arms, rows, columns}`: Plotly's two parts, the changes of the layout on a
+narrow screen, and the arms of the traces and along the axes, so that the page can highlight them. Colours start with
+"@" (`@ink`, `@c1`, …); page.css gives their values.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scl.report.formatting import isolated, plain, shorten
+from scl.report.formatting import isolated
+from scl.report.names import shortened
 
 Figure = dict[str, Any]
 Marks = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # shapes and annotations of a layout
 
 COLOURS = ("@c1", "@c2", "@c3", "@c4", "@c5", "@c6")  # Okabe–Ito without its black and its yellow
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down")
+SYMBOLS = (
+    "circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down",
+    "circle-open", "square-open", "diamond-open", "triangle-up-open",
+)  # fmt: skip
 WIDE, NARROW = 40, 16  # characters of a label in a figure
 
 
@@ -30,24 +35,13 @@ def literal(text: str) -> str:
 
 
 def labels(names: Iterable[str], most: int = WIDE) -> dict[str, str]:
-    """Each name as a figure shows it: short, literal, and numbered if shortening made two names equal."""
-    out: dict[str, str] = {}
-    seen: dict[str, int] = {}
-    for name in names:
-        short = shorten(plain(name), most)
-        seen[short] = seen.get(short, 0) + 1
-        out[name] = literal(short if seen[short] == 1 else f"{short} ({seen[short]})")
-    return out
-
-
-def styles(arms: Sequence[str], baseline: str) -> dict[str, dict[str, str]]:
-    """Colour, dash and symbol of each arm; the baseline has the colour of the text. No two of 210 are alike."""
-    others = [arm for arm in arms if arm != baseline]
-    return {baseline: series_style(-1)} | {arm: series_style(i) for i, arm in enumerate(others)}
+    """Each name as a figure shows it: shortened by what these names have in common, literal, no two alike."""
+    return {name: literal(text) for name, text in shortened(tuple(names), most).items()}
 
 
 def series_style(i: int) -> dict[str, str]:
-    """Colour, dash and symbol of series i; −1: the colour of the text."""
+    """Colour, dash and symbol of series i; −1: the colour of the text. No two of 330 are alike, and of the first 55 no
+    two without their colours."""
     if i < 0:
         return {"color": "@ink", "dash": "solid", "symbol": "circle"}
     colour, dash = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)]
@@ -61,18 +55,21 @@ def figure(
     legend: int = 0,
     top: int = 44,
     marks: Marks | None = None,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
     **layout: Any,
 ) -> Figure:
     """A figure with the layout of this page, `height` pixels high without its legend.
 
-    narrow: dotted paths of the layout → values on a narrow screen. legend: the number of names in it, 0 for no legend.
-    top: pixels above the drawing. marks: shapes and annotations.
+    data: traces; `arm` of a trace is its arm, or a list with the arm of each point. narrow: dotted paths of the layout
+    → values on a narrow screen. legend: the number of names in it, 0 for no legend. top: pixels above the drawing.
+    marks: shapes and annotations. rows, columns: the arms at 0, 1, … of the y axis and of the x axis.
     """
-    rows, narrow_rows = math.ceil(legend / 3), legend
+    legend_rows, narrow_rows = math.ceil(legend / 3), legend
     # The legend starts 56 pixels below the axis; Plotly wants its place in heights of the drawing.
     place = {"x": 0, "xanchor": "left", "y": -56 / (height - 88), "yanchor": "top", "maxheight": 24 * narrow_rows + 10}
     base: dict[str, Any] = {
-        "height": height + 22 * rows,
+        "height": height + 22 * legend_rows,
         "margin": {"l": 8, "r": 16, "t": top, "b": 44},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "@soft", "activecolor": "@ink"},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -81,12 +78,21 @@ def figure(
         "hoverlabel": {"bgcolor": "@raised", "bordercolor": "@rule", "font": {"color": "@ink"}, "align": "left"},
         "hovermode": "closest",
         "showlegend": legend > 0,
-        "legend": {"orientation": "h", **place, "itemwidth": 44, "font": {"size": 12}},
+        "legend": {"orientation": "h", **place, "itemwidth": 44, "tracegroupgap": 0, "font": {"size": 12}},
     }
     if marks is not None:
         base["shapes"], base["annotations"] = marks
     change = {"height": height + 22 * narrow_rows} if legend else {}
-    return {"data": data, "layout": {**base, **layout}, "narrow": {**change, **(narrow or {})}}
+    drawn: Figure = {"data": [], "layout": {**base, **layout}, "narrow": {**change, **(narrow or {})}, "arms": []}
+    for trace in data:
+        add(drawn, trace)
+    return drawn | {"rows": list(rows), "columns": list(columns)}
+
+
+def add(drawn: Figure, trace: Mapping[str, Any]) -> None:
+    """Draw one more trace, with its `arm` if it has one."""
+    drawn["data"].append({key: value for key, value in trace.items() if key != "arm"})
+    drawn["arms"].append(trace.get("arm"))
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
@@ -102,15 +108,14 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def arm_axis(arms: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A y axis with one row an arm, the first on top, and its changes on a narrow screen.
+def arm_axis(wide: Iterable[str], narrow: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A y axis with one row an arm, the first on top, and its changes on a narrow screen. wide, narrow: the labels.
 
     Positions are numbers, not names, so that names that look alike stay apart.
     """
-    wide, narrow = labels(arms), labels(arms, NARROW)
-    held = [len(arms) - 0.4, -0.6]
-    y = axis("", **ticks(wide[arm] for arm in arms), range=held, showgrid=False, tickfont={"color": "@ink"})
-    return y, {"yaxis.ticktext": [narrow[arm] for arm in arms]}
+    texts = list(wide)
+    y = axis("", **ticks(texts), range=[len(texts) - 0.4, -0.6], showgrid=False, tickfont={"color": "@ink"})
+    return y, {"yaxis.ticktext": list(narrow)}
 
 
 def ticks(names: Iterable[str]) -> dict[str, Any]:
@@ -119,12 +124,19 @@ def ticks(names: Iterable[str]) -> dict[str, Any]:
     return {"tickmode": "array", "tickvals": list(range(len(texts))), "ticktext": texts}
 
 
-def span(values: Iterable[float], share: bool = False) -> list[float] | None:
-    """The range of an axis that holds the finite values with a margin; None without finite values.
+Ends = tuple[float, float]  # the least and the most that a value can be
+ANY: Ends = (-math.inf, math.inf)
 
-    share: the values are shares in %, so the range ends at 0 and 100 even if an interval goes beyond.
-    """
-    finite = [min(max(v, 0.0), 100.0) if share else v for v in values if math.isfinite(v)]
+
+def clipped(value: float, ends: Ends) -> float:
+    """The value, or the end that it is beyond; NaN stays NaN."""
+    return min(max(value, ends[0]), ends[1]) if math.isfinite(value) else value
+
+
+def span(values: Iterable[float], ends: Ends = ANY) -> list[float] | None:
+    """The range of an axis that holds the finite values, as far as they are within `ends`, with a margin; None without
+    finite values."""
+    finite = [clipped(v, ends) for v in values if math.isfinite(v)]
     if not finite:
         return None
     margin = 0.05 * (max(finite) - min(finite)) or 0.5
@@ -165,8 +177,9 @@ def _line(value: float, vertical: bool, style: dict[str, Any], text: str, colour
 
 
 def label(text: str, colour: str, **place: Any) -> dict[str, Any]:
-    """A text in the drawing."""
-    return {"text": text, "showarrow": False, "font": {"color": colour, "size": 12}, **place}
+    """A text in the drawing; what it covers shines through."""
+    look = {"font": {"color": colour, "size": 12}, "bgcolor": "@page/0.7"}
+    return {"text": text, "showarrow": False, **look, **place}
 
 
 def scatter(mode: str, x: Sequence[Any], y: Sequence[Any], **more: Any) -> dict[str, Any]:

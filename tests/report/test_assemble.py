@@ -81,7 +81,8 @@ def test_names_are_shown_as_text(tmp_path: Path) -> None:
     assert [row["data-arm"][0] for row in page.tables["main-table"]] == NASTY
     tags = [tag for tag, _ in page.tags]
     assert not {"img", "b", "i"} & set(tags)
-    assert len(page.scripts) == 4
+    assert len(page.scripts) == 5  # figures, their files, arms, Plotly and the code
+    assert not any("<!--" in text for a, text in page.scripts if a.get("type") == "application/json")
     assert not any(str(a.get("href", "")).startswith("http") for _, a in page.tags)
     assert not any(name.startswith("on") for _, a in page.tags for name in a)
     figures = page.figures()

@@ -6,24 +6,25 @@ repository, or AXE_CORE=path/to/axe.min.js.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
-import shutil
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 
-from scl.report import PANELS, comparison, paper_figures
+from scl.report import PANELS, comparison, formatting, paper_figures
 from scl.report.csv_text import table_csv
-from scl.report.formatting import plain, shorten
+from scl.report.names import shortened
 from scl.report.paper_table import comma_separated, latex, markdown
+from scl.report.results import Results
 from scl.report.theme import WIDE
 from scl.store.files import Folder
+from tests.support.browser import Browser, chromium
 from tests.support.pages import NASTY, Page, built
 from tests.support.synthetic import (
     accuracy,
@@ -35,11 +36,6 @@ from tests.support.synthetic import (
 )
 
 ARMS = ["baseline", "kd", "channel", "spatial", "channel+spatial"]
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --force-prefers-reduced-motion "
-    '--host-resolver-rules="MAP * ~NOTFOUND" --virtual-time-budget=300000'
-)
 
 
 def make_nasty_store(folder: Path) -> Folder:
@@ -65,139 +61,134 @@ STORES: dict[str, Callable[[Path], Folder]] = {
     "depth": make_depth_store,
 }
 
-# Parts of a copy of the page: the listener at its start records every violation of the policy; the probe is at its end.
+# At the start of the page: records every violation of its policy.
 LISTENER = """<script>
 const violations = [];
 document.addEventListener("securitypolicyviolation", (e) => violations.push(e.blockedURI));
 </script>"""
-PROBE = """<script>
-function reported(value) {
-  const out = document.createElement("script");
-  out.type = "application/json";
-  out.id = "reported";
-  out.textContent = JSON.stringify(value).replaceAll("<", "\\\\u003c");
-  document.body.append(out);
-}
-async function ready() {
-  while ([...document.querySelectorAll(".plot")].some((d) => d.dataset.drawn !== "yes")) {
-    await new Promise((done) => setTimeout(done, 50));
-  }
-}
-</script>"""
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    path = next((p for p in ("chromium", "chromium-browser", "google-chrome") if shutil.which(p)), "")
-    if not path:
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if not chromium():
         pytest.skip("no Chromium on this machine")
-    return path
+    with Browser(tmp_path_factory.mktemp("chromium")) as one:
+        yield one
 
 
-def run(chromium: str, folder: Path, page: str, script: str, *flags: str) -> tuple[Any, Page, list[str]]:
-    """What the script reported, the page at that moment, and console messages. script: body of an async function."""
-    file = folder / "probed.html"
-    body = f"{PROBE}<script>(async () => {{ await ready(); {script} }})();</script></body>"
-    heard = page.replace('<meta charset="utf-8">', '<meta charset="utf-8">' + LISTENER, 1)
-    file.write_text(body.join(heard.rsplit("</body>", 1)), encoding="utf-8")
-    command = [chromium, *re.findall(r'(?:[^\s"]|"[^"]*")+', FLAGS), *flags, f"--user-data-dir={folder / 'profile'}"]
-    command = [part.replace('"', "") for part in command]
-    done = subprocess.run(
-        [*command, "--enable-logging=stderr", "--dump-dom", f"file://{file}"],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    drawn = Page(done.stdout)
-    complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "MathJax" not in line]
-    reported = next((text for a, text in drawn.scripts if a.get("id") == "reported"), None)
-    assert reported is not None, (done.stderr[-2000:], done.stdout[-500:])
-    return json.loads(reported), drawn, complaints
+def shown(browser: Browser, folder: Path, page: str, hash: str = "", width: int = 1280) -> Browser:
+    """The browser with this page, drawn, and without earlier messages."""
+    file = folder / "page.html"
+    file.write_text(page.replace('<meta charset="utf-8">', '<meta charset="utf-8">' + LISTENER, 1), encoding="utf-8")
+    browser.messages.clear()
+    browser.size(width)
+    browser.open(file, hash)
+    return browser
 
 
 @pytest.mark.parametrize("name", STORES)
-def test_the_page_is_drawn_without_a_message_or_a_request(tmp_path: Path, chromium: str, name: str) -> None:
+def test_the_page_is_drawn_without_a_message_or_a_request(tmp_path: Path, browser: Browser, name: str) -> None:
     page, text, _ = built(STORES[name](tmp_path / "store"))
-    script = """reported({
+    shown(browser, tmp_path, text)
+    assert browser.run("""return {
       asked: performance.getEntriesByType("resource").map((e) => e.name),
       violations,
       wide: document.documentElement.scrollWidth - innerWidth,
       cloud: [...document.querySelectorAll(".modebar-btn")].map((b) => b.dataset.title)
         .filter((t) => /cloud|edit|share/i.test(t)),
       gl: document.querySelectorAll("canvas").length,
-    });"""
-    reported, drawn, complaints = run(chromium, tmp_path, text, script)
-    assert reported == {"asked": [], "violations": [], "wide": 0, "cloud": [], "gl": 0}
-    assert complaints == []
+    };""") == {"asked": [], "violations": [], "wide": 0, "cloud": [], "gl": 0}
+    assert browser.messages == []
+    drawn = Page(browser.run("return document.documentElement.outerHTML"))
     assert sum(1 for _, a in drawn.tags if a.get("data-drawn") == "yes") == len(page.figures())
     assert not {"img", "b"} & {tag for tag, _ in drawn.tags}
     if name == "nasty":
-        shown = drawn.text.replace("\u2068", "").replace("\u2069", "")
-        assert all(shorten(plain(arm), WIDE) in shown for arm in NASTY)
+        text = drawn.text.replace("\u2068", "").replace("\u2069", "")
+        assert all(short in text for short in shortened(tuple(NASTY), WIDE).values())
+
+
+# Texts of drawings that cover each other or leave their drawing, what sticks out of the page, and clipped main tables.
+FAULTS = """
+  const texts = [...document.querySelectorAll(".plot .main-svg text")].filter((t) => t.textContent.trim())
+    .map((t) => [t, t.getBoundingClientRect(), t.closest(".plot")]).filter(([, r]) => r.width > 1);
+  const faults = [];
+  texts.forEach(([t, a, plot], i) => {
+    const p = plot.getBoundingClientRect();
+    const beyond = Math.max(a.right - p.right, p.left - a.left, p.top - a.top, a.bottom - p.bottom);
+    if (beyond > 2) faults.push([plot.id, t.textContent]);
+    for (const [u, b, other] of texts.slice(i + 1)) {
+      if (other !== plot || [t, u].some((x) => /rotate\\(-45/.test(x.getAttribute("transform") ?? ""))) continue;
+      const w = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const h = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (w > 1 && h > 3) faults.push([plot.id, t.textContent, u.textContent]);
+    }
+  });
+  const out = [...document.querySelectorAll("main *")].filter((e) => !e.closest(".scroll") && !e.closest("svg")
+    && e.getBoundingClientRect().right > innerWidth + 1 && getComputedStyle(e).position !== "absolute");
+  faults.push(...out.map((e) => e.className || e.tagName));
+  const main = document.getElementById("main-table").parentElement;
+  if (innerWidth >= 1024 && main.scrollWidth > main.clientWidth + 1) faults.push("the main table is clipped");
+  return faults;
+"""
 
 
 @pytest.mark.parametrize(
-    "width", [380, pytest.param(800, marks=pytest.mark.slow), pytest.param(1600, marks=pytest.mark.slow)]
+    "width", [pytest.param(w, marks=[] if w in (390, 1280) else pytest.mark.slow) for w in (390, 640, 1024, 1280, 1920)]
 )
-def test_nothing_sticks_out_at_any_width(tmp_path: Path, chromium: str, width: int) -> None:
-    """In a frame of that width, because a window of Chromium is at least 500 pixels wide."""
-    _, text, _ = built(make_store(tmp_path / "store", [*ARMS, "a name that is very long " * 5], range(3)))
-    inner = tmp_path / "inner.html"
-    inner.write_text(text, encoding="utf-8")
-    frame = f'<!DOCTYPE html><body><iframe width="{width}" height="900" srcdoc=""></iframe></body>'
-    script = """
-      const frame = document.querySelector("iframe");
-      const source = JSON.parse(document.getElementById("inner").textContent);
-      frame.srcdoc = source;
-      await new Promise((done) => { frame.onload = done; });
-      const inside = frame.contentDocument;
-      while ([...inside.querySelectorAll(".plot")].some((d) => d.dataset.drawn !== "yes")) {
-        await new Promise((done) => setTimeout(done, 50));
-      }
-      const out = [...inside.querySelectorAll("main *")].filter((e) => !e.closest(".scroll") && !e.closest("svg")
-        && e.getBoundingClientRect().right > frame.clientWidth + 1 && getComputedStyle(e).position !== "absolute");
-      const wide = inside.documentElement.scrollWidth - frame.clientWidth;
-      reported({ wide, out: out.map((e) => e.className || e.tagName) });
-    """
-    packed = json.dumps(text).replace("<", "\\u003c")
-    holder = f'<script type="application/json" id="inner">{packed}</script>'
-    reported, _, complaints = run(
-        chromium, tmp_path, frame.replace("</body>", holder + "</body>"), script, "--window-size=1700,1000"
-    )
-    assert reported == {"wide": 0, "out": []}
-    assert complaints == []
+def test_no_text_covers_another_or_sticks_out(tmp_path: Path, browser: Browser, width: int) -> None:
+    """Long names, wide intervals so that the lines of baseline and teacher are close, a collapsed arm."""
+    arms = [*ARMS, *[f"a long name/that arms share/number {i} of them/at {i % 7} degrees" for i in range(20)], "broken"]
+
+    def value(arm: str, seed: int) -> float:
+        return (
+            [0.28, 0.1, 0.3][seed] if arm == "broken" else 0.7 + 0.01 * np.random.default_rng([seed, len(arm)]).normal()
+        )
+
+    _, text, _ = built(make_store(tmp_path / "store", arms, range(3), value))
+    assert shown(browser, tmp_path, text, width=width).run(FAULTS) == []
+    assert browser.messages == []
 
 
-def test_the_page_can_be_used(tmp_path: Path, chromium: str) -> None:
+@pytest.fixture(scope="module")
+def sixty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, str, Results]:
+    """Sixty arms on four seeds; one trial failed."""
+    folder, states = tmp_path_factory.mktemp("sixty"), {("arm 7", 1): "failed"}
+    return built(make_store(folder, [f"arm {i}" for i in range(60)], range(4), states=states, epochs=2))
+
+
+def test_the_page_can_be_used(tmp_path: Path, browser: Browser, sixty: tuple[Page, str, Results]) -> None:
     """Sorting uses exact values, the theme button redraws, hidden rows appear on request, and texts to copy exist."""
-    _, text, study = built(make_store(tmp_path / "store", [f"arm {i}" for i in range(60)], range(4)))
-    script = """
+    _, text, study = sixty
+    shown(browser, tmp_path, text)
+    reported = browser.run("""
       const cells = (id, key) => [...document.querySelectorAll(`#${id} td[data-col="${key}"]`)];
       const heads = [...document.querySelectorAll("#main-table thead tr:last-child th")];
       const head = heads.find((h) => h.textContent === "mean");
+      const values = () => cells("main-table", "test_acc_mean").map((c) => Number(c.dataset.value));
+      const first = values();
       head.click(); head.click();
-      const sorted = cells("main-table", "test_acc_mean").map((c) => Number(c.dataset.value));
+      const sorted = values(), how = head.getAttribute("aria-sort");
+      head.click();
+      const restored = values().every((v, i) => v === first[i]) && !head.hasAttribute("aria-sort");
       const before = getComputedStyle(document.body).backgroundColor;
       document.getElementById("theme").click();
       const after = getComputedStyle(document.body).backgroundColor;
       const rows = document.querySelectorAll("#all-trials tbody tr").length;
-      document.querySelector("[data-rest]").click();
+      document.querySelector("#all-trials").closest(".scroll").nextElementSibling.querySelector("button.more").click();
       const late = document.querySelector("#all-trials tbody tr:last-child");
-      reported({
-        sorted, changed: before !== after, rows, all: document.querySelectorAll("#all-trials tbody tr").length,
+      return {
+        sorted, how, restored, changed: before !== after, rows,
+        all: document.querySelectorAll("#all-trials tbody tr").length,
         last: { arm: late.dataset.arm, shown: late.querySelector('[data-col="test_acc"]').textContent,
                 value: Number(late.querySelector('[data-col="test_acc"]').dataset.value) },
         current: document.querySelectorAll("nav [aria-current]").length,
         copies: [...document.querySelectorAll("pre")].map((p) => p.textContent.slice(0, 40)),
-      });"""
-    reported, _, complaints = run(chromium, tmp_path, text, script)
-    assert complaints == []
+      };""")
+    assert browser.messages == []
     assert reported["sorted"] == sorted(reported["sorted"], reverse=True)
     assert len(reported["sorted"]) == 60
-    assert reported["changed"]
-    assert reported["rows"] == 200
-    assert reported["all"] == 240
+    assert (reported["how"], reported["restored"], reported["changed"]) == ("descending", True, True)
+    assert (reported["rows"], reported["all"]) == (200, 240)
     last = study.trials.set_index(["arm", "seed"]).loc[(reported["last"]["arm"], 3), "test_acc"]
     assert reported["last"]["value"] == pytest.approx(last, rel=1e-6)
     assert reported["last"]["shown"] == f"{100 * last:.1f}"
@@ -205,7 +196,149 @@ def test_the_page_can_be_used(tmp_path: Path, chromium: str) -> None:
     assert reported["copies"][0].startswith("% needs")
 
 
-def test_figures_and_numbers_are_saved_as_the_command_writes_them(tmp_path: Path, chromium: str) -> None:
+def test_tables_filter_and_sort_with_the_rows_that_are_not_built_yet(
+    tmp_path: Path, browser: Browser, sixty: tuple[Page, str, Results]
+) -> None:
+    """Also in the table of pairs, whose numbers the page writes as Python does."""
+    shown(browser, tmp_path, sixty[1])
+    ask = """
+      const table = document.getElementById("all-trials");
+      const field = table.closest(".scroll").previousElementSibling.querySelector("input");
+      const count = field.closest(".tools").querySelector("output");
+      const visible = () => [...table.tBodies[0].rows].filter((r) => !r.hidden).length;
+      const out = [];
+      for (const words of %s) {
+        field.value = words;
+        field.dispatchEvent(new Event("input", { bubbles: true }));
+        await new Promise((done) => setTimeout(done, 300));
+        out.push([visible(), count.textContent]);
+      }
+      return out;"""
+    words = ["Arm  59", "failed arm 7", "nothing has this", ""]
+    assert browser.run(ask % json.dumps(words)) == [
+        [4, "4 of 240 rows"],
+        [1, "1 of 240 rows"],
+        [0, "0 of 240 rows"],
+        [240, ""],
+    ]
+    pairs = browser.run("""
+      const fold = document.querySelector("#fig-matrix details");
+      fold.open = true;
+      await new Promise((done) => setTimeout(done, 100));
+      const table = fold.querySelector("table");
+      const before = table.tBodies[0].rows.length;
+      const head = [...table.tHead.rows[0].cells].find((h) => h.textContent === "Points");
+      head.querySelector("button").click();
+      const numbers = (row) => [...row.cells].slice(2).map((c) => [c.dataset.value, c.textContent]);
+      const rows = [...table.tBodies[0].rows].map(numbers);
+      const words = fold.textContent.includes("Click a column heading to sort.");
+      return { before, rows, sort: head.getAttribute("aria-sort"), words };
+    """)
+    assert (pairs["before"], len(pairs["rows"]), pairs["sort"], pairs["words"]) == (
+        200,
+        50 * 49 // 2,
+        "ascending",
+        True,
+    )
+    values = [float(difference[0]) for difference, _ in pairs["rows"]]
+    assert values == sorted(values)
+    for (value, text), (p, p_text) in pairs["rows"]:
+        assert text in {formatting.points(float(value), digits) for digits in range(4)}
+        assert p_text == formatting.p_value(float(p))
+
+
+NAMES = ["baseline", "kd, T=4", "a&b#c%20", "100%", "=,=", "שלום", "🧪 emoji", "x" * 120, "kd", "kd "]
+
+
+@pytest.mark.parametrize(
+    ("hash", "picked", "unknown"),
+    [
+        ("#arms=kd", ["kd"], ""),
+        ("#arms=kd,baseline", ["baseline", "kd"], ""),
+        ("#arms=kd,nothing", ["kd"], "“nothing”"),
+        ("#arms=nothing,nobody", [], "“nothing”, “nobody”"),
+        ("#arms=<img src=x>", [], "“<img src=x>”"),
+        ("#arms=kd, T=4,kd", ["kd, T=4", "kd"], ""),
+        ("#arms=kd%2C%20T%3D4", ["kd, T=4"], ""),
+        ("#pairs&arms=100%,100%25", ["100%"], ""),
+        ("#arms==,=", ["=,="], ""),
+        ("#arms=", [], ""),
+        ("#pairs", [], ""),
+        ("#arms=kd%20(2)", ["kd (2)"], ""),
+        *((f"#pairs&arms={quote(name, safe='')}", [name], "") for name in NAMES[:-1]),
+        (f"#arms={','.join(quote(name, safe='') for name in NAMES[:-1])}&theme=dark", NAMES[:-1], ""),
+    ],
+)
+def test_a_link_picks_arms(link: Browser, hash: str, picked: list[str], unknown: str) -> None:
+    """And the address that the page shows picks the same ones again."""
+    told = """return { picked: [...picked].sort((a, b) => a - b).map((i) => arms.names[i]), hash: location.hash,
+      note: document.querySelector(".arms-note").textContent,
+      boxes: document.querySelectorAll("#arm-picker li :checked").length,
+      rows: document.querySelectorAll("#main-table tr.picked").length, theme: document.documentElement.dataset.theme,
+      panel: Math.abs(document.getElementById("pairs").getBoundingClientRect().top) < 60 };"""
+    link.run("note(''); pickArms([]); location.hash = ''; scrollTo(0, 0);")
+    link.run(f"location.hash = {json.dumps(hash)}; await new Promise((done) => setTimeout(done, 60));")
+    link.drawn()
+    first = link.run(told)
+    assert first["picked"] == sorted(picked, key=[*NAMES[:-1], "kd (2)"].index)
+    assert first["boxes"] == first["rows"] == len(picked)
+    assert unknown in first["note"]
+    assert bool(first["note"]) == bool(unknown)
+    assert first["panel"] == hash.startswith("#pairs")
+    assert (first["theme"] == "dark") == ("dark" in hash)
+    link.run("note(''); pickArms([]);")
+    link.run(f"location.hash = {json.dumps(first['hash'])}; await new Promise((done) => setTimeout(done, 60));")
+    again = link.run(told)
+    assert again["picked"] == first["picked"]
+    assert not again["note"]
+    link.run("chosen = null; setTheme();")
+
+
+@pytest.fixture(scope="module")
+def link(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    folder = tmp_path_factory.mktemp("link")
+    _, text, _ = built(make_store(folder / "store", NAMES, range(2), epochs=2))
+    yield shown(browser, folder, text)
+    assert browser.messages == []
+
+
+def test_picks_and_theme_survive_a_reload_and_a_click_on_the_contents(tmp_path: Path, browser: Browser) -> None:
+    _, text, _ = built(make_store(tmp_path / "store", ARMS, range(3)))
+    shown(browser, tmp_path, text)
+    told = """return { picked: [...picked].map((i) => arms.names[i]), theme: document.documentElement.dataset.theme,
+      hash: location.hash, rows: document.querySelectorAll("tr.picked").length > 3,
+      summary: document.querySelector("#arm-picker summary").textContent,
+      faint: document.getElementById("plot-agreement-0").data.map((t) => t.opacity ?? 1) };"""
+    browser.run(
+        "document.querySelectorAll('#arm-picker li input')[1].click(); document.getElementById('theme').click();"
+    )
+    browser.drawn()
+    before = browser.run(told)
+    assert before["hash"] == "#arms=kd&theme=dark"
+    assert (before["picked"], before["theme"], before["rows"]) == (["kd"], "dark", True)
+    assert before["summary"] == "Arms: 1 picked"
+    assert sorted(before["faint"]) == [0.15] * 4 + [1]
+    browser.run("document.querySelector('nav a[href$=curves]').click(); await new Promise((d) => setTimeout(d, 60));")
+    assert browser.run(told)["hash"] == "#curves&arms=kd&theme=dark"
+    browser.reload()
+    assert browser.run(told) == before | {"hash": "#curves&arms=kd&theme=dark"}
+    browser.run("document.getElementById('arms-clear').click(); document.getElementById('theme').click();")
+    browser.drawn()
+    assert browser.run(told)["hash"] == "#curves&theme=light"
+    assert browser.messages == []
+
+
+def test_arms_are_picked_with_the_keyboard(tmp_path: Path, browser: Browser) -> None:
+    _, text, _ = built(make_store(tmp_path / "store", ARMS, range(2), epochs=2))
+    shown(browser, tmp_path, text).run("document.querySelector('#arm-picker summary').focus();")
+    for key, code in (("Tab", 9), (" ", 32)):
+        for kind in ("keyDown", "keyUp"):
+            text = " " if (key, kind) == (" ", "keyDown") else ""
+            browser.call("Input.dispatchKeyEvent", type=kind, key=key, text=text, windowsVirtualKeyCode=code)
+    assert browser.run("return [...picked].map((i) => arms.names[i])") == ["baseline"]
+
+
+def test_figures_and_numbers_are_saved_as_the_command_writes_them(tmp_path: Path, browser: Browser) -> None:
     """The files of a click: SVG and PNG of a column and a page, and CSV of every figure, equal byte by byte."""
     _, text, results = built(make_nasty_store(tmp_path / "store"))
     script = """
@@ -234,9 +367,9 @@ def test_figures_and_numbers_are_saved_as_the_command_writes_them(tmp_path: Path
         const bytes = new Uint8Array(await texts.get(address).arrayBuffer());
         files[name] = name.endsWith(".png") ? [...bytes.slice(0, 24)] : new TextDecoder().decode(bytes);
       }
-      reported({ files, violations, dark: before !== document.documentElement.dataset.theme });"""
-    reported, _, complaints = run(chromium, tmp_path, text, script)
-    assert complaints == []
+      return { files, violations, dark: before !== document.documentElement.dataset.theme };"""
+    reported = shown(browser, tmp_path, text).run(script)
+    assert browser.messages == []
     assert reported["violations"] == []
     assert reported["dark"]  # saving leaves the theme as it was
     found = paper_figures.saved("ablation", [panel(results.facts) for panel in PANELS])
@@ -257,12 +390,11 @@ def test_figures_and_numbers_are_saved_as_the_command_writes_them(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_figure_is_printed_alone_on_a_page_of_its_size(tmp_path: Path, chromium: str) -> None:
+def test_a_figure_is_printed_alone_on_a_page_of_its_size(tmp_path: Path, browser: Browser) -> None:
     _, text, results = built(make_store(tmp_path / "store", ARMS[:2], range(3)))
-    file = tmp_path / "page.html"
-    script = f'{PROBE}<script>(async () => {{ await ready(); await showAlone("accuracy-0", "column"); }})();</script>'
-    file.write_text(text.replace("</body>", f"{script}</body>"), encoding="utf-8")
-    content = printed(chromium, file)
+    shown(browser, tmp_path, text).run("await showAlone('accuracy-0', 'column')")
+    alone = browser.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
+    content = base64.b64decode(alone["data"])
     assert len(re.findall(rb"/Type\s*/Page[^s]", content)) == 1
     (one, *_) = paper_figures.saved("ablation", [panel(results.facts) for panel in PANELS])
     height = paper_figures.for_paper(one, "column")["layout"]["height"]
@@ -283,48 +415,39 @@ def axe_core() -> str:
 
 
 @pytest.mark.parametrize("name", ["nasty", "search", "depth"])
-def test_axe_finds_no_violation_of_level_a_or_aa_in_both_themes(tmp_path: Path, chromium: str, name: str) -> None:
-    rules = axe_core().replace("</script", "<\\/script")
+def test_axe_finds_no_violation_of_level_a_or_aa_in_any_state(tmp_path: Path, browser: Browser, name: str) -> None:
+    """Open and light; then also with picked arms and a filtered and sorted table, and dark."""
+    rules = axe_core()
     _, text, _ = built(STORES[name](tmp_path / "store"))
-    open_all = "document.querySelectorAll('details').forEach((d) => { d.open = true; });"
-    tags = '["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]'
-    script = f"""{open_all}
-      const out = {{}};
-      for (const round of [1, 2]) {{
-        const found = await axe.run({{ runOnly: {{ type: "tag", values: {tags} }} }});
-        const about = (v) => [v.id, v.help, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))];
-        out[document.documentElement.dataset.theme] = found.violations.map(about);
-        document.getElementById("theme").click();
-        await ready();
-      }}
-      reported(out);"""
-    reported, _, _ = run(chromium, tmp_path, text.replace("</body>", f"<script>{rules}</script></body>"), script)
-    assert reported == {"light": [], "dark": []}
+    shown(browser, tmp_path, text).run(f"{rules}; window.axe = axe;")
+    check = """
+      const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+      const found = await axe.run({ runOnly: { type: "tag", values: tags } });
+      return found.violations.map((v) => [v.id, v.help, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]);"""
+    browser.run("document.querySelectorAll('details').forEach((d) => { d.open = true; });")
+    assert browser.run(check) == []
+    browser.run("""
+      document.querySelectorAll("#arm-picker li input").forEach((box, i) => { if (i < 2) box.click(); });
+      const field = document.querySelector("main .tools input");
+      if (field) { field.value = "a"; field.dispatchEvent(new Event("input", { bubbles: true })); }
+      document.querySelector("main th button").click();
+      document.getElementById("theme").click();""")
+    browser.drawn()
+    assert browser.run(check) == []
 
 
-def test_a_page_of_several_studies_is_drawn(tmp_path: Path, chromium: str) -> None:
+def test_a_page_of_several_studies_is_drawn(tmp_path: Path, browser: Browser) -> None:
     stores = [built(make_store(tmp_path / n, ARMS, range(s)))[2] for n, s in (("a", 3), ("b", 4))]
     text = comparison.render({"first <b>": stores[0], "second": stores[1]})
-    reported, drawn, complaints = run(chromium, tmp_path, text, "reported(violations);")
-    assert reported == []
-    assert complaints == []
-    assert "first <b>" in drawn.text
+    assert shown(browser, tmp_path, text).run("return violations") == []
+    assert browser.messages == []
+    assert "first <b>" in Page(browser.run("return document.documentElement.outerHTML")).text
 
 
-def test_it_prints(tmp_path: Path, chromium: str) -> None:
+def test_it_prints(tmp_path: Path, browser: Browser) -> None:
     """As a PDF of a few pages."""
     _, text, _ = built(make_store(tmp_path / "store", ARMS, range(3), accuracy(dict.fromkeys(ARMS, 0.0))))
-    file = tmp_path / "page.html"
-    file.write_text(text, encoding="utf-8")
-    content = printed(chromium, file)
+    printed = shown(browser, tmp_path, text).call("Page.printToPDF", printBackground=True)
+    content = base64.b64decode(printed["data"])
     assert content.startswith(b"%PDF")
     assert 5 <= len(re.findall(rb"/Type\s*/Page[^s]", content)) <= 40
-
-
-def printed(chromium: str, page: Path) -> bytes:
-    """The PDF of a page that is printed."""
-    pdf = page.with_suffix(".pdf")
-    flags = [part.replace('"', "") for part in re.findall(r'(?:[^\s"]|"[^"]*")+', FLAGS)]
-    command = [chromium, *flags, f"--user-data-dir={page.parent / 'profile'}", "--no-pdf-header-footer"]
-    subprocess.run([*command, f"--print-to-pdf={pdf}", f"file://{page}"], capture_output=True, timeout=240, check=True)
-    return pdf.read_bytes()

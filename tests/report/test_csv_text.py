@@ -150,3 +150,9 @@ def test_a_fraction_under_a_heading_in_percent_is_saved_in_percent() -> None:
 
     (cell,) = number_cells(PERCENT.number, 1, 0.7)
     assert (cell.shown, cell.exact, cell.in_unit) == ("70.0", "0.7", "70")
+
+
+def test_rows_that_the_page_builds_later_are_in_the_csv() -> None:
+    columns = [Column("a", "A", number=False), Column("v", "V")]
+    first, later = (Row([Cell(name, arm=name), Cell("1", 1.0)]) for name in ("x", "=y"))
+    assert table_csv(Table(columns, [first], rest=[later])) == "A,V\nx,1\n'=y,1\n"

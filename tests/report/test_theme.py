@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
+import pytest
 
 from scl import report
 from scl.report import assemble, theme
@@ -48,11 +50,24 @@ def contrast(a: str, b: str) -> float:
 
 def test_the_two_blues_differ_in_their_dashes() -> None:
     """Sky blue is near blue: where both are drawn, something else tells them apart."""
-    from scl.report.theme import styles
-
-    look = styles(["baseline", *map(str, range(12))], "baseline")
-    dashes = {colour: {s["dash"] for s in look.values() if s["color"] == colour} for colour in ("@c1", "@c4")}
+    styles = [theme.series_style(i) for i in range(12)]
+    dashes = {colour: {s["dash"] for s in styles if s["color"] == colour} for colour in ("@c1", "@c4")}
     assert not dashes["@c1"] & dashes["@c4"]
+
+
+@pytest.mark.parametrize(
+    ("values", "ends", "expected"),
+    [
+        ([1.0, 2.0], theme.ANY, [0.95, 2.05]),
+        ([-30.0, 50.0, 130.0], (0.0, 100.0), [-5.0, 105.0]),
+        ([math.nan], (0.0, 100.0), None),
+        ([7.0], theme.ANY, [6.5, 7.5]),
+    ],
+)
+def test_an_axis_holds_what_is_possible(
+    values: list[float], ends: tuple[float, float], expected: list[float] | None
+) -> None:
+    assert theme.span(values, ends) == expected
 
 
 def test_a_figure_of_the_library_becomes_a_plotly_figure(plain: tuple[Page, str, Results]) -> None:

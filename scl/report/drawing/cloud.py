@@ -10,18 +10,19 @@ from numpy.typing import NDArray
 
 from scl import stats
 from scl.report import theme
+from scl.report.appearance import Appearance
 from scl.report.blocks import Mark
-from scl.report.formatting import shorten
-from scl.report.theme import Figure, axis, labels, numbers, span
+from scl.report.theme import Figure, axis, numbers, span
 
 MOST_LABELLED = 6  # points of a front that show the name of their arm
+LABEL = 24  # characters of such a name
 
 
 @dataclass(frozen=True)
 class Cloud:
     """Points of arms on two axes. x, y: one value for each point. front: the points that no other beats.
 
-    seed: of each point, None if a point is the mean of an arm. order: all arms, for their colours. y_title, unit: of y.
+    seed: of each point, None if a point is the mean of an arm. appearance: of all arms. y_title, unit: of y.
     bound: the most of x that a winner may have, NaN without one.
     """
 
@@ -31,8 +32,7 @@ class Cloud:
     y: stats.Array
     seed: tuple[int | None, ...]
     line: float
-    order: tuple[str, ...]
-    baseline: str
+    appearance: Appearance
     front: NDArray[np.bool_]
     y_title: str = "test accuracy, %"
     unit: str = "%"
@@ -42,39 +42,40 @@ class Cloud:
     def present(self) -> list[str]:
         """The arms with a point, in the order of the study."""
         there = set(self.arms)
-        return [arm for arm in self.order if arm in there]
+        return [arm for arm in self.appearance.arms if arm in there]
 
 
 def cloud_key(shown: Cloud) -> list[Mark]:
     """The colour and symbol of each arm. The figures have no legend: the page shows one key for all of them."""
-    style = theme.styles(shown.order, shown.baseline)
-    return [Mark(arm, style[arm]["color"], style[arm]["symbol"]) for arm in shown.present]
+    styles = [(arm, shown.appearance.style(arm)) for arm in shown.present]
+    return [Mark(arm, style["color"], style["symbol"]) for arm, style in styles]
 
 
 def draw_cloud(shown: Cloud, height: int = 400) -> Figure:
-    style = theme.styles(shown.order, shown.baseline)
     data = []
     if shown.front.any():
         step = np.flatnonzero(shown.front)[np.argsort(shown.x[shown.front], kind="stable")]
         stairs = {"line": {"color": "@soft", "width": 1.5, "shape": "hv"}, "hoverinfo": "skip"}
         data.append(theme.scatter("lines", numbers(shown.x[step]), numbers(shown.y[step]), **stairs))
-    names = labels(shown.present)
+    names = shown.appearance.hovers(shown.present)
     where = np.array(shown.arms, dtype=object)
     for arm in shown.present:
         index = np.flatnonzero(where == arm)
         seeds = ["" if shown.seed[i] is None else f"seed {shown.seed[i]}" for i in index]
         x, y, about = numbers(shown.x[index]), numbers(shown.y[index]), [[names[arm], seed] for seed in seeds]
         hover = "%{customdata[0]} %{customdata[1]}<br>%{x:.4s}, %{y:.2f} " + shown.unit
-        data.append(theme.markers(x, y, hover, 9, style[arm]["symbol"], style[arm]["color"], customdata=about))
+        style = shown.appearance.style(arm)
+        data.append(theme.markers(x, y, hover, 9, style["symbol"], style["color"], customdata=about, arm=arm))
     shapes, notes = theme.teacher_line(shown.line, vertical=False)
-    front = np.flatnonzero(shown.front)
+    front, short = np.flatnonzero(shown.front), shown.appearance.labels(shown.present, LABEL)
     for i in front if len(front) <= MOST_LABELLED else []:
         left = shown.x[i] > (shown.x.min() + shown.x.max()) / 2
         place = {"x": float(shown.x[i]), "y": float(shown.y[i]), "xanchor": "right" if left else "left"}
         shift = {"xshift": -8 if left else 8, "yshift": 9}
-        notes.append(theme.label(theme.literal(shorten(shown.arms[i], 18)), "@ink", **place, **shift))
+        notes.append(theme.label(short[shown.arms[i]], "@ink", **place, **shift))
     if math.isfinite(shown.bound):
         shapes, notes = theme.both((shapes, notes), theme.bound_line(shown.bound))
     x_axis = axis(shown.x_title, range=span([*shown.x, shown.bound]), nticks=6)
     y_axis = axis(shown.y_title, range=span([*shown.y, shown.line]))
-    return theme.figure(data, height, marks=(shapes, notes), xaxis=x_axis, yaxis=y_axis)
+    narrow = {"xaxis.nticks": 4}
+    return theme.figure(data, height, narrow, marks=(shapes, notes), xaxis=x_axis, yaxis=y_axis)

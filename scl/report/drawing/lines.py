@@ -10,7 +10,7 @@ from scl import stats
 from scl.report import theme
 from scl.report.blocks import Cell, Mark
 from scl.report.tables import interval_cell
-from scl.report.theme import Figure, axis, labels, numbers, series_style
+from scl.report.theme import ANY, Ends, Figure, axis, clipped, labels, numbers, series_style
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Line:
     """A series over levels. at: the index of each point's level; means: one for each point, in the unit of the axis.
 
     colour: an index into the colours of the theme, −1 for the colour of the text. joined: a line joins the points.
+    arms: of each point; empty if points are no single arms.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Line:
     means: tuple[stats.Mean, ...]
     colour: int = 0
     joined: bool = True
+    arms: tuple[str, ...] = ()
 
 
 def line_key(colours: dict[str, int]) -> list[Mark]:
@@ -47,8 +49,10 @@ def draw_lines(
     unit: str = "%",
     teacher: float = math.nan,
     zero: str = "",
+    ends: Ends = ANY,
 ) -> Figure:
-    """levels: the names below the axis, evenly spaced. zero: the name of a line at 0; empty for no line."""
+    """levels: the names below the axis, evenly spaced. zero: the name of a line at 0; empty for no line. ends: the
+    least and the most that a value can be, where the bars end."""
     names = labels([line.name for line in lines])
     ticks = labels(levels, 14)
     step = min(0.06, 0.4 / max(len(lines), 1))  # the lines are shifted so that no interval hides another
@@ -62,13 +66,18 @@ def draw_lines(
         trace = theme.markers(x, y, hover, 9, symbol, colour, name=names[line.name], customdata=about)
         trace["mode"] = "lines+markers" if line.joined else "markers"
         trace["line"] = {"color": colour, "dash": dash, "width": 2}
-        ends = [m.high - m.mean for m in line.means], [m.mean - m.low for m in line.means]
-        data.append({**trace, "error_y": theme.error_bars(*ends, colour)})
+        spans = [(m.mean, *_within(m, ends)) for m in line.means]
+        bars = [high - mean for mean, _, high in spans], [mean - low for mean, low, _ in spans]
+        data.append({**trace, "error_y": theme.error_bars(*bars, colour), "arm": list(line.arms) or None})
     marks = theme.teacher_line(teacher, vertical=False)
     if zero:
         marks = theme.both(marks, theme.zero_line(zero, vertical=False))
-    held = [v for line in lines for m in line.means for v in (m.mean, m.low, m.high)]
+    held = [v for line in lines for m in line.means for v in (m.mean, *_within(m, ends))]
     places = theme.ticks(ticks[level] for level in levels)
     x_axis = axis(x_title, **places, range=[-0.35, len(levels) - 0.65], showgrid=False)
-    y_axis = axis(y_title, range=theme.span([*held, teacher, *([0.0] if zero else [])], share=unit == "%"))
+    y_axis = axis(y_title, range=theme.span([*held, teacher, *([0.0] if zero else [])]))
     return theme.figure(data, 380, xaxis=x_axis, yaxis=y_axis, marks=marks)
+
+
+def _within(mean: stats.Mean, ends: Ends) -> tuple[float, float]:
+    return clipped(mean.low, ends), clipped(mean.high, ends)

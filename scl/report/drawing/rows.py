@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,11 @@ import pandas as pd
 
 from scl import stats
 from scl.report import theme
+from scl.report.appearance import NO_ARMS, Appearance
 from scl.report.blocks import Column, Table
 from scl.report.formatting import PERCENT, Unit
 from scl.report.tables import number_cells, number_table
-from scl.report.theme import Figure, Marks, labels, numbers
+from scl.report.theme import ANY, Ends, Figure, Marks, clipped, numbers
 
 MOST_SEEDS_DRAWN = 30
 MOST_SEED_CELLS = 600  # of a table with a column a seed
@@ -40,7 +41,8 @@ class ArmRow:
 class ArmRows:
     """rows: the best first. beyond: the number of lower arms that are left out.
 
-    line: the teacher's value. band: the smallest detectable effect. Either may be NaN. unit: of all values.
+    line: the teacher's value. band: the smallest detectable effect. Either may be NaN. unit: of all values. ends: the
+    least and the most that a value can be; what is drawn ends there, the numbers do not.
     """
 
     rows: tuple[ArmRow, ...]
@@ -50,7 +52,44 @@ class ArmRows:
     line: float = math.nan
     band: float = math.nan
     unit: Unit = PERCENT
+    ends: Ends = ANY
+    appearance: Appearance = NO_ARMS
 
+    def colour(self, row: ArmRow) -> str:
+        if row.faint:
+            return "@soft"
+        return "@ink" if row.arm == self.baseline else self.appearance.style(row.arm)["color"]
+
+    def span(self, include: Iterable[float] = ()) -> list[float] | None:
+        """The range of the axis: it holds these values, and all rows but those off the scale, within `ends`."""
+        rows = [row for row in self.rows if not row.off_scale] or self.rows
+        points = [v for row in rows for v in (row.value, *row.seeds.values())]
+        bars = [v for row in rows for v in (row.low, row.high)]
+        return theme.span([*points, *(clipped(v, self.ends) for v in (*include, *bars))])
+
+    def off(self, include: Iterable[float] = ()) -> dict[int, str]:
+        """The rows that the axis does not reach, and the side on which they lie: left or right."""
+        span = self.span(include)
+        low, high = span or theme.ANY
+        rows = [(i, row.value) for i, row in enumerate(self.rows) if row.off_scale]
+        sides = [(i, "left" if value < low else "right" if value > high else "") for i, value in rows]
+        return {i: side for i, side in sides if side}
+
+    @property
+    def cut(self) -> str:
+        """For a caption: that a bar ends at what is possible; empty if none does."""
+        off = self.off([self.line])
+        rows = [row for i, row in enumerate(self.rows) if i not in off]
+        low, high = any(row.low < self.ends[0] for row in rows), any(row.high > self.ends[1] for row in rows)
+        if not low and not high:
+            return ""
+        if self.ends[0] != 0:
+            return BARS_END
+        ends = [name for name, beyond in (("0", low), (f"{self.ends[1]:g} {self.unit.name}", high)) if beyond]
+        return f" Bars end at {' and '.join(ends)}, because no value is beyond; the table holds the whole intervals."
+
+
+BARS_END = " Bars end where the arm itself would be below 0 or above 100 %; the table holds the whole intervals."
 
 Show = Callable[[float, int], str]  # a fraction and its decimals → text
 
@@ -90,38 +129,50 @@ def rows_table(shown: ArmRows, show: Show, show_end: Show | None = None) -> Tabl
     return number_table(columns, rows)
 
 
-def draw_rows(
-    shown: ArmRows, x: dict[str, Any], marks: Marks, unit: str, include: list[float], share: bool = False
-) -> Figure:
-    """unit: a hover template of x. include: values that the axis must hold besides those of the arms.
-    share: x is a share in %, so the axis ends at 0 and 100."""
+def draw_rows(shown: ArmRows, x: dict[str, Any], marks: Marks, unit: str, include: list[float]) -> Figure:
+    """unit: a hover template of x. include: values that the axis must hold besides those of the arms."""
     rows = shown.rows
-    held = [v for r in rows if not r.off_scale for v in (r.value, r.low, r.high, *r.seeds.values())]
-    x["range"] = theme.span([*include, *held], share)
-    left = {"x": 0, "xref": "paper", "xanchor": "left"}
-    off = [
-        (i, f"◂ {r.value:.{shown.decimals}f} {shown.unit.name}, off the scale")
-        for i, r in enumerate(rows)
-        if r.off_scale
-    ]
-    marks = theme.both(marks, ([], [theme.label(text, "@soft", y=i, **left) for i, text in off]))
+    spans = {row.arm: (clipped(row.low, shown.ends), clipped(row.high, shown.ends)) for row in rows}
+    x["range"], off = shown.span(include), shown.off(include)
+    marks = theme.both(marks, ([], [_off_scale(shown, i, side) for i, side in off.items()]))
     arms = [row.arm for row in rows]
-    names = labels(arms)
-    y, narrow = theme.arm_axis(arms)
-    colours = ["@soft" if r.faint else "@ink" if r.arm == shown.baseline else "@c1" for r in rows]
-    drawn = [(i, seed, v) for i, row in enumerate(rows) for seed, v in list(row.seeds.items())[:MOST_SEEDS_DRAWN]]
+    names, whole = shown.appearance.labels(arms), shown.appearance.hovers(arms)
+    y, narrow = theme.arm_axis(names.values(), shown.appearance.labels(arms, theme.NARROW).values())
+    colours = [shown.colour(row) for row in rows]
+    at = [i for i in range(len(rows)) if i not in off]
+    drawn = [(i, seed, v) for i in at for seed, v in list(rows[i].seeds.items())[:MOST_SEEDS_DRAWN]]
     # Seeds stand a little below the interval of their arm, so that neither hides the other.
     values, below = numbers(value for _, _, value in drawn), [i + 0.24 for i, _, _ in drawn]
     about = [[names[arms[i]], seed] for i, seed, _ in drawn]
-    hover = f"%{{customdata[0]}}<br>seed %{{customdata[1]}}: {unit}"
-    rings = theme.markers(values, below, hover, 6, "circle-open", [colours[i] for i, _, _ in drawn], customdata=about)
-    ends = [(i, numbers([row.low, row.high])) for i, row in enumerate(rows) if math.isfinite(row.low)]
-    look = [{"hoverinfo": "skip", "line": {"color": colour, "width": 2}} for colour in colours]
-    bars = [theme.scatter("lines", span, [i, i], **look[i]) for i, span in ends]
-    values, about = numbers(row.value for row in rows), [[names[r.arm], _interval(r, shown.decimals)] for r in rows]
+    hover, of = f"%{{customdata[0]}}<br>seed %{{customdata[1]}}: {unit}", [arms[i] for i, _, _ in drawn]
+    look: dict[str, Any] = {"customdata": about, "arm": of}
+    rings = theme.markers(values, below, hover, 6, "circle-open", [colours[i] for i, _, _ in drawn], **look)
+    bars = [
+        theme.scatter(
+            "lines",
+            numbers(spans[arms[i]]),
+            [i, i],
+            hoverinfo="skip",
+            line={"color": colours[i], "width": 2},
+            arm=arms[i],
+        )
+        for i in at
+        if math.isfinite(rows[i].low)
+    ]
+    values = numbers(rows[i].value for i in at)
+    about = [[whole[arms[i]], _interval(rows[i], shown.decimals)] for i in at]
     hover = f"%{{customdata[0]}}<br>{unit} %{{customdata[1]}}"
-    diamonds = theme.markers(values, list(range(len(rows))), hover, 10, "diamond", colours, customdata=about)
-    return theme.figure([rings, *bars, diamonds], theme.rows_height(len(rows)), narrow, marks=marks, xaxis=x, yaxis=y)
+    look = {"customdata": about, "arm": [arms[i] for i in at]}
+    diamonds = theme.markers(values, at, hover, 10, "diamond", [colours[i] for i in at], **look)
+    height, data = theme.rows_height(len(rows)), [rings, *bars, diamonds]
+    return theme.figure(data, height, narrow, marks=marks, rows=arms, xaxis=x, yaxis=y)
+
+
+def _off_scale(shown: ArmRows, i: int, side: str) -> dict[str, Any]:
+    """The value of row i as text at its end of the axis; nothing else of the row is drawn, so nothing covers it."""
+    text = f"{shown.rows[i].value:.{shown.decimals}f} {shown.unit.name}, off the scale"
+    text = f"◂ {text}" if side == "left" else f"{text} ▸"
+    return theme.label(text, "@soft", y=i, x=0 if side == "left" else 1, xref="paper", xanchor=side)
 
 
 def _interval(row: ArmRow, decimals: int) -> str:

@@ -11,7 +11,7 @@ from scl.report.drawing.rows import ArmRow, ArmRows, by_seed, draw_rows, rows_ta
 from scl.report.facts import Facts
 from scl.report.findings import level_name
 from scl.report.formatting import listing
-from scl.report.theme import Figure, axis, zero_line
+from scl.report.theme import Figure, axis, clipped, zero_line
 
 TITLE = "Which arms beat the baseline?"
 
@@ -48,7 +48,7 @@ def panel(facts: Facts) -> Panel:
     if math.isfinite(comparison.critical):
         answer += _pairing(stats.correlation(facts.compared))
     figure, table = draw_differences(shown), rows_table(shown, facts.unit.difference, facts.unit.bound)
-    plot = Plot("differences", caption + beyond(shown.beyond), [figure], table)
+    plot = Plot("differences", caption + shown.cut + beyond(shown.beyond), [figure], table)
     return Panel("against-baseline", TITLE, answer, [plot])
 
 
@@ -73,13 +73,23 @@ def differences(facts: Facts) -> ArmRows:
         seeds = by_seed(unit * (facts.compared[c.arm] - facts.compared[facts.baseline]).dropna())
         rows.append(ArmRow(c.arm, unit * c.estimate, unit * c.low, unit * c.high, seeds))
     lower = len(contrasts) - len(rows)
-    return ArmRows(tuple(rows), facts.baseline, facts.decimals, lower, band=unit * facts.detectable(), unit=facts.unit)
+    return ArmRows(
+        tuple(rows),
+        facts.baseline,
+        facts.decimals,
+        lower,
+        band=unit * facts.detectable(),
+        unit=facts.unit,
+        ends=facts.possible_gain,
+        appearance=facts.appearance,
+    )
 
 
 def draw_differences(shown: ArmRows) -> Figure:
     shapes, notes = zero_line("baseline")
     if math.isfinite(shown.band):
-        ends = {"x0": -shown.band, "x1": shown.band, "y0": 0, "y1": 1, "yref": "paper"}
+        low, high = (clipped(end, shown.ends) for end in (-shown.band, shown.band))
+        ends = {"x0": low, "x1": high, "y0": 0, "y1": 1, "yref": "paper"}
         shapes.insert(0, {"type": "rect", **ends, "fillcolor": "@band", "line": {"width": 0}, "layer": "below"})
     include = [0.0, shown.band, -shown.band]
     hover = f"%{{x:+.{shown.decimals}f}} {shown.unit.many}"

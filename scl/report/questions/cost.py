@@ -131,7 +131,7 @@ def costs(facts: Facts) -> tuple[Cloud, ...]:
             x, y = known[column].to_numpy(dtype=float), unit.factor * known[facts.metric].to_numpy(dtype=float)
             arms, front = tuple(map(str, known.index)), stats.pareto(-x, facts.measure.sign * y)
             line, bound = unit.factor * facts.teacher, facts.bounds.get(column, math.nan)
-            about = (facts.arms, facts.baseline, front, facts.axis, unit.name, bound)
+            about = (facts.appearance, front, facts.axis, unit.name, bound)
             out.append(Cloud(title, arms, x, y, (None,) * len(x), line, *about))
         return tuple(out)
 

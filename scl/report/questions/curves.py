@@ -12,12 +12,13 @@ import pandas as pd
 
 from scl import stats
 from scl.report import theme
+from scl.report.appearance import Appearance
 from scl.report.blocks import Column, Panel, Plot
 from scl.report.facts import Facts
 from scl.report.findings import leading
 from scl.report.formatting import PERCENT, UNITS, capital, name_of, plural
 from scl.report.tables import interval_cell, number_table
-from scl.report.theme import Figure, axis, labels, numbers, scatter, span, styles
+from scl.report.theme import Figure, axis, numbers, scatter, span
 from scl.study.metrics import DEFAULT, METRICS, Metric
 
 TITLE = "When do the curves separate?"
@@ -26,6 +27,7 @@ DRAWN_AT_FIRST = 8
 MOST_EPOCHS = 300
 LAST = 0.25  # the share of the epochs that is enlarged
 MOST_COLUMNS = 24  # epochs in the table
+MOST_SYMBOLS = 6  # on a curve: more would hide it
 
 
 def panel(facts: Facts) -> Panel:
@@ -41,10 +43,11 @@ def panel(facts: Facts) -> Panel:
         if banded
         else "."
     )
-    caption += " Completed trials only. The right side enlarges the frame on the left, the last epochs."
+    caption += f" {facts.appearance.meaning} Completed trials only. The right side enlarges the frame on the left, the "
+    caption += "last epochs."
     if drawn < len(shown.curves):
         first = f"the baseline and the {drawn - 1}" if shown.curves[0].arm == facts.baseline else f"the {drawn}"
-        caption += f" The figure starts with {first} {facts.extreme} arms; click a name to show more."
+        caption += f" The figure starts with {first} {facts.extreme} arms; click a name or pick an arm to show more."
     if shown.left_out:
         caption += f" {plural(shown.left_out, 'arm')} below the best {len(shown.curves)} are not in this figure."
     epochs = sorted({int(e) for c in shown.curves for e in c.epoch})
@@ -93,8 +96,7 @@ class Curves:
     line: float
     late: int
     span: list[float] | None
-    baseline: str
-    arms: tuple[str, ...]
+    appearance: Appearance
 
 
 def curves(facts: Facts) -> Curves:
@@ -109,7 +111,7 @@ def curves(facts: Facts) -> Curves:
     drawn += [arm for arm in order if arm != facts.baseline][: MOST_CURVES - len(drawn)]
     line = unit.factor * facts.teacher if metric == facts.metric else math.nan
     if not metric or not drawn:
-        return Curves(metric, (), 0, line, 1, None, facts.baseline, facts.arms)
+        return Curves(metric, (), 0, line, 1, None, facts.appearance)
     by_epoch = epochs_by_arm(facts, drawn, [metric]).groupby(["arm", "epoch"], observed=True)[metric]
     table = by_epoch.agg(["count", "mean", "std"]).reset_index()
     out = []
@@ -130,7 +132,7 @@ def curves(facts: Facts) -> Curves:
     # The means, and the bands only at the end: a wide early band would flatten all curves.
     ends = [v for c in learnt for v in (*c.mean[c.epoch >= late], *c.low[-1:], *c.high[-1:])]
     left_out = len(order) - len(drawn)
-    return Curves(metric, tuple(out), left_out, line, late, span([*ends, line]), facts.baseline, facts.arms)
+    return Curves(metric, tuple(out), left_out, line, late, span([*ends, line]), facts.appearance)
 
 
 def thinned(epochs: int) -> stats.Array:
@@ -184,12 +186,12 @@ def _separation(facts: Facts, shown: Curves) -> str:
 
 def draw_curves(shown: Curves) -> Figure:
     """All epochs, and beside them the last ones enlarged; a frame on the left marks them."""
-    style, unit = styles(shown.arms, shown.baseline), _of(shown.metric).unit
-    names = labels([c.arm for c in shown.curves])
+    look, unit = shown.appearance, _of(shown.metric).unit
+    names, whole = (f(c.arm for c in shown.curves) for f in (look.labels, look.hovers))
     data = []
     for i, c in enumerate(shown.curves):
-        colour, dash = style[c.arm]["color"], style[c.arm]["dash"]
-        common = {"legendgroup": str(i), "visible": True if i < DRAWN_AT_FIRST else "legendonly"}
+        colour, dash, symbol = look.style(c.arm).values()
+        common = {"legendgroup": str(i), "visible": True if i < DRAWN_AT_FIRST else "legendonly", "arm": c.arm}
         late = c.epoch >= shown.late
         for part, axes in ((slice(None), {}), (late, {"xaxis": "x2", "yaxis": "y2", "showlegend": False})):
             x = c.epoch[part].tolist()
@@ -201,11 +203,12 @@ def draw_curves(shown: Curves) -> Figure:
                 data.append(scatter("lines", x, numbers(c.high[part], 3), **edge, **fill))
             line = {
                 "name": names[c.arm],
-                "customdata": [names[c.arm]] * len(x),
-                "hovertemplate": "%{customdata}<br>epoch %{x}: %{y:.2f} " + f"{unit}<extra></extra>",
+                "meta": [whole[c.arm]],
+                "hovertemplate": "%{meta[0]}<br>epoch %{x}: %{y:.2f} " + f"{unit}<extra></extra>",
                 "line": {"color": colour, "dash": dash, "width": 2},
+                "marker": {"symbol": symbol, "size": 7, "color": colour, "maxdisplayed": MOST_SYMBOLS},
             }
-            data.append(scatter("lines", x, numbers(c.mean[part], 3), **common, **axes, **line))
+            data.append(scatter("lines+markers", x, numbers(c.mean[part], 3), **common, **axes, **line))
     shapes, notes = theme.teacher_line(shown.line, vertical=False)
     for item in [*shapes, *notes]:
         item["xref"] = "x domain"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from scl import stats
 from scl.report.blocks import Block, Cell, Column, Heading, Note, Panel, Plot, Row, Table
 from scl.report.drawing.lines import Line, draw_lines, line_cells, line_key
+from scl.report.factors import factor_names, factors_of
 from scl.report.facts import Facts
 from scl.report.formatting import DASH, capital, fixed, listing, p_clause, plural
 from scl.report.tables import number_cells, number_table, p_cell, text_cell
@@ -24,7 +24,7 @@ def panel(facts: Facts) -> Panel:
     if design is None:
         title = "Does the effect of the loss depend on depth?"
         why = "This study does not cross two factors such as loss and depth."
-        if len(_factors(facts)) > 1:
+        if len(factor_names(facts.study)) > 1:
             why = "This needs results of at least three arms that learnt and that are combinations of the factors."
         return Panel("depth", title, why)
     across, by = design.across, design.by
@@ -76,45 +76,14 @@ class Interaction:
 
 
 def layout(facts: Facts) -> Layout | None:
-    """The factorial of a study with at least two factors, else None. If `depth` is one, it lies along the axis."""
-    declared = facts.study.get("factors") or {}
-    placed = facts.study.get("arm_levels") or {}
-    names = _factors(facts)
-    rows = {
-        arm: {name: _text(placed[arm][name]) for name in names}
-        for arm in facts.scores.columns
-        if arm in placed and arm not in facts.collapsed and all(name in placed[arm] for name in names)
-    }
-    if len(names) < 2 or len(rows) < 3:
+    """The factorial of a study with at least two factors, else None."""
+    factors = factors_of(facts.study, [str(arm) for arm in facts.scores.columns if arm not in facts.collapsed])
+    if factors is None or len(factors.levels) < 3:
         return None
-    frame = pd.DataFrame.from_dict(rows, orient="index")[names]
-    order = {
-        name: [level for level in map(_text, _levels(declared[name])) if (frame[name] == level).any()] for name in names
-    }
-    numeric = [name for name in names if all(_is_number(level) for level in _levels(declared[name]))]
-    across = "depth" if "depth" in names else max(numeric or names, key=lambda name: len(order[name]))
-    by = "loss" if "loss" in names and across != "loss" else next(name for name in names if name != across)
-    base = frame.loc[facts.baseline, by] if facts.baseline in frame.index else None
-    return Layout(frame, order, across, by, str(base or order[by][0]))
-
-
-def _factors(facts: Facts) -> list[str]:
-    """The declared factors with at least two levels."""
-    declared = facts.study.get("factors") or {}
-    # `control` names the control of equal width; the self-taught panel shows it, and it does not cross other factors.
-    return [name for name, about in declared.items() if len(_levels(about)) > 1 and name != "control"]
-
-
-def _levels(about: Any) -> list[Any]:
-    return list(about.get("levels", [])) if isinstance(about, dict) else list(about or [])
-
-
-def _text(level: Any) -> str:
-    return f"{level:g}" if isinstance(level, float) else str(level)
-
-
-def _is_number(level: Any) -> bool:
-    return isinstance(level, (int, float)) and not isinstance(level, bool)
+    frame = pd.DataFrame.from_dict(factors.levels, orient="index")[list(factors.order)]
+    base = frame.loc[facts.baseline, factors.by] if facts.baseline in frame.index else None
+    order = {name: list(levels) for name, levels in factors.order.items()}
+    return Layout(frame, order, factors.across, factors.by, str(base or order[factors.by][0]))
 
 
 def interaction(facts: Facts, design: Layout) -> Interaction:
@@ -132,9 +101,13 @@ def interaction(facts: Facts, design: Layout) -> Interaction:
                 mean = stats.mean_interval(unit.factor * (values - other).to_numpy())
                 if mean.n:
                     means[i] = mean.within(0, unit.factor * unit.most) if minus is None else mean
-        return Line(level, tuple(means), tuple(means.values()), colour)
+        cells = [list(groups[steps[i], level]) for i in means]
+        arms = tuple(str(cell[0]) for cell in cells) if all(len(cell) == 1 for cell in cells) else ()
+        return Line(level, tuple(means), tuple(means.values()), colour, arms=arms)
 
     colours = {level: i for i, level in enumerate(level for level in drawn if level != design.reference)}
+    if facts.appearance.factor == design.by:  # as the arms of these levels are coloured
+        colours = {level: facts.appearance.level_colours[level] for level in colours}
     accuracy = tuple(line(level, colours.get(level, -1)) for level in drawn)
     gain = tuple(line(level, colours[level], design.reference) for level in colours)
     uneven = len({len(arms) for arms in groups.values()}) > 1
@@ -158,7 +131,8 @@ def draw_accuracy(facts: Facts, shown: Interaction) -> Figure:
 
 def draw_gain(facts: Facts, shown: Interaction) -> Figure:
     steps, across, unit = shown.layout.steps, shown.layout.across, facts.unit.many
-    return draw_lines(shown.gain, steps, across, f"{unit} above the reference", unit=unit, zero="reference")
+    ends = (-facts.possible[1], facts.possible[1])
+    return draw_lines(shown.gain, steps, across, f"{unit} above the reference", unit=unit, zero="reference", ends=ends)
 
 
 def _plot(facts: Facts, design: Layout) -> Plot:

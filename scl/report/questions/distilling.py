@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scl import stats
+from scl.report.appearance import NO_ARMS, Appearance
 from scl.report.blocks import Block, Cell, Column, Note, Panel, Plot
 from scl.report.drawing.arms import beyond, highest, not_drawn
 from scl.report.drawing.cloud import Cloud, cloud_key, draw_cloud
@@ -26,7 +27,7 @@ from scl.report.formatting import (
     signed,
 )
 from scl.report.tables import count_cell, number_cells, number_table
-from scl.report.theme import Figure, axis, both, labels, markers, numbers, teacher_line, zero_line
+from scl.report.theme import ANY, Ends, Figure, add, axis, both, markers, numbers, teacher_line, zero_line
 
 TITLE = "Do students follow their teacher?"
 MOST_POINTS = 30  # of an arm in a cloud
@@ -58,7 +59,7 @@ def agreement(facts: Facts) -> Cloud:
     unit = facts.unit
     x, y = 100 * rows["agreement"].to_numpy(), unit.factor * rows[facts.metric].to_numpy()
     front, line = np.zeros(len(rows), dtype=bool), unit.factor * facts.teacher
-    return Cloud(title, arms, x, y, seeds, line, facts.arms, facts.baseline, front, facts.axis, unit.name)
+    return Cloud(title, arms, x, y, seeds, line, facts.appearance, front, facts.axis, unit.name)
 
 
 def _means(facts: Facts) -> pd.DataFrame:
@@ -148,12 +149,15 @@ class Gap:
     """The share of the gap between baseline and teacher that arms close.
 
     shares: by arm, the largest first; empty if the teacher is not better in the mean. whole: the gap, teacher −
-    baseline by seed. beyond: the number of lower arms that are left out.
+    baseline by seed. beyond: the number of lower arms that are left out. ends: the least and the most that a share can
+    be, if the arm were never right or always, as fractions.
     """
 
     shares: dict[str, stats.Ratio]
     whole: stats.Mean
     beyond: int
+    ends: Ends = ANY
+    appearance: Appearance = NO_ARMS
 
 
 def gap_closed(facts: Facts) -> Gap:
@@ -174,14 +178,23 @@ def gap_closed(facts: Facts) -> Gap:
         if arm != facts.baseline and math.isfinite(ratio.value):
             shares[arm] = ratio
     ordered = sorted(shares.items(), key=lambda item: -item[1].value)
-    return Gap(dict(ordered), whole, len(facts.drawn) - len(drawn))
+    ends = ANY
+    if facts.is_share and ordered:
+        ends = (-float(base.mean()) / whole.mean, (1 - float(base.mean())) / whole.mean)
+    return Gap(dict(ordered), whole, len(facts.drawn) - len(drawn), ends, facts.appearance)
+
+
+def gap_rows(shown: Gap, baseline: str) -> ArmRows:
+    """The shares in %."""
+    rows = [ArmRow(arm, 100 * r.value, 100 * r.low, 100 * r.high, {}) for arm, r in shown.shares.items()]
+    ends = (100 * shown.ends[0], 100 * shown.ends[1])
+    return ArmRows(tuple(rows), baseline, 0, shown.beyond, ends=ends, appearance=shown.appearance)
 
 
 def draw_gap(shown: Gap, baseline: str) -> Figure:
-    rows = [ArmRow(arm, 100 * r.value, 100 * r.low, 100 * r.high, {}) for arm, r in shown.shares.items()]
     marks = both(zero_line("baseline"), teacher_line(100.0, vertical=True))
     x = axis("gap to the teacher closed, %")
-    return draw_rows(ArmRows(tuple(rows), baseline, 0, shown.beyond), x, marks, "%{x:.0f} %", [0.0, 100.0])
+    return draw_rows(gap_rows(shown, baseline), x, marks, "%{x:.0f} %", [0.0, 100.0])
 
 
 def _gap_plot(facts: Facts, gap: Gap) -> Plot:
@@ -201,7 +214,7 @@ def _gap_plot(facts: Facts, gap: Gap) -> Plot:
         caption += (
             " Without a bar: over the seeds of this arm, the gap is not shown to exist, so any share is possible."
         )
-    caption += not_drawn(facts) + beyond(gap.beyond)
+    caption += gap_rows(gap, facts.baseline).cut + not_drawn(facts) + beyond(gap.beyond)
     above = [arm for arm, ratio in gap.shares.items() if ratio.low > 0]
     caption += f" Intervals above 0, each without correction: {listing(above)}." if above else ""
     columns = [Column("n", "n", "seeds that the arm and the baseline share"), Column("value", "Gap closed, %")]
@@ -259,19 +272,20 @@ def _rows(facts: Facts, column: str, unit: float, decimals: int, most: float = m
         known = facts.learnt[facts.learnt["arm"].isin(drawn)].dropna(subset=[column]).set_index("seed")
         by_arm = (unit * known[column].astype(float)).groupby(known["arm"], sort=False)
         rows = sorted((mean_row(str(arm), values, ends=(0, most)) for arm, values in by_arm), key=lambda r: r.value)
-    return ArmRows(tuple(rows), facts.baseline, decimals, len(facts.drawn) - len(drawn))
+    beneath = len(facts.drawn) - len(drawn)
+    return ArmRows(tuple(rows), facts.baseline, decimals, beneath, ends=(0.0, most), appearance=facts.appearance)
 
 
 def draw_calibration(shown: ArmRows, floors: dict[str, float]) -> Figure:
     """floors: by arm, each drawn as a tick; an arm may lack one."""
     drawn = _draw_from_zero(shown, "calibration error, %", "%", list(floors.values()))
-    names = labels([row.arm for row in shown.rows])
+    names = shown.appearance.hovers(row.arm for row in shown.rows)
     at = [(i, names[row.arm], floors[row.arm]) for i, row in enumerate(shown.rows) if row.arm in floors]
     if at:
         rows, about, x = zip(*at, strict=True)
         hover = f"%{{customdata}}<br>floor: %{{x:.{shown.decimals}f}} %"
         tick = markers(numbers(x), list(rows), hover, 18, "line-ns", "@teacher", edge=2, customdata=list(about))
-        drawn["data"].append(tick)
+        add(drawn, tick | {"arm": [shown.rows[i].arm for i in rows]})
     return drawn
 
 

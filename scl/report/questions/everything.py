@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from scl.report.blocks import Block, Cell, Column, Heading, Pairs, Panel, Rest, Row, Table
+from scl.report.blocks import Block, Cell, Column, Format, Heading, Pairs, Panel, Row, Table
 from scl.report.facts import Facts
 from scl.report.formatting import capital, fixed, percent_number, plain, plural, shorten
 from scl.report.glossary import GLOSSARY
@@ -45,13 +45,12 @@ def panel(facts: Facts) -> Panel:
     failed = int((facts.plan["state"] == "failed").sum())
     answer = f"{plural(failed, 'trial')} failed; the table gives the reasons." if failed else "No trial failed."
     answer += " The Parquet files of this study hold exact values, epochs and predictions."
-    table = Table(columns, rows[:MOST_ROWS], id="all-trials", sortable=True, label="All trials")
+    formats = dict.fromkeys(_FRACTIONS, Format(100.0, facts.share_decimals))
+    formats |= {facts.metric: Format(facts.unit.factor, facts.decimals)} if other else {}
+    formats |= {"seed": Format(), "epochs": Format(), "train_seconds": Format(decimals=1)}
+    of_columns = [formats.get(column.key) for column in columns]
+    table = Table(columns, rows[:MOST_ROWS], "all-trials", "All trials", rows[MOST_ROWS:], of_columns)
     blocks: list[Block] = [Heading("All trials"), table]
-    if len(rows) > MOST_ROWS:
-        formats: dict[str, tuple[float, int]] = dict.fromkeys(_FRACTIONS, (100.0, facts.share_decimals))
-        formats |= {facts.metric: (facts.unit.factor, facts.decimals)} if other else {}
-        formats |= {"seed": (1.0, 0), "epochs": (1.0, 0), "train_seconds": (1.0, 1)}
-        blocks.append(Rest("all-trials", rows[MOST_ROWS:], [formats.get(column.key) for column in columns]))
     blocks += [Heading("Words and symbols"), Pairs(GLOSSARY)]
     return Panel("everything", "All trials, words and symbols", answer, blocks)
 
@@ -63,13 +62,14 @@ def _rows(facts: Facts, with_reason: bool) -> list[Row]:
     rows = []
     for r in trials.to_dict("records"):
         reason = "" if pd.isna(r["error"]) else shorten(plain(r["error"]), MOST_OF_A_TRACE)
-        arm = arm_cell(r["arm"] if pd.isna(r.get("number")) else f"{r['arm']} {r['number']:.0f}")
-        cells = [arm, count_cell(r["seed"]), Cell(r["state"]), *([Cell(reason)] if with_reason else [])]
+        arm = str(r["arm"])
+        name = arm_cell(arm) if pd.isna(r.get("number")) else Cell(f"{arm} {r['number']:.0f}")
+        cells = [name, count_cell(r["seed"]), Cell(r["state"]), *([Cell(reason)] if with_reason else [])]
         if facts.metric not in _FRACTIONS:
             cells += number_cells(facts.unit.number, facts.decimals, _number(r[facts.metric]))
         cells += number_cells(percent_number, facts.share_decimals, *[_number(r[c]) for c in _FRACTIONS])
         cells += number_cells(fixed, 0, _number(r["epochs"])) + number_cells(fixed, 1, _number(r["train_seconds"]))
-        rows.append(Row([*cells, Cell(str(r["trial_id"])[:10])], str(r["arm"]), str(r["state"])))
+        rows.append(Row([*cells, Cell(str(r["trial_id"])[:10])], arm, str(r["state"])))
     return rows
 
 

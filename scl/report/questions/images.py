@@ -97,15 +97,17 @@ def _errors_answer(facts: Facts, shown: PerImage) -> str:
 def draw_errors(shown: PerImage) -> Figure:
     """The standard errors of each difference by source, in points."""
     arms = [str(arm) for arm in shown.errors.index]
-    names = labels(arms)
-    y, narrow = theme.arm_axis(arms)
+    look = shown.appearance
+    names = look.hovers(arms)
+    y, narrow = theme.arm_axis(look.labels(arms).values(), look.labels(arms, theme.NARROW).values())
     data = []
     for i, (source, name, colour, symbol) in enumerate(SOURCES):
         x, rows = numbers(100 * shown.errors[source], 4), [row + 0.18 * (i - 1) for row in range(len(arms))]
         hover = f"%{{customdata}}<br>{name}: %{{x:.2f}} points"
-        data.append(theme.markers(x, rows, hover, 9, symbol, colour, customdata=[names[arm] for arm in arms]))
+        about: dict[str, Any] = {"customdata": [names[arm] for arm in arms], "arm": arms}
+        data.append(theme.markers(x, rows, hover, 9, symbol, colour, **about))
     x_axis = axis("standard error of the difference, points", rangemode="tozero")
-    return figure(data, theme.rows_height(len(arms)), narrow, xaxis=x_axis, yaxis=y)
+    return figure(data, theme.rows_height(len(arms)), narrow, rows=arms, xaxis=x_axis, yaxis=y)
 
 
 def _errors_plot(facts: Facts, shown: PerImage) -> Plot:
@@ -143,7 +145,7 @@ def followed(facts: Facts, shown: PerImage, column: str) -> ArmRows:
     order = by_arm["same"].mean().sort_values(ascending=False, kind="stable").index
     own = {arm: by_arm.get_group(arm).set_index("seed")[column] for arm in order}
     rows = tuple(mean_row(str(arm), 100 * shares, ends=(0, 100)) for arm, shares in own.items())
-    return ArmRows(rows, facts.baseline, 1, shown.beyond)
+    return ArmRows(rows, facts.baseline, 1, shown.beyond, ends=(0.0, 100.0), appearance=facts.appearance)
 
 
 def _mistakes_answer(facts: Facts, shown: PerImage) -> str:
@@ -200,7 +202,7 @@ def _mistakes_plot(facts: Facts, shown: PerImage) -> Plot:
         + beyond(shown.beyond)
     )
     hover = "%{x:.1f} %"
-    drawn = [draw_rows(r, axis("of these images, %"), ([], []), hover, [0.0], share=True) for r in (same, right)]
+    drawn = [draw_rows(r, axis("of these images, %"), ([], []), hover, [0.0]) for r in (same, right)]
     titles = ["The teacher's mistake", "Right where the teacher is wrong"]
     return Plot("teacher-mistakes", caption, drawn, number_table(columns, rows), titles)
 
@@ -244,14 +246,15 @@ def draw_classes(shown: PerImage) -> Figure:
     }
     z = 100 * tables["shrunk"].to_numpy()
     most = max(float(np.nanmax(np.abs(z), initial=0)), 0.1)
-    wide, columns = labels(arms, 12), labels(arms, 8)
+    look = shown.appearance
+    whole, wide, columns = look.hovers(arms), look.labels(arms, 12), look.labels(arms, 8)
     names = [theme.literal(shown.names[int(i)]) for i in order]
     d = _decimals(shown)
     about, text = [], []
     for i in range(len(order)):
         cells = [(arm, *(float(tables[name].iloc[i, j]) for name in tables)) for j, arm in enumerate(arms)]
         about.append([
-            [names[i], wide[arm], points(change, d), points(shrunk, d), _p(p), f"{n:.0f}"]
+            [names[i], whole[arm], points(change, d), points(shrunk, d), _p(p), f"{n:.0f}"]
             for arm, shrunk, change, p, n in cells
         ])  # fmt: skip
         text.append([points(change, d) if p < 1 - stats.LEVEL else "" for _, _, change, p, _ in cells])
@@ -262,12 +265,12 @@ def draw_classes(shown: PerImage) -> Figure:
     hover += ", after shrinkage %{customdata[3]}; Holm p %{customdata[4]}"
     heat |= {"hovertemplate": f"{hover}<extra></extra>", "hoverongaps": False}
     heat |= {"text": text, "texttemplate": "%{text}", "textfont": {"color": "@ink"}}
-    look = {"showgrid": False, "tickfont": {"color": "@ink"}}
-    x = axis("", **ticks(wide.values()), tickangle=-45, **look)
+    plainly = {"showgrid": False, "tickfont": {"color": "@ink"}}
+    x = axis("", **ticks(wide.values()), tickangle=-45, **plainly)
     short = labels([shown.names[int(i)] for i in order], theme.NARROW)
-    y = axis("", **ticks(short.values()), range=[len(order) - 0.5, -0.5], **look)
+    y = axis("", **ticks(short.values()), range=[len(order) - 0.5, -0.5], **plainly)
     change = {"xaxis.ticktext": list(columns.values())}
-    return figure([heat], 130 + 24 * max(len(order), 3), change, xaxis=x, yaxis=y)
+    return figure([heat], 130 + 24 * max(len(order), 3), change, columns=arms, xaxis=x, yaxis=y)
 
 
 def _p(p: float) -> str:
@@ -288,6 +291,7 @@ def _classes_plot(facts: Facts, shown: PerImage) -> Plot:
         Column("p_holm", "Holm p", "over all arms and classes of this table"),
     ]
     ordered = shown.classes.sort_values("p", kind="stable", na_position="last")
+    arms = list(dict.fromkeys(shown.classes["arm"]))
     rows = []
     for row in ordered.head(MOST_ROWS).to_dict("records"):
         cells = [arm_cell(row["arm"]), text_cell(shown.names[int(row["label"])]), count_cell(int(row["images"]))]
@@ -310,9 +314,9 @@ def _classes_plot(facts: Facts, shown: PerImage) -> Plot:
     if len(spreads) and spreads.max() > 0:
         widest, most = name_of(str(spreads.idxmax())), percent_number(spreads.max(), max(d, 1))
         caption += f" Beyond chance, differences vary most between classes for {widest} (sd {most} points)."
-    arms, classes = shown.classes["arm"].nunique(), shown.classes["label"].nunique()
-    if arms < len(shown.errors):
-        caption += f" Only the {arms} highest arms are compared by class."
+    classes = shown.classes["label"].nunique()
+    if len(arms) < len(shown.errors):
+        caption += f" Only the {len(arms)} highest arms are compared by class."
     if classes > MOST_CLASSES:
         caption += f" The figure holds the {MOST_CLASSES} of {classes:,} classes with the smallest p."
     if len(ordered) > MOST_ROWS:

@@ -19,10 +19,11 @@ MOST_SHARES = 12
 
 
 def panel(facts: Facts) -> Panel:
-    every = shares(facts)
-    if not every:
+    every = weighted_terms(facts)
+    several = with_several_terms(every)
+    shown = [_shares(arm, every.loc[arm]) for arm in several[:MOST_SHARES]]
+    if not shown:
         return Panel("loss-shares", TITLE, "The store holds no epochs of an arm with more than one loss term.")
-    shown = every[:MOST_SHARES]
     terms = sorted({term for s in shown for term in s.share.columns})
     caption = (
         "Share of each weighted term in the training loss, mean over completed trials. A term that fills its figure "
@@ -31,8 +32,8 @@ def panel(facts: Facts) -> Panel:
     )
     if any(s.negative for s in shown):
         caption += " Terms below 0 count by their size."
-    if len(every) > len(shown):
-        caption += f" The first {len(shown)} of {plural(len(every), 'arm')} with several terms are shown."
+    if len(several) > len(shown):
+        caption += f" The first {len(shown)} of {plural(len(several), 'arm')} with several terms are shown."
     last = {s.arm: s.share.iloc[-1] for s in shown}
     both = list(itertools.product(terms, ("first", "last")))
     columns = [Column(f"{when}_{term}", f"{plain(term)}, {when} epoch, %") for term, when in both]
@@ -75,21 +76,35 @@ class Shares:
 
 def shares(facts: Facts) -> tuple[Shares, ...]:
     """The arms whose loss has more than one term, mean over completed trials."""
+    terms = weighted_terms(facts)
+    return tuple(_shares(arm, terms.loc[arm]) for arm in with_several_terms(terms))
+
+
+def weighted_terms(facts: Facts) -> pd.DataFrame:
+    """(arm and epoch, loss terms): the weighted terms, mean over completed trials; 0 for a term that an arm lacks."""
     columns = [c for c in facts.results.epochs.columns if c.startswith("weighted.")]
     with_trials = set(facts.completed["arm"])
     arms = [arm for arm in facts.arms if arm in with_trials]
     if not columns or not arms:
-        return ()
+        return pd.DataFrame()
     means = epochs_by_arm(facts, arms, columns).groupby(["arm", "epoch"], observed=True)[columns].mean()
-    out: list[Shares] = []
-    for arm, rows in means.groupby(level="arm", observed=True):
-        rows = rows.droplevel("arm").fillna(0.0)
-        size = rows.abs()
-        size = size.loc[size.sum(axis=1) > 0, size.sum() > 0].rename(columns=lambda c: c.removeprefix("weighted."))
-        if size.shape[1] > 1:
-            size = size.iloc[thinned(len(size))]
-            out.append(Shares(str(arm), size.div(size.sum(axis=1), axis=0), bool((rows < 0).any(axis=None))))
-    return tuple(out)
+    return means.rename(columns=lambda c: c.removeprefix("weighted.")).fillna(0.0)
+
+
+def with_several_terms(terms: pd.DataFrame) -> list[str]:
+    """The arms with more than one term that is not 0 in all epochs."""
+    if terms.empty:
+        return []
+    several = (terms.abs().groupby(level="arm", observed=True).sum() > 0).sum(axis=1) > 1
+    return [str(arm) for arm in several.index[several]]
+
+
+def _shares(arm: str, rows: pd.DataFrame) -> Shares:
+    """rows: (epochs, terms)"""
+    size = rows.abs()
+    size = size.loc[size.sum(axis=1) > 0, size.sum() > 0]
+    size = size.iloc[thinned(len(size))]
+    return Shares(arm, size.div(size.sum(axis=1), axis=0), bool((rows < 0).any(axis=None)))
 
 
 def _colour(term: str, terms: list[str]) -> str:
@@ -105,6 +120,7 @@ def draw_shares(shown: Shares, terms: list[str]) -> Figure:
         (name,) = labels([term]).values()
         x, y = [int(e) for e in shown.share.index], numbers(100 * shown.share[term], 2)
         hover = "%{customdata}<br>epoch %{x}: %{y:.1f} %<extra></extra>"
-        trace = scatter("lines", x, y, name=name, customdata=[name] * len(x), hovertemplate=hover, stackgroup="one")
+        about = {"customdata": [name] * len(x), "hovertemplate": hover, "stackgroup": "one", "arm": shown.arm}
+        trace = scatter("lines", x, y, name=name, **about)
         data.append({**trace, "line": {"color": colour, "width": 1}, "fillcolor": f"{colour}/0.45"})
     return figure(data, 210, top=28, xaxis=axis("epoch", showgrid=False), yaxis=axis("share, %", range=[0, 100]))

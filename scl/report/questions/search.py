@@ -6,17 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 
 from scl import stats
+from scl.report import theme
 from scl.report.blocks import Block, Column, Mark, Note, Panel, Plot
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row
 from scl.report.facts import Facts
-from scl.report.formatting import PERCENT, UNITS, capital, listing, plural, shorten
+from scl.report.formatting import PERCENT, UNITS, capital, listing, plural
 from scl.report.search.front import front_plot, fronts
 from scl.report.search.history import history, history_plot
 from scl.report.search.objectives import ACCURACY, Objective, objectives
 from scl.report.search.parallel import parallel, parallel_plot
 from scl.report.searched import INFEASIBLE, method
 from scl.report.tables import count_cell, number_cells, number_table
-from scl.report.theme import WIDE, Figure, axis, literal, markers, numbers
+from scl.report.theme import Figure, axis, markers, numbers
 
 TITLE = "Did the search help?"
 UNTUNED = (
@@ -112,7 +113,8 @@ def winners(facts: Facts) -> ArmRows:
     values = {arm: aim.unit * rows[aim.name].astype(float) for arm, rows in known.groupby("arm")}
     rows = [mean_row(arm, values[arm]) for arm in [facts.baseline, *winner_arms(facts)] if arm in values]
     unit = UNITS[aim.metric.unit] if aim.metric else PERCENT
-    return ArmRows(tuple(rows), facts.baseline, facts.decimals if unit is facts.unit else unit.decimals, unit=unit)
+    decimals, ends = facts.decimals if unit is facts.unit else unit.decimals, (0.0, unit.factor * unit.most)
+    return ArmRows(tuple(rows), facts.baseline, decimals, unit=unit, ends=ends, appearance=facts.appearance)
 
 
 def ranked_by(facts: Facts) -> Objective:
@@ -131,15 +133,15 @@ def found_by_search(facts: Facts) -> dict[str, float]:
 
 
 def draw_winners(shown: ArmRows, found: Mapping[str, float], title: str) -> Figure:
-    hover, share = f"%{{x:.{shown.decimals}f}} {shown.unit.name}", shown.unit is PERCENT
-    drawn = draw_rows(shown, axis(title), ([], []), hover, list(found.values()), share)
+    hover = f"%{{x:.{shown.decimals}f}} {shown.unit.name}"
+    drawn = draw_rows(shown, axis(title), ([], []), hover, list(found.values()))
     at = {row.arm: i for i, row in enumerate(shown.rows) if row.arm in found}
     x, y = numbers(found[arm] for arm in at), [i - 0.24 for i in at.values()]
     names, hover = (
-        [literal(shorten(arm, WIDE)) for arm in at],
+        list(shown.appearance.hovers(at).values()),
         "%{customdata}<br>in the search: %{x:.2f} " + shown.unit.name,
     )
-    drawn["data"].append(markers(x, y, hover, 10, "triangle-down", "@c2", customdata=names))
+    theme.add(drawn, markers(x, y, hover, 10, "triangle-down", "@c2", customdata=names) | {"arm": list(at)})
     return drawn
 
 
@@ -168,4 +170,4 @@ def _winners_plot(facts: Facts, shown: ArmRows) -> Plot:
     table = number_table(columns, rows, label="Winners on fresh seeds")
     caption += f". The bars are of single means and of {what}; differences of {facts.measure.title}, with "
     caption += "corrected intervals, say whether a winner beats the baseline"
-    return Plot("winners", caption + ".", [draw_winners(shown, found, aim.title)], table, key=key)
+    return Plot("winners", f"{caption}.{shown.cut}", [draw_winners(shown, found, aim.title)], table, key=key)

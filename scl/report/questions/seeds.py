@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from scl import stats
 from scl.report import theme
+from scl.report.appearance import NO_ARMS, Appearance
 from scl.report.blocks import Column, Panel, Plot
 from scl.report.drawing.arms import beyond, highest, not_drawn
 from scl.report.drawing.rows import MOST_SEEDS_DRAWN, seeds_listed
 from scl.report.facts import Facts
 from scl.report.formatting import PERCENT, Unit, fixed, listing, name_of, plural
 from scl.report.tables import number_cells, number_table
-from scl.report.theme import COLOURS, DASHES, SYMBOLS, Figure, axis, labels, numbers
+from scl.report.theme import Figure, axis, numbers, series_style
 
 TITLE = "Does one seed drive the result?"
 
@@ -48,6 +50,7 @@ class SeedLines:
     beyond: int
     unit: Unit = PERCENT
     title: str = "test accuracy, %"
+    appearance: Appearance = NO_ARMS
 
 
 def seed_lines(facts: Facts) -> SeedLines:
@@ -55,7 +58,7 @@ def seed_lines(facts: Facts) -> SeedLines:
     ranks = stats.ranks_without_a_seed(facts.measure.sign * facts.learnt_scores).loc[arms]
     lower = len(facts.drawn) - len(arms)
     scores, line = facts.unit.factor * facts.learnt_scores[arms], facts.unit.factor * facts.teacher
-    return SeedLines(scores, ranks, line, facts.decimals, lower, facts.unit, facts.axis)
+    return SeedLines(scores, ranks, line, facts.decimals, lower, facts.unit, facts.axis, facts.appearance)
 
 
 def _lines_plot(facts: Facts, shown: SeedLines) -> Plot:
@@ -81,8 +84,9 @@ def _lines_plot(facts: Facts, shown: SeedLines) -> Plot:
 
 def draw_seed_lines(shown: SeedLines) -> Figure:
     arms = [str(arm) for arm in shown.accuracy.columns]
-    names = labels(arms)
-    y, narrow = theme.arm_axis(arms)
+    y, narrow = _axis(shown, arms)
+    names = shown.appearance.labels(arms)
+    styles = [series_style(i) for i in range(MOST_SEEDS_DRAWN)]
     data = [
         theme.scatter(
             "lines+markers",
@@ -91,15 +95,16 @@ def draw_seed_lines(shown: SeedLines) -> Figure:
             name=f"seed {seed}",
             connectgaps=True,
             customdata=[names[arm] for arm in arms],
+            arm=arms,
             hovertemplate=f"%{{customdata}}<br>seed {seed}: %{{x:.{shown.decimals}f}} {shown.unit.name}<extra></extra>",
-            line={"color": COLOURS[i % len(COLOURS)], "dash": DASHES[i % len(DASHES)], "width": 1.5},
-            marker={"size": 7, "symbol": SYMBOLS[i % len(SYMBOLS)]},
+            line={"color": style["color"], "dash": style["dash"], "width": 1.5},
+            marker={"size": 7, "symbol": style["symbol"]},
         )
-        for i, (seed, values) in enumerate(shown.accuracy.head(MOST_SEEDS_DRAWN).iterrows())
+        for style, (seed, values) in zip(styles, shown.accuracy.head(MOST_SEEDS_DRAWN).iterrows(), strict=False)
     ]
     marks = theme.teacher_line(shown.line, vertical=True)
     x, height = axis(shown.title), theme.rows_height(len(arms))
-    return theme.figure(data, height, narrow, legend=len(data), marks=marks, xaxis=x, yaxis=y)
+    return theme.figure(data, height, narrow, legend=len(data), marks=marks, rows=arms, xaxis=x, yaxis=y)
 
 
 def _ranks_plot(shown: SeedLines) -> Plot:
@@ -120,17 +125,26 @@ def _ranks_plot(shown: SeedLines) -> Plot:
 def draw_ranks(shown: SeedLines) -> Figure:
     """The rank of each arm over all seeds, and a bar from its best to its worst with one seed left out."""
     arms = [str(arm) for arm in shown.ranks.index]
-    names = labels(arms)
-    y, narrow = theme.arm_axis(arms)
+    y, narrow = _axis(shown, arms)
+    names = shown.appearance.hovers(arms)
     others = shown.ranks.drop(columns="all")
     best, worst = others.min(axis=1), others.max(axis=1)
-    ends = [v for arm in arms for v in (float(best[arm]), float(worst[arm]), None)]
-    rows = [v for i in range(len(arms)) for v in (i, i, None)]
-    bars = theme.scatter("lines", ends, rows, hoverinfo="skip", line={"color": "@c1", "width": 4})
+    look = shown.appearance
+    lines = [(arm, {"color": look.style(arm)["color"], "width": 4}) for arm in arms]
+    bars = [
+        theme.scatter("lines", [float(best[arm]), float(worst[arm])], [i, i], hoverinfo="skip", line=line, arm=arm)
+        for i, (arm, line) in enumerate(lines)
+    ]
     about = [[names[arm], f"{best[arm]:.0f} to {worst[arm]:.0f}"] for arm in arms]
     hover = "%{customdata[0]}<br>rank %{x}, with one seed left out %{customdata[1]}"
     middle = numbers(shown.ranks["all"])
-    diamonds = theme.markers(middle, list(range(len(arms))), hover, 10, "diamond", "@ink", customdata=about)
+    diamonds = theme.markers(middle, list(range(len(arms))), hover, 10, "diamond", "@ink", customdata=about, arm=arms)
     last = float(worst.max())
     x = axis("rank by mean, 1 is best", range=[0.5, last + 0.5], dtick=max(1, round(last / 12)), tick0=1)
-    return theme.figure([bars, diamonds], theme.rows_height(len(arms)), narrow, xaxis=x, yaxis=y)
+    narrow["xaxis.dtick"] = max(1, round(last / 6))
+    return theme.figure([*bars, diamonds], theme.rows_height(len(arms)), narrow, rows=arms, xaxis=x, yaxis=y)
+
+
+def _axis(shown: SeedLines, arms: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    look = shown.appearance
+    return theme.arm_axis(look.labels(arms).values(), look.labels(arms, theme.NARROW).values())

@@ -201,7 +201,7 @@ def responses(facts: Facts, family: Family) -> tuple[Line, ...]:
             stats.mean_interval(unit.factor * facts.learnt_scores[arm].to_numpy()).within(0, unit.factor * unit.most)
             for arm in arms.values()
         )
-        return Line(kind, tuple(at[k] for k in arms), means, colour)
+        return Line(kind, tuple(at[k] for k in arms), means, colour, arms=tuple(arms.values()))
 
     kinds = [(i, kind) for i, kind in enumerate(KINDS) if kind in family.series]
     out = [line(kind, family.series[kind], -1 if kind in (UNGUIDED, NEITHER) else i) for i, kind in kinds]
@@ -213,7 +213,9 @@ def responses(facts: Facts, family: Family) -> tuple[Line, ...]:
             if k > 0 and arm in muted.groups
         }
         if zeroed:
-            out.append(Line(MUTED, tuple(at[k] for k in zeroed), tuple(zeroed.values()), len(KINDS) + 1, joined=False))
+            arms = tuple(family.series[FREE][k] for k in zeroed)
+            places, means = tuple(at[k] for k in zeroed), tuple(zeroed.values())
+            out.append(Line(MUTED, places, means, len(KINDS) + 1, joined=False, arms=arms))
     return tuple(out)
 
 

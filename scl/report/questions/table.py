@@ -20,7 +20,7 @@ MOST_COPIED = 200  # arms of a table that the page also holds as text to copy
 def panel(facts: Facts) -> Panel:
     answer = (
         f"± is the standard deviation over seeds. {_what(facts)} rounded to {_step(facts)}; sorting and copying use "
-        "the exact values. Click a column heading to sort."
+        "the exact values."
     )
     blocks: list[Block] = [main_table(facts)]
     if len(facts.arms) <= MOST_COPIED:
@@ -81,7 +81,7 @@ def main_table(facts: Facts) -> Table:
         kind = "baseline" if arm == facts.baseline else "left-out" if arm in facts.left_out else ""
         cells = [_cell(str(c.key), values[c.key], facts, values["n"]) for c in columns[1:]]
         rows.append(Row([arm_cell(arm), *cells], arm, kind))
-    return Table(columns, rows, id="main-table", sortable=True, label="Main table")
+    return Table(columns, rows, id="main-table", label="Main table")
 
 
 def _cell(key: str, value: float, facts: Facts, n: int) -> Cell:
@@ -119,5 +119,5 @@ def _beside_published(facts: Facts) -> list[Block]:
         cells = [arm_cell(arm), count_cell(here.n), *number_cells(facts.unit.number, d, here.mean, here.sd, figure)]
         cells += number_cells(facts.unit.difference, d, here.mean - figure, here.low - figure, here.high - figure)
         rows.append(Row([*cells, text_cell(published["otherwise"].get(arm, ""))], arm=arm))
-    table = Table(columns, rows, sortable=True, label="Beside published figures")
+    table = Table(columns, rows, label="Beside published figures")
     return [Heading("Beside published figures"), Note(published["source"]), table]

@@ -11,12 +11,14 @@ import pandas as pd
 
 from scl import stats
 from scl.report import theme
+from scl.report.appearance import NO_ARMS, Appearance
 from scl.report.blocks import Cell, Column, Mark, Panel, Plot
 from scl.report.drawing.arms import MOST_ARMS_DRAWN, beyond
+from scl.report.drawing.rows import BARS_END
 from scl.report.facts import Facts
 from scl.report.formatting import fixed, listing, name_of, percent, plural
 from scl.report.tables import count_cell, number_cells, number_table, p_cell
-from scl.report.theme import COLOURS, Figure, axis, labels, numbers
+from scl.report.theme import ANY, COLOURS, Ends, Figure, axis, clipped, numbers
 
 TITLE = "How much does the teacher matter?"
 ENOUGH = 5  # teachers: fewer give intervals of more than 3 standard errors to each side
@@ -38,13 +40,16 @@ class TeacherRow:
 
 @dataclass(frozen=True)
 class TeacherRows:
-    """rows: the best arm first. teachers: those that the figure shows by name. beyond: the lower arms left out."""
+    """rows: the best arm first. teachers: those that the figure shows by name.
+    beyond: the lower arms left out. ends: the least and the most that a difference can be, where bars end."""
 
     rows: tuple[TeacherRow, ...]
     teachers: tuple[str, ...]
     decimals: int
     beyond: int
     unit: str = "points"
+    ends: Ends = ANY
+    appearance: Appearance = NO_ARMS
 
 
 def panel(facts: Facts) -> Panel:
@@ -304,13 +309,22 @@ def _panel(
     table: tuple[list[Column], list[list[Cell]]],
 ) -> Panel:
     shown = TeacherRows(
-        tuple(rows[:MOST_ARMS_DRAWN]), teachers, facts.decimals, len(rows[MOST_ARMS_DRAWN:]), facts.unit.many
+        tuple(rows[:MOST_ARMS_DRAWN]),
+        teachers,
+        facts.decimals,
+        len(rows[MOST_ARMS_DRAWN:]),
+        facts.unit.many,
+        facts.possible_gain,
+        facts.appearance,
     )
     columns, cells = table
     named = [(row.arm, mine) for row, mine in zip(shown.rows, cells, strict=False)]
     held = number_table(columns, named, label="Differences by teacher")
     few = len(teachers) <= len(COLOURS)
     key = [Mark(name, *_style(i, len(teachers))) for i, name in enumerate(teachers)] if few else []
+    beyond_ends = any(abs(end - clipped(end, shown.ends)) > 0 for row in shown.rows for end in (*row.inner, *row.outer))
+    if any(math.isfinite(row.inner[0]) for row in shown.rows) and beyond_ends:
+        caption += BARS_END
     plot = Plot("by-teacher", caption + beyond(shown.beyond), [draw_teachers(shown)], held, key=key)
     return Panel("teachers", TITLE, answer, [plot])
 
@@ -322,33 +336,41 @@ def _style(i: int, teachers: int) -> tuple[str, str]:
 
 def draw_teachers(shown: TeacherRows) -> Figure:
     rows = shown.rows
-    names = labels([row.arm for row in rows])
+    arms = [row.arm for row in rows]
+    look = shown.appearance
+    names = look.hovers(arms)
     unit = f"%{{x:+.{shown.decimals}f}} {shown.unit}"
     data: list[dict[str, Any]] = []
     for i, row in enumerate(rows):
-        for ends, colour, width in ((row.inner, "@c1", 6), (row.outer, "@ink", 1.5)):
+        for ends, width in ((row.inner, 6), (row.outer, 1.5)):
             if math.isfinite(ends[0]):
-                look = {"hoverinfo": "skip", "line": {"color": colour, "width": width}}
-                data.append(theme.scatter("lines", numbers(ends), [i, i], **look))
+                line = {"color": look.style(row.arm)["color"], "width": width}
+                drawn = {"hoverinfo": "skip", "line": line, "arm": row.arm}
+                data.append(theme.scatter("lines", numbers(clipped(end, shown.ends) for end in ends), [i, i], **drawn))
     for t, teacher in enumerate(shown.teachers):
         colour, symbol = _style(t, len(shown.teachers))
         mine = [(i, row) for i, row in enumerate(rows) if teacher in row.means]
         means, about = numbers(row.means[teacher] for _, row in mine), [[names[row.arm], teacher] for _, row in mine]
         below = [i + 0.27 for i, _ in mine]  # the bars, so that neither hides the other
         hover = f"%{{customdata[0]}}<br>%{{customdata[1]}}: {unit}"
-        data.append(theme.markers(means, below, hover, 8, symbol, colour, customdata=about))
+        of: dict[str, Any] = {"customdata": about, "arm": [row.arm for _, row in mine]}
+        data.append(theme.markers(means, below, hover, 8, symbol, colour, **of))
     values, about = numbers(row.value for row in rows), [[names[row.arm]] for row in rows]
     hover = f"%{{customdata[0]}}<br>{unit}"
-    data.append(theme.markers(values, list(range(len(rows))), hover, 10, "diamond", "@ink", customdata=about))
-    y, narrow = theme.arm_axis([row.arm for row in rows])
-    x, marks = axis(f"{shown.unit} above the baseline", range=_range(rows)), theme.zero_line("baseline")
-    return theme.figure(data, theme.rows_height(len(rows)), narrow, marks=marks, xaxis=x, yaxis=y)
+    of = {"customdata": about, "arm": arms}
+    data.append(theme.markers(values, list(range(len(rows))), hover, 10, "diamond", "@ink", **of))
+    y, narrow = theme.arm_axis(look.labels(arms).values(), look.labels(arms, theme.NARROW).values())
+    x, marks = axis(f"{shown.unit} above the baseline", range=_range(shown)), theme.zero_line("baseline")
+    return theme.figure(data, theme.rows_height(len(rows)), narrow, marks=marks, rows=arms, xaxis=x, yaxis=y)
 
 
-def _range(rows: Sequence[TeacherRow]) -> list[float] | None:
+def _range(shown: TeacherRows) -> list[float] | None:
     """Holds everything but the ends of outer intervals that would make the rest small."""
-    held = [v for row in rows for v in (row.value, *row.inner, *row.means.values()) if math.isfinite(v)] + [0.0]
+    rows = shown.rows
+    inner = [clipped(v, shown.ends) for row in rows for v in row.inner]
+    held = [v for v in (*inner, *(v for row in rows for v in (row.value, *row.means.values()))) if math.isfinite(v)]
+    held.append(0.0)
     low, high = min(held), max(held)
     reach = high - low
-    outer = [min(max(v, low - reach), high + reach) for row in rows for v in row.outer if math.isfinite(v)]
-    return theme.span([*held, *outer])
+    outer = [clipped(v, (low - reach, high + reach)) for row in rows for v in row.outer if math.isfinite(v)]
+    return theme.span([*held, *(clipped(v, shown.ends) for v in outer)])

@@ -10,7 +10,7 @@ from scl.report.drawing.arms import beyond, highest
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row, rows_table
 from scl.report.facts import Facts
 from scl.report.findings import answers, declared_in_short, goal, lead, leading, level_name, verdict
-from scl.report.formatting import DASH, PERCENT, capital, plain, plural
+from scl.report.formatting import DASH, capital, plain, plural
 from scl.report.limits import limits
 from scl.report.tables import number_cells, text_cell
 from scl.report.theme import Figure, axis, teacher_line
@@ -33,13 +33,20 @@ def accuracies(facts: Facts) -> ArmRows:
     rows = [mean_row(arm, scores[arm].dropna(), arm in facts.left_out, arm not in facts.drawn) for arm in arms]
     lower = facts.scores.shape[1] - len(rows)
     return ArmRows(
-        tuple(rows), facts.baseline, facts.decimals, lower, line=facts.unit.factor * facts.teacher, unit=facts.unit
+        tuple(rows),
+        facts.baseline,
+        facts.decimals,
+        lower,
+        line=facts.unit.factor * facts.teacher,
+        unit=facts.unit,
+        ends=facts.possible,
+        appearance=facts.appearance,
     )
 
 
 def draw_accuracies(shown: ArmRows, title: str = "test accuracy, %") -> Figure:
     marks, hover = teacher_line(shown.line, vertical=True), f"%{{x:.{shown.decimals}f}} {shown.unit.name}"
-    return draw_rows(shown, axis(title), marks, hover, [shown.line], share=shown.unit is PERCENT)
+    return draw_rows(shown, axis(title), marks, hover, [shown.line])
 
 
 def _plot(facts: Facts) -> Plot:
@@ -53,7 +60,7 @@ def _plot(facts: Facts) -> Plot:
     caption = (
         f"{capital(facts.measure.title)} after the last epoch. Diamond: mean over seeds; {bar}ring: one seed; dashed "
         "line: the teacher. "
-        f"The baseline has the colour of the text{grey}.{overlap}{beyond(shown.beyond)}"
+        f"{facts.appearance.meaning.rstrip('.')}{grey}.{overlap}{shown.cut}{beyond(shown.beyond)}"
     )
     return Plot("accuracy", caption, [draw_accuracies(shown, facts.axis)], rows_table(shown, facts.unit.number))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from scl.report.appearance import appearance
 from scl.report.drawing.cloud import Cloud, cloud_key, draw_cloud
 
 CLOUD = Cloud(
-    "cost", ("b", "a"), np.array([2.0, 1.0]), np.array([80.0, 70.0]), (None, 3), 75.0, ("a", "b", "c"), "a",
-    np.array([True, True]),
+    "cost", ("b", "a"), np.array([2.0, 1.0]), np.array([80.0, 70.0]), (None, 3), 75.0,
+    appearance(("a", "b", "c"), "a", None, ()), np.array([True, True]),
 )  # fmt: skip
 
 
