@@ -14,14 +14,14 @@ from scl.report.theme import Figure
 class Cell:
     """shown: the text. value: the exact number behind it (its repr becomes data-value), None for text.
 
-    ends: of an interval that the text gives beside the number. whole: the text before it was shortened. factor: the
+    ends: of an interval that the text gives beside the number. arm: the one that the cell names, whole. factor: the
     value times this is in the unit of the heading: 100 for a fraction under a heading in %.
     """
 
     shown: str
     value: float | int | None = None
     ends: tuple[float, float] | None = None
-    whole: str = ""
+    arm: str = ""
     factor: float = 1.0
 
     @property

@@ -118,4 +118,4 @@ def _is_number(cell: Cell) -> bool:
 
 
 def _text(cell: Cell) -> str:
-    return cell.in_unit if _is_number(cell) else cell.whole or cell.shown
+    return cell.in_unit if _is_number(cell) else cell.arm or cell.shown

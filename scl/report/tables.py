@@ -17,7 +17,7 @@ def text_cell(text: object) -> Cell:
 
 def arm_cell(arm: object) -> Cell:
     """An arm's name, shortened; data-arm of the row holds the whole name."""
-    return Cell(shorten(plain(arm), 60), whole=str(arm))
+    return Cell(shorten(plain(arm), 60), arm=str(arm))
 
 
 def number_cells(show: Callable[[float, int], str], decimals: int, *values: float, unit: float = 1) -> list[Cell]:

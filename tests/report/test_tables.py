@@ -48,6 +48,6 @@ def test_a_long_arm_is_shortened_in_its_middle() -> None:
 def test_tables_of_numbers_name_their_rows() -> None:
     table = number_table([Column("v", "V")], [("an\narm", [Cell("1", 1)])])
     assert table.rows[0].arm == "an\narm"
-    assert table.rows[0].cells[0] == arm_cell("an\narm") == Cell("an arm", whole="an\narm")
+    assert table.rows[0].cells[0] == arm_cell("an\narm") == Cell("an arm", arm="an\narm")
     frame = frame_table(pd.DataFrame({"s": [1.234, math.nan]}, index=["a", "b"]), 1)
     assert [[cell.shown for cell in row.cells] for row in frame.rows] == [["a", "1.2"], ["b", "–"]]
