@@ -64,7 +64,7 @@ def test_the_tutorial_step_by_step(
         elif kind == "python":  # saved and run, as the page says
             script = tmp_path / f"block{number}.py"
             script.write_text(text)
-            subprocess.run([sys.executable, str(script)], check=True, timeout=300)
+            subprocess.run([sys.executable, str(script)], check=True, timeout=900)
     read = load("mine/ablation")
     assert read.study["teacher"]["model"] == "torchvision:resnet18"
     assert set(read.planned()["state"]) == {"completed"}
