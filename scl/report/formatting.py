@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from scl.study.spelled import in_ranges
 from scl.terminal import ISOLATES, TURNS
 
 DASH = "–"
@@ -215,13 +216,7 @@ def moment(iso: object) -> str:
 
 def format_seeds(seeds: Sequence[int]) -> str:
     """Seeds as ranges: 0–4, or 0–2, 7."""
-    runs: list[list[int]] = []
-    for seed in sorted(seeds):
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in runs)
+    return in_ranges(seeds).replace("-", "–").replace(",", ", ")
 
 
 def seeds_named(seeds: Sequence[int]) -> str:

@@ -19,6 +19,7 @@ from scl.store.parts import part_names
 from scl.store.schema import ADDED, SCHEMAS
 from scl.store.tables import gather
 from scl.study.identity import sha256
+from scl.study.spelled import in_ranges
 
 # What two trainings of one trial may differ in: names, times, the machine, what follows from other trials, and what
 # stores of earlier versions lack.
@@ -167,7 +168,7 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
     plan, sides = _merged_plan(records), [_comparable(record) for record in every]
     of_seed = {k: v for record in every for k, v in ((record.get("teacher") or {}).get("of_seed") or {}).items()}
     merged = {
-        **{k: v for k, v in first.items() if k not in ("stein", "sha256", *OF_A_RUN)},
+        **{k: v for k, v in first.items() if k not in ("stein", "sha256", "asked", *OF_A_RUN)},
         "arms": {arm: config for side in sides for arm, config in side["arms"].items()},
         "arm_levels": {k: v for record in every for k, v in (record.get("arm_levels") or {}).items()} or None,
         "teacher": {
@@ -181,6 +182,7 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
         "plan_id": sha256([trial["trial_id"] for trial in plan]),
         "seeds": sorted({trial["seed"] for trial in plan}),
         "command": command,
+        **_asked(every, plan),
         **{field: first.get(field) for field in ("slots", "cpus_per_trial")},
         # Of the merged runs together: what they have in common, and their time.
         **{field: _shared(every, field) for field in ("git", "versions", "hardware")},
@@ -312,9 +314,24 @@ def _declarations(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _shared(records: Sequence[Mapping[str, Any]], field: str) -> Any:
-    """A record's field if all agree, else of its entries those in which all agree."""
-    values: list[Any] = [record.get(field) for record in records]
+def _asked(records: Sequence[Mapping[str, Any]], plan: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What one run over all parts would be asked for: what all parts were, with the seeds and arms of all. Nothing if a
+    part does not say."""
+    every = [record.get("asked") or {} for record in records]
+    if not all("options" in asked for asked in every):
+        return {}
+    options = _shared([asked["options"] for asked in every], None) or {}
+    own = [asked["options"].get("arms") for asked in every]
+    arms = dict.fromkeys(arm for texts in own if texts for arm in texts[0].split(","))
+    options |= {"arms": [",".join(arms)]} if all(own) else {}
+    kept = {name: texts for name, texts in options.items() if name != "seeds" and (name != "arms" or all(own))}
+    seeds = {"seed_list": [in_ranges(sorted({int(trial["seed"]) for trial in plan}))]}
+    return {"asked": {**every[0], "options": {**kept, **seeds}}}
+
+
+def _shared(records: Sequence[Mapping[str, Any]], field: str | None) -> Any:
+    """A record's field if all agree, else of its entries those in which all agree. field: None for the records."""
+    values: list[Any] = [record if field is None else record.get(field) for record in records]
     if all(value == values[0] for value in values):
         return values[0]
     if not all(isinstance(value, dict) for value in values):

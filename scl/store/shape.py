@@ -69,6 +69,7 @@ STUDY = Fields(
         **dict.fromkeys(("started", "ended", "plan_id"), str),
         **dict.fromkeys(("schema_version", "slots", "cpus_per_trial"), int),
         "wall_seconds": float,
+        "asked": Fields({"by": str, "script": str, "in_git": bool, "options": {str: [str]}, "lacking": [str]}),
         "scale": (str, NONE),
         "arms": {str: CONFIG},
         "factors": ({str: ([LEVEL], Fields({"levels": [LEVEL]}))}, NONE),
