@@ -94,6 +94,14 @@ class Copy:
 
 
 @dataclass(frozen=True)
+class Code:
+    """A text that a reader sees and copies as it is, such as a command. label: its name."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Rest:
     """The rows of a long table that the page builds when the reader asks for them.
 
@@ -134,7 +142,15 @@ class Cards:
     cards: Sequence[Card]
 
 
-Block = Table | Plot | Pairs | Note | Cards | Copy | Rest | Heading
+@dataclass(frozen=True)
+class Box:
+    """A definition list in a frame: a heading, and (term, text)."""
+
+    title: str
+    items: Sequence[tuple[str, str]]
+
+
+Block = Table | Plot | Pairs | Note | Cards | Copy | Code | Rest | Heading | Box
 
 
 @dataclass(frozen=True)

@@ -320,18 +320,20 @@ def _asked(records: Sequence[Mapping[str, Any]], plan: Sequence[Mapping[str, Any
     every = [record.get("asked") or {} for record in records]
     if not all("options" in asked for asked in every):
         return {}
-    options = _shared([asked["options"] for asked in every], None) or {}
-    own = [asked["options"].get("arms") for asked in every]
-    arms = dict.fromkeys(arm for texts in own if texts for arm in texts[0].split(","))
-    options |= {"arms": [",".join(arms)]} if all(own) else {}
-    kept = {name: texts for name, texts in options.items() if name != "seeds" and (name != "arms" or all(own))}
-    seeds = {"seed_list": [in_ranges(sorted({int(trial["seed"]) for trial in plan}))]}
-    return {"asked": {**every[0], "options": {**kept, **seeds}}}
+    first, *others = [asked["options"] for asked in every]
+    kept = {
+        n: texts for n, texts in first.items() if n not in ("arms", "seeds") and all(o.get(n) == texts for o in others)
+    }
+    if all("arms" in options for options in (first, *others)):
+        arms = dict.fromkeys(arm for options in (first, *others) for arm in options["arms"][0].split(","))
+        kept["arms"] = [",".join(arms)]
+    kept["seed_list"] = [in_ranges([*{int(trial["seed"]) for trial in plan}])]
+    return {"asked": {**every[0], "options": kept}}
 
 
-def _shared(records: Sequence[Mapping[str, Any]], field: str | None) -> Any:
-    """A record's field if all agree, else of its entries those in which all agree. field: None for the records."""
-    values: list[Any] = [record if field is None else record.get(field) for record in records]
+def _shared(records: Sequence[Mapping[str, Any]], field: str) -> Any:
+    """A record's field if all agree, else of its entries those in which all agree."""
+    values: list[Any] = [record.get(field) for record in records]
     if all(value == values[0] for value in values):
         return values[0]
     if not all(isinstance(value, dict) for value in values):

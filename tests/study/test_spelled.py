@@ -37,7 +37,14 @@ GIVEN: list[dict[str, Any]] = [
     {"label": "-x", "data": "my images/train's", "drop_class": "cat,dog", "test": 0.25, "image_size": 32},
     {"recipe": "crd", "epochs": 3, "teacher_epochs": 4, "batch_size": 8, "lr": 0.1, "augment": "crop+flip"},
     {"optimizer": "adamw", "precision": "bf16", "device": "cuda", "deterministic": True, "val": 0.0, "split_seed": 3},
-    {"interval": 0.01, "between": "kd,baseline", "max_seeds": 9, "looks": "3,5", "margin": 0.005, "metric": "test_loss"},
+    {
+        "interval": 0.01,
+        "between": "kd,baseline",
+        "max_seeds": 9,
+        "looks": "3,5",
+        "margin": 0.005,
+        "metric": "test_loss",
+    },
     {"teacher": "t.pt", "teacher_mean": [0.5, 0.4, 0.3], "teacher_std": 0.2, "teacher_size": 64, "teachers": 2},
     {"trials": 7, "sampler": "random", "pruner": "none", "trial_seeds": 2, "terminate": 3, "cpus_per_trial": 2},
 ]

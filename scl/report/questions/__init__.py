@@ -22,6 +22,7 @@ from scl.report.questions import (
     importance,
     loss_shares,
     pairs,
+    recipe,
     search,
     seeds,
     self_taught,
@@ -31,6 +32,6 @@ from scl.report.questions import (
     verdict,
 )
 
-_RESULT = (verdict, setting, table, against_baseline, seeds, teachers, pairs)
+_RESULT = (verdict, setting, recipe, table, against_baseline, seeds, teachers, pairs)
 _REASONS = (curves, loss_shares, self_taught, depth, distilling, images, cost, search, importance, everything)
 PANELS: tuple[Callable[[Facts], Panel], ...] = tuple(question.panel for question in (*_RESULT, *_REASONS))
