@@ -15,7 +15,11 @@ Fields = Mapping[str, Any]
 
 def whole(stored: Fields) -> dict[str, Any]:
     """A configuration as study.json holds it, with the defaults of what it leaves out, by present names."""
-    return {**DEFAULTS, "losses": {}, **from_stored(stored)}
+    losses = {}
+    for name, term in (stored.get("losses") or {}).items():
+        row = _row(name, term)
+        losses[name] = {**term, "options": {**(row.options if row else {}), **(term.get("options") or {})}}
+    return {**DEFAULTS, **from_stored(stored), "losses": losses}
 
 
 def recipe(arms: Mapping[str, Fields], auto: str) -> tuple[list[tuple[str, str]], dict[str, dict[str, str]]]:
@@ -90,8 +94,7 @@ def _terms(fields: Fields) -> str:
     for name, term in sorted(fields["losses"].items()):
         loss, row = term.get("loss"), _row(name, term)
         of = "" if not loss else f" [{plain(loss if isinstance(loss, str) else loss.get('function', 'own loss'))}]"
-        options = {**(row.options if row else {}), **(term.get("options") or {})}
-        said = [f"{option} {_text(value)}" for option, value in sorted(options.items())]
+        said = [f"{option} {_text(value)}" for option, value in sorted(term["options"].items())]
         layers = term.get("layers", row.layers if row else None)
         said += [f"layers {_text(layers)}"] if layers else []
         said += [f"{what} {_text(term[what])}" for what in ("warmup", "end", "stage", "version") if what in term]

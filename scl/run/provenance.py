@@ -87,6 +87,8 @@ def study_record(plan: Plan) -> dict[str, Any]:
             "config": requested(plan.teacher),
             "per_seed": options.teacher_per_seed,
             "source": source(plan),
+            "params": plan.feasibility.teacher_params,
+            "macs": plan.feasibility.teacher_macs,
             **plan.about_teacher,
             **_teachers(plan),
             "test_acc": {},

@@ -151,8 +151,11 @@ STUDY = Fields(
                 "per_seed": bool,
                 "config": CONFIG,
                 "ids": {str: str},
-                "teachers": int,
+                **dict.fromkeys(("teachers", "params", "macs"), int),
                 "of_seed": {str: int},
+                "train_seconds": {str: float},
+                "energy_joules": {str: float},
+                "energy_source": str,
                 "test_acc": {str: (float, NONE)},
             }
         ),

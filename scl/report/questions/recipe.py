@@ -9,10 +9,11 @@ from typing import Any
 from scl.masking import HIDDEN
 from scl.report.blocks import Block, Code, Column, Heading, Pairs, Panel, Table
 from scl.report.facts import Facts
-from scl.report.formatting import enumerated, format_seeds, moment, plain, plural
+from scl.report.formatting import capital, enumerated, format_seeds, moment, plain, plural
 from scl.report.rebuilt import KEPT, NotRebuilt, rebuilt
 from scl.report.recipe import parts, recipe
 from scl.report.tables import number_table, text_cell
+from scl.report.tuning import tuning
 from scl.study.spelled import flags, in_ranges
 
 TITLE = "How can this be reproduced?"
@@ -32,6 +33,11 @@ def panel(facts: Facts) -> Panel:
     blocks.append(Heading("Recipe of the students"))
     auto = str((study.get("data") or {}).get("auto_augment") or "")
     shared, own = recipe(arms, auto)
+    tuned = tuning(facts)
+    if len(set(tuned.values())) == 1:
+        shared.append(("Tuning", capital(tuned[next(iter(tuned))])))
+    else:
+        own["Tuning"] = tuned
     blocks.append(Pairs([*shared, *_surroundings(facts)]))
     if own:
         blocks.append(_arms_table(own, len(arms)))
