@@ -27,9 +27,10 @@ NO_VALIDATION = "no validation images were held out, so only test images could c
 class Decision:
     """arm: what to use; None if nothing speaks for an arm. shown: the arm that the numbers are about.
 
-    kind: `better`, validation selects it and test images show that it beats the baseline; `only`, there is nothing to
-    choose from; `cheapest`, none is shown to be better; `unsettled`, validation selects one arm and test images show
-    another; `worse`, every other arm is shown to be worse; `unchosen`, nothing selects among arms that are shown to be better; `uncompared`, nothing to compare with.
+    kind: `better`, validation selects it and test images show that it beats the baseline; `only`, nothing is left to
+    choose; `cheapest`, none is shown to be better; `worse`, every other arm is shown to be worse; `unsettled`,
+    validation selects one arm and test images show another; `unchosen`, nothing selects among arms that are shown to
+    be better; `uncompared`, there is nothing to compare with.
     text: what to use and why, a sentence or two.
     """
 

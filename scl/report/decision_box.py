@@ -79,11 +79,13 @@ def _times(ratio: float) -> str:
 def _gains(facts: Facts, decision: Decision) -> str:
     unit, d, arm = facts.unit, facts.decimals, decision.shown
     contrast = facts.contrasts.get(arm)
-    gap, teacher = facts.from_teacher(arm, list(facts.scores[arm].dropna().index))
+    own = (facts.compared if arm in facts.compared else facts.scores)[arm].dropna()
+    both = facts.compared[[arm, facts.baseline]].dropna() if contrast else own.to_frame()
+    gap, teacher = facts.from_teacher(arm, list(both.index))
     lower = "" if facts.measure.sign > 0 else ", where lower is better"
     from_teacher = f"{unit.distance(gap, d)} its teacher ({unit.value(teacher, d)})" if math.isfinite(gap) else ""
     if contrast is None:
-        mean = unit.value(float(facts.scores[arm].mean()), d)
+        mean = unit.value(float(own.mean()), d)
         text = f"{_about(decision)}{capital(facts.measure.title)} {mean}{lower}"
         text += f", {from_teacher}." if from_teacher else "."
         others = [a for a in facts.contrasts if a not in facts.barred and a != arm]
@@ -91,7 +93,6 @@ def _gains(facts: Facts, decision: Decision) -> str:
             best = ahead(facts, others)
             text += f" The best other arm, {name_of(best)}: {_difference(facts, facts.contrasts[best])}."
         return text
-    both = facts.compared[[arm, facts.baseline]].dropna()
     mine, base = (unit.value(float(both[a].mean()), d) for a in (arm, facts.baseline))
     text = f"{_about(decision)}{_difference(facts, contrast)} of {facts.measure.title}{lower}: {mine} against {base}."
     return text + (f" It is {from_teacher}." if from_teacher else "")
