@@ -150,7 +150,24 @@ class Box:
     items: Sequence[tuple[str, str]]
 
 
-Block = Table | Plot | Pairs | Note | Cards | Copy | Code | Rest | Heading | Box
+@dataclass(frozen=True)
+class Picture:
+    """source: a data: URI. name: what it shows, for screen readers. text: below it."""
+
+    source: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Small pictures side by side, with what they are in front."""
+
+    label: str
+    pictures: Sequence[Picture]
+
+
+Block = Table | Plot | Pairs | Note | Cards | Copy | Code | Rest | Heading | Box | Pictures
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,10 @@ KEPT = (
 )  # fmt: skip
 
 
+# What a record that another program changed may raise.
+REFUSED = (UserError, TypeError, ValueError, AttributeError, LookupError)
+
+
 class NotRebuilt(Exception):
     """Why a study cannot be written from its record, as the end of a sentence."""
 
@@ -59,7 +63,7 @@ def rebuilt(record: Mapping[str, Any]) -> tuple[Study, str]:
     what |= {"against_teacher": against} if against in arms else {}
     try:
         study = Study(**what)
-    except (UserError, TypeError) as error:
+    except REFUSED as error:
         raise NotRebuilt(f"its record is not that of a study ({error})") from None
     return study, _source(what)
 
@@ -84,14 +88,14 @@ def _term(whose: str, name: str, stored: Mapping[str, Any]) -> Term | float:
         return float(stored["weight"])
     try:
         return Term(**{key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()})
-    except (UserError, TypeError) as error:
+    except REFUSED as error:
         raise NotRebuilt(f"the loss {name!r} of {whose} is none of this version of scl ({error})") from None
 
 
 def _config(whose: str, fields: Mapping[str, Any]) -> Config:
     try:
         return Config(**fields)
-    except (UserError, TypeError) as error:
+    except REFUSED as error:
         raise NotRebuilt(f"{whose} is no configuration of this version of scl ({error})") from None
 
 
@@ -108,7 +112,7 @@ def _shared(fields: Mapping[str, Mapping[str, Any]]) -> tuple[Config, dict[str, 
     for arm, own in fields.items():
         try:
             with_params(Config(), own)
-        except UserError as error:
+        except REFUSED as error:
             raise NotRebuilt(f"the arm {arm!r} cannot be written as a change of another ({error})") from None
     return Config(), {arm: dict(own) for arm, own in fields.items()}
 

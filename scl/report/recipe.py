@@ -41,7 +41,14 @@ def recipe(arms: Mapping[str, Fields], auto: str) -> tuple[list[tuple[str, str]]
 def parts(stored: Fields, auto: str) -> dict[str, str]:
     """Heading → text of one configuration; a text is empty if there is nothing to say."""
     fields = whole(stored)
-    return {heading: "; ".join(filter(None, say(fields, auto))) for heading, say in PARTS.items()}
+    return {heading: _said(say, fields, auto) for heading, say in PARTS.items()}
+
+
+def _said(say: Callable[[Fields, str], Sequence[str]], fields: Fields, auto: str) -> str:
+    try:
+        return "; ".join(filter(None, say(fields, auto)))
+    except (TypeError, ValueError, AttributeError, LookupError):
+        return "not as scl writes it: another program changed study.json"
 
 
 def short(stored: Fields) -> str:

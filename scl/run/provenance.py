@@ -95,6 +95,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
         },
         "plan": [{"arm": c.arm, "seed": c.seed, "trial_id": c.trial_id} for c in plan.trials],
         "looks": looks,
+        **({} if wants_pictures(plan, earlier) else {"pictures": False}),
         "merged": earlier.get("merged"),  # the runs whose stores `scl merge` has joined
         "started": now().isoformat(),
         "slots": plan.slots,
@@ -147,6 +148,11 @@ def _teachers(plan: Plan) -> dict[str, Any]:
         "teachers": options.teachers,
         "of_seed": {str(seed): options.teacher_seed(seed) for seed in by_seed},
     }
+
+
+def wants_pictures(plan: Plan, earlier: Mapping[str, Any]) -> bool:
+    """Whether the store may hold pictures of test images: once it may not, it never may."""
+    return not plan.options.no_pictures and earlier.get("pictures") is not False
 
 
 def earlier_record(plan: Plan) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from scl.plan.teachers import load_teacher
 from scl.run.backend import open_backend
 from scl.run.declared import check_declarations, remarks
 from scl.run.leftovers import sweep
-from scl.run.live import Live
+from scl.run.live import PAGE, Live
+from scl.run.pictures import keep_pictures
 from scl.run.provenance import earlier_record, of_training, study_record
 from scl.run.sequential import differences, print_looks, print_winners, stein_extension, stein_interval
 from scl.run.stopping import Stop, stopping
@@ -33,6 +34,7 @@ from scl.store.files import Folder, check_writable, explain, open_folder
 from scl.store.lease import LostLease, check_held
 from scl.store.locks import locked
 from scl.store.moves import pinned
+from scl.store.pictures import remove_pictures
 from scl.store.progress import in_a_line, read_progress
 from scl.store.results import inspect
 from scl.store.schema import now
@@ -60,7 +62,7 @@ def run_study(study: Study, options: Options) -> int:
     store = out / study.name
     with lasting_output(), _writing_to(store), environment(), random_streams_kept(), ExitStack() as stack:
         if options.report_only:
-            return report_again(store, options.page, options.force)
+            return report_again(store, options.page, options.force, options.no_pictures)
         stop = stack.enter_context(stopping(options.time_budget))
         try:
             stop.held = stack.enter_context(locked(store, command=options.command))
@@ -169,6 +171,8 @@ def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
     for remark in remarks(record, plan.study.arms):
         say(f"note: {remark}")
     write_study(store, record)
+    if record.get("pictures") is False and remove_pictures(store):
+        store.remove(PAGE)  # it shows them
     if searcher:
 
         def write_plan() -> None:
@@ -211,6 +215,7 @@ def _finish(
     record["looks"][-1]["differences"] = differences(store, record)
     write_study(store, record)
     compact(store, record, _predictions(plan, teachers))
+    keep_pictures(plan, store, record.get("pictures") is not False)
     tell_lost_networks(plan)
     if not trained:
         say("nothing to train: every trial of this plan is done")

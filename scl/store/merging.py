@@ -168,7 +168,7 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
     plan, sides = _merged_plan(records), [_comparable(record) for record in every]
     of_seed = {k: v for record in every for k, v in ((record.get("teacher") or {}).get("of_seed") or {}).items()}
     merged = {
-        **{k: v for k, v in first.items() if k not in ("stein", "sha256", "asked", *OF_A_RUN)},
+        **{k: v for k, v in first.items() if k not in ("stein", "sha256", "asked", "pictures", *OF_A_RUN)},
         "arms": {arm: config for side in sides for arm, config in side["arms"].items()},
         "arm_levels": {k: v for record in every for k, v in (record.get("arm_levels") or {}).items()} or None,
         "teacher": {
@@ -183,6 +183,7 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
         "seeds": sorted({trial["seed"] for trial in plan}),
         "command": command,
         **_asked(every, plan),
+        **({"pictures": False} if any(record.get("pictures") is False for record in every) else {}),
         **{field: first.get(field) for field in ("slots", "cpus_per_trial")},
         # Of the merged runs together: what they have in common, and their time.
         **{field: _shared(every, field) for field in ("git", "versions", "hardware")},

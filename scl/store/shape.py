@@ -85,6 +85,7 @@ STUDY = Fields(
         "constraints": {str: float},
         "metric_seen": [int],
         "metric_after_look": bool,
+        "pictures": bool,
         "class_counts": {str: [int]},
         "seeds": [int],
         "plan": [Fields({"arm": str, "seed": int, "trial_id": str}, ("arm", "seed", "trial_id"))],

@@ -9,4 +9,4 @@ from scl.store.files import open_folder
 
 
 def run(given: Namespace) -> int:
-    return report_again(open_folder(given.place), given.page, given.force)
+    return report_again(open_folder(given.place), given.page, given.force, given.no_pictures)
