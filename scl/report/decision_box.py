@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from scl import stats
 from scl.report.decision import Decision, ahead, decide
+from scl.report.effort import energy
 from scl.report.facts import Facts
 from scl.report.findings import level_name
 from scl.report.formatting import capital, count, duration, enumerated, listing, name_of, p_clause, plain, plural
@@ -35,6 +36,7 @@ COSTS: dict[str, Callable[[float], str]] = {
     "macs": lambda value: f"{count(value)} multiply-adds an image",
     "latency_ms": lambda value: f"{value:.3g} ms an image on one CPU thread",
     "train_seconds": lambda value: f"{duration(value) if value >= 10 else f'{value:.2g} s'} of training steps a seed",
+    "energy_joules": lambda value: f"{energy(value)} of energy to train a seed",
 }
 
 

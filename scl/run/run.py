@@ -210,6 +210,9 @@ def _finish(
     accuracies = dict(zip(rows["teacher_id"], rows["teacher_test_acc"], strict=True))  # of one that is lost
     accuracies |= {i: found[1]["metrics"]["test_acc"] for i, found in teachers.items() if found}
     record["teacher"]["test_acc"] = {key: accuracies.get(i) for key, i in record["teacher"]["ids"].items()}
+    record["teacher"] |= _teachers_effort(
+        record["teacher"]["ids"], {i: found[1] for i, found in teachers.items() if found}
+    )
     record.setdefault("ended", now().isoformat())
     check_held(store)
     record["looks"][-1]["differences"] = differences(store, record)
@@ -237,6 +240,17 @@ def _finish(
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     say(f"out of time; missing: {', '.join(names[:8])}{more}. The same command continues")
     return 1 if code == 1 else 3
+
+
+def _teachers_effort(ids: Mapping[str, str], stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Seconds of training steps and joules of each teacher that was trained here, as far as its record tells them."""
+    metrics = {key: stored[identity].get("metrics") or {} for key, identity in ids.items() if identity in stored}
+    found: dict[str, Any] = {}
+    for name in ("train_seconds", "energy_joules"):
+        known = {key: of[name] for key, of in metrics.items() if isinstance(of.get(name), (int, float))}
+        found |= {name: known} if known else {}
+    sources = sorted({str(of["energy_source"]) for of in metrics.values() if of.get("energy_source")})
+    return found | ({"energy_source": " and ".join(sources)} if sources else {})
 
 
 def _predictions(plan: Plan, teachers: Mapping[str, tuple[Teacher, Any] | None]) -> dict[str, np.ndarray]:

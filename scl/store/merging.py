@@ -26,6 +26,7 @@ from scl.study.spelled import in_ranges
 NOT_NUMBERS = {
     "study", "arm", "error", "latency_ms", "train_seconds", "images_per_second", "device", "cohort_size", "restarts",
     "started", "ended", "run", "gap_closed", "ece_floor", "file_bytes", "logits_bytes",
+    "energy_joules", "energy_source",
 }  # fmt: skip
 # The fields of a record that describe one run, kept for each part.
 OF_A_RUN = (
@@ -175,6 +176,7 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
             **(first.get("teacher") or {}),
             "ids": {k: v for side in sides for k, v in side["teacher"]["ids"].items()},
             "test_acc": {k: v for side in sides for k, v in side["teacher"]["test_acc"].items()},
+            **_teachers_effort(every),
             **({"of_seed": of_seed} if of_seed else {}),
         },
         **_declarations(every),
@@ -313,6 +315,15 @@ def _declarations(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "margin_after_look": not seeds.isdisjoint(margin_seen),
         "stein_declared": [each for i, each in enumerate(intervals) if each not in intervals[:i]] or None,
     }
+
+
+def _teachers_effort(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Time and energy of the teachers of all parts."""
+    found: dict[str, Any] = {}
+    for name in ("train_seconds", "energy_joules"):
+        known = {k: v for record in records for k, v in ((record.get("teacher") or {}).get(name) or {}).items()}
+        found |= {name: known} if known else {}
+    return found
 
 
 def _asked(records: Sequence[Mapping[str, Any]], plan: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

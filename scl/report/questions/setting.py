@@ -8,6 +8,7 @@ from typing import Any
 
 from scl.masking import masked_command, masked_value
 from scl.report.blocks import Block, Note, Pairs, Panel
+from scl.report.effort import effort
 from scl.report.facts import Facts
 from scl.report.formatting import duration, format_seeds, moment, name_of, plain, plural
 from scl.report.looks import seeds_of
@@ -43,11 +44,8 @@ def _first(names: list[str]) -> str:
 
 
 def _training(facts: Facts) -> list[tuple[str, str]]:
-    """Device time, resumed trials, and rows of the store that do not belong to the present plan."""
-    devices = sorted({str(d) for d in facts.trials["device"].dropna()})
-    where = f" on {' and '.join(map(plain, devices[:4]))}" if devices else ""
-    seconds = float(facts.trials["train_seconds"].sum())
-    items = [("Device time", f"{duration(seconds)} of training steps{where}")]
+    """Device time, energy, resumed trials, and rows of the store that do not belong to the present plan."""
+    items = effort(facts)
     restarts = int(facts.trials["restarts"].fillna(0).sum()) if "restarts" in facts.trials else 0
     if restarts:
         items.append(("Resumed", f"{plural(restarts, 'time')} from a checkpoint"))
