@@ -173,7 +173,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
             "limit": options.limit,
             "val_share": 0.0 if dataset.val_labels is not None else options.val_share,  # of the training images
             "split_seed": options.split_seed,
-            "auto_augment": auto,
+            **({"auto_augment": auto} if auto.startswith("rrc") or options.no_flip else {}),
             "note": dataset.note,
             **({"preprocessing": asdict(dataset.how)} if dataset.how.fit != "exact" else {}),
             **({"caveats": found} if found else {}),

@@ -21,6 +21,7 @@ from scl.run.declared import declarations
 from scl.store.schema import SCHEMA_VERSION, now
 from scl.store.study_file import read_study
 from scl.streams import name_of
+from scl.study.augment import without_auto
 from scl.study.identity import requested, sha256
 from scl.study.metrics import DEFAULT, METRICS
 from scl.study.spelled import spelled
@@ -79,6 +80,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
         "hardware": hardware(),
         "data": plan.about_data,
+        "auto_augment": without_auto("auto", plan.context.flip, max(plan.context.images["train"].shape[2:])),
         "class_names": list(plan.context.class_names),
         "class_counts": plan.context.class_counts,
         "teacher": {

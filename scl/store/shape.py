@@ -66,7 +66,7 @@ STUDY = Fields(
         **dict.fromkeys(
             ("study", "question", "baseline", "design", "metric", "direction", "selection", "command"), str
         ),
-        **dict.fromkeys(("started", "ended", "plan_id"), str),
+        **dict.fromkeys(("started", "ended", "plan_id", "auto_augment"), str),
         **dict.fromkeys(("schema_version", "slots", "cpus_per_trial"), int),
         "wall_seconds": float,
         "asked": Fields({"by": str, "script": str, "in_git": bool, "options": {str: [str]}, "lacking": [str]}),

@@ -31,7 +31,7 @@ def panel(facts: Facts) -> Panel:
     if needs:
         blocks.append(Pairs(needs))
     blocks.append(Heading("Recipe of the students"))
-    auto = str((study.get("data") or {}).get("auto_augment") or "")
+    auto = str(study.get("auto_augment") or "")
     shared, own = recipe(arms, auto)
     tuned = tuning(facts)
     if len(set(tuned.values())) == 1:
