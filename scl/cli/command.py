@@ -142,6 +142,7 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
     c.add_argument("place", metavar="RESULTS", help="a study's folder, as in results/ablation")
     c.add_argument("--page", metavar="FILE", help="write the page to this file; the results are only read")
     c.add_argument("--force", action="store_true", help="with --page: replace the file if it exists")
+    c.add_argument("--no-pictures", action="store_true", help="show no pictures of test images on the page")
     c = command("merge", "join stores of one study, which was split over jobs, into a new store")
     c.add_argument(
         "places", nargs="+", metavar="RESULTS", help="what was given to each job's --out, or one study's folder in it"
