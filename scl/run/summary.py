@@ -53,9 +53,9 @@ def report(store: Folder, page: str | None = None, force: bool = False, no_pictu
     """Write the page, print the table and the verdict; 0 when every trial is completed or pruned, else 1.
 
     page: another file than `report.html` in the store. Raises UserError if it cannot be written or, without `force`, if
-        it is there already and no page of this store.
+        it is there already and no page of this store. no_pictures: as in `report_again`.
     """
-    results = read(store)
+    results = replace(read(store), without_pictures=no_pictures)
     folder, name = (store, "report.html") if page is None else _page_file(page, results.study, force)
     failed = int((results.plan_states()["state"] == "failed").sum())
     # The page first: it is there even if the terminal is gone.
