@@ -102,6 +102,11 @@ def _best(facts: Facts, validation: pd.Series) -> str:
     return facts.best(validation) if validation.size else ""
 
 
+def shared_seeds(facts: Facts) -> int:
+    """The largest number of seeds over which an arm is compared with the baseline; of the arms if none is."""
+    return max((contrast.n for contrast in facts.contrasts.values()), default=facts.seeds)
+
+
 def ahead(facts: Facts, arms: Sequence[str]) -> str:
     """Of these arms, the one that is furthest ahead of the baseline."""
     return max(arms, key=lambda arm: facts.ahead(facts.contrasts[arm].estimate))
@@ -139,7 +144,7 @@ def _cheapest(facts: Facts, able: Sequence[str], validation: pd.Series) -> Decis
     costs = facts.completed.groupby("arm")[["macs", "params", "train_seconds"]].mean().reindex(fair)
     order = sorted(fair, key=lambda arm: tuple(math.inf if pd.isna(v) else float(v) for v in costs.loc[arm]))
     arm = order[0]
-    one = facts.seeds == 1
+    one = shared_seeds(facts) == 1
     start = "One seed cannot show that an arm is better" if one else "No arm is clearly better than the baseline"
     others = "" if len(fair) == 1 else f" of the {len(fair)} that are at least as good on validation images"
     text = f"{start}; use the cheapest{others}: {name_of(arm)}."

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from scl import stats
-from scl.report.decision import Decision, ahead, decide
+from scl.report.decision import Decision, ahead, decide, shared_seeds
 from scl.report.effort import energy
 from scl.report.facts import Facts
 from scl.report.findings import level_name
@@ -116,8 +116,9 @@ def _sure(facts: Facts, decision: Decision) -> str:
     lost = [f"{states[s]:,} {s}" for s in ("failed", "missing", "pruned") if states.get(s, 0)]
     of_all = f" Of {plural(len(facts.plan), 'planned trial')}, {enumerated(lost)}." if lost else ""
     contrast = facts.contrasts.get(decision.shown)
-    if facts.seeds == 1:
-        text = "Not at all: one seed shows no spread, so there is neither an interval nor a winner. Run --seeds 5."
+    if facts.seeds > 0 and shared_seeds(facts) == 1:
+        which = "one seed" if facts.seeds == 1 else "one seed that arm and baseline share, and on which both learnt,"
+        text = f"Not at all: {which} shows no spread, so there is neither an interval nor a winner. Run --seeds 5."
     elif contrast is None:
         text = _nothing_shown(facts)
     elif not math.isfinite(contrast.low):
@@ -175,7 +176,8 @@ def _not_asked(facts: Facts) -> str:
     data = facts.study.get("data") or {}
     teachers = len(facts.teachers) or int(bool((facts.study.get("teacher") or {}).get("model")))
     per_seed = (facts.study.get("teacher") or {}).get("per_seed")
-    asked = [f"other data than {plain(data['name'])}" if data.get("name") else "other data"]
+    name = str(data.get("name") or "").rstrip("/").rpartition("/")[2]  # of a path the last part
+    asked = [f"other data than {plain(name)}" if name else "other data"]
     if teachers and not (per_seed and teachers > 1):
         asked.insert(0, "other teachers" if teachers == 1 else f"other teachers than these {teachers}")
     error = test_set_error(facts)

@@ -53,6 +53,8 @@ EQUAL = {"macs": lambda row: 5.0, "params": lambda row: 5.0}
         ({"effects": {"baseline": 0, "kd": 0.05}}, "better", "kd", ["it is the only other arm"]),
         ({"effects": NONE}, "cheapest", "baseline", ["No arm is clearly better than the baseline; use the cheapest"]),
         ({"effects": CLEAR, "seeds": 1}, "cheapest", "baseline", ["One seed cannot show that an arm is better"]),
+        ({"effects": CLEAR, "seeds": 2, "states": {("baseline", 1): "failed"}}, "cheapest", "baseline",
+         ["One seed cannot"]),
         ({"effects": {"baseline": 0, "kd": -0.05, "at": -0.03}}, "worse", "baseline",
          ["The baseline: every other arm"]),
         ({"effects": {"baseline": 0, "kd": -0.05, "at": 0}}, "cheapest", "baseline", ["clearly better"]),

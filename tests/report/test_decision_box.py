@@ -44,6 +44,8 @@ CONTROL = {"effects": {"baseline": 0, "kd": 0.05, "at": 0.06}, "roles": {"at": "
         ({"effects": NONE}, "How sure", "5 seeds; no arm’s interval excludes 0 on the better side. A difference"),
         ({"effects": {"baseline": 0, "kd": -0.05}}, "How sure", "every other arm excludes 0 on the worse side."),
         ({"effects": CLEAR, "seeds": 1}, "How sure", "Not at all: one seed shows no spread"),
+        ({"effects": CLEAR, "seeds": 2, "states": {("baseline", 1): "failed"}}, "How sure",
+         "Not at all: one seed that arm and baseline share, and on which both learnt, shows no spread"),
         ({"effects": CLEAR, "columns": FLAT}, "How sure", "5 seeds without spread in the differences"),
         ({"effects": {"baseline": 0}}, "How sure", "5 seeds, but nothing is compared, so nothing is shown."),
         (CONTROL, "How sure", "But “at” gains as much, and cannot win: the cause of the gain is open."),
@@ -56,6 +58,7 @@ CONTROL = {"effects": {"baseline": 0, "kd": 0.05, "at": 0.06}, "roles": {"at": "
          "Not asked", "Other data than digits"),
         ({"effects": CLEAR, "teacher": {**TEACHER, "test_acc": {str(s): 0.7 for s in range(2)}}}, "Not asked",
          "Other teachers than these 2;"),
+        ({"effects": CLEAR, "data": {"name": "/data/faces/"}}, "Not asked", "other data than faces;"),
         ({"effects": CLEAR, "data": {"name": "x", "limit": 100}}, "Not asked", "training on more than 100 images"),
     ],
 )  # fmt: skip

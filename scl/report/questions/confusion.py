@@ -3,53 +3,26 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from scl import stats
 from scl.report import theme
 from scl.report.blocks import Block, Column, Heading, Note, Panel, Picture, Pictures, Plot, Row, Table
+from scl.report.confused import Confusions, confusions
 from scl.report.facts import Facts
 from scl.report.findings import baseline_name
-from scl.report.flips import Flip, Flips, flips, predictions_of, shown_arm
+from scl.report.flips import Flip, Flips, flips
 from scl.report.formatting import fixed, gain, name_of, p_clause, percent, percent_number, plural, points
-from scl.report.per_image import class_names
 from scl.report.tables import count_cell, number_cells, p_cell, text_cell
 from scl.report.theme import Figure, axis, figure, labels, numbers, ticks
 from scl.store.pictures import type_of
-from scl.store.predictions import LABELS
 
 TITLE = "Which classes does it confuse?"
 MOST_CLASSES = 20  # of a figure; more are a list of pairs
-MOST_PAIRS = 30  # of the table
-MOST_MATRIX = 2000  # classes of a matrix in memory
-
-
-@dataclass(frozen=True)
-class Confusions:
-    """arm: whose they are. seeds: shared with the baseline, or all of the arm. names: of the classes, by number.
-
-    ours, theirs: images of each class (rows) that are taken for each class, mean over seeds; theirs: None without a
-    baseline. pairs: the most frequent confusions, and those that differ most: the columns of `stats.pair_differences`;
-    without a baseline `label`, `predicted`, `images`, `ours` alone. tested: how many pairs the correction is over.
-    """
-
-    arm: str
-    seeds: int
-    names: Mapping[int, str]
-    ours: stats.Array
-    theirs: stats.Array | None
-    pairs: pd.DataFrame
-    tested: int
-
-    @property
-    def classes(self) -> list[int]:
-        """The classes of the figure: those that the test part has."""
-        return list(self.names)
+SIDE_BY_SIDE = 10  # classes of two figures beside each other
 
 
 def panel(facts: Facts) -> Panel:
@@ -58,7 +31,7 @@ def panel(facts: Facts) -> Panel:
         return Panel("confusion", TITLE, "The store holds no predictions of single test images with their classes.")
     if shown.pairs.empty:
         return Panel("confusion", TITLE, f"{name_of(shown.arm)} makes no mistake on the test images.")
-    blocks: list[Block] = [_plot(shown)] if len(shown.names) <= MOST_CLASSES else []
+    blocks: list[Block] = [*_plots(shown)]
     blocks += [
         Heading("Classes that are confused most, and that changed most"),
         _pairs_table(shown),
@@ -68,45 +41,6 @@ def panel(facts: Facts) -> Panel:
     if turned is not None:
         blocks += [Heading("Test images that turned"), *_turned(facts, shown, turned)]
     return Panel("confusion", TITLE, _answer(facts, shown, turned), blocks)
-
-
-def confusions(facts: Facts) -> Confusions | None:
-    """The confusions of the arm that the page shows; None without its predictions, or with too many classes."""
-    arm = shown_arm(facts)
-    own, base = (predictions_of(facts, a) if a else {} for a in (arm, facts.baseline))
-    paired = bool(base) and arm != facts.baseline
-    seeds = sorted(own.keys() & base.keys()) if paired else sorted(own)
-    if not seeds:
-        return None
-    truth = facts.results.predictions[LABELS]
-    size = int(truth.max()) + 1
-    if size > MOST_MATRIX:
-        return None
-    mine = np.stack([own[seed] for seed in seeds])
-    ours = stats.confusion(mine, truth, size)
-    names = class_names(facts, truth)
-    if not paired:
-        return Confusions(arm, len(seeds), names, ours, None, _frequent(ours, truth), 0)
-    other = np.stack([base[seed] for seed in seeds])
-    theirs = stats.confusion(other, truth, size)
-    change = np.abs(ours - theirs)
-    picked = list(dict.fromkeys([*_largest(ours, MOST_PAIRS // 2), *_largest(change, MOST_PAIRS // 2)]))
-    tested = len(names) * (len(names) - 1)
-    pairs = stats.pair_differences(mine, other, truth, picked, tested)
-    return Confusions(arm, len(seeds), names, ours, theirs, pairs, tested)
-
-
-def _largest(counts: stats.Array, most: int) -> list[tuple[int, int]]:
-    """The largest cells beside the diagonal, as (class, taken for), without empty ones."""
-    off = counts * ~np.eye(len(counts), dtype=bool)
-    order = np.argsort(-off, axis=None, kind="stable")[:most]
-    return [(int(i // len(counts)), int(i % len(counts))) for i in order if off.flat[i] > 0]
-
-
-def _frequent(ours: stats.Array, truth: stats.Array) -> pd.DataFrame:
-    images = np.bincount(truth, minlength=len(ours))
-    rows = [(a, b, images[a], ours[a, b] / images[a]) for a, b in _largest(ours, MOST_PAIRS)]
-    return pd.DataFrame(rows, columns=["label", "predicted", "images", "ours"])
 
 
 # Words
@@ -122,7 +56,9 @@ def _answer(facts: Facts, shown: Confusions, turned: Flips | None) -> str:
         return f"{text}."
     text += f", {gain(top['difference'], d)} against {baseline_name(facts)}."
     found = shown.pairs[shown.pairs["p_holm"] < 1 - stats.LEVEL]
-    if len(found):
+    if shown.pairs["p"].isna().all():
+        text += " One shared seed cannot show which pairs of classes changed."
+    elif len(found):
         clearest = found.loc[found["p"].idxmin()]
         text += f" {plural(len(found), 'pair')} of classes changed significantly, most clearly "
         text += (
@@ -181,7 +117,8 @@ def draw_confusion(shown: Confusions, difference: bool = False) -> Figure:
     # More of the diagonal is better, more of all else is worse.
     colours = np.where(right, values, -values) if difference else np.where(right, np.nan, mine)
     most = max(float(np.nanmax(np.abs(colours), initial=0)), 0.1)
-    names, short = [theme.literal(shown.names[i]) for i in at], labels([shown.names[i] for i in at], 8)
+    names = [theme.literal(shown.names[i]) for i in at]
+    wide, short = (labels([shown.names[i] for i in at], most_signs) for most_signs in (20, 8))
     show = (lambda v: points(v / 100, 0)) if difference else (lambda v: fixed(v, 0))
     text = [["" if round(v) == 0 else show(v) for v in row] for row in values]
     about = [[[names[i], names[j], show(v)] for j, v in enumerate(row)] for i, row in enumerate(values)]
@@ -195,30 +132,47 @@ def draw_confusion(shown: Confusions, difference: bool = False) -> Figure:
     }
     heat |= {"text": text, "texttemplate": "%{text}", "textfont": {"color": "@ink"}}
     look = {"showgrid": False, "tickfont": {"color": "@ink"}}
-    x = axis("predicted", **ticks(short.values()), tickangle=-45, **look)
-    y = axis("true class", **ticks(short.values()), range=[len(at) - 0.5, -0.5], **look)
-    return figure([heat], 150 + 24 * max(len(at), 4), {}, xaxis=x, yaxis=y)
+    first = short if len(at) <= SIDE_BY_SIDE else wide
+    x = axis("predicted", **ticks(first.values()), tickangle=-45, **look)
+    y = axis("true class", **ticks(first.values()), range=[len(at) - 0.5, -0.5], **look)
+    narrow = {f"{side}.ticktext": list(short.values()) for side in ("xaxis", "yaxis")}
+    return figure([heat], 150 + 24 * max(len(at), 4), narrow, xaxis=x, yaxis=y)
 
 
-def _plot(shown: Confusions) -> Plot:
-    at, images = shown.classes, shown.ours.sum(axis=1)
-    drawn, titles = [draw_confusion(shown)], [shown.arm]
+def _plots(shown: Confusions) -> list[Plot]:
+    """The matrix of the arm and its difference from the baseline's, side by side if their numbers have the room."""
+    if len(shown.names) > MOST_CLASSES:
+        return []
     caption = (
-        f"True classes as rows, predicted classes as columns; numbers: % of the row's images, mean over "
-        f"{plural(shown.seeds, 'seed')}, the diagonal is right."
+        "True classes as rows, predicted classes as columns; numbers: % of the row's images, mean over "
+        f"{plural(shown.seeds, 'seed')}. The diagonal is right."
     )
-    if shown.theirs is not None:
-        drawn.append(draw_confusion(shown, True))
-        titles.append(f"{shown.arm} minus baseline")
-        caption += " Right: points more or less than the baseline; blue is better, orange is worse."
-    columns = [Column("arm", "True class", number=False)]
-    columns += [Column(f"c{j}", shown.names[j], f"% taken for {shown.names[j]}") for j in at]
+    change = "points more or less than the baseline; blue is better, orange is worse."
+    drawn, titles = [draw_confusion(shown)], [shown.arm]
+    if shown.theirs is None:
+        return [Plot("confusions", caption, drawn, _matrix(shown, [False]))]
+    drawn, titles = [*drawn, draw_confusion(shown, True)], [*titles, f"{shown.arm} minus baseline"]
+    if len(shown.names) <= SIDE_BY_SIDE:
+        return [Plot("confusions", f"{caption} Right: {change}", drawn, _matrix(shown, [False, True]), titles)]
+    return [
+        Plot("confusions", caption, drawn[:1], _matrix(shown, [False]), titles[:1]),
+        Plot("confusion-change", f"Numbers: {change}", drawn[1:], _matrix(shown, [True]), titles[1:]),
+    ]
+
+
+def _matrix(shown: Confusions, figures: Sequence[bool]) -> Table:
+    """The numbers of figures of the matrix: of the arm, or of its difference (True)."""
+    at, images = shown.classes, np.maximum(shown.ours.sum(axis=1), 1)
+    columns = [Column("arm", "True class", number=False), Column("what", "Numbers", number=False)]
+    columns += [Column(f"c{j}", shown.names[j], f"taken for {shown.names[j]}") for j in at]
     rows = []
-    for i in at:
-        values = [float(shown.ours[i, j] / images[i]) if images[i] else 0.0 for j in at]
-        rows.append(Row([text_cell(shown.names[i]), *number_cells(percent_number, 1, *values)]))
-    table = Table(columns, rows, label=f"Confusions of {shown.arm}, % of each class")
-    return Plot("confusions", caption, drawn, table, titles)
+    for difference in figures:
+        values = shown.ours - shown.theirs if difference and shown.theirs is not None else shown.ours
+        what, show = ("minus baseline, points", points) if difference else ("% of the class", percent_number)
+        for i in at:
+            cells = number_cells(show, 1, *(float(values[i, j] / images[i]) for j in at))
+            rows.append(Row([text_cell(shown.names[i]), text_cell(what), *cells]))
+    return Table(columns, rows, label=f"Confusions of {shown.arm}")
 
 
 # Tables
