@@ -28,7 +28,7 @@ from scl.study.spelled import spelled
 
 PACKAGES = ("scl-studies", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
 # These describe the run that trained: a later run that finds nothing to train keeps them.
-OF_TRAINING = ("git", "versions", "hardware", "slots", "cpus_per_trial", "started", "ended", "wall_seconds")
+OF_TRAINING = ("git", "versions", "hardware", "slots", "cpus_per_trial", "device", "started", "ended", "wall_seconds")
 SELECTION = "validation alone selects; test accuracy is that of the last epoch"
 
 
@@ -102,6 +102,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "started": now().isoformat(),
         "slots": plan.slots,
         "cpus_per_trial": options.cpus_per_trial,
+        "device": plan.context.device,
         "plan_id": sha256([c.trial_id for c in plan.trials]),
     }
 
@@ -111,22 +112,23 @@ def asked_for(plan: Plan, declared: Mapping[str, Any]) -> dict[str, Any]:
     study's file, with its folders if the commit has it (`in_git`), "" for a study in Python; `options` as
     `scl.study.spelled` writes them; `lacking`, those that no flag can give; `by`, what was called.
 
+    Without device and threads: those of the run that trained stand in the record.
+
     declared: as `declarations` returns them; the store keeps these over runs.
     """
-    options = plan.options
+    options = replace(plan.options, device="auto", cpus_per_trial=1)
     here = script_in_git(options.script)
     own_part = plan.about_data["val_share"] == 0 and options.val_share > 0  # data that come with a validation part
     explicit = replace(
         options,
         seeds=None if options.seed_list else options.seeds or plan.study.seeds,
         val=options.val if own_part else options.val_share,
-        device=plan.context.device,
         margin=declared["margin"],
         looks=tuple(declared["planned_looks"] or ()) or None,
     )
     found, lacking = spelled(explicit)
     found = {name: [name_of(text) for text in texts] for name, texts in found.items()}
-    always = ("data", "split_seed", "device", "cpus_per_trial")
+    always = ("data", "split_seed")
     return {
         "by": "flags" if options.script else "scl.run",
         "script": name_of(here or Path(options.script).name),

@@ -30,7 +30,8 @@ NOT_NUMBERS = {
 }  # fmt: skip
 # The fields of a record that describe one run, kept for each part.
 OF_A_RUN = (
-    "command", "seeds", "git", "versions", "hardware", "slots", "cpus_per_trial", "started", "ended", "wall_seconds",
+    "command", "seeds", "git", "versions", "hardware", "slots", "cpus_per_trial", "device", "started", "ended",
+    "wall_seconds",
 )  # fmt: skip
 MOST_NAMED = 8
 
@@ -188,7 +189,7 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
         **({"pictures": False} if any(record.get("pictures") is False for record in every) else {}),
         **{field: first.get(field) for field in ("slots", "cpus_per_trial")},
         # Of the merged runs together: what they have in common, and their time.
-        **{field: _shared(every, field) for field in ("git", "versions", "hardware")},
+        **{field: _shared(every, field) for field in ("git", "versions", "hardware", "device")},
         "started": min(str(record.get("started")) for record in every),
         "wall_seconds": round(sum(float(record.get("wall_seconds") or 0) for record in every), 1),
         "merged": [

@@ -71,6 +71,7 @@ STUDY = Fields(
         "wall_seconds": float,
         "asked": Fields({"by": str, "script": str, "in_git": bool, "options": {str: [str]}, "lacking": [str]}),
         "scale": (str, NONE),
+        "device": (str, NONE),
         "arms": {str: CONFIG},
         "factors": ({str: ([LEVEL], Fields({"levels": [LEVEL]}))}, NONE),
         "arm_levels": ({str: {str: LEVEL}}, NONE),

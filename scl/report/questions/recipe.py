@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +16,7 @@ from scl.report.rebuilt import KEPT, NotRebuilt, rebuilt
 from scl.report.recipe import parts, recipe
 from scl.report.tables import number_table, text_cell
 from scl.report.tuning import tuning
+from scl.study.options import Options
 from scl.study.spelled import flags, in_ranges
 
 TITLE = "How can this be reproduced?"
@@ -54,10 +57,12 @@ def panel(facts: Facts) -> Panel:
 def _commands(study: Mapping[str, Any]) -> tuple[list[Code], list[tuple[str, str]]]:
     """Blocks that run, and what a reader needs for them."""
     asked = study.get("asked") or {}
-    options: dict[str, list[str]] = asked.get("options") or {}
+    options = _options(study, asked)
     blocks, needs = [], []
     about = _about(study)
-    if asked.get("script") and not asked.get("lacking"):
+    # No other file and no other flags than those of a study, whoever wrote the record: a reader runs what stands here.
+    named = re.fullmatch(r"[^-].*\.py", str(asked.get("script") or ""))
+    if options and named and not asked.get("lacking"):
         words = ["python", str(asked["script"]), *flags(options)]
         blocks.append(Code("With the study’s file", "\n".join([*about, shlex.join(words)])))
         needs.append(("The study’s file", _file_needed(study, asked)))
@@ -72,6 +77,14 @@ def _commands(study: Mapping[str, Any]) -> tuple[list[Code], list[tuple[str, str
             blocks.append(Code("From this page alone", _from_page(study, about, source, options)))
             needs.append(("From this page alone", _alone(study, again.name)))
     return blocks, [*needs, *_inputs(study, options)] if options else needs
+
+
+def _options(study: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What was asked for, with the device and threads of the run that trained; empty if the record does not say."""
+    known = {field.name for field in dataclasses.fields(Options) if field.metadata}
+    found = {name: texts for name, texts in (asked.get("options") or {}).items() if name in known}
+    trained = {name: [str(study[name])] for name in ("device", "cpus_per_trial") if study.get(name)}
+    return {**found, **trained} if found else {}
 
 
 def _about(study: Mapping[str, Any]) -> list[str]:

@@ -18,12 +18,14 @@ def test_panels_stand_in_order_and_those_without_data_are_a_sentence(tmp_path: P
     shown = [panel(gather(study)) for panel in PANELS]
     assert [p.id for p in shown] == [
         "verdict", "setting", "recipe", "table", "against-baseline", "seeds", "teachers", "pairs", "curves",
-        "loss-shares", "self-taught", "depth", "distilling", "images", "cost", "search", "importance", "everything",
+        "loss-shares", "self-taught", "depth", "distilling", "images", "confusion", "cost", "search", "importance",
+         "everything",
     ]  # fmt: skip
     assert [p.id for p in shown] == [panel.__module__.split(".")[-1].replace("_", "-") for panel in PANELS]
     empty = [p.id for p in shown if not p.blocks]
     assert empty == [
-        "against-baseline", "seeds", "teachers", "pairs", "loss-shares", "self-taught", "depth", "images", "cost",
+        "against-baseline", "seeds", "teachers", "pairs", "loss-shares", "self-taught", "depth", "images",
+         "confusion", "cost",
         "search",
         "importance",
     ]  # fmt: skip

@@ -190,6 +190,32 @@ def test_what_a_reader_needs_is_said(
         assert text in said(shown)[term]
 
 
+@pytest.mark.parametrize(
+    ("asked", "command"),
+    [
+        ({"script": "-c", "options": {"data": ["digits"]}}, None),
+        ({"script": "rm -rf ~", "options": {"data": ["digits"]}}, None),
+        (
+            {"script": "a;b.py", "options": {"data": ["$(id)"], "x; y": []}},
+            "python 'a;b.py' --data '$(id)' --device cpu ",
+        ),
+        ({"script": "a.py", "options": {"x": ["1"]}}, None),
+    ],
+)
+def test_a_record_from_elsewhere_puts_no_other_command_on_the_page(
+    asked: dict[str, Any], command: str | None, small_plan: Plan, tmp_path: Path
+) -> None:
+    blocks = codes(panel(gathered(recorded(small_plan, tmp_path, asked=asked))))
+    assert ("With the study’s file" in blocks) == bool(command)
+    if command:
+        assert blocks["With the study’s file"].splitlines()[-1].startswith(command)
+
+
+def test_device_and_threads_are_those_of_the_run_that_trained(small_plan: Plan, tmp_path: Path) -> None:
+    (command, _) = codes(panel(gathered(recorded(small_plan, tmp_path, device="cuda", cpus_per_trial=4)))).values()
+    assert command.endswith("--device cuda --cpus-per-trial 4")
+
+
 def test_a_study_whose_network_no_flag_can_give_says_so(small_plan: Plan, tmp_path: Path) -> None:
     by_python = {"by": "scl.run", "script": "", "lacking": ["student"], "options": {"data": ["digits"], "seeds": ["1"]}}
     shown = panel(gathered(recorded(small_plan, tmp_path / "store", asked=by_python)))
