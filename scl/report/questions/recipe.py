@@ -68,10 +68,14 @@ def _commands(study: Mapping[str, Any]) -> tuple[list[Code], list[tuple[str, str
         needs.append(("The study’s file", _file_needed(study, asked)))
     elif options:
         needs.append(("The study", _code_needed(asked)))
+    else:
+        needs.append(
+            ("The command", "Stands in “What ran?” as it was typed. Given once more, it records one that runs.")
+        )
     try:
         again, source = rebuilt(study)
     except NotRebuilt as reason:
-        needs.append(("Without that file", f"Not possible: {reason}."))
+        needs.append(("From this page alone", f"Not possible: {reason}."))
     else:
         if options:
             blocks.append(Code("From this page alone", _from_page(study, about, source, options)))
