@@ -86,8 +86,9 @@ def _term(whose: str, name: str, stored: Mapping[str, Any]) -> Term | float:
         raise NotRebuilt(f"{whose} has a loss of its author's, {name!r}, of which the store holds a hash alone")
     if set(stored) == {"weight"}:
         return float(stored["weight"])
+    given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()}
     try:
-        return Term(**{key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()})
+        return Term(**given)
     except REFUSED as error:
         raise NotRebuilt(f"the loss {name!r} of {whose} is none of this version of scl ({error})") from None
 

@@ -165,8 +165,12 @@ def _augmentation(fields: Fields, auto: str) -> Sequence[str]:
 
 
 def _precision(fields: Fields, auto: str) -> Sequence[str]:
-    meaning = {"auto": "auto: bf16 on a GPU, fp32 on a CPU; losses in fp32", "bf16": "bf16, losses in fp32"}
-    return [meaning.get(fields["precision"], fields["precision"])]
+    meaning: dict[str, str] = {
+        "auto": "auto: bf16 on a GPU, fp32 on a CPU; losses in fp32",
+        "bf16": "bf16, losses in fp32",
+    }
+    given = str(fields["precision"])
+    return [meaning.get(given, given)]
 
 
 PARTS: dict[str, Callable[[Fields, str], Sequence[str]]] = {

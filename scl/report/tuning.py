@@ -43,7 +43,7 @@ def _swept(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     groups = defaultdict(list)
     for arm, stored in arms.items():
         groups[canonical_json(_skeleton(whole(stored)))].append(arm)
-    found = {}
+    found: dict[str, str] = {}
     for group in groups.values():
         numbers = {arm: dict(_numbers("", whole(arms[arm]))) for arm in group}
         names = dict.fromkeys(name for own in numbers.values() for name in own)

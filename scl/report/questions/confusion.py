@@ -119,7 +119,10 @@ def draw_confusion(shown: Confusions, difference: bool = False) -> Figure:
     most = max(float(np.nanmax(np.abs(colours), initial=0)), 0.1)
     names = [theme.literal(shown.names[i]) for i in at]
     wide, short = (labels([shown.names[i] for i in at], most_signs) for most_signs in (20, 8))
-    show = (lambda v: points(v / 100, 0)) if difference else (lambda v: fixed(v, 0))
+
+    def show(value: float) -> str:
+        return points(value / 100, 0) if difference else fixed(value, 0)
+
     text = [["" if round(v) == 0 else show(v) for v in row] for row in values]
     about = [[[names[i], names[j], show(v)] for j, v in enumerate(row)] for i, row in enumerate(values)]
     heat: dict[str, Any] = {"type": "heatmap", "x": list(range(len(at))), "y": list(range(len(at)))}
