@@ -74,9 +74,10 @@ def _fields(whose: str, stored: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in fields.items():
         if isinstance(value, list):
             fields[name] = tuple(value)
-    if hashed := [n for n in ("model", "initial_weights") if isinstance(fields.get(n), Mapping)]:
-        what = "a network of its author's" if hashed == ["model"] else "weights from a file"
-        raise NotRebuilt(f"{whose} has {what}, of which the store holds a hash alone")
+    if isinstance(fields.get("model"), Mapping):
+        raise NotRebuilt(f"{whose} has a network of its author's, of which the store holds a hash alone")
+    if fields.get("initial_weights"):  # a path in a record is not opened
+        raise NotRebuilt(f"{whose} has weights from a file, of which the store holds a hash alone")
     losses = {name: _term(whose, name, term) for name, term in (fields.pop("losses", None) or {}).items()}
     return fields | ({"losses": losses} if losses else {})
 

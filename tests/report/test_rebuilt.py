@@ -44,6 +44,7 @@ def test_the_source_makes_the_same_study_and_configurations(configs: dict[str, C
         ({"arms": {str(i): {"epochs": i + 1} for i in range(MOST_ARMS + 1)}}, "more than 100 arms"),
         ({"arms": {"a": {"student": {"class": "Net", "sha256": "0"}}}}, "has a network of its author's"),
         ({"arms": {"a": {"initial_weights": {"sha256": "0"}}}}, "has weights from a file"),
+        ({"arms": {"a": {"initial_weights": "/etc/hostname"}}}, "has weights from a file"),
         ({"arms": {"a": {"losses": {"x": {"weight": 1.0, "loss": {"function": "f"}}}}}}, "has a loss of its author's"),
         ({"arms": {"a": {"losses": {"kd": {"weight": 1.0, "tomorrow": 1}}}}}, "is none of this version"),
         ({"arms": {"a": {"lr": -1.0}}}, "is no configuration of this version"),
