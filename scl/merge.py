@@ -26,6 +26,7 @@ from scl.store.logits import LOGITS, logits_fault
 from scl.store.lookup import stores
 from scl.store.merging import Conflict, merged_record, merged_tables
 from scl.store.networks import STUDENT
+from scl.store.pictures import Pictures, read_pictures, write_pictures
 from scl.store.schema import now
 from scl.store.study_file import NAME, read_study, write_study
 from scl.store.tables import compact
@@ -74,6 +75,8 @@ def merge(places: Sequence[str], out: str) -> int:
             compact(store, record)
             record["looks"].append({"when": now().isoformat(), "seeds": record["seeds"]})
             record["looks"][-1]["differences"] = differences(store, record)
+            if record.get("pictures") is not False and (pictures := _pictures(parts)):
+                write_pictures(store, pictures)
             write_study(store, record)
             store.remove(MARK)
         except OSError as error:
@@ -185,6 +188,11 @@ def _copy_networks(
         furthest = max((store / "checkpoints" / identity for store in parts.values()), key=lambda files: files.names())
         for name in furthest.names():
             (into / "checkpoints" / identity).write(name, furthest.read(name))
+
+
+def _pictures(parts: Mapping[str, Folder]) -> Pictures:
+    """The pictures of all parts: they share their test images."""
+    return {image: picture for store in parts.values() for image, picture in read_pictures(store).items()}
 
 
 def _unfinished(record: Mapping[str, object], states: Mapping[str, str]) -> Iterator[str]:

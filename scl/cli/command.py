@@ -178,6 +178,7 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
         "--width", metavar="NAME", help=f"with --figures: for one {' or one '.join(WIDTHS)} (default: column)"
     )
     c.add_argument("--force", action="store_true", help="with --page and --figures: replace files that exist")
+    c.add_argument("--no-pictures", action="store_true", help="show no pictures of test images on the page")
     c = command("merge", "join stores of one study, which was split over jobs, into a new store")
     c.add_argument(
         "places", nargs="+", metavar="RESULTS", help="what was given to each job's --out, or one study's folder in it"

@@ -38,7 +38,9 @@ class Feasibility:
         _require_memory(teacher, tensors)
         _require_validation(teacher, tensors, "the teacher: ")
         self.inputs, self.no_logits = context.teacher_inputs, context.teacher_features
-        self.teacher_macs = macs(teacher_network(teacher, tensors, self.inputs), tensors.image_shape)
+        network = teacher_network(teacher, tensors, self.inputs)
+        self.teacher_macs = macs(network, tensors.image_shape)
+        self.teacher_params = sum(parameter.numel() for parameter in network.parameters())
         here = torch.device(context.device if torch.cuda.is_available() else "cpu")
         self.probe = Probe(teacher, tensors, here, context.threads, self.macs, self.inputs)
         self.teacher_features: dict[tuple[Any, ...], Features] = {}  # by tap and layers

@@ -4,7 +4,10 @@ results.py      a study in a notebook: its tables, verdict and figures     compa
 facts.py        the numbers of a study, computed once                      paper_table.py   the main table for a paper
 findings.py     the verdict in sentences                                   questions/       a module for each panel
 limits.py       what to keep in mind beside it                             looks.py         the looks at a study
-running.py      the bar of a run that goes on
+decision.py     what to use, and the box about it (decision_box.py)        tuning.py        what was tried for each arm
+recipe.py       every setting in words                                     rebuilt.py       a study from its record
+confused.py     classes that are taken for each other                      flips.py         images that an arm turns
+running.py      the bar of a run that goes on                              effort.py        device hours and energy
 formatting.py   numbers and times as text                                  drawing/         drawings that panels share
 names.py        short names, no two alike                                  theme.py         the look of the figures
 factors.py      the factors of a design                                    appearance.py    the look of the arms

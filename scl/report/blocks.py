@@ -129,6 +129,14 @@ class Copy:
 
 
 @dataclass(frozen=True)
+class Code:
+    """A text that a reader sees and copies as it is, such as a command. label: its name."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Card:
     label: str
     value: str
@@ -157,7 +165,32 @@ class Cards:
     cards: Sequence[Card]
 
 
-Block = Table | Plot | Pairs | Note | Cards | Copy | Heading
+@dataclass(frozen=True)
+class Box:
+    """A definition list in a frame: a heading, and (term, text)."""
+
+    title: str
+    items: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """source: a data: URI. name: what it shows, for screen readers. text: below it."""
+
+    source: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Small pictures side by side, with what they are in front."""
+
+    label: str
+    pictures: Sequence[Picture]
+
+
+Block = Table | Plot | Pairs | Note | Cards | Copy | Code | Heading | Box | Pictures
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from scl.study.spelled import in_ranges
 from scl.terminal import ISOLATES, TURNS
 
 DASH = "–"
@@ -68,16 +69,21 @@ def plural(n: int, one: str, many: str = "") -> str:
 # Numbers
 
 
+HUGE = 1e9  # from here on a number's digits say nothing, as of a log loss that exploded
+
+
 def fixed(value: float, decimals: int) -> str:
     """A number with a true minus."""
-    return f"{value:.{decimals}f}".replace("-", "−") if math.isfinite(value) else DASH
+    if not math.isfinite(value):
+        return DASH
+    return (f"{value:.3g}" if abs(value) >= HUGE else f"{value:.{decimals}f}").replace("-", "−")
 
 
 def signed(value: float, decimals: int) -> str:
     """A number with its sign, as a true minus; zero has none."""
     if not math.isfinite(value):
         return DASH
-    text = f"{value:+.{decimals}f}"
+    text = f"{value:+.3g}" if abs(value) >= HUGE else f"{value:+.{decimals}f}"
     return (text[1:] if float(text) == 0 else text).replace("-", "−")
 
 
@@ -98,7 +104,7 @@ class Unit:
 
     def value(self, value: float, decimals: int) -> str:
         """`71.0 %`"""
-        return f"{self.factor * value:.{decimals}f} {self.name}" if math.isfinite(value) else DASH
+        return f"{self.number(value, decimals)} {self.name}" if math.isfinite(value) else DASH
 
     def number(self, value: float, decimals: int) -> str:
         """A value without the unit, for columns whose heading names it."""
@@ -215,13 +221,7 @@ def moment(iso: object) -> str:
 
 def format_seeds(seeds: Sequence[int]) -> str:
     """Seeds as ranges: 0–4, or 0–2, 7."""
-    runs: list[list[int]] = []
-    for seed in sorted(seeds):
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in runs)
+    return in_ranges(seeds).replace("-", "–").replace(",", ", ")
 
 
 def seeds_named(seeds: Sequence[int]) -> str:

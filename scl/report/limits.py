@@ -248,17 +248,25 @@ def _teacher_input(facts: Facts) -> str:
     return f"The teacher comes from a file: {plain(described)}." if isinstance(described, str) and described else ""
 
 
-def _test_set_error(facts: Facts) -> str:
-    """The sampling error of the test images, which seeds do not show."""
+def test_set_error(facts: Facts) -> float:
+    """The standard error of an accuracy for other test images, as many; NaN if the metric is no share of images."""
     images = (facts.study.get("data") or {}).get("test")
     if not images or facts.scores.empty or facts.metric not in ("test_acc", "test_acc5"):
-        return ""  # the others are no shares of images
+        return math.nan
     p = float(facts.scores[leading(facts)].mean())
+    return math.sqrt(p * (1 - p) / images)
+
+
+def _test_set_error(facts: Facts) -> str:
+    """The sampling error of the test images, which seeds do not show."""
+    if math.isnan(test_set_error(facts)):
+        return ""
+    images, p = facts.study["data"]["test"], float(facts.scores[leading(facts)].mean())
     if p in (0.0, 1.0):
         low, high = stats.share_interval(p, images)
         span = f"Jeffreys' 95 % interval for that many images is {facts.unit.interval(low, high, 1)} %"
         return f"The test set has {images:,} images, and all of them are {'right' if p else 'wrong'}: {span}."
-    error = 100 * math.sqrt(p * (1 - p) / images)
+    error = 100 * test_set_error(facts)
     return (
         f"The test set has {images:,} images. A different test set of this size would shift accuracies by about "
         f"{error:.2g} points (standard error), mostly together."

@@ -68,7 +68,7 @@ def per_image(facts: Facts) -> PerImage | None:
     fields = list(stats.ImageDifference.__dataclass_fields__)
     errors = pd.DataFrame([vars(d) for d in differences.values()], index=list(differences), columns=fields)
     own, remarks = _mistakes(facts, known, arms), _remarks(facts, rows, known)
-    names, beneath = _names(facts, labels), len(facts.drawn) - len(arms)
+    names, beneath = class_names(facts, labels), len(facts.drawn) - len(arms)
     return PerImage(len(labels), names, errors, own, every, beneath, remarks, facts.appearance)
 
 
@@ -86,7 +86,7 @@ def _mistakes(facts: Facts, known: pd.DataFrame, arms: list[str]) -> pd.DataFram
     return frame.assign(arm=pd.Categorical(frame["arm"], categories=arms)).sort_values(["arm", "seed"])
 
 
-def _names(facts: Facts, labels: stats.Array) -> dict[int, str]:
+def class_names(facts: Facts, labels: stats.Array) -> dict[int, str]:
     """The name of each class, with its number if the store has no names or two names are alike."""
     names = [plain(name) for name in facts.study.get("class_names") or []]
     present = [int(i) for i in np.unique(labels)]

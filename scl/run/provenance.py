@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import platform
 import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,15 @@ from scl.plan.plan import Plan
 from scl.run.declared import declarations
 from scl.store.schema import SCHEMA_VERSION, now
 from scl.store.study_file import read_study
+from scl.streams import name_of
+from scl.study.augment import without_auto
 from scl.study.identity import requested, sha256
 from scl.study.metrics import DEFAULT, METRICS
+from scl.study.spelled import spelled
 
 PACKAGES = ("scl-studies", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
 # These describe the run that trained: a later run that finds nothing to train keeps them.
-OF_TRAINING = ("git", "versions", "hardware", "slots", "cpus_per_trial", "started", "ended", "wall_seconds")
+OF_TRAINING = ("git", "versions", "hardware", "slots", "cpus_per_trial", "device", "started", "ended", "wall_seconds")
 SELECTION = "validation alone selects; test accuracy is that of the last epoch"
 
 
@@ -70,10 +75,12 @@ def study_record(plan: Plan) -> dict[str, Any]:
         **declared,
         "published": dataclasses.asdict(plan.study.published) if plan.study.published else None,
         "command": options.command,
+        "asked": asked_for(plan, declared),
         "git": git_state(options.script),
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
         "hardware": hardware(),
         "data": plan.about_data,
+        "auto_augment": without_auto("auto", plan.context.flip, max(plan.context.images["train"].shape[2:])),
         "class_names": list(plan.context.class_names),
         "class_counts": plan.context.class_counts,
         "teacher": {
@@ -82,17 +89,52 @@ def study_record(plan: Plan) -> dict[str, Any]:
             "config": requested(plan.teacher),
             "per_seed": options.teacher_per_seed,
             "source": source(plan),
+            "params": plan.feasibility.teacher_params,
+            "macs": plan.feasibility.teacher_macs,
             **plan.about_teacher,
             **_teachers(plan),
             "test_acc": {},
         },
         "plan": [{"arm": c.arm, "seed": c.seed, "trial_id": c.trial_id} for c in plan.trials],
         "looks": looks,
+        **({} if wants_pictures(plan, earlier) else {"pictures": False}),
         "merged": earlier.get("merged"),  # the runs whose stores `scl merge` has joined
         "started": now().isoformat(),
         "slots": plan.slots,
         "cpus_per_trial": options.cpus_per_trial,
+        "device": plan.context.device,
         "plan_id": sha256([c.trial_id for c in plan.trials]),
+    }
+
+
+def asked_for(plan: Plan, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for, with the defaults that another machine or a later version may take otherwise: `script`, the
+    study's file, with its folders if the commit has it (`in_git`), "" for a study in Python; `options` as
+    `scl.study.spelled` writes them; `lacking`, those that no flag can give; `by`, what was called.
+
+    Without device and threads: those of the run that trained stand in the record.
+
+    declared: as `declarations` returns them; the store keeps these over runs.
+    """
+    options = replace(plan.options, device="auto", cpus_per_trial=1)
+    here = script_in_git(options.script)
+    own_part = plan.about_data["val_share"] == 0 and options.val_share > 0  # data that come with a validation part
+    explicit = replace(
+        options,
+        seeds=None if options.seed_list else options.seeds or plan.study.seeds,
+        val=options.val if own_part else options.val_share,
+        margin=declared["margin"],
+        looks=tuple(declared["planned_looks"] or ()) or None,
+    )
+    found, lacking = spelled(explicit)
+    found = {name: [name_of(text) for text in texts] for name, texts in found.items()}
+    always = ("data", "split_seed")
+    return {
+        "by": "flags" if options.script else "scl.run",
+        "script": name_of(here or Path(options.script).name),
+        "in_git": bool(here),
+        "options": found | {n: [name_of(str(getattr(explicit, n)))] for n in always if n not in found},
+        "lacking": lacking,
     }
 
 
@@ -110,6 +152,11 @@ def _teachers(plan: Plan) -> dict[str, Any]:
         "teachers": options.teachers,
         "of_seed": {str(seed): options.teacher_seed(seed) for seed in by_seed},
     }
+
+
+def wants_pictures(plan: Plan, earlier: Mapping[str, Any]) -> bool:
+    """Whether the store may hold pictures of test images: once it may not, it never may."""
+    return not plan.options.no_pictures and earlier.get("pictures") is not False
 
 
 def earlier_record(plan: Plan) -> dict[str, Any]:
@@ -142,18 +189,33 @@ def _version(package: str) -> str | None:
 def git_state(script: str) -> dict[str, Any] | None:
     """Commit of the checkout that holds the study's file (else the present folder), and whether code differs from it:
     a tracked file that was changed, or a Python file that git does not know."""
-    where = Path(script).resolve().parent
-
-    def git(*arguments: str) -> str:
-        # Without optional locks: `git status` would take .git/index.lock to store what it found.
-        done = subprocess.run(["git", "--no-optional-locks", *arguments], cwd=where, capture_output=True, check=True)
-        return done.stdout.decode(errors="replace").strip()
-
+    where = _folder_of(script)
     try:
-        changed = git("status", "--porcelain", "-uno") or git("ls-files", "--others", "--exclude-standard", ":/*.py")
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
+        changed = _git(where, "status", "--porcelain", "-uno")
+        changed = changed or _git(where, "ls-files", "--others", "--exclude-standard", ":/*.py")
+        return {"commit": _git(where, "rev-parse", "HEAD"), "dirty": bool(changed)}
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def script_in_git(script: str) -> str:
+    """The path of a study's file in the checkout that has it in its commit; "" if none has."""
+    if not script:
+        return ""
+    try:
+        return _git(_folder_of(script), "ls-files", "--full-name", "--error-unmatch", Path(script).name)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _folder_of(script: str) -> Path:
+    return Path(script).resolve().parent if script else Path.cwd()
+
+
+def _git(where: Path, *arguments: str) -> str:
+    # Without optional locks: `git status` would take .git/index.lock to store what it found.
+    done = subprocess.run(["git", "--no-optional-locks", *arguments], cwd=where, capture_output=True, check=True)
+    return done.stdout.decode(errors="replace").strip()
 
 
 def hardware() -> dict[str, Any]:

@@ -18,7 +18,8 @@ from scl.plan.teachers import load_teacher
 from scl.run.backend import open_backend
 from scl.run.declared import check_declarations, remarks
 from scl.run.leftovers import sweep
-from scl.run.live import Live
+from scl.run.live import PAGE, Live
+from scl.run.pictures import keep_pictures
 from scl.run.provenance import earlier_record, of_training, study_record
 from scl.run.sequential import differences, print_looks, print_winners, stein_extension, stein_interval
 from scl.run.stopping import Stop, stopping
@@ -33,6 +34,7 @@ from scl.store.files import Folder, check_writable, explain, open_folder
 from scl.store.lease import LostLease, check_held
 from scl.store.locks import locked
 from scl.store.moves import pinned
+from scl.store.pictures import remove_pictures
 from scl.store.progress import in_a_line, read_progress
 from scl.store.results import inspect
 from scl.store.schema import now
@@ -60,7 +62,7 @@ def run_study(study: Study, options: Options) -> int:
     store = out / study.name
     with lasting_output(), _writing_to(store), environment(), random_streams_kept(), ExitStack() as stack:
         if options.report_only:
-            return report_again(store, options.page, options.force)
+            return report_again(store, options.page, options.force, options.no_pictures)
         stop = stack.enter_context(stopping(options.time_budget))
         try:
             stop.held = stack.enter_context(locked(store, command=options.command))
@@ -169,6 +171,8 @@ def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
     for remark in remarks(record, plan.study.arms):
         say(f"note: {remark}")
     write_study(store, record)
+    if record.get("pictures") is False and remove_pictures(store):
+        store.remove(PAGE)  # it shows them
     if searcher:
 
         def write_plan() -> None:
@@ -206,11 +210,15 @@ def _finish(
     accuracies = dict(zip(rows["teacher_id"], rows["teacher_test_acc"], strict=True))  # of one that is lost
     accuracies |= {i: found[1]["metrics"]["test_acc"] for i, found in teachers.items() if found}
     record["teacher"]["test_acc"] = {key: accuracies.get(i) for key, i in record["teacher"]["ids"].items()}
+    record["teacher"] |= _teachers_effort(
+        record["teacher"]["ids"], {i: found[1] for i, found in teachers.items() if found}
+    )
     record.setdefault("ended", now().isoformat())
     check_held(store)
     record["looks"][-1]["differences"] = differences(store, record)
     write_study(store, record)
     compact(store, record, _predictions(plan, teachers))
+    keep_pictures(plan, store, record.get("pictures") is not False)
     tell_lost_networks(plan)
     if not trained:
         say("nothing to train: every trial of this plan is done")
@@ -232,6 +240,17 @@ def _finish(
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     say(f"out of time; missing: {', '.join(names[:8])}{more}. The same command continues")
     return 1 if code == 1 else 3
+
+
+def _teachers_effort(ids: Mapping[str, str], stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Seconds of training steps and joules of each teacher that was trained here, as far as its record tells them."""
+    metrics = {key: stored[identity].get("metrics") or {} for key, identity in ids.items() if identity in stored}
+    found: dict[str, Any] = {}
+    for name in ("train_seconds", "energy_joules"):
+        known = {key: of[name] for key, of in metrics.items() if isinstance(of.get(name), (int, float))}
+        found |= {name: known} if known else {}
+    sources = sorted({str(of["energy_source"]) for of in metrics.values() if of.get("energy_source")})
+    return found | ({"energy_source": " and ".join(sources)} if sources else {})
 
 
 def _predictions(plan: Plan, teachers: Mapping[str, tuple[Teacher, Any] | None]) -> dict[str, np.ndarray]:

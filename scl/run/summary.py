@@ -25,13 +25,14 @@ from scl.study.metrics import DEFAULT, Metric
 from scl.terminal import cell, say
 
 
-def report_again(store: Folder, page: str | None, force: bool = False) -> int:
+def report_again(store: Folder, page: str | None, force: bool = False, no_pictures: bool = False) -> int:
     """Build the page of a store anew, beside a live run too; returns what `report` does.
 
     Args:
         page: the file to write; then the store is only read. None: `report.html` in the store or, if the store may only
             be read, a file in the present folder.
         force: replace the file `page`, whatever is in it. A page of this store that nobody changed is replaced anyway.
+        no_pictures: show no pictures of test images.
 
     Raises:
         UserError: there is no store, or the page cannot be written.
@@ -39,22 +40,22 @@ def report_again(store: Folder, page: str | None, force: bool = False) -> int:
     read_study(replace(store, reading=True))
     if page is None:
         try:
-            return report(store)
+            return report(store, no_pictures=no_pictures)
         except OSError as error:
             if error.errno not in NOT_ALLOWED:
                 raise
         page = f"{store.path.rpartition('/')[2]}-report.html"
         say(f"{store} may only be read, so its page is written here; --page names another file")
-    return report(replace(store, reading=True), page, force)
+    return report(replace(store, reading=True), page, force, no_pictures)
 
 
-def report(store: Folder, page: str | None = None, force: bool = False) -> int:
+def report(store: Folder, page: str | None = None, force: bool = False, no_pictures: bool = False) -> int:
     """Write the page, print the table and the verdict; 0 when every trial is completed or pruned, else 1.
 
     page: another file than `report.html` in the store. Raises UserError if it cannot be written or, without `force`, if
-        it is there already and no page of this store.
+        it is there already and no page of this store. no_pictures: as in `report_again`.
     """
-    results = read(store)
+    results = replace(read(store), without_pictures=no_pictures)
     folder, name = (store, "report.html") if page is None else _page_file(page, results.study, force)
     failed = int((results.plan_states()["state"] == "failed").sum())
     # The page first: it is there even if the terminal is gone.

@@ -6,6 +6,7 @@ accuracy of one completed trial as a fraction, NaN without one. Results that the
 rule.py       decides about arms against the baseline       model.py     Dunnett's in accuracy ~ arm + seed, beside it
 spread.py     variances and what they are worth              pairs.py     paired t tests, all pairs of arms
 contrasts.py  declared differences                           looks.py     the level at each look
+confusions.py classes that are taken for each other          images.py    what single test images say
 power.py      smallest detectable effect, seeds needed       collapse.py  trials that did not learn
 
 The distributions come from scipy.special, because scipy.stats takes a second to import.
@@ -14,6 +15,7 @@ The distributions come from scipy.special, because scipy.stats takes a second to
 from scl.stats.anova import Anova, anova
 from scl.stats.blocks import correlation
 from scl.stats.collapse import collapse_floor, collapsed, learnt
+from scl.stats.confusions import confusion, pair_differences
 from scl.stats.contrasts import Declared, declared, weighted
 from scl.stats.images import (
     ClassDifferences,
@@ -44,9 +46,9 @@ from scl.stats.teachers import (
 __all__ = [
     "LEVEL", "NO_SPREAD", "POWER", "Anova", "Array", "ClassDifferences", "Comparison", "Contrast", "Declared",
     "Estimate", "ImageDifference", "Mean", "Mistakes", "Paired", "Pairs", "Ratio", "TeacherEffect",
-    "against_baseline", "all_pairs", "anova", "class_differences", "collapse_floor", "collapsed", "correlation",
-    "declared", "half_if_teachers_differ", "holm", "image_difference", "in_the_model", "learnt", "level_of_look",
-    "mean_interval", "mistakes", "paired", "pareto", "ranks_without_a_seed", "ratio_of_means", "sd_range",
-    "seeds_needed", "share_interval", "smallest_effect", "stein_seeds", "t_critical", "t_p", "teacher_effect",
-    "teacher_effects", "tolerated_spread", "weighted",
+    "against_baseline", "all_pairs", "anova", "class_differences", "collapse_floor", "collapsed", "confusion",
+    "correlation", "declared", "half_if_teachers_differ", "holm", "image_difference", "in_the_model", "learnt",
+    "level_of_look", "mean_interval", "mistakes", "pair_differences", "paired", "pareto", "ranks_without_a_seed",
+    "ratio_of_means", "sd_range", "seeds_needed", "share_interval", "smallest_effect", "stein_seeds", "t_critical",
+    "t_p", "teacher_effect", "teacher_effects", "tolerated_spread", "weighted",
 ]  # fmt: skip

@@ -4,6 +4,7 @@
               trials.parquet        a row per trial
               epochs.parquet        a row per trial and epoch
               predictions.parquet   a row per trial: the predicted class of each test image
+              pictures.parquet      small pictures of a few test images, for the page
               parts/                ended trials that are not yet in the three tables
               copies/               the three tables again, in case one is damaged; see `editions`
               checkpoints/          the networks of completed trials, and the last epochs of those that train

@@ -19,16 +19,19 @@ from scl.store.parts import part_names
 from scl.store.schema import ADDED, SCHEMAS
 from scl.store.tables import gather
 from scl.study.identity import sha256
+from scl.study.spelled import in_ranges
 
 # What two trainings of one trial may differ in: names, times, the machine, what follows from other trials, and what
 # stores of earlier versions lack.
 NOT_NUMBERS = {
     "study", "arm", "error", "latency_ms", "train_seconds", "images_per_second", "device", "cohort_size", "restarts",
     "started", "ended", "run", "gap_closed", "ece_floor", "file_bytes", "logits_bytes",
+    "energy_joules", "energy_source",
 }  # fmt: skip
 # The fields of a record that describe one run, kept for each part.
 OF_A_RUN = (
-    "command", "seeds", "git", "versions", "hardware", "slots", "cpus_per_trial", "started", "ended", "wall_seconds",
+    "command", "seeds", "git", "versions", "hardware", "slots", "cpus_per_trial", "device", "started", "ended",
+    "wall_seconds",
 )  # fmt: skip
 MOST_NAMED = 8
 
@@ -167,13 +170,14 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
     plan, sides = _merged_plan(records), [_comparable(record) for record in every]
     of_seed = {k: v for record in every for k, v in ((record.get("teacher") or {}).get("of_seed") or {}).items()}
     merged = {
-        **{k: v for k, v in first.items() if k not in ("stein", "sha256", *OF_A_RUN)},
+        **{k: v for k, v in first.items() if k not in ("stein", "sha256", "asked", "pictures", *OF_A_RUN)},
         "arms": {arm: config for side in sides for arm, config in side["arms"].items()},
         "arm_levels": {k: v for record in every for k, v in (record.get("arm_levels") or {}).items()} or None,
         "teacher": {
             **(first.get("teacher") or {}),
             "ids": {k: v for side in sides for k, v in side["teacher"]["ids"].items()},
             "test_acc": {k: v for side in sides for k, v in side["teacher"]["test_acc"].items()},
+            **_teachers_effort(every),
             **({"of_seed": of_seed} if of_seed else {}),
         },
         **_declarations(every),
@@ -181,9 +185,11 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
         "plan_id": sha256([trial["trial_id"] for trial in plan]),
         "seeds": sorted({trial["seed"] for trial in plan}),
         "command": command,
+        **_asked(every, plan),
+        **({"pictures": False} if any(record.get("pictures") is False for record in every) else {}),
         **{field: first.get(field) for field in ("slots", "cpus_per_trial")},
         # Of the merged runs together: what they have in common, and their time.
-        **{field: _shared(every, field) for field in ("git", "versions", "hardware")},
+        **{field: _shared(every, field) for field in ("git", "versions", "hardware", "device")},
         "started": min(str(record.get("started")) for record in every),
         "wall_seconds": round(sum(float(record.get("wall_seconds") or 0) for record in every), 1),
         "merged": [
@@ -310,6 +316,32 @@ def _declarations(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "margin_after_look": not seeds.isdisjoint(margin_seen),
         "stein_declared": [each for i, each in enumerate(intervals) if each not in intervals[:i]] or None,
     }
+
+
+def _teachers_effort(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Time and energy of the teachers of all parts."""
+    found: dict[str, Any] = {}
+    for name in ("train_seconds", "energy_joules"):
+        known = {k: v for record in records for k, v in ((record.get("teacher") or {}).get(name) or {}).items()}
+        found |= {name: known} if known else {}
+    return found
+
+
+def _asked(records: Sequence[Mapping[str, Any]], plan: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What one run over all parts would be asked for: what all parts were, with the seeds and arms of all. Nothing if a
+    part does not say."""
+    every = [record.get("asked") or {} for record in records]
+    if not all("options" in asked for asked in every):
+        return {}
+    first, *others = [asked["options"] for asked in every]
+    kept = {
+        n: texts for n, texts in first.items() if n not in ("arms", "seeds") and all(o.get(n) == texts for o in others)
+    }
+    if all("arms" in options for options in (first, *others)):
+        arms = dict.fromkeys(arm for options in (first, *others) for arm in options["arms"][0].split(","))
+        kept["arms"] = [",".join(arms)]
+    kept["seed_list"] = [in_ranges([*{int(trial["seed"]) for trial in plan}])]
+    return {"asked": {**every[0], "options": kept}}
 
 
 def _shared(records: Sequence[Mapping[str, Any]], field: str) -> Any:

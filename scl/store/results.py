@@ -18,6 +18,7 @@ from scl.store.files import Folder, open_folder
 from scl.store.latencies import read_latencies
 from scl.store.logits import read_logits
 from scl.store.parts import part_names, strangers
+from scl.store.pictures import Pictures, read_pictures
 from scl.store.predictions import Predicted, read_predictions
 from scl.store.progress import read_progress
 from scl.store.study_file import faults_before_a_run, study_and_faults
@@ -37,7 +38,8 @@ class Results:
     trials, epochs: a row per trial, and per trial and epoch. study: the dict of study.json.
     damaged: names of the damaged files that were set aside. remarks: what is wrong with the store's files, a sentence
     for each; empty if all are as scl wrote them. store: the folder they are from; None if they are from none. running:
-    what the live run of this store does, as `scl.store.progress` keeps it; None if nothing runs.
+    what the live run of this store does, as `scl.store.progress` keeps it; None if nothing runs. without_pictures: show
+    none, as if the store had none.
     """
 
     trials: pd.DataFrame
@@ -47,6 +49,13 @@ class Results:
     remarks: tuple[str, ...] = ()
     store: Folder | None = None
     running: dict[str, Any] | None = None
+    without_pictures: bool = False
+
+    @functools.cached_property
+    def pictures(self) -> Pictures:
+        """What `read_pictures` returns, of a store that may have pictures; else empty."""
+        hidden = self.without_pictures or self.study.get("pictures") is False
+        return {} if hidden or self.store is None else read_pictures(self.store)
 
     @functools.cached_property
     def predictions(self) -> Predicted:

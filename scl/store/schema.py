@@ -65,6 +65,10 @@ TRIALS = pa.schema(
         # file_bytes: of parameters and buffers, as a file of weights holds them. logits_bytes: of logits.parquet, as it
         # was written (null: not stored)
         *_fields(pa.int64(), "file_bytes", "logits_bytes"),
+        # energy_joules: what the meter of its processor or GPU counted while it trained, its share of its cohort's
+        # (null: no meter). energy_source: RAPL or NVML
+        *_fields(pa.float64(), "energy_joules"),
+        *_fields(pa.string(), "energy_source"),
     ]
 )
 
@@ -85,7 +89,7 @@ ADDED = {
     "trials": {
         "run", "ece_floor", "balanced_acc", "macro_f1", "teacher_balanced_acc", "teacher_macro_f1",
         "teacher_test_acc5", "teacher_test_loss", "val_balanced_acc", "val_macro_f1", "val_acc5", "val_loss", "chance",
-        "file_bytes", "logits_bytes",
+        "file_bytes", "logits_bytes", "energy_joules", "energy_source",
     },
     "epochs": {"val_balanced_acc", "val_macro_f1", "val_acc5"},
     "predictions": set[str](),

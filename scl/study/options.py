@@ -270,6 +270,8 @@ class Options:
     logits: bool = option(False, RESULTS, switch, "",
         "store the logits of each trial even if all of them take more than 2 GB")
     no_logits: bool = option(False, RESULTS, switch, "", "store no logits; they take 2 bytes an image and class")
+    no_pictures: bool = option(False, RESULTS, switch, "",
+        "keep no pictures of test images, in the store and on its page, as of private data; a store keeps this choice")
     report_only: bool = option(False, RESULTS, switch, "", "rebuild the page from the store; train nothing")
     remake_students: bool = option(False, RESULTS, switch, "",
         "train completed trials again whose network is missing or damaged, and their teacher; no row changes")

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from scl.data.batches import SplitData, training_batches
+from scl.energy import meter_of
 from scl.errors import UserError
 from scl.models.networks import example_features, in_bf16
 from scl.models.staged import Features, Staged, Wanted
@@ -74,6 +75,7 @@ def train_cohort(
         network = build_teacher(teacher, data, device, recipe.teacher_layers) if teacher is not None else None
         example = example_features(network, data, recipe.tap) if network is not None else None
         graphs = supports_graphs(device) and (network is None or isinstance(network, Staged))
+        meter = meter_of(device)
         teacher_slot = StreamSlot(device, graphs)
         teacher_forward: Callable[..., Features] | None = None
         if network is not None:
@@ -115,6 +117,7 @@ def train_cohort(
             wanted = wanted if wanted == together else together  # graphs are replayed for the same object
             sizes: list[int] = []
             began, before = time.perf_counter(), [s.seconds for s in active]
+            joules = meter.read() if meter else math.nan
             batches = training_batches(
                 data.train,
                 batch_size=size,
@@ -142,6 +145,8 @@ def train_cohort(
                 for student in active:
                     student.slot.join()
                 sizes.append(len(target))
+                if meter:
+                    meter.keep_up()
             if device.type == "cuda":
                 # Steps were only queued, so their own times mean little: divide the epoch's time evenly.
                 torch.cuda.synchronize(device)
@@ -157,6 +162,7 @@ def train_cohort(
             }
             if due := time.monotonic() - saved >= checkpoint_every:
                 saved = time.monotonic()
+            share_energy(active, before, meter.read() - joules if meter else math.nan, meter.source if meter else "")
             for student in alive:
                 parts = {p: (of[student], getattr(data, p).labels) for p, of in logits.items() if student in of}
                 with student.isolate(f"epoch {epoch}"):
@@ -177,6 +183,14 @@ def train_cohort(
                     ended = student.result(data, {}, teacher, len(trials))
                     with settings.suspended():
                         yield ended
+
+
+def share_energy(students: Sequence[StudentTrainer], before: Sequence[float], joules: float, source: str) -> None:
+    """Charge students with an epoch's energy, by their shares of its time. before: their seconds when it began."""
+    spent = [student.seconds - seconds for student, seconds in zip(students, before, strict=True)]
+    total = sum(spent)
+    for student, seconds in zip(students, spent, strict=True):
+        student.charge(joules * (seconds / total if total > 0 else 1 / len(students)), source)
 
 
 def with_teacher(

@@ -87,6 +87,8 @@ class StudentTrainer:
         self.epoch = 0  # finished epochs
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
+        self.joules: float | None = 0.0  # None: no meter, or not for all of its epochs
+        self.energy_source = ""
         self.restarts = 0
         self.started = datetime.now(UTC).isoformat()
         self.failure: str | None = None
@@ -144,6 +146,12 @@ class StudentTrainer:
         # The values of all steps stay on the device until the end of the epoch, so that no step waits for the host.
         self.values = torch.full((steps, len(self.weights)), math.nan, device=device)
         self.correct = torch.zeros((), dtype=torch.int64, device=device)
+
+    def charge(self, joules: float, source: str) -> None:
+        """Add an epoch's energy. joules: NaN if it is not known."""
+        other = self.energy_source not in ("", source)
+        self.joules = None if self.joules is None or other or math.isnan(joules) else self.joules + joules
+        self.energy_source = source
 
     def step(self, images: Tensor, target: Tensor, teacher: Features | None, step: int, steps: int) -> None:
         """Learn from one batch: images (B, C, H, W), labels (B,) or probabilities (B, K), and the teacher's features if
@@ -277,7 +285,8 @@ class StudentTrainer:
             **{f"custom.{k}": v for k, v in held.items()},
             **{f"network.{k}": v for k, v in state.items()},
         }
-        record = {name: getattr(self, name) for name in ("epoch", "history", "seconds", "restarts", "started")}
+        kept = ("epoch", "history", "seconds", "joules", "energy_source", "restarts", "started")
+        record = {name: getattr(self, name) for name in kept}
         record |= {"custom": plain} if plain else {}
         record |= {"network": attributes} if attributes else {}
         checkpoint.save_epoch(self.trial.files, self.epoch, tensors, record)
@@ -304,6 +313,7 @@ class StudentTrainer:
         self.best = under("best.")
         self.epoch, self.history = record["epoch"], record["history"]
         self.seconds, self.started = record["seconds"], record["started"]
+        self.joules, self.energy_source = record.get("joules"), record.get("energy_source", "")
         self.restarts = record["restarts"] + 1
 
     def result(self, data: SplitData, logits: Mapping[str, Tensor], teacher: Teacher | None, cohort: int) -> TrialEnded:
@@ -330,6 +340,8 @@ class StudentTrainer:
             "epochs": self.epoch,
             "train_seconds": self.seconds,
             "images_per_second": images / self.seconds if self.seconds > 0 else None,
+            "energy_joules": self.joules,
+            "energy_source": self.energy_source if self.joules is not None else None,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "cohort_size": cohort,
             "restarts": self.restarts,

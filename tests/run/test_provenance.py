@@ -7,12 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
-from scl.run.provenance import git_state
+from scl.run.provenance import asked_for, git_state, script_in_git
 from scl.study.designs import grid
 from scl.study.study import Study
 from tests.support.plans import SHORT, STUDY
-from tests.support.studies import run_study
+from tests.support.studies import planned, run_study
 
 
 def test_code_that_git_does_not_know_is_dirty(tmp_path: Path) -> None:
@@ -62,3 +63,40 @@ def test_factors_reach_the_store(tmp_path: Path) -> None:
     assert record["arm_levels"]["lr=0.02/self_taught=4"] == {"lr": 0.02, "self_taught": 4}
     trials = pd.read_parquet(tmp_path / "tiny" / "trials.parquet")
     assert trials["number"].isna().all()
+
+
+NOTHING = {"margin": None, "planned_looks": None}
+
+
+@pytest.mark.parametrize(
+    ("flags", "options"),
+    [
+        ((), {"seeds": ["3"], "val": ["0.1"]}),
+        (("--seed-list", "4-6", "--val", "0"), {"seed_list": ["4-6"], "val": ["0.0"]}),
+        (("--out", "s3-is-no-matter", "--track", "wandb", "--cohort-size", "2"), {"seeds": ["3"], "val": ["0.1"]}),
+        (("--cpus-per-trial", "2", "--device", "cpu"), {"seeds": ["3"], "val": ["0.1"]}),  # they stand elsewhere
+    ],
+)
+def test_what_was_asked_for_is_told_with_the_defaults_that_may_change(
+    flags: tuple[str, ...], options: dict[str, list[str]], tmp_path: Path
+) -> None:
+    found = asked_for(planned(STUDY, tmp_path, *flags), NOTHING)
+    always = {"data": ["digits"], "split_seed": ["0"]}
+    assert found["options"] == {**always, **options}
+    assert (found["script"], found["in_git"], found["by"], found["lacking"]) == ("study.py", False, "flags", [])
+
+
+def test_what_the_store_declared_before_is_asked_for_too(tmp_path: Path) -> None:
+    found = asked_for(planned(STUDY, tmp_path), {"margin": 0.01, "planned_looks": [3, 5]})["options"]
+    assert (found["margin"], found["looks"]) == (["0.01"], ["3,5"])
+
+
+def test_the_file_of_a_study_is_told_with_its_folders_if_the_commit_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Path(__file__)
+    assert script_in_git(str(here)) == "tests/run/test_provenance.py"
+    assert script_in_git(str(tmp_path / "mine.py")) == ""
+    assert script_in_git("") == ""
+    monkeypatch.chdir(here.parents[2])  # a study in Python has no file: the present folder counts
+    assert git_state("") == git_state(str(here))

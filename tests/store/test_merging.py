@@ -168,6 +168,27 @@ def test_a_record_covers_all_seeds_and_names_its_parts() -> None:
     assert "stein" not in merged
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ({"seeds": ["2"], "lr": ["0.1"]}, {"seed_list": ["2-3"], "lr": ["0.1"]}, {"lr": ["0.1"]}),
+        ({"arms": ["kd"], "device": ["cpu"]}, {"arms": ["at,kd"], "device": ["cuda"]}, {"arms": ["kd,at"]}),
+        ({"arms": ["kd"], "deterministic": []}, {"deterministic": []}, {"deterministic": []}),
+        (None, {"lr": ["0.1"]}, None),
+    ],
+)
+def test_one_run_over_all_parts_is_asked_for(
+    one: dict[str, list[str]] | None, other: dict[str, list[str]], together: dict[str, list[str]] | None
+) -> None:
+    parts = {
+        name: record(*seeds) | ({} if options is None else {"asked": {"script": "s.py", "options": options}})
+        for name, seeds, options in (("A", (0, 1), one), ("B", (2, 3), other))
+    }
+    merged = merged_record(parts, "")
+    expected = None if together is None else {"script": "s.py", "options": {**together, "seed_list": ["0-3"]}}
+    assert merged.get("asked") == expected
+
+
 def test_arms_and_teachers_of_seeds_are_joined() -> None:
     one, two = record(0, arms=("baseline",)), record(1)
     for seed, part in enumerate((one, two)):

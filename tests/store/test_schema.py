@@ -16,7 +16,7 @@ def test_the_columns_are_those_that_scripts_rely_on() -> None:
         "epochs", "best_epoch", "train_seconds", "images_per_second", "device", "cohort_size", "restarts", "number",
         "started", "ended", "run", "balanced_acc", "macro_f1", "teacher_balanced_acc", "teacher_macro_f1",
         "teacher_test_acc5", "teacher_test_loss", "val_balanced_acc", "val_macro_f1", "val_acc5", "val_loss", "chance",
-        "file_bytes", "logits_bytes",
+        "file_bytes", "logits_bytes", "energy_joules", "energy_source",
     ]  # fmt: skip
     assert EPOCHS.names == [
         "trial_id", "epoch", "lr", "train_loss", "train_acc", "val_loss", "val_acc", "test_acc", "val_balanced_acc",

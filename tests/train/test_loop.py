@@ -261,3 +261,52 @@ def test_augmented_trials_alone_beside_others_and_resumed_are_bitwise_equal(
     trial = TrialSpec("kd", configs["kd"], 0, open_folder(str(tmp_path)))
     stop_after(1, trial, tiny, teacher)
     assert ends([trial], tiny, teacher)["kd"].epochs == together["kd"]
+
+
+class EverRising:
+    """A meter that counts 6 J between two reads."""
+
+    source = "RAPL"
+
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def read(self) -> float:
+        self.total += 6.0
+        return self.total
+
+    def keep_up(self) -> None:
+        """Nothing can start over."""
+
+
+def test_the_energy_of_a_cohort_is_split_by_time(
+    tiny: SplitData, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "meter_of", lambda device: EverRising())
+    trials = [TrialSpec(n, ARMS[n], 0, open_folder(str(tmp_path / n))) for n in ("scl", "kd")]
+    epochs = BASE.epochs
+    ended = ends(trials, tiny, teacher)
+    assert sum(e.metrics["energy_joules"] for e in ended.values()) == pytest.approx(6.0 * epochs)
+    seconds = {name: e.metrics["train_seconds"] for name, e in ended.items()}
+    assert (ended["scl"].metrics["energy_joules"] > ended["kd"].metrics["energy_joules"]) == (
+        seconds["scl"] > seconds["kd"]
+    )
+    assert {e.metrics["energy_source"] for e in ended.values()} == {"RAPL"}
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, True), (True, False), (False, True)])
+def test_a_trial_that_was_not_metered_throughout_has_no_energy(
+    before: bool, after: bool, tiny: SplitData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def metered(there: bool) -> None:
+        monkeypatch.setattr(loop, "meter_of", lambda device: EverRising() if there else None)
+
+    metered(before)
+    trial = TrialSpec("baseline", ARMS["baseline"], 0, open_folder(str(tmp_path)))
+    steps = iter(range(100))
+    list(train_cohort([trial], tiny, None, CPU, stop=lambda: next(steps) > 9))  # 7 batches an epoch
+    metered(after)
+    (ended,) = ends([trial], tiny, None).values()
+    joules = 6.0 * BASE.epochs if before and after else None
+    assert (ended.metrics["energy_joules"], ended.metrics["restarts"]) == (joules, 1)
+    assert ended.metrics["energy_source"] == ("RAPL" if joules else None)

@@ -19,7 +19,7 @@ def run(given: Namespace) -> int:
     if given.figures is None:
         if given.formats or given.width:
             raise UserError("--formats and --width are of the files that --figures DIR writes; add --figures DIR")
-        return report_again(open_folder(given.place), given.page, given.force)
+        return report_again(open_folder(given.place), given.page, given.force, given.no_pictures)
     if given.page is not None:
         raise UserError("--page and --figures write different things; give one of them at a time")
     formats, width = FORMATS, given.width or "column"

@@ -13,6 +13,7 @@ from scl.report.blocks import Panel
 from scl.report.facts import Facts
 from scl.report.questions import (
     against_baseline,
+    confusion,
     cost,
     curves,
     depth,
@@ -22,6 +23,7 @@ from scl.report.questions import (
     importance,
     loss_shares,
     pairs,
+    recipe,
     search,
     seeds,
     self_taught,
@@ -31,6 +33,18 @@ from scl.report.questions import (
     verdict,
 )
 
-_RESULT = (verdict, setting, table, against_baseline, seeds, teachers, pairs)
-_REASONS = (curves, loss_shares, self_taught, depth, distilling, images, cost, search, importance, everything)
+_RESULT = (verdict, setting, recipe, table, against_baseline, seeds, teachers, pairs)
+_REASONS = (
+    curves,
+    loss_shares,
+    self_taught,
+    depth,
+    distilling,
+    images,
+    confusion,
+    cost,
+    search,
+    importance,
+    everything,
+)
 PANELS: tuple[Callable[[Facts], Panel], ...] = tuple(question.panel for question in (*_RESULT, *_REASONS))

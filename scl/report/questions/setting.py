@@ -1,4 +1,4 @@
-"""What ran? Trials by state, device time, data, teacher, code, and the configuration of each arm."""
+"""What ran? Trials by state, device time, data, teacher and code."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from scl.masking import masked_command, masked_value
-from scl.report.blocks import Block, Column, Note, Pairs, Panel, Table
+from scl.report.blocks import Block, Note, Pairs, Panel
+from scl.report.effort import effort
 from scl.report.facts import Facts
 from scl.report.formatting import duration, format_seeds, moment, name_of, plain, plural
 from scl.report.looks import seeds_of
-from scl.report.tables import number_table, text_cell
 from scl.study.metrics import DEFAULT
 
 Shown = dict[str, Callable[[Any], str]]  # field of study.json → its value as text
-MOST_SETTINGS = 200  # arms whose settings the page lists
 MOST_PARTS = 20  # merged stores that the page lists
 
 
@@ -31,8 +30,6 @@ def panel(facts: Facts) -> Panel:
         blocks.append(Note(f"Missing: {_first(names)}. The same command trains them."))
     if facts.results.damaged:
         blocks.append(Note(_damaged(facts.results.damaged)))
-    if study.get("arms"):
-        blocks.append(_settings(study["arms"]))
     data = study.get("data") or {}
     if data.get("limit"):
         blocks.append(Note(f"Quick look: only {data['limit']:,} training images were used."))
@@ -47,11 +44,8 @@ def _first(names: list[str]) -> str:
 
 
 def _training(facts: Facts) -> list[tuple[str, str]]:
-    """Device time, resumed trials, and rows of the store that do not belong to the present plan."""
-    devices = sorted({str(d) for d in facts.trials["device"].dropna()})
-    where = f" on {' and '.join(map(plain, devices[:4]))}" if devices else ""
-    seconds = float(facts.trials["train_seconds"].sum())
-    items = [("Device time", f"{duration(seconds)} of training steps{where}")]
+    """Device time, energy, resumed trials, and rows of the store that do not belong to the present plan."""
+    items = effort(facts)
     restarts = int(facts.trials["restarts"].fillna(0).sum()) if "restarts" in facts.trials else 0
     if restarts:
         items.append(("Resumed", f"{plural(restarts, 'time')} from a checkpoint"))
@@ -166,21 +160,6 @@ def _range(about: dict[str, Any]) -> str:
 
 
 _SPLITS = (("train", "training images"), ("val", "for validation"), ("test", "for test"))
-
-
-def _settings(arms: dict[str, dict[str, Any]]) -> Table:
-    """What each arm requests; fields that all arms share stand in one row, and defaults are left out."""
-    first, *others = arms.values()
-    shared = {k: v for k, v in first.items() if all(k in arm and arm[k] == v for arm in others)}
-    differing = {name: {k: v for k, v in arm.items() if k not in shared} for name, arm in arms.items()}
-    rows = [(name, [text_cell(setting(fields))]) for name, fields in differing.items()]
-    more = len(rows) - MOST_SETTINGS
-    if more > 0:
-        rows = [*rows[:MOST_SETTINGS], (f"{more:,} more", [text_cell("in study.json")])]
-    if shared:
-        rows.insert(0, ("all arms", [text_cell(setting(shared))]))
-    columns = [Column("settings", "Differs from the defaults in", number=False)]
-    return number_table(columns, rows, label="Settings of the arms")
 
 
 def setting(fields: dict[str, Any]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from scl import stats
-from scl.report.blocks import Block, Card, Cards, Column, Heading, Note, Pairs, Panel, Plot, Row, Table
+from scl.report.blocks import Block, Box, Card, Cards, Column, Heading, Note, Pairs, Panel, Plot, Row, Table
+from scl.report.decision_box import box
 from scl.report.drawing.arms import beyond, highest
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row, rows_table
 from scl.report.facts import Facts
@@ -18,6 +19,8 @@ from scl.report.theme import Figure, axis, teacher_line
 
 def panel(facts: Facts) -> Panel:
     blocks: list[Block] = [*_declared(facts), Cards(_cards(facts))]
+    if decided := box(facts):
+        blocks.append(Box("For a decision", decided))
     if facts.scores.size:
         blocks.append(_plot(facts))
     if known := limits(facts):

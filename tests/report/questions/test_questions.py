@@ -13,17 +13,19 @@ from tests.support.synthetic import (
 )
 
 
-def test_sixteen_panels_in_order_and_those_without_data_are_a_sentence(tmp_path: Path) -> None:
+def test_panels_stand_in_order_and_those_without_data_are_a_sentence(tmp_path: Path) -> None:
     page, _, study = built(make_store(tmp_path, ARMS[:1], [0]))
     shown = [panel(gather(study)) for panel in PANELS]
     assert [p.id for p in shown] == [
-        "verdict", "setting", "table", "against-baseline", "seeds", "teachers", "pairs", "curves", "loss-shares",
-        "self-taught", "depth", "distilling", "images", "cost", "search", "importance", "everything",
+        "verdict", "setting", "recipe", "table", "against-baseline", "seeds", "teachers", "pairs", "curves",
+        "loss-shares", "self-taught", "depth", "distilling", "images", "confusion", "cost", "search", "importance",
+         "everything",
     ]  # fmt: skip
     assert [p.id for p in shown] == [panel.__module__.split(".")[-1].replace("_", "-") for panel in PANELS]
     empty = [p.id for p in shown if not p.blocks]
     assert empty == [
-        "against-baseline", "seeds", "teachers", "pairs", "loss-shares", "self-taught", "depth", "images", "cost",
+        "against-baseline", "seeds", "teachers", "pairs", "loss-shares", "self-taught", "depth", "images",
+         "confusion", "cost",
         "search",
         "importance",
     ]  # fmt: skip
