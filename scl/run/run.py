@@ -230,10 +230,13 @@ def _finish(
     tell_lost_networks(plan)
     if not trained:
         say("nothing to train: every trial of this plan is done")
-    code = report(store)
-    print_looks(record)
-    if winners:
-        print_winners(record)
+
+    def looks_and_winners() -> None:
+        print_looks(record)
+        if winners:
+            print_winners(record)
+
+    code = report(store, also=looks_and_winners)
     if new := set((store / "damaged").names()) - damaged:
         say(f"{len(new)} damaged files are in {store}/damaged; the page lists them")
     if stop.signalled:
