@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from scl.report.formatting import about, duration, percent, plural
+from scl.report.formatting import about, duration, percent, plain, plural, shorten
 from scl.run.live import Live
 from scl.streams import displayed
 from scl.terminal import cell, in_a_log, say
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 MOST_TRIALS, MOST_EPOCHS = 100, 100  # in a record
+MOST_NAMES, MOST_OF_A_NAME = 4, 60  # of a cohort's name
 NARROW = 60  # columns of a terminal below which states give way to names
 DIGITS = 4  # of an accuracy in a record
 ENDED = ("failed", "completed", "pruned")
@@ -122,6 +123,12 @@ class Progress:
     def running(self) -> list[str]:
         """The jobs that train now, the most advanced first."""
         return sorted((j for j, s in self.state.items() if s == "running"), key=lambda j: -self.done[j])
+
+    def named(self, jobs: Sequence[str]) -> str:
+        """A cohort in a line without control characters: `kd · seed 0, at · seed 0 and 6 more`."""
+        shown = [shorten(plain(self.labels[job]), MOST_OF_A_NAME) for job in jobs[:MOST_NAMES]]
+        more = f" and {len(jobs) - len(shown)} more" if len(jobs) > len(shown) else ""
+        return ", ".join(shown) + more
 
     def record(self) -> dict[str, Any]:
         """What `scl.store.progress` keeps of it."""

@@ -154,3 +154,19 @@ def test_the_table_shows_running_trials_first() -> None:
     assert "kd" in rows[0]
     assert "3/10" in rows[0]
     assert "waiting" in rows[1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"),
+    [
+        (["kd · seed 0"], "kd · seed 0"),
+        (list("abcdefg"), "a, b, c, d and 3 more"),
+        (["<b>\x1b[2J\n:actor_name:x\u202e"], "<b>�[2J :actor_name:x�"),
+    ],
+)
+def test_a_cohort_has_a_name_in_one_line(labels: list[str], name: str) -> None:
+    jobs = {str(i): label for i, label in enumerate(labels)}
+    assert Progress("students", jobs, dict.fromkeys(jobs, 1), Live(None), [list(jobs)]).named(list(jobs)) == name
+    long = Progress("students", {"a": "x" * 200 + " · seed 12"}, {"a": 1}, Live(None)).named(["a"])
+    assert len(long) <= 60
+    assert long.endswith(" · seed 12")

@@ -121,6 +121,7 @@ class Runs:
             "notice": say,
             "stop": self.stop,
             "halt": self.stop.halt,
+            "named": progress.named,
             "failed": partial(self._store_failures, plan, jobs, began, progress),
             **(search_calls or {}),
         }
