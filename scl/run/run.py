@@ -115,7 +115,10 @@ def run_study(study: Study, options: Options) -> int:
             remake_students(plan, backend, stop)
         live.end()  # before the last page
         record = {**study_record(plan), "started": started, "wall_seconds": round(time.monotonic() - began, 1)}
-        return _finish(plan, stop, searcher, record | ({} if trained else earlier), trained, stein, winners, damaged)
+        record |= {} if trained else earlier
+        code = _finish(plan, stop, searcher, record, trained, stein, winners, damaged)
+        tracker.page()
+        return code
 
 
 def plan_study(study: Study, options: Options) -> PlanSummary:
