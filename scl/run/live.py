@@ -22,10 +22,10 @@ from scl.terminal import in_a_log, say
 
 PAGE = "report.html"
 EVERY = {True: 2.0, False: 15.0}  # seconds between two records, at least: on a disk, in an object store
-RECORDS_SHARE = 0.005  # of the run's time that records may take
+RECORDS_SHARE = 0.003  # of the run's time that records may take
 PAGE_SECONDS = 30.0  # between two pages, at least
 QUIET_PAGE_SECONDS = 120.0  # the same if no trial has ended: then only the trials in training have changed
-SHARE = 0.02  # of the run's time that pages may take
+SHARE = 0.015  # of the run's time that pages may take: with the records, less than 2 %
 FIRST_PAGE = 1.5  # seconds that the first page is expected to take; after it, the last one tells
 LOOK_SECONDS = 5.0  # between two looks of the thread, which tells what no event has told
 LINE_SECONDS = 50.0  # after this time without a line, a log gets one: with the looks, at least one a minute

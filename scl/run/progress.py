@@ -48,6 +48,7 @@ class Progress:
         self.cohort = {job: number for number, cohort in self.members.items() for job in cohort}
         self.done = dict.fromkeys(labels, 0)
         self.curves: dict[str, list[float]] = {}
+        self.top = -1.0, ""  # the best accuracy of all, and whose it is
         self.state = dict.fromkeys(labels, "waiting")
         self.began = time.monotonic()
         self.first: tuple[float, int] | None = None
@@ -59,7 +60,8 @@ class Progress:
 
         self.in_log = in_a_log()
         self.console = Console(stderr=True, force_terminal=False if self.in_log else None)
-        self.screen = Screen(console=self.console, refresh_per_second=4, get_renderable=self.drawn, transient=True)
+        # Once a second: drawing takes milliseconds, also of the training.
+        self.screen = Screen(console=self.console, refresh_per_second=1, get_renderable=self.drawn, transient=True)
 
     def __enter__(self) -> Self:
         if self.in_log:
@@ -90,6 +92,7 @@ class Progress:
             curve = self.curves.setdefault(job, [])
             del curve[epoch - 1 :]  # a trial that came back from a checkpoint trains some again
             curve += [-1.0] * (epoch - 1 - len(curve)) + [accuracy]
+            self.top = max(self.top, (accuracy, job))
             # The jobs of a cohort end an epoch together: the first one tells for all.
             beside = self.members.get(self.cohort.get(job, 0), [job])
             self._count([j for j in beside if self.state[j] not in ENDED], epoch)
@@ -172,7 +175,7 @@ class Progress:
 
     def best(self) -> str:
         """The best validation accuracy of any job, and whose it is if there are several."""
-        best, job = max(((max(curve), job) for job, curve in self.curves.items()), default=(-1.0, ""))
+        best, job = self.top
         if best < 0:
             return ""
         whose = f" ({self.labels[job]})" if self.expected > 1 else ""
