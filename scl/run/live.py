@@ -88,7 +88,7 @@ class Live:
 
     def begin(self) -> None:
         """From now on, tell what goes on when nothing else does: an epoch may take hours."""
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._looks, daemon=True)
         self._thread.start()
 
     def stage(self, text: str) -> None:
@@ -153,14 +153,18 @@ class Live:
         if self.store is not None:
             remove_progress(self.store)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Tell what goes on if nothing has told it for long."""
+        if self.shown is None:
+            return
+        if in_a_log() and self.clock() - self.said >= LINE_SECONDS:
+            self.say(self.shown.line())
+        if self.clock() - self.told >= HEARTBEAT:
+            self.tell()
+
+    def _looks(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
-            if self.shown is None:
-                continue
-            if in_a_log() and self.clock() - self.said >= LINE_SECONDS:
-                self.say(self.shown.line())
-            if self.clock() - self.told >= HEARTBEAT:
-                self.tell()
+            self.look()
 
     def _page(self, store: Folder, rendered: Callable[[Results], str]) -> None:
         began = self.clock()

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from time import monotonic, sleep
+from threading import Event
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -163,24 +164,30 @@ def test_records_take_at_most_their_share_of_the_time(cost: float, monkeypatch: 
     assert written[-1] > clock.now - 400
 
 
-def test_a_log_and_the_record_hear_of_a_run_that_has_no_news(
-    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(live, "LOOK_SECONDS", 0.01)
+def test_a_log_and_the_record_hear_of_a_run_that_has_no_news(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clock, shown = Clock(), Shown()
     telling = Live(open_folder(str(store)), "", clock)
-    telling.begin()
+    telling.look()
     telling.stage("reading the data: digits")
     assert json.loads((store / "progress.json").read_text())["title"] == "reading the data: digits"
     telling.show(shown)
     for now in (LINE_SECONDS - 1, LINE_SECONDS, HEARTBEAT + LINE_SECONDS, 2 * LINE_SECONDS):
         asked, clock.now = shown.asked, now
-        sleep(0.1)
+        telling.look()
         assert (shown.asked > asked) == (now not in (LINE_SECONDS, 2 * LINE_SECONDS))
     telling.end()
     telling.tell()
     assert not (store / "progress.json").exists()
     assert capsys.readouterr().err.splitlines() == ["reading the data: digits", "it goes on", "it goes on"]
+
+
+def test_a_thread_looks_from_time_to_time(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "LOOK_SECONDS", 0.01)
+    telling, looked = Live(open_folder(str(store))), Event()
+    monkeypatch.setattr(telling, "look", looked.set)
+    telling.begin()
+    assert looked.wait(60)
+    telling.end()
 
 
 def test_a_stage_says_how_long_it_takes() -> None:
