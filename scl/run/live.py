@@ -26,7 +26,8 @@ RECORDS_SHARE = 0.003  # of the run's time that records may take
 PAGE_SECONDS = 30.0  # between two pages, at least
 QUIET_PAGE_SECONDS = 120.0  # the same if no trial has ended: then only the trials in training have changed
 SHARE = 0.015  # of the run's time that pages may take: with the records, less than 2 %
-FIRST_PAGE = 1.5  # seconds that the first page is expected to take; after it, the last one tells
+# Seconds that the first page is expected to take, and in addition for each trial; after it, the last one tells.
+FIRST_PAGE, EACH_TRIAL = 1.5, 0.006
 LOOK_SECONDS = 5.0  # between two looks of the thread, which tells what no event has told
 LINE_SECONDS = 50.0  # after this time without a line, a log gets one: with the looks, at least one a minute
 
@@ -60,8 +61,8 @@ class Live:
     """Tells how far a run is, at most as often as it is cheap. A failure to tell never ends the run.
 
     store: None tells nobody. clock: seconds that rise. shown: what goes on now. told, page_at: when the last record and
-    page were written; record_cost, page_cost: seconds that they took; spent: on all pages. said: when a log got its
-    last line. pages: False once one has failed.
+    page were written; record_cost, page_cost: seconds that they took (None: there was no page yet); spent: on all
+    pages. trials: those of the plan. said: when a log got its last line. pages: False once one has failed.
     """
 
     store: Folder | None
@@ -72,9 +73,10 @@ class Live:
     told: float = field(init=False)
     page_at: float = field(init=False)
     said: float = field(init=False)
-    page_cost: float = FIRST_PAGE
+    page_cost: float | None = None
     record_cost: float = 0.0
     spent: float = 0.0
+    trials: int = 0
     pages: bool = True
     shown: Shown | None = None
     _telling: threading.Lock = field(default_factory=threading.Lock)
@@ -106,8 +108,12 @@ class Live:
         say(line)
         self.said = self.clock()
 
-    def first_page(self) -> None:
-        """A first page of a new store, without figures: they would cost more time than a short run has to spare."""
+    def first_page(self, trials: int) -> None:
+        """A first page of a new store, without figures: they would cost more time than a short run has to spare.
+
+        trials: planned, done or not.
+        """
+        self.trials = trials
         if self.store is not None and not self.store.exists(PAGE):
             self._page(self.store, render_start)
 
@@ -124,7 +130,8 @@ class Live:
 
     def page_is_due(self, here: float, ended: bool) -> bool:
         """Whether a page now leaves all pages together within SHARE of the run's time, and is not too soon."""
-        affordable = self.spent + self.page_cost <= SHARE * (here - self.began)
+        cost = self.page_cost if self.page_cost is not None else FIRST_PAGE + EACH_TRIAL * self.trials
+        affordable = self.spent + cost <= SHARE * (here - self.began)
         return self.pages and affordable and here - self.page_at >= (PAGE_SECONDS if ended else QUIET_PAGE_SECONDS)
 
     def tell(self) -> None:
@@ -176,7 +183,8 @@ class Live:
             if not isinstance(error, ModuleNotFoundError):  # the end says it
                 say(f"note: the page cannot be written while the run goes on ({error}); its end tries again")
         self.page_at = self.clock()
-        self.page_cost = max(FIRST_PAGE, self.page_at - began)
+        if rendered is _page_of:
+            self.page_cost = self.page_at - began
         self.spent += self.page_at - began
 
 

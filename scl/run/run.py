@@ -89,7 +89,7 @@ def run_study(study: Study, options: Options) -> int:
         began = time.monotonic()
         earlier = of_training(earlier_record(plan))
         started = _start_record(plan, searcher)
-        live.first_page()
+        live.first_page(len(plan.trials) + (searcher.total if searcher else 0))
         trained, stein, winners = False, None, dict[str, Config]()
         if missing(plan) or (searcher and searcher.to_go):
             trained = True

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from scl.run import live
-from scl.run.live import FIRST_PAGE, LINE_SECONDS, PAGE_SECONDS, QUIET_PAGE_SECONDS, SHARE, Live, Stage
+from scl.run.live import EACH_TRIAL, FIRST_PAGE, LINE_SECONDS, PAGE_SECONDS, QUIET_PAGE_SECONDS, SHARE, Live, Stage
 from scl.store.files import open_folder
 from scl.store.holder import HOLDER, this_process
 from scl.store.progress import HEARTBEAT
@@ -66,19 +66,19 @@ def of_a_second(clock: Clock, seconds: float) -> Callable[[object], str]:
 
 
 def test_a_new_store_has_a_page_at_once_and_an_old_one_keeps_its_own(store: Path) -> None:
-    Live(open_folder(str(store))).first_page()
+    Live(open_folder(str(store))).first_page(4)
     page = (store / "report.html").read_text()
     assert "This page is written again as results arrive" in page
     assert len(page) < 100_000  # without Plotly
     (store / "report.html").write_text("mine")
-    Live(open_folder(str(store))).first_page()
+    Live(open_folder(str(store))).first_page(4)
     assert (store / "report.html").read_text() == "mine"
 
 
 def test_the_page_says_what_runs(store: Path) -> None:
     clock = Clock()
     telling = Live(open_folder(str(store)), "ablation.py --seeds 3", clock, shown=Shown())
-    clock.now += FIRST_PAGE / SHARE
+    clock.now += FIRST_PAGE / SHARE + 1
     telling.changed()
     assert not (store / "report.html").exists()  # nothing has ended
     telling.changed(ended=True)
@@ -127,11 +127,20 @@ def test_a_page_that_fails_ends_no_run(store: Path, error: Exception, monkeypatc
 
 def test_nobody_is_told_without_a_store() -> None:
     silent = Live(None)
-    silent.first_page()
+    silent.first_page(4)
     silent.begin()
     silent.show(Shown())
     silent.changed(ended=True)
     silent.end()
+
+
+def test_a_large_study_waits_longer_for_its_first_page(store: Path) -> None:
+    telling = Live(open_folder(str(store)), "", Clock())
+    soon = 2 * FIRST_PAGE / SHARE
+    assert telling.page_is_due(soon, ended=True)
+    telling.first_page(10_000)
+    assert not telling.page_is_due(soon, ended=True)
+    assert telling.page_is_due((FIRST_PAGE + EACH_TRIAL * 10_000) / SHARE + 1, ended=True)
 
 
 def test_a_page_is_written_while_nothing_has_ended_yet_too(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
