@@ -48,6 +48,13 @@ def showable(text: str) -> str:
     return text.encode(encoding, ERRORS).decode(encoding, "surrogateescape")
 
 
+def displayed(text: str) -> int:
+    """The columns of a terminal that a text takes: wide characters take two."""
+    from rich.cells import cell_len
+
+    return cell_len(showable(text))
+
+
 def name_of(path: str) -> str:
     """A path as text for people and records: names of files are UTF-8 nearly everywhere, whatever the locale is."""
     try:

@@ -78,9 +78,11 @@ def cell(text: object, **how: Any) -> Text:
     return Text(showable(printable(text)), **how)
 
 
-def in_a_log() -> bool:
-    """True if output goes to a file, a pipe, a notebook or a CI job, which may ask for colours nevertheless."""
-    return not sys.stderr.isatty() or bool(os.environ.get("CI")) or os.environ.get("TERM") == "dumb"
+def in_a_log(stream: str = "stderr") -> bool:
+    """True if output goes to a file, a pipe, a notebook, a CI job or a terminal that cannot move its cursor. Some of
+    these may ask for colours nevertheless."""
+    to = getattr(sys, stream)
+    return to is None or not to.isatty() or bool(os.environ.get("CI")) or os.environ.get("TERM") in ("dumb", "unknown")
 
 
 @contextmanager

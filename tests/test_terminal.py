@@ -70,7 +70,7 @@ def test_progress_shows_names_clean(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("\x1b[2Jtitle", jobs, dict.fromkeys(jobs, 1), Live(None)) as progress:
         progress.epoch("0", 1, 0.5)
         console = Console(file=io.StringIO(), width=200)
-        console.print(progress.table())
+        console.print(progress.drawn())
         for job in jobs:
             progress.ended(job, "failed", "Traceback\n\x1b[1mValueError: \x9b")
     assert is_clean("".join(capsys.readouterr()))

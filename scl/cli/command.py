@@ -24,13 +24,14 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from scl.cli.exits import Parser, exit_code, exit_with
+from scl.cli.exits import KEPT, Parser, exit_code, exit_with
 from scl.cli.flags import add_flags
 from scl.study.search import Search
 from scl.study.study import Study
 
 FORMATS = ("safetensors", "onnx", "torchscript")
 INPUTS = ("pixels", "normalised", "photo")
+ON_SIGNAL = {"run": KEPT, "watch": "Stopped watching; the run goes on"}  # what to say after one, by command
 OWN_CLASS: dict[str, Any] = {
     "metavar": "FILE.py:CLASS",
     "help": "the class of the student's network, if it is your own (default: none)",
@@ -64,8 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = parser().parse_args(arguments)
         return int(import_module(f"scl.cli.commands.{given.module}").run(given))
 
+    words = sys.argv[1:] if arguments is None else arguments
     run = exit_with if arguments is None else exit_code
-    return run(work)
+    return run(work, ON_SIGNAL.get(next(iter(words), ""), "interrupted{by}"))
 
 
 def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
@@ -86,8 +88,9 @@ def parser(with_study_flags: bool = False) -> argparse.ArgumentParser:
     c = command("results", "every study in a folder of results: what is done, its best arm, its page")
     c.add_argument("place", nargs="?", default="results", metavar="DIR", help="as given to --out (default: results)")
     c = command("watch", "follow a run that goes on elsewhere: in another shell, on a cluster, into a bucket")
-    c.add_argument("place", metavar="RESULTS", help="a study's folder, as in results/ablation")
+    c.add_argument("place", metavar="RESULTS", help="a study's folder, as in results/ablation, or a folder of several")
     c.add_argument("--once", action="store_true", help="print the present state and end")
+    c.add_argument("--wait", action="store_true", help="wait until a run starts there")
     c = command("show", "one trial: its configuration and its results")
     _trial_arguments(c)
     for name, summary in (

@@ -20,6 +20,7 @@ from scl.terminal import printable, say, show
 BROKEN_PIPE = 141  # what a shell shows for a program that SIGPIPE ended
 # Of the loader of libraries, and of torch.
 NO_MEMORY = ("failed to map segment", "annot allocate memory", "can't allocate memory")
+KEPT = "interrupted{by}; finished trials are kept"  # of a run
 MORE_MEMORY = "raise its limit (`ulimit -v`), or end other programs; what was finished is kept"
 
 
@@ -30,9 +31,9 @@ class Parser(argparse.ArgumentParser):
         super().error(printable(message))
 
 
-def exit_with(work: Callable[[], int]) -> NoReturn:
+def exit_with(work: Callable[[], int], interrupted: str = KEPT) -> NoReturn:
     """Do a script's work and exit with its code, which a signal that comes last does not change."""
-    code = exit_code(work)
+    code = exit_code(work, interrupted)
     atexit.register(_keep_code, code)
     if LEFT_RUNNING.is_set():
         with lasting_output():
@@ -47,8 +48,11 @@ def _keep_code(code: int) -> None:
         signal.signal(number, lambda *_: os._exit(code))
 
 
-def exit_code(work: Callable[[], int]) -> int:
-    """The exit code of `work`: 2 with one message for a user's mistake, 1 for a run that failed, 130 after a signal."""
+def exit_code(work: Callable[[], int], interrupted: str = KEPT) -> int:
+    """The exit code of `work`: 2 with one message for a user's mistake, 1 for a run that failed, 130 after a signal.
+
+    interrupted: what to say then; `{by}` becomes ` by ` and the signal.
+    """
     with standard_streams():
         try:
             with interruptible():  # while torch and others are being imported
@@ -71,7 +75,7 @@ def exit_code(work: Callable[[], int]) -> int:
             return 2
         except KeyboardInterrupt as interruption:
             by = f" by {interruption}" if str(interruption) else ""  # the signal, if it is known
-            say(f"interrupted{by}; finished trials are kept")
+            say(interrupted.format(by=by))
             return 130
 
 

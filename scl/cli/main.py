@@ -46,7 +46,9 @@ def run_options(study: Study, options: Options) -> int:
     study, options = settled(study, options)
     for note in filter(None, (moved_milestones(options), left_out(study, options))):
         say(note)
-    # Imported only now: a mistyped name is answered before torch and pandas are imported.
+    # Imported only now: a mistyped name is answered before torch and pandas are imported, which takes seconds.
+    if "torch" not in sys.modules and not options.plan and not options.report_only:
+        say(f"{study.name}: loading PyTorch")
     life = import_module("scl.run.run")
     if options.plan:
         show(life.plan_study(study, options))

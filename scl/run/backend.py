@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -75,7 +76,7 @@ class InlineBackend:
     def train(self, plan: Plan, work: Work) -> None:
         context = replace(plan.context, jobs={**plan.context.jobs, **work.jobs})
         epochs = {i: context.jobs[i].config.total_epochs for i in work.labels}
-        progress = Progress(work.title, work.labels, epochs, self.live)
+        progress = Progress(work.title, work.labels, epochs, self.live, work.cohorts)
         with self.stop.overdue_raises(), self._halting(), progress:
             for cohort in work.cohorts:
                 if self.stop():
@@ -87,11 +88,13 @@ class InlineBackend:
         pruned: set[str] = set()
         progress = Progress("search", {}, {}, self.live, expected=searcher.to_go)
         with self.stop.overdue_raises(), self._halting(), progress:
-            while not self.stop() and (batch := searcher.suggest(searcher.batch)):
+            for number in itertools.count(1):
+                if self.stop() or not (batch := searcher.suggest(searcher.batch)):
+                    break
                 jobs = student_jobs(plan, batch, searcher.numbers)
                 context = replace(plan.context, jobs={**plan.context.jobs, **jobs})
                 for trial in batch:
-                    progress.add(trial.trial_id, searcher.label(trial), trial.config.total_epochs)
+                    progress.add(number, trial.trial_id, searcher.label(trial), trial.config.total_epochs)
                 for event in execute(context, list(jobs), self.stop, lambda trial_id, epoch, row: trial_id in pruned):
                     self._show(progress, context, event)
                     if not isinstance(event, EpochDone):

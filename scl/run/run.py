@@ -15,6 +15,7 @@ from scl.models.streams import random_streams_kept
 from scl.plan.estimate import PlanSummary, summarise
 from scl.plan.plan import Plan, cache_of, make_plan, missing
 from scl.plan.teachers import load_teacher
+from scl.report.formatting import plural
 from scl.run.backend import open_backend
 from scl.run.declared import check_declarations, remarks
 from scl.run.leftovers import sweep
@@ -42,7 +43,7 @@ from scl.store.study_file import check_study, write_study
 from scl.store.tables import compact, mend, read_tables, read_trials, write_reference_predictions
 from scl.streams import lasting_output
 from scl.study.config import Config
-from scl.study.options import Options
+from scl.study.options import DATA, Options
 from scl.study.study import Study
 from scl.terminal import say
 from scl.train.process import environment
@@ -74,19 +75,23 @@ def run_study(study: Study, options: Options) -> int:
         tracker = stack.enter_context(tracking(options.track, store))
         live = Live(store, options.command)
         stack.callback(live.end)
+        live.begin()
         backend = stack.enter_context(open_backend(options, stop, tracker, live))
         sweep(out, store, cache_of(out))
         check_study(store)
         damaged = set((store / "damaged").names())
         mend(store)
-        plan = make_plan(study, options, out, backend.nodes())
+        nodes = backend.nodes()
+        live.stage(f"reading the data: {options.data}")
+        plan = make_plan(study, options, out, nodes)
+        live.say(_data_line(plan))
         check_declarations(plan, earlier_record(plan))
         searcher = SearchDriver(plan, stop.halt) if study.search else None
         stop.gentle = True
         began = time.monotonic()
         earlier = of_training(earlier_record(plan))
         started = _start_record(plan, searcher)
-        live.start()
+        live.first_page(len(plan.trials) + (searcher.total if searcher else 0))
         trained, stein, winners = False, None, dict[str, Config]()
         if missing(plan) or (searcher and searcher.to_go):
             trained = True
@@ -112,7 +117,10 @@ def run_study(study: Study, options: Options) -> int:
             remake_students(plan, backend, stop)
         live.end()  # before the last page
         record = {**study_record(plan), "started": started, "wall_seconds": round(time.monotonic() - began, 1)}
-        return _finish(plan, stop, searcher, record | ({} if trained else earlier), trained, stein, winners, damaged)
+        record |= {} if trained else earlier
+        code = _finish(plan, stop, searcher, record, trained, stein, winners, damaged)
+        tracker.page()
+        return code
 
 
 def plan_study(study: Study, options: Options) -> PlanSummary:
@@ -121,7 +129,7 @@ def plan_study(study: Study, options: Options) -> PlanSummary:
     inspect(out / study.name)
     if (record := read_progress(out / study.name)) is not None:
         say(f"{out / study.name}: {in_a_line(record)}")
-    with stopping(None) as stop, open_backend(options, stop, Tracker(), Live(out / study.name)) as backend:
+    with stopping(None) as stop, open_backend(options, stop, Tracker(), Live(None)) as backend:
         plan = make_plan(study, options, out, backend.nodes())
         tell_lost_networks(plan)
         check_declarations(plan, earlier_record(plan))
@@ -148,6 +156,17 @@ def _writing_to(store: Folder) -> Iterator[None]:
         of_files = error.errno is not None and not isinstance(error, (ConnectionError, TimeoutError))
         what = error.filename or (store if of_files else type(error).__name__)
         raise RunFailed(f"{what}: {explain(error)}; {AGAIN}") from error
+
+
+def _data_line(plan: Plan) -> str:
+    """What was read, and from where."""
+    about, name = plan.about_data, str(plan.options.data)
+    parts = ((about["train"], "training"), (about["val"], "validation"), (about["test"], "test"))
+    images = ", ".join(f"{count:,} {part}" for count, part in parts)
+    where = "built in" if name == "digits" else f"in {cache_of(plan.context.out)}/torchvision" if name in DATA else ""
+    size = f"{about['channels']} × {about['height']} × {about['width']}"
+    read = f"data: {name}{where and f' ({where})'}, {images} images of {size}"
+    return f"{read}, {plural(about['classes'], 'class', 'classes')}"
 
 
 def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
@@ -222,10 +241,13 @@ def _finish(
     tell_lost_networks(plan)
     if not trained:
         say("nothing to train: every trial of this plan is done")
-    code = report(store)
-    print_looks(record)
-    if winners:
-        print_winners(record)
+
+    def looks_and_winners() -> None:
+        print_looks(record)
+        if winners:
+            print_winners(record)
+
+    code = report(store, also=looks_and_winners)
     if new := set((store / "damaged").names()) - damaged:
         say(f"{len(new)} damaged files are in {store}/damaged; the page lists them")
     if stop.signalled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from math import isnan
@@ -12,9 +12,10 @@ from scl.errors import UserError
 from scl.report import render
 from scl.report.facts import Facts, summary
 from scl.report.findings import goals, level_name, verdict
-from scl.report.formatting import PERCENT, Unit, p_value, plural
+from scl.report.formatting import PERCENT, Unit, capital, duration, p_value, plural
 from scl.report.limits import left_out, on_fewer_seeds
 from scl.report.results import read
+from scl.run.layout import main_table, wrapped
 from scl.search.trials import ARM
 from scl.store.files import NOT_ALLOWED, Folder, explain, open_folder
 from scl.store.lease import check_held
@@ -22,7 +23,7 @@ from scl.store.output import already_there, is_page_of, output_file, signed
 from scl.store.study_file import read_study
 from scl.streams import console
 from scl.study.metrics import DEFAULT, Metric
-from scl.terminal import cell, say
+from scl.terminal import cell, printable, say
 
 
 def report_again(store: Folder, page: str | None, force: bool = False, no_pictures: bool = False) -> int:
@@ -49,11 +50,23 @@ def report_again(store: Folder, page: str | None, force: bool = False, no_pictur
     return report(replace(store, reading=True), page, force, no_pictures)
 
 
-def report(store: Folder, page: str | None = None, force: bool = False, no_pictures: bool = False) -> int:
-    """Write the page, print the table and the verdict; 0 when every trial is completed or pruned, else 1.
+def report(
+    store: Folder,
+    page: str | None = None,
+    force: bool = False,
+    no_pictures: bool = False,
+    also: Callable[[], None] = lambda: None,
+) -> int:
+    """Write the page, print the table, the verdict and where the page is; 0 when every trial is completed or pruned,
+    else 1.
 
-    page: another file than `report.html` in the store. Raises UserError if it cannot be written or, without `force`, if
-        it is there already and no page of this store. no_pictures: as in `report_again`.
+    Args:
+        page: another file than `report.html` in the store.
+        no_pictures: as in `report_again`.
+        also: prints what else there is to say, before the place of the page.
+
+    Raises:
+        UserError: the page cannot be written or, without `force`, is there already and no page of this store.
     """
     results = replace(read(store), without_pictures=no_pictures)
     folder, name = (store, "report.html") if page is None else _page_file(page, results.study, force)
@@ -74,9 +87,10 @@ def report(store: Folder, page: str | None = None, force: bool = False, no_pictu
             raise UserError(f"--page {page}: {explain(error)}; name a file that can be written") from error
         written = f"page: {page or f'{store}/{name}'}"
     print_summary(results.facts)
-    say(written)
+    also()
     if failed:
         say(f"{plural(failed, 'trial')} failed; the page says which and why. The same command runs them again")
+    say(written)
     return 1 if failed else 0
 
 
@@ -99,22 +113,30 @@ def _page_file(page: str, study: Mapping[str, Any], force: bool) -> tuple[Folder
 
 
 def print_summary(facts: Facts) -> None:
-    """The main table in short and the verdict, on stdout, in the digits of the page, which has the rest."""
-    from rich.table import Table  # noqa: PLC0415
-
+    """The main table in short, the verdict and the time that training took, on stdout, in the digits of the page, which
+    has the rest."""
     out = console()
     head = f"minus {facts.baseline}" if facts.contrasts else "difference"
     if facts.comparison and not isnan(facts.comparison.critical):
         head += f" [simultaneous {level_name(facts)} interval]"
-    shown = Table()
-    for name in ("arm", "n", f"{short(facts.measure)} ± sd, {facts.unit.name}", head, "p"):
-        shown.add_column(cell(name))
-    for row in summary(facts).to_dict("records"):
-        if row["arm"] != ARM:  # many configurations under one name
-            shown.add_row(*map(cell, row_cells(row, facts.metric, facts.decimals, facts.unit)))
-    out.print(shown)
-    said = (*goals(facts), verdict(facts), left_out(facts), on_fewer_seeds(facts))
-    out.print(cell("\n".join(text for text in said if text)))
+    headings = ["arm", "n", f"{short(facts.measure)} ± sd, {facts.unit.name}", head, "p"]
+    rows = [
+        row_cells(row, facts.metric, facts.decimals, facts.unit)
+        for row in summary(facts).to_dict("records")
+        if row["arm"] != ARM  # many configurations under one name
+    ]
+    out.print(main_table(headings, rows, out.width))
+    said = (*goals(facts), verdict(facts), left_out(facts), on_fewer_seeds(facts), time_taken(facts))
+    text = printable("\n".join(text for text in said if text))
+    out.print(cell(wrapped(text, out.width)))
+
+
+def time_taken(facts: Facts) -> str:
+    """Wall time of the last run that trained, and device time of all trials."""
+    wall, device = facts.study.get("wall_seconds"), float(facts.trials["train_seconds"].sum())
+    parts = [] if wall is None else [f"Wall time {duration(float(wall))}"]
+    parts += [f"device time {duration(device)} ({device / 3600:.2f} device hours) of training steps"] if device else []
+    return f"{capital(', '.join(parts))}." if parts else ""
 
 
 def short(measure: Metric) -> str:

@@ -45,6 +45,7 @@ def train_students(plan: Plan, backend: Backend, stop: Stop) -> bool:
     todo = missing(plan)
     if not todo:
         return False
+    say(f"timing the networks of {plural(len(todo), 'trial')}")
     with stop.overdue_raises():  # packing times a step of each kind, and one with a custom loss may take long
         cohorts = [[trial.trial_id for trial in cohort] for cohort in plan_cohorts(plan, todo)]
         jobs = student_jobs(plan, todo)

@@ -12,6 +12,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial, reduce
 from operator import or_
 from typing import Any
@@ -33,6 +34,8 @@ from scl.train.process import TrainingSettings
 from scl.train.student import StudentTrainer
 from scl.train.teacher import Teacher, TeacherForward, build_teacher
 from scl.train.types import EpochDone, Event, TrialEnded, TrialFailure, TrialSpec
+
+GLANCES_SHARE = 0.02  # of the time of training that glances may take
 
 
 def train_cohort(
@@ -103,6 +106,7 @@ def train_cohort(
             students.append(student)
 
         saved = time.monotonic()
+        glances = Glances(data)
         augment = without_auto(recipe.augment, data.flip, max(data.image_shape[1:]))
         for epoch in range(1, max(t.config.total_epochs for t in trials) + 1):
             active = [s for s in students if not s.finished and s.epoch == epoch - 1]
@@ -154,6 +158,7 @@ def train_cohort(
                     student.seconds = seconds + (time.perf_counter() - began) / len(active)
 
             alive = [s for s in active if s.failure is None]
+            glanced = glances.after([s for s in alive if not s.needs_evaluation], time.perf_counter() - began)
             evaluated = [s for s in alive if s.needs_evaluation]
             models = [s.kept for s in evaluated]
             logits = {
@@ -169,7 +174,7 @@ def train_cohort(
                     student.end_epoch(sizes, parts)
                 if student.epoch == epoch:
                     with settings.suspended():
-                        yield EpochDone(student.trial.id, student.history[-1])
+                        yield EpochDone(student.trial.id, {**student.history[-1], **glanced.get(student, {})})
                         if not student.finished:
                             student.pruned = prune(student.trial.id, epoch, student.history[-1])
                     if student.finished:
@@ -191,6 +196,32 @@ def share_energy(students: Sequence[StudentTrainer], before: Sequence[float], jo
     total = sum(spent)
     for student, seconds in zip(students, spent, strict=True):
         student.charge(joules * (seconds / total if total > 0 else 1 / len(students)), source)
+
+
+@dataclass
+class Glances:
+    """Validation accuracy between the evaluations that a trial needs, for those who watch: a teacher has only one,
+    after its last epoch. Nothing depends on it, and it takes a small share of the time.
+
+    trained, spent: seconds of training, and of these evaluations.
+    """
+
+    data: SplitData
+    trained: float = 0.0
+    spent: float = 0.0
+
+    def after(self, students: Sequence[StudentTrainer], seconds: float) -> dict[StudentTrainer, dict[str, float]]:
+        """`val_acc` of students after an epoch of so many seconds; of none if that would take too long."""
+        self.trained += seconds
+        val, images = self.data.val, len(self.data.train.labels)
+        expected = seconds * len(val.labels) / images / 3  # a forward without a backward
+        if not students or not len(val.labels) or self.spent + expected > GLANCES_SHARE * self.trained:
+            return {}
+        began = time.perf_counter()
+        logits = evaluate([student.kept for student in students], val, self.data)
+        found = [{"val_acc": (of.argmax(1) == val.labels).double().mean().item()} for of in logits]
+        self.spent += time.perf_counter() - began
+        return dict(zip(students, found, strict=True))
 
 
 def with_teacher(

@@ -43,8 +43,8 @@ def test_nothing_runs() -> None:
         ([], "–", ""),
         ([0.5], "50.0 %", ""),
         ([math.nan, math.nan], "–", ""),
-        ([0.0, 1.0], "100.0 %", "0.0,23.0 120.0,1.0"),
-        ([0.0, math.nan, 1.0], "100.0 %", "0.0,23.0 120.0,1.0"),
+        ([0.0, 1.0], "100.0 %", "0.0,23.0 30.0,1.0"),
+        ([0.0, math.nan, 1.0], "100.0 %", "0.0,23.0 30.0,1.0"),
     ],
 )
 def test_a_trial_in_training(values: list[float], accuracy: str, curve: str) -> None:
@@ -52,3 +52,9 @@ def test_a_trial_in_training(values: list[float], accuracy: str, curve: str) -> 
     assert bar is not None
     (trial,) = bar.trials
     assert (trial.epochs, trial.accuracy, trial.curve) == ("2 of 5", accuracy, curve)
+
+
+def test_a_stage_without_trials_is_named() -> None:
+    bar = running({**RECORD, "title": "starting Ray <b>", "expected": 0, "ended": 0, "running": []})
+    assert bar is not None
+    assert (bar.text, bar.expected, list(bar.trials)) == ("starting Ray <b>", 0, [])

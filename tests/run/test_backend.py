@@ -77,7 +77,7 @@ def test_cohorts_train_in_order_and_their_events_reach_the_tracker_and_the_log(
     assert all(context.jobs == {**plan.context.jobs, **work.jobs} for context, _ in contexts)
     assert tracker.seen == [(arm, what) for arm in ("kd", "at", "baseline") for what in (1, "completed")]
     log = capsys.readouterr().err.splitlines()
-    assert log[0] == "students: 3 to train"
+    assert log[0] == "students: 3 to train in 2 cohorts"
     assert [line.split(":")[0] for line in log[1:]] == ["[1/3] kd", "[2/3] at", "[3/3] baseline"]
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from rich.cells import cell_len
 
 from scl.cli.command import main
+from scl.report.facts import summary as table_of
 from scl.report.findings import verdict
+from scl.report.formatting import duration
 from scl.report.questions.table import main_table
 from scl.report.results import Results, load
 from scl.run import summary
-from scl.run.summary import print_summary, report, row_cells
+from scl.run.summary import print_summary, report, row_cells, time_taken
 from scl.store.files import Folder, open_folder
 from tests.support.synthetic import accuracy, gathered, make_search_store, make_store, rewrite_trials
 
@@ -133,7 +138,7 @@ def test_terminal_and_page_agree(
         arm, n, mean, difference, p = [part.strip() for part in line.strip("│").split("│")]
         cells = page[arm]
         assert [n, mean.split(" ± ")[0], difference.split(" ")[0], p] == [cells[1], cells[2], cells[6], cells[9]]
-    assert " ".join(out.split()).endswith(verdict(facts))
+    assert " ".join(out.split()).endswith(f"{verdict(facts)} {time_taken(facts)}")
 
 
 def test_the_trials_of_a_search_have_no_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,3 +146,63 @@ def test_the_trials_of_a_search_have_no_row(tmp_path: Path, capsys: pytest.Captu
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert any("winner-1" in row for row in rows)
     assert not any(row.startswith("│ search") for row in rows)
+
+
+NAMES = {
+    "short": ["baseline", "kd", "at"],
+    "long": ["baseline", *(f"{'a name of many words ' * 3}{i}" for i in range(3))],
+    "one long word": ["base" * 20, *(f"{'x' * 60}{i}" for i in range(2))],
+    "wide": ["教師の知識蒸留" * 6, "🦊" * 20, "👩\u200d🔬 é\u0301 ｆｕｌｌ", "עברית" * 8],
+    "like numbers": ["70.1 to 71.9", "[a, b c, d]", "± 3 %"],
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [*((names, "accuracy") for names in NAMES), *(("wide", k) for k in ("loss", "failed", "one seed", "near zero"))],
+)
+def test_every_line_fits_and_every_interval_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], names: str, kind: str
+) -> None:
+    arms, metric = NAMES[names], "test_loss" if kind == "loss" else "test_acc"
+    effects = {arm: (1e-5 if kind == "near zero" else 0.02) * i for i, arm in enumerate(arms)}
+    states = dict.fromkeys([(arms[1], seed) for seed in range(4)], "failed") if kind == "failed" else {}
+    store = make_store(tmp_path, arms, range(1 if kind == "one seed" else 4), accuracy(effects), states, metric=metric)
+    if kind == "loss":
+        rewrite_trials(store, lambda trials: trials.assign(test_loss=12.3 - trials["test_acc"], teacher_test_loss=11.0))
+    facts = gathered(store)
+    rows = [row_cells(row, facts.metric, facts.decimals, facts.unit) for row in table_of(facts).to_dict("records")]
+    spans = re.findall(r"interval ([+−]?[\d.]+ to [+−]?[\d.]+)", verdict(facts))
+    for width in (40, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_summary(facts)
+        out = capsys.readouterr().out
+        assert [line for line in out.splitlines() if cell_len(line) > width] == []
+        assert all(number in out for row in rows for number in (*row[1:], *spans))
+        assert " ".join(out.split()).endswith("training steps.")
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_summary_of_a_search_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_summary(gathered(make_search_store(tmp_path, 20)))
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if cell_len(line) > width] == []
+    assert "winner-1" in out
+
+
+def test_the_page_is_named_last(store: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    report(store, also=lambda: print("looks", file=sys.stderr))
+    assert capsys.readouterr().err.splitlines() == ["looks", f"page: {store}/report.html"]
+
+
+def test_the_time_that_training_took(tmp_path: Path) -> None:
+    facts = gathered(make_store(tmp_path, ["baseline", "kd"], range(2), wall_seconds=3723.0))
+    seconds = facts.trials["train_seconds"].sum()
+    assert time_taken(facts) == (
+        f"Wall time 1 h 02 min, device time {duration(seconds)} ({seconds / 3600:.2f} device hours) of training steps."
+    )
+    facts.study["wall_seconds"] = None
+    assert time_taken(facts).startswith("Device time ")

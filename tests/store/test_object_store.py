@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from scl.store.files import open_folder
 from scl.store.locks import locked
 from scl.store.results import load
 from scl.students.student import load_student
-from tests.run.test_faults import STUDY, Run, finish, flip
+from tests.run.test_faults import FLAGS, STUDY, Run, finish, flip
+from tests.support.clusters import ROOT
 
 pytest.importorskip("moto")
 
@@ -208,3 +210,27 @@ def test_killed_locked_and_damaged(where: list[str], script: Path, server: str, 
     assert sum(compare(here, there)[k] for k in ("lost", "duplicated", "different", "more")) == 0
     assert there.trials["restarts"].max() == 1
     assert len(there.damaged) == 1
+
+
+@pytest.mark.slow
+def test_a_run_into_a_bucket_is_watched_until_it_is_killed(script: Path, server: str, tmp_path: Path) -> None:
+    place = f"s3://bucket/watched{server}"
+    command = [sys.executable, "-m", "scl.cli.command", "watch", place, "--wait"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "A_STEP_SLEEPS": "1.5"}
+    study = [sys.executable, str(script), "--out", place, "--inline", "--seeds", "1", "--arms", "mine", *FLAGS]
+    said: list[str] = []
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        ) as watch,
+        subprocess.Popen(study, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as run,
+    ):
+        assert watch.stdout is not None
+        for line in watch.stdout:
+            said.append(line)
+            if " epoch " in line and "students" in line:
+                run.kill()
+        assert watch.wait(timeout=60) == 0, said
+    assert said[0] == f"waiting for a run in {place}\n"
+    assert said[-1].startswith("faulty: the run has ended; its page: s3://bucket/watched/faulty/report.html")
+    assert any("of 2 ended" in line for line in said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from scl.store.files import open_folder
 from scl.store.holder import HOLDER, this_process
-from scl.store.progress import FIELDS, in_a_line, read_progress, remove_progress, write_progress
+from scl.store.progress import FIELDS, GONE, LATE, in_a_line, read_progress, remove_progress, write_progress
+from scl.store.schema import now
 
 TRIAL: dict[str, Any] = {"label": "kd · seed 0", "epoch": 2, "epochs": 5, "val_acc": [0.5, None]}
 RECORD: dict[str, Any] = {
@@ -35,6 +37,7 @@ def test_it_is_read_while_the_run_lives(held: Path) -> None:
     assert math.isnan(found["running"][0]["val_acc"].pop())
     assert found["running"][0].pop("val_acc") == [0.5]
     assert in_a_line(found) == "running on here since then: 1 of 4 students ended"
+    assert in_a_line({**found, "expected": 0, "title": "starting Ray"}) == "running on here since then: starting Ray"
     remove_progress(store)
     remove_progress(store)
     assert read_progress(store) is None
@@ -51,7 +54,7 @@ def test_a_run_that_was_killed_does_not_run(held: Path) -> None:
 
 WITHOUT = [{k: v for k, v in RECORD.items() if k != name} for name in FIELDS if name != "seconds_left"]
 OTHERS = [
-    {**RECORD, **change} for change in ({"expected": 0}, {"seconds_left": "x"}, {"ended": True}, {"running": [1]})
+    {**RECORD, **change} for change in ({"expected": -1}, {"seconds_left": "x"}, {"ended": True}, {"running": [1]})
 ]
 TRIALS = [{**RECORD, "running": [{**TRIAL, name: []}]} for name in ("label", "epoch", "epochs")]
 
@@ -68,3 +71,20 @@ def test_values_that_are_no_accuracy_are_unknown(held: Path) -> None:
     found = read_progress(store)
     assert found is not None
     assert [v for v in found["running"][0]["val_acc"] if not math.isnan(v)] == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "runs", "late"),
+    [(0, True, False), (-1e4, True, False), (LATE + 5, True, True), (GONE + 5, False, True)],
+)
+def test_a_run_elsewhere_that_tells_nothing_does_not_run_for_ever(
+    tmp_path: Path, seconds: float, runs: bool, late: bool
+) -> None:
+    """Of a process on another machine, nothing but its last record tells."""
+    (tmp_path / HOLDER).write_text(json.dumps({"host": "elsewhere", "pid": 1, "boot": "another"}))
+    store = open_folder(str(tmp_path))
+    record = {**RECORD, "updated": (now() - timedelta(seconds=seconds)).isoformat()}
+    write_progress(store, record)
+    assert (read_progress(store) is not None) == runs
+    assert read_progress(store, gone=math.inf) is not None
+    assert ("not updated since" in in_a_line(record)) == late

@@ -310,3 +310,37 @@ def test_a_trial_that_was_not_metered_throughout_has_no_energy(
     joules = 6.0 * BASE.epochs if before and after else None
     assert (ended.metrics["energy_joules"], ended.metrics["restarts"]) == (joules, 1)
     assert ended.metrics["energy_source"] == ("RAPL" if joules else None)
+
+
+def test_a_glance_at_validation_is_for_those_who_watch_and_changes_nothing(
+    tiny: SplitData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = BASE.replace(epochs=3)
+    found = {}
+    for share in (0.0, 1e9):
+        monkeypatch.setattr(loop, "GLANCES_SHARE", share)
+        *epochs, end = list(train_cohort([TrialSpec("teacher", config, 0, every_epoch=False)], tiny, None, CPU))
+        assert isinstance(end, TrialEnded)
+        found[share] = end
+        told = ["val_acc" in event.row for event in epochs if isinstance(event, EpochDone)]
+        assert told == [bool(share), bool(share), True]
+    one, other = found.values()
+    assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
+    timeless = [{k: v for k, v in row.items() if "second" not in k} for end in (one, other) for row in end.epochs]
+    assert timeless[:3] == timeless[3:]
+    assert ["val_acc" in row for row in timeless[:3]] == [False, False, True]
+
+
+class Kept:
+    kept = None
+
+
+def test_glances_take_a_small_share_of_the_time(tiny: SplitData, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10**6))
+    monkeypatch.setattr("scl.train.loop.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr(loop, "evaluate", lambda models, images, data: [torch.zeros(len(images.labels), 2)])
+    glances, student = loop.Glances(tiny), Kept()
+    told = sum(bool(glances.after([student], 10.0)) for _ in range(1000))  # type: ignore[list-item]
+    assert 100 <= told <= 200  # each takes a second of this clock
+    assert glances.spent <= loop.GLANCES_SHARE * glances.trained
+    assert glances.after([], 10.0) == {}

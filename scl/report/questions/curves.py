@@ -33,7 +33,7 @@ MOST_SYMBOLS = 6  # on a curve: more would hide it
 def panel(facts: Facts) -> Panel:
     shown = curves(facts)
     if not shown.curves:
-        return Panel("curves", TITLE, "The store holds no epochs of completed trials.")
+        return Panel("curves", TITLE, f"The store holds no epochs of completed trials.{_in_training(facts)}")
     drawn = min(len(shown.curves), DRAWN_AT_FIRST)
     unit = UNITS[_of(shown.metric).unit]
     banded = any(c.n > 1 for c in shown.curves)
@@ -43,8 +43,8 @@ def panel(facts: Facts) -> Panel:
         if banded
         else "."
     )
-    caption += f" {facts.appearance.meaning} Completed trials only. The right side enlarges the frame on the left, the "
-    caption += "last epochs."
+    caption += f" {facts.appearance.meaning} Completed trials only.{_in_training(facts)}"
+    caption += " The right side enlarges the frame on the left, the last epochs."
     if drawn < len(shown.curves):
         first = f"the baseline and the {drawn - 1}" if shown.curves[0].arm == facts.baseline else f"the {drawn}"
         caption += f" The figure starts with {first} {facts.extreme} arms; click a name or pick an arm to show more."
@@ -62,6 +62,12 @@ def panel(facts: Facts) -> Panel:
     )
     answer = f"{capital(_word(shown))} over {plural(max(epochs), 'epoch')}. {_separation(facts, shown)}".strip()
     return Panel("curves", TITLE, answer, [Plot("learning", caption, [draw_curves(shown)], table)])
+
+
+def _in_training(facts: Facts) -> str:
+    """Where the curves of trials are that have not ended, if there are any."""
+    trials = (facts.results.running or {}).get("running")
+    return " The bar on top has the curves of the trials in training." if trials else ""
 
 
 def _spread(epochs: Sequence[int]) -> list[int]:

@@ -59,6 +59,7 @@ class RayBackend:
     def nodes(self) -> Sequence[Node]:
         """The nodes of the cluster at `--address`, asked once; none for a local Ray. Raises UserError as `survey`."""
         if self.options.address and not self._nodes:
+            self.live.stage(f"asking the cluster at {self.options.address} what its nodes have")
             self._nodes = survey(self.options.address)
         return self._nodes
 
@@ -111,6 +112,8 @@ class RayBackend:
 
     def _start(self) -> None:
         """Start Ray. If it cannot start, the run halts."""
+        address = self.options.address
+        self.live.stage("starting Ray on this machine" if address is None else f"connecting to Ray at {address}")
         try:
             self._ray = self._session.enter_context(ray_session(self.options, self.nodes()))
         except SystemExit as end:
@@ -122,7 +125,7 @@ class RayBackend:
         except (UserError, RunFailed):
             raise
         except Exception as error:
-            what = "Ray cannot start" if self.options.address is None else f"{self.options.address} cannot be used"
+            what = "Ray cannot start" if address is None else f"{address} cannot be used"
             self.stop.halt(f"{what} ({type(error).__name__}: {first_line(error)}): {WITHOUT_RAY}")
             return
         self._started = True

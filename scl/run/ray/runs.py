@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -51,12 +52,12 @@ class Runs:
         """One Tune run over known cohorts."""
         context = replace(plan.context, jobs={**plan.context.jobs, **work.jobs})
         epochs = {i: context.jobs[i].config.total_epochs for i in work.labels}
-        progress = Progress(work.title, work.labels, epochs, self.live)
         run, cohorts = self._tune_run(plan, work.title), work.cohorts
         if work.jobs and plan.options.cohort_size is None and run.slots != plan.slots:
             # The cluster has other slots now than when the cohorts were made.
             todo = [trial for trial in plan.trials if trial.trial_id in work.labels]
             cohorts = [[t.trial_id for t in cohort] for cohort in plan_cohorts(replace(plan, slots=run.slots), todo)]
+        progress = Progress(work.title, work.labels, epochs, self.live, cohorts)
         self._run(plan, context, progress, context.jobs, replace(run, cohorts=cohorts))
 
     def search(self, plan: Plan, searcher: SearchDriver) -> None:
@@ -64,6 +65,7 @@ class Runs:
         progress = Progress("search", {}, {}, self.live, expected=searcher.to_go)
         mailbox = ray.remote(num_cpus=0)(JobMailbox).remote()
         jobs: dict[str, Job] = {}
+        numbers = itertools.count(1)
 
         def suggest(size: int) -> list[str] | None:
             if self.stop():
@@ -75,8 +77,9 @@ class Runs:
                 new = student_jobs(plan, batch, searcher.numbers)
                 jobs.update(new)
                 ray.get(mailbox.put.remote(new))
+                number = next(numbers)
                 for trial in batch:
-                    progress.add(trial.trial_id, searcher.label(trial), trial.config.total_epochs)
+                    progress.add(number, trial.trial_id, searcher.label(trial), trial.config.total_epochs)
             return [trial.trial_id for trial in batch]
 
         calls: dict[str, Callable[..., Any]] = {
@@ -118,6 +121,7 @@ class Runs:
             "notice": say,
             "stop": self.stop,
             "halt": self.stop.halt,
+            "named": progress.named,
             "failed": partial(self._store_failures, plan, jobs, began, progress),
             **(search_calls or {}),
         }

@@ -6,11 +6,13 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.trainable import wrap_function
 
 from scl.plan.context import RunContext
 from scl.run.ray.cohorts import Cohorts
@@ -23,7 +25,7 @@ class DriverCalls:
     """What a Tune run calls in the driver: functions, or calls by RPC if the driver is outside the cluster.
 
     event: takes a worker's message. notice: prints a line. stop: whether to end the run. halt: end it, for a reason.
-    failed: takes the ids of jobs that count as failed, and the reason.
+    failed: takes the ids of jobs that count as failed, and the reason. named: the name of a cohort, by its jobs' ids.
 
     Those of a search: suggest: the ids of up to so many jobs, None if others must end first. epoch: takes a job and a
     row of an epoch; whether to stop the job. ended: takes a job and its state. cohort_ended: takes the ids of a cohort.
@@ -34,6 +36,7 @@ class DriverCalls:
     stop: Callable[[], bool]
     halt: Callable[[str], None]
     failed: Callable[[list[str], str], None]
+    named: Callable[[list[str]], str] = ", ".join
     suggest: Callable[[int], list[str] | None] | None = None
     epoch: Callable[[str, Mapping[str, Any]], bool] | None = None
     ended: Callable[[str, str], None] | None = None
@@ -63,10 +66,10 @@ def run_tune(run: TuneRun, context: RunContext, driver: DriverCalls, mailbox: An
     """
     searcher = CohortSearcher(driver, run, mailbox)
     with tempfile.TemporaryDirectory(prefix="scl-tune-") as scratch:
+        function = tune.with_parameters(train, context=context, mailbox=mailbox)
+        several = not run.cohorts or len(run.cohorts) > run.slots
         tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(train, context=context, mailbox=mailbox), {"cpu": run.cpus, "gpu": run.gpus}
-            ),
+            with_names(tune.with_resources(function, {"cpu": run.cpus, "gpu": run.gpus}), several),
             tune_config=tune.TuneConfig(
                 reuse_actors=True, max_concurrent_trials=run.slots, search_alg=searcher, num_samples=-1
             ),
@@ -80,6 +83,29 @@ def run_tune(run: TuneRun, context: RunContext, driver: DriverCalls, mailbox: An
             ),
         )
         tuner.fit()
+
+
+def with_names(function: Any, several: bool) -> type:
+    """The trainable of a function, whose actors have the names of their cohorts in Ray's dashboard, state and logs, and
+    whose processes have them as titles.
+
+    several: an actor may train several cohorts, one after the other. The title is that of the present one; Ray keeps
+    the name that an actor had at its start, which then says that it is the first.
+    """
+
+    class Cohort(wrap_function(function)):  # type: ignore[misc]
+        def __repr__(self) -> str:
+            return f"first {self.config['name']}" if several else str(self.config["name"])
+
+        def step(self) -> Any:
+            with suppress(ImportError):
+                from ray._raylet import setproctitle  # noqa: PLC0415
+
+                setproctitle(f"ray::{self.config['name']}")  # for each step: Ray sets its own before
+            return super().step()
+
+    Cohort.__qualname__ = Cohort.__name__
+    return Cohort
 
 
 @dataclass
@@ -120,7 +146,7 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
         cohort = [] if self.driver.stop() else self.cohorts.next(trial_id)
         if cohort is None:
             return None
-        return {"cohort": cohort} if cohort else tune.search.Searcher.FINISHED
+        return {"cohort": cohort, "name": self.driver.named(cohort)} if cohort else tune.search.Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         for event in result.get("events", ()):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from scl.errors import UserError, first_line
 from scl.masking import masked_value, without_values
@@ -11,6 +13,7 @@ from scl.run.trackers.tool import TrackedTrial, imported
 from scl.store.files import Folder
 
 STATES = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "stopped": "KILLED"}  # → MLflow's
+PAGE_TAG, PAGE_RUN = "scl.study_page", "page of the study"
 AT_ONCE, LONGEST_VALUE = 100, 6000  # parameters that MLflow takes in a call, and characters of one
 # Variables to set if they are not: MLflow's defaults would delay a study by many minutes when the server is gone.
 ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
@@ -41,13 +44,12 @@ class MLflow:
             ) from None
 
     def start(self, trial: TrackedTrial) -> str:
-        known = self.client.search_runs([self.experiment], f"tags.`scl.trial_id` = '{trial.trial_id}'", max_results=1)
+        known = self._known("scl.trial_id", trial.trial_id)
         if known:
-            run_id: str = known[0].info.run_id
-            self.client.update_run(run_id, status="RUNNING")
-            return run_id
+            self.client.update_run(known, status="RUNNING")
+            return known
         tags = {"scl.trial_id": trial.trial_id, "study": trial.study, "arm": trial.arm, "seed": str(trial.seed)}
-        run_id = self.client.create_run(self.experiment, run_name=trial.name, tags=tags).info.run_id
+        run_id: str = self.client.create_run(self.experiment, run_name=trial.name, tags=tags).info.run_id
         param = self.mlflow.entities.Param
         params = [param(_allowed(k), str(v)[:LONGEST_VALUE]) for k, v in trial.params.items()]
         for start in range(0, len(params), AT_ONCE):
@@ -58,6 +60,25 @@ class MLflow:
         now = int(time.time() * 1000)
         metric = self.mlflow.entities.Metric
         self.client.log_batch(run, metrics=[metric(_allowed(k), v, now, step) for k, v in values.items()])
+
+    def attach(self, run: str, name: str, content: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, name)
+            file.write_bytes(content)
+            self.client.log_artifact(run, str(file))
+
+    def attach_page(self, content: bytes) -> None:
+        """To a run of its own, since MLflow keeps files with runs alone."""
+        run = self._known(PAGE_TAG, "page")
+        if not run:
+            run = self.client.create_run(self.experiment, run_name=PAGE_RUN, tags={PAGE_TAG: "page"}).info.run_id
+        self.attach(run, "report.html", content)
+        self.client.set_terminated(run, STATES["completed"])
+
+    def _known(self, tag: str, value: str) -> str:
+        """The id of the run with this tag; '' if there is none."""
+        found = self.client.search_runs([self.experiment], f"tags.`{tag}` = '{value}'", max_results=1)
+        return str(found[0].info.run_id) if found else ""
 
     def end(self, run: str, state: str, error: str | None, values: Mapping[str, float]) -> None:
         if error:

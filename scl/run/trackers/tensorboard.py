@@ -35,6 +35,12 @@ class TensorBoard:
         for name, value in values.items():
             writer.add_scalar(name, value, step)
 
+    def attach(self, run: Any, name: str, content: bytes) -> None:
+        pass  # the files are beside its own, in the store
+
+    def attach_page(self, content: bytes) -> None:
+        pass
+
     def end(self, run: Any, state: str, error: str | None, values: Mapping[str, float]) -> None:
         from torch.utils.tensorboard.summary import hparams  # noqa: PLC0415
 

@@ -41,6 +41,12 @@ class Tool(Protocol):
     def log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
         """Add values at an epoch."""
 
+    def attach(self, run: Any, name: str, content: bytes) -> None:
+        """Add a file to a run; nothing if the tool keeps no files."""
+
+    def attach_page(self, content: bytes) -> None:
+        """Add the study's page, or replace it; nothing if the tool keeps no files."""
+
     def end(self, run: Any, state: str, error: str | None, values: Mapping[str, float]) -> None:
         """End a run: completed, pruned, failed, or stopped, after which it may continue."""
 

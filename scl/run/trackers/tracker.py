@@ -1,7 +1,8 @@
 """Trials in an experiment tracker: TensorBoard, MLflow or Weights & Biases.
 
 A trial is a run of the tool: its configuration gives the parameters, its study, arm and seed the tags, its epochs the
-steps. The driver's process sends everything, so workers need none of the tools. Nothing is read back: the store is the
+steps. Where the tool keeps files, a completed trial's network is attached to its run, and the page to one of its own.
+The driver's process sends everything, so workers need none of the tools. Nothing is read back: the store is the
 record. A trial that resumes after a stop continues its run. Addresses, tokens and offline modes are set as each tool
 documents (`MLFLOW_TRACKING_URI`, `WANDB_MODE`, …).
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from scl.errors import first_line
@@ -19,6 +20,7 @@ from scl.run.trackers.tensorboard import TensorBoard
 from scl.run.trackers.tool import Tool, TrackedTrial
 from scl.run.trackers.wandb import WeightsAndBiases
 from scl.store.files import Folder
+from scl.store.networks import STUDENT
 from scl.terminal import say
 from scl.train.process import environment
 
@@ -27,6 +29,7 @@ TOOLS: dict[str, Callable[[Folder], Tool]] = {
     "mlflow": mlflow.MLflow,
     "wandb": WeightsAndBiases,
 }
+MOST_BYTES = 64 << 20  # of a network that is attached
 ENVIRONMENT = {"mlflow": mlflow.ENVIRONMENT}
 
 
@@ -41,7 +44,7 @@ def tracking(name: str | None, store: Folder) -> Iterator[Tracker]:
         yield Tracker()
         return
     with environment(defaults=ENVIRONMENT[name]) if name in ENVIRONMENT else nullcontext():
-        tracker = Tracker(name, TOOLS[name](store))
+        tracker = Tracker(name, TOOLS[name](store), store)
         try:
             yield tracker
         finally:
@@ -51,11 +54,12 @@ def tracking(name: str | None, store: Folder) -> Iterator[Tracker]:
 class Tracker:
     """Passes epochs and ends of trials to a tool. If the tool fails, one warning is printed and training continues."""
 
-    def __init__(self, name: str = "", tool: Tool | None = None) -> None:
-        self.name, self.tool = name, tool
+    def __init__(self, name: str = "", tool: Tool | None = None, store: Folder | None = None) -> None:
+        self.name, self.tool, self.store = name, tool, store
         self.runs: dict[str, Any] = {}
         self.steps: dict[str, int] = {}
         self.over: set[str] = set()
+        self.too_large = False
 
     def epoch(self, columns: Mapping[str, Any] | None, row: Mapping[str, Any]) -> None:
         """Take a trial's row of epochs.parquet. columns: those of trials.parquet that are known; None of a teacher."""
@@ -77,8 +81,33 @@ class Tracker:
             values = _numbers(metrics, leave_out=("val_acc", "test_acc"))
             if values:
                 tool.log(run, self.steps.get(columns["trial_id"], metrics.get("epochs") or 0), values)
+            if metrics["state"] == "completed" and (network := self._network(columns["trial_id"])):
+                tool.attach(run, STUDENT, network)
             tool.end(run, metrics["state"], metrics.get("error"), _numbers(metrics))
             del self.runs[columns["trial_id"]]
+
+    def page(self) -> None:
+        """Take the page of the study, which the store has by now."""
+        if self.tool is not None and (page := self._read(self.store, "report.html")):
+            with self._warning_if_it_fails() as tool:
+                tool.attach_page(page)
+
+    def _network(self, trial_id: str) -> bytes:
+        """A completed trial's network; empty if it is too large to be sent beside every trial."""
+        network = self._read(self.store and self.store / "checkpoints" / trial_id, STUDENT)
+        if len(network) <= MOST_BYTES:
+            return network
+        if not self.too_large:
+            say(f"note: --track {self.name} gets no networks of more than {MOST_BYTES >> 20} MB; the store has them")
+        self.too_large = True
+        return b""
+
+    @staticmethod
+    def _read(folder: Folder | None, name: str) -> bytes:
+        """A file of the store; empty if it has none."""
+        with suppress(OSError):
+            return b"" if folder is None else folder.read(name)
+        return b""
 
     def close(self) -> None:
         """End the runs of trials that a stop cut off; the next start continues them."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from scl.cli.command import main
@@ -19,8 +21,8 @@ def test_show_finds_a_trial_by_name_or_id(small: Path, capsys: pytest.CaptureFix
     for name in ("small/a/branch/1", "a/branch/1", identity[:12]):
         assert main(["show", str(small.parent), name]) == 0
         out = capsys.readouterr().out
-        assert identity in out.replace("\n", "").replace(" ", "")
-        assert f"{planned.loc[('a/branch', 1), 'test_acc']:.4f}" in out
+        assert f"id of the trial: {identity}\n" in out  # whole, to be copied
+        assert re.search(rf"Test accuracy +{100 * planned.loc[('a/branch', 1), 'test_acc']:.2f} %", out)
         assert "scl export" in out
     assert main(["show", str(small), "small/a/branch/1"]) == 0
     capsys.readouterr()
@@ -67,4 +69,16 @@ def test_a_failed_trial_shows_its_error_and_offers_no_network(
     assert out.splitlines()[1] == "[bold]it broke"  # text of a user is no markup
     assert "scl export" not in out
     assert "nan" not in out
-    assert "\ntest_acc " not in out
+    assert "\nTest accuracy  " not in out
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_every_line_but_ids_and_paths_fits(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["show", str(small), "scl/0"]) == 0
+    out = capsys.readouterr().out
+    long = [line for line in out.splitlines() if cell_len(line) > width]
+    assert all(line.startswith(("id of the", "network: ", "as a file: ")) for line in long)
+    assert ("test_acc_best" in out) == (width >= 100)

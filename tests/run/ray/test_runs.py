@@ -124,7 +124,7 @@ def test_other_hosts_reach_the_folder_through_the_driver(
     Runs(Stop(), Tracker(), Live(None), ()).train(plan, work_of(plan))
     assert isinstance(tune.context.out, rpc.DriverFolder)
     assert (tune.context.out.client, tune.context.out.path) == ("the client", plan.context.out.path)
-    assert set(functions) == {"event", "notice", "stop", "halt", "failed", "folder", "images"}
+    assert set(functions) == {"event", "notice", "stop", "halt", "named", "failed", "folder", "images"}
 
 
 def test_a_search_hands_over_the_jobs_of_its_suggestions(

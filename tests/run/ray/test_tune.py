@@ -12,7 +12,7 @@ import pytest
 from ray import tune
 
 from scl.run.ray.deaths import Death, Kind
-from scl.run.ray.tune import CohortSearcher, DriverCalls, DriverStopper, EventForwarder, Throttled, TuneRun
+from scl.run.ray.tune import CohortSearcher, DriverCalls, DriverStopper, EventForwarder, Throttled, TuneRun, with_names
 
 # Packages of the driver that a cluster's nodes may lack, as scl imports them. Ray and torch may import some themselves.
 NOT_ON_WORKERS = [
@@ -35,6 +35,11 @@ import scl.run.ray.tune, scl.run.ray.rpc
 
 SEARCH = TuneRun("search", 1, 1, 0.0, batch=2)
 KNOWN = TuneRun("students", 1, 1, 0.0, cohorts=[["a", "b"], ["c"]])
+
+
+def known(*jobs: str) -> dict[str, Any]:
+    """What Tune gets for a cohort."""
+    return {"cohort": list(jobs), "name": ", ".join(jobs)}
 
 
 class Driver:
@@ -60,7 +65,7 @@ def test_a_search_trains_batches_of_suggestions(monkeypatch: pytest.MonkeyPatch)
     mailbox = SimpleNamespace(stop=SimpleNamespace(remote=stopped.append))
     driver = Driver(suggest=["a", "b"], epoch=True)
     searcher = CohortSearcher(driver.functions, SEARCH, mailbox)
-    assert searcher.suggest("t1") == {"cohort": ["a", "b"]}
+    assert searcher.suggest("t1") == known("a", "b")
     events = [{"job": "a", "row": {"epoch": 1, "val_acc": 0.5}}, {"job": "b", "row": {"state": "completed"}}]
     searcher.on_trial_result("t1", {"events": events})
     searcher.on_trial_complete("t1")
@@ -87,12 +92,12 @@ def test_known_cohorts_train_in_order_and_come_back_in_halves() -> None:
     forwarder = EventForwarder(driver.functions, searcher)
     driver.functions = DriverCalls(**{**vars(driver.functions), "ended": None, "epoch": None, "cohort_ended": None})
     searcher.driver = driver.functions
-    assert searcher.suggest("t1") == {"cohort": ["a", "b"]}
+    assert searcher.suggest("t1") == known("a", "b")
     searcher.on_trial_result("t1", {"events": [{"job": "b", "row": {"epoch": 1, "val_acc": 0.5}}]})
     searcher.on_trial_complete("t1", error=True)
     trial = SimpleNamespace(trial_id="t1", pickled_error_file=None, error_file=None)
     forwarder.on_trial_error(1, [], trial)
-    assert [searcher.suggest(f"t{i}") for i in (2, 3, 4)] == [{"cohort": ["a"]}, {"cohort": ["b"]}, {"cohort": ["c"]}]
+    assert [searcher.suggest(f"t{i}") for i in (2, 3, 4)] == [known("a"), known("b"), known("c")]
     assert searcher.suggest("t5") is None
     searcher.died("t2", Death(Kind.RAISED, "ValueError: wrong"))
     assert [call[0] for call in driver.calls] == ["notice", "failed"]
@@ -108,7 +113,7 @@ def test_a_reported_death_ends_its_cohort_and_a_cause_is_told() -> None:
     searcher.suggest("t1")
     searcher.on_trial_result("t1", {"death": ("RAISED", "Traceback:\nValueError: wrong")})
     searcher.on_trial_complete("t1")
-    assert [searcher.suggest(f"t{i}") for i in (2, 3)] == [{"cohort": ["a"]}, {"cohort": ["b"]}]
+    assert [searcher.suggest(f"t{i}") for i in (2, 3)] == [known("a"), known("b")]
     searcher.on_trial_result("t2", {"death": ("RAISED", "Traceback:\nValueError: wrong")})
     searcher.suggest("t4")
     searcher.on_trial_result("t4", {"death": ("REFUSED", "the teacher is missing")})
@@ -173,3 +178,25 @@ def test_a_throttled_function_is_called_seldom_and_not_after_it_is_true(monkeypa
         clock[0] = step / 10
         assert throttled() is (clock[0] >= 1)
     assert calls == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(("several", "name"), [(False, "kd · seed 0"), (True, "first kd · seed 0")])
+def test_an_actor_has_the_name_of_its_cohort_and_its_process_the_title(
+    several: bool, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr("ray._raylet.setproctitle", titles.append)
+    trainable = with_names(tune.with_resources(train, {"cpu": 3}), several)
+    assert (trainable.__name__, trainable.__qualname__) == ("Cohort", "Cohort")
+    assert trainable.default_resource_request({}).required_resources == {"CPU": 3.0}  # type: ignore[attr-defined]
+    monkeypatch.setattr(trainable.__mro__[2], "step", lambda self: {"done": True})
+    actor = trainable.__new__(trainable)
+    actor.config = {"name": "kd · seed 0"}
+    assert repr(actor) == name
+    actor.config = {"name": "at · seed 1"}  # Tune gives it another cohort
+    assert actor.step() == {"done": True}
+    assert titles == ["ray::at · seed 1"]
+
+
+def train(config: dict[str, Any]) -> None:
+    pass

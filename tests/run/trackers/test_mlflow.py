@@ -55,6 +55,31 @@ def mlflow_server(folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of its own server, which runs in this process
+def test_networks_and_the_page_are_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is an extra")
+    monkeypatch.chdir(tmp_path)  # where a local MLflow keeps its files
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    for seeds in ("1", "2"):
+        flags = ["--limit", "100", "--arms", "scl", "--seeds", seeds]
+        assert run_study(SMALL, "--out", str(tmp_path), "--track", "mlflow", *flags) == 0
+    client = mlflow.MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    trials = {run.data.tags["scl.trial_id"]: run for run in runs if "scl.trial_id" in run.data.tags}
+    (page,) = [run for run in runs if run.info.run_id not in {run.info.run_id for run in trials.values()}]
+    assert (page.info.run_name, page.info.status) == ("page of the study", "FINISHED")
+    names = {page.info.run_id: tmp_path / "small" / "report.html"}
+    for trial_id, run in trials.items():
+        names[run.info.run_id] = tmp_path / "small" / "checkpoints" / trial_id / "student.safetensors"
+    assert len(names) == 5
+    for run_id, file in names.items():
+        assert [about.path for about in client.list_artifacts(run_id)] == [file.name]
+        assert Path(client.download_artifacts(run_id, file.name)).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.slow
 def test_a_real_mlflow_server_has_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow", reason="mlflow is an extra")
     (tmp_path / "server").mkdir()
@@ -64,7 +89,9 @@ def test_a_real_mlflow_server_has_the_runs(tmp_path: Path, monkeypatch: pytest.M
         assert run_study(SMALL, "--out", str(tmp_path), "--track", "mlflow", *TWO_TRIALS) == 0
         client = mlflow.MlflowClient(address)
         experiment = client.get_experiment_by_name("small")
-        runs = {run.data.tags["scl.trial_id"]: run for run in client.search_runs([experiment.experiment_id])}
+        found = client.search_runs([experiment.experiment_id])
+        runs = {run.data.tags["scl.trial_id"]: run for run in found if "scl.trial_id" in run.data.tags}
+        assert len(found) == len(runs) + 1  # the page
         read = load(str(tmp_path / "small"))
         assert set(runs) == set(read.planned()["trial_id"])
         for row in read.planned().to_dict("records"):
@@ -83,7 +110,7 @@ def test_a_real_mlflow_server_has_the_runs(tmp_path: Path, monkeypatch: pytest.M
         with tracking("mlflow", open_folder(str(tmp_path / "small"))) as tracker:
             columns = {**row, "params": 1, "macs": 1}
             tracker.epoch(columns, {"epoch": 3, "val_acc": 0.5})
-        assert len(client.search_runs([experiment.experiment_id])) == len(runs)
+        assert len(client.search_runs([experiment.experiment_id])) == len(found)
         assert client.get_run(run.info.run_id).info.status == "KILLED"
     with pytest.raises(UserError, match=r"127\.0\.0\.1.*cannot be used"), tracking("mlflow", open_folder("x/small")):
         pass

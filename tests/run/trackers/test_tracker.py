@@ -32,6 +32,12 @@ class Recorder:
     def log(self, run: str, step: int, values: Any) -> None:
         self._record("log", run, (step, dict(values)))
 
+    def attach(self, run: str, name: str, content: bytes) -> None:
+        self._record("attach", run, (name, content))
+
+    def attach_page(self, content: bytes) -> None:
+        self._record("page", "", content)
+
     def end(self, run: str, state: str, error: str | None, values: Any) -> None:
         self._record("end", run, (state, error))
 
@@ -52,7 +58,7 @@ def check_calls(recorder: Recorder, store: Path) -> None:
     read = load(str(store))
     for row in read.planned().to_dict("records"):
         mine = [(what, value) for what, run, value in recorder.calls if run == row["trial_id"]]
-        assert [what for what, _ in mine] == ["start", "log", "log", "log", "end"]
+        assert [what for what, _ in mine] == ["start", "log", "log", "log", "attach", "end"]
         about = mine[0][1]
         assert (about.study, about.arm, about.seed) == ("small", row["arm"], row["seed"])
         assert about.params["lr"] == row["param.lr"]
@@ -60,8 +66,11 @@ def check_calls(recorder: Recorder, store: Path) -> None:
         epochs = read.epochs[read.epochs["trial_id"] == row["trial_id"]].sort_values("epoch")
         assert [mine[1][1][1]["test_acc"], mine[2][1][1]["test_acc"]] == pytest.approx(epochs["test_acc"].tolist())
         assert mine[3][1][1]["agreement"] == pytest.approx(row["agreement"])
-        assert mine[4][1] == ("completed", None)
-    assert {run for _, run, _ in recorder.calls} == set(read.planned()["trial_id"])  # and no teacher
+        network = store / "checkpoints" / row["trial_id"] / "student.safetensors"
+        assert mine[4][1] == ("student.safetensors", network.read_bytes())
+        assert mine[5][1] == ("completed", None)
+    assert {run for _, run, _ in recorder.calls[:-1]} == set(read.planned()["trial_id"])  # and no teacher
+    assert recorder.calls[-1] == ("page", "", (store / "report.html").read_bytes())
 
 
 def test_every_trial_is_a_run(recorder: Recorder, tmp_path: Path) -> None:
@@ -75,7 +84,7 @@ def test_every_trial_is_a_run_on_ray_too(recorder: Recorder, tmp_path: Path) -> 
     check_calls(recorder, tmp_path / "small")
 
 
-@pytest.mark.parametrize("fail_at", ["start", "log", "end"])
+@pytest.mark.parametrize("fail_at", ["start", "log", "attach", "end", "page"])
 def test_a_tool_that_fails_stops_no_training(
     recorder: Recorder, tmp_path: Path, capfd: pytest.CaptureFixture[str], fail_at: str
 ) -> None:
@@ -110,3 +119,22 @@ def test_variables_of_a_tool_are_put_back(recorder: Recorder, tmp_path: Path, mo
         assert (os.environ[one], os.environ[two]) == ("7", ENVIRONMENT["mlflow"][two])
     assert os.environ[one] == "7"
     assert two not in os.environ
+
+
+def test_what_the_store_lacks_or_is_too_large_is_not_attached(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scl.run.trackers.tracker.MOST_BYTES", 2)
+    columns = dict.fromkeys(("study", "arm", "config_id", "teacher_id"), "x")
+    columns |= {"seed": 0, "teacher_test_acc": 0.5, "params": 1, "macs": 1}  # type: ignore[dict-item]
+    for name, content in {"small": b"12", "large": b"123", "larger": b"1234"}.items():
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+        (tmp_path / "checkpoints" / name / "student.safetensors").write_bytes(content)
+    with tracking("mlflow", open_folder(str(tmp_path))) as tracker:
+        for name in ("small", "large", "larger", "lost"):
+            tracker.ended({**columns, "trial_id": name}, {"state": "completed", "error": None})
+        tracker.page()  # there is none
+    assert [call for call in recorder.calls if call[0] == "attach"] == [
+        ("attach", "small", ("student.safetensors", b"12"))
+    ]
+    assert capsys.readouterr().err.count("gets no networks of more than") == 1

@@ -29,11 +29,16 @@ def test_weights_and_biases_keeps_offline_runs(tmp_path: Path, monkeypatch: pyte
     read = load(str(tmp_path / "small"))
     found = {}
     for file in (tmp_path / "small" / "wandb").glob("offline-run-*/run-*.wandb"):
-        history, settings, name = read_offline(file)
-        found[settings["trial_id"]] = (history, settings, name)
+        history, settings, name, files = read_offline(file)
+        if name == "page of the study":
+            assert [Path(f).read_bytes() for f in files] == [(tmp_path / "small" / "report.html").read_bytes()]
+        else:
+            found[settings["trial_id"]] = (history, settings, name, files)
     assert set(found) == set(read.planned()["trial_id"])
     for row in read.planned().to_dict("records"):
-        history, settings, name = found[row["trial_id"]]
+        history, settings, name, files = found[row["trial_id"]]
+        network = tmp_path / "small" / "checkpoints" / row["trial_id"] / "student.safetensors"
+        assert [Path(f).read_bytes() for f in files] == [network.read_bytes()]
         assert name == f"{row['arm']} · seed {row['seed']}"
         assert (settings["study"], settings["arm"], settings["seed"]) == ("small", row["arm"], row["seed"])
         assert settings["lr"] == row["param.lr"]
@@ -78,11 +83,12 @@ sys.exit(run_study(SMALL, "--out", sys.argv[1], "--track", "wandb", *TWO_TRIALS)
 """
 
 
-def read_offline(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
-    """History, configuration and name of an offline run, by the tool's own messages."""
+def read_offline(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any], str, list[str]]:
+    """History, configuration, name and attached files of an offline run, by the tool's own messages."""
     from wandb.proto import wandb_internal_pb2
 
     history, settings, name = [], {}, ""
+    files: list[str] = []
     for content in log_records(file.read_bytes()):
         record = wandb_internal_pb2.Record.FromString(content)
         if record.WhichOneof("record_type") == "history":
@@ -91,7 +97,9 @@ def read_offline(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any], str]
         if record.WhichOneof("record_type") == "run":
             name = record.run.display_name
             settings |= {u.key: json.loads(u.value_json) for u in record.run.config.update}
-    return history, settings, name
+        if record.WhichOneof("record_type") == "artifact" and record.artifact.type != "wandb-history":
+            files += [entry.local_path for entry in record.artifact.manifest.contents]
+    return history, settings, name, files
 
 
 def log_records(content: bytes) -> Iterator[bytes]:
