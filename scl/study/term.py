@@ -16,6 +16,7 @@ from scl.study.loss_table import COMPARES, LOSSES, LossRow
 from scl.study.source import source_identity
 
 STAGES = ("train", "pretrain")
+UNGIVEN = math.nan  # the weight of a term without one: with a share it is 1, else it is missing
 
 
 @names_checked
@@ -23,7 +24,10 @@ STAGES = ("train", "pretrain")
 class Term:
     """One weighted transfer loss of an objective.
 
-    weight: the factor of the loss. layers: the guided layers it compares, counted from 0 at the shallowest, or from -1
+    weight: the factor of the loss. share: in place of a weight, how strong the gradient of the term is at the student's
+    trunk, as a share of the gradient of cross-entropy: `Term(share=0.3)`. The factor that gives this share is measured
+    in the first batches (`scl.train.shares`), so that one number means the same for every loss, network and data set;
+    a weight beside it, 1 unless given, multiplies it. layers: the guided layers it compares, counted from 0 at the shallowest, or from -1
     at the deepest (None: the published choice of that loss). warmup: epochs over which the weight rises linearly.
     end: the last epoch of the term (None: it never ends). stage: `train`, or `pretrain`: the epochs before
     (Config.pretrain_epochs), in which only such terms train. warmup and end count from the first epoch of the stage.
@@ -35,10 +39,10 @@ class Term:
     author changes with it.
 
     Raises:
-        UserError: a field that does not exist. Config checks the values.
+        UserError: a field that does not exist, or neither weight nor share. Config checks the values.
     """
 
-    weight: float
+    weight: float = UNGIVEN
     layers: tuple[int, ...] | None = None
     warmup: int = 0
     end: int | None = None
@@ -47,6 +51,13 @@ class Term:
     compares: str = "maps"
     options: Mapping[str, Any] = field(default_factory=dict)
     version: str | None = None
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is UNGIVEN:
+            if self.share is None:
+                raise UserError("Term: give a weight, as in Term(0.9), or a share, as in Term(share=0.3)")
+            object.__setattr__(self, "weight", 1.0)
 
 
 def loss_row(term: Term) -> LossRow:
@@ -93,6 +104,13 @@ def _plain(term: Term) -> tuple[Term, list[str]]:
     if weight is None or not math.isfinite(weight) or weight < 0:
         problems.append(f"weight must be a finite number of 0 or more, got {shown(term.weight)}")
     changes["weight"] = weight
+    if term.share is not None:
+        changes["share"] = share = as_real(term.share)
+        if share is None or not 0 < share < math.inf:
+            problems.append(
+                "share must be a finite number above 0, as in share=0.3 (weight=0 leaves a term out), "
+                f"got {shown(term.share)}"
+            )
     for name, least, optional in (("warmup", 0, False), ("end", 1, True)):
         value = getattr(term, name)
         if value is None and optional:
@@ -122,6 +140,11 @@ def _problems(name: str, term: Term) -> list[str]:
         problems.append("a term's name is 1-40 letters, digits, '_', '+' or '-', and not 'ce' (cross-entropy)")
     if term.stage not in STAGES:
         problems.append(unknown("stage", term.stage, STAGES))
+    elif term.stage == "pretrain" and term.share is not None:
+        problems.append(
+            f"share is a share of the gradient of cross-entropy, which does not train in the stage 'pretrain', got "
+            f"{term.share:g}; give a weight, as in Term(1.0, stage='pretrain')"
+        )
     if term.compares not in COMPARES:
         problems.append(unknown("compares", term.compares, COMPARES))
     if callable(term.loss):
