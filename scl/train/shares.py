@@ -51,8 +51,8 @@ class Shares:
         return self._weights()
 
     def due(self, step: int) -> bool:
-        """Whether a step (from 0) measures: the first of an epoch, and those that fix factors. It runs outside of a CUDA
-        graph, because it reads norms on the host."""
+        """Whether a step (from 0) measures: the first of an epoch, and those that fix factors. Such a step runs outside
+        of a CUDA graph, because it reads norms on the host."""
         return bool(self.active) and step < (STEPS if self.fixing else 1)
 
     def measure(self, terms: Mapping[str, Tensor], cross_entropy: Tensor, step: int, steps: int) -> dict[str, float]:
