@@ -16,7 +16,8 @@ from scl.study.config import Config
 from scl.train.optimizer import classifier_of
 from scl.train.types import TrialFailure
 
-STEPS = 8  # the first steps, which fix the factors
+STEPS = 64  # the first steps, in which the factors follow the ratios: in a fresh network these change quickly
+WINDOW = 8  # steps whose mean ratio gives a factor
 
 
 class Shares:
@@ -24,21 +25,20 @@ class Shares:
 
     The *ratio* of a term in a step is the norm of the gradient of its plain value, divided by that of the gradient of
     plain cross-entropy. Both are taken at the parameters of the trunk that the term reaches: all of the network but its
-    linear classifier. In the first STEPS steps of its first epoch, the factor of a term is its share divided by the
-    geometric mean of the ratios so far; after these steps it stays.
+    linear classifier. In the first STEPS steps of its stage, the factor of a term is its share divided by the geometric
+    mean of the last WINDOW ratios, that of the step included. After these steps the factor stays.
 
-    factors: name → factor, as far as they are known. Checkpoints hold them.
+    logarithms: name → those of the last ratios. Checkpoints hold them.
     """
 
     def __init__(self, config: Config, network: nn.Module) -> None:
         self.network, self.first_epoch = network, config.pretrain_epochs + 1
         self.shares = {name: t.share for name, t in config.losses.items() if t.share is not None and t.weight > 0}
-        self.factors: dict[str, float] = {}
-        self.logarithms: dict[str, list[float]] = {name: [] for name in self.shares}  # of the ratios so far
+        self.logarithms: dict[str, list[float]] = {name: [] for name in self.shares}
         self.plain: Mapping[str, float] = {}
         self.active: list[str] = []
-        self.fixing = False
-        self.fixed: list[dict[str, float]] = []  # the weights in each step of this epoch that fixes factors
+        self.epoch = 0
+        self.moving: list[dict[str, float]] = []  # the weights in each step of this epoch in which factors move
         self.measured: dict[str, float | None] = {}
 
     def start_epoch(self, epoch: int, plain: Mapping[str, float]) -> dict[str, float]:
@@ -47,13 +47,13 @@ class Shares:
         plain: the weights without factors of the terms that train in this epoch.
         """
         self.plain, self.active = plain, [name for name in plain if name in self.shares]
-        self.fixing, self.fixed, self.measured = epoch == self.first_epoch, [], {}
+        self.epoch, self.moving, self.measured = epoch, [], {}
         return self._weights()
 
-    def due(self, step: int) -> bool:
-        """Whether a step (from 0) measures: the first of an epoch, and those that fix factors. Such a step runs outside
-        of a CUDA graph, because it reads norms on the host."""
-        return bool(self.active) and step < (STEPS if self.fixing else 1)
+    def due(self, step: int, steps: int) -> bool:
+        """Whether a step (from 0) of the epoch's `steps` measures: the first, and those in which factors move. Such a
+        step runs outside of a CUDA graph, because it reads norms on the host."""
+        return bool(self.active) and (step == 0 or self._count(step, steps) < STEPS)
 
     def measure(self, terms: Mapping[str, Tensor], cross_entropy: Tensor, step: int, steps: int) -> dict[str, float]:
         """Measure the ratios in the graph of a step, which stays, and return the weights for this step.
@@ -62,8 +62,9 @@ class Shares:
             terms: the plain values of the terms. cross_entropy: its plain value. steps: of the epoch.
 
         Raises:
-            TrialFailure: a term had no ratio in any of the steps that fix its factor.
+            TrialFailure: a term had no ratio in any of its first steps.
         """
+        count = self._count(step, steps)
         trunk = self._trunk()
         reference = _gradients(cross_entropy, trunk)
         ratios = {}
@@ -72,11 +73,18 @@ class Shares:
             reached = [i for i, gradient in enumerate(mine) if gradient is not None]
             norm, other = (_norm([gradients[i] for i in reached]) for gradients in (mine, reference))
             ratios[name] = norm / other if other > 0 else math.inf
-            if self.fixing:
-                self._fix(name, ratios[name], norm, other, step == min(STEPS, steps) - 1)
+            if count < STEPS:
+                self._move(name, ratios[name])
+            if not self.logarithms[name] and count >= min(WINDOW, steps) - 1:
+                raise TrialFailure(
+                    f"loss {name!r}: share={self.shares[name]:g} gives no weight, since in each of the first "
+                    f"{count + 1} steps the norm of its gradient at the student, or of cross-entropy's, was 0 or not "
+                    f"finite (last {norm:g} and {other:g}); give a weight in place of the share, as in Term(0.9), name "
+                    "other layers, or start from other weights if student and teacher are equal"
+                )
         weights = self._weights()
-        if self.fixing:
-            self.fixed.append(weights)
+        if count < STEPS:
+            self.moving.append(weights)
         if step == 0:
             shares = {name: ratio * weights[name] for name, ratio in ratios.items()}
             self.measured = {name: share if math.isfinite(share) else None for name, share in shares.items()}
@@ -89,8 +97,8 @@ class Shares:
             names: of the columns of `values` (steps, terms). images: the share of each step in the images (steps,).
         """
         found = {}
-        for name in self.active if self.fixed else ():
-            weights = [step[name] for step in self.fixed]
+        for name in self.active if self.moving else ():
+            weights = [step[name] for step in self.moving]
             weights += weights[-1:] * (len(images) - len(weights))
             product = values[:, names.index(name)] * torch.tensor(weights, dtype=values.dtype)
             found[name] = float((product * images).sum())
@@ -102,23 +110,21 @@ class Shares:
         shares = {f"share.{name}": self.measured[name] for name in self.active}
         return shares | {f"weight.{name}": weights[name] for name in self.active}
 
-    def _weights(self) -> dict[str, float]:
-        return {name: w * self.factors.get(name, 0.0) if name in self.shares else w for name, w in self.plain.items()}
+    def _count(self, step: int, steps: int) -> int:
+        """The steps of the stage before this one."""
+        return (self.epoch - self.first_epoch) * steps + step
 
-    def _fix(self, name: str, ratio: float, norm: float, reference: float, last: bool) -> None:
-        """Bring the ratio of a step into the factor. Steps whose ratio is 0 or not finite do not count."""
-        logarithms, share = self.logarithms[name], self.shares[name]
-        if 0 < ratio < math.inf and math.isfinite(share / ratio):
-            logarithms.append(math.log(ratio))
-        if logarithms:
-            self.factors[name] = share / math.exp(math.fsum(logarithms) / len(logarithms))
-        elif last:
-            raise TrialFailure(
-                f"loss {name!r}: share={share:g} gives no weight, since in each of the first {STEPS} steps the norm of "
-                f"its gradient at the student, or of cross-entropy's, was 0 or not finite (last {norm:g} and "
-                f"{reference:g}); give a weight in place of the share, as in Term(0.9), name other layers, or start "
-                "from other weights if student and teacher are equal"
-            )
+    def _weights(self) -> dict[str, float]:
+        return {name: w * self._factor(name) if name in self.shares else w for name, w in self.plain.items()}
+
+    def _factor(self, name: str) -> float:
+        logarithms = self.logarithms[name]
+        return self.shares[name] / math.exp(math.fsum(logarithms) / len(logarithms)) if logarithms else 0.0
+
+    def _move(self, name: str, ratio: float) -> None:
+        """Bring the ratio of a step into the factor, unless it gives none."""
+        if 0 < ratio < math.inf and math.isfinite(self.shares[name] / ratio):
+            self.logarithms[name] = [*self.logarithms[name], math.log(ratio)][-WINDOW:]
 
     def _trunk(self) -> list[Tensor]:
         """The parameters of the trunk that train; those of the network if it has none but its classifier's."""

@@ -165,7 +165,7 @@ class StudentTrainer:
                 generator.manual_seed(seed)
             self.objective.audit = self.epoch == 0 or step % custom.AUDIT_EVERY == 0
             with nullcontext() if self.built_in else seeded_streams(seed):
-                if self.shares.due(step):
+                if self.shares.due(step, steps):
                     values, correct = self.learn(images, target, teacher, (step, steps))
                 else:
                     values, correct = self.runner(self.learn, images, target, teacher, state=self.changing_tensors)
@@ -295,7 +295,7 @@ class StudentTrainer:
             **{f"network.{k}": v for k, v in state.items()},
         }
         record = {name: getattr(self, name) for name in ("epoch", "history", "seconds", "restarts", "started")}
-        record |= {"factors": self.shares.factors} if self.shares.factors else {}
+        record |= {"shares": self.shares.logarithms} if self.shares.shares else {}
         record |= {"custom": plain} if plain else {}
         record |= {"network": attributes} if attributes else {}
         checkpoint.save_epoch(self.trial.files, self.epoch, tensors, record)
@@ -321,7 +321,7 @@ class StudentTrainer:
             self.average.network.load_state_dict(under("ema."))
         self.best = under("best.")
         self.epoch, self.history = record["epoch"], record["history"]
-        self.shares.factors = record.get("factors", {})
+        self.shares.logarithms = record.get("shares", {})
         self.seconds, self.started = record["seconds"], record["started"]
         self.restarts = record["restarts"] + 1
 

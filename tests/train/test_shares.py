@@ -27,6 +27,7 @@ from tests.support.studies import CPU
 from tests.support.training import BASE, ends, stop_after, train
 
 STEPS = 3  # of the epochs in which shares are recomputed
+MOVING, WINDOW = 2 * STEPS - 1, 2  # in place of 64 and 8
 
 
 class Learned(nn.Module):
@@ -109,44 +110,37 @@ BY_HAND: dict[str, dict[str, Any]] = {
 def test_weights_are_the_shares_over_the_ratios_of_whole_gradients(
     case: str, tiny: SplitData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shares, "STEPS", 2)
+    monkeypatch.setattr(shares, "STEPS", MOVING)
+    monkeypatch.setattr(shares, "WINDOW", WINDOW)
     config = BASE.replace(**BY_HAND[case])
     one, batch = stage(config, tiny)
     named = {name: term for name, term in config.losses.items() if term.share is not None}
     ratios: dict[str, list[float]] = {name: [] for name in named}
-    used: dict[str, list[float]] = {name: [] for name in named}
-    one.start_epoch(STEPS, CPU)
-    for step in range(STEPS):
+    for epoch in (1, 2, 3):
+        used: dict[str, list[float]] = {name: [] for name in named}
+        one.start_epoch(STEPS, CPU)
+        for step in range(STEPS):
+            for name in named:
+                ratios[name].append(ratio_by_hand(one, name, *batch(step)))
+            one.step(*batch(step), step, STEPS)
+            for name, term in named.items():
+                ramp = min(1.0, epoch / term.warmup) if term.warmup else 1.0
+                window = ratios[name][:MOVING][-WINDOW:]
+                mean = math.prod(window) ** (1 / len(window))
+                used[name].append(term.weight * ramp * term.share / mean)  # type: ignore[operator]
+                assert one.weights[name] == pytest.approx(used[name][-1], rel=1e-3), (name, epoch, step)
+        values = {name: one.values[:, list(one.weights).index(name)].tolist() for name in named}
+        one.end_epoch([32] * STEPS, {})
+        row = one.history[-1]
         for name in named:
-            ratios[name].append(ratio_by_hand(one, name, *batch(step)))
-        one.step(*batch(step), step, STEPS)
-        for name, term in named.items():
-            ramp = 1 / term.warmup if term.warmup else 1.0
-            mean = math.prod(ratios[name][:2]) ** (1 / len(ratios[name][:2]))
-            used[name].append(term.weight * ramp * term.share / mean)  # type: ignore[operator]
-            assert one.weights[name] == pytest.approx(used[name][-1], rel=1e-3), (name, step)
-    values = {name: one.values[:, list(one.weights).index(name)].tolist() for name in named}
-    one.end_epoch([32] * STEPS, {})
-    (row,) = one.history
-    for name, term in named.items():
+            assert row[f"share.{name}"] == pytest.approx(ratios[name][-STEPS] * used[name][0], rel=1e-3)
+            assert row[f"weight.{name}"] == one.weights[name] == pytest.approx(used[name][-1], rel=1e-3)
+            mean = sum(w * v for w, v in zip(used[name], values[name], strict=True)) / STEPS
+            assert row[f"weighted.{name}"] == pytest.approx(mean, rel=1e-3)
+        assert row["train_loss"] == pytest.approx(sum(v for k, v in row.items() if k.startswith("weighted.")))
+    for name, term in named.items():  # in the first step, the share is what was asked for
         ramp = 1 / term.warmup if term.warmup else 1.0
-        assert row[f"share.{name}"] == pytest.approx(term.weight * ramp * term.share)  # type: ignore[operator]
-        assert row[f"weight.{name}"] == pytest.approx(used[name][-1], rel=1e-3)
-        mean = sum(w * v for w, v in zip(used[name], values[name], strict=True)) / STEPS
-        assert row[f"weighted.{name}"] == pytest.approx(mean, rel=1e-3)
-    assert row["train_loss"] == pytest.approx(sum(v for k, v in row.items() if k.startswith("weighted.")))
-    # Later the weight stays, and the share is measured in the first step.
-    one.start_epoch(STEPS, CPU)
-    for name, term in named.items():
-        ratio, ramp = ratio_by_hand(one, name, *batch(0)), 2 if term.warmup else 1
-        assert one.weights[name] == pytest.approx(ramp * row[f"weight.{name}"])
-        used[name] = [ratio * one.weights[name]]
-    for step in range(STEPS):
-        one.step(*batch(step), step, STEPS)
-    one.end_epoch([32] * STEPS, {})
-    for name in named:
-        assert one.history[1][f"share.{name}"] == pytest.approx(used[name][0], rel=1e-3)
-        assert one.history[1][f"weight.{name}"] == one.weights[name]
+        assert one.history[0][f"share.{name}"] == pytest.approx(term.weight * ramp * term.share)  # type: ignore[operator]
 
 
 SHARED = {
@@ -166,7 +160,7 @@ SHARED = {
 
 
 @pytest.mark.parametrize(
-    ("steps", "stops"), [(3, (0, 1)), pytest.param(8, (0, 1), marks=pytest.mark.slow)], ids=["some", "all"]
+    ("steps", "stops"), [(9, (0, 1)), pytest.param(3, (0, 1), marks=pytest.mark.slow)], ids=["two epochs", "one epoch"]
 )
 def test_alone_in_a_cohort_and_resumed_are_bitwise_equal(
     steps: int, stops: tuple[int, ...], tiny: SplitData, teacher: Teacher, tmp_path: Path,
@@ -200,6 +194,7 @@ def test_terms_without_a_share_have_neither_columns_nor_further_backward_passes(
 def test_steps_that_measure_run_outside_of_graphs(tiny: SplitData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "STEPS", 2)
     one, batch = stage(BASE.replace(losses={"kd": KD}), tiny)
+    monkeypatch.setattr(shares, "WINDOW", 2)
     ran: list[tuple[int, int]] = []
     run = GraphRunner.__call__
     monkeypatch.setattr(
