@@ -24,13 +24,14 @@ UNGIVEN = math.nan  # the weight of a term without one: with a share it is 1, el
 class Term:
     """One weighted transfer loss of an objective.
 
-    weight: the factor of the loss. share: in place of a weight, how strong the gradient of the term is at the student's
-    trunk, as a share of the gradient of cross-entropy: `Term(share=0.3)`. The factor that gives this share is measured
-    in the first batches (`scl.train.shares`), so that one number means the same for every loss, network and data set;
-    a weight beside it, 1 unless given, multiplies it. layers: the guided layers it compares, counted from 0 at the shallowest, or from -1
+    weight: the factor of the loss. layers: the guided layers it compares, counted from 0 at the shallowest, or from -1
     at the deepest (None: the published choice of that loss). warmup: epochs over which the weight rises linearly.
     end: the last epoch of the term (None: it never ends). stage: `train`, or `pretrain`: the epochs before
     (Config.pretrain_epochs), in which only such terms train. warmup and end count from the first epoch of the stage.
+    share: in place of a weight, how strong the gradient of the weighted term is at the student's trunk, relative to
+    that of plain cross-entropy, as in `Term(share=0.3)`. The weight that gives this share is measured in the first
+    steps (`scl.train.shares.Shares`), so that one number means the same for every loss, network and data set. A weight
+    beside it, 1 unless given, multiplies it.
     loss: a name in LOSSES, or a custom loss: a function ``(student, teacher, **options) -> scalar``, or an nn.Module
     class that is built as ``Loss(student_channels, teacher_channels, **options)`` and called like such a function.
     None takes the name of the term. compares: what a custom loss receives, one of COMPARES: feature maps (B, C, H, W)

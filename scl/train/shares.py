@@ -130,7 +130,7 @@ class Shares:
         """The parameters of the trunk that train; those of the network if it has none but its classifier's."""
         classifier = classifier_of(self.network)
         head = {id(p) for p in classifier.parameters()} if classifier is not None else set()
-        training = [p for p in self.network.parameters() if p.requires_grad]
+        training: list[Tensor] = [p for p in self.network.parameters() if p.requires_grad]
         return [p for p in training if id(p) not in head] or training
 
 

@@ -69,8 +69,8 @@ def test_a_share_of_none_is_in_no_id() -> None:
     assert effective(off) == effective(Config())
 
 
-REFUSED: list[Any] = [0, 0.0, -0.0, -0.3, math.nan, math.inf, -math.inf, True, False, "0.3", "", b"1", [0.3], (), {},
-                      0.3j, object(), np.array([0.3, 0.4]), np.nan, np.bool_(True), Decimal("0.3"), 10**400]  # fmt: skip
+REFUSED: list[Any] = [0, 0.0, -0.0, -0.3, math.nan, math.inf, -math.inf, True, False, "0.3", "", b"1", [0.3], (),
+                      {}, 0.3j, object(), np.array([0.3, 0.4]), np.nan, np.bool_(True), Decimal("0.3"), 10**400]  # fmt: skip
 
 
 @pytest.mark.parametrize("share", REFUSED, ids=lambda value: type(value).__name__)
