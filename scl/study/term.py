@@ -16,7 +16,7 @@ from scl.study.loss_table import COMPARES, LOSSES, LossRow
 from scl.study.source import source_identity
 
 STAGES = ("train", "pretrain")
-UNGIVEN = math.nan  # the weight of a term without one: with a share it is 1, else it is missing
+UNGIVEN = float("nan")  # the weight of a term without one: with a share it is 1, else it is missing
 
 
 @names_checked
@@ -57,7 +57,7 @@ class Term:
     def __post_init__(self) -> None:
         if self.weight is UNGIVEN:
             if self.share is None:
-                raise UserError("Term: give a weight, as in Term(0.9), or a share, as in Term(share=0.3)")
+                raise UserError("Term: 'weight' must be given, as in Term(0.9), or 'share', as in Term(share=0.3)")
             object.__setattr__(self, "weight", 1.0)
 
 

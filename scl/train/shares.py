@@ -39,7 +39,7 @@ class Shares:
         self.active: list[str] = []
         self.epoch = 0
         self.moving: list[dict[str, float]] = []  # the weights in each step of this epoch in which factors move
-        self.measured: dict[str, float | None] = {}
+        self.measured: dict[str, float] = {}  # in the first step of this epoch, with weight and warm-up
 
     def start_epoch(self, epoch: int, plain: Mapping[str, float]) -> dict[str, float]:
         """The weights of terms at the start of an epoch (from 1); 0 while a factor is not known.
@@ -87,7 +87,7 @@ class Shares:
             self.moving.append(weights)
         if step == 0:
             shares = {name: ratio * weights[name] for name, ratio in ratios.items()}
-            self.measured = {name: share if math.isfinite(share) else None for name, share in shares.items()}
+            self.measured = {name: share for name, share in shares.items() if math.isfinite(share)}
         return weights
 
     def weighted(self, names: Sequence[str], values: Tensor, images: Tensor) -> dict[str, float]:
@@ -104,10 +104,11 @@ class Shares:
             found[name] = float((product * images).sum())
         return found
 
-    def columns(self) -> dict[str, float | None]:
-        """The measured share, and the weight that it comes to, of each term with a share: columns of epochs.parquet."""
+    def columns(self) -> dict[str, float]:
+        """Columns of epochs.parquet: of each term with a share, what was measured in the first step of this epoch, if it
+        is finite, and the weight at its end."""
         weights = self._weights()
-        shares = {f"share.{name}": self.measured[name] for name in self.active}
+        shares = {f"share.{name}": share for name, share in self.measured.items()}
         return shares | {f"weight.{name}": weights[name] for name in self.active}
 
     def _count(self, step: int, steps: int) -> int:

@@ -70,7 +70,7 @@ def test_a_share_of_none_is_in_no_id() -> None:
 
 
 REFUSED: list[Any] = [0, 0.0, -0.0, -0.3, math.nan, math.inf, -math.inf, True, False, "0.3", "", b"1", [0.3], (),
-                      {}, 0.3j, object(), np.array([0.3, 0.4]), np.nan, np.bool_(True), Decimal("0.3"), 10**400]  # fmt: skip
+                      {}, 0.3j, object(), np.array([0.3, 0.4]), np.bool_(True), Decimal("0.3"), 10**400]  # fmt: skip
 
 
 @pytest.mark.parametrize("share", REFUSED, ids=lambda value: type(value).__name__)
@@ -82,14 +82,15 @@ def test_what_is_no_share_is_refused(share: Any) -> None:
 @pytest.mark.parametrize(
     ("term", "says"),
     [
-        ({}, "give a weight, as in Term.0.9., or a share, as in Term.share=0.3."),
-        ({"layers": (1,)}, "give a weight"),
-        ({"share": None}, "give a weight"),
+        ({}, "'weight' must be given, as in Term.0.9., or 'share', as in Term.share=0.3."),
+        ({"layers": (1,)}, "'weight' must be given"),
+        ({"share": None}, "'weight' must be given"),
         ({"share": 0.3, "stage": "pretrain"}, "does not train in the stage 'pretrain', got 0.3; give a weight"),
         ({"shares": 0.3}, "unknown field 'shares' .did you mean 'share'"),
         ({"weight": -1, "share": 0.3}, "weight must be a finite number of 0 or more, got -1"),
         ({"weight": None, "share": 0.3}, "weight must be a finite number of 0 or more, got None"),
-        ({"weight": math.inf}, "weight must be a finite number of 0 or more, got inf"),
+        ({"weight": math.nan}, "weight must be a finite number of 0 or more, got nan"),
+        ({"weight": math.nan, "share": 0.3}, "weight must be a finite number of 0 or more, got nan"),
     ],
 )
 def test_terms_without_a_weight_or_a_share_that_means_something_are_refused(term: dict[str, Any], says: str) -> None:
