@@ -105,8 +105,8 @@ class Shares:
         return found
 
     def columns(self) -> dict[str, float]:
-        """Columns of epochs.parquet: of each term with a share, what was measured in the first step of this epoch, if it
-        is finite, and the weight at its end."""
+        """Columns of epochs.parquet: of each term with a share, what was measured in the first step of this epoch, if
+        it is finite, and the weight at its end."""
         weights = self._weights()
         shares = {f"share.{name}": share for name, share in self.measured.items()}
         return shares | {f"weight.{name}": weights[name] for name in self.active}
