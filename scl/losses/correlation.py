@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from scl.losses.arithmetic import full_precision, pool_to_smaller
+from scl.losses.arithmetic import full_precision, pool_to_smaller, unit_rows
 from scl.losses.checks import require, require_maps, require_same_channels
-from scl.losses.grams import first_order_only, gram_distance
+from scl.losses.grams import TALL, first_order_only, gram_distance
 from scl.study.loss_table import NORMS, POOLS
 
 
 def _correlation(student: Tensor, teacher: Tensor, norm: str) -> Tensor:
     """Mean squared difference of the correlations between rows: (G, n, p) and (G, n, q)."""
+    if norm == "rows":
+        return _unit_gram_distance(student, teacher)
     if norm == "gram":
         s, t = (x / math.sqrt(x.shape[-1]) for x in (student, teacher))
         return gram_distance(s, t) / (len(s) * s.shape[1] ** 2)
@@ -24,6 +26,24 @@ def _correlation(student: Tensor, teacher: Tensor, norm: str) -> Tensor:
     alive = (s_alive | t_alive).sum((1, 2))
     pairs = (alive * (alive - 1)).sum().clamp(min=1)
     return gram_distance(s, t, (s_alive ^ t_alive).sum()) / pairs
+
+
+def _unit_gram_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Mean over rows of the squared distance between a row of XXᵀ and that of YYᵀ, both at unit length.
+
+    With far more rows than columns no n × n matrix is made: the row of XXᵀ that belongs to the row x of X has the
+    squared length x XᵀX xᵀ, and its product with that of YYᵀ is x XᵀY yᵀ. The distance of nearly equal rows would lose
+    all digits of float32, so this uses float64.
+    """
+    if x.shape[1] <= TALL * max(x.shape[2], y.shape[2]):
+        gap = unit_rows(x @ x.mT) - unit_rows(y @ y.mT)
+        return gap.square().sum() / (len(gap) * gap.shape[1])
+    u, v = x.double(), y.double()
+    lengths = [((a @ (a.mT @ a)) * a).sum(-1) for a in (u, v)]
+    (a, b), (p, q) = lengths, [length > 1e-24 for length in lengths]  # dead rows are zero, as in `unit_rows`
+    scale = torch.where(p, a, 1).rsqrt() * torch.where(q, b, 1).rsqrt()
+    cosine = torch.where(p & q, ((u @ (u.mT @ v)) * v).sum(-1) * scale, 0)
+    return (p.double() + q.double() - 2 * cosine).mean().clamp(min=0).to(x.dtype)
 
 
 class _UnitRows(Function):
@@ -75,12 +95,15 @@ def channel_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson",
     Args:
         student, teacher: feature maps (B, C, H, W) of equal B and C; their sizes may differ.
         norm: `pearson` centres each channel and scales it to unit norm, R = X̂X̂ᵀ; `cosine` does not centre;
-            `gram` does neither, divides by the number of positions, and averages over all i, j.
+            `gram` does neither, divides by the number of positions, and averages over all i, j; `rows` does
+            neither, scales each row of R = XXᵀ, diagonal included, to unit norm, and averages the squared distance
+            over rows, as ICKD does, so that stronger relatives of a channel count more.
         pool: `sample` correlates over the N locations of each image and averages over the batch; `batch`
             correlates over all B·N positions at once.
 
-    A dead channel (centred energy ≤ 1e-10 × raw energy + 1e-12) is a zero row of R with zero gradient. Pairs with a
-    channel that is dead in both networks are left out; the mean runs over the remaining pairs of all images.
+    With `pearson` and `cosine`, a dead channel (centred energy ≤ 1e-10 × raw energy + 1e-12) is a zero row of R with
+    zero gradient. Pairs with a channel that is dead in both networks are left out; the mean runs over the remaining
+    pairs of all images.
 
     With `pearson` and `sample` the loss is invariant to permutations of the locations of either map, and to positive
     rescaling and shifts of a channel.
@@ -117,7 +140,8 @@ def spatial_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson",
             is average-pooled to the height and width of the smaller.
         norm: `pearson` centres each location over its channels and scales it to unit norm, R = X̂X̂ᵀ;
             `cosine` does not centre; `gram` does neither, divides by the number of channels, and averages
-            over all i, j.
+            over all i, j; `rows` does neither, scales each row of R = XXᵀ, diagonal included, to unit norm, and
+            averages the squared distance over rows.
         pool: `sample` correlates over the C channels of each image and averages over the batch; `batch`
             correlates over all B·C at once, even if C differs.
 

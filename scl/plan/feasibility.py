@@ -110,7 +110,8 @@ class Feasibility:
         return self.teacher_features[key]
 
     def _objective(self, config: Config, features: Features) -> str:
-        structure = {name: {**term, "weight": 0} for name, term in effective(config).get("losses", {}).items()}
+        losses = effective(config).get("losses", {}).items()
+        structure = {name: {k: v for k, v in term.items() if k not in ("weight", "share")} for name, term in losses}
         fields = (*ARCHITECTURE, "guided", "tap", "teacher_layers", "connector")
         key = sha256([{**{name: getattr(config, name) for name in fields}, **config.hashes}, structure])
         if key not in self.built:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scl.store.schema import ADDED, SCHEMAS, param_text
+from scl.store.schema import ADDED, OF_TERMS, SCHEMAS, param_text
 
 # Without these columns, and a value in each row, a table says nothing.
 REQUIRED = {
@@ -79,7 +79,7 @@ def _wanted(field: pa.Field, known: bool) -> pa.DataType | None:
         if pa.types.is_integer(kind) or pa.types.is_floating(kind):
             return pa.int64() if pa.types.is_integer(kind) else pa.float64()
         return kind if kind in PARAM_TYPES else pa.string()
-    if field.name.startswith(("term.", "weighted.")):
+    if field.name.startswith(OF_TERMS):
         return pa.float32()
     simple = pa.types.is_primitive(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
     return kind if simple else None

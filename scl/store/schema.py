@@ -72,7 +72,10 @@ TRIALS = pa.schema(
     ]
 )
 
-# Also float32 columns `term.NAME` and `weighted.NAME` for each loss term.
+# Also float32 columns for each loss term: its mean value, plain (`term.NAME`) and weighted (`weighted.NAME`); of a term
+# with a share also its measured share of the gradient in the first step (`share.NAME`), and the weight that it comes to
+# (`weight.NAME`, at the end of the epoch).
+OF_TERMS = ("term.", "weighted.", "share.", "weight.")
 EPOCHS = pa.schema(
     [
         *_fields(pa.string(), "trial_id"),
@@ -104,13 +107,13 @@ def now() -> datetime:
 
 
 def widened(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Schema:
-    """The schema, plus the columns `param.*` (typed), `term.*` and `weighted.*` (float32) of the rows."""
+    """The schema, plus the columns `param.*` (typed) and those of loss terms (float32) of the rows."""
     extra: dict[str, pa.DataType] = {}
     for row in rows:
         for name, value in row.items():
             if name.startswith("param."):
                 extra[name] = param_type(value)
-            elif name.startswith(("term.", "weighted.")):
+            elif name.startswith(OF_TERMS):
                 extra[name] = pa.float32()
     return pa.schema([*schema, *[pa.field(name, kind) for name, kind in extra.items()]])
 

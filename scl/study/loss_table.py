@@ -12,7 +12,7 @@ from typing import Any
 
 # What a loss can compare: guided maps one by one, pairs of neighbouring maps, the pooled last map, or logits.
 COMPARES = ("maps", "pairs", "embedding", "logits")
-NORMS = ("pearson", "cosine", "gram")
+NORMS = ("pearson", "cosine", "gram", "rows")
 POOLS = ("sample", "batch")
 LOGIT_NORMS = ("none", "zscore")
 

@@ -154,8 +154,8 @@ class Options:
         lambda s: "train a teacher for each seed" + ("; this study does, without --teachers" * s.teacher_per_seed))
     teachers: int | None = option(None, STUDY, whole(1, MOST_TRIALS), "M", _teachers)
     set: Mapping[str, Any] | None = option(None, STUDY, assignments, "NAME=VALUE",
-        "set a field of every arm's configuration, or a loss's weight, option, layers, warmup, end or stage in the "
-        "arms that have it, as in weight_decay=0, weight.kd=2, kd.temperature=2 or kd.warmup=5; "
+        "set a field of every arm's configuration, or a loss's weight, share, option, layers, warmup, end or stage in "
+        "the arms that have it, as in weight_decay=0, weight.kd=2, kd.temperature=2 or kd.warmup=5; "
         "teacher.NAME=VALUE sets the teacher's; repeatable (default: none)",
         repeatable=True)
     interval: float | None = option(None, STUDY, number(NARROWEST, 1, including="low"), "F",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,8 @@ from scl.study.numerals import real_from, whole_from
 from scl.study.term import Term, checked_terms, default_options, requested_options
 
 # What a term has beside its weight and options. A custom loss may have options of these names, which come first.
-TERM_FIELDS = ("layers", "warmup", "end", "stage")
+TERM_FIELDS = ("layers", "warmup", "end", "stage", "share")
+ADD_A_LOSS = ("weight.", "share.")  # what a name starts with that adds a loss to an objective
 FIELDS = {f.name: str(f.type) for f in dataclasses.fields(Config) if f.name != "losses"}
 
 
@@ -35,6 +36,8 @@ def params(config: Config) -> dict[str, int | float | str | bool]:
             flat[name] = "/".join(map(str, value)) if isinstance(value, tuple) else value
     for name, term in config.losses.items():
         flat[f"weight.{name}"] = term.weight
+        if term.share is not None:
+            flat[f"share.{name}"] = term.share
         for option, value in {**default_options(term), **requested_options(name, term)}.items():
             flat[f"{name}.{option}"] = value if isinstance(value, (int, float, str)) else canonical_json(value)
     return flat
@@ -45,10 +48,20 @@ def column(name: str) -> str:
     return f"param.{stored_name(name)}"
 
 
+def of_loss(name: str, losses: Collection[str] = ()) -> tuple[str, str]:
+    """The loss that a flat name is about, and what of it: of `weight.NAME` and `share.NAME`, and of `NAME.OPTION`.
+
+    losses: those that there are; `share.temperature` is an option of a loss that is called `share`.
+    """
+    first, _, last = name.partition(".")
+    is_weight = f"{first}." in ADD_A_LOSS and not (first == "share" and "share" in losses)
+    return (last, first) if is_weight else (first, last)
+
+
 def with_params(config: Config, changes: Mapping[str, Any]) -> Config:
     """A copy with some values changed, each under its name: `lr`, `weight.kd`, `kd.temperature`, `kd.warmup`.
 
-    `weight.NAME` adds the loss NAME if the configuration lacks it.
+    `weight.NAME` and `share.NAME` add the loss NAME if the configuration lacks it. A share replaces a weight.
 
     Raises:
         UserError: there is no such name, or the value is refused.
@@ -60,19 +73,24 @@ def with_params(config: Config, changes: Mapping[str, Any]) -> Config:
     if len(fields) == len(changes):
         return config.replace(**fields)
     losses, problems = checked_terms(fields.pop("losses", config.losses))
-    for name in sorted((n for n in changes if "." in n), key=lambda n: not n.startswith("weight.")):
-        first, _, last = name.partition(".")
-        term = last if first == "weight" else first
-        valid = {**losses, **LOSSES} if first == "weight" else losses
-        if term not in valid:
-            problems.append(f"{name!r}: {unknown('loss', term, valid or ['(none in this objective)'])}")
-        elif first == "weight":
-            losses[term] = dataclasses.replace(losses.get(term, Term(0.0)), weight=changes[name])
-        elif last in TERM_FIELDS and not callable(losses[term].loss):
-            losses[term] = dataclasses.replace(losses[term], **{last: changes[name]})
+    # Weights first, then shares: both add losses, and a share asks for a weight beside it.
+    for name in sorted((n for n in changes if "." in n), key=lambda n: [not n.startswith(a) for a in ADD_A_LOSS]):
+        (loss, what), value = of_loss(name, losses), changes[name]
+        adds = name == f"{what}.{loss}"
+        valid = {**losses, **LOSSES} if adds else losses
+        if loss not in valid:
+            problems.append(f"{name!r}: {unknown('loss', loss, valid or ['(none in this objective)'])}")
+            continue
+        term = losses.get(loss, Term(0.0))
+        if adds and what == "weight":
+            changed = {"weight": value}
+        elif not adds and (callable(term.loss) or what not in TERM_FIELDS):
+            changed = {"options": {**term.options, what: value}}
+        elif what == "share" and value is not None and term.share is None and f"weight.{loss}" not in changes:
+            changed = {"share": value, "weight": 1.0}
         else:
-            options = {**losses[term].options, last: changes[name]}
-            losses[term] = dataclasses.replace(losses[term], options=options)
+            changed = {what: value}
+        losses[loss] = dataclasses.replace(term, **changed)
     if problems:
         raise UserError("; ".join(problems))
     return config.replace(**fields, losses=losses)  # at once, because a field may need a loss and a loss a field
@@ -86,8 +104,8 @@ def of_another_network(model: Any, before: Config | None = None) -> dict[str, An
 
 
 def overridden(configs: Mapping[str, Config], changes: Mapping[str, Any], prefix: str = "") -> dict[str, Config]:
-    """Configurations by name with `--set` applied: a field in all of them, `weight.NAME`, `NAME.OPTION` and
-    `NAME.layers`, `.warmup`, `.end` and `.stage` in those that have the loss NAME.
+    """Configurations by name with `--set` applied: a field in all of them, `weight.NAME`, `share.NAME`, `NAME.OPTION`
+    and `NAME.layers`, `.warmup`, `.end` and `.stage` in those that have the loss NAME.
 
     Args:
         changes: name → value, or its text as on the command line.
@@ -116,9 +134,9 @@ def overridden(configs: Mapping[str, Config], changes: Mapping[str, Any], prefix
 
 
 def _no_such_name(name: str, prefix: str, every: Iterable[str]) -> str:
-    first, _, last = name.removeprefix(prefix).partition(".")
-    loss = last if first == "weight" else first
-    if last and loss in LOSSES and f"{prefix}weight.{loss}" not in every:
+    bare = name.removeprefix(prefix)
+    loss, _ = of_loss(bare)
+    if "." in bare and loss in LOSSES and f"{prefix}weight.{loss}" not in every:
         return f"{name!r}: no arm of this run has the loss {loss!r}; --arms chooses arms, a study file defines them"
     return unknown("name", name, every)
 
@@ -126,7 +144,7 @@ def _no_such_name(name: str, prefix: str, every: Iterable[str]) -> str:
 def _settable(config: Config) -> Iterable[str]:
     yield from FIELDS
     for name, term in config.losses.items():
-        yield f"weight.{name}"
+        yield from (f"{start}{name}" for start in ADD_A_LOSS)
         fields = TERM_FIELDS if isinstance(term.loss, str) else ()
         yield from (f"{name}.{part}" for part in dict.fromkeys([*default_options(term), *fields, *term.options]))
 

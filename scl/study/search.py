@@ -9,7 +9,7 @@ from typing import Any
 from scl.errors import UserError, names_checked, shown, unknown
 from scl.study.config import ARCHITECTURE, LARGEST, Config
 from scl.study.limits import COSTS, METRICS, OBJECTIVES, limit_problems
-from scl.study.params import TERM_FIELDS, with_params
+from scl.study.params import ADD_A_LOSS, TERM_FIELDS, of_loss, with_params
 from scl.study.space import (
     Branch,
     Choice,
@@ -158,9 +158,13 @@ class Search:
         problems += limit_problems(self.constraints)
         problems += space_problems(self.space)
         for name in {} if problems else ranges(self.space):
-            loss, _, last = name.partition(".")
-            if last in TERM_FIELDS and not (loss in base.losses and callable(base.losses[loss].loss)):
-                problems.append(f"search space, {name!r}: a search varies fields, weights and options of losses")
+            loss, what = of_loss(name, base.losses)
+            own_option = loss in base.losses and callable(base.losses[loss].loss)
+            if what in TERM_FIELDS and name != f"share.{loss}" and not own_option:
+                instead = f"; write share.{loss}" if what == "share" else ""
+                problems.append(
+                    f"search space, {name!r}: a search varies fields, weights, shares and options of losses{instead}"
+                )
         problems = problems or [*self._wrong_sampler(), *self._wrong_pruner()]
         if not problems and self.needs_latency and architectures(self.space, ARCHITECTURE, MOST_MEASURED) is None:
             problems.append(
@@ -256,7 +260,7 @@ class Search:
             for name, range_ in held.items()
             if is_range(range_) and not is_label(name, range_)
         }
-        weights = [name for name in searched if name.startswith("weight.")]
+        weights = [name for name in searched if name.startswith(ADD_A_LOSS)]
         at = f", where {' and '.join(f'{b} = {c!r}' for b, c in path.items())}" if path else ""
         for name, values in searched.items() or {"": [None]}.items():
             # An option of a loss can be set only together with the loss's weight, and an optimizer with its rate.
@@ -288,10 +292,10 @@ class Search:
                 if not branch or point.get(name, value) == value
             ]
         for name in [name for name in template if "." in name]:
-            # A branch may have brought the loss whose option is held: the template needs it, with any weight.
-            weight = f"weight.{name.partition('.')[0]}"
-            if conditions(self.space).get(weight) and weight in space:
-                template.setdefault(weight, ends(space[weight])[0])
+            # A branch may have brought the loss whose option is held: the template needs it, with any weight or share.
+            for weight in (f"{adds}{name.partition('.')[0]}" for adds in ADD_A_LOSS):
+                if conditions(self.space).get(weight) and weight in space:
+                    template.setdefault(weight, ends(space[weight])[0])
         return replace(self, space=space, template=template, start=tuple(start))
 
 

@@ -13,7 +13,7 @@ from scl.study.config import Config
 from scl.study.limits import OBJECTIVES
 from scl.study.metrics import DEFAULT, METRICS, Metric
 from scl.study.options import Options
-from scl.study.params import FIELDS, parsed
+from scl.study.params import ADD_A_LOSS, FIELDS, of_loss, parsed
 from scl.study.recipes import RECIPES
 from scl.study.search import FRESH_SEED, MOST_TRIALS, Search
 from scl.study.space import Choice, ranges
@@ -198,12 +198,12 @@ def _search_with(search: Search, changes: Mapping[str, Any]) -> Search:
     searched = [name for name in changes if name in every]
     if searched:
         raise UserError(f"--set {searched[0]}: the search varies it; hold it with --fix {searched[0]}=VALUE")
-    losses = {n.removeprefix("weight.") for n in (*every, *search.template) if n.startswith("weight.")}
-    losses |= set(search.template.get("losses", {}))
+    losses = set(search.template.get("losses", {}))
+    losses |= {of_loss(n, losses)[0] for n in (*every, *search.template) if n.startswith(ADD_A_LOSS)}
     mine = {
         name: parsed(name, name, value)
         for name, value in changes.items()
-        if name in FIELDS or name.removeprefix("weight.").partition(".")[0] in losses
+        if name in FIELDS or of_loss(name, losses)[0] in losses
     }
     return dataclasses.replace(search, template={**search.template, **mine})
 

@@ -16,6 +16,7 @@ from scl.study.loss_table import COMPARES, LOSSES, LossRow
 from scl.study.source import source_identity
 
 STAGES = ("train", "pretrain")
+UNGIVEN = float("nan")  # the weight of a term without one: with a share it is 1, else it is missing
 
 
 @names_checked
@@ -26,7 +27,7 @@ class Term:
     `losses={"kd": 0.9}` in a Config is short for `losses={"kd": Term(0.9)}`.
 
     Attributes:
-        weight: factor of the loss, 0 or more.
+        weight: factor of the loss, 0 or more. Beside a share, which it multiplies, 1 unless given.
         layers: the guided layers that it compares, counted from 0 at the shallowest or from -1 at the deepest. None:
             the published choice of that loss.
         warmup: epochs over which the weight rises linearly, counted from the first epoch of the stage.
@@ -38,11 +39,15 @@ class Term:
         compares: what a loss of your own receives: `maps` (feature maps (B, C, H, W), layer by layer), `pairs` (of
             neighbouring maps), `embedding` (B, D) or `logits` (B, K).
         options: keyword options of the loss, as in `{"temperature": 2.0}`.
+        share: in place of a weight, how strong the gradient of the weighted term is at the student's trunk, relative
+            to that of plain cross-entropy, as in `Term(share=0.3)`. The weight that gives this share is measured in
+            the first steps (`scl.train.shares.Shares`), so that one number means the same for every loss, network and
+            data set. None: the weight is the weight.
         version: text that you change when your loss reads something that is not source code, such as a file; it is part
             of the trial's id.
 
     Raises:
-        UserError: a field does not exist. Config checks the values.
+        UserError: a field does not exist, or neither weight nor share is given. Config checks the values.
 
     Example:
         import scl
@@ -51,7 +56,7 @@ class Term:
         config = scl.Config(losses={"channel": deep, "kd": scl.Term(0.9, options={"temperature": 2.0})})
     """
 
-    weight: float
+    weight: float = UNGIVEN
     layers: tuple[int, ...] | None = None
     warmup: int = 0
     end: int | None = None
@@ -60,6 +65,13 @@ class Term:
     compares: str = "maps"
     options: Mapping[str, Any] = field(default_factory=dict)
     version: str | None = None
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is UNGIVEN:
+            if self.share is None:
+                raise UserError("Term: 'weight' must be given, as in Term(0.9), or 'share', as in Term(share=0.3)")
+            object.__setattr__(self, "weight", 1.0)
 
 
 def loss_row(term: Term) -> LossRow:
@@ -106,6 +118,13 @@ def _plain(term: Term) -> tuple[Term, list[str]]:
     if weight is None or not math.isfinite(weight) or weight < 0:
         problems.append(f"weight must be a finite number of 0 or more, got {shown(term.weight)}")
     changes["weight"] = weight
+    if term.share is not None:
+        changes["share"] = share = as_real(term.share)
+        if share is None or not 0 < share < math.inf:
+            problems.append(
+                "share must be a finite number above 0, as in share=0.3 (weight=0 leaves a term out), "
+                f"got {shown(term.share)}"
+            )
     for name, least, optional in (("warmup", 0, False), ("end", 1, True)):
         value = getattr(term, name)
         if value is None and optional:
@@ -135,6 +154,11 @@ def _problems(name: str, term: Term) -> list[str]:
         problems.append("a term's name is 1-40 letters, digits, '_', '+' or '-', and not 'ce' (cross-entropy)")
     if term.stage not in STAGES:
         problems.append(unknown("stage", term.stage, STAGES))
+    elif term.stage == "pretrain" and term.share is not None:
+        problems.append(
+            f"share is a share of the gradient of cross-entropy, which does not train in the stage 'pretrain', got "
+            f"{term.share:g}; give a weight, as in Term(1.0, stage='pretrain')"
+        )
     if term.compares not in COMPARES:
         problems.append(unknown("compares", term.compares, COMPARES))
     if callable(term.loss):

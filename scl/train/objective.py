@@ -130,13 +130,15 @@ class Objective(nn.Module):
             if self.weight(name, epoch) == 0:
                 continue
             if name == "ce":
-                values[name] = F.cross_entropy(
-                    student.logits, target, self.class_weights, label_smoothing=self.config.label_smoothing
-                )
+                values[name] = self.cross_entropy(student.logits, target)
             else:
                 assert teacher is not None
                 values[name] = self._transfer(name, student, teacher, target, images)
         return values
+
+    def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The unweighted cross-entropy of logits (B, K), with labels (B,) or probabilities of the classes (B, K)."""
+        return F.cross_entropy(logits, target, self.class_weights, label_smoothing=self.config.label_smoothing)
 
     def _transfer(
         self, name: str, student: Features, teacher: Features, target: Tensor, images: Tensor | None

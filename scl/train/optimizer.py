@@ -223,7 +223,7 @@ def _factors(config: Config, network: nn.Module) -> dict[int, float]:
     """
     if config.head_lr == 1.0 and config.layer_decay == 1.0:
         return {}
-    classifier = _classifier(network)
+    classifier = classifier_of(network)
     if classifier is None:
         raise UserError(
             f"{config.model_name} has no linear layer as its classifier, which head_lr and layer_decay need"
@@ -235,7 +235,7 @@ def _factors(config: Config, network: nn.Module) -> dict[int, float]:
     return factors | dict.fromkeys(head, config.head_lr)
 
 
-def _classifier(network: nn.Module) -> nn.Module | None:
+def classifier_of(network: nn.Module) -> nn.Module | None:
     """The linear layer that gives the logits: of an own network the one that was seen to do so, else the last."""
     own = own_network(network)
     if isinstance(own, TappedModel):

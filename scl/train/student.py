@@ -32,6 +32,7 @@ from scl.train.optimizer import Optimizer
 from scl.train.patience import best_row, out_of_patience
 from scl.train.process import generators
 from scl.train.schedule import learning_rate, place
+from scl.train.shares import Shares
 from scl.train.teacher import Teacher, teacher_network
 from scl.train.types import TrialEnded, TrialFailure, TrialSpec
 
@@ -83,6 +84,7 @@ class StudentTrainer:
         # With graphs what changes each step is a tensor on the device, so that each replay reads its new value.
         self.rate: float | Tensor = torch.tensor(config.lr, device=device) if slot.graphs else config.lr
         self.share: float | Tensor = torch.tensor(0.0, device=device) if slot.graphs else 0.0
+        self.shares = Shares(config, self.model)
         self.weights: dict[str, float] = {}
         self.epoch = 0  # finished epochs
         self.history: list[dict[str, Any]] = []
@@ -138,7 +140,8 @@ class StudentTrainer:
         epoch = self.epoch + 1
         self.wanted, self.teacher_wanted = self.objective.wanted(epoch)
         before, names = self.weights, self.objective.term_names
-        self.weights = {name: w for name in names if (w := self.objective.weight(name, epoch)) > 0}
+        plain = {name: w for name in names if (w := self.objective.weight(name, epoch)) > 0}
+        self.weights = self.shares.start_epoch(epoch, plain)
         if self.epoch == self.config.pretrain_epochs:
             self.optimizer.reset()  # pre-training hands on its weights, not its momentum
         if self.epoch == self.config.pretrain_epochs or self.weights != before:
@@ -170,16 +173,24 @@ class StudentTrainer:
                 generator.manual_seed(seed)
             self.objective.audit = self.epoch == 0 or step % custom.AUDIT_EVERY == 0
             with nullcontext() if self.built_in else seeded_streams(seed):
-                values, correct = self.runner(self.learn, images, target, teacher, state=self.changing_tensors)
+                if self.shares.due(step, steps):
+                    values, correct = self.learn(images, target, teacher, (step, steps))
+                else:
+                    values, correct = self.runner(self.learn, images, target, teacher, state=self.changing_tensors)
             self.values[step] = values
             self.correct += correct
         self.seconds += time.perf_counter() - began
 
-    def learn(self, images: Tensor, target: Tensor, teacher: Features | None) -> tuple[Tensor, Tensor]:
+    def learn(
+        self, images: Tensor, target: Tensor, teacher: Features | None, measured: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """One step: forward, objective, backward, and the update of the weights and of their average.
 
         It never waits for the device, and the only host values that it reads are constant within an epoch, so that a
-        CUDA graph can replay it.
+        CUDA graph can replay it; unless it measures shares of the gradient.
+
+        Args:
+            measured: the step (from 0) and the steps of the epoch, if shares are measured in it.
 
         Returns:
             The value of each term that has a weight, and the number of correct predictions.
@@ -191,14 +202,18 @@ class StudentTrainer:
             features = self.model.features(images, self.config.tap, self.wanted)  # type: ignore[operator]
         features = in_float32(features)
         terms = self.objective(features, teacher, target, self.epoch + 1, images)
-        total = torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
         if self.place.first:
             for parameter in self.optimizer.parameters:
                 parameter.grad = None
-        if self.place.together > 1:
-            total = total / self.place.together
         # Backward runs code of users too: autograd functions and hooks.
         with custom.kept_apart(*self.users_code) if self.users_code else nullcontext():
+            if measured is not None:
+                cross_entropy = self.objective.cross_entropy(features.logits, target)
+                self.weights = self.shares.measure(terms, cross_entropy, *measured)
+            weighted = [self.weights[name] * value for name, value in terms.items() if self.weights[name] > 0]
+            total = torch.stack(weighted or [0.0 * value for value in terms.values()]).sum()
+            if self.place.together > 1:
+                total = total / self.place.together
             total.backward()  # type: ignore[no-untyped-call]
         if self.place.last:
             self.optimizer.step(self.rate)
@@ -244,6 +259,7 @@ class StudentTrainer:
         share = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
         means = {name: float((values[:, i] * share).sum()) for i, name in enumerate(names)}
         weighted = {name: self.weights[name] * mean for name, mean in means.items()}
+        weighted |= self.shares.weighted(names, values, share)
         row: dict[str, Any] = {
             "trial_id": self.trial.id,
             "epoch": epoch,
@@ -252,6 +268,7 @@ class StudentTrainer:
             "train_acc": self.correct.item() / sum(sizes),
             **{f"term.{name}": mean for name, mean in means.items()},
             **{f"weighted.{name}": value for name, value in weighted.items()},
+            **self.shares.columns(),
         }
         for part, (logits, labels) in evaluated.items():
             if not torch.isfinite(logits).all():
@@ -287,6 +304,7 @@ class StudentTrainer:
         }
         kept = ("epoch", "history", "seconds", "joules", "energy_source", "restarts", "started")
         record = {name: getattr(self, name) for name in kept}
+        record |= {"shares": self.shares.logarithms} if self.shares.shares else {}
         record |= {"custom": plain} if plain else {}
         record |= {"network": attributes} if attributes else {}
         checkpoint.save_epoch(self.trial.files, self.epoch, tensors, record)
@@ -312,6 +330,7 @@ class StudentTrainer:
             self.average.network.load_state_dict(under("ema."))
         self.best = under("best.")
         self.epoch, self.history = record["epoch"], record["history"]
+        self.shares.logarithms = record.get("shares", {})
         self.seconds, self.started = record["seconds"], record["started"]
         self.joules, self.energy_source = record.get("joules"), record.get("energy_source", "")
         self.restarts = record["restarts"] + 1

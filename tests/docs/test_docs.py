@@ -27,7 +27,8 @@ def test_a_block_of_the_method_page_gives_an_arm(number: int, tmp_path: Path) ->
 
 def test_the_custom_loss_of_the_method_page_is_in_the_id(tmp_path: Path) -> None:
     ids = []
-    for text in (BLOCKS[1], BLOCKS[1].replace("abs()", "square()")):
+    (block,) = [block for block in BLOCKS if "def energy" in block]
+    for text in (block, block.replace("abs()", "square()")):
         file = tmp_path / f"study{len(ids)}.py"
         file.write_text(text)
         ids.append(requested(Config().replace(**runpy.run_path(str(file))["arm"])))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scl import losses
+from scl.losses import correlation
 from tests.support.losses import array, channel_oracle, maps, spatial_oracle
 
 CORRELATIONS = {"channel": losses.channel_correlation, "spatial": losses.spatial_correlation}
@@ -78,6 +79,27 @@ def test_other_norms_lose_invariances() -> None:
         assert loss(3 * s, t, norm="cosine").item() == pytest.approx(loss(s, t, norm="cosine").item())
         assert loss(s + 1, t, norm="cosine").item() != pytest.approx(loss(s, t, norm="cosine").item(), rel=0.01)
         assert loss(3 * s, t, norm="gram").item() != pytest.approx(loss(s, t, norm="gram").item(), rel=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_unit_rows_of_relatives_by_the_smaller_side(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many locations of few channels, one dead in the student and one in both: as with all N × N products."""
+    t = maps(1, 2, 3, 5, 4, dtype=dtype)
+    t[:, :, 0, 0] = 0
+    for far in (1.0, 1e-4):
+        s = (t + far * maps(0, 2, 3, 5, 4, dtype=dtype)).contiguous()
+        s[:, :, 0, 0] = s[:, :, 0, 1] = 0
+        found = []
+        for tall in (3, 100):
+            monkeypatch.setattr(correlation, "TALL", tall)
+            x = s.clone().requires_grad_()
+            value = losses.spatial_correlation(x, t, norm="rows")
+            value.backward()
+            found.append((value.detach(), x.grad))
+        torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+        assert (found[0][1][:, :, 0, 0] == 0).all()
+    same = losses.spatial_correlation(t, t[:, [2, 0, 1]].clone(), norm="rows")
+    assert 0 <= same < 1e-12
 
 
 def test_location_shifts_survive_pooling_and_location_scales_do_not() -> None:

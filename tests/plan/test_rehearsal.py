@@ -380,6 +380,12 @@ def test_losses_whose_state_is_saved_pass(loss: Callable[..., Any], tiny: SplitD
     rehearse([config(loss)], BASE, tiny, CPU)
 
 
+def test_a_loss_with_a_share_is_rehearsed_with_its_state(tiny: SplitData) -> None:
+    rehearse([config(Buffer, share=0.3)], BASE, tiny, CPU)
+    with pytest.raises(UserError, match="keeps state that a checkpoint does not hold"):
+        rehearse([config(InAnObject, share=0.3)], BASE, tiny, CPU)
+
+
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
@@ -413,6 +419,7 @@ def test_losses_that_cannot_be_resumed_are_refused(loss: Callable[..., Any], mes
         {"end": 1},
         {"layers": (-1,)},
         {"compares": "logits"},
+        {"share": 0.3},
     ],
 )
 def test_the_loss_is_rehearsed_whenever_it_is_active(changes: dict[str, Any], tiny: SplitData) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from scl.errors import UserError
 from scl.study.config import Config
 from scl.study.identity import effective, requested, sha256
-from scl.study.params import params, with_params
+from scl.study.params import overridden, params, with_params
 from scl.study.term import Term
 
 
@@ -65,3 +66,63 @@ def test_an_option_of_a_custom_loss_comes_before_a_field_of_the_term() -> None:
 
     config = with_params(Config(losses={"mine": Term(1.0, loss=mine)}), {"mine.end": 0.5})
     assert (config.losses["mine"].options, config.losses["mine"].end) == ({"end": 0.5}, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "changes", "after"),
+    [
+        (0.9, {"share.kd": 0.3}, Term(1.0, share=0.3)),  # it replaces the weight
+        (0.9, {"kd.share": 0.3}, Term(1.0, share=0.3)),
+        (0, {"share.kd": 0.3}, Term(1.0, share=0.3)),
+        (0.9, {"share.kd": 0.3, "weight.kd": 2}, Term(2.0, share=0.3)),
+        (0.9, {"weight.kd": 2, "kd.share": 0.3, "kd.warmup": 3}, Term(2.0, share=0.3, warmup=3)),
+        (Term(0.5, share=1), {"share.kd": 0.3}, Term(0.5, share=0.3)),
+        (Term(share=1), {"weight.kd": 0}, Term(0.0, share=1.0)),
+        (Term(0.5, share=1), {"share.kd": None}, Term(0.5)),
+        (None, {"share.kd": 0.3, "kd.temperature": 2}, Term(share=0.3, options={"temperature": 2})),
+    ],
+)
+def test_a_share_is_set_as_a_weight_is(before: Any, changes: dict[str, Any], after: Term) -> None:
+    config = with_params(Config(losses={} if before is None else {"kd": before}), changes)
+    assert config == Config(losses={"kd": after})
+    assert params(config).get("share.kd") == after.share
+    flat = {name: value for name, value in params(config).items() if "kd" in name}
+    assert params(with_params(Config(losses={"kd": 1}), flat)) == params(config)
+
+
+def test_a_loss_called_share_keeps_its_options() -> None:
+    def mine(student: torch.Tensor, teacher: torch.Tensor, kd: float = 1.0, share: float = 1.0) -> torch.Tensor:
+        return (student - teacher).mean() * kd * share
+
+    config = with_params(Config(losses={"share": Term(1.0, loss=mine), "kd": 1.0}), {"share.kd": 0.5, "kd.share": 0.3})
+    assert config.losses["share"] == Term(1.0, loss=mine, options={"kd": 0.5})
+    assert config.losses["kd"].share == 0.3
+    other = with_params(Config(losses={"mine": Term(1.0, loss=mine)}), {"mine.share": 0.5, "share.mine": 0.3})
+    assert other.losses["mine"] == Term(share=0.3, loss=mine, options={"share": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("share.kd", "0.3", ""), ("kd.share", "0.3", ""), ("share.mine", "2", ""),
+        ("share.kd", "0", "share must be a finite number above 0"),
+        ("kd.share", "much", "share must be a finite number above 0, .* got 'much'"),
+        ("share.kd", "nan", "must be a finite number"),
+        ("kd.shares", "1", "unknown name 'kd.shares' .did you mean 'kd.share'"),
+        ("share.at", "1", "no arm of this run has the loss 'at'"),
+        ("share.other", "1", "unknown name 'share.other'"),
+    ],
+)  # fmt: skip
+def test_shares_are_set_on_the_command_line(name: str, text: str, says: str) -> None:
+    def mine(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        return (student - teacher).mean()
+
+    arms = {"a": Config(losses={"kd": 0.9, "mine": Term(1.0, loss=mine)}), "b": Config()}
+    if says:
+        with pytest.raises(UserError, match=says):
+            overridden(arms, {name: text})
+        return
+    found = overridden(arms, {name: text})
+    loss = name.replace("share", "").strip(".")
+    assert (found["a"].losses[loss].share, found["a"].losses[loss].weight) == (float(text), 1.0)
+    assert found["b"] == arms["b"]

@@ -8,15 +8,16 @@ import pytest
 
 from scl.errors import UserError
 from scl.study.config import Config
+from scl.study.params import with_params
 from scl.study.search import PRUNERS, SAMPLERS, Search, architectures
-from scl.study.space import Branch, Choice, Float, Int
+from scl.study.space import Branch, Choice, Float, Int, changes, point_of
 
 SPACE = {"weight.kd": Float(0.1, 10.0, log=True), "kd.temperature": Float(1.0, 16.0), "self_taught": Choice((0, 8))}
 METHOD = Branch({"kd": {"weight.kd": Float(0.1, 1.0), "kd.temperature": Float(1.0, 8.0)}, "none": {}})
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("fields", "message"),
     [
         ({"space": {"weigth.kd": Float(0.1, 1)}}, "'weigth.kd'"),
         ({"space": {"weight.kdd": Float(0.1, 1)}}, "unknown loss 'kdd'"),
@@ -60,12 +61,16 @@ METHOD = Branch({"kd": {"weight.kd": Float(0.1, 1.0), "kd.temperature": Float(1.
         ({"space": {"method": Branch({"kd": {"kd.temperature": Float(1, 2)}, "b": {}})}}, "where method = 'kd'"),
         ({"space": {"method": Branch({"kd": {"weight.kdd": Float(1, 2)}, "b": {}})}}, "unknown loss 'kdd'"),
         ({"space": {"schedule": Branch({"cosine": {}, "cosin": {}})}}, "cosin"),
+        ({"space": {"share.kdd": Float(0.1, 1)}}, "unknown loss 'kdd'"),
+        ({"space": {"share.kd": Float(0.0, 1)}}, "share must be a finite number above 0"),
+        ({"space": {"kd.share": Float(0.1, 1), "weight.kd": Float(0.1, 1)}}, "varies .* shares .*; write share.kd"),
+        ({"space": {"kd.warmup": Int(1, 2), "weight.kd": Float(0.1, 1)}}, "varies fields, weights, shares and opt"),
         ({"start": ({"weight.kd": 100.0},)}, "lies outside"),
         ({"start": ({"lr": 0.1},)}, "unknown parameter 'lr'"),
     ],
 )
-def test_bad_searches_are_refused_by_name(changes: dict[str, object], message: str) -> None:
-    search = dataclasses.replace(Search(SPACE), **changes)  # type: ignore[arg-type]
+def test_bad_searches_are_refused_by_name(fields: dict[str, object], message: str) -> None:
+    search = dataclasses.replace(Search(SPACE), **fields)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=message):
         search.check(Config())
 
@@ -128,3 +133,17 @@ def test_the_networks_of_a_space_are_listed() -> None:
     assert architectures({"width": Float(0.1, 0.2)}, fields, 99) is None
     size = Branch({"narrow": {"width": 0.25}, "wide": {"width": Choice((0.5, 1.0))}, "same": {"width": 0.25}})
     assert architectures({"size": size}, fields, 9) == [{"width": 0.25}, {"width": 0.5}, {"width": 1.0}]
+
+
+def test_shares_are_searched_as_weights_are() -> None:
+    shares = {"share.kd": Float(0.1, 3.0, log=True), "kd.temperature": Float(1.0, 8.0)}
+    search = Search({"method": Branch({"kd": shares, "none": {}}), "share.at": Float(0.1, 3.0)},
+                    template={"losses": {"at": 10.0}}, start=({"method": "kd", "share.kd": 1.0},))  # fmt: skip
+    base = with_params(Config(), search.template)
+    search.check(base)
+    point = {"method": "kd", "share.kd": 0.5, "kd.temperature": 2.0, "share.at": 0.2}
+    config = with_params(base, changes(search.space, point))
+    assert {name: (t.weight, t.share) for name, t in config.losses.items()} == {"kd": (1.0, 0.5), "at": (1.0, 0.2)}
+    assert point_of(config, search.space) == point
+    fixed = search.without({"method": "kd", "kd.temperature": "4"})
+    assert fixed.template == {"losses": {"at": 10.0}, "kd.temperature": 4.0, "share.kd": 0.1}

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
 import numpy as np
 import pytest
 
 from scl.errors import UserError
+from scl.study.config import Config
+from scl.study.identity import effective, requested
 from scl.study.term import Term, checked_terms, requested_options, requested_term
 
 
@@ -44,3 +51,48 @@ def test_options_of_a_custom_loss_are_all_in_the_id_and_must_be_plain() -> None:
     assert requested_options("mine", term) == {"power": 2, "table": {"a": [1, 2.5]}}
     with pytest.raises(UserError, match="option 'table' is of type object"):
         requested_options("mine", Term(1.0, loss=loss, options={"table": object()}))
+
+
+@pytest.mark.parametrize("share", [0.3, 1, 2.5, 1e-3, np.float32(0.5), np.int64(2), Fraction(1, 2)])
+def test_a_share_stands_in_place_of_a_weight(share: Any) -> None:
+    terms, problems = checked_terms({"kd": Term(share=share)})
+    assert problems == []
+    assert terms["kd"] == Term(1.0, loss="kd", share=float(share))
+    assert type(terms["kd"].share) is float
+    assert requested_term("kd", terms["kd"]) == {"weight": 1.0, "share": float(share)}
+    assert requested(Config(losses={"kd": Term(share=share)})) != requested(Config(losses={"kd": 1.0}))
+
+
+def test_a_share_of_none_is_in_no_id() -> None:
+    assert requested_term("kd", Term(0.9, loss="kd", share=None)) == {"weight": 0.9}
+    off = Config(losses={"kd": Term(0, share=0.3)})
+    assert effective(off) == effective(Config())
+
+
+REFUSED: list[Any] = [0, 0.0, -0.0, -0.3, math.nan, math.inf, -math.inf, True, False, "0.3", "", b"1", [0.3], (),
+                      {}, 0.3j, object(), np.array([0.3, 0.4]), np.bool_(True), Decimal("0.3"), 10**400]  # fmt: skip
+
+
+@pytest.mark.parametrize("share", REFUSED, ids=lambda value: type(value).__name__)
+def test_what_is_no_share_is_refused(share: Any) -> None:
+    with pytest.raises(UserError, match=r"loss 'kd': share must be a finite number above 0, as in share=0.3 .weight=0"):
+        Config(losses={"kd": Term(share=share)})
+
+
+@pytest.mark.parametrize(
+    ("term", "says"),
+    [
+        ({}, "'weight' must be given, as in Term.0.9., or 'share', as in Term.share=0.3."),
+        ({"layers": (1,)}, "'weight' must be given"),
+        ({"share": None}, "'weight' must be given"),
+        ({"share": 0.3, "stage": "pretrain"}, "does not train in the stage 'pretrain', got 0.3; give a weight"),
+        ({"shares": 0.3}, "unknown field 'shares' .did you mean 'share'"),
+        ({"weight": -1, "share": 0.3}, "weight must be a finite number of 0 or more, got -1"),
+        ({"weight": None, "share": 0.3}, "weight must be a finite number of 0 or more, got None"),
+        ({"weight": math.nan}, "weight must be a finite number of 0 or more, got nan"),
+        ({"weight": math.nan, "share": 0.3}, "weight must be a finite number of 0 or more, got nan"),
+    ],
+)
+def test_terms_without_a_weight_or_a_share_that_means_something_are_refused(term: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        Config(losses={"kd": Term(**term)}, pretrain_epochs=1)

@@ -42,6 +42,8 @@ def unit(v: np.ndarray) -> np.ndarray:
 
 def correlation_oracle(s_groups: Groups, t_groups: Groups, norm: str) -> float:
     """Groups of rows; the mean over pairs of rows of the squared difference of their products."""
+    if norm == "rows":
+        return rows_oracle(s_groups, t_groups)
 
     def prepared(rows: list[np.ndarray]) -> list[np.ndarray | None]:
         out: list[np.ndarray | None] = []
@@ -70,6 +72,22 @@ def correlation_oracle(s_groups: Groups, t_groups: Groups, norm: str) -> float:
                 total += (product(s[i], s[j]) - product(t[i], t[j])) ** 2
                 pairs += 1
     return total / max(pairs, 1)
+
+
+def rows_oracle(s_groups: Groups, t_groups: Groups) -> float:
+    """The mean over rows of the squared distance of their products with all rows, as vectors of length 1 or 0."""
+
+    def relatives(rows: list[np.ndarray], i: int) -> np.ndarray:
+        products = np.array([float(np.dot(rows[i], other)) for other in rows])
+        length = math.sqrt(sum(products**2))
+        return products / length if length > 1e-12 else 0 * products
+
+    gaps = [
+        sum((relatives(s, i) - relatives(t, i)) ** 2)
+        for s, t in zip(s_groups, t_groups, strict=True)
+        for i in range(len(s))
+    ]
+    return float(np.mean(gaps))
 
 
 def channel_oracle(s: np.ndarray, t: np.ndarray, norm: str = "pearson", pool: str = "sample") -> float:

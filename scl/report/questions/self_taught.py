@@ -114,7 +114,7 @@ def families(facts: Facts) -> tuple[Family, ...]:
     settings[weights] = settings[weights].apply(pd.to_numeric, errors="coerce")  # of another program's table, text
     losses = {c.removeprefix("param.weight.") for c in weights}
     names = {c: c.removeprefix("param.") for c in params if c not in weights}
-    outside = [c for c, name in names.items() if name not in _INSIDE and name.split(".")[0] not in losses]
+    outside = [c for c, name in names.items() if name not in _INSIDE and name.split(".")[0] not in {"share", *losses}]
     varied = [c for c in outside if settings[c].nunique(dropna=False) > 1]
     # context → names of the losses → arm → its row
     grouped: dict[tuple[Any, ...], dict[tuple[str, ...], dict[str, Any]]] = {}
