@@ -101,7 +101,7 @@ def _terms(fields: Fields) -> str:
     for name, term in sorted(fields["losses"].items()):
         loss, row = term.get("loss"), _row(name, term)
         of = "" if not loss else f" [{plain(loss if isinstance(loss, str) else loss.get('function', 'own loss'))}]"
-        said = [f"{option} {_text(value)}" for option, value in sorted(term["options"].items())]
+        said = [f"{option} {_text(value)}" for option, value in sorted(term["options"].items()) if value != "none"]
         layers = term.get("layers", row.layers if row else None)
         said += [f"layers {_text(layers)}"] if layers else []
         said += [f"{what} {_text(term[what])}" for what in ("warmup", "end", "stage", "version") if what in term]

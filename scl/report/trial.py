@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from scl.report.effort import energy
 from scl.report.formatting import PERCENT, UNITS, capital, count, duration, fixed, moment, plural
 from scl.study.metrics import DEFAULT, METRICS
 
@@ -66,6 +67,8 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, Show]]] = {
         "best_epoch": ("best validation epoch", _whole),
         "train_seconds": ("device time", lambda value: f"{duration(value)} ({value / 3600:.3g} device hours)"),
         "images_per_second": ("images per second", count),
+        "energy_joules": ("energy", energy),
+        "energy_source": ("energy is measured by", str),
         "device": ("device", str),
         "cohort_size": ("trials side by side", _whole),
         "restarts": ("resumed from a checkpoint", lambda value: plural(int(value), "time")),

@@ -26,7 +26,7 @@ def test_every_column_has_words() -> None:
         ("test_acc", 0.71, ("Test accuracy", "71.00 %")),
         ("test_loss", 0.4641, ("Test log loss", "0.4641 nats")),
         ("val_macro_f1", 1.0, ("Validation macro F1", "100.00 %")),
-        ("gap_closed", -0.25, ("Gap closed", "-25.00 %")),
+        ("gap_closed", -0.25, ("Gap closed", "−25.00 %")),
         ("params", 39194, ("Params", "39.2 k")),
         ("latency_ms", 0.11153, ("Latency for one image", "0.112 ms")),
         ("train_seconds", 5400.0, ("Device time", "1 h 30 min (1.5 device hours)")),
