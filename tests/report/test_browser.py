@@ -86,7 +86,9 @@ def shown(browser: Browser, folder: Path, page: str, hash: str = "", width: int 
     return browser
 
 
-@pytest.mark.parametrize("name", STORES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ("plain", "self-taught", "depth"))) for n in STORES]
+)
 def test_the_page_is_drawn_without_a_message_or_a_request(tmp_path: Path, browser: Browser, name: str) -> None:
     page, text, _ = built(STORES[name](tmp_path / "store"))
     shown(browser, tmp_path, text)
@@ -414,7 +416,7 @@ def axe_core() -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["nasty", "search", "depth"])
+@pytest.mark.parametrize("name", ["nasty", "search", pytest.param("depth", marks=pytest.mark.slow)])
 def test_axe_finds_no_violation_of_level_a_or_aa_in_any_state(tmp_path: Path, browser: Browser, name: str) -> None:
     """Open and light; then also with picked arms and a filtered and sorted table, and dark."""
     rules = axe_core()
