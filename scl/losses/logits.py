@@ -13,9 +13,13 @@ from scl.losses.checks import require, require_same_shape
 from scl.study.loss_table import LOGIT_NORMS
 
 
+def _require_temperature(temperature: float) -> None:
+    require(temperature > 0, f"temperature must be above 0, got {temperature}")
+
+
 def _softened(logits: Tensor, temperature: float) -> Tensor:
     """Log-probabilities at a temperature."""
-    require(temperature > 0, f"temperature must be above 0, got {temperature}")
+    _require_temperature(temperature)
     return F.log_softmax(logits / temperature, dim=1)
 
 
@@ -87,8 +91,8 @@ def dkd(
 ) -> Tensor:
     """Decoupled distillation (Zhao et al., CVPR 2022, Eq. 7): T² · (α · TCKD + β · NCKD).
 
-    Mean over the batch. TCKD is the KL of (target class, all others), NCKD
-    the KL among the other classes, renormalised. Plain KD weights NCKD by 1 − p_t(target) instead of β.
+    Mean over the batch. TCKD is the KL of (target class, all others), NCKD the KL among the other classes,
+    renormalised. Plain KD weights NCKD by 1 − p_t(target) instead of β.
 
     This follows mdistiller, which removes the target by subtracting 1000 from its logit and takes the logarithm of
     probabilities that may underflow to 0; here everything stays in logarithms. The caller applies the warm-up.
@@ -203,10 +207,9 @@ def wttm(student: Tensor, teacher: Tensor, temperature: float = 4.0, norm: str =
         loss = wttm(student, teacher, temperature=4.0)
     """
     _require_logits(student, teacher)
-    require(temperature > 0, f"temperature must be above 0, got {temperature}")
+    _require_temperature(temperature)
     student, teacher = _normed(student, norm), _normed(teacher, norm)
     uncertainty = (_softened(teacher, 1.0) / temperature).exp().sum(1)
-    # These sum to 1 more exactly than `exp` of their logarithms do, and a small divergence is a difference of sums.
     transformed = F.softmax(teacher / temperature, dim=1)
     divergence = F.kl_div(_softened(student, 1.0), transformed, reduction="none").sum(1)
     return (uncertainty * divergence).mean()
