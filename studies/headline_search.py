@@ -14,7 +14,7 @@ import dataclasses
 import pprint
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scl import Choice, Float, Scale, Search, Study, UserError
@@ -26,7 +26,7 @@ from scl.store.files import open_folder
 from scl.store.results import read_results
 from scl.study.options import Options
 from scl.study.params import column, params, with_params
-from scl.study.space import Range
+from scl.study.space import Range, ranges
 from scl.terminal import say, show
 
 if TYPE_CHECKING:
@@ -101,21 +101,25 @@ def search(scale: str, method: str) -> Study:
     )
 
 
-def chosen(out: str, scale: str, method: str) -> dict[str, Any] | None:
-    """The values with the highest validation accuracy, then the lowest validation loss; None if no trial is done."""
-    ranges = space(scale, method)
-    folder = open_folder(out) / search(scale, method).name
-    if not folder.exists("study.json"):
+def chosen(out: str, study: Study) -> dict[str, Any] | None:
+    """The values with the highest validation accuracy, then the lowest validation loss, as means over the search's
+    seeds; None if no configuration is done."""
+    folder = open_folder(out) / study.name
+    if study.search is None or not folder.exists("study.json"):
         return None
+    names = list(ranges(study.search.space))
     read = read_results(folder)
     rows = read.trials[read.trials["trial_id"].isin(read.study["search"]["tried"])]
     rows = rows[(rows["state"] == "completed") & rows["val_acc"].notna()]
-    if rows.empty:
-        return None
     last = read.epochs.sort_values("epoch").groupby("trial_id")["val_loss"].last()
-    rows = rows.assign(loss=rows["trial_id"].map(last)).sort_values(["val_acc", "loss"], ascending=[False, True])
-    best = rows.iloc[0]
-    return {name: _short(best[column(name)]) for name in ranges}
+    rows = rows.assign(val_loss=rows["trial_id"].map(last))
+    means = rows.groupby([column(name) for name in names], dropna=False)[["val_acc", "val_loss"]].agg(["mean", "size"])
+    means = means[means["val_acc", "size"] == study.search.seeds]
+    if means.empty:
+        return None
+    order = means.sort_values([("val_acc", "mean"), ("val_loss", "mean")], ascending=[False, True])
+    best = order.reset_index().iloc[0]
+    return {name: _short(best[column(name)].item()) for name in names}
 
 
 def _short(value: Any) -> Any:
@@ -156,18 +160,28 @@ def search_all(options: Options, methods: Sequence[str] | None) -> int:
     wrong = [unknown("method", m, searchable(scale)) for m in methods or () if m not in searchable(scale)]
     if wrong:
         raise UserError("; ".join(wrong))
-    for method in methods or searchable(scale):
-        code = run_options(search(scale, method), options)
+    searches = {method: search(scale, method) for method in searchable(scale)}
+    return search_each(searches, options, methods or searches, f"WEIGHTS[{scale!r}]", "studies/headline.py")
+
+
+def search_each(
+    searches: Mapping[str, Study], options: Options, methods: Iterable[str], literal: str, script: str
+) -> int:
+    """Run the searches of these methods in turn, then show and write what all searches under `--out` have chosen, as a
+    literal for a script; returns the exit code of the first that failed, or 0."""
+    for method in methods:
+        code = run_options(searches[method], options)
         if code != 0:
             return code
     # Also the values that other runs into the same folder chose: methods may be searched side by side.
-    values = {method: chosen(options.out, scale, method) for method in searchable(scale)}
+    values = {method: chosen(options.out, study) for method, study in searches.items()}
     found = {method: value for method, value in values.items() if value}
     if found and not options.plan:
-        text = f"WEIGHTS[{scale!r}] = {pprint.pformat(found, width=110, sort_dicts=False)}\n"
+        text = f"{literal} = {pprint.pformat(found, width=110, sort_dicts=False)}\n"
         show(text)
-        open_folder(options.out).write("headline_weights.txt", text.encode())
-        say(f"weights: {options.out}/headline_weights.txt; put them into studies/headline.py")
+        file = f"{script.rpartition('/')[2].removesuffix('.py')}_weights.txt"
+        open_folder(options.out).write(file, text.encode())
+        say(f"weights: {options.out}/{file}; put them into {script}")
     return 0
 
 

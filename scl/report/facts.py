@@ -329,7 +329,8 @@ def gather(results: Results) -> Facts:
         plan = pd.concat([plan, unplanned[plan.columns]], ignore_index=True)
     measure = metric_of(study, trials)
     metric, trials = measure.column, with_classes(trials, results, measure)
-    in_arms = trials[~trials["trial_id"].isin(searched["trial_id"])]
+    # `searched` has one row for all seeds of a configuration, so it does not name every trial of the search.
+    in_arms = trials if searched.empty else trials[trials["arm"] != SEARCH]
     completed = in_arms[(in_arms["state"] == "completed") & in_arms[metric].notna()]
 
     baseline = str(study.get("baseline") or "")
@@ -357,7 +358,8 @@ def gather(results: Results) -> Facts:
     if measure.learnt_by == DEFAULT and uneven(results):
         # A trial that weighs classes alike may be right less often than the largest class is there, and has learnt.
         learnt |= completed["balanced_acc"].astype(float) >= floor_of("balanced_acc")
-    completed, single = completed.assign(learnt=learnt), single.assign(learnt=learnt)
+    # An empty frame that is assigned a longer column grows rows of nothing.
+    completed, single = completed.assign(learnt=learnt), single.assign(learnt=learnt[single.index])
     kept = by_arm("learnt") == 1.0
     collapsed = stats.collapsed(scores, kept)
     whole = [arm for arm, seeds in collapsed.items() if len(seeds) == scores[arm].count()]
