@@ -61,7 +61,7 @@ SECTIONS = ("Args", "Attributes", "Returns", "Raises", "Example")
 
 STUDIES = (
     "ablation", "components", "depth", "self_taught", "own", "search", "weights", "headline", "headline_search",
-    "benchmark",
+    "claim", "claim_search", "benchmark",
 )  # fmt: skip
 
 

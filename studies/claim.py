@@ -10,7 +10,7 @@ that no search has seen. One comparison is declared here, before anything of it 
 spatial correlations, self-taught neurons) minus its teacher, each seed with a teacher of its own.
 
 Every student is the widest plain5 that has fewer parameters and fewer multiply-accumulates than its teacher, a plain11
-x 0.125: one with more self-taught neurons has narrower guided layers. So no arm wins by size.
+× 0.125: one with more self-taught neurons has narrower guided layers. So no arm wins by size.
 
 The weights are shares of the gradient (`Term(share=…)`), beside cross-entropy with weight 1: a share means the same in
 every loss, at every width and number of images. The values were searched at scale `laptop`, and serve the other scales.
@@ -20,6 +20,7 @@ from typing import Any
 
 from scl import Scale, Study, Term
 from scl.cli import main
+from scl.study.designs import Design
 
 if __package__:
     from studies import headline
@@ -53,7 +54,7 @@ def sized(changes: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {**arm, "width": WIDTHS[arm.get("self_taught", 0)]}
 
 
-def arms() -> dict[str, dict[str, Any]]:
+def arms() -> Design:
     """The methods with their chosen values, controls of the extra neurons, and the full method at every count."""
     found = {name: sized(changes, **CHOSEN.get(name, {})) for name, changes in METHODS.items()}
     full = found[FULL]
@@ -65,7 +66,9 @@ def arms() -> dict[str, dict[str, Any]]:
         f"{FULL} taken": {**full, "self_taught_from": "taken"},
     }
     counts = {f"{FULL} k={k}": sized(full, self_taught=k) for k in WIDTHS if k != count}
-    return {"baseline": sized({}), **found, **controls, **counts}
+    every = {"baseline": sized({}), **found, **controls, **counts}
+    roles = {name: "control" for name in (*controls, f"{FULL} k=0")}
+    return Design(every, "methods, controls of the extra neurons and their counts", roles=roles)
 
 
 FEW = ("baseline", "kd", FULL)  # where images are many

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scl import Choice, Float, Scale, Search, Study, UserError
+from scl import Branch, Choice, Float, Scale, Search, Study, UserError
 from scl.cli.exits import exit_with
 from scl.cli.flags import parsed_with
 from scl.cli.main import run_options
@@ -26,7 +26,7 @@ from scl.store.files import open_folder
 from scl.store.results import read_results
 from scl.study.options import Options
 from scl.study.params import column, params, with_params
-from scl.study.space import Range, ranges
+from scl.study.space import Range, choices, ranges
 from scl.terminal import say, show
 
 if TYPE_CHECKING:
@@ -119,12 +119,14 @@ def chosen(out: str, study: Study) -> dict[str, Any] | None:
         return None
     order = means.sort_values([("val_acc", "mean"), ("val_loss", "mean")], ascending=[False, True])
     best = order.reset_index().iloc[0]
-    return {name: _short(best[column(name)].item()) for name in names}
+    return {name: _short(range_, best[column(name)].item()) for name, range_ in ranges(study.search.space).items()}
 
 
-def _short(value: Any) -> Any:
-    """Rounded to three digits: a few trials cannot tell more."""
-    value = value.item() if hasattr(value, "item") else value
+def _short(range_: Range, value: Any) -> Any:
+    """As the space has it where the value is chosen from a list; a number of a range has three digits: a few trials
+    cannot tell more."""
+    if isinstance(range_, (Choice, Branch)):
+        return next(choice for choice in choices(range_) if choice == value)
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 

@@ -48,6 +48,24 @@ def test_several_configurations_under_one_arm_are_not_averaged(tmp_path: Path) -
     assert "search" not in gathered.scores
 
 
+@pytest.mark.parametrize("numbers", [(0,), (0, 1), (0, 1, 2)])
+def test_trials_of_a_search_are_no_arm_whatever_their_seed(numbers: tuple[int, ...], tmp_path: Path) -> None:
+    """A search on two seeds, without winners: its second seed is no arm of one seed, and the page is written."""
+    store = make_store(tmp_path, ("baseline", "kd"), range(2), accuracy(EFFECTS))
+    study, trials = read_study(store), read_results(store).trials
+    one = trials[trials["arm"] == "kd"]
+    rows = [one.assign(arm="search", number=n, trial_id=[f"{n}-{i}" for i in range(len(one))]) for n in numbers]
+    found = Results(
+        pd.concat(rows, ignore_index=True).astype({"number": "Int64"}),
+        pd.DataFrame(columns=["trial_id", "epoch", "val_loss"]),
+        {**study, "plan": [], "arms": {"baseline": {}}, "search_space": {"lr": {}}, "search": {"seeds": 2}},
+    )
+    facts = gather(found)
+    assert "search" not in facts.scores
+    assert "search" not in facts.arms
+    assert dict(facts.left_out) == {"baseline": "has no completed trial"}
+
+
 @pytest.mark.parametrize(
     ("images", "spread", "decimals"), [(360, 0.004, 1), (10_000, 0.004, 2), (10_000, 0.03, 1), (100_000, 0.3, 0)]
 )

@@ -13,8 +13,10 @@ from scl.study.study import Study
 from tests.support.studies import asked, planned
 
 STUDIES = Path(__file__).parents[2] / "studies"
-# headline_search.py has one study for each method; test_headline.py tests it.
-NAMES = sorted(path.stem for path in STUDIES.glob("*.py") if path.stem not in ("headline_search", "own"))
+# These have one study for each method; test_headline.py and test_claim.py test them.
+NAMES = sorted(
+    path.stem for path in STUDIES.glob("*.py") if path.stem not in ("claim_search", "headline_search", "own")
+)
 
 
 def module(name: str) -> ModuleType:
@@ -67,6 +69,7 @@ def test_each_count_of_self_taught_neurons_has_its_controls(tmp_path: Path) -> N
     [
         ("ablation", 0, set()),
         ("benchmark", 0, set()),
+        ("claim", 0, {"control"}),
         ("components", 4, {"reference"}),
         ("depth", 2, set()),
         ("headline", 0, {"control", "reference"}),
