@@ -16,13 +16,13 @@ The weights are shares of the gradient (`Term(share=…)`), beside cross-entropy
 every loss, at every width and number of images. The values were searched at scale `laptop`, and serve the other scales.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scl import Scale, Study, Term
 from scl.cli import main
 from scl.study.designs import Design
 
-if __package__:
+if TYPE_CHECKING:
     from studies import headline
 else:
     import headline  # a script's folder is on the path
@@ -67,7 +67,7 @@ def arms() -> Design:
     }
     counts = {f"{FULL} k={k}": sized(full, self_taught=k) for k in WIDTHS if k != count}
     every = {"baseline": sized({}), **found, **controls, **counts}
-    roles = {name: "control" for name in (*controls, f"{FULL} k=0")}
+    roles = dict.fromkeys((*controls, f"{FULL} k=0"), "control")
     return Design(every, "methods, controls of the extra neurons and their counts", roles=roles)
 
 

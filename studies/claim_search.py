@@ -12,6 +12,7 @@ method five. Trials are half as long as those of the study, and successive halvi
 import argparse
 import dataclasses
 import sys
+from typing import TYPE_CHECKING
 
 from scl import Branch, Choice, Float, Scale, Search, Study, UserError
 from scl.cli.exits import exit_with
@@ -19,7 +20,7 @@ from scl.cli.flags import parsed_with
 from scl.errors import unknown
 from scl.study.space import Range, ranges
 
-if __package__:
+if TYPE_CHECKING:
     from studies import claim, headline_search
 else:
     import claim  # a script's folder is on the path
