@@ -23,6 +23,8 @@ A custom page: `reports/own_page.py`. Importing this package needs neither Plotl
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from scl.report.assemble import page
 from scl.report.blocks import Panel, Plot
 from scl.report.facts import Facts, gather
@@ -65,8 +67,15 @@ def render(results: StoredResults) -> str:
     """The page as HTML. The same store gives the same page, byte by byte."""
     facts = gather(results)
     title, question = _titles(results)
-    panels = [panel(facts) for panel in PANELS]
-    return page(title, panels, question, running(results.running), facts.appearance)
+    panels, goes_on = [panel(facts) for panel in PANELS], running(results.running)
+    if goes_on:  # a verdict that sounds final misleads who reads nothing else
+        panels = [
+            replace(one, title="Which arm leads so far?", answer=f"So far: {one.answer}")
+            if one.id == "verdict"
+            else one
+            for one in panels
+        ]
+    return page(title, panels, question, goes_on, facts.appearance)
 
 
 def render_start(results: StoredResults) -> str:

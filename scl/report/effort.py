@@ -25,14 +25,18 @@ def effort(facts: Facts) -> list[tuple[str, str]]:
     return items
 
 
+def device_seconds(facts: Facts) -> tuple[float, float]:
+    """Seconds of training steps of all students, and of the teachers that were trained here."""
+    return float(facts.trials["train_seconds"].sum()), sum(_of_teachers(facts, "train_seconds").values())
+
+
 def _time(facts: Facts) -> str:
     devices = sorted({plain(d) for d in facts.trials["device"].dropna()})
     where = f" on {enumerated(devices[:4])}" if devices else ""
-    seconds = float(facts.trials["train_seconds"].sum())
+    seconds, own = device_seconds(facts)
     teachers = _of_teachers(facts, "train_seconds")
     if not teachers:
         return f"{duration(seconds)} of training steps{where}"
-    own = sum(teachers.values())
     one = "the teacher" if len(teachers) == 1 else f"{len(teachers)} teachers"
     hours = (seconds + own) / 3600
     return (

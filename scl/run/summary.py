@@ -10,6 +10,7 @@ from typing import Any
 
 from scl.errors import UserError
 from scl.report import render
+from scl.report.effort import device_seconds
 from scl.report.facts import Facts, summary
 from scl.report.findings import goals, level_name, verdict
 from scl.report.formatting import PERCENT, Unit, capital, duration, p_value, plural
@@ -132,10 +133,12 @@ def print_summary(facts: Facts) -> None:
 
 
 def time_taken(facts: Facts) -> str:
-    """Wall time of the last run that trained, and device time of all trials."""
-    wall, device = facts.study.get("wall_seconds"), float(facts.trials["train_seconds"].sum())
+    """Wall time of the last run that trained, and device time of all trials and of the teachers that were trained."""
+    wall, students, teachers = facts.study.get("wall_seconds"), *device_seconds(facts)
+    device, whose = students + teachers, ", teachers included" if teachers else ""
     parts = [] if wall is None else [f"Wall time {duration(float(wall))}"]
-    parts += [f"device time {duration(device)} ({device / 3600:.2f} device hours) of training steps"] if device else []
+    if device:
+        parts.append(f"device time {duration(device)} ({device / 3600:.2f} device hours) of training steps{whose}")
     return f"{capital(', '.join(parts))}." if parts else ""
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scl.report import render
 from scl.report.running import running
+from scl.store.results import read_results
+from tests.support.synthetic import ARMS, EFFECTS, accuracy, make_store
 
 RECORD: dict[str, Any] = {
     "title": "students", "since": "then", "updated": "2026-01-02T10:00:00+00:00", "host": "here", "command": "x",
@@ -58,3 +63,12 @@ def test_a_stage_without_trials_is_named() -> None:
     bar = running({**RECORD, "title": "starting Ray <b>", "expected": 0, "ended": 0, "running": []})
     assert bar is not None
     assert (bar.text, bar.expected, list(bar.trials)) == ("starting Ray <b>", 0, [])
+
+
+def test_a_verdict_does_not_sound_final_while_trials_run(tmp_path: Path) -> None:
+    read = read_results(make_store(tmp_path, ARMS[:2], range(3), accuracy(EFFECTS)))
+    assert "Which arm won" in render(read)
+    page = render(replace(read, running=RECORD))
+    assert "Which arm won" not in page
+    assert "Which arm leads so far?" in page
+    assert '<p class="lead">So far: ' in page

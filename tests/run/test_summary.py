@@ -206,3 +206,5 @@ def test_the_time_that_training_took(tmp_path: Path) -> None:
     )
     facts.study["wall_seconds"] = None
     assert time_taken(facts).startswith("Device time ")
+    facts.study["teacher"]["train_seconds"] = {"0": 3600.0 - seconds}
+    assert time_taken(facts) == "Device time 1 h 00 min (1.00 device hours) of training steps, teachers included."

@@ -6,6 +6,7 @@ import math
 import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -38,7 +39,7 @@ def run(given: Namespace) -> int:
         show("\n".join(one.line() for one in live))
     else:
         follow = _lines if in_a_log("stdout") else _screen
-        follow(live)
+        follow(given.place, live)
         show("\n".join(one.end() for one in live))
         return 1 if any(one.alive for one in live) else 0
     return 0
@@ -127,15 +128,21 @@ def _found(place: str, wait: bool) -> list[Watched]:
         time.sleep(SECONDS["://" not in place])
 
 
-def _sleep(live: Sequence[Watched]) -> bool:
-    """Wait, and look again; whether a run goes on."""
+def _sleep(place: str, live: list[Watched]) -> bool:
+    """Wait, look again, and follow studies that have begun since; whether a run goes on."""
     time.sleep(SECONDS[all(one.store.is_local for one in live)])
     for one in live:
         one.look()
+    followed = {one.name for one in live}
+    with suppress(UserError, OSError):  # a folder that is gone for a moment has no new study
+        others = [Watched(name, store) for name, store in stores(place).items() if name not in followed]
+        for one in others:
+            one.look()
+        live += [one for one in others if one.runs]
     return any(one.runs for one in live)
 
 
-def _lines(live: Sequence[Watched]) -> None:
+def _lines(place: str, live: list[Watched]) -> None:
     """For logs: a line whenever something has ended, and every LINE_SECONDS."""
     said: dict[str, tuple[int, float]] = {}
     while True:
@@ -145,14 +152,14 @@ def _lines(live: Sequence[Watched]) -> None:
             if one.runs and (ended != before or time.monotonic() - at >= LINE_SECONDS):
                 show(one.line())
                 said[one.name] = ended, time.monotonic()
-        if not _sleep(live):
+        if not _sleep(place, live):
             return
 
 
-def _screen(live: Sequence[Watched]) -> None:
+def _screen(place: str, live: list[Watched]) -> None:
     terminal = console()
     with Live(_drawn(live, terminal), console=terminal, auto_refresh=False, transient=True) as screen:
-        while _sleep(live):
+        while _sleep(place, live):
             screen.update(_drawn(live, terminal), refresh=True)
 
 

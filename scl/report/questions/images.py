@@ -274,6 +274,7 @@ def draw_classes(shown: PerImage) -> Figure:
 
 
 def _p(p: float) -> str:
+    """A p in the text of a picture, which reads < as the start of a tag."""
     return "–" if not math.isfinite(p) else "below 0.001" if p < 0.001 else f"{p:.3f}"
 
 

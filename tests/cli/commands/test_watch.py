@@ -79,6 +79,27 @@ def test_once(store: Path, capsys: Captured) -> None:
         assert capsys.readouterr().out == f"small: {LINE}\n"
 
 
+def test_a_study_that_begins_later_is_followed_as_well(
+    store: Path, looks: list[Callable[[], object]], capsys: Captured
+) -> None:
+    other = store.parent / "later"
+
+    def begins() -> None:
+        shutil.copytree(store, other)
+        tell(other, ended=3)
+
+    def one_ends() -> None:
+        ends(store)
+        tell(other, ended=3)
+
+    looks += [begins, one_ends, lambda: ends(other)]
+    assert main(["watch", str(store.parent)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("later: students: 3 of 4 ended") for line in lines)
+    assert lines[-2:] == [f"{name}: the run has ended; its page: {name_of}/report.html" for name, name_of in
+                          (("small", store), ("later", other))]  # fmt: skip
+
+
 def test_until_the_run_has_ended(store: Path, looks: list[Callable[[], object]], capsys: Captured) -> None:
     looks += [
         lambda: tell(store, ended=2, failed=1, running=[]),
