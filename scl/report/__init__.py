@@ -69,8 +69,8 @@ def render(results: StoredResults) -> str:
     title, question = _titles(results)
     panels, goes_on = [panel(facts) for panel in PANELS], running(results.running)
     if goes_on:  # a verdict that sounds final misleads who reads nothing else
-        so_far = {"title": "Which arm leads so far?", "answer": f"So far: {panels[0].answer}"}
-        panels = [replace(panels[0], **so_far), *panels[1:]]
+        first, *others = panels
+        panels = [replace(first, title="Which arm leads so far?", answer=f"So far: {first.answer}"), *others]
     return page(title, panels, question, goes_on, facts.appearance)
 
 
