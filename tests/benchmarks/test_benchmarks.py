@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from scl import load
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -115,6 +117,21 @@ def test_the_tables_of_the_results_are_those_of_their_parquet() -> None:
     for folder in runs:
         assert tables(folder) in text, f"RESULTS.md does not show {folder.name} as it is: run benchmarks/results.py"
         assert sum(file.stat().st_size for file in folder.iterdir()) < 500_000
+
+
+def test_the_map_is_that_of_the_runs() -> None:
+    from benchmarks import claim_map
+
+    found = claim_map.points()
+    assert claim_map.table(found) in (ROOT / "benchmarks" / "RESULTS.md").read_text(), "run benchmarks/claim_map.py"
+    drawn = (ROOT / "benchmarks" / "claim_map.svg").read_text()
+    assert all(title in drawn for title in (*claim_map.VARIES.values(), *claim_map.NAMES.values()))
+    # Of two runs with the same point the one with more seeds counts, and a difference is paired by seed.
+    ten = next(p for p in found if (p.varies, p.value, p.method) == ("images", 10_000, "full method"))
+    trials = load(str(ROOT / "benchmarks" / "results" / ten.run)).trials
+    own = trials[trials["arm"] == claim_map.FULL]
+    assert ten.mean == pytest.approx(100 * (own["test_acc"] - own["teacher_test_acc"]).mean())
+    assert ten.n == len(own)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "benchmarks" / "results").glob("*.json")), ids=lambda file: file.stem)
