@@ -10,8 +10,8 @@
 2. plain11 → plain5, batch 128: eight arms in one cohort, and each alone. On the CPU also the bound of what sharing the
    teacher can gain: (ΣT + ΣS) / (T + ΣS). S is the time of one student's step, T that of the teacher's forward up to
    the deepest layer that an arm (in the sum), or any arm, reads; both are measured in the same run.
-3. A profile of one epoch: on the CPU, the share of the first pair's epoch inside convolutions, which no loop around
-   them can reduce; on a GPU, the share of the second pair's epoch in which the device computes, and kernels by kind.
+3. On the CPU, a profile of one epoch: the share of the first pair's epoch inside convolutions, which no loop around
+   them can reduce. On a GPU, `kernels.py` has the profile.
 
 The sides of a comparison take turns; figures are medians of the rounds. Evaluation is not timed.
 """
@@ -26,7 +26,6 @@ if __name__ == "__main__":  # the root instead of this folder, whose statistics.
 
 import argparse
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, reduce
@@ -255,36 +254,6 @@ def in_convolutions(count: int, precision: str) -> float:
     return sum(e.self_cpu_time_total for e in profile.key_averages() if e.key in inside) / 1e6 / wall
 
 
-# Kind of a GPU kernel → a pattern of its name; the first match counts.
-KINDS = {
-    "convolutions": "fprop|dgrad|wgrad|conv|nchwToNhwc|nhwcTo",
-    "batch norm": "batch_norm",
-    "pooling": "pool",
-    "products": "gemm|gemv|nvjet|cutlass|splitKreduce",
-    "reductions": "reduce_kernel|softmax|norm",
-    "copies and casts": "copy|memcpy|memset",
-    "optimizer": "multi_tensor",
-    "elementwise": "elementwise|clamp|functor",
-}
-
-
-def kernels(count: int, device: torch.device) -> dict[str, Any]:
-    """The share of a cohort's second epoch in which the GPU computes, and the share of each kind of kernel."""
-    data, teacher = data_of(random_images(count)), teacher_of("plain11")
-    profile, wall = profiled(EIGHT, data, teacher, device)
-    events = [e for e in profile.events() if e.device_type.name == "CUDA"]  # type: ignore[no-untyped-call]
-    covered, end = 0.0, float("-inf")
-    for start, stop in sorted((e.time_range.start, e.time_range.end) for e in events):
-        covered += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    kinds = dict.fromkeys([*KINDS, "other"], 0.0)
-    for event in events:
-        kind = next((kind for kind, names in KINDS.items() if re.search(names, event.name, re.IGNORECASE)), "other")
-        kinds[kind] += event.time_range.end - event.time_range.start
-    total = sum(kinds.values())
-    return {"busy": covered / 1e6 / wall, "kinds": {kind: spent / total for kind, spent in kinds.items()}}
-
-
 @freed_memory_kept()  # as in a worker
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -319,9 +288,7 @@ def main() -> None:
         ),
         "plain11 → plain5, 8 arms, batch 128": lambda: together_and_alone(count, options.rounds, device),
     }
-    if on_gpu:
-        parts["kernels"] = lambda: kernels(min(count, 6400), device)  # a longer profile takes minutes to read
-    else:
+    if not on_gpu:
         parts["in_convolutions"] = lambda: in_convolutions(count, options.precision)
     for name, measure in parts.items():
         found[name] = measure()

@@ -1,0 +1,264 @@
+"""All that a GPU is to show, in pieces: cut anywhere, the end is that of an uncut run; and files that travel."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import subprocess
+import sys
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks import gpu, packs
+from benchmarks.gpu import Part, Work, piece, summary
+from benchmarks.kernels import KINDS, kind_of
+from scl import load
+
+ROOT = Path(__file__).parents[2]
+
+
+class Machine:
+    """A clock, and what runs by it: a benchmark needs its seconds at once, a study trains cohorts of 20 s."""
+
+    def __init__(self, work: Work, needs: dict[str, float]) -> None:
+        self.now, self.work, self.needs, self.ran = 0.0, work, needs, list[str]()
+
+    def run(self, command: Sequence[str], log: Path, seconds: float) -> int:
+        name = log.stem
+        self.ran.append(name)
+        budget = float(command[command.index("--time-budget") + 1]) if "--time-budget" in command else seconds
+        store = self.work.folder / f"{name}.json"
+        done = json.loads(store.read_text()) if store.exists() else 0
+        need = self.needs[name]
+        if "--time-budget" not in command:
+            self.now += min(need, seconds)
+            if need > seconds:
+                return 124
+            (self.work.folder / "figures" / f"{name}.json").write_text(json.dumps({"need": need}))
+            return 0
+        while done * 20 < need:
+            if budget < 20:
+                return 3
+            self.now, budget, done = self.now + 20, budget - 20, done + 1
+            store.write_text(json.dumps(done))
+        return 0
+
+
+PARTS = [
+    Part("tests", ("a",), 10),
+    Part("step", ("b",), 100),
+    Part("pair", ("c",), 30, goes_on=True),
+    Part("kernels", ("d",), 20),
+    Part("headline", ("e",), 30, goes_on=True),
+]
+NEEDS = {"tests": 30.0, "step": 120.0, "pair": 700.0, "kernels": 40.0, "headline": 2000.0}
+
+
+def all_pieces(work: Work, lengths: Sequence[float]) -> Machine:
+    machine = Machine(work, NEEDS)
+    for seconds in lengths:
+        began = machine.now
+        piece(PARTS, work, seconds, lambda: None, clock=lambda: machine.now, run=machine.run)
+        assert machine.now - began <= seconds + 1e-6
+        machine.now += 1000  # another call
+    return machine
+
+
+def told(work: Work) -> dict[str, object]:
+    found = summary(PARTS, work)
+    return {"states": {n: s["state"] for n, s in found["parts"].items()}, "figures": found["figures"]}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pieces_of_any_length_end_as_an_uncut_run(seed: int, tmp_path: Path) -> None:
+    uncut, cut = Work(tmp_path / "uncut"), Work(tmp_path / "cut")
+    all_pieces(uncut, [10_000])
+    dice = random.Random(seed)
+    machine = all_pieces(cut, [dice.uniform(50, 400) for _ in range(40)])
+    assert told(cut) == told(uncut)
+    assert set(told(cut)["states"].values()) == {"done"}  # type: ignore[attr-defined]
+    for name in ("pair", "headline"):
+        assert (cut.folder / f"{name}.json").read_text() == (uncut.folder / f"{name}.json").read_text()
+    assert machine.ran.count("tests") <= 2
+
+
+def test_what_has_no_room_is_passed_over_and_what_was_cut_off_waits_for_more(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    machine = all_pieces(work, [90.0])  # 30 s of tests leave too little for `step`
+    assert machine.ran[:2] == ["tests", "pair"]
+    assert "step" not in machine.ran
+    machine = all_pieces(work, [105.0, 110.0, 150.0])
+    assert machine.ran[0] == "step"
+    assert machine.ran.count("step") == 2  # not in the second piece, which is hardly longer
+    assert work.state(PARTS[1])["state"] == "done"
+
+
+def test_what_fails_twice_is_left_and_what_needs_a_folder_waits_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work, ran = Work(tmp_path), list[str]()
+    every = [
+        Part("broken", ("x",), 1),
+        Part("lacks", ("y",), 1, needs=str(tmp_path / "clone")),
+        Part("good", ("z",), 1),
+    ]
+
+    def run(command: Sequence[str], log: Path, seconds: float) -> int:
+        ran.append(log.stem)
+        return int(log.stem == "broken")
+
+    for _ in range(4):
+        piece(every, work, 60, lambda: None, run=run)
+    assert ran == ["broken", "good", "broken"]
+    said = capsys.readouterr().out
+    assert "broken: passed over, it failed 2 times" in said
+    assert f"lacks: passed over, {tmp_path / 'clone'} is not there" in said
+
+
+def test_a_command_is_ended_when_its_time_is_up(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    script = "import signal, time; print('begun', flush=True); time.sleep(60)"
+    assert gpu.launch(["-c", script], log, 1.0) == 124
+    assert log.read_text() == "begun\n"
+    assert gpu.launch(["-c", "raise SystemExit(3)"], log, 30.0) == 3
+
+
+# Files that travel
+
+
+def test_files_come_back_whole_teachers_apart_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "LIMIT", 30_000)
+    work = tmp_path / "work"
+    kept = {
+        "headline/headline/trials.parquet": 40_000,
+        "headline/headline/checkpoints/ab/state.json": 10,
+        "parts/step.json": 5,
+        "headline/teachers/0123456789abcdef/model.safetensors": 70_000,
+        "headline/teachers/fedcba9876543210/model.safetensors": 20_000,
+    }
+    left = ("headline/headline/checkpoints/ab/epoch-3/x", "headline/headline/copies/x", "headline/cache/x",
+            "headline/headline/checkpoints/ab/student.safetensors", "headline/headline/report.html")  # fmt: skip
+    for name, size in {**kept, **dict.fromkeys(left, 9)}.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_bytes(random.Random(name).randbytes(size))
+    first, second, third = (tmp_path / name for name in "abc")
+    for out in (first, second, third):
+        out.mkdir()
+    packs.pack(work, first, most=4)  # two for the results, so one of the teachers waits
+    packs.pack(work, second, most=5)
+    packs.pack(work, third, most=5)
+    for out, teachers in ((first, 1), (second, 1), (third, 0)):
+        assert all(file.stat().st_size <= 30_000 for file in out.iterdir())
+        assert len({file.name.partition(".")[0] for file in out.glob("teacher-*")}) == teachers
+    elsewhere = tmp_path / "elsewhere"
+    for out in (first, second):
+        packs.unpack(out, elsewhere)
+    there = {p.relative_to(elsewhere).as_posix(): p for p in elsewhere.rglob("*") if p.is_file()}
+    assert set(there) == set(kept) | {packs.DELIVERED}
+    assert all(there[name].read_bytes() == (work / name).read_bytes() for name in kept)
+    (tmp_path / "d").mkdir()
+    packs.pack(elsewhere, tmp_path / "d", most=5)
+    assert not list((tmp_path / "d").glob("teacher-*"))  # they are home already
+    with pytest.raises(ValueError, match="the results need 2 files"):
+        packs.pack(work, first, most=1)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], "has no file of a piece"),
+        (["results.tar.00-of-02"], "bring all files of one piece"),
+        (["results.tar.00-of-01", "results.tar.01-of-02"], "and no others"),
+    ],
+)
+def test_files_of_no_whole_piece_are_refused(names: list[str], words: str, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=words):
+        packs.unpack(tmp_path, tmp_path / "work")
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside"])
+def test_no_file_is_written_outside(name: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo(name), io.BytesIO(b""))
+    (tmp_path / "in" / "results.tar.00-of-01").write_bytes(buffer.getvalue())
+    if name.startswith("/"):  # tarfile takes the slash away
+        packs.unpack(tmp_path / "in", tmp_path / "work")
+        assert (tmp_path / "work" / "outside").exists()
+    else:
+        with pytest.raises(ValueError, match="outside of"):
+            packs.unpack(tmp_path / "in", tmp_path / "work")
+    assert not (tmp_path / "outside").exists()
+
+
+# Kernels
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kind"),
+    [
+        ("sm90_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc_tilesize128x128x64", "convolutions"),
+        ("cutlass__5x_cudnn::Kernel<cutlass_tensorop_bf16_s16816dgrad_optimized_bf16_128x64_32x5>", "convolutions"),
+        ("void cudnn::ops::nchwToNhwcKernel<float, float, float, false, true>", "convolutions"),
+        ("void at::native::(anonymous namespace)::conv_depthwise2d_forward_kernel<3, float, int>", "convolutions"),
+        ("void at::native::batch_norm_collect_statistics_channels_last_kernel<at::native::Var>", "batch norm"),
+        ("void cudnn::bn_fw_tr_1C11_kernel_NCHW<float, float, int, 512, true, 1, true>", "batch norm"),
+        ("cudnn::batchnorm_fwtr_nhwc_semiPersist", "batch norm"),
+        ("void at::native::(anonymous namespace)::max_pool_forward_nhwc<c10::BFloat16, int>", "pooling"),
+        ("void at::native::(anonymous namespace)::max_pool_backward_nhwc<float, float>", "pooling"),
+        ("nvjet_hsh_128x64_64x8_1x2_h_bz_NNT", "products"),
+        ("ampere_sgemm_32x32_sliced1x4_tn", "products"),
+        ("void cublasLt::splitKreduce_kernel<32, 16, int, float>", "products"),
+        ("void at::native::elementwise_kernel<128, 4, at::native::direct_copy_kernel_cuda>", "copies and casts"),
+        ("Memcpy DtoD (Device -> Device)", "copies and casts"),
+        ("Memset (Device)", "copies and casts"),
+        ("void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float>>", "reductions"),
+        ("void (anonymous namespace)::cunn_SoftMaxForward<4, float, float, float>", "reductions"),
+        ("void at::native::(anonymous namespace)::multi_tensor_apply_kernel<at::native::FusedSgdMath>", "optimizer"),
+        ("void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>>", "elementwise"),
+        ("triton_poi_fused_relu_0", "elementwise"),
+        ("a_kernel_of_the_future", "other"),
+    ],
+)
+def test_kernels_are_known_by_their_names(kernel: str, kind: str) -> None:
+    assert kind_of(kernel) == kind
+    assert kind == "other" or kind in KINDS
+
+
+@pytest.mark.slow
+def test_rehearsed_on_a_cpu_in_pieces_and_at_once(tmp_path: Path) -> None:
+    """Studies cut off in the middle and continued elsewhere from their files have the numbers of an uncut run."""
+
+    def one(work: Path, out: Path, minutes: float) -> str:
+        done = subprocess.run(
+            [sys.executable, "benchmarks/gpu.py", "--rehearse", "--minutes", str(minutes), "--work", str(work),
+             "--out", str(out)],
+            cwd=ROOT, capture_output=True, text=True, timeout=900, check=True,
+        )  # fmt: skip
+        return done.stdout
+
+    one(tmp_path / "uncut", tmp_path / "out", 12)
+    work = tmp_path / "0"
+    for i in range(1, 40):
+        said = one(work, tmp_path / f"out-{i}", 1.1)
+        if "to do: repdistiller;" in said:
+            break
+        if i % 2:  # on another machine, with all that came back
+            for j in range(1, i + 1):
+                packs.unpack(tmp_path / f"out-{j}", tmp_path / str(i))
+            work = tmp_path / str(i)
+    for name in ("pair/benchmark-vgg13-vgg8", "headline-100/headline", "headline-240/headline"):
+        columns = ["arm", "seed", "trial_id", "test_acc", "test_loss"]
+        ours, theirs = (
+            load(str(folder / name)).trials[columns].sort_values(["arm", "seed"], ignore_index=True)
+            for folder in (work, tmp_path / "uncut")
+        )
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
