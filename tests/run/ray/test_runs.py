@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray
 
 from scl.models.networks import build_student
 from scl.plan.context import data_of
@@ -33,10 +32,9 @@ class Tune:
         self.messages: list[dict[str, Any]] = []
         self.failed: list[tuple[list[str], str]] = []
 
-    def __call__(self, run: TuneRun, context: Any, driver: DriverCalls, mailbox: Any = None) -> Any:
+    def __call__(self, run: TuneRun, context: Any, driver: DriverCalls) -> Any:
         self.run, self.context, self.driver = run, context, driver
-        for message in self.messages:
-            driver.event(message)
+        driver.events(self.messages)
         for jobs, reason in self.failed:
             driver.failed(jobs, reason)
 
@@ -124,16 +122,10 @@ def test_other_hosts_reach_the_folder_through_the_driver(
     Runs(Stop(), Tracker(), Live(None), ()).train(plan, work_of(plan))
     assert isinstance(tune.context.out, rpc.DriverFolder)
     assert (tune.context.out.client, tune.context.out.path) == ("the client", plan.context.out.path)
-    assert set(functions) == {"event", "notice", "stop", "halt", "named", "failed", "folder", "images"}
+    assert set(functions) == {"events", "notice", "stop", "halt", "named", "failed", "folder", "images"}
 
 
-def test_a_search_hands_over_the_jobs_of_its_suggestions(
-    plan: Plan, tune: Tune, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put: list[Any] = []
-    actor = SimpleNamespace(put=SimpleNamespace(remote=put.append))
-    monkeypatch.setattr(ray, "get", lambda value: value)
-    monkeypatch.setattr(ray, "remote", lambda **_: lambda cls: SimpleNamespace(remote=lambda: actor))
+def test_a_search_hands_over_the_jobs_of_its_suggestions(plan: Plan, tune: Tune) -> None:
     batch = plan.trials[:2]
     searcher: Any = SimpleNamespace(
         to_go=2,
@@ -149,10 +141,13 @@ def test_a_search_hands_over_the_jobs_of_its_suggestions(
     Runs(stop, Tracker(), Live(None), ()).search(plan, searcher)
     assert (tune.run.title, tune.run.batch, tune.run.cohorts) == ("search", 2, ())
     assert tune.driver.suggest is not None
-    assert tune.driver.suggest(2) == [trial.trial_id for trial in batch]
-    assert [set(jobs) for jobs in put] == [{trial.trial_id for trial in batch}]
+    suggested = tune.driver.suggest(2)
+    assert suggested is not None
+    assert {i: (job.config, job.seed) for i, job in suggested.items()} == {
+        t.trial_id: (t.config, t.seed) for t in batch
+    }
     batch.clear()
     searcher.waits = True
     assert tune.driver.suggest(2) is None
     stop.halt("the disk is full")
-    assert tune.driver.suggest(2) == []
+    assert tune.driver.suggest(2) == {}
