@@ -141,7 +141,7 @@ class Cluster:
 
 def read(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8", errors="replace")  # the kernel cuts names anywhere
     except OSError:
         return ""
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,27 @@ from scl.store.files import open_folder
 from scl.store.progress import read_progress
 
 EVERY = 1.0  # seconds between two readings
-# Role → how the title of its processes begins.
-RAYS = {"relay": "ray::RpcServer", "mailbox": "ray::Mailbox"}
+# How the title of a process begins → its role.
+RAYS = {
+    "ray::RpcServer": "relay",
+    "ray::Mailbox": "mailbox",
+    "ray::IDLE": "idle",
+    "ray::DashboardAgent": "agents",
+    "ray::RuntimeEnvAgent": "agents",
+}
 OTHERS = ("gcs_server", "raylet")
 
 
 def roles(driver: int, folder: Path) -> dict[int, str]:
-    """The processes of a run on the cluster with this folder, by id: driver, relay, mailbox, gcs_server, raylet, idle
-    or worker."""
+    """The processes of a run on the cluster with this folder, by id: driver, relay, mailbox, gcs_server, raylet,
+    agents, idle or workers."""
     found, others = {driver: "driver"}, {}
     for process in psutil.process_iter(["pid", "ppid", "cmdline"]):
         command = process.info["cmdline"] or []
         title = " ".join(command)
         if title.startswith("ray::"):
-            named = next((role for role, start in RAYS.items() if title.startswith(start)), "worker")
-            others[process.info["pid"]] = (process.info["ppid"], "idle" if title.startswith("ray::IDLE") else named)
+            role = next((role for start, role in RAYS.items() if title.startswith(start)), "workers")
+            others[process.info["pid"]] = (process.info["ppid"], role)
         elif str(folder) in title and (name := Path(command[0]).name) in OTHERS:
             found[process.info["pid"]] = name
     return found | {pid: role for pid, (parent, role) in others.items() if found.get(parent) == "raylet"}
@@ -99,7 +106,7 @@ def measure(trials: int, slots: int) -> dict[str, Any]:
     """Run a study of so many tiny trials on so many slots; returns figures."""
     cluster = Cluster(nodes=2, cpus=slots // 2, apart=True)
     try:
-        with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile("w+") as text:
+        with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile("w+", encoding="utf-8") as text:
             script = str(Path(__file__).parent / "scale.py")
             command = [sys.executable, script, "--apart", "cluster", str(trials), "5", out, cluster.address]
             began = time.perf_counter()
@@ -117,7 +124,7 @@ def measure(trials: int, slots: int) -> dict[str, Any]:
     finally:
         cluster.stop()
     steps = [0, 100, 300, 1000, 3000, 10_000, 30_000, 100_000]
-    spans = [(low or 20, high) for low, high in zip(steps, steps[1:], strict=False) if low < trials]
+    spans = [(low or 20, high) for low, high in pairwise(steps) if low < trials]
     return {
         "trials": trials,
         "slots": slots,

@@ -19,7 +19,6 @@ from torch import Tensor
 from scl.errors import Damaged, first_line
 from scl.train.weights import no_weights
 
-
 EPOCH = "epoch-"  # prefix of the checkpoints of epochs
 
 

@@ -1,4 +1,4 @@
-"""What runs in a worker of Ray: a slot, in which cohorts train one after the other. Their events are reported to Tune."""
+"""What runs in a worker of Ray: a slot, in which cohorts train one after the other. Events are reported to Tune."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 import pickle
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray import tune
@@ -49,7 +49,14 @@ def train(config: dict[str, Any], context: RunContext, mailbox: Any, every: floa
     def prune(trial_id: str, epoch: int, row: Mapping[str, Any]) -> bool:
         return search and bool(ray.get(mailbox.stopped.remote(trial_id)))
 
-    while (letter := ray.get(mailbox.take.remote(config["slot"]))) is not None:
+    def take() -> bytes | None:
+        try:
+            return cast(bytes | None, ray.get(mailbox.take.remote(config["slot"])))
+        except ray.exceptions.ActorDiedError:
+            report.now(halt="the process on the head node that hands out cohorts has ended")
+            return None
+
+    while (letter := take()) is not None:
         handed: Handed = pickle.loads(letter)
         config["name"] = handed.name
         show_title(handed.name)
@@ -90,7 +97,7 @@ class _Reports:
 
 
 def show_title(name: str) -> None:
-    """Make a cohort's name the title of this process, in `ps` and `top`. Ray sets its own before each call of an actor."""
+    """Make a cohort's name the title of this process, in `ps` and `top`. Ray sets its own before each call."""
     with suppress(ImportError):
         from ray._raylet import setproctitle  # noqa: PLC0415
 

@@ -62,10 +62,9 @@ def test_a_folder_of_the_driver_is_used_like_a_folder(here: None, tmp_path: Path
     store.write("b", b"2")
     assert (store.names(), store.exists("a"), store.exists("c"), store.read("a")) == (["a", "b"], True, False, b"1")
     store.rotate("c-2", b"2", "c-", 1)
-    store.apply(
-        [(store, "write", ("c-1", b"1", True)), (store / "deep", "write", ("d", b"4")), (store, "thin", ("c-", 1))]
-    )
-    assert (store.existing(["b", "c-1", "c-2", "d"]), (store / "deep").names()) == (["b", "c-2"], ["d"])
+    deep = store / "deep"
+    store.apply([(store, "write", ("c-1", b"1", True)), (deep, "write", ("d", b"4")), (store, "thin", ("c-", 1))])
+    assert (store.existing(["b", "c-1", "c-2", "d"]), deep.names()) == (["b", "c-2"], ["d"])
     store.thin("c-")
     store.remove("a")
     store.set_aside("b", "damaged in a test")
