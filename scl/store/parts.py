@@ -92,7 +92,12 @@ def ended_in_parts(store: Folder, trial_ids: Iterable[str]) -> set[str]:
     """
     names = [f"{trial_id}-{state}{SUFFIX}" for trial_id in trial_ids for state in ENDED]
     found = (store / "parts").existing(names) if names else []
-    return {name.rpartition("-")[0] for name in found if isinstance(read_part(store, name), pa.Table)}
+    return {trial_of(name) for name in found if isinstance(read_part(store, name), pa.Table)}
+
+
+def trial_of(name: str) -> str:
+    """The id of the trial whose part has this name."""
+    return name.rpartition("-")[0]
 
 
 def read_part(store: Folder, name: str) -> pa.Table | Fault | None:
