@@ -86,6 +86,8 @@ def compact(
     for name in read.parts:
         check_held(store)
         (store / "parts").remove(name)
+    del read, tables, trials
+    pa.default_memory_pool().release_unused()  # hundreds of megabytes, which Arrow would keep for itself
 
 
 def _with_gap_closed(trials: pa.Table, study: Mapping[str, Any]) -> pa.Table:
