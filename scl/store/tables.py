@@ -6,6 +6,7 @@ to `damaged` and restore tables from their copies. Before each change they check
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from scl.terminal import say
 
 READERS = 32  # parts that are read at once
 AT_A_TIME = 1000  # parts whose tables are in memory at once
+COMPACTING = threading.Lock()  # a run does it while it trains, in a thread, and at its end
 
 
 def mend(store: Folder) -> None:
@@ -58,7 +60,7 @@ def compact(
     study: Mapping[str, Any],
     references: Mapping[str, np.ndarray] | None = None,
     of: Collection[str] | None = None,
-) -> None:
+) -> int:
     """Move the parts into the three tables. Safe to be killed at any point, because parts are removed last.
 
     No trial's row is ever dropped. Of several rows of one trial a completed one stays, else the latest. Trials of the
@@ -69,12 +71,22 @@ def compact(
         references: as in `write_reference_predictions`, to be added.
         of: only parts of these trials. None: all.
 
+    Returns:
+        The number of trials in the tables.
+
     Raises:
         LostLease: another run has taken the store over.
     """
+    with COMPACTING:
+        return _compact(store, study, references or {}, of)
+
+
+def _compact(
+    store: Folder, study: Mapping[str, Any], references: Mapping[str, np.ndarray], of: Collection[str] | None
+) -> int:
     names = [name for name in part_names(store) if of is None or trial_of(name) in of]
     read = gather(store, names, *SCHEMAS)
-    tables = with_references(read.tables, references or {})
+    tables = with_references(read.tables, references)
     _set_aside(store, read.faults)
     plan = {trial["trial_id"]: trial["arm"] for trial in study.get("plan", [])}
     trials = tables["trials"]
@@ -86,8 +98,10 @@ def compact(
     for name in read.parts:
         check_held(store)
         (store / "parts").remove(name)
+    rows = len(trials)
     del read, tables, trials
     pa.default_memory_pool().release_unused()  # hundreds of megabytes, which Arrow would keep for itself
+    return rows
 
 
 def _with_gap_closed(trials: pa.Table, study: Mapping[str, Any]) -> pa.Table:

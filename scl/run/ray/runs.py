@@ -19,6 +19,7 @@ from scl.run.backend import Work, show
 from scl.run.live import Live
 from scl.run.progress import Progress
 from scl.run.ray import rpc
+from scl.run.ray.folding import Folding
 from scl.run.ray.images import images_function, on_driver
 from scl.run.ray.session import check_travels
 from scl.run.ray.slots import cluster_slots, has_other_hosts
@@ -26,6 +27,7 @@ from scl.run.ray.tune import DriverCalls, Throttled, TuneRun, run_tune
 from scl.run.stopping import Stop
 from scl.run.trackers.tracker import Tracker
 from scl.search.driver import SearchDriver
+from scl.store.files import Folder
 from scl.store.parts import ended_in_parts, write_part
 from scl.store.schema import now
 from scl.study.checks import RAY_CLIENT
@@ -43,6 +45,7 @@ class Runs:
     tracker: Tracker
     live: Live
     nodes: Sequence[Node]
+    folding: Folding
 
     def train(self, plan: Plan, work: Work) -> None:
         """One Tune run over known cohorts."""
@@ -111,7 +114,7 @@ class Runs:
         check_travels([*searched, *(trial.config for trial in plan.trials), *(job.config for job in jobs.values())])
         began = now()
         calls: dict[str, Any] = {
-            "events": partial(_show_each, self.tracker, progress),
+            "events": partial(self._show_each, plan.context.store, progress),
             "notice": say,
             "stop": self.stop,
             "halt": self.stop.halt,
@@ -137,6 +140,12 @@ class Runs:
             else:
                 run_tune(run, context, DriverCalls(**calls))
 
+    def _show_each(self, store: Folder, progress: Progress, messages: Sequence[Mapping[str, Any]]) -> None:
+        for message in messages:
+            show(self.tracker, progress, message)
+            if message["columns"] is not None and "state" in message["row"]:
+                self.folding.add(store, message["job"])
+
     def _store_failures(
         self,
         plan: Plan,
@@ -157,8 +166,3 @@ class Runs:
                 row = {**columns, "state": "failed", "error": error, "started": began, "ended": now()}
                 self.tracker.ended(columns, {"state": "failed", "error": error})
                 write_part(plan.context.store, row, [], None)
-
-
-def _show_each(tracker: Tracker, progress: Progress, messages: Sequence[Mapping[str, Any]]) -> None:
-    for message in messages:
-        show(tracker, progress, message)

@@ -15,6 +15,7 @@ from scl.plan.teachers import evaluate_and_save
 from scl.run.backend import Work
 from scl.run.live import Live
 from scl.run.ray import rpc, runs
+from scl.run.ray.folding import Folding
 from scl.run.ray.runs import Runs
 from scl.run.ray.tune import DriverCalls, TuneRun
 from scl.run.stopping import Stop
@@ -74,7 +75,7 @@ def work_of(plan: Plan) -> Work:
 
 def test_cohorts_are_made_again_if_the_cluster_has_other_slots(plan: Plan, tune: Tune) -> None:
     work = work_of(plan)
-    Runs(Stop(), Tracker(), Live(None), ()).train(plan, work)
+    Runs(Stop(), Tracker(), Live(None), (), Folding()).train(plan, work)
     assert (tune.run.title, tune.run.slots, tune.run.cpus, tune.run.gpus) == ("students", 4, 1, 0.0)
     assert len(tune.run.cohorts) == 4
     assert sorted(i for cohort in tune.run.cohorts for i in cohort) == sorted(work.labels)
@@ -84,7 +85,7 @@ def test_cohorts_are_made_again_if_the_cluster_has_other_slots(plan: Plan, tune:
 def test_a_given_size_keeps_the_cohorts(tmp_path: Path, plan: Plan, tune: Tune) -> None:
     sized = planned(SMALL, tmp_path, *FLAGS, "--cohort-size", "3")
     work = work_of(plan)
-    Runs(Stop(), Tracker(), Live(None), ()).train(sized, work)
+    Runs(Stop(), Tracker(), Live(None), (), Folding()).train(sized, work)
     assert tune.run.cohorts == work.cohorts
 
 
@@ -97,7 +98,7 @@ def test_events_reach_the_tracker_and_a_lost_cohort_has_failed(
     columns = work.jobs[first.trial_id].columns
     tune.messages = [{"job": first.trial_id, "columns": columns, "row": row}]
     tune.failed = [([second.trial_id], "the worker died 4 times")]
-    Runs(Stop(), tracker, Live(None), ()).train(plan, work)
+    Runs(Stop(), tracker, Live(None), (), Folding()).train(plan, work)
     assert tracker.ends == [(first.arm, "completed"), (second.arm, "failed")]
     rows = read_trials(plan.context.store)
     assert rows[["trial_id", "state", "error"]].values.tolist() == [
@@ -119,7 +120,7 @@ def test_other_hosts_reach_the_folder_through_the_driver(
 
     monkeypatch.setattr(runs, "has_other_hosts", lambda: True)
     monkeypatch.setattr(rpc, "rpc_to_driver", rpc_to_driver)
-    Runs(Stop(), Tracker(), Live(None), ()).train(plan, work_of(plan))
+    Runs(Stop(), Tracker(), Live(None), (), Folding()).train(plan, work_of(plan))
     assert isinstance(tune.context.out, rpc.DriverFolder)
     assert (tune.context.out.client, tune.context.out.path) == ("the client", plan.context.out.path)
     assert set(functions) == {"events", "notice", "stop", "halt", "named", "failed", "folder", "images"}
@@ -138,7 +139,7 @@ def test_a_search_hands_over_the_jobs_of_its_suggestions(plan: Plan, tune: Tune)
         cohort_ended=None,
     )
     stop = Stop()
-    Runs(stop, Tracker(), Live(None), ()).search(plan, searcher)
+    Runs(stop, Tracker(), Live(None), (), Folding()).search(plan, searcher)
     assert (tune.run.title, tune.run.batch, tune.run.cohorts) == ("search", 2, ())
     assert tune.driver.suggest is not None
     suggested = tune.driver.suggest(2)
