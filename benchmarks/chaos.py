@@ -61,11 +61,14 @@ def free_port() -> int:
 
 
 class Cluster:
-    """A head without CPUs and some nodes, each `ray start --block` in a separate process group."""
+    """A head without CPUs and some nodes, each `ray start --block` in a separate process group.
 
-    def __init__(self, nodes: int, cpus: int) -> None:
+    apart: each node has an address of its own, so that it counts as another host.
+    """
+
+    def __init__(self, nodes: int, cpus: int, apart: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="chaos", dir="/tmp"))  # short, because Ray puts sockets in it
-        self.cpus = cpus
+        self.cpus, self.apart, self.started = cpus, apart, 0
         self.port = free_port()
         common = ["--include-dashboard=false", f"--temp-dir={self.folder}", f"--ray-client-server-port={free_port()}"]
         self.nodes: list[subprocess.Popen[bytes]] = []
@@ -87,7 +90,9 @@ class Cluster:
 
     def _start(self, arguments: list[str]) -> tuple[subprocess.Popen[bytes], Path]:
         """The process of a node, and its log."""
-        command = [RAY, "start", "--block", "--node-ip-address=127.0.0.1", *arguments]
+        host = f"127.0.0.{1 + self.started * self.apart}"
+        self.started += 1
+        command = [RAY, "start", "--block", f"--node-ip-address={host}", *arguments]
         path = self.folder / f"{time.time():.3f}.log"
         with open(path, "wb") as log:
             process = subprocess.Popen(
@@ -136,7 +141,7 @@ class Cluster:
 
 def read(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8", errors="replace")  # the kernel cuts names anywhere
     except OSError:
         return ""
 

@@ -41,7 +41,7 @@ from typing import Any
 from benchmarks.record import parsed, record
 from benchmarks.report import random_store
 from scl import Config, Study, Term, designs, report
-from scl.store.files import open_folder
+from scl.store.files import Folder, open_folder
 from scl.store.parts import write_part
 from scl.store.results import load, read_results
 from scl.store.study_file import read_study, write_study
@@ -63,8 +63,9 @@ PARTS = {
 # ------------------------------------------------------------------------------------------- in a separate process
 
 
-def run_tiny_study(trials: int, seeds: int, inline: bool, out: str) -> dict[str, float]:
-    """Run it as a command does; returns the seconds of each part."""
+def run_tiny_study(trials: int, seeds: int, inline: bool, out: str, address: str | None = None) -> dict[str, float]:
+    """Run it as a command does; returns the seconds of each part. address: of a cluster, where each trial is a cohort
+    of its own."""
     run = import_module("scl.run.run")  # imports torch, whose memory would count in `finish`
     spent = dict.fromkeys(PARTS, 0.0)
 
@@ -89,12 +90,38 @@ def run_tiny_study(trials: int, seeds: int, inline: bool, out: str) -> dict[str,
         base=tiny.replace(losses={"kd": Term(1.0)}),
         teacher=tiny,
     )
-    options = options_for(study, {"seeds": seeds, "limit": 64, "out": out, "inline": inline})
+    where = {"address": address, "cohort_size": 1} if address else {"inline": inline}
+    options = options_for(study, {"seeds": seeds, "limit": 64, "out": out, **where})
     code = run.run_study(*settled(study, options))
     if code:
         raise SystemExit(code)
     rows = load(f"{out}/tiny").trials
     return spent | {"trials": len(rows), "in_steps": rows["train_seconds"].sum()}
+
+
+def run_on_cluster(trials: int, seeds: int, out: str, address: str) -> dict[str, float]:
+    """The same on a cluster, with the bytes of the names that were listed here, and the calls of workers' files."""
+    rpc = import_module("scl.run.ray.rpc")
+    counted = {"listed": 0, "letters": 0}
+    names, folder_function = Folder.names, rpc.folder_function
+
+    def counting_names(folder: Folder) -> list[str]:
+        found = names(folder)
+        counted["listed"] += sum(len(name) + 1 for name in found)
+        return found
+
+    def counting_calls(*arguments: Any, **named: Any) -> Callable[..., Any]:
+        function = folder_function(*arguments, **named)
+
+        def call(*letter: Any) -> Any:
+            counted["letters"] += 1
+            return function(*letter)
+
+        return call
+
+    setattr(Folder, "names", counting_names)  # noqa: B010
+    setattr(rpc, "folder_function", counting_calls)  # noqa: B010
+    return run_tiny_study(trials, seeds, False, out, address) | counted
 
 
 def fill(folder: str, trials: int, epochs: int) -> dict[str, float]:
@@ -222,6 +249,8 @@ def do_apart(command: str, *arguments: str) -> dict[str, float]:
         return fill(arguments[0], int(arguments[1]), int(arguments[2]))
     if command == "finish":
         return finish(arguments[0])
+    if command == "cluster":
+        return run_on_cluster(int(arguments[0]), int(arguments[1]), arguments[2], arguments[3])
     return run_tiny_study(int(arguments[0]), int(arguments[1]), command == "inline", arguments[2])
 
 

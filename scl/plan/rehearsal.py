@@ -57,8 +57,14 @@ class MemoryFiles:
     def write(self, name: str, content: bytes) -> None:
         self.content[name] = content
 
-    def remove(self, name: str) -> None:
-        del self.content[name]
+    def rotate(self, name: str, content: bytes, prefix: str, keep: int) -> None:
+        self.write(name, content)
+        self.thin(prefix, keep)
+
+    def thin(self, prefix: str, keep: int = 0) -> None:
+        names = [name for name in self.names() if name.startswith(prefix)]
+        for name in names[: len(names) - keep]:
+            del self.content[name]
 
     def set_aside(self, name: str, reason: str) -> None:
         raise ValueError(f"{name}: {reason}")

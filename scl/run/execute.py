@@ -15,11 +15,11 @@ from scl.errors import UserError, first_line
 from scl.masking import masked
 from scl.plan.context import Job, RunContext, data_of
 from scl.plan.teachers import load_teacher, save_teacher
-from scl.store.files import Folder
+from scl.store.files import Change
 from scl.store.logits import LOGITS, pack_logits
 from scl.store.merging import NOT_NUMBERS
 from scl.store.networks import STUDENT
-from scl.store.parts import ended_in_parts, write_part
+from scl.store.parts import ended_in_parts, part_of
 from scl.terminal import say
 from scl.train import checkpoint
 from scl.train.device_errors import BrokenDevice, is_broken, is_out_of_memory
@@ -122,10 +122,22 @@ def _load(context: RunContext, job_ids: Sequence[str]) -> tuple[list[TrialSpec],
     teacher_id = teacher_ids.pop() if teacher_ids else None
     if teacher_id is None:
         return trials, None
-    found = load_teacher(context, teacher_id, context.jobs[teacher_id].config)
-    if found is None:
-        raise UserError(f"teacher {teacher_id[:12]} is missing from {context.out / 'teachers'}; run the study again")
-    return trials, found[0]
+    return trials, _teacher_of(context, teacher_id)
+
+
+_last: list[tuple[Any, str, Teacher]] = []  # the images of a run, which say whose it is, and its last teacher
+
+
+def _teacher_of(context: RunContext, teacher_id: str) -> Teacher:
+    """A teacher of this run, read and checked once if the cohorts of this process share it."""
+    if not _last or _last[0][0] is not context.images or _last[0][1] != teacher_id:
+        _last.clear()
+        found = load_teacher(context, teacher_id, context.jobs[teacher_id].config)
+        if found is None:
+            place = context.out / "teachers"
+            raise UserError(f"teacher {teacher_id[:12]} is missing from {place}; run the study again")
+        _last.append((context.images, teacher_id, found[0]))
+    return _last[0][2]
 
 
 def _free_memory(device: torch.device) -> None:
@@ -147,7 +159,7 @@ def _store_result(context: RunContext, ended: TrialEnded) -> TrialEnded:
             save_teacher(files, ended.weights, ended.test_logits, {"metrics": plain})
             checkpoint.drop_epochs(files)
         return ended
-    predicted, sizes = None, dict[str, int]()
+    predicted, sizes, changes = None, dict[str, int](), list[Change]()
     if job.stored is not None and (other := _other_numbers(ended, job.stored)):
         checkpoint.drop_epochs(files)
         return TrialEnded(ended.trial_id, {"state": "failed", "error": other}, [])
@@ -166,16 +178,17 @@ def _store_result(context: RunContext, ended: TrialEnded) -> TrialEnded:
             "preprocessing": dataclasses.asdict(context.preprocessing) if context.preprocessing else None,
         }
         if job.stored is None or not files.exists(STUDENT):  # a network that is intact stays
-            files.write(STUDENT, checkpoint.pack(ended.weights, record), durable=True)
+            changes.append((files, "write", (STUDENT, checkpoint.pack(ended.weights, record), True)))
         if LOGITS in _files_of(context, job):
-            sizes["logits_bytes"] = _store_logits(context, files, ended)
-    if job.stored is not None:
-        checkpoint.drop_epochs(files)
-        return ended
-    error = ended.metrics.get("error")
-    told = {"error": masked(error)} if error else {}  # a driver's message may hold the URL of its server
-    write_part(context.store, {**job.columns, **ended.metrics, **sizes, **told}, ended.epochs, predicted)
-    checkpoint.drop_epochs(files)
+            logits = _packed_logits(context, ended)
+            sizes["logits_bytes"] = len(logits)
+            changes.append((files, "write", (LOGITS, logits, True)))
+    if job.stored is None:
+        error = ended.metrics.get("error")
+        told = {"error": masked(error)} if error else {}  # a driver's message may hold the URL of its server
+        row = {**job.columns, **ended.metrics, **sizes, **told}
+        changes.append(part_of(context.store, row, ended.epochs, predicted))
+    files.apply([*changes, (files, "thin", (checkpoint.EPOCH,))])
     return ended
 
 
@@ -185,12 +198,10 @@ def _files_of(context: RunContext, job: Job) -> list[str]:
     return [STUDENT, *([LOGITS] if wanted else [])]
 
 
-def _store_logits(context: RunContext, files: Folder, ended: TrialEnded) -> int:
-    """Write the logits of a completed trial; returns the size of the file in bytes."""
+def _packed_logits(context: RunContext, ended: TrialEnded) -> bytes:
+    """The file of the logits of a completed trial."""
     by_part = {"test": ended.test_logits, "val": ended.val_logits}
-    packed = pack_logits({p: (of.numpy(), context.labels[p]) for p, of in by_part.items() if of is not None})
-    files.write(LOGITS, packed, durable=True)
-    return len(packed)
+    return pack_logits({p: (of.numpy(), context.labels[p]) for p, of in by_part.items() if of is not None})
 
 
 def _other_numbers(ended: TrialEnded, stored: Mapping[str, Any]) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from heapq import nsmallest
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -50,6 +52,9 @@ class Progress:
         self.curves: dict[str, list[float]] = {}
         self.top = -1.0, ""  # the best accuracy of all, and whose it is
         self.state = dict.fromkeys(labels, "waiting")
+        self.ends = Counter[str]()  # state → jobs that have ended so: nothing here may take longer with more jobs
+        self.in_training: dict[str, None] = {}  # the jobs that run, in the order of their first epoch
+        self.planned = sum(epochs.values())  # epochs of the known jobs
         self.began = time.monotonic()
         self.first: tuple[float, int] | None = None
         self.last = self.began, 0
@@ -81,6 +86,7 @@ class Progress:
     def add(self, cohort: int, job: str, label: str, epochs: int) -> None:
         """Add a job that was not known at the start. cohort: a number that jobs share which train side by side."""
         with self.mutex:
+            self.planned += epochs - self.epochs.get(job, 0)
             self.labels[job], self.epochs[job], self.cohort[job] = label, epochs, cohort
             self.members.setdefault(cohort, []).append(job)
             self.state.setdefault(job, "waiting")
@@ -88,7 +94,8 @@ class Progress:
 
     def epoch(self, job: str, epoch: int, accuracy: float) -> None:
         with self.mutex:
-            self.state[job], self.done[job] = "running", epoch
+            self._becomes(job, "running")
+            self.done[job] = epoch
             curve = self.curves.setdefault(job, [])
             del curve[epoch - 1 :]  # a trial that came back from a checkpoint trains some again
             curve += [-1.0] * (epoch - 1 - len(curve)) + [accuracy]
@@ -104,7 +111,7 @@ class Progress:
 
     def ended(self, job: str, state: str, error: str) -> None:
         with self.mutex:
-            self.state[job] = state
+            self._becomes(job, state)
             self._count([job], self.epochs[job])
             if self.in_log:
                 accuracy = self.accuracy(job)
@@ -120,12 +127,20 @@ class Progress:
 
     def counts(self) -> dict[str, int]:
         """How many jobs have ended, and how many of them failed."""
-        states = list(self.state.values())
-        return {"ended": sum(s in ENDED for s in states), "failed": states.count("failed")}
+        return {"ended": self.ends.total(), "failed": self.ends["failed"]}
+
+    def _becomes(self, job: str, state: str) -> None:
+        if (before := self.state[job]) in ENDED:
+            self.ends[before] -= 1
+        self.in_training.pop(job, None) if state in ENDED else self.in_training.setdefault(job)
+        if state in ENDED:
+            self.ends[state] += 1
+            del self.curves.get(job, [])[:-1]  # the last accuracy is shown in lines and tables
+        self.state[job] = state
 
     def running(self) -> list[str]:
         """The jobs that train now, the most advanced first."""
-        return sorted((j for j, s in self.state.items() if s == "running"), key=lambda j: -self.done[j])
+        return sorted(self.in_training, key=lambda j: -self.done[j])
 
     def named(self, jobs: Sequence[str]) -> str:
         """A cohort in a line without control characters: `kd · seed 0, at · seed 0 and 6 more`."""
@@ -190,7 +205,7 @@ class Progress:
         tells it yet."""
         if self.first is None:
             return None
-        total = sum(self.epochs.values()) * max(1.0, self.expected / len(self.labels))
+        total = self.planned * max(1.0, self.expected / len(self.labels))
         (began, before), (last, done) = self.first, self.last
         if done <= before or done >= total:
             return None
@@ -215,10 +230,11 @@ class Progress:
 
         with self.mutex:
             head = f"{self.line()} · {duration(time.monotonic() - self.began)}"
-            order = sorted(self.labels, key=lambda j: ("running", "waiting", *ENDED).index(self.state[j]))
+            first = ("running", "waiting", *ENDED)
+            order = nsmallest(self.console.height, self.labels, key=lambda j: first.index(self.state[j]))
             rows = [
                 (self.labels[job], self.state[job], f"{self.done[job]}/{self.epochs[job]}", self.accuracy(job))
-                for job in order[: self.console.height]
+                for job in order
             ]
         width = self.console.width
         with_state = width >= NARROW

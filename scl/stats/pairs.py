@@ -11,7 +11,9 @@ import pandas as pd
 from scipy import special
 
 from scl.stats.intervals import NO_SPREAD, Array, Mean, mean_interval, t_p
-from scl.stats.spread import spread
+from scl.stats.spread import Spread, spread
+
+MOST_PAIRS = 250_000  # whose differences are in memory at once
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,27 @@ def _residual_df(there: Array) -> int:
     return int(there.sum()) - int(there.any(axis=0).sum()) - len(there) + 1
 
 
+def _spread_of_pairs(y: Array) -> tuple[Array, Array, Spread]:
+    """The pairs of columns that share a row, and the scatter of their differences; MOST_PAIRS at a time, since
+    thousands of arms have millions of pairs."""
+    first, second = (index.astype(np.int32) for index in np.triu_indices(y.shape[1], 1))
+    there = np.isfinite(y)
+    linked, found = [], []
+    for start in range(0, max(len(first), 1), MOST_PAIRS):
+        i, j = first[start : start + MOST_PAIRS], second[start : start + MOST_PAIRS]
+        linked.append((there[:, i] & there[:, j]).any(axis=0))
+        found.append(spread(y[:, i[linked[-1]]] - y[:, j[linked[-1]]], 1.0))
+    kept = np.concatenate(linked)
+    first, second = first[kept], second[kept]
+    if len(found) == 1:
+        return first, second, found[0]
+    n, mean, own = (np.concatenate([getattr(part, name) for part in found]) for name in ("n", "mean", "own"))
+    degrees = np.maximum(n - 1, 0)
+    total = degrees.sum()
+    pooled = np.array(np.nansum(own * degrees) / total if total else math.nan)
+    return first, second, Spread(n, mean, own, pooled, np.array(math.nan))
+
+
 def all_pairs(scores: pd.DataFrame) -> Pairs:
     """Every pair of arms that share a seed, by the rule that decides about the baseline.
 
@@ -89,10 +112,7 @@ def all_pairs(scores: pd.DataFrame) -> Pairs:
     y = scores.to_numpy(dtype=float)
     y = y[np.isfinite(y).sum(axis=1) > 1]  # a seed that one arm has alone says nothing about a pair
     arms = tuple(map(str, scores.columns))
-    first, second = np.triu_indices(len(arms), 1)
-    linked = (np.isfinite(y[:, first]) & np.isfinite(y[:, second])).any(axis=0)
-    first, second = first[linked], second[linked]
-    found = spread(y[:, first] - y[:, second], 1.0)
+    first, second, found = _spread_of_pairs(y)
     raw, se = np.full(len(first), math.nan), np.full(len(first), math.nan)
     if len(first) and math.sqrt(float(found.pooled)) > NO_SPREAD:
         se = found.se

@@ -6,11 +6,11 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from pyarrow import fs
 
@@ -122,6 +122,13 @@ class Folder:
             return os.path.isfile(f"{self.path}/{name}")
         return bool(self.filesystem.get_file_info(f"{self.path}/{name}").type == fs.FileType.File)
 
+    def existing(self, names: Sequence[str]) -> list[str]:
+        """Those of these files that exist. Nothing is listed, however many files the folder has."""
+        if self.is_local:
+            return [name for name in names if self.exists(name)]
+        infos = self.filesystem.get_file_info([f"{self.path}/{name}" for name in names])
+        return [name for name, info in zip(names, infos, strict=True) if info.type == fs.FileType.File]
+
     def is_no_file(self, name: str) -> bool:
         """True if a folder, a pipe or a device has this name. Reading a pipe may never end."""
         if self.is_local:
@@ -203,6 +210,22 @@ class Folder:
             else:
                 self.filesystem.delete_file(f"{self.path}/{name}")
 
+    def thin(self, prefix: str, keep: int = 0) -> None:
+        """Remove the files whose names begin so, but for the last `keep`."""
+        names = [name for name in self.names() if name.startswith(prefix)]
+        for name in names[: len(names) - keep]:
+            self.remove(name)
+
+    def rotate(self, name: str, content: bytes, prefix: str, keep: int) -> None:
+        """Write a file, then `thin`."""
+        self.write(name, content)
+        self.thin(prefix, keep)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Carry out changes of folders of this file system, one after the other, until one fails."""
+        for folder, method, arguments in changes:
+            getattr(folder, method)(*arguments)
+
     def set_aside(self, name: str, reason: str) -> None:
         """Move a damaged file to `aside` and print a message. If it cannot be moved, it stays where it is."""
         if self.reading:
@@ -224,6 +247,9 @@ class Folder:
             raise OSError(errno.EROFS, "this folder is only read", f"{self}/{name}")
         if self.guard and not self.guard.in_place():
             raise Moved(errno.ESTALE, "the folder of results was moved or removed during the run", f"{self}/{name}")
+
+
+Change = tuple[Folder, str, tuple[Any, ...]]  # a folder, its method and the arguments: a letter, where it travels
 
 
 def _flush_folder(path: str) -> None:

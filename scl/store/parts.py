@@ -1,5 +1,8 @@
 """Parts: one file per ended trial, written by the worker that ran it.
 
+    TRIAL_ID-completed.arrows.zst   also -pruned
+    TRIAL_ID-3f9a01c2.arrows.zst    of a failed trial, which may fail again; of earlier versions, of any trial
+
 A part of another format needs another suffix than SUFFIX, so that earlier versions of scl leave it alone.
 """
 
@@ -15,17 +18,28 @@ import pyarrow as pa
 from scl.errors import Damaged
 from scl.store.checksums import from_part, to_part
 from scl.store.faults import Fault, stops
-from scl.store.files import Folder
+from scl.store.files import Change, Folder
 from scl.store.schema import EPOCHS, TRIALS, param_text, widened
 
 SUFFIX = ".arrows.zst"
+ENDED = ("completed", "pruned")  # states of a trial that does not train again
 NESTED = ["nested_epochs", "nested_predicted"]
 
 
 def write_part(
     store: Folder, trial: Mapping[str, Any], epochs: list[dict[str, Any]], predicted: np.ndarray | None
 ) -> None:
-    """Write one ended trial in one atomic file.
+    """Write one ended trial in one atomic file. Arguments and errors are those of `part_of`."""
+    store.apply([part_of(store, trial, epochs, predicted)])
+
+
+def part_of(
+    store: Folder, trial: Mapping[str, Any], epochs: list[dict[str, Any]], predicted: np.ndarray | None
+) -> Change:
+    """The write of one ended trial, in one atomic file.
+
+    A part of a trial that is completed or pruned is named by its id and state, so that it is found without a list of
+    all parts. If it is written twice, both have the same numbers.
 
     Args:
         trial: columns of `trials.parquet`, with `trial_id`.
@@ -51,7 +65,8 @@ def write_part(
         pa.field("nested_predicted", pa.list_(pa.uint16())),
     ]
     table = pa.Table.from_pydict(row, schema=pa.schema([*schema, *nested]))
-    (store / "parts").write(f"{trial['trial_id']}-{secrets.token_hex(4)}{SUFFIX}", to_part(table), durable=True)
+    end = trial.get("state") if trial.get("state") in ENDED else secrets.token_hex(4)
+    return store / "parts", "write", (f"{trial['trial_id']}-{end}{SUFFIX}", to_part(table), True)
 
 
 def part_names(store: Folder) -> list[str]:
@@ -70,15 +85,19 @@ def strangers(store: Folder) -> list[Fault]:
 
 
 def ended_in_parts(store: Folder, trial_ids: Iterable[str]) -> set[str]:
-    """Which of these trials have an intact part that says completed or pruned."""
-    wanted = set(trial_ids)
-    ended = set()
-    for name in part_names(store):
-        if name.rpartition("-")[0] in wanted:
-            part = read_part(store, name)
-            if isinstance(part, pa.Table) and part["state"][0].as_py() in ("completed", "pruned"):
-                ended.add(name.rpartition("-")[0])
-    return ended
+    """Which of these trials have an intact part that says completed or pruned.
+
+    A cohort asks this when it starts: a worker that the run has given up may have written results that the driver has
+    not heard of, and so may another driver, whose lease of an object store was lost.
+    """
+    names = [f"{trial_id}-{state}{SUFFIX}" for trial_id in trial_ids for state in ENDED]
+    found = (store / "parts").existing(names) if names else []
+    return {trial_of(name) for name in found if isinstance(read_part(store, name), pa.Table)}
+
+
+def trial_of(name: str) -> str:
+    """The id of the trial whose part has this name."""
+    return name.rpartition("-")[0]
 
 
 def read_part(store: Folder, name: str) -> pa.Table | Fault | None:
@@ -92,7 +111,7 @@ def read_part(store: Folder, name: str) -> pa.Table | Fault | None:
     """
     with stops(f"{store}/parts/{name}"):
         try:
-            part = from_part((store / "parts").read(name))
+            _, part = (store / "parts").read_as(name, from_part)
         except FileNotFoundError:
             return None
         except Damaged as damage:

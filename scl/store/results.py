@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from scl.errors import UserError, shown, unknown
@@ -159,7 +160,9 @@ def read_results(store: Folder) -> Results:
     tell(store, faults)
     with stops(f"{store}/damaged"):
         damaged = (store / "damaged").names()
-    trials, epochs = (read.tables[file].to_pandas() for file in ("trials", "epochs"))
+    # Each table goes when its frame is there, since millions of epochs would be in memory twice.
+    trials, epochs = (read.tables.pop(file).to_pandas() for file in ("trials", "epochs"))
+    pa.default_memory_pool().release_unused()
     fill_params(trials)
     return Results(trials, epochs, study, tuple(damaged), tuple(map(str, faults)), store, read_progress(store))
 

@@ -6,7 +6,9 @@ to `damaged` and restore tables from their copies. Before each change they check
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,23 +22,27 @@ from scl.store.editions import read_editions, restore, write_edition
 from scl.store.faults import Fault, tell
 from scl.store.files import Folder
 from scl.store.lease import check_held
-from scl.store.parts import NESTED, part_names, read_part
+from scl.store.parts import NESTED, part_names, read_part, trial_of
 from scl.store.schema import PREDICTIONS, SCHEMAS
 from scl.study.metrics import DEFAULT, METRICS
 from scl.terminal import say
 
+READERS = 32  # parts that are read at once
+AT_A_TIME = 1000  # parts whose tables are in memory at once
+COMPACTING = threading.Lock()  # a run does it while it trains, in a thread, and at its end
+
 
 def mend(store: Folder) -> None:
-    """Move damaged tables and parts to `damaged`, and restore tables from their copies. For the lock's holder, before
-    a run."""
+    """Move damaged tables and parts to `damaged`, restore tables from their copies, and move parts into the tables. For
+    the lock's holder, before a run."""
     for edition in read_editions(store, *SCHEMAS).values():
         for file, found in edition.items():
             _set_aside(store, found.faults)
             if found.place.startswith("copies/") and any(f.file == f"{file}.parquet" for f in found.faults):
                 restore(store, file, found)
                 say(f"{store}/{file}.parquet: restored from its copy")
-    parts = (read_part(store, name) for name in part_names(store))
-    _set_aside(store, [part for part in parts if isinstance(part, Fault)])
+    if part_names(store):
+        compact(store, {})  # what a killed run has left: many files, which would be read several times
 
 
 def _set_aside(store: Folder, faults: Iterable[Fault]) -> None:
@@ -49,7 +55,12 @@ def _set_aside(store: Folder, faults: Iterable[Fault]) -> None:
                 place.set_aside(name, fault.reason)
 
 
-def compact(store: Folder, study: Mapping[str, Any], references: Mapping[str, np.ndarray] | None = None) -> None:
+def compact(
+    store: Folder,
+    study: Mapping[str, Any],
+    references: Mapping[str, np.ndarray] | None = None,
+    of: Collection[str] | None = None,
+) -> int:
     """Move the parts into the three tables. Safe to be killed at any point, because parts are removed last.
 
     No trial's row is ever dropped. Of several rows of one trial a completed one stays, else the latest. Trials of the
@@ -58,12 +69,24 @@ def compact(store: Folder, study: Mapping[str, Any], references: Mapping[str, np
     Args:
         study: the content of study.json; `plan` and `baseline` are used, if present.
         references: as in `write_reference_predictions`, to be added.
+        of: only parts of these trials. None: all.
+
+    Returns:
+        The number of trials in the tables.
 
     Raises:
         LostLease: another run has taken the store over.
     """
-    read = gather(store, part_names(store), *SCHEMAS)
-    tables = with_references(read.tables, references or {})
+    with COMPACTING:
+        return _compact(store, study, references or {}, of)
+
+
+def _compact(
+    store: Folder, study: Mapping[str, Any], references: Mapping[str, np.ndarray], of: Collection[str] | None
+) -> int:
+    names = [name for name in part_names(store) if of is None or trial_of(name) in of]
+    read = gather(store, names, *SCHEMAS)
+    tables = with_references(read.tables, references)
     _set_aside(store, read.faults)
     plan = {trial["trial_id"]: trial["arm"] for trial in study.get("plan", [])}
     trials = tables["trials"]
@@ -75,6 +98,10 @@ def compact(store: Folder, study: Mapping[str, Any], references: Mapping[str, np
     for name in read.parts:
         check_held(store)
         (store / "parts").remove(name)
+    rows = len(trials)
+    del read, tables, trials
+    pa.default_memory_pool().release_unused()  # hundreds of megabytes, which Arrow would keep for itself
+    return rows
 
 
 def _with_gap_closed(trials: pa.Table, study: Mapping[str, Any]) -> pa.Table:
@@ -160,19 +187,29 @@ def gather(store: Folder, part_names: Sequence[str], *files: str) -> Gathered:
     Beside a run that compacts, no row is missed: parts are read before the tables into which they are moved, and the
     trials before their epochs and predictions, since `compact` writes in the other order.
     """
-    read = {name: part for name in part_names if (part := read_part(store, name)) is not None}
-    faults = [part for part in read.values() if isinstance(part, Fault)]
-    parts = {name: part for name, part in read.items() if not isinstance(part, Fault)}
+    groups, faults, parts = list[Group](), list[Fault](), list[str]()
+    for read in _read_parts(store, part_names):
+        faults += [part for part in read.values() if isinstance(part, Fault)]
+        tables_of = {name: part for name, part in read.items() if isinstance(part, pa.Table)}
+        found, foreign = _grouped(tables_of, len(parts))
+        groups, faults, parts = [*groups, *found], [*faults, *foreign], [*parts, *tables_of]
+    wrong = {fault.file.removeprefix("parts/") for fault in faults}
     editions = read_editions(store, *dict.fromkeys(["trials", *files]))
-    groups, foreign = _grouped(parts)
-    faults += foreign
     tables = _chosen([{file: found.table for file, found in each.items()} for each in editions.values()], groups)
     faults += [fault for each in editions.values() for found in each.values() for fault in found.faults]
-    wrong = {fault.file.removeprefix("parts/") for fault in foreign}
     origin = {
         file: tuple(dict.fromkeys(text for each in editions.values() for text in each[file].origin)) for file in tables
     }
     return Gathered(tables, origin, [name for name in parts if name not in wrong], list(editions), faults)
+
+
+def _read_parts(store: Folder, names: Sequence[str]) -> Iterator[dict[str, pa.Table | Fault | None]]:
+    """Parts by name, some at a time, so that thousands of small tables, which take more memory than their rows, are not
+    there at once. Several are read at once, since an object store takes tens of milliseconds for each."""
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(names), AT_A_TIME):
+            some = names[start : start + AT_A_TIME]
+            yield dict(zip(some, pool.map(lambda name: read_part(store, name), some), strict=True))
 
 
 def _chosen(editions: Sequence[Mapping[str, pa.Table]], groups: Sequence[Group]) -> dict[str, pa.Table]:
@@ -223,8 +260,11 @@ class Group:
     nested: pa.Table
 
 
-def _grouped(parts: Mapping[str, pa.Table]) -> tuple[list[Group], list[Fault]]:
-    """The parts in groups, since handling thousands one by one would be slow; and those that hold no trial."""
+def _grouped(parts: Mapping[str, pa.Table], before: int) -> tuple[list[Group], list[Fault]]:
+    """The parts in groups, since handling thousands one by one would be slow; and those that hold no trial.
+
+    before: how many parts there are before these.
+    """
     names = list(parts)
     alike: list[tuple[pa.Schema, list[int]]] = []
     for i, part in enumerate(parts.values()):
@@ -249,7 +289,8 @@ def _grouped(parts: Mapping[str, pa.Table]) -> tuple[list[Group], list[Fault]]:
         mask = complete(trials, "trials").to_numpy(zero_copy_only=False)
         refuse(np.array(at)[~mask], f"no value in {', '.join(REQUIRED['trials'])}")
         keep = pa.array(mask)
-        groups.append(Group(np.array(at)[mask], trials.filter(keep), table.select(["trial_id", *NESTED]).filter(keep)))
+        nested = table.select(["trial_id", *NESTED]).filter(keep)
+        groups.append(Group(before + np.array(at)[mask], trials.filter(keep), nested))
     return groups, faults
 
 

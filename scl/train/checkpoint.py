@@ -19,6 +19,8 @@ from torch import Tensor
 from scl.errors import Damaged, first_line
 from scl.train.weights import no_weights
 
+EPOCH = "epoch-"  # prefix of the checkpoints of epochs
+
 
 class Files(Protocol):
     """The methods of `scl.store.files.Folder` that checkpoints need; training does not import pyarrow."""
@@ -26,7 +28,8 @@ class Files(Protocol):
     def names(self) -> list[str]: ...
     def read(self, name: str) -> bytes: ...
     def write(self, name: str, content: bytes) -> None: ...
-    def remove(self, name: str) -> None: ...
+    def rotate(self, name: str, content: bytes, prefix: str, keep: int) -> None: ...
+    def thin(self, prefix: str, keep: int = 0) -> None: ...
     def set_aside(self, name: str, reason: str) -> None: ...
 
 
@@ -95,14 +98,12 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 def save_epoch(files: Files, epoch: int, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
     """Write the checkpoint of an epoch, keep the one before it, and delete older ones."""
-    files.write(f"epoch-{epoch:05d}.safetensors", pack(tensors, record))
-    for name in _epochs(files)[:-2]:
-        files.remove(name)
+    files.rotate(f"{EPOCH}{epoch:05d}.safetensors", pack(tensors, record), EPOCH, keep=2)
 
 
 def load_last_epoch(files: Files) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """The tensors and the record of the last intact checkpoint, or None. Damaged ones are set aside."""
-    for name in reversed(_epochs(files)):
+    for name in reversed([name for name in files.names() if name.startswith(EPOCH)]):
         try:
             return unpack(files.read(name))
         except FileNotFoundError:
@@ -114,9 +115,4 @@ def load_last_epoch(files: Files) -> tuple[dict[str, Tensor], dict[str, Any]] | 
 
 def drop_epochs(files: Files) -> None:
     """Delete all checkpoints."""
-    for name in _epochs(files):
-        files.remove(name)
-
-
-def _epochs(files: Files) -> list[str]:
-    return [name for name in files.names() if name.startswith("epoch-")]
+    files.thin(EPOCH)

@@ -161,7 +161,7 @@ def test_a_killed_driver_goes_on_and_counts_each_stop(script: Path, calm: Path, 
 def test_a_killed_worker_resumes_once(script: Path, calm: Path, tmp_path: Path) -> None:
     run = Run(script, tmp_path / "out", "--cohort-size", "8", sleeps=0.1)
     run.until_epoch(2)
-    busy = [p for p in descendants(run.process.pid) if read(f"/proc/{p}/cmdline").startswith("ray::Impl")]
+    busy = [p for p in descendants(run.process.pid) if " seed " in read(f"/proc/{p}/cmdline")]
     assert busy
     for pid in busy:
         os.kill(pid, signal.SIGKILL)

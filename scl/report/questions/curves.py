@@ -150,7 +150,9 @@ def epochs_by_arm(facts: Facts, arms: list[str], columns: list[str]) -> pd.DataF
     """The epochs of the completed trials of these arms, with the arm. float64, so that the mean of equals is equal."""
     arm_of = facts.completed.set_index("trial_id")["arm"]
     epochs = facts.results.epochs
-    code = pd.Index(arm_of.index).get_indexer(epochs["trial_id"])
+    # By distinct id: a million ids as strings of Python would take more memory than all numbers of the epochs.
+    which, ids = pd.factorize(epochs["trial_id"])
+    code = pd.Index(arm_of.index).get_indexer(ids)[which]
     frame = epochs.loc[code >= 0, ["epoch", *columns]].astype(dict.fromkeys(columns, "float64"))
     frame["arm"] = arm_of.to_numpy()[code[code >= 0]]
     frame = frame[frame["arm"].isin(arms)]
@@ -175,8 +177,10 @@ def _separation(facts: Facts, shown: Curves) -> str:
     if lead == facts.baseline or lead not in drawn or facts.baseline not in drawn:
         return ""
     done = facts.completed.set_index("trial_id")
-    rows = facts.results.epochs[["trial_id", "epoch", shown.metric]].dropna()
-    rows = rows.join(done[["arm", "seed"]], on="trial_id", how="inner")
+    both = done[done["arm"].isin([lead, facts.baseline])]
+    epochs = facts.results.epochs
+    rows = epochs.loc[epochs["trial_id"].isin(both.index), ["trial_id", "epoch", shown.metric]].dropna()
+    rows = rows.join(both[["arm", "seed"]], on="trial_id", how="inner")
     ours, base = (
         rows[rows["arm"] == arm].set_index(["seed", "epoch"])[shown.metric].astype(float)
         for arm in (lead, facts.baseline)

@@ -15,6 +15,7 @@ from scl.plan.capacity import Node
 from scl.plan.plan import Plan
 from scl.run.backend import Backend, Work
 from scl.run.live import Live
+from scl.run.ray.folding import Folding
 from scl.run.ray.session import RaySession, ray_session
 from scl.run.ray.survey import survey
 from scl.run.ray.watch import watching
@@ -46,6 +47,7 @@ class RayBackend:
         self._session = ExitStack()
         self._ray = RaySession()
         self._started = False
+        self._folding = Folding()
 
     def __enter__(self) -> Self:
         """Raises UserError if the current folder hides scl, or a module that it needs, from Ray's workers."""
@@ -55,6 +57,7 @@ class RayBackend:
 
     def __exit__(self, *error: object) -> None:
         self._session.close()
+        self._folding.close()
 
     def nodes(self) -> Sequence[Node]:
         """The nodes of the cluster at `--address`, asked once; none for a local Ray. Raises UserError as `survey`."""
@@ -79,7 +82,9 @@ class RayBackend:
                 self._start()
             if not self.stop():
                 # Imported here because it imports Ray, whose environment the session sets first.
-                runs = import_module("scl.run.ray.runs").Runs(self.stop, self.tracker, self.live, self.nodes())
+                runs = import_module("scl.run.ray.runs").Runs(
+                    self.stop, self.tracker, self.live, self.nodes(), self._folding
+                )
                 with watching(self.stop.abandon):
                     self._apart(lambda: run(runs))
 

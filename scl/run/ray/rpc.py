@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, cast
 
 import ray
 
-from scl.store.files import Folder
+from scl.store.files import Change, Folder
 
 Functions = Mapping[str, Callable[..., Any]]
 Call = tuple[str, tuple[Any, ...]]  # the function's name, its arguments
@@ -53,9 +54,11 @@ class RpcServer:
             calls.append(self.waiting.get_nowait())
         return calls
 
-    async def answer(self, number: int, answer: Any) -> None:
-        if number in self.answers:  # the caller may have died
-            self.answers[number].set_result(answer)
+    async def answer(self, answers: Sequence[tuple[int, Any]]) -> None:
+        """Take answers to calls, by number."""
+        for number, answer in answers:
+            if number in self.answers:  # the caller may have died
+                self.answers[number].set_result(answer)
 
 
 @dataclass(frozen=True)
@@ -80,14 +83,14 @@ def rpc_to_driver(functions: Functions) -> Iterator[RpcClient]:
     """A client for these functions of this process, by name. They run in threads."""
     server = ray.remote(num_cpus=0, resources=HEAD, max_concurrency=CALLERS)(RpcServer).remote()
     done = threading.Event()
+    answers: SimpleQueue[tuple[int, Any] | None] = SimpleQueue()
 
     def answer(number: int, name: str, arguments: tuple[Any, ...]) -> None:
         try:
             value = (True, functions[name](*arguments))
         except Exception as error:
             value = (False, error)
-        with suppress(ray.exceptions.RayError, ConnectionError):  # Ray has ended
-            server.answer.remote(number, value)
+        answers.put((number, value))
 
     def serve() -> None:
         with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
@@ -103,13 +106,25 @@ def rpc_to_driver(functions: Functions) -> Iterator[RpcClient]:
                 except (ray.exceptions.RayError, ConnectionError):
                     return
 
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
+    def send() -> None:
+        """Send answers, in one call those that are there."""
+        while (first := answers.get()) is not None:
+            several = [first]
+            while not answers.empty() and (more := answers.get()) is not None:
+                several.append(more)
+            with suppress(ray.exceptions.RayError, ConnectionError):  # Ray has ended
+                server.answer.remote(several)
+
+    threads = [threading.Thread(target=target, daemon=True) for target in (serve, send)]
+    for thread in threads:
+        thread.start()
     try:
         yield RpcClient(server)
     finally:
         done.set()
-        thread.join(timeout=5)
+        threads[0].join(timeout=5)
+        answers.put(None)
+        threads[1].join(timeout=5)
         with suppress(Exception):
             ray.kill(server)
 
@@ -149,8 +164,22 @@ class DriverFolder(Folder):
     def set_aside(self, name: str, reason: str) -> None:
         self._call("set_aside", name, reason)
 
+    def existing(self, names: Sequence[str]) -> list[str]:
+        return cast(list[str], self._call("existing", *names))
 
-OPERATIONS = ("names", "exists", "read", "write", "remove", "set_aside")
+    def thin(self, prefix: str, keep: int = 0) -> None:
+        self._call("thin", prefix, keep)
+
+    def rotate(self, name: str, content: bytes, prefix: str, keep: int) -> None:
+        self._call("rotate", name, content, prefix, keep)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """In one call, since each costs a few milliseconds on the head node and in the driver."""
+        self._call("apply", *((folder.path, folder.aside, *what) for folder, *what in changes))
+
+
+# Each with names of files as its first argument; those of `apply` are checked one by one.
+OPERATIONS = ("names", "exists", "read", "write", "remove", "set_aside", "existing", "thin", "rotate", "apply")
 
 
 def folder_function(root: Folder, shared: str) -> Callable[..., Any]:
@@ -164,13 +193,20 @@ def folder_function(root: Folder, shared: str) -> Callable[..., Any]:
     sent: dict[str, Any] = {}  # file → the hash of its content, and its reference in the object store
 
     def function(path: str, aside: str | None, operation: str, arguments: tuple[Any, ...]) -> Any:
+        if operation == "apply":
+            for change in arguments:
+                function(*change)
+            return None
         for place in (path, *([aside] if aside else [])):
             if not posixpath.normpath(place).startswith(f"{root.path}/"):
                 raise PermissionError(f"{place} is not below {root.path}")
-        bare = not arguments or (arguments[0] and posixpath.basename(arguments[0]) == arguments[0])
+        named = arguments if operation == "existing" else arguments[:1]
+        bare = all(name and posixpath.basename(name) == name for name in named)
         if operation not in OPERATIONS or not bare:
             raise PermissionError(f"workers may not call {operation} {arguments[:1]}")
         folder = Folder(root.filesystem, path, aside)
+        if operation == "existing":
+            return folder.existing(arguments)
         if operation == "read" and posixpath.normpath(path).startswith(f"{shared}/"):
             name = f"{path}/{arguments[0]}"
             content = folder.read(arguments[0])

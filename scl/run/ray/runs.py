@@ -10,8 +10,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-import ray
-
 from scl.data.stored import StoredImages
 from scl.plan.capacity import Node, gpus_of_cohort
 from scl.plan.context import Job, RunContext
@@ -21,17 +19,17 @@ from scl.run.backend import Work, show
 from scl.run.live import Live
 from scl.run.progress import Progress
 from scl.run.ray import rpc
+from scl.run.ray.folding import Folding
 from scl.run.ray.images import images_function, on_driver
 from scl.run.ray.session import check_travels
 from scl.run.ray.slots import cluster_slots, has_other_hosts
 from scl.run.ray.tune import DriverCalls, Throttled, TuneRun, run_tune
-from scl.run.ray.worker import JobMailbox
 from scl.run.stopping import Stop
 from scl.run.trackers.tracker import Tracker
 from scl.search.driver import SearchDriver
-from scl.store.parts import write_part
+from scl.store.files import Folder
+from scl.store.parts import ended_in_parts, write_part
 from scl.store.schema import now
-from scl.store.tables import read_trials
 from scl.study.checks import RAY_CLIENT
 from scl.terminal import say
 
@@ -47,6 +45,7 @@ class Runs:
     tracker: Tracker
     live: Live
     nodes: Sequence[Node]
+    folding: Folding
 
     def train(self, plan: Plan, work: Work) -> None:
         """One Tune run over known cohorts."""
@@ -63,24 +62,23 @@ class Runs:
     def search(self, plan: Plan, searcher: SearchDriver) -> None:
         """One Tune run whose trials are batches of a search's suggestions."""
         progress = Progress("search", {}, {}, self.live, expected=searcher.to_go)
-        mailbox = ray.remote(num_cpus=0)(JobMailbox).remote()
         jobs: dict[str, Job] = {}
         numbers = itertools.count(1)
 
-        def suggest(size: int) -> list[str] | None:
+        def suggest(size: int) -> Mapping[str, Job] | None:
             if self.stop():
-                return []
+                return {}
             batch = searcher.suggest(size)
             if not batch and searcher.waits:
                 return None
-            if batch:
-                new = student_jobs(plan, batch, searcher.numbers)
-                jobs.update(new)
-                ray.get(mailbox.put.remote(new))
-                number = next(numbers)
-                for trial in batch:
-                    progress.add(number, trial.trial_id, searcher.label(trial), trial.config.total_epochs)
-            return [trial.trial_id for trial in batch]
+            if not batch:
+                return {}
+            new = student_jobs(plan, batch, searcher.numbers)
+            jobs.update(new)
+            number = next(numbers)
+            for trial in batch:
+                progress.add(number, trial.trial_id, searcher.label(trial), trial.config.total_epochs)
+            return new
 
         calls: dict[str, Callable[..., Any]] = {
             "suggest": suggest,
@@ -89,7 +87,7 @@ class Runs:
             "cohort_ended": searcher.cohort_ended,
         }
         run = replace(self._tune_run(plan, "search"), batch=searcher.batch)
-        self._run(plan, plan.context, progress, jobs, run, mailbox, calls)
+        self._run(plan, plan.context, progress, jobs, run, calls)
 
     def _tune_run(self, plan: Plan, title: str) -> TuneRun:
         options, device = plan.options, plan.context.device
@@ -103,7 +101,6 @@ class Runs:
         progress: Progress,
         jobs: Mapping[str, Job],
         run: TuneRun,
-        mailbox: Any = None,
         search_calls: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         """Run Tune to its end.
@@ -117,7 +114,7 @@ class Runs:
         check_travels([*searched, *(trial.config for trial in plan.trials), *(job.config for job in jobs.values())])
         began = now()
         calls: dict[str, Any] = {
-            "event": partial(show, self.tracker, progress),
+            "events": partial(self._show_each, plan.context.store, progress),
             "notice": say,
             "stop": self.stop,
             "halt": self.stop.halt,
@@ -139,9 +136,15 @@ class Runs:
             if outside:
                 calls = {name: partial(client, name) for name in calls}
                 calls["stop"] = Throttled(calls["stop"])
-                rpc.run_on_head(run_tune, run, context, DriverCalls(**calls), mailbox)
+                rpc.run_on_head(run_tune, run, context, DriverCalls(**calls))
             else:
-                run_tune(run, context, DriverCalls(**calls), mailbox)
+                run_tune(run, context, DriverCalls(**calls))
+
+    def _show_each(self, store: Folder, progress: Progress, messages: Sequence[Mapping[str, Any]]) -> None:
+        for message in messages:
+            show(self.tracker, progress, message)
+            if message["columns"] is not None and "state" in message["row"]:
+                self.folding.add(store, message["job"])
 
     def _store_failures(
         self,
@@ -152,9 +155,8 @@ class Runs:
         failed: Sequence[str],
         error: str,
     ) -> None:
-        """Store that jobs failed for the reason `error`, those of them that have not ended in this run."""
-        rows = read_trials(plan.context.store)
-        ended = set(rows.loc[rows["state"].isin(["completed", "pruned"]) | (rows["run"] == plan.run), "trial_id"])
+        """Store that jobs failed for the reason `error`, those of them that have not ended."""
+        ended = ended_in_parts(plan.context.store, failed)  # by a worker that died before it said so
         for job_id in failed:
             if job_id in ended:
                 continue

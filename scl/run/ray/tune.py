@@ -1,4 +1,8 @@
-"""The Ray Tune adapter: a Tune trial is a cohort, a report of its worker carries events."""
+"""The Ray Tune adapter: a Tune trial is a slot of the cluster, and a report of its worker carries events.
+
+A slot trains cohorts, one after the other, in one process. So there are as many processes as slots, and Tune's own
+work, which grows with its trials, does not grow with ours. A worker that dies ends its Tune trial; another one follows.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +11,42 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.trainable import wrap_function
 
-from scl.plan.context import RunContext
+from scl.plan.context import Job, RunContext
 from scl.run.ray.cohorts import Cohorts
 from scl.run.ray.deaths import Death, Kind, death_of_trial
-from scl.run.ray.worker import train
+from scl.run.ray.mailbox import Mailbox
+from scl.run.ray.rpc import CALLERS, HEAD
+from scl.run.ray.worker import Handed, show_title, train
+
+REPORT_SECONDS = 0.25  # the least time between two reports of a worker
+REPORTS_A_SECOND = 100  # of all workers: the driver's loop takes a few milliseconds for each
 
 
 @dataclass(frozen=True)
 class DriverCalls:
     """What a Tune run calls in the driver: functions, or calls by RPC if the driver is outside the cluster.
 
-    event: takes a worker's message. notice: prints a line. stop: whether to end the run. halt: end it, for a reason.
+    events: takes a worker's messages. notice: prints a line. stop: whether to end the run. halt: end it, for a reason.
     failed: takes the ids of jobs that count as failed, and the reason. named: the name of a cohort, by its jobs' ids.
 
-    Those of a search: suggest: the ids of up to so many jobs, None if others must end first. epoch: takes a job and a
+    Those of a search: suggest: up to so many jobs by id, None if others must end first. epoch: takes a job's id and a
     row of an epoch; whether to stop the job. ended: takes a job and its state. cohort_ended: takes the ids of a cohort.
     """
 
-    event: Callable[[Mapping[str, Any]], None]
+    events: Callable[[Sequence[Mapping[str, Any]]], None]
     notice: Callable[[str], None]
     stop: Callable[[], bool]
     halt: Callable[[str], None]
     failed: Callable[[list[str], str], None]
     named: Callable[[list[str]], str] = ", ".join
-    suggest: Callable[[int], list[str] | None] | None = None
+    suggest: Callable[[int], Mapping[str, Job] | None] | None = None
     epoch: Callable[[str, Mapping[str, Any]], bool] | None = None
     ended: Callable[[str, str], None] | None = None
     cohort_ended: Callable[[list[str]], None] | None = None
@@ -59,14 +68,24 @@ class TuneRun:
     batch: int = 0
 
 
-def run_tune(run: TuneRun, context: RunContext, driver: DriverCalls, mailbox: Any = None) -> None:
+def run_tune(run: TuneRun, context: RunContext, driver: DriverCalls) -> None:
     """Run Tune to its end.
 
-    Tune itself tries nothing again: a cohort whose worker died comes back as a Tune trial of its own, or as two.
+    Tune itself tries nothing again: a cohort whose worker died comes back, whole or in halves.
     """
-    searcher = CohortSearcher(driver, run, mailbox)
+    # Jobs travel with their cohort, but for teachers and initial weights: of those a node's workers share one copy.
+    shared = {i: job for i, job in context.jobs.items() if job.columns is None or job.weights is not None}
+    jobs = {i: job for i, job in context.jobs.items() if i not in shared}
+    mailbox = ray.remote(num_cpus=0, resources=HEAD, max_concurrency=CALLERS)(Mailbox).remote()
+    searcher = CohortSearcher(driver, run, mailbox, jobs)
     with tempfile.TemporaryDirectory(prefix="scl-tune-") as scratch:
-        function = tune.with_parameters(train, context=context, mailbox=mailbox)
+        function = tune.with_parameters(
+            train,
+            context=replace(context, jobs=shared),
+            mailbox=mailbox,
+            every=max(REPORT_SECONDS, run.slots / REPORTS_A_SECOND),
+            search=bool(run.batch),
+        )
         several = not run.cohorts or len(run.cohorts) > run.slots
         tuner = tune.Tuner(
             with_names(tune.with_resources(function, {"cpu": run.cpus, "gpu": run.gpus}), several),
@@ -82,7 +101,11 @@ def run_tune(run: TuneRun, context: RunContext, driver: DriverCalls, mailbox: An
                 verbose=0,
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        finally:
+            with suppress(Exception):  # Ray may have ended
+                ray.kill(mailbox)
 
 
 def with_names(function: Any, several: bool) -> type:
@@ -98,10 +121,7 @@ def with_names(function: Any, several: bool) -> type:
             return f"first {self.config['name']}" if several else str(self.config["name"])
 
         def step(self) -> Any:
-            with suppress(ImportError):
-                from ray._raylet import setproctitle  # noqa: PLC0415
-
-                setproctitle(f"ray::{self.config['name']}")  # for each step: Ray sets its own before
+            show_title(self.config["name"])
             return super().step()
 
     Cohort.__qualname__ = Cohort.__name__
@@ -124,18 +144,25 @@ class Throttled:
 
 
 class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
-    """Gives Tune its trials: each is a cohort, or a batch of a search's suggestions, whose reports go to the driver."""
+    """Gives Tune its trials, the slots, and hands cohorts to them: known ones, or batches of a search's suggestions.
 
-    def __init__(self, driver: DriverCalls, run: TuneRun, mailbox: Any) -> None:
+    jobs: those of cohorts that have not ended, by id. idle: slots that wait for a cohort, since another one must end
+    before the search has more.
+    """
+
+    def __init__(self, driver: DriverCalls, run: TuneRun, mailbox: Any, jobs: Mapping[str, Job]) -> None:
         super().__init__()
-        self.driver, self.mailbox = driver, mailbox
+        self.driver, self.mailbox, self.jobs = driver, mailbox, dict(jobs)
+        self.idle: list[str] = []
         known = deque(list(cohort) for cohort in run.cohorts)
 
         def fresh() -> list[str] | None:
-            if run.batch:
-                assert driver.suggest is not None
-                return driver.suggest(run.batch)
-            return known.popleft() if known else []
+            if not run.batch:
+                return known.popleft() if known else []
+            assert driver.suggest is not None
+            suggested = driver.suggest(run.batch)
+            self.jobs.update(suggested or {})
+            return None if suggested is None else list(suggested)
 
         self.cohorts = Cohorts(fresh)
 
@@ -143,10 +170,23 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
         return {}  # Tune pickles its searcher into snapshots; the store knows what has ended, Optuna the search
 
     def suggest(self, trial_id: str) -> Any:
-        cohort = [] if self.driver.stop() else self.cohorts.next(trial_id)
-        if cohort is None:
+        handed = self._next(trial_id)
+        if handed is None:
+            return None if self._more_may_come() else tune.search.Searcher.FINISHED
+        self._hand(trial_id, handed)
+        return {"slot": trial_id, "name": handed.name}
+
+    def _next(self, slot: str) -> Handed | None:
+        """The next cohort, for this slot; None if there is none now."""
+        cohort = [] if self.driver.stop() else self.cohorts.next(slot)
+        if not cohort:
             return None
-        return {"cohort": cohort, "name": self.driver.named(cohort)} if cohort else tune.search.Searcher.FINISHED
+        jobs = {i: self.jobs[i] for i in cohort if i in self.jobs}
+        return Handed(cohort, self.driver.named(cohort), jobs)
+
+    def _more_may_come(self) -> bool:
+        """Whether there may be a cohort once a running one has ended, or its worker has died."""
+        return bool(self.cohorts.running) and not self.driver.stop()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         for event in result.get("events", ()):
@@ -161,18 +201,44 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
         if "death" in result:
             kind, reason = result["death"]
             self.died(trial_id, Death(Kind[kind], reason))
+        if "free" in result:
+            self._finished(trial_id)
+            self.idle.append(trial_id)
+            self._serve()
+
+    def _serve(self) -> None:
+        """Hand cohorts to idle slots. A slot ends if there are no more; then its place on the cluster is free, also for
+        another one, should a cohort come back."""
+        waiting, self.idle = self.idle, []
+        for slot in waiting:
+            handed = self._next(slot)
+            if handed is None and not self.cohorts.exhausted and self._more_may_come():
+                self.idle.append(slot)
+            else:
+                self._hand(slot, handed)
+
+    def _hand(self, slot: str, handed: Handed | None) -> None:
+        # Pickled by Ray, since a job may hold a loss or a network of the user's file.
+        self.mailbox.put.remote(slot, handed and ray.cloudpickle.dumps(handed))
+
+    def _finished(self, slot: str) -> None:
+        """The slot has trained its cohort to the end."""
+        if cohort := self.cohorts.finished(slot):
+            for job in cohort:
+                self.jobs.pop(job, None)
+            if self.driver.cohort_ended is not None and not self.driver.stop():
+                self.driver.cohort_ended(cohort)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if error:
-            return  # `died` hears why
-        cohort = self.cohorts.finished(trial_id)
-        if self.driver.cohort_ended is not None and not self.driver.stop():
-            self.driver.cohort_ended(cohort)
+        if not error:  # else `died` hears why
+            self._finished(trial_id)
+            self._serve()
 
     def died(self, trial_id: str, death: Death) -> None:
-        """A cohort's worker died, for this reason."""
+        """A cohort's worker died, for this reason, or its training raised an error."""
         if self.driver.stop():
             return  # workers end then, in their ways
+        self.idle = [slot for slot in self.idle if slot != trial_id]
         failed = self.cohorts.died(trial_id, death)
         if failed:
             self.driver.failed(failed, death.reason)
@@ -181,6 +247,7 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
         else:
             cause = f" ({death.reason.strip().rpartition(chr(10))[2]})" if death.kind is Kind.RAISED else ""
             self.driver.notice(f"{death.kind.value}{cause}; its trials continue from their last checkpoints")
+        self._serve()
 
     def save(self, checkpoint_path: str) -> None:
         pass
@@ -200,8 +267,8 @@ class EventForwarder(tune.Callback):  # type: ignore[misc]
         return {}
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        for event in result.get("events", ()):
-            self.driver.event(event)
+        if events := result.get("events"):
+            self.driver.events(events)
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Tune itself restarts what a cloud's preemption took."""

@@ -1,13 +1,15 @@
-"""What runs in a worker of Ray: the training of a cohort, whose events are reported to Tune."""
+"""What runs in a worker of Ray: a slot, in which cohorts train one after the other. Events are reported to Tune."""
 
 from __future__ import annotations
 
 import math
+import pickle
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import ray
 from ray import tune
@@ -17,72 +19,86 @@ from scl.run.execute import execute, message_of
 from scl.run.ray.deaths import death_in_training
 from scl.store.files import explain, not_writable
 
-REPORT_SECONDS = 0.25  # the least time between two reports: each makes the worker wait for the driver
+
+@dataclass(frozen=True)
+class Handed:
+    """A cohort on its way to a slot. name: for people. jobs: those of the cohort that the run's context lacks."""
+
+    cohort: list[str]
+    name: str
+    jobs: Mapping[str, Job]
 
 
-def train(config: dict[str, Any], context: RunContext, mailbox: Any = None) -> None:
-    """Train the cohort `config["cohort"]`, a list of job ids. A trial is in the store before its end is reported.
+def train(config: dict[str, Any], context: RunContext, mailbox: Any, every: float, search: bool) -> None:
+    """Train the cohorts that the driver hands to the slot `config["slot"]`, until it hands over none.
 
-    If the store cannot be written to, the worker reports that as the reason to halt: another would fare no better. An
-    error of the training is reported too, and ends the cohort in this worker.
+    A trial is in the store before its end is reported. The report that ends a cohort says that the slot is free. If
+    the store cannot be written to, the worker reports that as the reason to halt: another would fare no better. An
+    error of the training is reported too, and ends the cohort, but not the worker.
 
     Args:
-        mailbox: the handle of a search's JobMailbox: the jobs of its suggestions, and which trials should stop. Tune
-            holds a worker at a report until the driver has dealt with it, so the driver's decision is there by then.
+        config: `name` is kept the name of the present cohort.
+        mailbox: the handle of a Mailbox.
+        every: the least seconds between two reports, since each makes the worker wait for the driver. A report that
+            ends a cohort is made at once.
+        search: report each epoch at once, and ask the mailbox whether its trial should stop. Tune holds a worker at a
+            report until the driver has dealt with it, so the driver's decision is there by then.
     """
-    cohort = config["cohort"]
-    prune: Callable[[str, int, Mapping[str, Any]], bool] = lambda trial_id, epoch, row: False  # noqa: E731
-    if mailbox is not None:
-        context = replace(context, jobs={**context.jobs, **ray.get(mailbox.take.remote(cohort))})
+    report = _Reports(0.0 if search else every)
 
-        def prune(trial_id: str, epoch: int, row: Mapping[str, Any]) -> bool:
-            return bool(ray.get(mailbox.stopped.remote(trial_id)))
+    def prune(trial_id: str, epoch: int, row: Mapping[str, Any]) -> bool:
+        return search and bool(ray.get(mailbox.stopped.remote(trial_id)))
 
-    events: list[dict[str, Any]] = []
-    reported = -math.inf
+    def take() -> bytes | None:
+        try:
+            return cast(bytes | None, ray.get(mailbox.take.remote(config["slot"])))
+        except ray.exceptions.ActorDiedError:
+            report.now(halt="the process on the head node that hands out cohorts has ended")
+            return None
 
-    def report(after: float) -> None:
-        nonlocal reported
-        if events and time.monotonic() - reported >= after:
-            tune.report({"events": tuple(events)})  # Tune takes a tuple for no metric
-            events.clear()
-            reported = time.monotonic()
+    while (letter := take()) is not None:
+        handed: Handed = pickle.loads(letter)
+        config["name"] = handed.name
+        show_title(handed.name)
+        of_cohort = replace(context, jobs={**context.jobs, **handed.jobs})
+        ended = {}
+        try:
+            for event in execute(of_cohort, handed.cohort, report.if_due, prune):
+                report.events.append(message_of(of_cohort, event))
+                report.if_due()
+        except (Exception, SystemExit) as error:
+            if not_writable(error):
+                report.now(halt=f"{explain(error)} (seen by a worker on {socket.gethostname()})")
+            elif (death := death_in_training(error)) is not None:
+                ended = {"death": (death.kind.name, death.reason)}
+            else:
+                report.now()  # what has ended is in the store, and the driver should know
+                raise
+        report.now(free=True, **ended)
 
-    def each_step() -> bool:
-        report(REPORT_SECONDS)
+
+class _Reports:
+    """Collects events, and reports them at most every so many seconds."""
+
+    def __init__(self, every: float) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.every, self.reported = every, -math.inf
+
+    def if_due(self) -> bool:
+        """Report what there is, if it is time. False: nothing here asks the training to stop."""
+        if self.events and time.monotonic() - self.reported >= self.every:
+            self.now()
         return False
 
-    try:
-        for event in execute(context, cohort, each_step, prune):
-            events.append(message_of(context, event))
-            # A search decides on each epoch before the next begins.
-            report(REPORT_SECONDS if mailbox is None else 0.0)
-        report(0.0)
-    except (Exception, SystemExit) as error:
-        report(0.0)  # what has ended is in the store, and the driver should know
-        if not_writable(error):
-            tune.report({"halt": f"{explain(error)} (seen by a worker on {socket.gethostname()})"})
-        elif (death := death_in_training(error)) is not None:
-            tune.report({"death": (death.kind.name, death.reason)})
-        else:
-            raise
+    def now(self, **more: Any) -> None:
+        tune.report({"events": tuple(self.events), **more})  # Tune takes a tuple for no metric
+        self.events.clear()
+        self.reported = time.monotonic()
 
 
-class JobMailbox:
-    """An actor between a search's driver and its workers: new jobs, and which of them should stop."""
+def show_title(name: str) -> None:
+    """Make a cohort's name the title of this process, in `ps` and `top`. Ray sets its own before each call."""
+    with suppress(ImportError):
+        from ray._raylet import setproctitle  # noqa: PLC0415
 
-    def __init__(self) -> None:
-        self.jobs: dict[str, Job] = {}
-        self.stops: set[str] = set()
-
-    def put(self, jobs: Mapping[str, Job]) -> None:
-        self.jobs.update(jobs)
-
-    def take(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        return {i: self.jobs[i] for i in job_ids}
-
-    def stop(self, job_id: str) -> None:
-        self.stops.add(job_id)
-
-    def stopped(self, job_id: str) -> bool:
-        return job_id in self.stops
+        setproctitle(f"ray::{name}")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scl.errors import UserError, first_line
 from scl.masking import masked_value, without_values
-from scl.run.trackers.tool import TrackedTrial, imported
+from scl.run.trackers.tool import Logged, TrackedTrial, imported
 from scl.store.files import Folder
 
 STATES = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "stopped": "KILLED"}  # → MLflow's
 PAGE_TAG, PAGE_RUN = "scl.study_page", "page of the study"
 AT_ONCE, LONGEST_VALUE = 100, 6000  # parameters that MLflow takes in a call, and characters of one
+METRICS_AT_ONCE = 1000  # that it takes in a call
 # Variables to set if they are not: MLflow's defaults would delay a study by many minutes when the server is gone.
 ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -56,10 +56,15 @@ class MLflow:
             self.client.log_batch(run_id, params=params[start : start + AT_ONCE])
         return run_id
 
-    def log(self, run: str, step: int, values: Mapping[str, float]) -> None:
-        now = int(time.time() * 1000)
+    def log(self, run: str, rows: Sequence[Logged]) -> None:
         metric = self.mlflow.entities.Metric
-        self.client.log_batch(run, metrics=[metric(_allowed(k), v, now, step) for k, v in values.items()])
+        metrics = [
+            metric(_allowed(name), value, int(row.at * 1000), row.step)
+            for row in rows
+            for name, value in row.values.items()
+        ]
+        for start in range(0, len(metrics), METRICS_AT_ONCE):
+            self.client.log_batch(run, metrics=metrics[start : start + METRICS_AT_ONCE])
 
     def attach(self, run: str, name: str, content: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scl.errors import UserError
-from scl.run.trackers.tool import TrackedTrial, imported
+from scl.run.trackers.tool import Logged, TrackedTrial, imported
 from scl.store.files import Folder
 from scl.store.output import file_name
 
@@ -30,10 +30,11 @@ class TensorBoard:
         )
         return trial, writer
 
-    def log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
+    def log(self, run: Any, rows: Sequence[Logged]) -> None:
         _, writer = run
-        for name, value in values.items():
-            writer.add_scalar(name, value, step)
+        for row in rows:
+            for name, value in row.values.items():
+                writer.add_scalar(name, value, row.step, row.at)
 
     def attach(self, run: Any, name: str, content: bytes) -> None:
         pass  # the files are beside its own, in the store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -32,14 +32,23 @@ class TrackedTrial:
         return f"{self.short_arm} · seed {self.seed}"
 
 
+@dataclass(frozen=True)
+class Logged:
+    """Values of an epoch. at: when they were measured, in seconds since 1970."""
+
+    step: int
+    values: Mapping[str, float]
+    at: float
+
+
 class Tool(Protocol):
-    """The client of a tool. `run` is what `start` returned."""
+    """The client of a tool. `run` is what `start` returned. After it is made, one thread alone uses it."""
 
     def start(self, trial: TrackedTrial) -> Any:
         """Start the trial's run, or continue the run of an earlier start."""
 
-    def log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
-        """Add values at an epoch."""
+    def log(self, run: Any, rows: Sequence[Logged]) -> None:
+        """Add the values of epochs, in as few calls of a server as it takes."""
 
     def attach(self, run: Any, name: str, content: bytes) -> None:
         """Add a file to a run; nothing if the tool keeps no files."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scl.errors import UserError
 from scl.masking import masked_command
-from scl.run.trackers.tool import TrackedTrial, imported
+from scl.run.trackers.tool import Logged, TrackedTrial, imported
 from scl.store.files import Folder
 from scl.study.identity import sha256
 
@@ -48,8 +48,9 @@ class WeightsAndBiases:
         settings = self.wandb.Settings(silent=True, console="off", x_disable_meta=credentials)
         return {"dir": self.folder, "reinit": "create_new", "settings": settings}
 
-    def log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
-        run.log({**values, "epoch": step}, step=step)
+    def log(self, run: Any, rows: Sequence[Logged]) -> None:
+        for row in rows:  # its own process sends them on
+            run.log({**row.values, "epoch": row.step, "_timestamp": row.at}, step=row.step)
 
     def attach(self, run: Any, name: str, content: bytes) -> None:
         self._attach(run, f"student-{run.id}", "model", name, content)

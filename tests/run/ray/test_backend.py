@@ -38,7 +38,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         made.append("end")
 
     class Runs:
-        def __init__(self, stop: Stop, tracker: Tracker, live: Live, nodes: Any) -> None:
+        def __init__(self, stop: Stop, tracker: Tracker, live: Live, nodes: Any, folding: Any) -> None:
             made.append(nodes)
 
         def train(self, plan: Any, work: Work) -> None:

@@ -22,8 +22,7 @@ def test_callers_get_the_answers_to_their_calls() -> None:
         fetched = await server.fetch() + await server.fetch() + await server.fetch()
         for number, (name, (i,)) in reversed(fetched):
             assert name == "double"
-            await server.answer(number, 2 * i)
-        await server.answer(999, "a caller that died")
+            await server.answer([(number, 2 * i), (999, "a caller that died")])
         return await asyncio.gather(*callers)
 
     assert asyncio.run(conversation()) == [2 * i for i in range(20)]
@@ -62,6 +61,11 @@ def test_a_folder_of_the_driver_is_used_like_a_folder(here: None, tmp_path: Path
     store.write("a", b"1", durable=True)
     store.write("b", b"2")
     assert (store.names(), store.exists("a"), store.exists("c"), store.read("a")) == (["a", "b"], True, False, b"1")
+    store.rotate("c-2", b"2", "c-", 1)
+    deep = store / "deep"
+    store.apply([(store, "write", ("c-1", b"1", True)), (deep, "write", ("d", b"4")), (store, "thin", ("c-", 1))])
+    assert (store.existing(["b", "c-1", "c-2", "d"]), deep.names()) == (["b", "c-2"], ["d"])
+    store.thin("c-")
     store.remove("a")
     store.set_aside("b", "damaged in a test")
     assert store.names() == []
@@ -99,8 +103,12 @@ def test_workers_reach_nothing_but_the_results(tmp_path: Path) -> None:
         (f"{out.path}/ablation", "read", ("",)),
         (f"{out.path}/ablation", "sweep", ()),
         (f"{out.path}/ablation", "__class__", ()),
+        (f"{out.path}/ablation", "existing", ("a", "../../secret")),
+        (f"{out.path}/ablation", "apply", ((str(tmp_path), None, "write", ("secret", b"y")),)),
+        (f"{out.path}/ablation", "apply", ((f"{out.path}/ablation", None, "thin", ("../",)),)),
     ):
         with pytest.raises(PermissionError):
             folder(path, None, operation, arguments)
     with pytest.raises(PermissionError):
         folder(f"{out.path}/ablation", str(tmp_path), "set_aside", ("a", "why"))
+    assert (tmp_path / "secret").read_text() == "x"

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray
 
 from scl.models.networks import build_student
 from scl.plan.context import data_of
@@ -16,6 +15,7 @@ from scl.plan.teachers import evaluate_and_save
 from scl.run.backend import Work
 from scl.run.live import Live
 from scl.run.ray import rpc, runs
+from scl.run.ray.folding import Folding
 from scl.run.ray.runs import Runs
 from scl.run.ray.tune import DriverCalls, TuneRun
 from scl.run.stopping import Stop
@@ -33,10 +33,9 @@ class Tune:
         self.messages: list[dict[str, Any]] = []
         self.failed: list[tuple[list[str], str]] = []
 
-    def __call__(self, run: TuneRun, context: Any, driver: DriverCalls, mailbox: Any = None) -> Any:
+    def __call__(self, run: TuneRun, context: Any, driver: DriverCalls) -> Any:
         self.run, self.context, self.driver = run, context, driver
-        for message in self.messages:
-            driver.event(message)
+        driver.events(self.messages)
         for jobs, reason in self.failed:
             driver.failed(jobs, reason)
 
@@ -76,7 +75,7 @@ def work_of(plan: Plan) -> Work:
 
 def test_cohorts_are_made_again_if_the_cluster_has_other_slots(plan: Plan, tune: Tune) -> None:
     work = work_of(plan)
-    Runs(Stop(), Tracker(), Live(None), ()).train(plan, work)
+    Runs(Stop(), Tracker(), Live(None), (), Folding()).train(plan, work)
     assert (tune.run.title, tune.run.slots, tune.run.cpus, tune.run.gpus) == ("students", 4, 1, 0.0)
     assert len(tune.run.cohorts) == 4
     assert sorted(i for cohort in tune.run.cohorts for i in cohort) == sorted(work.labels)
@@ -86,7 +85,7 @@ def test_cohorts_are_made_again_if_the_cluster_has_other_slots(plan: Plan, tune:
 def test_a_given_size_keeps_the_cohorts(tmp_path: Path, plan: Plan, tune: Tune) -> None:
     sized = planned(SMALL, tmp_path, *FLAGS, "--cohort-size", "3")
     work = work_of(plan)
-    Runs(Stop(), Tracker(), Live(None), ()).train(sized, work)
+    Runs(Stop(), Tracker(), Live(None), (), Folding()).train(sized, work)
     assert tune.run.cohorts == work.cohorts
 
 
@@ -99,7 +98,7 @@ def test_events_reach_the_tracker_and_a_lost_cohort_has_failed(
     columns = work.jobs[first.trial_id].columns
     tune.messages = [{"job": first.trial_id, "columns": columns, "row": row}]
     tune.failed = [([second.trial_id], "the worker died 4 times")]
-    Runs(Stop(), tracker, Live(None), ()).train(plan, work)
+    Runs(Stop(), tracker, Live(None), (), Folding()).train(plan, work)
     assert tracker.ends == [(first.arm, "completed"), (second.arm, "failed")]
     rows = read_trials(plan.context.store)
     assert rows[["trial_id", "state", "error"]].values.tolist() == [
@@ -121,19 +120,13 @@ def test_other_hosts_reach_the_folder_through_the_driver(
 
     monkeypatch.setattr(runs, "has_other_hosts", lambda: True)
     monkeypatch.setattr(rpc, "rpc_to_driver", rpc_to_driver)
-    Runs(Stop(), Tracker(), Live(None), ()).train(plan, work_of(plan))
+    Runs(Stop(), Tracker(), Live(None), (), Folding()).train(plan, work_of(plan))
     assert isinstance(tune.context.out, rpc.DriverFolder)
     assert (tune.context.out.client, tune.context.out.path) == ("the client", plan.context.out.path)
-    assert set(functions) == {"event", "notice", "stop", "halt", "named", "failed", "folder", "images"}
+    assert set(functions) == {"events", "notice", "stop", "halt", "named", "failed", "folder", "images"}
 
 
-def test_a_search_hands_over_the_jobs_of_its_suggestions(
-    plan: Plan, tune: Tune, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put: list[Any] = []
-    actor = SimpleNamespace(put=SimpleNamespace(remote=put.append))
-    monkeypatch.setattr(ray, "get", lambda value: value)
-    monkeypatch.setattr(ray, "remote", lambda **_: lambda cls: SimpleNamespace(remote=lambda: actor))
+def test_a_search_hands_over_the_jobs_of_its_suggestions(plan: Plan, tune: Tune) -> None:
     batch = plan.trials[:2]
     searcher: Any = SimpleNamespace(
         to_go=2,
@@ -146,13 +139,16 @@ def test_a_search_hands_over_the_jobs_of_its_suggestions(
         cohort_ended=None,
     )
     stop = Stop()
-    Runs(stop, Tracker(), Live(None), ()).search(plan, searcher)
+    Runs(stop, Tracker(), Live(None), (), Folding()).search(plan, searcher)
     assert (tune.run.title, tune.run.batch, tune.run.cohorts) == ("search", 2, ())
     assert tune.driver.suggest is not None
-    assert tune.driver.suggest(2) == [trial.trial_id for trial in batch]
-    assert [set(jobs) for jobs in put] == [{trial.trial_id for trial in batch}]
+    suggested = tune.driver.suggest(2)
+    assert suggested is not None
+    assert {i: (job.config, job.seed) for i, job in suggested.items()} == {
+        t.trial_id: (t.config, t.seed) for t in batch
+    }
     batch.clear()
     searcher.waits = True
     assert tune.driver.suggest(2) is None
     stop.halt("the disk is full")
-    assert tune.driver.suggest(2) == []
+    assert tune.driver.suggest(2) == {}

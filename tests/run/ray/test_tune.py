@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,9 +38,22 @@ SEARCH = TuneRun("search", 1, 1, 0.0, batch=2)
 KNOWN = TuneRun("students", 1, 1, 0.0, cohorts=[["a", "b"], ["c"]])
 
 
-def known(*jobs: str) -> dict[str, Any]:
-    """What Tune gets for a cohort."""
-    return {"cohort": list(jobs), "name": ", ".join(jobs)}
+def slot(key: str, *jobs: str) -> dict[str, Any]:
+    """What Tune gets for a slot whose first cohort has these jobs."""
+    return {"slot": key, "name": ", ".join(jobs)}
+
+
+class Post:
+    """A mailbox that keeps what it is given: slot → the cohorts that were put there; None ends it."""
+
+    def __init__(self) -> None:
+        self.cohorts: dict[str, list[Any]] = {}
+        self.stopped: list[str] = []
+        self.put = SimpleNamespace(remote=self._put)
+        self.stop = SimpleNamespace(remote=self.stopped.append)
+
+    def _put(self, key: str, letter: bytes | None) -> None:
+        self.cohorts.setdefault(key, []).append(letter and pickle.loads(letter).cohort)
 
 
 class Driver:
@@ -47,7 +61,7 @@ class Driver:
 
     def __init__(self, **answers: Any) -> None:
         self.calls: list[Any] = []
-        names = ("event", "notice", "stop", "halt", "failed", "suggest", "epoch", "ended", "cohort_ended")
+        names = ("events", "notice", "stop", "halt", "failed", "suggest", "epoch", "ended", "cohort_ended")
         self.functions = DriverCalls(**{name: self._function(name, answers.get(name)) for name in names})
 
     def _function(self, name: str, answer: Any) -> Any:
@@ -61,11 +75,11 @@ class Driver:
 
 def test_a_search_trains_batches_of_suggestions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.get", lambda value: value)
-    stopped: list[str] = []
-    mailbox = SimpleNamespace(stop=SimpleNamespace(remote=stopped.append))
-    driver = Driver(suggest=["a", "b"], epoch=True)
-    searcher = CohortSearcher(driver.functions, SEARCH, mailbox)
-    assert searcher.suggest("t1") == known("a", "b")
+    post = Post()
+    driver = Driver(suggest={"a": 1, "b": 2}, epoch=True)
+    searcher = CohortSearcher(driver.functions, SEARCH, post, {})
+    assert searcher.suggest("t1") == slot("t1", "a", "b")
+    assert post.cohorts == {"t1": [["a", "b"]]}
     events = [{"job": "a", "row": {"epoch": 1, "val_acc": 0.5}}, {"job": "b", "row": {"state": "completed"}}]
     searcher.on_trial_result("t1", {"events": events})
     searcher.on_trial_complete("t1")
@@ -75,12 +89,12 @@ def test_a_search_trains_batches_of_suggestions(monkeypatch: pytest.MonkeyPatch)
         ("ended", "b", "completed"),
         ("cohort_ended", ["a", "b"]),
     ]
-    assert stopped == ["a"]
+    assert post.stopped == ["a"]
 
 
 def test_a_search_ends_without_suggestions_and_a_stop_ends_no_cohort() -> None:
-    driver = Driver(suggest=[], stop=True)
-    searcher = CohortSearcher(driver.functions, SEARCH, None)
+    driver = Driver(suggest={}, stop=True)
+    searcher = CohortSearcher(driver.functions, SEARCH, Post(), {})
     assert searcher.suggest("t1") == tune.search.Searcher.FINISHED
     searcher.on_trial_complete("t1")
     assert driver.calls == []
@@ -88,16 +102,16 @@ def test_a_search_ends_without_suggestions_and_a_stop_ends_no_cohort() -> None:
 
 def test_known_cohorts_train_in_order_and_come_back_in_halves() -> None:
     driver = Driver()
-    searcher = CohortSearcher(driver.functions, KNOWN, None)
+    searcher = CohortSearcher(driver.functions, KNOWN, Post(), {})
     forwarder = EventForwarder(driver.functions, searcher)
     driver.functions = DriverCalls(**{**vars(driver.functions), "ended": None, "epoch": None, "cohort_ended": None})
     searcher.driver = driver.functions
-    assert searcher.suggest("t1") == known("a", "b")
+    assert searcher.suggest("t1") == slot("t1", "a", "b")
     searcher.on_trial_result("t1", {"events": [{"job": "b", "row": {"epoch": 1, "val_acc": 0.5}}]})
     searcher.on_trial_complete("t1", error=True)
     trial = SimpleNamespace(trial_id="t1", pickled_error_file=None, error_file=None)
     forwarder.on_trial_error(1, [], trial)
-    assert [searcher.suggest(f"t{i}") for i in (2, 3, 4)] == [known("a"), known("b"), known("c")]
+    assert [searcher.suggest(f"t{i}") for i in (2, 3, 4)] == [slot("t2", "a"), slot("t3", "b"), slot("t4", "c")]
     assert searcher.suggest("t5") is None
     searcher.died("t2", Death(Kind.RAISED, "ValueError: wrong"))
     assert [call[0] for call in driver.calls] == ["notice", "failed"]
@@ -109,14 +123,14 @@ def test_known_cohorts_train_in_order_and_come_back_in_halves() -> None:
 
 def test_a_reported_death_ends_its_cohort_and_a_cause_is_told() -> None:
     driver = Driver()
-    searcher = CohortSearcher(driver.functions, KNOWN, None)
+    post = Post()
+    searcher = CohortSearcher(driver.functions, KNOWN, post, {})
     searcher.suggest("t1")
-    searcher.on_trial_result("t1", {"death": ("RAISED", "Traceback:\nValueError: wrong")})
-    searcher.on_trial_complete("t1")
-    assert [searcher.suggest(f"t{i}") for i in (2, 3)] == [known("a"), known("b")]
-    searcher.on_trial_result("t2", {"death": ("RAISED", "Traceback:\nValueError: wrong")})
-    searcher.suggest("t4")
-    searcher.on_trial_result("t4", {"death": ("REFUSED", "the teacher is missing")})
+    searcher.on_trial_result("t1", {"death": ("RAISED", "Traceback:\nValueError: wrong"), "free": True})
+    searcher.on_trial_result("t1", {"death": ("RAISED", "Traceback:\nValueError: wrong"), "free": True})
+    searcher.on_trial_result("t1", {"free": True})
+    searcher.on_trial_result("t1", {"death": ("REFUSED", "the teacher is missing"), "free": True})
+    assert post.cohorts == {"t1": [["a", "b"], ["a"], ["b"], ["c"], None]}  # the worker lives on
     said = [call for call in driver.calls if call[0] in ("notice", "failed")]
     assert said == [
         (
@@ -128,9 +142,71 @@ def test_a_reported_death_ends_its_cohort_and_a_cause_is_told() -> None:
     ]
 
 
+def free(searcher: CohortSearcher, *slots: str) -> None:
+    """These slots report that they have trained their cohorts."""
+    for key in slots:
+        searcher.on_trial_result(key, {"free": True})
+
+
+def test_a_slot_trains_one_cohort_after_the_other() -> None:
+    post, run = Post(), replace(KNOWN, cohorts=[["a"], ["b"], ["c"], ["d"]])
+    searcher = CohortSearcher(Driver().functions, run, post, {"a": 1, "c": 3})  # type: ignore[dict-item]
+    searcher.suggest("t1")
+    searcher.suggest("t2")
+    free(searcher, "t2", "t2", "t1", "t2")
+    assert post.cohorts == {"t1": [["a"], None], "t2": [["b"], ["c"], ["d"], None]}
+    assert searcher.jobs == {}  # of cohorts that have ended
+    searcher.on_trial_complete("t1")
+    assert searcher.suggest("t3") == tune.search.Searcher.FINISHED
+
+
+def test_a_slot_that_has_ended_is_followed_by_another_if_a_cohort_comes_back() -> None:
+    post, driver = Post(), Driver()
+    searcher = CohortSearcher(driver.functions, KNOWN, post, {})
+    searcher.suggest("t1")
+    searcher.suggest("t2")
+    free(searcher, "t2")  # [c] is the last, but [a, b] may come back
+    searcher.on_trial_complete("t2")
+    assert post.cohorts["t2"] == [["c"], None]
+    assert searcher.suggest("t3") is None
+    searcher.died("t1", Death(Kind.CRASHED, "killed"))
+    assert [searcher.suggest(key) for key in ("t3", "t4")] == [slot("t3", "a"), slot("t4", "b")]
+
+
+def test_a_slot_waits_while_a_search_has_no_suggestion_yet() -> None:
+    """Its process stays: a new one would import everything again."""
+    post, answers = Post(), [{"a": 1}, {"b": 2}, None, None, {"c": 3}, {"d": 4}, {}, {}]
+    driver = Driver()
+    functions = DriverCalls(**{**vars(driver.functions), "suggest": lambda size: answers.pop(0)})
+    searcher = CohortSearcher(functions, SEARCH, post, {})
+    searcher.suggest("t1")
+    searcher.suggest("t2")
+    assert searcher.suggest("t3") is None
+    free(searcher, "t1")
+    assert post.cohorts == {"t1": [["a"]], "t2": [["b"]]}
+    searcher.on_trial_complete("t2", error=True)
+    searcher.died("t2", Death(Kind.LOST, "the node"))  # its cohort goes to the slot that waits
+    assert post.cohorts == {"t1": [["a"], ["b"]], "t2": [["b"]]}
+    free(searcher, "t1")
+    assert post.cohorts["t1"] == [["a"], ["b"], ["c"]]
+
+
+def test_a_slot_that_waits_and_dies_waits_no_more() -> None:
+    post, answers = Post(), [{"a": 1}, {"b": 2}, None, {"c": 3}, {}]
+    functions = DriverCalls(**{**vars(Driver().functions), "suggest": lambda size: answers.pop(0)})
+    searcher = CohortSearcher(functions, SEARCH, post, {})
+    searcher.suggest("t1")
+    searcher.suggest("t2")
+    free(searcher, "t1")
+    assert searcher.idle == ["t1"]
+    searcher.died("t1", Death(Kind.LOST, "the node"))
+    free(searcher, "t2")
+    assert post.cohorts == {"t1": [["a"]], "t2": [["b"], ["c"]]}
+
+
 def test_a_search_hears_what_failed() -> None:
-    driver = Driver(suggest=["a"])
-    searcher = CohortSearcher(driver.functions, SEARCH, None)
+    driver = Driver(suggest={"a": 1})
+    searcher = CohortSearcher(driver.functions, SEARCH, Post(), {})
     searcher.suggest("t1")
     searcher.died("t1", Death(Kind.REFUSED, "why"))
     assert driver.calls == [("suggest", 2), ("failed", ["a"], "why"), ("cohort_ended", ["a"])]
@@ -138,16 +214,17 @@ def test_a_search_hears_what_failed() -> None:
 
 def test_workers_that_end_with_the_run_fail_nothing() -> None:
     driver = Driver(stop=True)
-    CohortSearcher(driver.functions, KNOWN, None).died("t1", Death(Kind.REFUSED, "why"))
+    CohortSearcher(driver.functions, KNOWN, Post(), {}).died("t1", Death(Kind.REFUSED, "why"))
     assert driver.calls == []
 
 
 def test_messages_reach_the_driver() -> None:
     driver = Driver()
-    forwarder = EventForwarder(driver.functions, CohortSearcher(driver.functions, KNOWN, None))
+    forwarder = EventForwarder(driver.functions, CohortSearcher(driver.functions, KNOWN, Post(), {}))
     forwarder.on_trial_result(1, [], None, {"events": ({"job": "a"}, {"job": "b"})})
     forwarder.on_trial_recover(1, [], None)
-    assert [call[0] for call in driver.calls] == ["event", "event", "notice"]
+    forwarder.on_trial_result(2, [], None, {"events": ()})
+    assert [call[0] for call in driver.calls] == ["events", "notice"]
 
 
 @pytest.mark.parametrize("stop", [True, False])
@@ -163,7 +240,7 @@ def test_a_reason_to_halt_reaches_the_driver(stop: bool) -> None:
 def test_snapshots_hold_nothing_of_the_driver() -> None:
     driver = Driver().functions  # its functions cannot be pickled
     for part in (
-        (searcher := CohortSearcher(driver, KNOWN, None)),
+        (searcher := CohortSearcher(driver, KNOWN, Post(), {})),
         EventForwarder(driver, searcher),
         DriverStopper(driver),
     ):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
+import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +27,35 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return made
 
 
+class Box:
+    """The handle of a mailbox in this process: hands over these cohorts, then ends the slot."""
+
+    def __init__(self, *cohorts: list[str], jobs: Any = None) -> None:
+        letters = [pickle.dumps(worker.Handed(cohort, f"cohort {cohort[0]}", jobs or {})) for cohort in cohorts]
+        given = iter([*letters, None])
+        self.stops: set[str] = set()
+        self.take = SimpleNamespace(remote=lambda slot: next(given))
+        self.stopped = SimpleNamespace(remote=self.stops.__contains__)
+
+
+class Context:
+    def __init__(self, **jobs: Any) -> None:
+        self.jobs = jobs
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """No Ray: references are values, and contexts are played. Returns the titles of this process."""
+    titles: list[str] = []
+    monkeypatch.setattr("ray.get", lambda value: value)
+    monkeypatch.setattr(worker, "replace", lambda context, jobs: Context(**jobs))
+    monkeypatch.setattr(worker, "show_title", titles.append)
+    return titles
+
+
+JOB = SimpleNamespace(columns={"arm": "kd"}, stored=None)
+
+
 def train(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
     def execute(*_: Any) -> Iterator[Event]:
         yield from EVENTS
@@ -34,8 +63,8 @@ def train(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> No
             raise error
 
     monkeypatch.setattr(worker, "execute", execute)
-    context: Any = SimpleNamespace(jobs={"a": SimpleNamespace(columns={"arm": "kd"}, stored=None)})
-    worker.train({"cohort": ["a"]}, context)
+    context: Any = Context(a=JOB)
+    worker.train({"slot": "s", "name": ""}, context, Box(["a"]), 1000.0, False)
 
 
 def states(reports: list[dict[str, Any]]) -> list[Any]:
@@ -44,10 +73,10 @@ def states(reports: list[dict[str, Any]]) -> list[Any]:
 
 
 def test_events_are_reported_in_batches(monkeypatch: pytest.MonkeyPatch, reports: list[dict[str, Any]]) -> None:
-    monkeypatch.setattr(worker, "REPORT_SECONDS", 1000.0)
     train(monkeypatch)
     assert states(reports) == [1, 2, "completed"]
     assert len(reports) == 2  # the first at once, the others at the end
+    assert [report.get("free") for report in reports] == [None, True]
     assert reports[1]["events"][1] == {
         "job": "a",
         "columns": {"arm": "kd"},
@@ -56,7 +85,6 @@ def test_events_are_reported_in_batches(monkeypatch: pytest.MonkeyPatch, reports
 
 
 def test_events_are_reported_before_an_error(monkeypatch: pytest.MonkeyPatch, reports: list[dict[str, Any]]) -> None:
-    monkeypatch.setattr(worker, "REPORT_SECONDS", 1000.0)
     with pytest.raises(ConnectionError, match="lost"):
         train(monkeypatch, ConnectionError("lost"))
     assert states(reports) == [1, 2, "completed"]
@@ -66,7 +94,6 @@ def test_events_are_reported_before_an_error(monkeypatch: pytest.MonkeyPatch, re
 def test_an_error_of_the_training_is_reported_as_text(
     monkeypatch: pytest.MonkeyPatch, reports: list[dict[str, Any]]
 ) -> None:
-    monkeypatch.setattr(worker, "REPORT_SECONDS", 1000.0)
     train(monkeypatch, RuntimeError("broken"))
     assert states(reports) == [1, 2, "completed"]
     kind, reason = reports[-1]["death"]
@@ -76,10 +103,9 @@ def test_an_error_of_the_training_is_reported_as_text(
 def test_a_store_that_cannot_be_written_to_halts_the_run(
     monkeypatch: pytest.MonkeyPatch, reports: list[dict[str, Any]]
 ) -> None:
-    monkeypatch.setattr(worker, "REPORT_SECONDS", 1000.0)
     train(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
     assert states(reports) == [1, 2, "completed"]
-    assert "disk is full" in reports[-1]["halt"]
+    assert "disk is full" in reports[1]["halt"]
 
 
 def test_other_system_errors_do_not_halt_the_run(
@@ -91,37 +117,42 @@ def test_other_system_errors_do_not_halt_the_run(
     assert not any("halt" in report for report in reports)
 
 
-class Remote:
-    """The handle of an actor that lives in this process."""
+def test_a_worker_trains_cohort_after_cohort_until_it_is_given_none(
+    monkeypatch: pytest.MonkeyPatch, reports: list[dict[str, Any]], here: list[str]
+) -> None:
+    trained: list[tuple[list[str], set[str]]] = []
 
-    def __init__(self, actor: object) -> None:
-        self.actor = actor
+    def execute(context: Any, cohort: list[str], *_: Any) -> Iterator[Event]:
+        trained.append((cohort, set(context.jobs)))
+        if cohort == ["b"]:
+            raise ValueError("wrong")
+        yield TrialEnded(cohort[0], {"state": "completed", "error": None}, [])
 
-    def __getattr__(self, name: str) -> SimpleNamespace:
-        return SimpleNamespace(remote=getattr(self.actor, name))
+    monkeypatch.setattr(worker, "execute", execute)
+    config: dict[str, Any] = {"slot": "s", "name": "cohort a"}
+    context: Any = Context(teacher=JOB)
+    worker.train(config, context, Box(["a"], ["b"], ["c"], jobs={"a": JOB, "c": JOB}), 1000.0, False)
+    assert trained == [(name, {"teacher", "a", "c"}) for name in (["a"], ["b"], ["c"])]
+    assert [report["free"] for report in reports if "free" in report] == [True] * 3
+    assert states(reports) == ["completed"] * 2
+    assert [report["death"][0] for report in reports if "death" in report] == ["RAISED"]  # and the worker goes on
+    assert here == ["cohort a", "cohort b", "cohort c"]
+    assert config["name"] == "cohort c"
 
 
-def test_a_search_hands_jobs_over_and_stops_them(
+def test_a_search_reports_each_epoch_and_asks_which_trials_should_stop(
     monkeypatch: pytest.MonkeyPatch, reports: list[dict[str, Any]]
 ) -> None:
-    monkeypatch.setattr("ray.get", lambda value: value)
-    mailbox = worker.JobMailbox()
-    job: Any = SimpleNamespace(columns=None, stored=None)
-    mailbox.put({"a": job, "b": job})
-    mailbox.stop("a")
     answers = []
 
-    @dataclass
-    class Context:
-        jobs: dict[str, Any]
-
     def execute(context: Any, cohort: Any, stop: Any, prune: Any) -> Iterator[Event]:
-        assert set(context.jobs) == {"teacher", "a"}
         yield EVENTS[0]
         yield EVENTS[1]
         answers.extend(prune(name, 2, {}) for name in ("a", "b"))
 
     monkeypatch.setattr(worker, "execute", execute)
-    worker.train({"cohort": ["a"]}, Context({"teacher": job}), Remote(mailbox))  # type: ignore[arg-type]
+    box, context = Box(["a"], jobs={"a": JOB, "b": JOB}), Context(teacher=JOB)
+    box.stops.add("a")
+    worker.train({"slot": "s", "name": ""}, context, box, 1000.0, True)  # type: ignore[arg-type]
     assert answers == [True, False]
-    assert [len(report["events"]) for report in reports] == [1, 1]  # each epoch at once
+    assert [len(report["events"]) for report in reports] == [1, 1, 0]  # each epoch at once

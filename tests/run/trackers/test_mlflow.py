@@ -143,7 +143,9 @@ def test_a_tracker_that_fails_later_tells_no_password(
             raise OSError(f"API request to {uri} failed")
 
     columns = dict.fromkeys(("trial_id", "study", "arm", "seed", "config_id", "teacher_id", "params", "macs"), 0)
-    Tracker("mlflow", Broken()).epoch({**columns, "teacher_test_acc": 0.5}, {"epoch": 1})  # type: ignore[arg-type]
+    tracker = Tracker("mlflow", Broken())  # type: ignore[arg-type]
+    tracker.epoch({**columns, "teacher_test_acc": 0.5}, {"epoch": 1})
+    tracker.close()
     printed = capsys.readouterr().err
     assert "stopped" in printed
     assert "s3cret" not in printed

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scl.cli.main import run_flags
-from scl.run.trackers.tool import TrackedTrial
+from scl.run.trackers.tool import Logged, TrackedTrial
 from scl.run.trackers.tracker import ENVIRONMENT, TOOLS, Tracker, tracking
 from scl.store.files import open_folder
 from scl.store.results import load
@@ -19,18 +23,23 @@ from tests.support.trackers import TWO_TRIALS
 
 
 class Recorder:
-    """A tool that records its calls; `fail_at` names the call that fails."""
+    """A tool that records its calls, and of `log` each row; `fail_at` names the call that fails, `hold` delays all."""
 
     def __init__(self, fail_at: str = "") -> None:
         self.fail_at = fail_at
         self.calls: list[tuple[str, Any, Any]] = []
+        self.logs: list[int] = []  # rows of each call
+        self.hold = threading.Event()
+        self.hold.set()
 
     def start(self, trial: TrackedTrial) -> str:
         self._record("start", trial.trial_id, trial)
         return trial.trial_id
 
-    def log(self, run: str, step: int, values: Any) -> None:
-        self._record("log", run, (step, dict(values)))
+    def log(self, run: str, rows: Sequence[Logged]) -> None:
+        self.logs.append(len(rows))
+        for row in rows:
+            self._record("log", run, (row.step, dict(row.values)))
 
     def attach(self, run: str, name: str, content: bytes) -> None:
         self._record("attach", run, (name, content))
@@ -42,6 +51,7 @@ class Recorder:
         self._record("end", run, (state, error))
 
     def _record(self, what: str, run: str, value: Any) -> None:
+        assert self.hold.wait(20)
         if what == self.fail_at:
             raise ConnectionError("the server is gone")
         self.calls.append((what, run, value))
@@ -94,12 +104,92 @@ def test_a_tool_that_fails_stops_no_training(
     assert capfd.readouterr().err.count("the server is gone); training goes on") == 1
 
 
+def of_trial(name: str) -> dict[str, Any]:
+    """The columns of a trial that are known before it trains."""
+    columns: dict[str, Any] = dict.fromkeys(("study", "arm", "config_id", "teacher_id"), "x")
+    return columns | {"trial_id": name, "seed": 0, "teacher_test_acc": 0.5, "params": 1, "macs": 1}
+
+
+def test_training_does_not_wait_for_a_slow_tool_and_what_waits_is_sent_together() -> None:
+    recorder = Recorder()
+    recorder.hold.clear()
+    tracker = Tracker("mlflow", recorder)
+    began = time.monotonic()
+    for epoch in range(1, 1001):
+        for name in ("a", "b"):
+            tracker.epoch(of_trial(name), {"epoch": epoch, "val_acc": 0.5})
+    tracker.ended(of_trial("a"), {"state": "completed", "error": None, "agreement": 0.5})
+    tracker.ended(of_trial("a"), {"state": "failed", "error": "told twice"})
+    assert time.monotonic() - began < 2
+    recorder.hold.set()
+    tracker.close()
+    assert sum(recorder.logs) == 2001
+    assert len(recorder.logs) <= 12  # of a second each
+    for name in ("a", "b"):
+        steps = [value[0] for what, run, value in recorder.calls if (what, run) == ("log", name)]
+        assert steps[:1000] == list(range(1, 1001))
+    assert [call for call in recorder.calls if call[0] == "end"] == [
+        ("end", "a", ("completed", None)),
+        ("end", "b", ("stopped", None)),
+    ]
+
+
+def test_the_run_waits_if_too_much_waits_and_nothing_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scl.run.trackers.tracker.MOST_WAITING", 10)
+    monkeypatch.setattr("scl.run.trackers.tracker.LINGER", 0.01)
+    recorder = Recorder()
+    recorder.hold.clear()
+    tracker = Tracker("mlflow", recorder)
+    threading.Timer(0.3, recorder.hold.set).start()
+    for epoch in range(1, 101):
+        tracker.epoch(of_trial("a"), {"epoch": epoch, "val_acc": 0.5})
+    tracker.close()
+    assert [value[0] for what, _, value in recorder.calls if what == "log"] == list(range(1, 101))
+    assert capsys.readouterr().err.count("is slower than the training, which waits for it") == 1
+
+
+def test_a_run_that_is_cut_off_at_its_end_says_that_events_were_not_sent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scl.run.trackers.tracker.LINGER", 0.0)
+    recorder = Recorder()
+    recorder.hold.clear()
+    tracker = Tracker("mlflow", recorder)
+    for epoch in range(1, 301):
+        tracker.epoch(of_trial("a"), {"epoch": epoch, "val_acc": 0.5})
+    assert tracker.thread is not None
+
+    def interrupted(timeout: float) -> None:
+        raise KeyboardInterrupt
+
+    join, tracker.thread.join = tracker.thread.join, interrupted  # type: ignore[method-assign, assignment]
+    with pytest.raises(KeyboardInterrupt):
+        tracker.close()
+    said = capsys.readouterr().err
+    assert re.search("sending the last [0-9]+ events to mlflow", said)
+    assert re.search("warning: --track mlflow: [0-9]+ events or more were not sent", said)
+    recorder.hold.set()
+    join()
+
+
+def test_a_tool_that_ends_its_thread_is_told_too(capsys: pytest.CaptureFixture[str]) -> None:
+    class Exits(Recorder):
+        def start(self, trial: TrackedTrial) -> str:
+            raise SystemExit(3)
+
+    tracker = Tracker("mlflow", Exits())
+    for epoch in (1, 2):
+        tracker.epoch(of_trial("a"), {"epoch": epoch, "val_acc": 0.5})
+    tracker.close()
+    assert capsys.readouterr().err.count("--track mlflow stopped (SystemExit: 3); training goes on") == 1
+
+
 def test_a_stop_ends_the_runs_of_unfinished_trials() -> None:
     recorder = Recorder()
-    columns = dict.fromkeys(("trial_id", "study", "arm", "config_id", "teacher_id"), "x")
-    columns |= {"seed": 0, "teacher_test_acc": 0.5, "params": 1, "macs": 1}  # type: ignore[dict-item]
     tracker = Tracker("mlflow", recorder)
-    tracker.epoch(columns, {"trial_id": "x", "epoch": 1, "val_acc": 0.5, "term.kd": float("nan")})
+    tracker.epoch(of_trial("x"), {"trial_id": "x", "epoch": 1, "val_acc": 0.5, "term.kd": float("nan")})
     tracker.close()
     assert recorder.calls[1] == ("log", "x", (1, {"val_acc": 0.5}))
     assert recorder.calls[2] == ("end", "x", ("stopped", None))
@@ -125,14 +215,12 @@ def test_what_the_store_lacks_or_is_too_large_is_not_attached(
     recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("scl.run.trackers.tracker.MOST_BYTES", 2)
-    columns = dict.fromkeys(("study", "arm", "config_id", "teacher_id"), "x")
-    columns |= {"seed": 0, "teacher_test_acc": 0.5, "params": 1, "macs": 1}  # type: ignore[dict-item]
     for name, content in {"small": b"12", "large": b"123", "larger": b"1234"}.items():
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
         (tmp_path / "checkpoints" / name / "student.safetensors").write_bytes(content)
     with tracking("mlflow", open_folder(str(tmp_path))) as tracker:
         for name in ("small", "large", "larger", "lost"):
-            tracker.ended({**columns, "trial_id": name}, {"state": "completed", "error": None})
+            tracker.ended(of_trial(name), {"state": "completed", "error": None})
         tracker.page()  # there is none
     assert [call for call in recorder.calls if call[0] == "attach"] == [
         ("attach", "small", ("student.safetensors", b"12"))

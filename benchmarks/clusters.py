@@ -1,0 +1,138 @@
+"""What a tiny trial costs a cluster beside its training: CPU of the driver, the relay and Ray's own processes.
+
+`benchmarks/scale.py --cluster` runs this. A head without CPUs and two nodes with addresses of their own listen on the
+loopback interface, so workers reach the driver's folder through the relay, as hosts without a shared folder do. A study
+of tiny trials, one a cohort, runs on some of the slots. From outside, once a second, this process reads how many trials
+have ended and the CPU time, the memory and the number of the processes of each role. A trial's CPU is the difference
+between two such readings, divided by the trials in between: start-up and planning are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.chaos import ENVIRONMENT, Cluster
+from scl.errors import Damaged, RunFailed, UserError
+from scl.store.files import open_folder
+from scl.store.progress import read_progress
+
+EVERY = 1.0  # seconds between two readings
+# How the title of a process begins → its role.
+RAYS = {
+    "ray::RpcServer": "relay",
+    "ray::Mailbox": "mailbox",
+    "ray::IDLE": "idle",
+    "ray::DashboardAgent": "agents",
+    "ray::RuntimeEnvAgent": "agents",
+}
+OTHERS = ("gcs_server", "raylet")
+
+
+def roles(driver: int, folder: Path) -> dict[int, str]:
+    """The processes of a run on the cluster with this folder, by id: driver, relay, mailbox, gcs_server, raylet,
+    agents, idle or workers."""
+    found, others = {driver: "driver"}, {}
+    for process in psutil.process_iter(["pid", "ppid", "cmdline"]):
+        command = process.info["cmdline"] or []
+        title = " ".join(command)
+        if title.startswith("ray::"):
+            role = next((role for start, role in RAYS.items() if title.startswith(start)), "workers")
+            others[process.info["pid"]] = (process.info["ppid"], role)
+        elif str(folder) in title and (name := Path(command[0]).name) in OTHERS:
+            found[process.info["pid"]] = name
+    return found | {pid: role for pid, (parent, role) in others.items() if found.get(parent) == "raylet"}
+
+
+class Readings:
+    """CPU seconds and memory by role, and the trials that had ended by then."""
+
+    def __init__(self, driver: int, folder: Path) -> None:
+        self.driver, self.folder = driver, folder
+        self.cpu: dict[int, tuple[str, float]] = {}  # of each process, the last that was seen
+        self.rows: list[tuple[int, dict[str, float]]] = []
+        self.most: dict[str, float] = {}
+
+    def take(self, ended: int) -> None:
+        count: dict[str, int] = {}
+        memory: dict[str, float] = {}
+        for pid, role in roles(self.driver, self.folder).items():
+            try:
+                process = psutil.Process(pid)
+                times, rss = process.cpu_times(), process.memory_info().rss / 1e6
+            except psutil.Error:
+                continue
+            self.cpu[pid] = (role, times.user + times.system)
+            count[role] = count.get(role, 0) + 1
+            memory[role] = memory.get(role, 0.0) + rss
+        for name, value in {f"{r}_mb": m for r, m in memory.items()}.items():
+            self.most[name] = max(self.most.get(name, 0.0), round(value))
+        for name, number in {f"{r}_processes": float(n) for r, n in count.items()}.items():
+            self.most[name] = max(self.most.get(name, 0.0), number)
+        spent: dict[str, float] = {}
+        for role, seconds in self.cpu.values():
+            spent[role] = spent.get(role, 0.0) + seconds
+        self.rows.append((ended, spent))
+
+    def between(self, first: int, last: int) -> dict[str, float]:
+        """Milliseconds of CPU a trial by role, from the reading at `first` ended trials to that at `last`."""
+        known = [row for row in self.rows if first <= row[0] <= last]
+        if len(known) < 2 or known[-1][0] == known[0][0]:
+            return {}
+        (before, spent), (after, then) = known[0], known[-1]
+        each = {role: 1000 * (then[role] - spent.get(role, 0.0)) / (after - before) for role in sorted(then)}
+        return {"from": before, "to": after, **{f"{role}_ms": round(value, 2) for role, value in each.items()}}
+
+
+def ended_trials(out: str) -> int:
+    """How many trials of the running study have ended, as its folder tells."""
+    try:
+        record = read_progress(open_folder(f"{out}/tiny", reading=True))
+    except (Damaged, RunFailed, UserError, OSError):
+        return 0
+    return int(record["ended"]) if record and record["title"] == "students" else 0
+
+
+def measure(trials: int, slots: int) -> dict[str, Any]:
+    """Run a study of so many tiny trials on so many slots; returns figures."""
+    cluster = Cluster(nodes=2, cpus=slots // 2, apart=True)
+    try:
+        with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile("w+", encoding="utf-8") as text:
+            script = str(Path(__file__).parent / "scale.py")
+            command = [sys.executable, script, "--apart", "cluster", str(trials), "5", out, cluster.address]
+            began = time.perf_counter()
+            driver = subprocess.Popen(command, env=ENVIRONMENT, stdout=text, stderr=text)
+            readings = Readings(driver.pid, cluster.folder)
+            while driver.poll() is None:
+                time.sleep(EVERY)
+                readings.take(ended_trials(out))
+            wall = time.perf_counter() - began
+            text.seek(0)
+            said = text.read().strip()
+            if driver.returncode:
+                raise SystemExit(f"the study ended with code {driver.returncode}:\n{said[-3000:]}")
+            own = json.loads(said.splitlines()[-1])
+    finally:
+        cluster.stop()
+    steps = [0, 100, 300, 1000, 3000, 10_000, 30_000, 100_000]
+    spans = [(low or 20, high) for low, high in pairwise(steps) if low < trials]
+    return {
+        "trials": trials,
+        "slots": slots,
+        "wall_s": round(wall, 1),
+        "students_s": round(own["students"], 1),
+        "listed_mb": round(own["listed"] / 1e6, 3),
+        "letters_a_trial": round(own["letters"] / trials, 2),
+        "load": round(os.getloadavg()[0], 1),
+        "most": dict(sorted(readings.most.items())),
+        "cpu_ms_a_trial": [found for span in spans if (found := readings.between(*span))],
+    }
