@@ -6,10 +6,10 @@
     uv run python benchmarks/losses.py --json benchmarks/results/losses.json
 
 Feature maps are 64×32×32 at batch 64 (the shallowest guided layer of plain5 on CIFAR, and the most expensive); `fsp`
-compares two of them. Embeddings have 512 numbers, logits 100 classes. On the CPU each loss runs in a separate process,
-where its steps alternate with those of plain5. The figures are the median times, their ratio, and the growth of the
-peak memory of the process (on CUDA: of the device) beyond the inputs. On CUDA both steps are CUDA graphs, as in
-training, and plain5 runs in bfloat16.
+compares two of them. Embeddings have 512 numbers, logits 100 classes; `crd` remembers 50,000 images. On the CPU each
+loss runs in a separate process, where its steps alternate with those of plain5. The figures are the median times, their
+ratio, and the growth of the peak memory of the process (on CUDA: of the device) beyond the inputs. On CUDA both steps
+are CUDA graphs, as in training, and plain5 runs in bfloat16.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from scl.study.loss_table import LOSSES
 from scl.train.cuda_graphs import GraphRunner, StreamSlot, supports_graphs
 from scl.train.process import freed_memory_kept, threads
 
-BATCH, CHANNELS, SIDE, WIDTH, CLASSES = 64, 64, 32, 512, 100
+BATCH, CHANNELS, SIDE, WIDTH, CLASSES, IMAGES = 64, 64, 32, 512, 100, 50_000
 
 
 def inputs(name: str, batch: int, device: str) -> tuple[list[Tensor], Callable[[], Tensor]]:
@@ -55,11 +55,13 @@ def inputs(name: str, batch: int, device: str) -> tuple[list[Tensor], Callable[[
     )
     loss = attrgetter(row.function)(losses)
     if row.learned:
-        loss = loss(shape[1], shape[1]).to(device)
+        labels = (torch.arange(IMAGES) % CLASSES,) if row.remembers else ()
+        loss = loss(shape[1], shape[1], *labels).to(device)
     if row.compares == "pairs":
         return student, lambda: loss(tuple(student), tuple(teacher))
-    target = (torch.arange(batch, device=device) % CLASSES,) if row.needs_target else ()
-    return student[:1], lambda: loss(student[0], teacher[0], *target)
+    beside = torch.arange(batch, device=device)
+    asked = (beside % CLASSES,) if row.needs_target else (beside,) if row.remembers else ()
+    return student[:1], lambda: loss(student[0], teacher[0], *asked)
 
 
 def peak(device: str) -> float:

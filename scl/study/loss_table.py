@@ -26,7 +26,8 @@ class LossRow:
     default (None: all). learned: it is an nn.Module, built from the channels of student and teacher, that trains with
     the student. same_channels: it needs equal channels, so a connector maps the student's if they differ. same_size:
     it needs equal height and width, so the larger map is average-pooled. correlates: it needs at least two channels
-    and two locations. needs_target: it also takes the labels (B,).
+    and two locations. needs_target: it also takes the labels (B,). remembers: it keeps something for each training
+    image: it is also built from the labels of these (N,), and takes the numbers of the batch's images (B,).
     """
 
     function: str
@@ -39,6 +40,7 @@ class LossRow:
     same_size: bool = False
     correlates: bool = False
     needs_target: bool = False
+    remembers: bool = False
 
 
 _CORRELATION: dict[str, Any] = {
@@ -61,6 +63,13 @@ LOSSES: dict[str, LossRow] = {
     "at": LossRow("maps.at", "maps", same_size=True),
     "sp": LossRow("relations.sp", "maps", layers=(-1,)),
     "cc": LossRow("relations.cc", "embedding", learned=True),
+    "crd": LossRow(
+        "contrast.crd",
+        "embedding",
+        {"negatives": 16384, "temperature": 0.07, "momentum": 0.5},
+        learned=True,
+        remembers=True,
+    ),
     "rkd": LossRow("relations.rkd", "embedding", {"distance_weight": 25.0, "angle_weight": 50.0}),
     "pkt": LossRow("relations.pkt", "embedding"),
     "vid": LossRow("maps.vid", "maps", learned=True, same_size=True),

@@ -72,6 +72,7 @@ RECIPES: dict[str, Recipe] = {
             "nst": _beside_ce("nst", 50.0),
             "ickd": _beside_ce("ickd", 2.5),
             "dkd": _beside_ce("dkd", Term(1.0, warmup=20, options={"alpha": 1.0, "beta": 6.0, "temperature": 4.0})),
+            "crd": _beside_ce("crd", 0.8),
             "dist": _beside_ce("dist", Term(2.0, options={"temperature": 4.0})),
         },
     ),

@@ -33,7 +33,8 @@ class Objective(nn.Module):
 
     Args:
         student, teacher: features of an example batch, for their shapes. `teacher` may be None if no term needs it.
-        labels: of the training images (N,), for balanced class weights; None if nothing trains.
+        labels: of the training images (N,), for balanced class weights and for losses that remember images; None if
+            neither is there, or nothing trains.
 
     Raises:
         UserError: a term needs a teacher or names a missing guided layer, its loss cannot compare these two, or a
@@ -69,7 +70,7 @@ class Objective(nn.Module):
             self.pairs[name] = _layer_pairs(name, term, self.rows[name], len(student.maps), len(teacher.maps))
             if self.rows[name].correlates:
                 self._check_correlations(name, student, teacher)
-            self.calls[name] = self._calls(name, term, student, teacher)
+            self.calls[name] = self._calls(name, term, student, teacher, labels)
         try:
             self.outside.check()
         except TrialFailure as failure:
@@ -115,12 +116,14 @@ class Objective(nn.Module):
         target: Tensor,
         epoch: int,
         images: Tensor | None = None,
+        index: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The unweighted value of each term that has a weight in this epoch: {name: scalar, float32}.
 
         Args:
             student, teacher: features of one batch. target: its labels (B,), or probabilities of the classes (B, K).
             images: of the batch (B, C, H, W); only custom losses read them.
+            index: their numbers among the training images (B,); only losses that remember images read them.
 
         Raises:
             TrialFailure: a custom loss does not return a scalar that depends on the student, or reaches its neighbours.
@@ -133,19 +136,30 @@ class Objective(nn.Module):
                 values[name] = self.cross_entropy(student.logits, target)
             else:
                 assert teacher is not None
-                values[name] = self._transfer(name, student, teacher, target, images)
+                values[name] = self._transfer(name, student, teacher, target, images, index)
         return values
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         """The unweighted cross-entropy of logits (B, K), with labels (B,) or probabilities of the classes (B, K)."""
         return F.cross_entropy(logits, target, self.class_weights, label_smoothing=self.config.label_smoothing)
 
+    @property
+    def remembers(self) -> bool:
+        """True if a loss needs the numbers of a batch's images."""
+        return any(row.remembers for row in self.rows.values())
+
     def _transfer(
-        self, name: str, student: Features, teacher: Features, target: Tensor, images: Tensor | None
+        self,
+        name: str,
+        student: Features,
+        teacher: Features,
+        target: Tensor,
+        images: Tensor | None,
+        index: Tensor | None,
     ) -> Tensor:
         """The value of a transfer loss, summed over its comparisons."""
         row = self.rows[name]
-        labels = (target,) if row.needs_target else ()
+        beside = (target,) if row.needs_target else (index,) if row.remembers else ()
         inputs: list[tuple[Any, Any]]
         if row.compares in ("logits", "embedding"):
             inputs = [(getattr(student, row.compares), getattr(teacher, row.compares))]
@@ -164,7 +178,7 @@ class Objective(nn.Module):
             asked = {what: offered[what] for what in self.asked[name]}
             values = [_checked(name, custom.call(name, loss, s, t, asked, self.audit)) for loss, (s, t) in calls]
         else:
-            values = [loss(s, t, *labels) for loss, (s, t) in calls]
+            values = [loss(s, t, *beside) for loss, (s, t) in calls]
         return torch.stack(values).sum()
 
     def _matched(self, name: str, layer: int, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,7 +197,9 @@ class Objective(nn.Module):
                         f"one {one} has no correlations; choose other layers=…"
                     )
 
-    def _calls(self, name: str, term: Term, student: Features, teacher: Features) -> list[Callable[..., Any]]:
+    def _calls(
+        self, name: str, term: Term, student: Features, teacher: Features, labels: Tensor | None
+    ) -> list[Callable[..., Any]]:
         """The loss for each comparison, after creating its learned modules, or its connectors."""
         row = self.rows[name]
         loss = term.loss if callable(term.loss) else attrgetter(row.function)(losses)
@@ -197,7 +213,7 @@ class Objective(nn.Module):
                 self.learned[key] = nn.ModuleList(modules)
                 return list(modules)
             s, t = (getattr(features, row.compares).shape[1] for features in (student, teacher))
-            self.learned[key] = _build(name, loss, term, s, t)
+            self.learned[key] = _build(name, loss, term, s, t, *((labels,) if row.remembers else ()))
             return [self.learned[key]]
         if row.same_channels:
             for (i, _), (c, d) in zip(self.pairs[name], widths, strict=True):
@@ -214,13 +230,15 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
     return (len(labels) / (classes * counts.double())).float()
 
 
-def _build(name: str, loss: Any, term: Term, student_channels: int, teacher_channels: int) -> nn.Module:
+def _build(
+    name: str, loss: Any, term: Term, student_channels: int, teacher_channels: int, *labels: Tensor | None
+) -> nn.Module:
     """A loss with learned parts. Raises UserError if a custom class cannot be built."""
     if not issubclass(loss, nn.Module):
         raise UserError(f"loss {name!r}: a custom class must be a torch.nn.Module, {loss.__qualname__} is not")
     try:
         with custom.kept_apart(f"loss {name!r}"):
-            module: nn.Module = loss(student_channels, teacher_channels, **term.options)
+            module: nn.Module = loss(student_channels, teacher_channels, *labels, **term.options)
     except TrialFailure as failure:
         raise UserError(str(failure)) from None
     except Exception as error:  # user code can raise anything

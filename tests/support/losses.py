@@ -297,9 +297,51 @@ def cc_oracle(s: np.ndarray, t: np.ndarray, module: Any) -> float:
     return float(np.mean([np.dot(a, b) for a, b in pairwise(delta)]))
 
 
+def crd_oracle(s: np.ndarray, t: np.ndarray, index: np.ndarray, module: Repeated) -> float:
+    """Image by image, and each of its comparisons as the answer of a judge: is it the same image?"""
+    loss, state = module.loss, {name: array(value) for name, value in module.state.items()}
+    torch.manual_seed(module.seed)
+    others = loss.drawn(torch.from_numpy(index)).numpy()
+    images, (count, total) = len(state["student_memory"]), (others.shape[1], 0.0)
+    for x, memory, linear in (
+        (s, state["teacher_memory"], loss.embed_student),
+        (t, state["student_memory"], loss.embed_teacher),
+    ):
+        rows = [unit(array(linear.weight) @ row + array(linear.bias)) for row in x]
+        raw = [
+            [math.exp(float(np.dot(row, memory[i])) / loss.temperature) for i in (own, *other)]
+            for row, own, other in zip(rows, index, others, strict=True)
+        ]
+        constant = images * float(np.mean(raw))
+        for scores in raw:
+            for k, score in enumerate(scores):
+                odds = score / constant / (count / images + 1e-7 * (k == 0))
+                sure = odds / (1 + odds) if k == 0 else 1 / (1 + odds + 1e-7 * images / count)
+                total -= math.log(sure)
+    return total / len(s)
+
+
+class Repeated(nn.Module):
+    """A loss that remembers images, in each call as it was at first, and with the same draws."""
+
+    seed = 5
+
+    def __init__(self, loss: Any) -> None:
+        super().__init__()
+        self.loss = loss
+        self.state = {name: value.clone() for name, value in loss.named_buffers()}
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        for name, value in self.loss.named_buffers():
+            value.copy_(self.state[name])
+        torch.manual_seed(self.seed)
+        return self.loss(*inputs)
+
+
 # ---- cases: a loss, the shapes of its inputs, its oracle --------------------------------------------------------
 
 Shape = tuple[int, ...]
+TRAINING_LABELS = torch.tensor([3, 0, 1, 0, 1, 1, 3, 0, 0, 3, 1, 0])  # for losses that remember images
 
 
 @dataclass(frozen=True)
@@ -318,11 +360,17 @@ class Case:
     def is_module(self) -> bool:
         return isinstance(getattr(losses, self.name), type)
 
+    @property
+    def remembers(self) -> bool:
+        return self.name == "crd"
+
     def build(self) -> Callable[..., Tensor]:
         loss = getattr(losses, self.name)
         if not self.is_module:
             return lambda *tensors: loss(*tensors, **dict(self.options))
         torch.manual_seed(0)
+        if self.remembers:
+            return Repeated(loss(self.student[1], self.teacher[1], TRAINING_LABELS, **dict(self.options)))
         return loss(self.student[1], self.teacher[1])
 
     def inputs(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Any]:
@@ -336,6 +384,8 @@ class Case:
         out = [draw(self.student), draw(self.teacher)]
         if self.name in ("dkd", "nkd"):
             out.append(torch.randint(self.student[1], self.student[:1], generator=generator))
+        if self.remembers:
+            out.append(torch.randperm(len(TRAINING_LABELS), generator=generator)[: self.student[0]])
         return out
 
 
@@ -380,6 +430,7 @@ SMALL = [
     Case("vid", (2, 3, 4, 4), (2, 2, 2, 2), vid_oracle),
     Case("ickd", (3, 2, 3, 3), (3, 3, 2, 2), ickd_oracle),
     Case("cc", (4, 3), (4, 5), cc_oracle),
+    Case("crd", (3, 3), (3, 5), crd_oracle),
 ]
 LARGER = [
     # The cheaper side of both correlations: many more locations than channels, and the reverse.
@@ -402,6 +453,8 @@ LARGER = [
     Case("vid", (3, 4, 2, 2), (3, 5, 4, 4), vid_oracle),
     Case("ickd", (3, 5, 4, 4), (3, 5, 4, 4), ickd_oracle),
     Case("cc", (9, 12), (9, 7), cc_oracle),
+    Case("crd", (7, 20), (7, 5), crd_oracle, (("negatives", 3), ("temperature", 0.5))),
+    Case("crd", (1, 4), (1, 4), crd_oracle),
 ]
 
 small_cases = pytest.mark.parametrize("case", SMALL, ids=str)

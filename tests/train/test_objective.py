@@ -68,11 +68,11 @@ def test_every_loss_lowers_its_own_term_for_every_family(
     torch.manual_seed(0)
     student, teacher = build_model(student_name, 10, 1, 0.125), teacher_features[teacher_name]
     x, y = batch(), torch.arange(8)
-    objective = Objective(Config(ce=0, losses={loss: 1.0}), student.features(x), teacher)
+    objective = Objective(Config(ce=0, losses={loss: 1.0}), student.features(x), teacher, y)
     optimizer = torch.optim.Adam([*student.parameters(), *objective.parameters()], lr=2e-3)
     values = []
     for _ in range(30):
-        (value,) = objective(student.features(x), teacher, y, 1).values()
+        (value,) = objective(student.features(x), teacher, y, 1, index=torch.arange(8)).values()
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
