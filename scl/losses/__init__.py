@@ -2,9 +2,10 @@
 
 Each loss is called as `loss(student, teacher, …)` and returns a scalar; the more the two agree, in the sense of the
 loss, the smaller it is. Feature maps are (B, C, H, W), embeddings (B, D), logits (B, K); N = H·W is the number of
-locations. `vid`, `ickd`, `cc` and `crd` have learned parts: they are modules, built from the channels of student and
-teacher, `(student_channels, teacher_channels)`, and then called in the same way. `crd` remembers the training images
-and also takes their labels and numbers. The caller sums over layers, and applies weights and connectors.
+locations. `vid`, `ickd`, `cc`, `crd` and `reviewkd` have learned parts: they are modules, built from the channels of
+student and teacher, `(student_channels, teacher_channels)`, and then called in the same way. `crd` remembers the
+training images and also takes their labels and numbers; `reviewkd` takes all maps at once. The caller sums over layers,
+and applies weights and connectors.
 
 All losses:
 
@@ -23,8 +24,9 @@ from scl.losses.correlation import channel_correlation, spatial_correlation
 from scl.losses.logits import dist, dkd, kd, nkd, wttm
 from scl.losses.maps import at, fsp, hint, ickd, nst, vid
 from scl.losses.relations import cc, pkt, rkd, sp
+from scl.losses.review import reviewkd
 
 __all__ = [
-    "at", "cc", "channel_correlation", "crd", "dist", "dkd", "fsp", "hint", "ickd", "kd", "nkd", "nst", "pkt", "rkd",
-    "sp", "spatial_correlation", "vid", "wttm",
+    "at", "cc", "channel_correlation", "crd", "dist", "dkd", "fsp", "hint", "ickd", "kd", "nkd", "nst", "pkt",
+    "reviewkd", "rkd", "sp", "spatial_correlation", "vid", "wttm",
 ]  # fmt: skip

@@ -21,7 +21,7 @@ from scl.errors import UserError, first_line
 from scl.losses.arithmetic import pool_to_smaller
 from scl.models.staged import Features, Wanted
 from scl.study.config import Config
-from scl.study.loss_table import LossRow
+from scl.study.loss_table import OF_MAPS, LossRow
 from scl.study.term import Term, loss_row
 from scl.train import custom
 from scl.train.loss_state import require_fixed_shapes
@@ -65,7 +65,7 @@ class Objective(nn.Module):
         for name, term in self.terms.items():
             if teacher is None:
                 raise UserError(f"loss {name!r} needs a teacher")
-            if self.rows[name].compares in ("maps", "pairs"):
+            if self.rows[name].compares in OF_MAPS:
                 _require_maps(name, student, teacher)
             self.pairs[name] = _layer_pairs(name, term, self.rows[name], len(student.maps), len(teacher.maps))
             if self.rows[name].correlates:
@@ -101,12 +101,13 @@ class Objective(nn.Module):
     def wanted(self, epoch: int) -> tuple[Wanted, Wanted | None]:
         """The features of the student and of the teacher that an epoch reads; None if it does not need the teacher."""
         active = [name for name in self.terms if self.weight(name, epoch) > 0]
-        on_maps = [name for name in active if self.rows[name].compares in ("maps", "pairs")]
+        on_maps = [name for name in active if self.rows[name].compares in OF_MAPS]
+        on_head = [name for name in active if self.rows[name].compares not in ("maps", "pairs")]
         pairs = [pair for name in on_maps for pair in self.pairs[name]]
         # Every epoch reads the student's logits, for its training accuracy.
         student = Wanted(frozenset(i for i, _ in pairs), head=True)
         logits = any("teacher_logits" in self.asked.get(name, ()) for name in active)
-        teacher = Wanted(frozenset(j for _, j in pairs), head=len(on_maps) < len(active) or logits)
+        teacher = Wanted(frozenset(j for _, j in pairs), head=bool(on_head) or logits)
         return student, teacher if active else None
 
     def forward(
@@ -161,8 +162,8 @@ class Objective(nn.Module):
         row = self.rows[name]
         beside = (target,) if row.needs_target else (index,) if row.remembers else ()
         inputs: list[tuple[Any, Any]]
-        if row.compares in ("logits", "embedding"):
-            inputs = [(getattr(student, row.compares), getattr(teacher, row.compares))]
+        if row.compares not in ("maps", "pairs"):
+            inputs = [self._at_once(name, student, teacher)]
         else:
             inputs = [self._matched(name, i, student.maps[i], teacher.maps[j]) for i, j in self.pairs[name]]
         if row.compares == "pairs":
@@ -180,6 +181,14 @@ class Objective(nn.Module):
         else:
             values = [loss(s, t, *beside) for loss, (s, t) in calls]
         return torch.stack(values).sum()
+
+    def _at_once(self, name: str, student: Features, teacher: Features) -> tuple[Any, Any]:
+        """The student's and the teacher's side of a loss that makes one comparison."""
+        compares = self.rows[name].compares
+        if compares != "levels":
+            return getattr(student, compares), getattr(teacher, compares)
+        mine, its = zip(*self.pairs[name], strict=True)
+        return _levels(student, mine), _levels(teacher, its)
 
     def _matched(self, name: str, layer: int, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """Maps of equal channels (by a connector) and equal size (by pooling), if the loss needs them equal."""
@@ -206,14 +215,16 @@ class Objective(nn.Module):
         widths = [(student.maps[i].shape[1], teacher.maps[j].shape[1]) for i, j in self.pairs[name]]
         if row.learned:
             if row.compares == "pairs":
-                raise UserError(f"loss {name!r}: a class compares maps, embeddings or logits; pairs need a function")
+                raise UserError(
+                    f"loss {name!r}: a class compares maps, levels, embeddings or logits; pairs need a function"
+                )
             key = f"{name}-loss"  # a name alone, such as `type`, may be that of a method of ModuleDict
             if row.compares == "maps":
                 modules = [_build(name, loss, term, *pair) for pair in widths]
                 self.learned[key] = nn.ModuleList(modules)
                 return list(modules)
-            s, t = (getattr(features, row.compares).shape[1] for features in (student, teacher))
-            self.learned[key] = _build(name, loss, term, s, t, *((labels,) if row.remembers else ()))
+            sides = map(_channels, self._at_once(name, student, teacher))
+            self.learned[key] = _build(name, loss, term, *sides, *((labels,) if row.remembers else ()))
             return [self.learned[key]]
         if row.same_channels:
             for (i, _), (c, d) in zip(self.pairs[name], widths, strict=True):
@@ -221,6 +232,15 @@ class Objective(nn.Module):
                     self.connectors[f"{name}-{i}"] = nn.Sequential(nn.Conv2d(c, d, 1, bias=False), nn.BatchNorm2d(d))
         comparisons = {"maps": len(widths), "pairs": len(widths) - 1}.get(row.compares, 1)
         return [partial(loss, **term.options)] * comparisons
+
+
+def _levels(features: Features, layers: Sequence[int]) -> tuple[Tensor, ...]:
+    """The maps of these guided layers, and the embedding as a map of one location."""
+    return (*(features.maps[i] for i in layers), features.embedding[:, :, None, None])
+
+
+def _channels(x: Tensor | tuple[Tensor, ...]) -> Any:
+    return tuple(map(_channels, x)) if isinstance(x, tuple) else x.shape[1]
 
 
 def balanced_weights(labels: Tensor, classes: int) -> Tensor:
@@ -231,7 +251,7 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
 
 
 def _build(
-    name: str, loss: Any, term: Term, student_channels: int, teacher_channels: int, *labels: Tensor | None
+    name: str, loss: Any, term: Term, student_channels: Any, teacher_channels: Any, *labels: Tensor | None
 ) -> nn.Module:
     """A loss with learned parts. Raises UserError if a custom class cannot be built."""
     if not issubclass(loss, nn.Module):

@@ -297,6 +297,49 @@ def cc_oracle(s: np.ndarray, t: np.ndarray, module: Any) -> float:
     return float(np.mean([np.dot(a, b) for a, b in pairwise(delta)]))
 
 
+def normalised(x: np.ndarray) -> np.ndarray:
+    """Batch norm as it starts: scale 1, shift 0, biased variance."""
+    channels = [(x[:, c] - x[:, c].mean()) / math.sqrt(x[:, c].var() + 1e-5) for c in range(x.shape[1])]
+    return np.stack(channels, 1)
+
+
+def nearest(x: np.ndarray, height: int, width: int) -> np.ndarray:
+    rows = [i * x.shape[2] // height for i in range(height)]
+    return x[:, :, rows][:, :, :, [j * x.shape[3] // width for j in range(width)]]
+
+
+def reviewkd_oracle(s: tuple[np.ndarray, ...], t: tuple[np.ndarray, ...], module: Any) -> float:
+    def mixed(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return np.einsum("dc,bchw->bdhw", weight[:, :, 0, 0], x)
+
+    def spread(weight: np.ndarray, x: np.ndarray) -> np.ndarray:  # 3×3, one shift of the map at a time
+        wide = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+        height, width = x.shape[2:]
+        parts = [
+            np.einsum("dc,bchw->bdhw", weight[:, :, i, j], wide[:, :, i : i + height, j : j + width])
+            for i in range(3)
+            for j in range(3)
+        ]
+        return sum(parts[1:], parts[0])
+
+    total, below = 0.0, None
+    for level in reversed(range(len(s))):
+        fusion, b = module.fusions[level], t[level]
+        x = normalised(mixed(array(fusion.reduce[0].weight), s[level]))
+        if below is not None:
+            below = nearest(below, *x.shape[2:])
+            z = mixed(array(fusion.attend.weight), np.concatenate([x, below], 1))
+            z = 1 / (1 + np.exp(-z - array(fusion.attend.bias)[:, None, None]))
+            x = x * z[:, :1] + below * z[:, 1:]
+        below = nearest(x, *b.shape[2:])
+        a = normalised(spread(array(fusion.expand[0].weight), below))
+        sides = [side for side in (4, 2, 1) if side < min(a.shape[2:])]
+        gaps = [((a - b) ** 2).mean(), *(((pooled(a, (n, n)) - pooled(b, (n, n))) ** 2).mean() for n in sides)]
+        weights = [0.5**i for i in range(len(gaps))]
+        total += sum(w * gap for w, gap in zip(weights, gaps, strict=True)) / sum(weights)
+    return total
+
+
 def crd_oracle(s: np.ndarray, t: np.ndarray, index: np.ndarray, module: Repeated) -> float:
     """Image by image, and each of its comparisons as the answer of a judge: is it the same image?"""
     loss, state = module.loss, {name: array(value) for name, value in module.state.items()}
@@ -338,6 +381,10 @@ class Repeated(nn.Module):
         return self.loss(*inputs)
 
 
+def channels_of(shape: Any) -> Any:
+    return tuple(map(channels_of, shape)) if isinstance(shape[0], tuple) else shape[1]
+
+
 # ---- cases: a loss, the shapes of its inputs, its oracle --------------------------------------------------------
 
 Shape = tuple[int, ...]
@@ -371,7 +418,7 @@ class Case:
         torch.manual_seed(0)
         if self.remembers:
             return Repeated(loss(self.student[1], self.teacher[1], TRAINING_LABELS, **dict(self.options)))
-        return loss(self.student[1], self.teacher[1])
+        return loss(*(channels_of(side) for side in (self.student, self.teacher)))
 
     def inputs(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Any]:
         generator = torch.Generator().manual_seed(seed)
@@ -431,6 +478,12 @@ SMALL = [
     Case("ickd", (3, 2, 3, 3), (3, 3, 2, 2), ickd_oracle),
     Case("cc", (4, 3), (4, 5), cc_oracle),
     Case("crd", (3, 3), (3, 5), crd_oracle),
+    Case(
+        "reviewkd",
+        ((3, 2, 4, 4), (3, 4, 2, 2), (3, 3, 1, 1)),
+        ((3, 3, 4, 4), (3, 2, 4, 4), (3, 2, 1, 1)),
+        reviewkd_oracle,
+    ),
 ]
 LARGER = [
     # The cheaper side of both correlations: many more locations than channels, and the reverse.
@@ -455,6 +508,14 @@ LARGER = [
     Case("cc", (9, 12), (9, 7), cc_oracle),
     Case("crd", (7, 20), (7, 5), crd_oracle, (("negatives", 3), ("temperature", 0.5))),
     Case("crd", (1, 4), (1, 4), crd_oracle),
+    Case("reviewkd", ((2, 5, 8, 8), (2, 7, 1, 1)), ((2, 3, 8, 8), (2, 9, 1, 1)), reviewkd_oracle),
+    Case(
+        "reviewkd",
+        ((4, 3, 8, 2), (4, 6, 4, 4), (4, 6, 1, 1)),
+        ((4, 8, 4, 4), (4, 9, 2, 4), (4, 9, 1, 1)),
+        reviewkd_oracle,
+    ),
+    Case("reviewkd", ((2, 3, 1, 1),), ((2, 4, 1, 1),), reviewkd_oracle),
 ]
 
 small_cases = pytest.mark.parametrize("case", SMALL, ids=str)

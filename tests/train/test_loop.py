@@ -33,18 +33,23 @@ def test_cohort_of_one_three_and_eight_are_bitwise_equal(tiny: SplitData, teache
             assert other.metrics["test_loss"] == alone.metrics["test_loss"]
 
 
-@pytest.mark.parametrize("sampling", ["shuffled", "balanced"])
-def test_a_memory_of_images_is_that_of_its_trial(
-    sampling: str, tiny: SplitData, teacher: Teacher, tmp_path: Path
-) -> None:
+LEARNED = {
+    "memories of images": BASE.replace(losses={"crd": 0.8, "kd": 0.5}),
+    "images several times": BASE.replace(losses={"crd": 0.8}, sampling="balanced"),
+    "all levels": BASE.replace(losses={"reviewkd": Term(1.0, warmup=2)}, tap="bn"),
+}
+
+
+@pytest.mark.parametrize("case", LEARNED)
+def test_what_a_loss_learns_is_that_of_its_trial(case: str, tiny: SplitData, teacher: Teacher, tmp_path: Path) -> None:
     """Alone, in a cohort, and stopped and resumed."""
-    config = BASE.replace(losses={"crd": 0.8, "kd": 0.5}, sampling=sampling, epochs=2)
-    kd = TrialSpec("kd", config.replace(losses={"kd": 0.5}), 0)
-    alone = ends([TrialSpec("crd", config, 0)], tiny, teacher)["crd"]
-    together = ends([TrialSpec("other", config.replace(ce=0.5), 0), kd, TrialSpec("crd", config, 0)], tiny, teacher)
-    resumed = TrialSpec("crd", config, 0, open_folder(str(tmp_path)))
+    config = LEARNED[case].replace(epochs=2)
+    beside = [TrialSpec("kd", config.replace(losses={"kd": 0.5}), 0), TrialSpec("other", config.replace(ce=0.5), 0)]
+    alone = ends([TrialSpec("one", config, 0)], tiny, teacher)["one"]
+    together = ends([*beside, TrialSpec("one", config, 0)], tiny, teacher)
+    resumed = TrialSpec("one", config, 0, open_folder(str(tmp_path)))
     stop_after(1, resumed, tiny, teacher)
-    for other in (together["crd"], ends([resumed], tiny, teacher)["crd"]):
+    for other in (together["one"], ends([resumed], tiny, teacher)["one"]):
         assert other.epochs == alone.epochs
         assert torch.equal(other.test_logits, alone.test_logits)
 
