@@ -84,7 +84,7 @@ class _Fusion(nn.Module):
         self.attend = None if deepest else nn.Conv2d(2 * width, 2, 1)
         self.expand = nn.Sequential(nn.Conv2d(width, out, 3, padding=1, bias=False), nn.BatchNorm2d(out))
         for part in (self.reduce, self.expand):
-            nn.init.kaiming_uniform_(part[0].weight, a=1)
+            nn.init.kaiming_uniform_(part.get_parameter("0.weight"), a=1)
 
     def forward(self, x: Tensor, below: Tensor | None, size: Size) -> Pair:
         """The map to compare, and what goes to the level above."""
@@ -108,6 +108,6 @@ def _hierarchical(student: Tensor, teacher: Tensor) -> Tensor:
         if side < min(student.shape[2:]):
             weight /= 2
             total += weight
-            pooled = (average_pool(x, (side, side)) for x in (student, teacher))
-            value = value + weight * F.mse_loss(*pooled)
+            s, t = (average_pool(x, (side, side)) for x in (student, teacher))
+            value = value + weight * F.mse_loss(s, t)
     return value / total

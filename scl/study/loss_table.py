@@ -30,6 +30,7 @@ class LossRow:
     it needs equal height and width, so the larger map is average-pooled. correlates: it needs at least two channels
     and two locations. needs_target: it also takes the labels (B,). remembers: it keeps something for each training
     image: it is also built from the labels of these (N,), and takes the numbers of the batch's images (B,).
+    has_epochs: its `start_epoch` is told the epoch of its stage (from 1).
     """
 
     function: str
@@ -43,6 +44,7 @@ class LossRow:
     correlates: bool = False
     needs_target: bool = False
     remembers: bool = False
+    has_epochs: bool = False
 
 
 _CORRELATION: dict[str, Any] = {
@@ -83,4 +85,13 @@ LOSSES: dict[str, LossRow] = {
     "dist": _of_logits("dist", temperature=1.0, beta=1.0, gamma=1.0),
     "nkd": _of_logits("nkd", needs_target=True, gamma=1.5, temperature=1.0),
     "wttm": _of_logits("wttm", temperature=4.0),
+    "mlld": _of_logits("mlld", instance=1.0, batch=1.0, classes=1.0),
+    "ctkd": LossRow(
+        "temperature.ctkd",
+        "logits",
+        {"start": 1.0, "span": 20.0, "rise": 10.0, "norm": "none"},
+        {"norm": LOGIT_NORMS},
+        learned=True,
+        has_epochs=True,
+    ),
 }

@@ -74,6 +74,8 @@ RECIPES: dict[str, Recipe] = {
             "ickd": _beside_ce("ickd", 2.5),
             "dkd": _beside_ce("dkd", Term(1.0, warmup=20, options={"alpha": 1.0, "beta": 6.0, "temperature": 4.0})),
             "crd": _beside_ce("crd", 0.8),
+            "mlld": _beside_ce("mlld", Term(0.9, options={"instance": 1.5, "batch": 0.5, "classes": 0.5}), ce=0.2),
+            "ctkd": _beside_ce("ctkd", 0.9, ce=0.1),
             "reviewkd": _beside_ce("reviewkd", Term(5.0, warmup=20), tap="bn"),
             "dist": _beside_ce("dist", Term(2.0, options={"temperature": 4.0})),
         },

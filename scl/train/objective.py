@@ -98,6 +98,13 @@ class Objective(nn.Module):
             return 0.0
         return term.weight * min(1.0, epoch / term.warmup) if term.warmup else term.weight
 
+    def start_epoch(self, epoch: int) -> None:
+        """Tell the losses that change with the epochs (from 1) of their stage which one begins."""
+        for name, row in self.rows.items():
+            if row.has_epochs:
+                before = self.config.pretrain_epochs if self.terms[name].stage == "train" else 0
+                self.learned[f"{name}-loss"].start_epoch(max(1, epoch - before))  # type: ignore[operator]
+
     def wanted(self, epoch: int) -> tuple[Wanted, Wanted | None]:
         """The features of the student and of the teacher that an epoch reads; None if it does not need the teacher."""
         active = [name for name in self.terms if self.weight(name, epoch) > 0]

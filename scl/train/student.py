@@ -138,6 +138,7 @@ class StudentTrainer:
         self.model.train()
         self.objective.train()
         epoch = self.epoch + 1
+        self.objective.start_epoch(epoch)
         self.wanted, self.teacher_wanted = self.objective.wanted(epoch)
         before, names = self.weights, self.objective.term_names
         plain = {name: w for name in names if (w := self.objective.weight(name, epoch)) > 0}

@@ -154,6 +154,28 @@ def wttm_oracle(s: np.ndarray, t: np.ndarray, temperature: float = 4.0) -> float
     return total / len(s)
 
 
+def mlld_oracle(
+    s: np.ndarray, t: np.ndarray, instance: float = 1.0, batch: float = 1.0, classes: float = 1.0, norm: str = "none"
+) -> float:
+    """Entry by entry of the relations; `norm` is that of the first level alone."""
+    of_images = standardised(kd_oracle) if norm == "zscore" else kd_oracle
+    total = 0.0
+    for temperature in (2.0, 3.0, 4.0, 5.0, 6.0):
+        options = {"norm": norm} if norm == "zscore" else {}
+        total += instance * of_images(s, t, temperature=temperature, **options)
+        p, q = (np.array([softmax(row / temperature) for row in x]) for x in (s, t))
+        for weight, a, b in ((batch, p, q), (classes, p.T, q.T)):
+            gaps = [(np.dot(a[i], a[j]) - np.dot(b[i], b[j])) ** 2 for i in range(len(a)) for j in range(len(a))]
+            total += weight * sum(gaps) / len(a)
+    return total
+
+
+def ctkd_oracle(s: np.ndarray, t: np.ndarray, module: Any) -> float:
+    temperature = module.start + module.span / (1 + math.exp(-module.theta.item()))
+    oracle = standardised(kd_oracle) if module.norm == "zscore" else kd_oracle
+    return oracle(s, t, temperature=temperature, **({"norm": "zscore"} if module.norm == "zscore" else {}))
+
+
 def standardised(oracle: Callable[..., float]) -> Callable[..., float]:
     """The oracle on logits of which each row has mean 0 and standard deviation 1."""
 
@@ -418,7 +440,7 @@ class Case:
         torch.manual_seed(0)
         if self.remembers:
             return Repeated(loss(self.student[1], self.teacher[1], TRAINING_LABELS, **dict(self.options)))
-        return loss(*(channels_of(side) for side in (self.student, self.teacher)))
+        return loss(*(channels_of(side) for side in (self.student, self.teacher)), **dict(self.options))
 
     def inputs(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Any]:
         generator = torch.Generator().manual_seed(seed)
@@ -452,6 +474,7 @@ OF_LOGITS: dict[str, Callable[..., float]] = {
     "nkd": nkd_oracle,
     "wttm": wttm_oracle,
 }
+ZSCORE = (("norm", "zscore"),)
 # One small case of each kind, for the slower checks.
 SMALL = [
     *correlations("channel_correlation", channel_oracle, [((2, 4, 3, 3), (2, 4, 2, 2))]),
@@ -461,7 +484,11 @@ SMALL = [
     Case("dist", (3, 5), (3, 5), dist_oracle),
     Case("nkd", (3, 5), (3, 5), nkd_oracle),
     Case("wttm", (3, 5), (3, 5), wttm_oracle),
-    *(Case(name, (3, 5), (3, 5), standardised(of), (("norm", "zscore"),)) for name, of in OF_LOGITS.items()),
+    *(Case(name, (3, 5), (3, 5), standardised(of), ZSCORE) for name, of in OF_LOGITS.items()),
+    Case("mlld", (3, 5), (3, 5), mlld_oracle),
+    Case("mlld", (3, 5), (3, 5), mlld_oracle, ZSCORE),
+    Case("ctkd", (3, 5), (3, 5), ctkd_oracle),
+    Case("ctkd", (3, 5), (3, 5), ctkd_oracle, ZSCORE),
     Case("hint", (2, 3, 2, 2), (2, 3, 2, 2), hint_oracle),
     Case("at", (2, 3, 4, 4), (2, 5, 2, 2), at_oracle),
     Case("sp", (3, 2, 2, 2), (3, 3, 1, 1), sp_oracle),
@@ -495,6 +522,10 @@ LARGER = [
     Case("nkd", (8, 20), (8, 20), nkd_oracle, (("gamma", 3.5), ("temperature", 3.0))),
     Case("wttm", (8, 20), (8, 20), wttm_oracle, (("temperature", 10.0),)),
     Case("kd", (8, 20), (8, 20), standardised(kd_oracle), (("norm", "zscore"), ("temperature", 2.0))),
+    Case("mlld", (8, 20), (8, 20), mlld_oracle, (("instance", 1.5), ("batch", 0.5), ("classes", 0.7))),
+    Case("mlld", (2, 30), (2, 30), mlld_oracle, (("instance", 0.0),)),
+    Case("mlld", (40, 3), (40, 3), mlld_oracle, (("instance", 0.0),)),
+    Case("ctkd", (1, 7), (1, 7), ctkd_oracle, (("start", 2.0), ("span", 0.0))),
     Case("hint", (8, 20), (8, 20), hint_oracle),
     Case("at", (4, 7, 3, 3), (4, 5, 6, 9), at_oracle),
     Case("sp", (7, 20), (7, 5), sp_oracle),

@@ -36,6 +36,7 @@ def test_cohort_of_one_three_and_eight_are_bitwise_equal(tiny: SplitData, teache
 LEARNED = {
     "memories of images": BASE.replace(losses={"crd": 0.8, "kd": 0.5}),
     "images several times": BASE.replace(losses={"crd": 0.8}, sampling="balanced"),
+    "a temperature": BASE.replace(losses={"ctkd": Term(0.9, options={"rise": 2.0})}, ce=0.1, lr=1.0),
     "all levels": BASE.replace(losses={"reviewkd": Term(1.0, warmup=2)}, tap="bn"),
 }
 
