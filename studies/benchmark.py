@@ -5,7 +5,7 @@
     python studies/benchmark.py --pair resnet32x4-resnet8x4 --scale full --data cifar100
     python studies/benchmark.py --pair wrn_40_2-wrn_16_2 --scale full --data cifar100
 
-The arms are the losses in the table of Tian et al. (ICLR 2020) and four later ones, on three of the table's pairs of
+The arms are the losses in the table of Tian et al. (ICLR 2020) and later ones, on three of the table's pairs of
 networks. The recipe is that of the table: 240 epochs on all images of CIFAR-100; the accuracy after the last epoch
 counts. `--scale short` has 60 epochs with milestones in proportion; no figure was published for that length, so
 differences from the published ones say little. Below its main table, the page has a second one: each mean beside the
@@ -29,15 +29,15 @@ RECIPE = RECIPES["crd"]
 LENGTH = RECIPE.fields["epochs"]
 SOURCE = (
     "Published figures: from the table of Tian et al. (ICLR 2020), with its recipe and weights, after the last of 240 "
-    "epochs; ICKD, DKD and kd+zscore (logit standardisation) from the papers that proposed them, DIST from the table "
-    "of Zheng & Yang (ICLR 2024). Each pair has one teacher, which is not the teacher here."
+    "epochs; ICKD, DKD, ReviewKD, MLLD and kd+zscore (logit standardisation) from the papers that proposed them, DIST "
+    "from the table of Zheng & Yang (ICLR 2024), CTKD from that of Sun et al. (CVPR 2024). Each pair has "
+    "one teacher, which is not the teacher here."
 )
 OTHERWISE = {
     "dkd": "best test epoch of each of five runs: higher than the last epoch, because it was selected",
     "reviewkd": "its authors train with batches of 128, a learning rate of 0.1 and Nesterov, and their code keeps the "
     "best test epoch",
     "mlld": "two augmentations of each image and 480 epochs; here there is one, with the weights that both would have",
-    "ctkd": "from the table of Sun et al. (CVPR 2024)",
 }
 
 PAIRS = ("vgg13-vgg8", "resnet32x4-resnet8x4", "wrn_40_2-wrn_16_2")

@@ -97,13 +97,12 @@ class Probe:
             data.train, batch_size=config.batch_size, seed=0, epoch=1, augment="crop", mean=data.mean, std=data.std
         )
         order = image_order(data.train, batch_size=config.batch_size, seed=0, epoch=1).to(device)
+        numbers = [order[i : i + config.batch_size] for i in range(0, len(order), config.batch_size)]
         epoch = config.total_epochs
         mine, _ = objective.wanted(epoch)
         model.train()
         start = time.monotonic()
-        for (images, target), index in zip(
-            itertools.islice(batches, count + 1), order.split(config.batch_size), strict=False
-        ):
+        for (images, target), index in zip(itertools.islice(batches, count + 1), numbers, strict=False):
             images, target = images.to(device), target.to(device)
             began = self._now()
             teacher_features = teacher(images, None)
