@@ -64,14 +64,16 @@ class Feasibility:
 
     def bounded(self, arms: Mapping[str, Config]) -> list[str]:
         """What these data bound in the losses of arms, in sentences."""
-        labels = self.tensors.train.labels
-        others = len(labels) - int(torch.bincount(labels).max())
         terms = [(name, term, loss_row(term)) for config in arms.values() for name, term in config.losses.items()]
         asked = {
             (name, int(term.options.get("negatives", row.options["negatives"])))
             for name, term, row in terms
             if row.remembers and term.weight > 0
         }
+        if not asked:
+            return []
+        labels = self.tensors.train.labels
+        others = len(labels) - int(torch.bincount(labels).max())
         return [
             f"The loss {name!r} contrasts each image with {others:,} others instead of {negatives:,}: no more "
             "training images are outside of the largest class."
