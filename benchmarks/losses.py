@@ -6,10 +6,10 @@
     uv run python benchmarks/losses.py --json benchmarks/results/losses.json
 
 Feature maps are 64×32×32 at batch 64 (the shallowest guided layer of plain5 on CIFAR, and the most expensive); `fsp`
-compares two of them. Embeddings have 512 numbers, logits 100 classes. On the CPU each loss runs in a separate process,
-where its steps alternate with those of plain5. The figures are the median times, their ratio, and the growth of the
-peak memory of the process (on CUDA: of the device) beyond the inputs. On CUDA both steps are CUDA graphs, as in
-training, and plain5 runs in bfloat16.
+compares two of them. Embeddings have 512 numbers, logits 100 classes; `crd` remembers 50,000 images. On the CPU each
+loss runs in a separate process, where its steps alternate with those of plain5. The figures are the median times, their
+ratio, and the growth of the peak memory of the process (on CUDA: of the device) beyond the inputs. On CUDA both steps
+are CUDA graphs, as in training, and plain5 runs in bfloat16.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 from statistics import median
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,29 +38,54 @@ from benchmarks.devices import add_device
 from benchmarks.record import parsed, record
 from scl import losses
 from scl.models.build import build_model
-from scl.study.loss_table import LOSSES
+from scl.study.loss_table import LOSSES, LossRow
 from scl.train.cuda_graphs import GraphRunner, StreamSlot, supports_graphs
 from scl.train.process import freed_memory_kept, threads
 
-BATCH, CHANNELS, SIDE, WIDTH, CLASSES = 64, 64, 32, 512, 100
+BATCH, CHANNELS, SIDE, WIDTH, CLASSES, IMAGES = 64, 64, 32, 512, 100, 50_000
 
 
 def inputs(name: str, batch: int, device: str) -> tuple[list[Tensor], Callable[[], Tensor]]:
     """The student's tensors, and the loss as a call; maps are channels last in memory, as in training."""
     row = LOSSES[name]
+    if row.compares == "levels":
+        return _levels(loss_of(row), batch, device)
     shape = {"logits": (batch, CLASSES), "embedding": (batch, WIDTH)}.get(row.compares, (batch, CHANNELS, SIDE, SIDE))
     layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
     student, teacher = (
         [torch.randn(shape, device=device).to(memory_format=layout).requires_grad_(learns) for _ in range(2)]
         for learns in (True, False)
     )
-    loss = attrgetter(row.function)(losses)
+    loss = loss_of(row)
     if row.learned:
-        loss = loss(shape[1], shape[1]).to(device)
+        labels = (torch.arange(IMAGES) % CLASSES,) if row.remembers else ()
+        loss = loss(shape[1], shape[1], *labels).to(device)
     if row.compares == "pairs":
         return student, lambda: loss(tuple(student), tuple(teacher))
-    target = (torch.arange(batch, device=device) % CLASSES,) if row.needs_target else ()
-    return student[:1], lambda: loss(student[0], teacher[0], *target)
+    beside = torch.arange(batch, device=device)
+    asked = (beside % CLASSES,) if row.needs_target else (beside,) if row.remembers else ()
+    return student[:1], lambda: loss(student[0], teacher[0], *asked)
+
+
+def loss_of(row: LossRow) -> Callable[..., Any]:
+    found: Callable[..., Any] = attrgetter(row.function)(losses)
+    return found
+
+
+def _levels(loss: Callable[..., Any], batch: int, device: str) -> tuple[list[Tensor], Callable[[], Tensor]]:
+    """The same for a loss of all levels: those of plain5 at width 1."""
+    channels, sides = (64, 128, 256, 512, 512), (32, 16, 8, 4, 1)
+    student, teacher = (
+        [
+            torch.randn(batch, c, n, n, device=device)
+            .contiguous(memory_format=torch.channels_last)
+            .requires_grad_(learns)
+            for c, n in zip(channels, sides, strict=True)
+        ]
+        for learns in (True, False)
+    )
+    module = loss(channels, channels).to(device).to(memory_format=torch.channels_last)
+    return student, lambda: module(tuple(student), tuple(teacher))
 
 
 def peak(device: str) -> float:

@@ -78,6 +78,25 @@ def normalisation(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return np.array(mean, dtype=np.float32), np.array(std, dtype=np.float32)
 
 
+def image_order(images: Images, *, batch_size: int, seed: int, epoch: int, sampling: str = "shuffled") -> Tensor:
+    """The numbers of the images in the order in which `training_batches` yields them, int64 (N,), on the CPU."""
+    return _order(images, batch_size, seed, epoch, sampling, _generator(seed, epoch))
+
+
+def _generator(seed: int, epoch: int) -> torch.Generator:
+    digest = hashlib.sha256(canonical_json(["data", seed, epoch]).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def _order(images: Images, batch_size: int, seed: int, epoch: int, sampling: str, generator: torch.Generator) -> Tensor:
+    """The order of the images. It is what a fresh generator of the epoch draws first."""
+    n = len(images)
+    order = torch.randperm(n, generator=generator)
+    if sampling == "balanced":
+        order = torch.from_numpy(balanced_order(images.labels.cpu().numpy(), stream(seed, epoch, "balanced")))
+    return order[: n - (n % batch_size == 1)]
+
+
 def training_batches(
     images: Images,
     *,
@@ -117,16 +136,12 @@ def training_batches(
     labels, device = images.labels, images.device
     n, shape, (rows, columns) = len(images), images.image_shape[1:], images.padding
 
-    digest = hashlib.sha256(canonical_json(["data", seed, epoch]).encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    order = torch.randperm(n, generator=generator)
+    generator = _generator(seed, epoch)
+    order = _order(images, batch_size, seed, epoch, sampling, generator)
     top = torch.randint(0, 2 * rows + 1, (n,), generator=generator)
     left = torch.randint(0, 2 * columns + 1, (n,), generator=generator)
     mirrored = torch.randint(0, 2, (n,), generator=generator, dtype=torch.bool)
-    if sampling == "balanced":
-        order = torch.from_numpy(balanced_order(labels.cpu().numpy(), stream(seed, epoch, "balanced")))
-    n -= n % batch_size == 1
-    order = order[:n]
+    n = len(order)
     labels = labels[order.to(device)]
     scale, shift = _multiply_add(mean, std, device)
 

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from scl.losses.arithmetic import Pair, full_precision
 from scl.losses.checks import require, require_same_shape
+from scl.losses.grams import gram_distance
 from scl.study.loss_table import LOGIT_NORMS
+
+TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)  # of mlld
 
 
 def _require_temperature(temperature: float) -> None:
@@ -23,7 +26,7 @@ def _softened(logits: Tensor, temperature: float) -> Tensor:
     return F.log_softmax(logits / temperature, dim=1)
 
 
-def _normed(logits: Tensor, norm: str) -> Tensor:
+def normed(logits: Tensor, norm: str) -> Tensor:
     """Logits as they are (`none`), or each image's standardised (`zscore`): minus its mean over the classes, divided by
     its standard deviation.
 
@@ -47,7 +50,7 @@ def _kl(student: Tensor, teacher: Tensor) -> Tensor:
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
-def _require_logits(student: Tensor, teacher: Tensor) -> None:
+def require_logits(student: Tensor, teacher: Tensor) -> None:
     require(student.ndim == 2, f"logits are (B, K), the student's are {tuple(student.shape)}")
     require_same_shape(student, teacher)
 
@@ -74,8 +77,8 @@ def kd(student: Tensor, teacher: Tensor, temperature: float = 4.0, norm: str = "
         student, teacher = torch.randn(8, 10), torch.randn(8, 10)
         loss = kd(student, teacher, temperature=2.0)
     """
-    _require_logits(student, teacher)
-    student, teacher = _normed(student, norm), _normed(teacher, norm)
+    require_logits(student, teacher)
+    student, teacher = normed(student, norm), normed(teacher, norm)
     return temperature**2 * _kl(_softened(student, temperature), _softened(teacher, temperature))
 
 
@@ -118,7 +121,7 @@ def dkd(
     _require_labels(student, teacher, target, "DKD")
 
     def decoupled(logits: Tensor) -> Pair:
-        log_target, log_rest, log_others = _apart(_softened(_normed(logits, norm), temperature), target)
+        log_target, log_rest, log_others = _apart(_softened(normed(logits, norm), temperature), target)
         return torch.cat([log_target, log_rest], 1), log_others
 
     (s_target, s_others), (t_target, t_others) = decoupled(student), decoupled(teacher)
@@ -126,7 +129,7 @@ def dkd(
 
 
 def _require_labels(student: Tensor, teacher: Tensor, target: Tensor, loss: str) -> None:
-    _require_logits(student, teacher)
+    require_logits(student, teacher)
     require(target.shape == student.shape[:1], f"target must be (B,), got {tuple(target.shape)}")
     require(student.shape[1] > 1, f"{loss} needs at least two classes, got 1")
 
@@ -174,7 +177,7 @@ def nkd(
         loss = nkd(student, teacher, torch.randint(10, (8,)))
     """
     _require_labels(student, teacher, target, "NKD")
-    student, teacher = _normed(student, norm), _normed(teacher, norm)
+    student, teacher = normed(student, norm), normed(teacher, norm)
     s_target, t_target = (_softened(z, 1.0).gather(1, target[:, None]) for z in (student, teacher))
     s_others, t_others = (_apart(_softened(z, temperature), target)[2] for z in (student, teacher))
     # A target's 0 in the log-probabilities of the others multiplies exp(0) by 0.
@@ -206,9 +209,9 @@ def wttm(student: Tensor, teacher: Tensor, temperature: float = 4.0, norm: str =
         student, teacher = torch.randn(8, 10), torch.randn(8, 10)
         loss = wttm(student, teacher, temperature=4.0)
     """
-    _require_logits(student, teacher)
+    require_logits(student, teacher)
     _require_temperature(temperature)
-    student, teacher = _normed(student, norm), _normed(teacher, norm)
+    student, teacher = normed(student, norm), normed(teacher, norm)
     uncertainty = (_softened(teacher, 1.0) / temperature).exp().sum(1)
     transformed = F.softmax(teacher / temperature, dim=1)
     divergence = F.kl_div(_softened(student, 1.0), transformed, reduction="none").sum(1)
@@ -249,10 +252,54 @@ def dist(
         student, teacher = torch.randn(8, 10), torch.randn(8, 10)
         loss = dist(student, teacher)
     """
-    _require_logits(student, teacher)
-    s, t = (_softened(_normed(z, norm), temperature).exp() for z in (student, teacher))
+    require_logits(student, teacher)
+    s, t = (_softened(normed(z, norm), temperature).exp() for z in (student, teacher))
     inter, intra = 1 - _pearson(s, t).mean(), 1 - _pearson(s.mT, t.mT).mean()
     return temperature**2 * (beta * inter + gamma * intra)
+
+
+@full_precision
+def mlld(
+    student: Tensor,
+    teacher: Tensor,
+    instance: float = 1.0,
+    batch: float = 1.0,
+    classes: float = 1.0,
+    norm: str = "none",
+) -> Tensor:
+    """Multi-level logit distillation (Jin et al., CVPR 2023), summed over the temperatures T = 2, 3, 4, 5, 6.
+
+    With P = softmax(z / T), (B, K): instance · T² · KL(P_t ‖ P_s) + batch · ‖P_sP_sᵀ − P_tP_tᵀ‖² / B
+    + classes · ‖P_sᵀP_s − P_tᵀP_t‖² / K, as in the authors' code.
+
+    That code sees a weak and a strong augmentation of each image; here there is one, that of `augment`. It weighs the
+    strong one by 1 in the instance level alone, and the weak one by the share of images (or classes) whose confidence
+    is at most the median, in all three, which is ½ if B and K are even. So if both are the same image, it is
+    instance = 1.5, batch = classes = 0.5, beside twice its cross-entropy.
+
+    Args:
+        student, teacher: logits (B, K).
+        instance: weight of each image's probabilities.
+        batch: weight of the relations between the images of a batch.
+        classes: weight of the relations between classes.
+        norm: `none`, or `zscore`, as in `kd`; of the instance level alone, as in the code of logit standardisation.
+
+    Raises:
+        ValueError: unequal shapes.
+        RuntimeError: in backward, if the gradient itself must be differentiated (`create_graph`).
+
+    Example:
+        import torch
+        from scl.losses import mlld
+
+        student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        loss = mlld(student, teacher, instance=1.5, batch=0.5, classes=0.5)
+    """
+    require_logits(student, teacher)
+    images = sum(kd(student, teacher, temperature, norm) for temperature in TEMPERATURES)
+    s, t = (torch.stack([F.softmax(z / temperature, 1) for temperature in TEMPERATURES]) for z in (student, teacher))
+    of_batch, of_classes = gram_distance(s, t) / s.shape[1], gram_distance(s.mT, t.mT) / s.shape[2]
+    return instance * images + batch * of_batch + classes * of_classes
 
 
 def _pearson(a: Tensor, b: Tensor) -> Tensor:

@@ -62,6 +62,25 @@ class Feasibility:
             raise UserError("\n".join(wrong))
         study.refuse_twins(same)
 
+    def bounded(self, arms: Mapping[str, Config]) -> list[str]:
+        """What these data bound in the losses of arms, in sentences."""
+        terms = [(name, term, loss_row(term)) for config in arms.values() for name, term in config.losses.items()]
+        asked = {
+            (name, int(term.options.get("negatives", row.options["negatives"])))
+            for name, term, row in terms
+            if row.remembers and term.weight > 0
+        }
+        if not asked:
+            return []
+        labels = self.tensors.train.labels
+        others = len(labels) - int(torch.bincount(labels).max())
+        return [
+            f"The loss {name!r} contrasts each image with {others:,} others instead of {negatives:,}: no more "
+            "training images are outside of the largest class."
+            for name, negatives in sorted(asked)
+            if negatives > others
+        ]
+
     def trained_as(self, config: Config) -> str:
         """A hash of what a configuration trains on this data: shapes of the network, terms and the layers they compare,
         recipe. Two configurations may have one hash, such as widths that round to the same channels.
@@ -115,7 +134,7 @@ class Feasibility:
         fields = (*ARCHITECTURE, "guided", "tap", "teacher_layers", "connector")
         key = sha256([{**{name: getattr(config, name) for name in fields}, **config.hashes}, structure])
         if key not in self.built:
-            objective = Objective(config, features, self._teacher(config))
+            objective = Objective(config, features, self._teacher(config), self.tensors.train.labels)
             parts = [[name, list(p.shape)] for name, p in objective.named_parameters()]
             self.built[key] = sha256([objective.pairs, parts])
         return self.built[key]

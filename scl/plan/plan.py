@@ -155,6 +155,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     found = [*dataset.remarks, *caveats(context.images, dataset.skipped)]
     feasibility = Feasibility(teacher, tensors, context)
     feasibility.check(study, arms)
+    found += feasibility.bounded(arms)
     plan = Plan(
         study=study,
         options=options,

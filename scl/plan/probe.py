@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from scl.data.batches import SplitData, training_batches
+from scl.data.batches import SplitData, image_order, training_batches
 from scl.errors import UserError, first_line
 from scl.models.networks import build_student, example_features, in_bf16, in_float32, move_to_device
 from scl.study.config import Config
@@ -90,24 +90,26 @@ class Probe:
             teacher_network(self.teacher, data, self.inputs, 0, config.teacher_layers), data, device
         )
         student, guide = (example_features(m, data, config.tap) for m in (model, network))
-        objective = Objective(config, student, guide).to(device)
+        objective = Objective(config, student, guide, data.train.labels).to(device)
         teacher = TeacherForward(network.eval().requires_grad_(False), config.tap, bf16)
         forwards, own = [], []
         batches = training_batches(
             data.train, batch_size=config.batch_size, seed=0, epoch=1, augment="crop", mean=data.mean, std=data.std
         )
+        order = image_order(data.train, batch_size=config.batch_size, seed=0, epoch=1).to(device)
+        numbers = [order[i : i + config.batch_size] for i in range(0, len(order), config.batch_size)]
         epoch = config.total_epochs
         mine, _ = objective.wanted(epoch)
         model.train()
         start = time.monotonic()
-        for images, target in itertools.islice(batches, count + 1):
+        for (images, target), index in zip(itertools.islice(batches, count + 1), numbers, strict=False):
             images, target = images.to(device), target.to(device)
             began = self._now()
             teacher_features = teacher(images, None)
             between = self._now()
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 features = model.features(images, config.tap, mine)  # type: ignore[operator]
-            terms = objective(in_float32(features), teacher_features, target, epoch, images)
+            terms = objective(in_float32(features), teacher_features, target, epoch, images, index)
             torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             forwards.append(between - began)
             own.append(self._now() - between)

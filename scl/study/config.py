@@ -291,6 +291,12 @@ class Config:
         problems += self._stages_without_a_term()
         if mixes(self.augment):
             problems += [
+                f"loss {name!r} remembers each training image, and augment {self.augment!r} mixes two; leave out mixup "
+                "and cutmix, or the loss"
+                for name, term in self.losses.items()
+                if term.weight > 0 and loss_row(term).remembers
+            ]
+            problems += [
                 f"loss {name!r} needs the one class of each image, and augment {self.augment!r} mixes images of two; "
                 "leave out mixup and cutmix, or the loss"
                 for name, term in self.losses.items()

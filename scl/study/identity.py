@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scl.study.config import HUBS, READ_BY, Config
+from scl.study.loss_table import OF_MAPS
 from scl.study.term import loss_row, requested_term
 
 # Raised by hand when a change of code changes numbers: it is part of every trial's id.
@@ -133,7 +134,7 @@ def trials_of(
 
 def _compares_found_layers(config: Config, teacher_model: Any) -> bool:
     """Whether a loss compares maps of layers that were found in a network of another library, and not named."""
-    maps = any(term.weight > 0 and loss_row(term).compares in ("maps", "pairs") for term in config.losses.values())
+    maps = any(term.weight > 0 and loss_row(term).compares in OF_MAPS for term in config.losses.values())
     networks = ((config.model, config.layers), (teacher_model, config.teacher_layers))
     return maps and any(isinstance(model, str) and model.startswith(HUBS) and not named for model, named in networks)
 

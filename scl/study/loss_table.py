@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# What a loss can compare: guided maps one by one, pairs of neighbouring maps, the pooled last map, or logits.
-COMPARES = ("maps", "pairs", "embedding", "logits")
+# What a loss can compare: guided maps one by one, pairs of neighbouring maps, all maps and the embedding as one more
+# map at once, the pooled last map, or logits.
+COMPARES = ("maps", "pairs", "levels", "embedding", "logits")
+OF_MAPS = ("maps", "pairs", "levels")
 NORMS = ("pearson", "cosine", "gram", "rows")
 POOLS = ("sample", "batch")
 LOGIT_NORMS = ("none", "zscore")
@@ -26,7 +28,9 @@ class LossRow:
     default (None: all). learned: it is an nn.Module, built from the channels of student and teacher, that trains with
     the student. same_channels: it needs equal channels, so a connector maps the student's if they differ. same_size:
     it needs equal height and width, so the larger map is average-pooled. correlates: it needs at least two channels
-    and two locations. needs_target: it also takes the labels (B,).
+    and two locations. needs_target: it also takes the labels (B,). remembers: it keeps something for each training
+    image: it is also built from the labels of these (N,), and takes the numbers of the batch's images (B,).
+    has_epochs: its `start_epoch` is told the epoch of its stage (from 1).
     """
 
     function: str
@@ -39,6 +43,8 @@ class LossRow:
     same_size: bool = False
     correlates: bool = False
     needs_target: bool = False
+    remembers: bool = False
+    has_epochs: bool = False
 
 
 _CORRELATION: dict[str, Any] = {
@@ -61,14 +67,31 @@ LOSSES: dict[str, LossRow] = {
     "at": LossRow("maps.at", "maps", same_size=True),
     "sp": LossRow("relations.sp", "maps", layers=(-1,)),
     "cc": LossRow("relations.cc", "embedding", learned=True),
+    "crd": LossRow(
+        "contrast.crd",
+        "embedding",
+        {"negatives": 16384, "temperature": 0.07, "momentum": 0.5},
+        learned=True,
+        remembers=True,
+    ),
     "rkd": LossRow("relations.rkd", "embedding", {"distance_weight": 25.0, "angle_weight": 50.0}),
     "pkt": LossRow("relations.pkt", "embedding"),
     "vid": LossRow("maps.vid", "maps", learned=True, same_size=True),
     "nst": LossRow("maps.nst", "maps", same_size=True),
     "fsp": LossRow("maps.fsp", "pairs", same_channels=True),
     "ickd": LossRow("maps.ickd", "maps", layers=(-1,), learned=True),
+    "reviewkd": LossRow("review.reviewkd", "levels", learned=True),
     "dkd": _of_logits("dkd", needs_target=True, alpha=1.0, beta=8.0, temperature=4.0),
     "dist": _of_logits("dist", temperature=1.0, beta=1.0, gamma=1.0),
     "nkd": _of_logits("nkd", needs_target=True, gamma=1.5, temperature=1.0),
     "wttm": _of_logits("wttm", temperature=4.0),
+    "mlld": _of_logits("mlld", instance=1.0, batch=1.0, classes=1.0),
+    "ctkd": LossRow(
+        "temperature.ctkd",
+        "logits",
+        {"start": 1.0, "span": 20.0, "rise": 10.0, "norm": "none"},
+        {"norm": LOGIT_NORMS},
+        learned=True,
+        has_epochs=True,
+    ),
 }

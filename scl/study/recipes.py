@@ -42,8 +42,9 @@ RECIPES: dict[str, Recipe] = {
     # For a laptop.
     "short": Recipe({"epochs": 30, "batch_size": 128, "lr": 0.1, "schedule": "cosine", "warmup_epochs": 1}),
     # CIFAR-100 as in Tian et al., ICLR 2020 (RepDistiller): all training images, accuracy of the last epoch. The losses
-    # are those of its table; DKD has the setting of its paper (beta 8 for resnet32x4 → resnet8x4), and DIST that of its
-    # paper for CIFAR-100. FSP has weight 1, since RepDistiller's pre-training never multiplies by the table's 50.
+    # are those of its table; DKD has the setting of its paper (beta 8 for resnet32x4 → resnet8x4), DIST that of its
+    # paper for CIFAR-100, and ReviewKD that of its authors' code for two of the three pairs (vgg is not in it). FSP has
+    # weight 1, since RepDistiller's pre-training never multiplies by the table's 50.
     "crd": Recipe(
         fields={
             "epochs": 240,
@@ -72,6 +73,10 @@ RECIPES: dict[str, Recipe] = {
             "nst": _beside_ce("nst", 50.0),
             "ickd": _beside_ce("ickd", 2.5),
             "dkd": _beside_ce("dkd", Term(1.0, warmup=20, options={"alpha": 1.0, "beta": 6.0, "temperature": 4.0})),
+            "crd": _beside_ce("crd", 0.8),
+            "mlld": _beside_ce("mlld", Term(0.9, options={"instance": 1.5, "batch": 0.5, "classes": 0.5}), ce=0.2),
+            "ctkd": _beside_ce("ctkd", 0.9, ce=0.1),
+            "reviewkd": _beside_ce("reviewkd", Term(5.0, warmup=20), tap="bn"),
             "dist": _beside_ce("dist", Term(2.0, options={"temperature": 4.0})),
         },
     ),

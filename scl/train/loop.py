@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scl.data.batches import SplitData, training_batches
+from scl.data.batches import SplitData, image_order, training_batches
 from scl.energy import meter_of
 from scl.errors import UserError
 from scl.models.networks import example_features, in_bf16
@@ -133,9 +133,15 @@ def train_cohort(
                 sampling=recipe.sampling,
                 classes=data.classes,
             )
-            guiding = with_teacher(batches, teacher_forward, wanted, guided, teacher_slot, teacher_buffers)
+            order = None
+            if any(s.objective.remembers for s in active):
+                order = image_order(data.train, batch_size=size, seed=seed, epoch=epoch, sampling=recipe.sampling)
+                order = order.to(device)
+            guiding = with_teacher(
+                numbered(batches, order), teacher_forward, wanted, guided, teacher_slot, teacher_buffers
+            )
             guiding = prefetch(guiding, teacher_slot, student_buffers) if graphs else guiding
-            for step, (images, target, teacher_features) in enumerate(guiding):
+            for step, (images, target, index, teacher_features) in enumerate(guiding):
                 with settings.suspended():
                     stopped = stop()
                 if stopped:
@@ -145,7 +151,7 @@ def train_cohort(
                     if student.failure is None:
                         features = teacher_features if student.teacher_wanted is not None else None
                         with student.isolate(f"epoch {epoch}, step {step + 1}"):
-                            student.step(images, target, features, step, steps)
+                            student.step(images, target, features, step, steps, index)
                 for student in active:
                     student.slot.join()
                 sizes.append(len(target))
@@ -224,23 +230,33 @@ class Glances:
         return dict(zip(students, found, strict=True))
 
 
+def numbered(
+    batches: Iterator[tuple[Tensor, Tensor]], order: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Batches with the numbers of their images, from the order of all images; None without it."""
+    start = 0
+    for images, target in batches:
+        yield images, target, None if order is None else order[start : start + len(images)]
+        start += len(images)
+
+
 def with_teacher(
-    batches: Iterator[tuple[Tensor, Tensor]],
+    batches: Iterator[tuple[Tensor, Tensor, Tensor | None]],
     teacher_forward: Callable[..., Features] | None,
     wanted: Wanted | None,
     students: Sequence[StudentTrainer],
     slot: StreamSlot,
     buffers: StaticBuffers,
-) -> Iterator[tuple[Tensor, Tensor, Features | None]]:
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Features | None]]:
     """Batches with the teacher's features, computed on the stream of `slot`; `students` share the time it takes."""
     while True:
         with slot.active():
             batch = next(batches, None)
             if batch is None:
                 return
-            images, target = buffers(batch)
+            images, target, index = buffers(batch)
             began = time.perf_counter()
             features = teacher_forward(images, wanted) if teacher_forward is not None and wanted else None
             for student in students:
                 student.seconds += (time.perf_counter() - began) / len(students)
-        yield images, target, features
+        yield images, target, index, features

@@ -21,7 +21,7 @@ from scl.errors import UserError, first_line
 from scl.losses.arithmetic import pool_to_smaller
 from scl.models.staged import Features, Wanted
 from scl.study.config import Config
-from scl.study.loss_table import LossRow
+from scl.study.loss_table import OF_MAPS, LossRow
 from scl.study.term import Term, loss_row
 from scl.train import custom
 from scl.train.loss_state import require_fixed_shapes
@@ -33,7 +33,8 @@ class Objective(nn.Module):
 
     Args:
         student, teacher: features of an example batch, for their shapes. `teacher` may be None if no term needs it.
-        labels: of the training images (N,), for balanced class weights; None if nothing trains.
+        labels: of the training images (N,), for balanced class weights and for losses that remember images; None if
+            neither is there, or nothing trains.
 
     Raises:
         UserError: a term needs a teacher or names a missing guided layer, its loss cannot compare these two, or a
@@ -64,12 +65,12 @@ class Objective(nn.Module):
         for name, term in self.terms.items():
             if teacher is None:
                 raise UserError(f"loss {name!r} needs a teacher")
-            if self.rows[name].compares in ("maps", "pairs"):
+            if self.rows[name].compares in OF_MAPS:
                 _require_maps(name, student, teacher)
             self.pairs[name] = _layer_pairs(name, term, self.rows[name], len(student.maps), len(teacher.maps))
             if self.rows[name].correlates:
                 self._check_correlations(name, student, teacher)
-            self.calls[name] = self._calls(name, term, student, teacher)
+            self.calls[name] = self._calls(name, term, student, teacher, labels)
         try:
             self.outside.check()
         except TrialFailure as failure:
@@ -97,15 +98,23 @@ class Objective(nn.Module):
             return 0.0
         return term.weight * min(1.0, epoch / term.warmup) if term.warmup else term.weight
 
+    def start_epoch(self, epoch: int) -> None:
+        """Tell the losses that change with the epochs (from 1) of their stage which one begins."""
+        for name, row in self.rows.items():
+            if row.has_epochs:
+                before = self.config.pretrain_epochs if self.terms[name].stage == "train" else 0
+                self.learned[f"{name}-loss"].start_epoch(max(1, epoch - before))  # type: ignore[operator]
+
     def wanted(self, epoch: int) -> tuple[Wanted, Wanted | None]:
         """The features of the student and of the teacher that an epoch reads; None if it does not need the teacher."""
         active = [name for name in self.terms if self.weight(name, epoch) > 0]
-        on_maps = [name for name in active if self.rows[name].compares in ("maps", "pairs")]
+        on_maps = [name for name in active if self.rows[name].compares in OF_MAPS]
+        on_head = [name for name in active if self.rows[name].compares not in ("maps", "pairs")]
         pairs = [pair for name in on_maps for pair in self.pairs[name]]
         # Every epoch reads the student's logits, for its training accuracy.
         student = Wanted(frozenset(i for i, _ in pairs), head=True)
         logits = any("teacher_logits" in self.asked.get(name, ()) for name in active)
-        teacher = Wanted(frozenset(j for _, j in pairs), head=len(on_maps) < len(active) or logits)
+        teacher = Wanted(frozenset(j for _, j in pairs), head=bool(on_head) or logits)
         return student, teacher if active else None
 
     def forward(
@@ -115,12 +124,14 @@ class Objective(nn.Module):
         target: Tensor,
         epoch: int,
         images: Tensor | None = None,
+        index: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The unweighted value of each term that has a weight in this epoch: {name: scalar, float32}.
 
         Args:
             student, teacher: features of one batch. target: its labels (B,), or probabilities of the classes (B, K).
             images: of the batch (B, C, H, W); only custom losses read them.
+            index: their numbers among the training images (B,); only losses that remember images read them.
 
         Raises:
             TrialFailure: a custom loss does not return a scalar that depends on the student, or reaches its neighbours.
@@ -133,22 +144,33 @@ class Objective(nn.Module):
                 values[name] = self.cross_entropy(student.logits, target)
             else:
                 assert teacher is not None
-                values[name] = self._transfer(name, student, teacher, target, images)
+                values[name] = self._transfer(name, student, teacher, target, images, index)
         return values
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         """The unweighted cross-entropy of logits (B, K), with labels (B,) or probabilities of the classes (B, K)."""
         return F.cross_entropy(logits, target, self.class_weights, label_smoothing=self.config.label_smoothing)
 
+    @property
+    def remembers(self) -> bool:
+        """True if a loss needs the numbers of a batch's images."""
+        return any(row.remembers for row in self.rows.values())
+
     def _transfer(
-        self, name: str, student: Features, teacher: Features, target: Tensor, images: Tensor | None
+        self,
+        name: str,
+        student: Features,
+        teacher: Features,
+        target: Tensor,
+        images: Tensor | None,
+        index: Tensor | None,
     ) -> Tensor:
         """The value of a transfer loss, summed over its comparisons."""
         row = self.rows[name]
-        labels = (target,) if row.needs_target else ()
+        beside = (target,) if row.needs_target else (index,) if row.remembers else ()
         inputs: list[tuple[Any, Any]]
-        if row.compares in ("logits", "embedding"):
-            inputs = [(getattr(student, row.compares), getattr(teacher, row.compares))]
+        if row.compares not in ("maps", "pairs"):
+            inputs = [self._at_once(name, student, teacher)]
         else:
             inputs = [self._matched(name, i, student.maps[i], teacher.maps[j]) for i, j in self.pairs[name]]
         if row.compares == "pairs":
@@ -164,8 +186,16 @@ class Objective(nn.Module):
             asked = {what: offered[what] for what in self.asked[name]}
             values = [_checked(name, custom.call(name, loss, s, t, asked, self.audit)) for loss, (s, t) in calls]
         else:
-            values = [loss(s, t, *labels) for loss, (s, t) in calls]
+            values = [loss(s, t, *beside) for loss, (s, t) in calls]
         return torch.stack(values).sum()
+
+    def _at_once(self, name: str, student: Features, teacher: Features) -> tuple[Any, Any]:
+        """The student's and the teacher's side of a loss that makes one comparison."""
+        compares = self.rows[name].compares
+        if compares != "levels":
+            return getattr(student, compares), getattr(teacher, compares)
+        mine, its = zip(*self.pairs[name], strict=True)
+        return _levels(student, mine), _levels(teacher, its)
 
     def _matched(self, name: str, layer: int, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """Maps of equal channels (by a connector) and equal size (by pooling), if the loss needs them equal."""
@@ -183,21 +213,25 @@ class Objective(nn.Module):
                         f"one {one} has no correlations; choose other layers=…"
                     )
 
-    def _calls(self, name: str, term: Term, student: Features, teacher: Features) -> list[Callable[..., Any]]:
+    def _calls(
+        self, name: str, term: Term, student: Features, teacher: Features, labels: Tensor | None
+    ) -> list[Callable[..., Any]]:
         """The loss for each comparison, after creating its learned modules, or its connectors."""
         row = self.rows[name]
         loss = term.loss if callable(term.loss) else attrgetter(row.function)(losses)
         widths = [(student.maps[i].shape[1], teacher.maps[j].shape[1]) for i, j in self.pairs[name]]
         if row.learned:
             if row.compares == "pairs":
-                raise UserError(f"loss {name!r}: a class compares maps, embeddings or logits; pairs need a function")
+                raise UserError(
+                    f"loss {name!r}: a class compares maps, levels, embeddings or logits; pairs need a function"
+                )
             key = f"{name}-loss"  # a name alone, such as `type`, may be that of a method of ModuleDict
             if row.compares == "maps":
                 modules = [_build(name, loss, term, *pair) for pair in widths]
                 self.learned[key] = nn.ModuleList(modules)
                 return list(modules)
-            s, t = (getattr(features, row.compares).shape[1] for features in (student, teacher))
-            self.learned[key] = _build(name, loss, term, s, t)
+            sides = map(_channels, self._at_once(name, student, teacher))
+            self.learned[key] = _build(name, loss, term, *sides, *((labels,) if row.remembers else ()))
             return [self.learned[key]]
         if row.same_channels:
             for (i, _), (c, d) in zip(self.pairs[name], widths, strict=True):
@@ -207,6 +241,15 @@ class Objective(nn.Module):
         return [partial(loss, **term.options)] * comparisons
 
 
+def _levels(features: Features, layers: Sequence[int]) -> tuple[Tensor, ...]:
+    """The maps of these guided layers, and the embedding as a map of one location."""
+    return (*(features.maps[i] for i in layers), features.embedding[:, :, None, None])
+
+
+def _channels(x: Tensor | tuple[Tensor, ...]) -> Any:
+    return tuple(map(_channels, x)) if isinstance(x, tuple) else x.shape[1]
+
+
 def balanced_weights(labels: Tensor, classes: int) -> Tensor:
     """The weight of each class, float32 (classes,): N / (classes · images of the class), so that the mean weight of the
     images of these labels is 1 if no class is empty."""
@@ -214,13 +257,15 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
     return (len(labels) / (classes * counts.double())).float()
 
 
-def _build(name: str, loss: Any, term: Term, student_channels: int, teacher_channels: int) -> nn.Module:
+def _build(
+    name: str, loss: Any, term: Term, student_channels: Any, teacher_channels: Any, *labels: Tensor | None
+) -> nn.Module:
     """A loss with learned parts. Raises UserError if a custom class cannot be built."""
     if not issubclass(loss, nn.Module):
         raise UserError(f"loss {name!r}: a custom class must be a torch.nn.Module, {loss.__qualname__} is not")
     try:
         with custom.kept_apart(f"loss {name!r}"):
-            module: nn.Module = loss(student_channels, teacher_channels, **term.options)
+            module: nn.Module = loss(student_channels, teacher_channels, *labels, **term.options)
     except TrialFailure as failure:
         raise UserError(str(failure)) from None
     except Exception as error:  # user code can raise anything

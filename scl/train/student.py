@@ -138,6 +138,7 @@ class StudentTrainer:
         self.model.train()
         self.objective.train()
         epoch = self.epoch + 1
+        self.objective.start_epoch(epoch)
         self.wanted, self.teacher_wanted = self.objective.wanted(epoch)
         before, names = self.weights, self.objective.term_names
         plain = {name: w for name in names if (w := self.objective.weight(name, epoch)) > 0}
@@ -156,9 +157,17 @@ class StudentTrainer:
         self.joules = None if self.joules is None or other or math.isnan(joules) else self.joules + joules
         self.energy_source = source
 
-    def step(self, images: Tensor, target: Tensor, teacher: Features | None, step: int, steps: int) -> None:
-        """Learn from one batch: images (B, C, H, W), labels (B,) or probabilities (B, K), and the teacher's features if
-        a term needs them."""
+    def step(
+        self,
+        images: Tensor,
+        target: Tensor,
+        teacher: Features | None,
+        step: int,
+        steps: int,
+        index: Tensor | None = None,
+    ) -> None:
+        """Learn from one batch: images (B, C, H, W), labels (B,) or probabilities (B, K), and, if a term needs
+        them, the teacher's features and the numbers of the images (B,)."""
         began = time.perf_counter()
         with self.slot.active():
             self.place = place(self.config.accumulate, self.epoch, step, steps)
@@ -174,15 +183,21 @@ class StudentTrainer:
             self.objective.audit = self.epoch == 0 or step % custom.AUDIT_EVERY == 0
             with nullcontext() if self.built_in else seeded_streams(seed):
                 if self.shares.due(step, steps):
-                    values, correct = self.learn(images, target, teacher, (step, steps))
+                    values, correct = self.learn(images, target, teacher, index, (step, steps))
                 else:
-                    values, correct = self.runner(self.learn, images, target, teacher, state=self.changing_tensors)
+                    inputs = (images, target, teacher, index)
+                    values, correct = self.runner(self.learn, *inputs, state=self.changing_tensors)
             self.values[step] = values
             self.correct += correct
         self.seconds += time.perf_counter() - began
 
     def learn(
-        self, images: Tensor, target: Tensor, teacher: Features | None, measured: tuple[int, int] | None = None
+        self,
+        images: Tensor,
+        target: Tensor,
+        teacher: Features | None,
+        index: Tensor | None = None,
+        measured: tuple[int, int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One step: forward, objective, backward, and the update of the weights and of their average.
 
@@ -201,7 +216,7 @@ class StudentTrainer:
         ):
             features = self.model.features(images, self.config.tap, self.wanted)  # type: ignore[operator]
         features = in_float32(features)
-        terms = self.objective(features, teacher, target, self.epoch + 1, images)
+        terms = self.objective(features, teacher, target, self.epoch + 1, images, index)
         if self.place.first:
             for parameter in self.optimizer.parameters:
                 parameter.grad = None

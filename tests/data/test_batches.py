@@ -15,6 +15,7 @@ from scl.data.batches import (
     SplitData,
     balanced_order,
     evaluation_batches,
+    image_order,
     normalisation,
     training_batches,
 )
@@ -348,3 +349,13 @@ def test_split_data_move_together() -> None:
     assert data.image_shape == moved.image_shape == (1, 6, 5)
     tensors = [moved.mean, moved.std, *(t for p in (moved.train, moved.val, moved.test) for t in (p.images, p.labels))]
     assert {t.device.type for t in tensors} == {"meta"}
+
+
+@pytest.mark.parametrize("sampling", ["shuffled", "balanced"])
+@pytest.mark.parametrize(("n", "size"), [(40, 16), (33, 16), (5, 8)])
+@pytest.mark.parametrize("augment", ["none", "crop+flip", "randaugment"])
+def test_the_order_of_images_is_that_of_the_batches(sampling: str, n: int, size: int, augment: str) -> None:
+    images, how = numbered(n), {"batch_size": size, "seed": 3, "epoch": 2, "sampling": sampling}
+    batches = training_batches(images, augment=augment, mean=MEAN, std=STD, **how)  # type: ignore[arg-type]
+    order = image_order(images, **how)  # type: ignore[arg-type]
+    assert torch.equal(torch.cat([labels for _, labels in batches]), images.labels[order])

@@ -33,6 +33,8 @@ def test_gradient_is_that_of_the_value(case: Case) -> None:
     inputs, loss = case.inputs(3, torch.float64), case.build()
     if isinstance(loss, nn.Module):
         loss.double()
+    if case.remembers:  # the constants that the first batch sets have no gradient
+        loss.state["constants"] += 12.0  # type: ignore[operator]
     student = [x.requires_grad_() for x in leaves(inputs[0])]
     teacher = [x.requires_grad_() for x in leaves(inputs[1])]
 
@@ -44,9 +46,9 @@ def test_gradient_is_that_of_the_value(case: Case) -> None:
     assert torch.autograd.gradcheck(value, (*student, *teacher))
 
 
-@pytest.mark.parametrize("name", ["vid", "ickd", "cc"])
+@pytest.mark.parametrize("name", ["vid", "ickd", "cc", "crd", "reviewkd", "ctkd"])
 def test_learned_parts_train(name: str) -> None:
-    (case,) = (case for case in SMALL if case.name == name)
+    case = next(case for case in SMALL if case.name == name)
     inputs, loss = case.inputs(), case.build()
     loss(*inputs).backward()
     for parameter, tensor in loss.named_parameters():
@@ -134,10 +136,11 @@ def test_what_has_no_direction_sends_back_no_explosion(case: Case) -> None:
 @small_cases
 def test_nothing_reads_a_value_from_the_device(case: Case) -> None:
     """Fake tensors have no values: `.item()`, a branch on a value and indexing by a mask raise."""
-    with FakeTensorMode():
+    loss = case.build() if case.remembers else None  # the labels that it is built from have values
+    with FakeTensorMode(allow_non_fake_inputs=case.remembers):
         with pytest.raises(DataDependentOutputException):
             torch.ones(()).item()
-        inputs, loss = case.inputs(), case.build()
+        inputs, loss = case.inputs(), loss or case.build()
         student = tuple(x.requires_grad_() for x in leaves(inputs[0]))
         loss(*with_leaves(inputs, student)).backward()
         assert all(x.grad.shape == x.shape for x in student)

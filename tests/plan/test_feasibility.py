@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from scl.cli.exits import exit_code
 from scl.cli.main import run_flags
@@ -121,6 +122,25 @@ def test_all_arms_that_cannot_be_built_are_named_at_once(plan: Plan) -> None:
     with pytest.raises(UserError, match="arms 'a' and 'b' are one configuration"):
         plan.feasibility.check(STUDY, {"a": BASE, "b": BASE.replace(augment="crop")})
     plan.feasibility.check(STUDY, {"a": BASE, "b": AT})
+
+
+@pytest.mark.parametrize(("asked", "said"), [({}, "16,384"), ({"negatives": 2000}, "2,000"), ({"negatives": 9}, "")])
+def test_fewer_images_to_contrast_than_asked_for_are_said(plan: Plan, asked: dict[str, int], said: str) -> None:
+    labels = plan.feasibility.tensors.train.labels
+    others = len(labels) - int(labels.bincount().max())
+    arms = {"a": BASE, "crd": BASE.replace(losses={"crd": Term(0.8, options=asked)}), "none": BASE}
+    sentence = f"The loss 'crd' contrasts each image with {others} others instead of {said}: "
+    assert [text.startswith(sentence) for text in plan.feasibility.bounded(arms)] == [True] * bool(said)
+
+
+def test_what_crd_cannot_contrast_is_refused_before_training(plan: Plan) -> None:
+    one = fresh(plan)
+    labels = torch.zeros_like(one.tensors.train.labels)
+    one.tensors = replace(one.tensors, train=replace(one.tensors.train, labels=labels))
+    with pytest.raises(UserError, match=r"arm 'a': loss 'crd': .*all training images are of one"):
+        one.check(STUDY, {"a": BASE.replace(losses={"crd": 0.8})})
+    with pytest.raises(UserError, match=r"negatives is a whole number from 1, got 0.5"):
+        plan.feasibility.check(STUDY, {"a": BASE.replace(losses={"crd": Term(0.8, options={"negatives": 0.5})})})
 
 
 def test_thousands_of_arms_are_few_builds(tmp_path: Path) -> None:

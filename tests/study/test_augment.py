@@ -133,6 +133,8 @@ def test_a_loss_of_the_one_class_refuses_mixed_images(augment: str) -> None:
     for loss, options in ((asks_for_labels, {}), (AsksForLabels, {"labels": 1})):
         with pytest.raises(UserError, match="loss 'mine' needs the one class"):
             Config(augment=augment, losses={"mine": Term(1.0, loss=loss, options=options)})
+    with pytest.raises(UserError, match="loss 'crd' remembers each training image, and augment"):
+        Config(augment=augment, losses={"crd": 1.0})
     Config(augment=augment, losses={"mine": Term(1.0, loss=asks_for_labels, options={"labels": 1})})
     Config(augment=augment, losses={"mine": Term(1.0, loss=labels_by_default)})
     Config(augment=augment, losses={"dkd": 0.0, "kd": 1.0})

@@ -154,6 +154,28 @@ def wttm_oracle(s: np.ndarray, t: np.ndarray, temperature: float = 4.0) -> float
     return total / len(s)
 
 
+def mlld_oracle(
+    s: np.ndarray, t: np.ndarray, instance: float = 1.0, batch: float = 1.0, classes: float = 1.0, norm: str = "none"
+) -> float:
+    """Entry by entry of the relations; `norm` is that of the first level alone."""
+    of_images = standardised(kd_oracle) if norm == "zscore" else kd_oracle
+    total = 0.0
+    for temperature in (2.0, 3.0, 4.0, 5.0, 6.0):
+        options = {"norm": norm} if norm == "zscore" else {}
+        total += instance * of_images(s, t, temperature=temperature, **options)
+        p, q = (np.array([softmax(row / temperature) for row in x]) for x in (s, t))
+        for weight, a, b in ((batch, p, q), (classes, p.T, q.T)):
+            gaps = [(np.dot(a[i], a[j]) - np.dot(b[i], b[j])) ** 2 for i in range(len(a)) for j in range(len(a))]
+            total += weight * sum(gaps) / len(a)
+    return total
+
+
+def ctkd_oracle(s: np.ndarray, t: np.ndarray, module: Any) -> float:
+    temperature = module.start + module.span / (1 + math.exp(-module.theta.item()))
+    oracle = standardised(kd_oracle) if module.norm == "zscore" else kd_oracle
+    return oracle(s, t, temperature=temperature, **({"norm": "zscore"} if module.norm == "zscore" else {}))
+
+
 def standardised(oracle: Callable[..., float]) -> Callable[..., float]:
     """The oracle on logits of which each row has mean 0 and standard deviation 1."""
 
@@ -297,9 +319,98 @@ def cc_oracle(s: np.ndarray, t: np.ndarray, module: Any) -> float:
     return float(np.mean([np.dot(a, b) for a, b in pairwise(delta)]))
 
 
+def normalised(x: np.ndarray) -> np.ndarray:
+    """Batch norm as it starts: scale 1, shift 0, biased variance."""
+    channels = [(x[:, c] - x[:, c].mean()) / math.sqrt(x[:, c].var() + 1e-5) for c in range(x.shape[1])]
+    return np.stack(channels, 1)
+
+
+def nearest(x: np.ndarray, height: int, width: int) -> np.ndarray:
+    rows = [i * x.shape[2] // height for i in range(height)]
+    return x[:, :, rows][:, :, :, [j * x.shape[3] // width for j in range(width)]]
+
+
+def reviewkd_oracle(s: tuple[np.ndarray, ...], t: tuple[np.ndarray, ...], module: Any) -> float:
+    def mixed(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return np.einsum("dc,bchw->bdhw", weight[:, :, 0, 0], x)
+
+    def spread(weight: np.ndarray, x: np.ndarray) -> np.ndarray:  # 3×3, one shift of the map at a time
+        wide = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+        height, width = x.shape[2:]
+        parts = [
+            np.einsum("dc,bchw->bdhw", weight[:, :, i, j], wide[:, :, i : i + height, j : j + width])
+            for i in range(3)
+            for j in range(3)
+        ]
+        return sum(parts[1:], parts[0])
+
+    total, below = 0.0, None
+    for level in reversed(range(len(s))):
+        fusion, b = module.fusions[level], t[level]
+        x = normalised(mixed(array(fusion.reduce[0].weight), s[level]))
+        if below is not None:
+            below = nearest(below, *x.shape[2:])
+            z = mixed(array(fusion.attend.weight), np.concatenate([x, below], 1))
+            z = 1 / (1 + np.exp(-z - array(fusion.attend.bias)[:, None, None]))
+            x = x * z[:, :1] + below * z[:, 1:]
+        below = nearest(x, *b.shape[2:])
+        a = normalised(spread(array(fusion.expand[0].weight), below))
+        sides = [side for side in (4, 2, 1) if side < min(a.shape[2:])]
+        gaps = [((a - b) ** 2).mean(), *(((pooled(a, (n, n)) - pooled(b, (n, n))) ** 2).mean() for n in sides)]
+        weights = [0.5**i for i in range(len(gaps))]
+        total += sum(w * gap for w, gap in zip(weights, gaps, strict=True)) / sum(weights)
+    return total
+
+
+def crd_oracle(s: np.ndarray, t: np.ndarray, index: np.ndarray, module: Repeated) -> float:
+    """Image by image, and each of its comparisons as the answer of a judge: is it the same image?"""
+    loss, state = module.loss, {name: array(value) for name, value in module.state.items()}
+    torch.manual_seed(module.seed)
+    others = loss.drawn(torch.from_numpy(index)).numpy()
+    images, (count, total) = len(state["student_memory"]), (others.shape[1], 0.0)
+    for x, memory, linear in (
+        (s, state["teacher_memory"], loss.embed_student),
+        (t, state["student_memory"], loss.embed_teacher),
+    ):
+        rows = [unit(array(linear.weight) @ row + array(linear.bias)) for row in x]
+        raw = [
+            [math.exp(float(np.dot(row, memory[i])) / loss.temperature) for i in (own, *other)]
+            for row, own, other in zip(rows, index, others, strict=True)
+        ]
+        constant = images * float(np.mean(raw))
+        for scores in raw:
+            for k, score in enumerate(scores):
+                odds = score / constant / (count / images + 1e-7 * (k == 0))
+                sure = odds / (1 + odds) if k == 0 else 1 / (1 + odds + 1e-7 * images / count)
+                total -= math.log(sure)
+    return total / len(s)
+
+
+class Repeated(nn.Module):
+    """A loss that remembers images, in each call as it was at first, and with the same draws."""
+
+    seed = 5
+
+    def __init__(self, loss: Any) -> None:
+        super().__init__()
+        self.loss = loss
+        self.state = {name: value.clone() for name, value in loss.named_buffers()}
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        for name, value in self.loss.named_buffers():
+            value.copy_(self.state[name])
+        torch.manual_seed(self.seed)
+        return self.loss(*inputs)
+
+
+def channels_of(shape: Any) -> Any:
+    return tuple(map(channels_of, shape)) if isinstance(shape[0], tuple) else shape[1]
+
+
 # ---- cases: a loss, the shapes of its inputs, its oracle --------------------------------------------------------
 
 Shape = tuple[int, ...]
+TRAINING_LABELS = torch.tensor([3, 0, 1, 0, 1, 1, 3, 0, 0, 3, 1, 0])  # for losses that remember images
 
 
 @dataclass(frozen=True)
@@ -318,12 +429,18 @@ class Case:
     def is_module(self) -> bool:
         return isinstance(getattr(losses, self.name), type)
 
+    @property
+    def remembers(self) -> bool:
+        return self.name == "crd"
+
     def build(self) -> Callable[..., Tensor]:
         loss = getattr(losses, self.name)
         if not self.is_module:
             return lambda *tensors: loss(*tensors, **dict(self.options))
         torch.manual_seed(0)
-        return loss(self.student[1], self.teacher[1])
+        if self.remembers:
+            return Repeated(loss(self.student[1], self.teacher[1], TRAINING_LABELS, **dict(self.options)))
+        return loss(*(channels_of(side) for side in (self.student, self.teacher)), **dict(self.options))
 
     def inputs(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Any]:
         generator = torch.Generator().manual_seed(seed)
@@ -336,6 +453,8 @@ class Case:
         out = [draw(self.student), draw(self.teacher)]
         if self.name in ("dkd", "nkd"):
             out.append(torch.randint(self.student[1], self.student[:1], generator=generator))
+        if self.remembers:
+            out.append(torch.randperm(len(TRAINING_LABELS), generator=generator)[: self.student[0]])
         return out
 
 
@@ -355,6 +474,7 @@ OF_LOGITS: dict[str, Callable[..., float]] = {
     "nkd": nkd_oracle,
     "wttm": wttm_oracle,
 }
+ZSCORE = (("norm", "zscore"),)
 # One small case of each kind, for the slower checks.
 SMALL = [
     *correlations("channel_correlation", channel_oracle, [((2, 4, 3, 3), (2, 4, 2, 2))]),
@@ -364,7 +484,11 @@ SMALL = [
     Case("dist", (3, 5), (3, 5), dist_oracle),
     Case("nkd", (3, 5), (3, 5), nkd_oracle),
     Case("wttm", (3, 5), (3, 5), wttm_oracle),
-    *(Case(name, (3, 5), (3, 5), standardised(of), (("norm", "zscore"),)) for name, of in OF_LOGITS.items()),
+    *(Case(name, (3, 5), (3, 5), standardised(of), ZSCORE) for name, of in OF_LOGITS.items()),
+    Case("mlld", (3, 5), (3, 5), mlld_oracle),
+    Case("mlld", (3, 5), (3, 5), mlld_oracle, ZSCORE),
+    Case("ctkd", (3, 5), (3, 5), ctkd_oracle),
+    Case("ctkd", (3, 5), (3, 5), ctkd_oracle, ZSCORE),
     Case("hint", (2, 3, 2, 2), (2, 3, 2, 2), hint_oracle),
     Case("at", (2, 3, 4, 4), (2, 5, 2, 2), at_oracle),
     Case("sp", (3, 2, 2, 2), (3, 3, 1, 1), sp_oracle),
@@ -380,6 +504,13 @@ SMALL = [
     Case("vid", (2, 3, 4, 4), (2, 2, 2, 2), vid_oracle),
     Case("ickd", (3, 2, 3, 3), (3, 3, 2, 2), ickd_oracle),
     Case("cc", (4, 3), (4, 5), cc_oracle),
+    Case("crd", (3, 3), (3, 5), crd_oracle),
+    Case(
+        "reviewkd",
+        ((3, 2, 4, 4), (3, 4, 2, 2), (3, 3, 1, 1)),
+        ((3, 3, 4, 4), (3, 2, 4, 4), (3, 2, 1, 1)),
+        reviewkd_oracle,
+    ),
 ]
 LARGER = [
     # The cheaper side of both correlations: many more locations than channels, and the reverse.
@@ -391,6 +522,10 @@ LARGER = [
     Case("nkd", (8, 20), (8, 20), nkd_oracle, (("gamma", 3.5), ("temperature", 3.0))),
     Case("wttm", (8, 20), (8, 20), wttm_oracle, (("temperature", 10.0),)),
     Case("kd", (8, 20), (8, 20), standardised(kd_oracle), (("norm", "zscore"), ("temperature", 2.0))),
+    Case("mlld", (8, 20), (8, 20), mlld_oracle, (("instance", 1.5), ("batch", 0.5), ("classes", 0.7))),
+    Case("mlld", (2, 30), (2, 30), mlld_oracle, (("instance", 0.0),)),
+    Case("mlld", (40, 3), (40, 3), mlld_oracle, (("instance", 0.0),)),
+    Case("ctkd", (1, 7), (1, 7), ctkd_oracle, (("start", 2.0), ("span", 0.0))),
     Case("hint", (8, 20), (8, 20), hint_oracle),
     Case("at", (4, 7, 3, 3), (4, 5, 6, 9), at_oracle),
     Case("sp", (7, 20), (7, 5), sp_oracle),
@@ -402,6 +537,16 @@ LARGER = [
     Case("vid", (3, 4, 2, 2), (3, 5, 4, 4), vid_oracle),
     Case("ickd", (3, 5, 4, 4), (3, 5, 4, 4), ickd_oracle),
     Case("cc", (9, 12), (9, 7), cc_oracle),
+    Case("crd", (7, 20), (7, 5), crd_oracle, (("negatives", 3), ("temperature", 0.5))),
+    Case("crd", (1, 4), (1, 4), crd_oracle),
+    Case("reviewkd", ((2, 5, 8, 8), (2, 7, 1, 1)), ((2, 3, 8, 8), (2, 9, 1, 1)), reviewkd_oracle),
+    Case(
+        "reviewkd",
+        ((4, 3, 8, 2), (4, 6, 4, 4), (4, 6, 1, 1)),
+        ((4, 8, 4, 4), (4, 9, 2, 4), (4, 9, 1, 1)),
+        reviewkd_oracle,
+    ),
+    Case("reviewkd", ((2, 3, 1, 1),), ((2, 4, 1, 1),), reviewkd_oracle),
 ]
 
 small_cases = pytest.mark.parametrize("case", SMALL, ids=str)

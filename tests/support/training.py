@@ -32,6 +32,7 @@ CHANGING = {
     "kd, warmed up, ended": BASE.replace(losses={"kd": Term(1.0, warmup=2), "at": Term(5.0, end=2)}),
     "scl": BASE.replace(losses={"channel": 0.3, "spatial": 0.3}, self_taught=4),
     "fsp first": BASE.replace(losses={"fsp": Term(50.0, stage="pretrain")}, pretrain_epochs=1, epochs=2),
+    "a memory": BASE.replace(losses={"crd": 0.8}),
     "shares": BASE.replace(losses={"kd": Term(share=0.3), "channel": Term(share=0.3, warmup=2)}),
 }
 

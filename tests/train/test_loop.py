@@ -33,6 +33,28 @@ def test_cohort_of_one_three_and_eight_are_bitwise_equal(tiny: SplitData, teache
             assert other.metrics["test_loss"] == alone.metrics["test_loss"]
 
 
+LEARNED = {
+    "memories of images": BASE.replace(losses={"crd": 0.8, "kd": 0.5}),
+    "images several times": BASE.replace(losses={"crd": 0.8}, sampling="balanced"),
+    "a temperature": BASE.replace(losses={"ctkd": Term(0.9, options={"rise": 2.0})}, ce=0.1, lr=1.0),
+    "all levels": BASE.replace(losses={"reviewkd": Term(1.0, warmup=2)}, tap="bn"),
+}
+
+
+@pytest.mark.parametrize("case", LEARNED)
+def test_what_a_loss_learns_is_that_of_its_trial(case: str, tiny: SplitData, teacher: Teacher, tmp_path: Path) -> None:
+    """Alone, in a cohort, and stopped and resumed."""
+    config = LEARNED[case].replace(epochs=2)
+    beside = [TrialSpec("kd", config.replace(losses={"kd": 0.5}), 0), TrialSpec("other", config.replace(ce=0.5), 0)]
+    alone = ends([TrialSpec("one", config, 0)], tiny, teacher)["one"]
+    together = ends([*beside, TrialSpec("one", config, 0)], tiny, teacher)
+    resumed = TrialSpec("one", config, 0, open_folder(str(tmp_path)))
+    stop_after(1, resumed, tiny, teacher)
+    for other in (together["one"], ends([resumed], tiny, teacher)["one"]):
+        assert other.epochs == alone.epochs
+        assert torch.equal(other.test_logits, alone.test_logits)
+
+
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_stopped_and_resumed_is_bitwise_equal(
     tiny: SplitData, teacher: Teacher, tmp_path: Path, stop_after: int

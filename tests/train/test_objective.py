@@ -68,11 +68,11 @@ def test_every_loss_lowers_its_own_term_for_every_family(
     torch.manual_seed(0)
     student, teacher = build_model(student_name, 10, 1, 0.125), teacher_features[teacher_name]
     x, y = batch(), torch.arange(8)
-    objective = Objective(Config(ce=0, losses={loss: 1.0}), student.features(x), teacher)
+    objective = Objective(Config(ce=0, losses={loss: 1.0}), student.features(x), teacher, y)
     optimizer = torch.optim.Adam([*student.parameters(), *objective.parameters()], lr=2e-3)
     values = []
     for _ in range(30):
-        (value,) = objective(student.features(x), teacher, y, 1).values()
+        (value,) = objective(student.features(x), teacher, y, 1, index=torch.arange(8)).values()
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -161,6 +161,16 @@ def test_terms_of_the_pretraining_stage_come_first_and_alone() -> None:
     }
 
 
+@pytest.mark.parametrize(("stage", "epoch", "told"), [("train", 1, 1), ("train", 5, 2), ("pretrain", 2, 2)])
+def test_losses_are_told_the_epoch_of_their_stage(stage: str, epoch: int, told: int) -> None:
+    student, teacher = pair("plain5", "plain11")
+    x = torch.randn(2, *IMAGES)
+    terms = {"ctkd": Term(1.0, stage=stage), "at": Term(1.0, stage="pretrain")}
+    objective = Objective(Config(losses=terms, pretrain_epochs=3), student.features(x), teacher.features(x))
+    objective.start_epoch(epoch)
+    assert objective.learned["ctkd-loss"].factor.item() == pytest.approx((math.cos(math.pi * told / 10) - 1) / 2)
+
+
 def gap(student: torch.Tensor, teacher: torch.Tensor, power: int = 2) -> torch.Tensor:
     return (student.mean() - teacher.mean()).abs() ** power
 
@@ -191,6 +201,9 @@ def test_custom_losses_receive_what_they_compare() -> None:
     ):
         term = Term(1.0, loss=gap, compares=compares, options={"power": 3})
         assert torch.equal(Objective(Config(losses={"mine": term}), s, t)(s, t, y, 1)["mine"], expected)
+    levels = Objective(Config(losses={"mine": Term(1.0, loss=pair_gap, compares="levels", layers=(-1,))}), s, t)
+    both = (s.maps[-1], s.embedding), (t.maps[-1], t.embedding)
+    assert levels(s, t, y, 1)["mine"] == pair_gap(*both)
     pairs = Objective(Config(losses={"mine": Term(1.0, loss=pair_gap, compares="pairs", layers=(0, 1))}), s, t)
     assert pairs(s, t, y, 1)["mine"] == pair_gap(s.maps[:2], t.maps[:2])
 

@@ -54,6 +54,11 @@ class Network(nn.Module):
         return self.classifier(self.body(x).mean((2, 3)))
 
 
+def numbers(step: int) -> Tensor:
+    """Of the images of a step."""
+    return torch.arange(step * 32, step * 32 + 32)
+
+
 def stage(config: Config, tiny: SplitData) -> tuple[StudentTrainer, Callable[[int], tuple[Tensor, Tensor, Features]]]:
     """A student in training, and its batches with the features of a random teacher."""
     network = build_student(Config(model="plain7", width=0.25), tiny, 1).eval()
@@ -71,9 +76,12 @@ def stage(config: Config, tiny: SplitData) -> tuple[StudentTrainer, Callable[[in
     return one, batch
 
 
-def ratio_by_hand(one: StudentTrainer, name: str, images: Tensor, target: Tensor, teacher: Features) -> float:
+def ratio_by_hand(
+    one: StudentTrainer, name: str, step: int, images: Tensor, target: Tensor, teacher: Features
+) -> float:
     """From a whole backward pass of each loss, each on copies of network and objective."""
     sizes = {}
+    torch.manual_seed(one.draw_seed + one.epoch * STEPS + step)
     for loss in ("ce", name):
         network, objective = copy.deepcopy((one.model, one.objective))
         features = network.features(images, one.config.tap)
@@ -81,7 +89,8 @@ def ratio_by_hand(one: StudentTrainer, name: str, images: Tensor, target: Tensor
             smooth = one.config.label_smoothing
             torch.nn.functional.cross_entropy(features.logits, target, label_smoothing=smooth).backward()
         else:
-            objective(features, teacher, target, one.config.total_epochs, images)[loss].backward()
+            values = objective(features, teacher, target, one.config.total_epochs, images, numbers(step))
+            values[loss].backward()
         sizes[loss] = {n: p.grad.norm() for n, p in network.named_parameters() if p.grad is not None}
     trunk = [n for n in sizes[name] if "classifier" not in n]
     both = [math.sqrt(sum(float(sizes[loss][n]) ** 2 for n in trunk)) for loss in (name, "ce")]
@@ -125,8 +134,8 @@ def test_weights_are_the_shares_over_the_ratios_of_whole_gradients(
         one.start_epoch(STEPS, CPU)
         for step in range(STEPS):
             for name in named:
-                ratios[name].append(ratio_by_hand(one, name, *batch(step)))
-            one.step(*batch(step), step, STEPS)
+                ratios[name].append(ratio_by_hand(one, name, step, *batch(step)))
+            one.step(*batch(step), step, STEPS, numbers(step))
             for name, term in named.items():
                 ramp = min(1.0, epoch / term.warmup) if term.warmup else 1.0
                 window = ratios[name][:MOVING][-WINDOW:]
@@ -207,7 +216,7 @@ def test_steps_that_measure_run_outside_of_graphs(tiny: SplitData, monkeypatch: 
     for _ in range(2):
         one.start_epoch(STEPS, CPU)
         for step in range(STEPS):
-            one.step(*batch(step), step, STEPS)
+            one.step(*batch(step), step, STEPS, numbers(step))
         one.end_epoch([32] * STEPS, {})
     assert ran == [(0, 2), (1, 1), (1, 2)]
 
