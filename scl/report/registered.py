@@ -140,13 +140,9 @@ def answers(found: Registered) -> list[tuple[str, str]]:
     if agreed.against:
         waits = _waits(found, [agreed.against])
         asked.append((f"Does {name_of(agreed.against)} beat its teacher?", waits or goal(facts).partition("? ")[2]))
-    asked += [
-        (
-            plain(one.question),
-            answered(facts, one) if one.missing else _waits(found, one.weights) or answered(facts, one),
-        )
-        for one in facts.declared
-    ]
+    for one in facts.declared:
+        lacks = f"Not answered: the declaration has no arm {listing(one.missing)}." if one.missing else ""
+        asked.append((plain(one.question), lacks or _waits(found, one.weights) or answered(facts, one)))
     return asked or [("Which arms beat the baseline?", _waits(found, agreed.arms) or verdict(facts))]
 
 

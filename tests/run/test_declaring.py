@@ -1,51 +1,21 @@
-"""`--declare`: what it writes before the first trial, what it refuses, and what the page makes of it."""
+"""`--declare`: what it writes before the first trial, and what it refuses."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scl.errors import UserError
-from scl.plan.plan import Plan
-from scl.report import registered
-from scl.report.facts import Facts, gather
-from scl.run.declared import check_declarations
-from scl.run.declaring import check_nothing_trained, declare
-from scl.run.provenance import earlier_record, study_record
+from scl.run.declaring import check_nothing_trained
 from scl.run.run import run_study
 from scl.store.declaration import NAME, hash_fits, read_declaration
 from scl.store.results import read_results
-from scl.store.study_file import read_study, write_study
-from scl.study.study import Study
-from tests.support.plans import SEARCHING, SHORT, STUDY, put_rows, tiny_plan
+from scl.store.study_file import read_study
+from tests.support.declarations import ASKING, declared
+from tests.support.plans import SHORT, STUDY, put_rows, tiny_plan
 from tests.support.studies import asked
-
-ASKING = replace(STUDY, contrasts={"Does KD help?": ("kd", "baseline"), "Is KD above AT?": ("kd", "at")})
-ACCURACY = {"baseline": 0.5, "kd": 0.6, "at": 0.55}
-
-
-def declared(out: Path, *flags: str, study: Study = ASKING) -> Plan:
-    plan = tiny_plan(out, *flags, study=study)
-    check_nothing_trained(plan.context.store)
-    assert declare(plan) == 0
-    return plan
-
-
-def ran(out: Path, *flags: str, study: Study = ASKING, arms: Sequence[str] = ()) -> Facts:
-    """A run with made-up results; the facts of its page."""
-    plan = tiny_plan(out, *flags, study=study)
-    check_declarations(plan, earlier_record(plan))
-    write_study(plan.context.store, study_record(plan))
-    for trial in plan.trials:
-        accuracy = ACCURACY[trial.arm] + 0.01 * ((7 * trial.seed + 3 * len(trial.arm)) % 5)
-        more = {"teacher_test_acc": 0.5, "chance": 0.1}
-        if trial.arm in (arms or ACCURACY):
-            put_rows(plan, [trial], test_acc=accuracy, **more)
-    return gather(read_results(plan.context.store))
 
 
 def test_it_writes_the_same_into_study_and_file_and_no_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,135 +87,3 @@ def test_the_command_trains_nothing_and_declares_anew_before_results(
     assert results.trials.empty
     assert results.study["declaration"]["seeds"] == [0, 1, 2]
     assert "declare" not in results.study["asked"]["options"]
-
-
-def test_nothing_differs_if_the_declared_study_runs(tmp_path: Path) -> None:
-    declared(tmp_path, "--seeds", "3")
-    found = registered.registered(ran(tmp_path, "--seeds", "3"))
-    assert found is not None
-    assert found.changes == ()
-    (_, kd), _ = registered.answers(found)
-    assert "over 3 seeds" in kd
-    assert "corrected for 2 declared comparisons" in kd
-
-
-@pytest.mark.parametrize(
-    ("flags", "study", "changed"),
-    [
-        (("--seeds", "4"), {}, ["added later: seed 3"]),
-        (("--seed-list", "1-4"), {}, ["added later: seeds 3–4", "declared, but not part of this run: seed 0"]),
-        (("--seeds", "3", "--arms", "kd"), {}, ["declared arms that are not part of this run: “at”"]),
-        (("--seeds", "3"), {"arms": {**STUDY.arms, "sp": {"losses": {"sp": 1}}}}, ["arms added later: “sp”"]),
-        (
-            ("--seeds", "3"),
-            {"arms": {**STUDY.arms, "kd": {"losses": {"kd": 2.0}}}},
-            ["“kd” does not run as declared: other losses"],
-        ),
-        (("--seeds", "3", "--lr", "0.1"), {}, ["“baseline”, “kd” and “at” do not run as declared: other lr"]),
-        (("--seeds", "3", "--limit", "70"), {}, ["do not run as declared: other data"]),
-        (("--seeds", "3", "--teacher-width", "0.25"), {}, ["do not run as declared: another teacher"]),
-        (("--seeds", "3", "--metric", "macro_f1"), {}, ["the metric is macro_f1, and test_acc was declared"]),
-        (("--seeds", "3", "--margin", "0.02"), {}, ["the margin is 0.02, and none was declared"]),
-        (("--seeds", "3"), {"roles": {"at": "control"}}, ["the roles is “at”: control, and none was declared"]),
-        (("--seeds", "3"), {"against_teacher": "kd"}, ["“kd” is compared with its teacher, and no arm was declared"]),
-        (
-            ("--seeds", "3"),
-            {"contrasts": {"Does KD help?": ("kd", "baseline"), "Does AT?": ("at", "baseline")}},
-            ["contrasts added later: “Does AT?”", "the study no longer has: “Is KD above AT?”"],
-        ),
-    ],
-)
-def test_what_differs_is_said_before_training_and_afterwards(
-    flags: tuple[str, ...], study: dict[str, Any], changed: list[str], tmp_path: Path
-) -> None:
-    plan = declared(tmp_path, "--seeds", "3")
-    later = tiny_plan(tmp_path, *flags, study=replace(ASKING, **study))
-    record = study_record(later)
-    said = registered.changes(read_declaration(plan.context.store, record), record)
-    assert len(said) == len(changed)
-    for text in changed:
-        assert any(text in one for one in said), said
-
-
-def test_more_seeds_do_not_change_a_declared_answer(tmp_path: Path) -> None:
-    declared(tmp_path, "--seeds", "3")
-    three = registered.registered(ran(tmp_path, "--seeds", "3"))
-    facts = ran(tmp_path, "--seeds", "5")
-    five = registered.registered(facts)
-    assert three is not None
-    assert five is not None
-    assert registered.answers(three) == registered.answers(five)
-    assert facts.declared[0].test is not None
-    assert facts.declared[0].test.differences.n == 5
-    assert facts.level > five.facts.level == 0.95  # the second look at all seeds, and the only one at the declared
-    assert [line for line in registered.said(facts) if "Not as declared: added later: seeds 3–4." in line]
-
-
-def test_a_question_waits_for_all_seeds_of_its_arms(tmp_path: Path) -> None:
-    declared(tmp_path, "--seeds", "3")
-    found = registered.registered(ran(tmp_path, "--seeds", "3", arms=("baseline", "kd")))
-    assert found is not None
-    (_, kd), (_, at) = registered.answers(found)
-    assert "over 3 seeds" in kd
-    assert at == "Not answered yet: 0 of 3 seeds are done that the declared rule asks for."
-
-
-def test_looks_are_part_of_the_rule(tmp_path: Path) -> None:
-    plan = declared(tmp_path, "--seeds", "2", "--looks", "2,4")
-    assert read_study(plan.context.store)["declaration"]["seeds"] == [0, 1, 2, 3]
-    first = registered.registered(ran(tmp_path, "--seeds", "2"))
-    assert first is not None
-    assert first.facts.level == pytest.approx(0.975)
-    assert "over 2 seeds" in registered.answers(first)[0][1]
-    between = registered.registered(ran(tmp_path, "--seeds", "3"))
-    assert between is not None
-    assert registered.answers(between) == registered.answers(first)
-    assert any("looked at before" in change and "at 3 seeds" in change for change in between.changes)
-    last = registered.registered(ran(tmp_path, "--seeds", "4"))
-    assert last is not None
-    assert last.facts.level == pytest.approx(0.975)
-    assert "over 4 seeds" in registered.answers(last)[0][1]
-
-
-def test_a_trial_that_is_older_than_its_declaration_is_named(tmp_path: Path) -> None:
-    plan = declared(tmp_path, "--seeds", "3")
-    facts = ran(tmp_path, "--seeds", "3")
-    old = facts.results.trials["started"] - facts.results.trials["started"].max().resolution * 10**9
-    early = registered.registered(gather(replace(facts.results, trials=facts.results.trials.assign(started=old))))
-    assert early is not None
-    assert "9 declared trials began before the declaration was written" in early.changes
-    assert plan.trials
-
-
-def test_winners_of_a_declared_search_are_not_later(tmp_path: Path) -> None:
-    searching = replace(SEARCHING, contrasts={"Is the winner better?": ("winner-1", "baseline")})
-    plan = declared(tmp_path, "--seeds", "2", study=searching)
-    content = read_study(plan.context.store)["declaration"]
-    assert content["rule"]["family"] == 1
-    assert content["seeds"] == [1000, 1001]
-    assert content["search"]["trials"] == 7
-    record = study_record(plan)
-    record["winners"] = {"winner-1": {"number": 0, "trial_id": "x", "params": {}}}
-    record["plan"] += [{"arm": "winner-1", "seed": seed, "trial_id": f"w{seed}"} for seed in (1000, 1001)]
-    assert registered.changes(read_declaration(plan.context.store, record), record) == []
-
-
-def test_a_study_without_contrasts_declares_all_arms(tmp_path: Path) -> None:
-    declared(tmp_path, "--seeds", "3", study=STUDY)
-    found = registered.registered(ran(tmp_path, "--seeds", "3", study=STUDY))
-    assert found is not None
-    ((question, answer),) = registered.answers(found)
-    assert question == "Which arms beat the baseline?"
-    assert "“kd”" in answer
-
-
-def test_seeds_that_the_declared_rule_of_stein_adds_are_not_later(tmp_path: Path) -> None:
-    stein = ("--seeds", "5", "--interval", "0.01", "--between", "kd,baseline", "--max-seeds", "8")
-    plan = declared(tmp_path, *stein)
-    record = study_record(tiny_plan(tmp_path, *stein, study=ASKING))
-    for seed, arms in ((5, ("kd", "baseline")), (7, ("kd", "baseline"))):
-        record["plan"] += [{"arm": arm, "seed": seed, "trial_id": f"{arm}{seed}"} for arm in arms]
-    declaration = read_declaration(plan.context.store, record)
-    assert registered.changes(declaration, record) == []
-    record["plan"] += [{"arm": "at", "seed": 5, "trial_id": "x"}, {"arm": "kd", "seed": 8, "trial_id": "y"}]
-    assert registered.changes(declaration, record) == ["added later: seeds 5, 8"]

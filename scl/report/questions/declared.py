@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from scl.report.blocks import Block, Cell, Column, Heading, Note, Pairs, Panel, Row, Table
 from scl.report.facts import Facts
 from scl.report.findings import answered
-from scl.report.formatting import capital, enumerated, format_seeds, moment, plain, plural
+from scl.report.formatting import capital, enumerated, format_seeds, moment, name_of, plain, plural
 from scl.report.registered import (
     Agreed,
     Registered,
@@ -83,6 +83,10 @@ def _rows(facts: Facts, found: Registered) -> Iterable[Row]:
         yield _row("contrast", contrast["question"], DECLARED if direction(contrast["weights"]) in present else NOT_RUN)
     for one in later(facts, found):
         yield _row("contrast", one.question, LATER)
+    against = str((study.get("declared") or {}).get("arm") or "")
+    for arm in dict.fromkeys(filter(None, (agreed.against, against))):
+        status = LATER if arm != agreed.against else DECLARED if arm == against else NOT_RUN
+        yield _row("contrast", f"{name_of(arm)} against its teacher", status)
     arms = list(dict.fromkeys(arm for arm, _ in now))
     changed = {at[0] for at, identity in agreed.planned.items() if now.get(at, identity) != identity}
     for arm in dict.fromkeys([*agreed.arms, *arms]):
