@@ -19,6 +19,7 @@ from scl.errors import Damaged, UserError
 from scl.masking import masked
 from scl.run.sequential import differences
 from scl.run.summary import report
+from scl.store.declaration import read_declaration, write_declaration
 from scl.store.editions import write_edition
 from scl.store.files import Folder, check_writable, explain, open_folder
 from scl.store.locks import locked
@@ -50,6 +51,10 @@ def merge(places: Sequence[str], out: str) -> int:
             different numbers in two of them; the new store exists; nothing was written.
     """
     parts = _parts(places)
+    for name, part in parts.items():
+        found = read_declaration(part, read_study(part))
+        for fault in found.faults if found else ():
+            say(f"note: {name}: {fault}")
     command = masked(shlex.join(["scl", "merge", *places, "--out", out]))
     record = merged_record({name: read_study(store) for name, store in parts.items()}, command)
     tables, chosen, origin = merged_tables(parts)
@@ -77,6 +82,8 @@ def merge(places: Sequence[str], out: str) -> int:
             record["looks"][-1]["differences"] = differences(store, record)
             if record.get("pictures") is not False and (pictures := _pictures(parts)):
                 write_pictures(store, pictures)
+            if "declaration" in record:
+                write_declaration(store, record["declaration"])
             write_study(store, record)
             store.remove(MARK)
         except OSError as error:

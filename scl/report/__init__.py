@@ -7,6 +7,7 @@ limits.py       what to keep in mind beside it                             looks
 decision.py     what to use, and the box about it (decision_box.py)        tuning.py        what was tried for each arm
 recipe.py       every setting in words                                     rebuilt.py       a study from its record
 confused.py     classes that are taken for each other                      flips.py         images that an arm turns
+registered.py   a declaration beside what came later
 running.py      the bar of a run that goes on                              effort.py        device hours and energy
 formatting.py   numbers and times as text                                  drawing/         drawings that panels share
 names.py        short names, no two alike                                  theme.py         the look of the figures

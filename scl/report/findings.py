@@ -285,12 +285,17 @@ def answers(facts: Facts) -> list[tuple[str, str]]:
         if declared.test is None:
             absent.append(plain(declared.question))
             continue
-        answer, evidence = _answer(facts, declared)
-        late = f" {_when(True)}." if declared.late else ""
-        asked.append((plain(declared.question), f"{capital(answer)}: {formula(declared.weights)}, {evidence}.{late}"))
+        asked.append((plain(declared.question), answered(facts, declared)))
     if absent:
         asked.append(("Not answered", f"Arms of {listing(absent)} are not part of this run."))
     return asked
+
+
+def answered(facts: Facts, declared: DeclaredContrast) -> str:
+    """The answer to a declared contrast, below its question."""
+    answer, evidence = _answer(facts, declared)
+    late = f" {_when(True)}." if declared.late else ""
+    return f"{capital(answer)}: {formula(declared.weights)}, {evidence}.{late}"
 
 
 def _answer(facts: Facts, declared: DeclaredContrast) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from scl.report.formatting import (
     seeds_named,
 )
 from scl.report.looks import of_other_seeds
+from scl.report.registered import registered
 from scl.report.stein import stein_sentence
 
 UNEVEN = 3  # times the smallest class: from there the page states the sizes of classes
@@ -39,6 +40,7 @@ def limits(facts: Facts) -> list[tuple[str, str]]:
     """
     parts: Iterable[tuple[str, str]] = (
         *(("Files", text) for text in of_files(facts)),
+        ("Declaration", _declaration(facts)),
         ("Controls", _controls(facts)),
         ("Other arms", _rivals(facts)),
         ("Constraints", _constraints(facts)),
@@ -342,6 +344,11 @@ def _other_seeds(facts: Facts) -> str:
         f"This study was analysed before with seeds {format_seeds(others)}, not part of this page. If that is why "
         "the present seeds were tried, a false winner is more likely than the intervals state."
     )
+
+
+def _declaration(facts: Facts) -> str:
+    found = registered(facts)
+    return f"Not as declared: {'; '.join(found.changes)}." if found and found.changes else ""
 
 
 def _withdrawn(facts: Facts) -> str:

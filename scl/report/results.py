@@ -12,10 +12,11 @@ import pandas as pd
 from scl.errors import UserError, unknown
 from scl.report.blocks import Panel, Plot, Table
 from scl.report.facts import Facts, gather, summary
-from scl.report.findings import goals, verdict
+from scl.report.findings import verdict
 from scl.report.formatting import plural
 from scl.report.questions import PANELS
 from scl.report.questions.table import main_table
+from scl.report.registered import said
 from scl.report.theme import plotly_figure
 from scl.store import results as stored
 from scl.store.files import Folder, open_folder
@@ -76,7 +77,7 @@ class Results(stored.Results):
 
             print(scl.load("results/ablation").verdict())
         """
-        return "\n".join([*goals(self.facts), verdict(self.facts)])
+        return "\n".join([*said(self.facts), verdict(self.facts)])
 
     def figure(self, name: str, number: int = 0, theme: str = "light") -> go.Figure:
         """A figure of the page as a Plotly figure.

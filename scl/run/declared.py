@@ -106,7 +106,7 @@ class _Seen:
     @functools.cached_property
     def _by_arm(self) -> dict[str, set[int]]:
         known, found = set(self._rows["trial_id"]), dict[str, set[int]]()
-        for trial in _at_seeds(self.plan, self.plan.arms, map(int, self._rows["seed"].unique())):
+        for trial in trials_at(self.plan, self.plan.arms, map(int, self._rows["seed"].unique())):
             if trial.trial_id in known:
                 found.setdefault(trial.arm, set()).add(trial.seed)
         return found
@@ -126,7 +126,7 @@ class _Seen:
         return set(map(int, self._rows.loc[self._rows["arm"] == arm, "seed"]))
 
 
-def _at_seeds(plan: Plan, arms: Mapping[str, Config], seeds: Iterable[int]) -> list[Trial]:
+def trials_at(plan: Plan, arms: Mapping[str, Config], seeds: Iterable[int]) -> list[Trial]:
     """The trials of these arms at these seeds, planned or not."""
     wanted = set(seeds)
     trials = with_arms(plan, arms, sorted(wanted)).trials if wanted else []
@@ -206,7 +206,7 @@ def pilot_of(plan: Plan) -> list[int]:
 def _interval(plan: Plan) -> dict[str, Any]:
     """What `--interval` declares: the pair, the width, the most seeds, and the seeds and trials of the pilot."""
     pair, pilot = list(plan.options.between or ()), pilot_of(plan)
-    trials = _at_seeds(plan, {arm: plan.arms[arm] for arm in pair}, pilot)
+    trials = trials_at(plan, {arm: plan.arms[arm] for arm in pair}, pilot)
     return {
         "between": pair,
         "width": plan.options.interval,

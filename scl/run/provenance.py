@@ -18,6 +18,7 @@ from scl.machine import cores, physical_memory
 from scl.plan.looks import looked_at
 from scl.plan.plan import Plan
 from scl.run.declared import declarations
+from scl.store.declaration import read_declaration
 from scl.store.schema import SCHEMA_VERSION, now
 from scl.store.study_file import read_study
 from scl.streams import name_of
@@ -97,6 +98,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
         },
         "plan": [{"arm": c.arm, "seed": c.seed, "trial_id": c.trial_id} for c in plan.trials],
         "looks": looks,
+        **_declaration(plan, earlier),
         **({} if wants_pictures(plan, earlier) else {"pictures": False}),
         "merged": earlier.get("merged"),  # the runs whose stores `scl merge` has joined
         "started": now().isoformat(),
@@ -105,6 +107,14 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "device": plan.context.device,
         "plan_id": sha256([c.trial_id for c in plan.trials]),
     }
+
+
+def _declaration(plan: Plan, earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--declare` wrote. A store keeps it."""
+    kept = earlier.get("declaration")
+    if not kept and (found := read_declaration(plan.context.store, {})) and found.intact:
+        kept = found.whole  # study.json was lost
+    return {"declaration": kept} if kept else {}
 
 
 def asked_for(plan: Plan, declared: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,10 @@ from scl.plan.estimate import PlanSummary, summarise
 from scl.plan.plan import Plan, cache_of, make_plan, missing
 from scl.plan.teachers import load_teacher
 from scl.report.formatting import plural
+from scl.report.registered import changes
 from scl.run.backend import open_backend
 from scl.run.declared import check_declarations, remarks
+from scl.run.declaring import check_nothing_trained, declare
 from scl.run.leftovers import sweep
 from scl.run.live import PAGE, Live
 from scl.run.pictures import keep_pictures
@@ -31,6 +33,7 @@ from scl.search.driver import SearchDriver
 from scl.search.record import search_record
 from scl.search.trials import ARM, left_to_search
 from scl.search.winners import measure_architectures, with_winners
+from scl.store.declaration import read_declaration
 from scl.store.files import Folder, check_writable, explain, open_folder
 from scl.store.lease import LostLease, check_held
 from scl.store.locks import locked
@@ -72,7 +75,9 @@ def run_study(study: Study, options: Options) -> int:
             raise UserError(f"--out {out} cannot be written: {explain(error)}, or name another folder") from error
         out, stop.moved = stack.enter_context(pinned(out, store))
         store = out / study.name
-        tracker = stack.enter_context(tracking(options.track, store))
+        if options.declare:
+            check_nothing_trained(store)
+        tracker = stack.enter_context(tracking(None if options.declare else options.track, store))
         live = Live(store, options.command)
         stack.callback(live.end)
         live.begin()
@@ -86,6 +91,8 @@ def run_study(study: Study, options: Options) -> int:
         plan = make_plan(study, options, out, nodes)
         live.say(_data_line(plan))
         check_declarations(plan, earlier_record(plan))
+        if options.declare:
+            return declare(plan)
         searcher = SearchDriver(plan, stop.halt) if study.search else None
         stop.gentle = True
         began = time.monotonic()
@@ -187,7 +194,7 @@ def _start_record(plan: Plan, searcher: SearchDriver | None) -> str:
     for caveat in plan.about_data.get("caveats", ()):
         say(f"note: {caveat}")
     record = study_record(plan)
-    for remark in remarks(record, plan.study.arms):
+    for remark in [*remarks(record, plan.study.arms), *changes(read_declaration(store, record), record)]:
         say(f"note: {remark}")
     write_study(store, record)
     if record.get("pictures") is False and remove_pictures(store):

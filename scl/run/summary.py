@@ -12,9 +12,10 @@ from scl.errors import UserError
 from scl.report import render
 from scl.report.effort import device_seconds
 from scl.report.facts import Facts, summary
-from scl.report.findings import goals, level_name, verdict
+from scl.report.findings import level_name, verdict
 from scl.report.formatting import PERCENT, Unit, capital, duration, p_value, plural
 from scl.report.limits import left_out, on_fewer_seeds
+from scl.report.registered import said as declared
 from scl.report.results import read
 from scl.run.layout import main_table, wrapped
 from scl.search.trials import ARM
@@ -127,7 +128,7 @@ def print_summary(facts: Facts) -> None:
         if row["arm"] != ARM  # many configurations under one name
     ]
     out.print(main_table(headings, rows, out.width))
-    said = (*goals(facts), verdict(facts), left_out(facts), on_fewer_seeds(facts), time_taken(facts))
+    said = (*declared(facts), verdict(facts), left_out(facts), on_fewer_seeds(facts), time_taken(facts))
     text = printable("\n".join(text for text in said if text))
     out.print(cell(wrapped(text, out.width)))
 

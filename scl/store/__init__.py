@@ -1,6 +1,7 @@
 """The store of a study: every number of every trial, in Parquet, on a disk or in an object store.
 
     OUT/STUDY/study.json            the plan, the command that ran it, the data
+              declared.json         what `--declare` wrote before the first trial, with its hash
               trials.parquet        a row per trial
               epochs.parquet        a row per trial and epoch
               predictions.parquet   a row per trial: the predicted class of each test image

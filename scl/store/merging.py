@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from scl.errors import UserError
 from scl.store.columns import joined
+from scl.store.declaration import joined as joined_declarations
 from scl.store.faults import tell
 from scl.store.files import Folder
 from scl.store.parts import part_names
@@ -169,8 +170,13 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
     first, every = next(iter(records.values())), list(records.values())
     plan, sides = _merged_plan(records), [_comparable(record) for record in every]
     of_seed = {k: v for record in every for k, v in ((record.get("teacher") or {}).get("of_seed") or {}).items()}
+    declared = joined_declarations(record.get("declaration") for record in every)
     merged = {
-        **{k: v for k, v in first.items() if k not in ("stein", "sha256", "asked", "pictures", *OF_A_RUN)},
+        **{
+            k: v
+            for k, v in first.items()
+            if k not in ("stein", "sha256", "asked", "pictures", "declaration", *OF_A_RUN)
+        },
         "arms": {arm: config for side in sides for arm, config in side["arms"].items()},
         "arm_levels": {k: v for record in every for k, v in (record.get("arm_levels") or {}).items()} or None,
         "teacher": {
@@ -181,6 +187,7 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
             **({"of_seed": of_seed} if of_seed else {}),
         },
         **_declarations(every),
+        **({"declaration": declared} if declared else {}),
         "plan": plan,
         "plan_id": sha256([trial["trial_id"] for trial in plan]),
         "seeds": sorted({trial["seed"] for trial in plan}),

@@ -61,6 +61,42 @@ SEARCH = Fields(
     }
 )
 
+PLANNED = [Fields({"arm": str, "seed": int, "trial_id": str}, ("arm", "seed", "trial_id"))]
+MARGIN = Whole(float, lambda margin: 0 < margin < 1, "a fraction above 0 and below 1")
+LOOKS = Whole([int], _rises, "numbers of seeds that rise, from 2")
+GIT = Fields({"commit": str, "dirty": bool})
+# What declared.json holds, and study.json under `declaration`.
+DECLARATION = Fields(
+    {
+        **dict.fromkeys(("study", "question", "baseline", "metric", "direction", "command", "when", "sha256"), str),
+        "arms": {str: CONFIG},
+        "seeds": [int],
+        "plan": PLANNED,
+        "contrasts": [Fields({"question": str, "weights": WEIGHTS}, ("question", "weights"))],
+        "against_teacher": (str, NONE),
+        "roles": ({str: str}, NONE),
+        "constraints": ({str: float}, NONE),
+        "margin": (MARGIN, NONE),
+        "search": (Fields({"trials": int, "space": {str: RANGE}}), NONE),
+        "rule": Fields(
+            {
+                **dict.fromkeys(("test", "stopping"), str),
+                "level": float,
+                "seeds": int,
+                "family": int,
+                "looks": (LOOKS, NONE),
+                "interval": (Fields(STEIN, ("between", "cap", "pilot_seeds")), NONE),
+            },
+            ("seeds",),
+        ),
+        "teacher": Fields({"config": CONFIG, "ids": {str: str}, "trained_before": int}),
+        "data": Fields({"name": str, "fingerprint": str}),
+        "git": (GIT, NONE),
+        "versions": {str: (str, NONE)},
+    },
+    ("baseline", "arms", "seeds", "plan", "metric", "rule", "when"),
+)
+
 STUDY = Fields(
     {
         **dict.fromkeys(
@@ -89,7 +125,8 @@ STUDY = Fields(
         "pictures": bool,
         "class_counts": {str: [int]},
         "seeds": [int],
-        "plan": [Fields({"arm": str, "seed": int, "trial_id": str}, ("arm", "seed", "trial_id"))],
+        "plan": PLANNED,
+        "declaration": ({str: object}, NONE),  # its parts are fitted where they are read, after their hash was taken
         "looks": [
             Fields(
                 {
@@ -110,10 +147,10 @@ STUDY = Fields(
         ),
         "withdrawn": ([Fields({"question": str, "weights": WEIGHTS, **DECLARED}, ("question", "weights"))], NONE),
         "roles": ({str: str}, NONE),
-        "margin": (Whole(float, lambda margin: 0 < margin < 1, "a fraction above 0 and below 1"), NONE),
+        "margin": (MARGIN, NONE),
         "margin_seen": [int],
         "margin_after_look": bool,
-        "planned_looks": (Whole([int], _rises, "numbers of seeds that rise, from 2"), NONE),
+        "planned_looks": (LOOKS, NONE),
         "stein": (
             Fields(
                 {
@@ -133,7 +170,7 @@ STUDY = Fields(
             ),
             NONE,
         ),
-        "git": (Fields({"commit": str, "dirty": bool}), NONE),
+        "git": (GIT, NONE),
         "versions": {str: (str, NONE)},
         "hardware": Fields({"cpu": str, "cores": int, "memory_gb": float, "gpus": [str]}),
         "data": Fields(
@@ -174,6 +211,13 @@ def fitted(study: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The content of study.json without what does not fit, and a sentence for each thing left out."""
     problems: list[str] = []
     return dict(_fit(study, STUDY, "", problems)), problems
+
+
+def declaration_fitted(declared: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+    """A declaration without what does not fit, or None if it says too little then; and a sentence for each problem."""
+    problems: list[str] = []
+    found = _kept(declared, DECLARATION, "the declaration", problems)
+    return (found[0] if found else None), problems
 
 
 def _fit(value: Any, shape: Any, where: str, problems: list[str]) -> Any:

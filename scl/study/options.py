@@ -267,6 +267,9 @@ class Options:
         f"also log trials to {', '.join(TRACKERS)}; install the extra of the same name (default: none)")
     plan: bool = option(False, RESULTS, switch, "",
         "print what would run, what is done, and what the rest would cost; train nothing")
+    declare: bool = option(False, RESULTS, switch, "",
+        "before the first run: write contrasts, arms, seeds, rule and commit into study.json and, signed by its hash, "
+        "into declared.json; train nothing. The page then keeps apart what was declared and what came later")
     logits: bool = option(False, RESULTS, switch, "",
         "store the logits of each trial even if all of them take more than 2 GB")
     no_logits: bool = option(False, RESULTS, switch, "", "store no logits; they take 2 bytes an image and class")

@@ -20,6 +20,7 @@ from scl.study.space import Choice, ranges
 from scl.study.study import Study
 
 PILOT_SEEDS = 5  # the fewest that show a spread
+NOT_DECLARING = ("plan", "report_only", "remake_students")  # what --declare excludes
 
 
 def settled(study: Study, options: Options) -> tuple[Study, Options]:
@@ -71,6 +72,9 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         raise UserError("--logits and --no-logits exclude each other; give one of them")
     if options.plan and options.report_only:
         raise UserError("--plan and --report-only exclude each other; give one of them")
+    others = [f"--{name.replace('_', '-')}" for name in NOT_DECLARING if getattr(options, name)]
+    if options.declare and others:
+        raise UserError(f"--declare writes what will be trained, and {others[0]} does something else; give one of them")
     if options.remake_students and options.report_only:
         raise UserError("--remake-students trains and --report-only does not; give one of them")
     if options.report_only and (options.margin is not None or options.looks or options.metric or options.at_most):

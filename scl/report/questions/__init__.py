@@ -16,6 +16,7 @@ from scl.report.questions import (
     confusion,
     cost,
     curves,
+    declared,
     depth,
     distilling,
     everything,
@@ -33,7 +34,7 @@ from scl.report.questions import (
     verdict,
 )
 
-_RESULT = (verdict, setting, recipe, table, against_baseline, seeds, teachers, pairs)
+_RESULT = (verdict, declared, setting, recipe, table, against_baseline, seeds, teachers, pairs)
 _REASONS = (
     curves,
     loss_shares,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 from scl import stats
+from scl.report import registered
 from scl.report.blocks import Block, Box, Card, Cards, Column, Heading, Note, Pairs, Panel, Plot, Row, Table
 from scl.report.decision_box import box
 from scl.report.drawing.arms import beyond, highest
 from scl.report.drawing.rows import ArmRows, draw_rows, mean_row, rows_table
 from scl.report.facts import Facts
-from scl.report.findings import answers, declared_in_short, goal, lead, leading, level_name, verdict
+from scl.report.findings import answers, goal, lead, leading, level_name, verdict
 from scl.report.formatting import DASH, capital, plain, plural
 from scl.report.limits import limits
 from scl.report.tables import number_cells, text_cell
@@ -25,7 +26,7 @@ def panel(facts: Facts) -> Panel:
         blocks.append(_plot(facts))
     if known := limits(facts):
         blocks += [Heading("What to keep in mind"), Pairs(known)]
-    answer = " ".join(filter(None, (declared_in_short(facts), verdict(facts))))
+    answer = " ".join(filter(None, (registered.in_short(facts), verdict(facts))))
     return Panel("verdict", "Which arm won, and how sure is that?", answer, blocks)
 
 
@@ -70,6 +71,10 @@ def _plot(facts: Facts) -> Plot:
 
 def _declared(facts: Facts) -> list[Block]:
     """What was declared before the run: the answers, and the accuracies of an arm and its teacher by seed."""
+    found = registered.registered(facts)
+    if found is not None:  # its panel has the answers at the declared rule
+        title = f"What did the study declare on {found.signed}?"
+        return [Heading(title), Pairs(registered.answers(found))]
     blocks: list[Block] = []
     if facts.declared:
         blocks += [Heading("What did the study ask before it ran?"), Pairs(answers(facts))]

@@ -17,14 +17,14 @@ def test_panels_stand_in_order_and_those_without_data_are_a_sentence(tmp_path: P
     page, _, study = built(make_store(tmp_path, ARMS[:1], [0]))
     shown = [panel(gather(study)) for panel in PANELS]
     assert [p.id for p in shown] == [
-        "verdict", "setting", "recipe", "table", "against-baseline", "seeds", "teachers", "pairs", "curves",
+        "verdict", "declared", "setting", "recipe", "table", "against-baseline", "seeds", "teachers", "pairs", "curves",
         "loss-shares", "self-taught", "depth", "distilling", "images", "confusion", "cost", "search", "importance",
          "everything",
     ]  # fmt: skip
     assert [p.id for p in shown] == [panel.__module__.split(".")[-1].replace("_", "-") for panel in PANELS]
     empty = [p.id for p in shown if not p.blocks]
     assert empty == [
-        "against-baseline", "seeds", "teachers", "pairs", "loss-shares", "self-taught", "depth", "images",
+        "declared", "against-baseline", "seeds", "teachers", "pairs", "loss-shares", "self-taught", "depth", "images",
          "confusion", "cost",
         "search",
         "importance",
