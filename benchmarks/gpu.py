@@ -33,7 +33,7 @@ import torch
 
 from benchmarks.packs import pack, unpack
 
-PACKING = 30.0  # seconds at the end of a piece, for files that go back
+PACKING = {False: 30.0, True: 5.0}  # seconds at the end of a piece, for files that go back; True: of a rehearsal
 GRACE = 25.0  # seconds that a study has to end in order, and a killed process to go
 TRIES = 2  # of a part that fails, each in another piece
 LEAST_STUDY = 60  # seconds in which a study on a GPU gets at least one cohort further
@@ -231,7 +231,7 @@ def main() -> None:
         (given.out / "summary.json").write_text(json.dumps(summary(every, work), indent=1))
 
     tell()
-    piece(every, work, 60 * given.minutes - PACKING, tell)
+    piece(every, work, 60 * given.minutes - PACKING[given.rehearse], tell)
     pack(work.folder, given.out, MOST_FILES)
     to_do = [part.name for part in every if work.state(part)["state"] != "done"]
     print(f"to do: {', '.join(to_do)}; the same command goes on" if to_do else "every part is done", flush=True)
