@@ -10,6 +10,7 @@ between two such readings, divided by the trials in between: start-up and planni
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -136,3 +137,17 @@ def measure(trials: int, slots: int) -> dict[str, Any]:
         "most": dict(sorted(readings.most.items())),
         "cpu_ms_a_trial": [found for span in spans if (found := readings.between(*span))],
     }
+
+
+def in_words(figures: dict[str, Any]) -> dict[str, Any]:
+    """The same figures, after they were printed."""
+    most, last = figures["most"], figures["cpu_ms_a_trial"][-1] if figures["cpu_ms_a_trial"] else {}
+    cpu = ", ".join(f"{role} {last.get(f'{role}_ms', math.nan):.1f}" for role in ("driver", "relay", "mailbox"))
+    span, workers = f"trials {last.get('from')} to {last.get('to')}", most.get("workers_processes", 0)
+    print(
+        f"{figures['trials']:,} trials, {figures['slots']} slots: ms of CPU a trial: {cpu} ({span}); "
+        f"at most {workers:.0f} workers, driver {most['driver_mb']:,.0f} MB; "
+        f"{figures['letters_a_trial']} calls a trial, {figures['listed_mb']} MB of names listed",
+        flush=True,
+    )
+    return figures

@@ -3,6 +3,8 @@
     uv run benchmarks/scale.py                            # 1,000 trials on Ray and inline, then a store of 10,000
     uv run benchmarks/scale.py --trials 100 --stored 500 --rounds 1
     uv run benchmarks/scale.py --json benchmarks/results/scale.json
+    uv run benchmarks/scale.py --cluster                  # 100 and 1,000 trials on 4 and 16 slots of a loopback cluster
+    uv run benchmarks/scale.py --cluster --long --slots 4 --json benchmarks/results/scale-cluster.json   # and 10,000
 
 1. A study of 1,000 tiny trials (200 arms × 5 seeds of a 3-layer student, one epoch of 64 digits), on Ray with 2 slots
    and with `--inline`. The overhead of a trial is (wall time × slots − time inside steps) / trials. The time inside
@@ -38,6 +40,7 @@ from importlib import import_module
 from statistics import median
 from typing import Any
 
+from benchmarks.clusters import in_words, measure
 from benchmarks.record import parsed, record
 from benchmarks.report import random_store
 from scl import Config, Study, Term, designs, report
@@ -208,7 +211,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100, help="epochs of each trial of the store")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2, help="slots on Ray (default: 2)")
+    parser.add_argument("--cluster", action="store_true", help="CPU of each process of a cluster instead: clusters.py")
+    parser.add_argument("--long", action="store_true", help="with --cluster: 10,000 trials too")
+    parser.add_argument("--slots", default="4,16", help="with --cluster: each takes about 500 MB (default: 4,16)")
     options = parsed(parser)
+    if options.cluster:
+        sizes = [100, 1000, *([10_000] if options.long else [])]
+        measured = [in_words(measure(trials, int(slots))) for slots in options.slots.split(",") for trials in sizes]
+        record("scale-cluster", measured, options.json, n=1)
+        return
     found: dict[str, Any] = {"goals": GOALS}
     if options.trials:
         each: dict[str, list[dict[str, float]]] = {"ray": [], "inline": []}

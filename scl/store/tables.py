@@ -29,7 +29,7 @@ from scl.terminal import say
 
 READERS = 32  # parts that are read at once
 AT_A_TIME = 1000  # parts whose tables are in memory at once
-COMPACTING = threading.Lock()  # a run does it while it trains, in a thread, and at its end
+COMPACTING = threading.RLock()  # a run does it while it trains, in a thread, and at its end
 
 
 def mend(store: Folder) -> None:
