@@ -69,8 +69,9 @@ def joined(declared: Iterable[Mapping[str, Any] | None]) -> dict[str, Any] | Non
 def parts_of(declared: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The declarations that one holds: those of merged stores, or itself."""
     parts = declared.get("parts")
-    several = isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts)
-    return list(parts) if several else [dict(declared)]
+    if isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts):
+        return list(parts)
+    return [dict(declared)]
 
 
 def write_declaration(store: Folder, declared: Mapping[str, Any]) -> None:
