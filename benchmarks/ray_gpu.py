@@ -84,7 +84,6 @@ def seen(fraction: float) -> dict[str, Any]:
     """What a worker with a part of a GPU sees, and when it ran."""
     import ray  # noqa: PLC0415
 
-    @ray.remote(num_gpus=fraction, num_cpus=0)
     def look() -> dict[str, Any]:
         began = time.time()
         time.sleep(SECONDS)
@@ -92,8 +91,9 @@ def seen(fraction: float) -> dict[str, Any]:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         return {"ids": ids, "visible": visible, "count": torch.cuda.device_count(), "from": began, "to": time.time()}
 
+    looks = ray.remote(num_gpus=fraction, num_cpus=0)(look)
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    return {"gpus": gpus, "workers": ray.get([look.remote() for _ in range(2 * gpus * max(1, round(1 / fraction)))])}
+    return {"gpus": gpus, "workers": ray.get([looks.remote() for _ in range(2 * gpus * max(1, round(1 / fraction)))])}
 
 
 def visible_devices(fraction: float, on_gpu: bool) -> Check:
