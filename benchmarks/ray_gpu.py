@@ -182,7 +182,7 @@ def main() -> None:
         for name, check in checks.items():
             began = time.perf_counter()
             if name == "workers see their devices":  # studies start a Ray of their own
-                ray.init(num_gpus=given.logical, include_dashboard=False, logging_level="ERROR")
+                ray.init(num_gpus=given.logical, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
             try:
                 result = check()
             finally:
