@@ -233,6 +233,12 @@ def _settings(agreed: Agreed, study: Mapping[str, Any]) -> Iterable[str]:
         was, now = agreed.about.get(name), study.get(name)
         if (was or None) != (now or None):
             yield f"the {word} is {_value(now)}, and {_value(was)} was declared"
+    search, now_search = agreed.about.get("search") or {}, study.get("search") or {}
+    if search and study.get("search_space"):  # a run has it once its search has begun
+        if study["search_space"] != search.get("space"):
+            yield "the search has another space than was declared"
+        if now_search.get("trials") != search.get("trials"):
+            yield f"the search has {now_search.get('trials')} trials, and {search.get('trials')} were declared"
     wanted, now_planned = agreed.planned, plan_of(study)
     other: dict[str, list[str]] = {}
     for at in dict.fromkeys(at for at in wanted if now_planned.get(at, wanted[at]) != wanted[at]):

@@ -137,7 +137,14 @@ def test_winners_of_a_declared_search_are_not_later(tmp_path: Path) -> None:
     record = study_record(plan)
     record["winners"] = {"winner-1": {"number": 0, "trial_id": "x", "params": {}}}
     record["plan"] += [{"arm": "winner-1", "seed": seed, "trial_id": f"w{seed}"} for seed in (1000, 1001)]
-    assert registered.changes(read_declaration(plan.context.store, record), record) == []
+    record |= {"search_space": content["search"]["space"], "search": {"trials": 7}}
+    declaration = read_declaration(plan.context.store, record)
+    assert registered.changes(declaration, record) == []
+    other = {**record, "search_space": {"lr": {"low": 0.1, "high": 0.2}}, "search": {"trials": 9}}
+    assert registered.changes(declaration, other) == [
+        "the search has another space than was declared",
+        "the search has 9 trials, and 7 were declared",
+    ]
 
 
 def test_a_study_without_contrasts_declares_all_arms(tmp_path: Path) -> None:

@@ -235,5 +235,5 @@ def draw_gradients(arm: str, ratios: pd.DataFrame, terms: list[str]) -> Figure:
         trace = scatter("lines+markers", x, y, name=name, **about)
         data.append({**trace, "line": {"color": _colour(term, terms), "width": 1.5}, "marker": {"size": 4}})
     return figure(
-        data, 210, top=28, xaxis=axis("epoch", showgrid=False), yaxis=axis("gradient ratio", type="log", dtick=1)
+        data, 210, top=28, xaxis=axis("epoch", showgrid=False), yaxis=axis("gradient ratio", type="log", dtick="D2")
     )

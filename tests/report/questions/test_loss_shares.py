@@ -64,12 +64,8 @@ def test_gradients_stand_beside_the_shares_where_they_were_measured(tmp_path: Pa
     assert by_arm["channel"]["last_gradient_kd"].value is None
     assert gradients.titles == ["kd"]
     assert [row.cells[-1].shown for row in gradients.table.rows] == ["1", "2", "3"]
-    assert (
-        "stronger than that of cross-entropy for kd in “kd”" in panel.answer
-    )
-    assert (
-        "Term(share=0.3)" in gradients.caption
-    )
+    assert "stronger than that of cross-entropy for kd in “kd”" in panel.answer
+    assert "Term(share=0.3)" in gradients.caption
 
 
 def test_a_store_without_measured_gradients_says_so(plain: tuple[Page, str, Results]) -> None:
