@@ -6,7 +6,6 @@ to `damaged` and restore tables from their copies. Before each change they check
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -29,7 +28,6 @@ from scl.terminal import say
 
 READERS = 32  # parts that are read at once
 AT_A_TIME = 1000  # parts whose tables are in memory at once
-COMPACTING = threading.RLock()  # a run does it while it trains, in a thread, and at its end
 
 
 def mend(store: Folder) -> None:
@@ -77,16 +75,9 @@ def compact(
     Raises:
         LostLease: another run has taken the store over.
     """
-    with COMPACTING:
-        return _compact(store, study, references or {}, of)
-
-
-def _compact(
-    store: Folder, study: Mapping[str, Any], references: Mapping[str, np.ndarray], of: Collection[str] | None
-) -> int:
     names = [name for name in part_names(store) if of is None or trial_of(name) in of]
     read = gather(store, names, *SCHEMAS)
-    tables = with_references(read.tables, references)
+    tables = with_references(read.tables, references or {})
     _set_aside(store, read.faults)
     plan = {trial["trial_id"]: trial["arm"] for trial in study.get("plan", [])}
     trials = tables["trials"]

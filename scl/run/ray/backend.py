@@ -47,7 +47,6 @@ class RayBackend:
         self._session = ExitStack()
         self._ray = RaySession()
         self._started = False
-        self._folding = Folding()
 
     def __enter__(self) -> Self:
         """Raises UserError if the current folder hides scl, or a module that it needs, from Ray's workers."""
@@ -57,7 +56,6 @@ class RayBackend:
 
     def __exit__(self, *error: object) -> None:
         self._session.close()
-        self._folding.close()
 
     def nodes(self) -> Sequence[Node]:
         """The nodes of the cluster at `--address`, asked once; none for a local Ray. Raises UserError as `survey`."""
@@ -82,11 +80,13 @@ class RayBackend:
                 self._start()
             if not self.stop():
                 # Imported here because it imports Ray, whose environment the session sets first.
-                runs = import_module("scl.run.ray.runs").Runs(
-                    self.stop, self.tracker, self.live, self.nodes(), self._folding
-                )
-                with watching(self.stop.abandon):
-                    self._apart(lambda: run(runs))
+                folding = Folding()
+                runs = import_module("scl.run.ray.runs").Runs(self.stop, self.tracker, self.live, self.nodes(), folding)
+                try:
+                    with watching(self.stop.abandon):
+                        self._apart(lambda: run(runs))
+                finally:
+                    folding.close()
 
     def _apart(self, run: Callable[[], None]) -> None:
         """Run in a thread of its own, since calls of Ray cannot be interrupted if its head is gone. A thread that is

@@ -25,18 +25,21 @@ class Folding:
         self.ended = set[str]()
         self.rows = 0
         self.thread: threading.Thread | None = None
+        self.closed = False
 
     def add(self, store: Folder, trial_id: str) -> None:
         """A trial has ended, and has a part in this store."""
         self.ended.add(trial_id)
-        if len(self.ended) < max(AT_LEAST, self.rows) or (self.thread and self.thread.is_alive()):
+        busy = self.closed or (self.thread and self.thread.is_alive())
+        if busy or len(self.ended) < max(AT_LEAST, self.rows):
             return
         ended, self.ended = self.ended, set[str]()
         self.thread = threading.Thread(target=self._fold, args=(store, ended), daemon=True)
         self.thread.start()
 
     def close(self) -> None:
-        """Wait until a move has ended: after it the run may give its lock back."""
+        """Move no more, and wait until a move has ended: then the run may move the rest, and give its lock back."""
+        self.closed = True
         if self.thread:
             self.thread.join()
 

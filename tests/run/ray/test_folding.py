@@ -23,6 +23,11 @@ def store(tmp_path: Path) -> Folder:
     return open_folder(str(tmp_path / "store"))
 
 
+def settled(moving: Folding) -> None:
+    if moving.thread:
+        moving.thread.join()
+
+
 def test_parts_of_ended_trials_move_when_they_are_as_many_as_the_rows(
     store: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -32,7 +37,7 @@ def test_parts_of_ended_trials_move_when_they_are_as_many_as_the_rows(
     for i in range(8):
         put_part(store, f"t{i}")
         moving.add(store, f"t{i}")
-        moving.close()
+        settled(moving)
         left.append(len(part_names(store)))
     assert left == [2, 1, 2, 1, 2, 3, 4, 1]  # with 2, 4 and 8 ended trials
     assert ended_in_parts(store, ["zombie", "t0"]) == {"zombie"}
@@ -71,7 +76,9 @@ def test_one_move_at_a_time(store: Folder, monkeypatch: pytest.MonkeyPatch) -> N
     moving.add(store, "b")
     moving.add(store, "c")
     go.set()
-    moving.close()
+    settled(moving)
     moving.add(store, "d")
     moving.close()
+    moving.add(store, "e")  # of a worker that the run has given up
+    settled(moving)
     assert moved == [{"a"}, {"b", "c", "d"}]
