@@ -26,6 +26,7 @@ from scl.study.config import ARCHITECTURE, Config
 from scl.study.identity import sha256
 from scl.study.term import Term, requested_term
 from scl.terminal import say
+from scl.train.checkpoint import Writer
 from scl.train.cuda_graphs import StreamSlot
 from scl.train.custom import Outside, same_bits
 from scl.train.evaluation import evaluate
@@ -309,7 +310,8 @@ def _trained(
             student.end_epoch([len(target) for _, target, _ in batches], {})
         _require_intact(student)
         if stopped and epoch == 1:
-            student.save()
+            with Writer() as writer:
+                student.save(writer)
             student = _trainer(trial, stage, device)
             student.resume()
     return [*values, *(parameter.detach() for parameter in student.optimizer.parameters)], student.model

@@ -287,8 +287,8 @@ class StudentTrainer:
 
     # --- checkpoints and results ------------------------------------------------------------------------------
 
-    def save(self) -> None:
-        """Write a checkpoint, if the trial has a folder for it."""
+    def save(self, writer: checkpoint.Writer) -> None:
+        """Have a checkpoint written, if the trial has a folder for it."""
         if self.trial.files is None:
             return
         held, plain = loss_state.loss_state(self.objective.custom_modules)
@@ -307,7 +307,7 @@ class StudentTrainer:
         record |= {"shares": self.shares.logarithms} if self.shares.shares else {}
         record |= {"custom": plain} if plain else {}
         record |= {"network": attributes} if attributes else {}
-        checkpoint.save_epoch(self.trial.files, self.epoch, tensors, record)
+        writer.write(self.trial.files, checkpoint.snapshot(self.epoch, tensors, record))
 
     def resume(self) -> None:
         """Continue from the last intact checkpoint, if there is one."""
