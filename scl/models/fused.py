@@ -21,6 +21,8 @@ def _kernels() -> Any:
 class _NormReluPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, norm: nn.BatchNorm2d, pool: int, weight: Tensor, bias: Tensor) -> Tensor:
+        if not maps.is_contiguous(memory_format=torch.channels_last):
+            maps = maps.contiguous()
         running = norm.running_mean, norm.running_var
         out, mean, scale = _kernels().forward(maps, weight, bias, running, norm.momentum, norm.eps, pool)
         ctx.save_for_backward(maps, weight, bias, mean, scale)

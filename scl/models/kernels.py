@@ -122,7 +122,9 @@ def _activate(
             place = (b * sb + y * sh + x * sw)[:, None] + channel[None, :] * sc
             value = tl.load(maps + place, exists[:, None] & inside[None, :], 0.0).to(tl.float32)
             value = value * factor[None, :] + shift[None, :]
-            most = tl.where((value > most) | (value != value), value, most)  # what is not a number stays so, as in torch
+            most = tl.where(
+                (value > most) | (value != value), value, most
+            )  # what is not a number stays so, as in torch
     b, y, x, whole = _pixels(row, P - 1, P - 1, height, width, rows, P)
     place = (b * ob + y // P * oh + x // P * ow)[:, None] + channel[None, :] * oc
     tl.store(out + place, most.to(out.dtype.element_ty), whole[:, None] & inside[None, :])
@@ -191,7 +193,7 @@ def _gradients(
     shift = tl.load(bias + channel, inside, 0.0) - middle * factor
     mean_gradient = tl.load(total + channel, inside, 0.0) / pixels
     slope = tl.load(product + channel, inside, 0.0) / pixels * spread
-    at, taken = _chosen(
+    at, _ = _chosen(
         maps, factor, shift, row, channel, channels, height, width, rows, sb, sc, sh, sw, maps.dtype.element_ty, P
     )
     b, y, x, whole = _pixels(row, P - 1, P - 1, height, width, rows, P)
@@ -221,7 +223,7 @@ def forward(
     """The pooled maps after norm and ReLU; mean and 1 / standard deviation of each channel of the batch, float32.
 
     Args:
-        maps: (B, C, H, W) of any strides, at least two pixels a channel. weight, bias: (C,), float32.
+        maps: (B, C, H, W), contiguous or channels last, at least two pixels a channel. weight, bias: (C,), float32.
         running: mean and variance (C,), float32, which are updated. pool: 1 or 2.
     """
     grid, sizes = _grid(maps, pool)
@@ -255,8 +257,6 @@ def backward(
     strides = (*maps.stride(), *gradient.stride())
     _tile_gradients[grid](maps, gradient, *known, *tiles.unbind(), *sizes, *strides, **shape)
     total, product = tiles.sum(1).unbind()
-    out = torch.empty_like(maps)
-    _gradients[grid](
-        maps, gradient, *known, total, product, out, *sizes, images * height * width, *strides, **shape
-    )
+    out = torch.empty_strided(maps.shape, maps.stride(), dtype=maps.dtype, device=maps.device)
+    _gradients[grid](maps, gradient, *known, total, product, out, *sizes, images * height * width, *strides, **shape)
     return out, product, total

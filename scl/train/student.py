@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from scl.data.batches import SplitData
 from scl.models.fold import absorb_biases
-from scl.models.networks import example_features, in_bf16, in_float32, move_to_device, start_from
+from scl.models.networks import example_features, fuse, in_bf16, in_float32, move_to_device, start_from
 from scl.models.staged import Features, Staged
 from scl.models.streams import seeded_streams
 from scl.models.tapped import TappedModel
@@ -57,6 +57,7 @@ class StudentTrainer:
         own = f"network {config.model_name}"
         self.outside = custom.Outside({own: config.model} if callable(config.model) else {})
         model = self._initial(data)
+        fuse(model, config, device)
         seed = stream_seed("objective", trial.seed)
         with torch.random.fork_rng(devices=[]), seeded_streams(seed):
             torch.default_generator.manual_seed(seed)
@@ -70,8 +71,7 @@ class StudentTrainer:
         self.best: dict[str, Tensor] = {}  # the network of the best epoch, if the trial has patience
         self.draw_seed = stream_seed("draws", trial.seed) >> 1  # leaves room to add the number of a step
         self.bf16 = in_bf16(config, device)
-        # Other libraries' networks and custom losses may run Python code that a replay does not repeat, and draw from
-        # Python's and numpy's random streams.
+        # Other networks and custom losses may run Python code that a replay does not repeat, or draw random numbers.
         self.built_in = isinstance(model, Staged) and not objective.custom
         # A replay repeats one step, and the steps of batches that are accumulated differ.
         self.slot, self.runner = slot, GraphRunner(slot, self.built_in and config.accumulate == 1)

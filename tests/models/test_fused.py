@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from scl.models.fused import norm_relu_pool, unavailable
+from scl.errors import UserError
+from scl.models import staged
+from scl.models.build import build_model
+from scl.models.fused import norm_relu_pool
+from scl.models.networks import fuse
+from scl.study.config import Config
 
 # Images, channels, height, width: sizes that fill no tile, one pixel a side, more channels or windows than a tile.
 SHAPES = [(2, 3, 4, 4), (3, 5, 7, 5), (4, 1, 1, 1), (2, 33, 6, 3), (1, 2, 1, 9), (5, 40, 9, 9)]
@@ -53,7 +59,10 @@ def agrees(shape: tuple[int, ...], layout: str, dtype: torch.dtype, pool: int, d
         torch.testing.assert_close(found, wanted, **close)
         scale = max(1.0, shape[0] * shape[2] * shape[3] / 16)  # of sums over pixels
         for a, b in zip(one, two, strict=True):
-            torch.testing.assert_close(a, b, rtol=close["rtol"], atol=close["atol"] * scale)
+            other_pixels = (a - b).abs() > close["atol"] * scale + close["rtol"] * b.abs()
+            # In bfloat16 rounding makes ties, and another pixel of a window may have its gradient.
+            allowed = 4 + a.numel() // 1000 if pool == 2 and not exact else 0
+            assert other_pixels.sum() <= allowed, (a - b).abs().max()
         again = torch.autograd.grad(norm_relu_pool(mine, ours, pool), [mine, ours.weight, ours.bias], gradient)
         assert all(map(torch.equal, one, again))
         theirs(other)
@@ -62,39 +71,67 @@ def agrees(shape: tuple[int, ...], layout: str, dtype: torch.dtype, pool: int, d
 
 
 INTERPRETED = """
-import torch
-from tests.models.test_fused import CASES, SHAPES, agrees
-for case in {cases}:
+from tests.models.test_fused import CASES, agrees
+for case in CASES:
     try:
         agrees(*case, device="cpu")
-    except BaseException as error:
-        raise SystemExit(f"{{case}}: {{error!r}}")
+    except AssertionError as error:
+        raise SystemExit(f"{case}: {error}")
 """
 
 
-def interpret(cases: str) -> None:
+@pytest.mark.slow
+def test_the_kernels_agree_with_torch() -> None:
     pytest.importorskip("triton")
     run = subprocess.run(
-        [sys.executable, "-c", INTERPRETED.format(cases=cases)], cwd=Path(__file__).parents[2],
+        [sys.executable, "-c", INTERPRETED], cwd=Path(__file__).parents[2],
         env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-3000:]
 
 
-def test_a_shape_of_odd_sides_agrees_with_torch() -> None:
-    interpret("[(SHAPES[1], 'channels_last', torch.float32, 2)]")
-
-
-@pytest.mark.slow
-def test_all_shapes_agree_with_torch() -> None:
-    interpret("CASES")
-
-
 @pytest.mark.gpu
-@pytest.mark.parametrize(("shape", "layout", "dtype", "pool"), [*CASES, ((128, 64, 32, 32), "channels_last", torch.bfloat16, 2)])
+@pytest.mark.parametrize(
+    ("shape", "layout", "dtype", "pool"), [*CASES, ((128, 64, 32, 32), "channels_last", torch.bfloat16, 2)]
+)
 def test_on_a_gpu(shape: tuple[int, ...], layout: str, dtype: torch.dtype, pool: int) -> None:
     agrees(shape, layout, dtype, pool, "cuda")
 
 
-def test_a_cpu_is_refused_in_words() -> None:
-    assert unavailable(torch.device("cpu")) == "they need a GPU, and this device is cpu"
+@pytest.mark.parametrize(
+    ("model", "device", "reason"),
+    [
+        ("plain5", "cpu", "they need a GPU, and this device is cpu"),
+        ("resnet8x4", "cuda", "they are for plain and vgg students, not for resnet8x4"),
+        ("wrn_16_1", "cuda", "they are for plain and vgg students, not for wrn_16_1"),
+    ],
+)
+def test_what_cannot_be_fused_is_refused(model: str, device: str, reason: str) -> None:
+    config = Config(model=model, width=0.125, kernels="fused")
+    network = build_model(model, 10, width=0.125)
+    fuse(network, config.replace(kernels="torch"), torch.device(device))
+    with pytest.raises(UserError, match=re.escape(f"kernels='fused': {reason}; use kernels='torch'")):
+        fuse(network, config, torch.device(device))
+
+
+@pytest.mark.parametrize("tap", ["relu", "bn", "block"])
+@pytest.mark.parametrize("model", ["plain5", "vgg13"])
+@pytest.mark.parametrize("read", [frozenset(), frozenset({0, 2})])
+def test_fused_blocks_compute_what_blocks_compute(
+    tap: str, model: str, read: frozenset[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With torch's functions in place of the kernels: all values, gradients and running statistics."""
+    monkeypatch.setattr(staged, "norm_relu_pool", lambda maps, norm, pool=1: F.max_pool2d(F.relu(norm(maps)), pool))
+    results = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        network = build_model(model, 10, width=0.125).train()
+        for module in network.modules():
+            if isinstance(module, staged.Block):
+                module.fused = fused
+        features = network.features(torch.randn(4, 3, 18, 18), tap, staged.Wanted(read, head=True))
+        (features.logits.sum() + sum(m.square().mean() for m in features.maps if m.numel())).backward()
+        gradients = [p.grad for p in network.parameters()]
+        results.append([features.logits, *features.maps, *gradients, *network.buffers()])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
