@@ -29,6 +29,7 @@ from scl.train.process import freed_memory_kept
 
 # Kind of a kernel → a pattern of its name; the first match counts.
 KINDS = {
+    "fused": "_tile_statistics|_statistics$|_activate|_tile_gradients|_gradients$",  # scl's own, of Triton
     "batch norm": r"batch_?norm|\bbn_|::bn_",
     "convolutions": r"fprop|dgrad|wgrad|conv(?!ert)|nchwToNhwc|nhwcTo",
     "pooling": "pool",

@@ -10,7 +10,8 @@
 2. plain11 → plain5, batch 128: eight arms in one cohort, and each alone. On the CPU also the bound of what sharing the
    teacher can gain: (ΣT + ΣS) / (T + ΣS). S is the time of one student's step, T that of the teacher's forward up to
    the deepest layer that an arm (in the sum), or any arm, reads; both are measured in the same run.
-3. On the CPU, a profile of one epoch: the share of the first pair's epoch inside convolutions, which no loop around
+3. On a GPU, the same cohort with torch's kernels and with fused ones, in turn.
+4. On the CPU, a profile of one epoch: the share of the first pair's epoch inside convolutions, which no loop around
    them can reduce. On a GPU, `kernels.py` has the profile.
 
 The sides of a comparison take turns; figures are medians of the rounds. Evaluation is not timed.
@@ -29,6 +30,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, reduce
+from importlib.util import find_spec
 from operator import or_
 from statistics import median
 from typing import Any
@@ -195,6 +197,18 @@ def together_and_alone(count: int, rounds: int, device: torch.device) -> dict[st
     return found | ({"bound": spread(bounds), "share_of_bound": spread(shares)} if bounds else {})
 
 
+def fused_against_torch(count: int, rounds: int, device: torch.device) -> dict[str, Any]:
+    """Student-images a second of a cohort with fused kernels and with torch's, and their ratio."""
+    data, teacher = data_of(random_images(count)), teacher_of("plain11")
+    rates: dict[str, list[float]] = {"torch": [], "fused": []}
+    for _ in range(rounds):
+        for kernels, found in rates.items():
+            arms = [arm.replace(kernels=kernels) for arm in EIGHT]
+            found.append(len(arms) * count / train(arms, data, teacher, device))
+    ratios = [a / b for a, b in zip(rates["fused"], rates["torch"], strict=True)]
+    return {name: spread(found) for name, found in rates.items()} | {"ratio": spread(ratios)}
+
+
 def forward_seconds(count: int, data: SplitData, teacher: Teacher) -> tuple[list[float], float]:
     """Seconds of the teacher's forwards in an epoch on the CPU: for each arm alone, and for all together."""
     config = EIGHT[0]
@@ -288,6 +302,8 @@ def main() -> None:
         ),
         "plain11 → plain5, 8 arms, batch 128": lambda: together_and_alone(count, options.rounds, device),
     }
+    if on_gpu and find_spec("triton"):
+        parts["fused kernels"] = lambda: fused_against_torch(count, options.rounds, device)
     if not on_gpu:
         parts["in_convolutions"] = lambda: in_convolutions(count, options.precision)
     for name, measure in parts.items():

@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scl.data.batches import SplitData
+from scl.errors import UserError
 from scl.models.build import build_model
+from scl.models.fused import unavailable
 from scl.models.mode import eval_mode
-from scl.models.staged import Block, Features
+from scl.models.staged import Block, Features, Staged
 from scl.models.streams import seeded_streams
 from scl.models.tapped import TappedModel, runs_own_code
 from scl.study.config import Config
@@ -173,6 +175,24 @@ def example_features(model: nn.Module, data: SplitData, tap: str) -> Features:
     with torch.no_grad(), eval_mode(model):
         features: Features = model.features(torch.zeros(2, *data.image_shape, device=device), tap)  # type: ignore[operator]
     return features
+
+
+def fuse(model: nn.Module, config: Config, device: torch.device) -> None:
+    """Let a network train with the kernels of its configuration.
+
+    Raises:
+        UserError: they are fused, and the network has blocks that are not plain, or the device cannot run them.
+    """
+    if config.kernels == "torch":
+        return
+    reason = unavailable(device)
+    if not (isinstance(model, Staged) and all(type(stage) is Block for stage in model.stages)):
+        reason = f"they are for plain and vgg students, not for {config.model_name}"
+    if reason:
+        raise UserError(f"kernels='fused': {reason}; use kernels='torch'")
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.fused = True
 
 
 def in_bf16(config: Config, device: torch.device) -> bool:

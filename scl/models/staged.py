@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scl.errors import UserError
+from scl.models.fused import norm_relu_pool
 from scl.models.layout import first_channels, mean_over_locations
 
 
@@ -178,7 +179,11 @@ class Block(nn.Module):
 
     It pools `halvings` times while both sides are longer than 4, so that 8×8 images keep locations to correlate. The
     first convolution has the stride.
+
+    fused: norm, ReLU and pooling are one operation in training; see `networks.fuse`.
     """
+
+    fused = False
 
     def __init__(
         self, channels: int, widths: Sequence[int], halvings: int = 0, stride: int = 1, bias: bool = False
@@ -197,7 +202,10 @@ class Block(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, x: Tensor, tap: str, read: bool) -> tuple[Tensor, Tensor]:
-        before = self.layers(x.contiguous() if self.channels_first else x)
+        x = x.contiguous() if self.channels_first else x
+        if self.fused and self.training and not (read and tap == "bn"):
+            return self._fused(x, read)
+        before = self.layers(x)
         if read and tap != "bn":
             taken = F.relu(before, inplace=True)
             return taken, self.pooled(taken)
@@ -205,8 +213,20 @@ class Block(nn.Module):
         out = self.pooled(before)
         return before, F.relu(out, inplace=not read or out is not before)
 
-    def pooled(self, x: Tensor) -> Tensor:
-        for _ in range(self.halvings):
+    def _fused(self, x: Tensor, read: bool) -> tuple[Tensor, Tensor]:
+        *convolutions, last = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
+        *norms, norm = [layer for layer in self.layers if isinstance(layer, nn.BatchNorm2d)]
+        for convolution, between in zip(convolutions, norms, strict=True):
+            x = norm_relu_pool(convolution(x), between)
+        x = last(x)
+        if read or not self.halvings or min(x.shape[2:]) <= 4:
+            taken = norm_relu_pool(x, norm)
+            return taken, self.pooled(taken)
+        out = self.pooled(norm_relu_pool(x, norm, 2), self.halvings - 1)
+        return out, out
+
+    def pooled(self, x: Tensor, halvings: int | None = None) -> Tensor:
+        for _ in range(self.halvings if halvings is None else halvings):
             if min(x.shape[2:]) > 4:
                 x = F.max_pool2d(x, 2)
         return x

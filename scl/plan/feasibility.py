@@ -12,7 +12,7 @@ from scl.data.batches import SplitData
 from scl.errors import UserError
 from scl.machine import physical_memory
 from scl.models.build import macs
-from scl.models.networks import build_network, build_student, example_features
+from scl.models.networks import build_network, build_student, example_features, fuse
 from scl.models.staged import Features
 from scl.plan.context import RunContext
 from scl.plan.cost import Cost, measure_latency_ms
@@ -90,6 +90,8 @@ class Feasibility:
         """
         _require_validation(config, self.tensors)
         features, shapes = self._model(config)
+        if config.kernels != "torch":
+            fuse(build_student(config, self.tensors, 0), config, torch.device(self.device))
         logits = [
             name for name, term in config.losses.items() if term.weight > 0 and loss_row(term).compares == "logits"
         ]

@@ -26,6 +26,7 @@ from scl.study.config import ARCHITECTURE, Config
 from scl.study.identity import sha256
 from scl.study.term import Term, requested_term
 from scl.terminal import say
+from scl.train.checkpoint import Writer
 from scl.train.cuda_graphs import StreamSlot
 from scl.train.custom import Outside, same_bits
 from scl.train.evaluation import evaluate
@@ -300,6 +301,7 @@ def _trained(
 ) -> tuple[list[Tensor], nn.Module]:
     """The parameters after two epochs and the losses of each step, and the network. Raises TrialFailure if a step
     fails."""
+    config = config.replace(kernels="torch")  # own code is rehearsed, on whatever device is here
     trial = TrialSpec("rehearsal", config, 0, MemoryFiles(), inputs=inputs)
     student, values = _trainer(trial, stage, device), []
     for epoch, batches in stage.batches.items():
@@ -315,7 +317,8 @@ def _trained(
             student.end_epoch([len(target) for _, target, _ in batches], {})
         _require_intact(student)
         if stopped and epoch == 1:
-            student.save()
+            with Writer() as writer:
+                student.save(writer)
             student = _trainer(trial, stage, device)
             student.resume()
     return [*values, *(parameter.detach() for parameter in student.optimizer.parameters)], student.model

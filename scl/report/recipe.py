@@ -170,7 +170,8 @@ def _precision(fields: Fields, auto: str) -> Sequence[str]:
         "bf16": "bf16, losses in fp32",
     }
     given = str(fields["precision"])
-    return [meaning.get(given, given)]
+    fused = "batch norm, ReLU and pooling in fused kernels"
+    return [meaning.get(given, given), *([fused] if fields["kernels"] == "fused" else [])]
 
 
 PARTS: dict[str, Callable[[Fields, str], Sequence[str]]] = {

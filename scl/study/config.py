@@ -49,6 +49,7 @@ WORDS = {
     "class_weights": ("none", "balanced"),
     "sampling": ("shuffled", "balanced"),
     "precision": ("auto", "fp32", "bf16"),
+    "kernels": ("torch", "fused"),
     "normalisation": ("auto", "data", "published"),
 }
 # The fields that only some optimizers read.
@@ -131,6 +132,8 @@ class Config:
         sampling: `shuffled` (each image once an epoch) or `balanced` (each class equally often, in as many steps:
             images of a rare class repeat, those of a frequent class are not all used).
         precision: of a step: `fp32`, `bf16`, or `auto`: bf16 on a GPU, fp32 on a CPU.
+        kernels: of a step: `torch`, or `fused`: batch norm, ReLU and max-pooling of plain and vgg students as one
+            operation on a GPU, which needs the package triton.
 
     Raises:
         UserError: a field does not exist, a value is refused, or values contradict each other. The message names the
@@ -189,6 +192,7 @@ class Config:
     augment: str = "auto"
     sampling: str = "shuffled"
     precision: str = "auto"
+    kernels: str = "torch"
 
     def __post_init__(self) -> None:
         losses, wrong = checked_terms(self.losses)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from typing import Any, Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -17,6 +19,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from scl.errors import Damaged, first_line
+from scl.terminal import say
 from scl.train.weights import no_weights
 
 EPOCH = "epoch-"  # prefix of the checkpoints of epochs
@@ -33,10 +36,31 @@ class Files(Protocol):
     def set_aside(self, name: str, reason: str) -> None: ...
 
 
+class Snapshot(NamedTuple):
+    """The content of a checkpoint, in memory of its own, so that training may go on while it is written.
+
+    record: JSON.
+    """
+
+    epoch: int
+    tensors: dict[str, Tensor]
+    record: str
+
+
+def snapshot(epoch: int, tensors: dict[str, Tensor], record: dict[str, Any]) -> Snapshot:
+    """Copies of tensors, on the CPU, and of a record of JSON values."""
+    form = torch.contiguous_format
+    copies = {n: tensor.detach().to("cpu", copy=True, memory_format=form) for n, tensor in tensors.items()}
+    return Snapshot(epoch, copies, json.dumps(record))
+
+
 def pack(tensors: dict[str, Tensor], record: dict[str, Any]) -> bytes:
     """The bytes of one safetensors file with tensors and a record of JSON values."""
-    tensors = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    text = json.dumps(record)
+    return _packed({n: tensor.detach().cpu().contiguous() for n, tensor in tensors.items()}, json.dumps(record))
+
+
+def _packed(tensors: dict[str, Tensor], text: str) -> bytes:
+    tensors = _apart(tensors)
     return save_tensors(tensors, {"record": text, "record_sha256": _sha256(text), "sha256": _digest(tensors)})
 
 
@@ -96,9 +120,46 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def save_epoch(files: Files, epoch: int, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+def save_epoch(files: Files, taken: Snapshot) -> None:
     """Write the checkpoint of an epoch, keep the one before it, and delete older ones."""
-    files.rotate(f"{EPOCH}{epoch:05d}.safetensors", pack(tensors, record), EPOCH, keep=2)
+    name = f"{EPOCH}{taken.epoch:05d}.safetensors"
+    files.rotate(name, _packed(taken.tensors, taken.record), EPOCH, keep=2)
+
+
+class Writer:
+    """Context manager: writes the checkpoints of a cohort on one thread, so that its steps go on meanwhile.
+
+    What could not be written is raised by the next `settle`, or at the end. If another error ends the context, that
+    one is raised, and the checkpoint is named on stderr.
+    """
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(1, "checkpoints")
+        self.pending: list[Future[None]] = []
+
+    def write(self, files: Files, taken: Snapshot) -> None:
+        """Queue a checkpoint. The caller settles those of an epoch before it queues those of another, so that no more
+        than one snapshot of each trial waits in memory."""
+        self.pending.append(self.thread.submit(save_epoch, files, taken))
+
+    def settle(self) -> None:
+        """Wait until all checkpoints are written. Raises what the first that failed raised."""
+        pending, self.pending = self.pending, []
+        errors = [error for future in pending if (error := future.exception()) is not None]
+        if errors:
+            raise errors[0]
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.thread.shutdown()
+        try:
+            self.settle()
+        except Exception as failed:
+            if error is None:
+                raise
+            say(f"a checkpoint could not be written: {first_line(failed)}")
 
 
 def load_last_epoch(files: Files) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

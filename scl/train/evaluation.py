@@ -13,6 +13,7 @@ from scl.data.batches import SplitData, evaluation_batches
 from scl.data.images import Images
 from scl.models.mode import eval_mode
 from scl.study.metrics import balanced_accuracy, macro_f1
+from scl.train.inputs import own_network
 
 # Images per batch: few enough for a CPU's cache, enough to keep a GPU busy.
 BATCH = {"cpu": 256, "cuda": 2048}
@@ -36,6 +37,15 @@ def evaluate(models: Sequence[nn.Module], images: Images, data: SplitData) -> li
                 output.append(model(batch).float())
     empty = torch.empty(0, data.classes, device=images.labels.device)
     return [torch.cat(output) if output else empty for output in outputs]
+
+
+def muted_accuracy(model: nn.Module, data: SplitData) -> float:
+    """Test accuracy with the self-taught channels at zero, so that only the guided ones contribute."""
+    network = own_network(model)
+    network.muted = True  # type: ignore[assignment]
+    (logits,) = evaluate([model], data.test, data)
+    network.muted = False  # type: ignore[assignment]
+    return (logits.argmax(1) == data.test.labels).double().mean().item()
 
 
 def top5(logits: Tensor, labels: Tensor) -> float:

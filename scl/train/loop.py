@@ -27,6 +27,7 @@ from scl.models.networks import example_features, in_bf16
 from scl.models.staged import Features, Staged, Wanted
 from scl.study.augment import without_auto
 from scl.study.config import SHARED_IN_COHORT
+from scl.train.checkpoint import Writer
 from scl.train.cuda_graphs import GraphRunner, StaticBuffers, StreamSlot, prefetch, stream_slots, supports_graphs
 from scl.train.device_errors import concerns_cohort
 from scl.train.evaluation import evaluate
@@ -62,18 +63,20 @@ def train_cohort(
         stop: asked before each step; if true, the generator returns, and the checkpoints stay.
         prune: asked with trial id, epoch and row after each epoch but the last; if true, this trial ends.
         checkpoint_every: seconds. Checkpoints are written after the first epoch that ends so long after those before,
-            since on a fast GPU writing one may take as long as an epoch.
+            since on a fast GPU writing one may take as long as an epoch. A thread writes them during the next epoch;
+            all are written before an event says that a trial ended, and when this generator ends.
 
     Raises:
         ValueError: the trials differ in their seed or in a field of SHARED_IN_COHORT.
         UserError: the teacher cannot be built.
+        OSError: a checkpoint cannot be written; raised when the next one is due, or when a trial ends.
         RuntimeError: the cohort does not fit into the memory of the device (`is_out_of_memory`), or the device can
             compute no more in this process (`is_broken`).
     """
     if len({(t.seed, *(getattr(t.config, name) for name in SHARED_IN_COHORT)) for t in trials}) != 1:
         raise ValueError(f"trials of a cohort share their seed and {', '.join(SHARED_IN_COHORT)}")
     seed, recipe = trials[0].seed, trials[0].config
-    with TrainingSettings(device, deterministic, recipe.precision == "fp32") as settings:
+    with TrainingSettings(device, deterministic, recipe.precision == "fp32") as settings, Writer() as writer:
         data = data.to(device)
         network = build_teacher(teacher, data, device, recipe.teacher_layers) if teacher is not None else None
         example = example_features(network, data, recipe.tap) if network is not None else None
@@ -102,8 +105,9 @@ def train_cohort(
                 continue
             student.resume()
             if not student.finished:
-                student.save()  # so that every stop counts as a restart, even two within one epoch
+                student.save(writer)  # so that every stop counts as a restart, even two within one epoch
             students.append(student)
+        writer.settle()
 
         saved = time.monotonic()
         glances = Glances(data)
@@ -173,6 +177,7 @@ def train_cohort(
             }
             if due := time.monotonic() - saved >= checkpoint_every:
                 saved = time.monotonic()
+                writer.settle()
             share_energy(active, before, meter.read() - joules if meter else math.nan, meter.source if meter else "")
             for student in alive:
                 parts = {p: (of[student], getattr(data, p).labels) for p, of in logits.items() if student in of}
@@ -185,13 +190,15 @@ def train_cohort(
                             student.pruned = prune(student.trial.id, epoch, student.history[-1])
                     if student.finished:
                         ended = student.result(data, {p: of[student] for p, of in logits.items()}, teacher, len(trials))
+                        writer.settle()  # a checkpoint must not appear after the trial's end has removed them
                         with settings.suspended():
                             yield ended
                     elif due:
-                        student.save()
+                        student.save(writer)
             for student in active:
                 if student.failure is not None:
                     ended = student.result(data, {}, teacher, len(trials))
+                    writer.settle()
                     with settings.suspended():
                         yield ended
 

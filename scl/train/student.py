@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from scl.data.batches import SplitData
 from scl.models.fold import absorb_biases
-from scl.models.networks import example_features, in_bf16, in_float32, move_to_device, start_from
+from scl.models.networks import example_features, fuse, in_bf16, in_float32, move_to_device, start_from
 from scl.models.staged import Features, Staged
 from scl.models.streams import seeded_streams
 from scl.models.tapped import TappedModel
@@ -25,7 +25,7 @@ from scl.train import checkpoint, custom, loss_state
 from scl.train.averaging import Average, share_of_new
 from scl.train.cuda_graphs import GraphRunner, StreamSlot
 from scl.train.device_errors import concerns_cohort
-from scl.train.evaluation import by_class, evaluate, final_metrics, top5
+from scl.train.evaluation import by_class, evaluate, final_metrics, muted_accuracy, top5
 from scl.train.inputs import own_network
 from scl.train.objective import Objective
 from scl.train.optimizer import Optimizer
@@ -57,6 +57,7 @@ class StudentTrainer:
         own = f"network {config.model_name}"
         self.outside = custom.Outside({own: config.model} if callable(config.model) else {})
         model = self._initial(data)
+        fuse(model, config, device)
         seed = stream_seed("objective", trial.seed)
         with torch.random.fork_rng(devices=[]), seeded_streams(seed):
             torch.default_generator.manual_seed(seed)
@@ -70,8 +71,7 @@ class StudentTrainer:
         self.best: dict[str, Tensor] = {}  # the network of the best epoch, if the trial has patience
         self.draw_seed = stream_seed("draws", trial.seed) >> 1  # leaves room to add the number of a step
         self.bf16 = in_bf16(config, device)
-        # Other libraries' networks and custom losses may run Python code that a replay does not repeat, and draw from
-        # Python's and numpy's random streams.
+        # Other networks and custom losses may run Python code that a replay does not repeat, or draw random numbers.
         self.built_in = isinstance(model, Staged) and not objective.custom
         # A replay repeats one step, and the steps of batches that are accumulated differ.
         self.slot, self.runner = slot, GraphRunner(slot, self.built_in and config.accumulate == 1)
@@ -86,6 +86,7 @@ class StudentTrainer:
         self.share: float | Tensor = torch.tensor(0.0, device=device) if slot.graphs else 0.0
         self.shares = Shares(config, self.model)
         self.weights: dict[str, float] = {}
+        self.scales: dict[str, Any] = {}  # the weights as a step reads them: like `rate`
         self.epoch = 0  # finished epochs
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
@@ -140,16 +141,26 @@ class StudentTrainer:
         epoch = self.epoch + 1
         self.objective.start_epoch(epoch)
         self.wanted, self.teacher_wanted = self.objective.wanted(epoch)
-        before, names = self.weights, self.objective.term_names
-        plain = {name: w for name in names if (w := self.objective.weight(name, epoch)) > 0}
-        self.weights = self.shares.start_epoch(epoch, plain)
+        plain = {name: w for name in self.objective.term_names if (w := self.objective.weight(name, epoch)) > 0}
+        self._weigh(self.shares.start_epoch(epoch, plain))
         if self.epoch == self.config.pretrain_epochs:
             self.optimizer.reset()  # pre-training hands on its weights, not its momentum
-        if self.epoch == self.config.pretrain_epochs or self.weights != before:
             self.runner.reset()
         # The values of all steps stay on the device until the end of the epoch, so that no step waits for the host.
         self.values = torch.full((steps, len(self.weights)), math.nan, device=device)
         self.correct = torch.zeros((), dtype=torch.int64, device=device)
+
+    def _weigh(self, weights: dict[str, float]) -> None:
+        """Let steps use these weights. A graph reads them on the device, and stays while the same terms have one."""
+        known, self.weights = self.weights, weights
+        if not self.slot.graphs:
+            self.scales = dict(weights)
+        elif {name: w > 0 for name, w in weights.items()} == {name: w > 0 for name, w in known.items()}:
+            for name, weight in weights.items():
+                self.scales[name].fill_(weight)
+        else:
+            self.scales = {name: torch.tensor(w, device=self.device) for name, w in weights.items()}
+            self.runner.reset()
 
     def charge(self, joules: float, source: str) -> None:
         """Add an epoch's energy. joules: NaN if it is not known."""
@@ -185,8 +196,10 @@ class StudentTrainer:
                 if self.shares.due(step, steps):
                     values, correct = self.learn(images, target, teacher, index, (step, steps))
                 else:
-                    inputs = (images, target, teacher, index)
-                    values, correct = self.runner(self.learn, *inputs, state=self.changing_tensors)
+                    values, correct = self.runner(
+                        self.learn, images, target, teacher, index,
+                        state=self.changing_tensors, settings=self.settings(),
+                    )  # fmt: skip
             self.values[step] = values
             self.correct += correct
         self.seconds += time.perf_counter() - began
@@ -201,8 +214,8 @@ class StudentTrainer:
     ) -> tuple[Tensor, Tensor]:
         """One step: forward, objective, backward, and the update of the weights and of their average.
 
-        It never waits for the device, and the only host values that it reads are constant within an epoch, so that a
-        CUDA graph can replay it; unless it measures shares of the gradient.
+        It never waits for the device, and the only host values that it reads are constant until the graph is dropped,
+        so that a CUDA graph can replay it; unless it measures shares of the gradient.
 
         Args:
             measured: the step (from 0) and the steps of the epoch, if shares are measured in it.
@@ -224,8 +237,8 @@ class StudentTrainer:
         with custom.kept_apart(*self.users_code) if self.users_code else nullcontext():
             if measured is not None:
                 cross_entropy = self.objective.cross_entropy(features.logits, target)
-                self.weights = self.shares.measure(terms, cross_entropy, *measured)
-            weighted = [self.weights[name] * value for name, value in terms.items() if self.weights[name] > 0]
+                self._weigh(self.shares.measure(terms, cross_entropy, *measured))
+            weighted = [self.scales[name] * value for name, value in terms.items() if self.weights[name] > 0]
             total = torch.stack(weighted or [0.0 * value for value in terms.values()]).sum()
             if self.place.together > 1:
                 total = total / self.place.together
@@ -237,6 +250,10 @@ class StudentTrainer:
         values = torch.stack([terms[name].detach() for name in self.weights])
         labels = target if target.ndim == 1 else target.argmax(1)
         return values, (features.logits.detach().argmax(1) == labels).sum()
+
+    def settings(self) -> list[Tensor]:
+        """The tensors that change between steps and that a step reads, on a device with graphs."""
+        return [value for value in (self.rate, self.share, *self.scales.values()) if isinstance(value, Tensor)]
 
     def changing_tensors(self) -> list[Sequence[Tensor]]:
         """The tensors that a step changes, by kind: a large count of batches must not hide the statistics beside it."""
@@ -302,8 +319,8 @@ class StudentTrainer:
 
     # --- checkpoints and results ------------------------------------------------------------------------------
 
-    def save(self) -> None:
-        """Write a checkpoint, if the trial has a folder for it."""
+    def save(self, writer: checkpoint.Writer) -> None:
+        """Have a checkpoint written, if the trial has a folder for it."""
         if self.trial.files is None:
             return
         held, plain = loss_state.loss_state(self.objective.custom_modules)
@@ -322,7 +339,7 @@ class StudentTrainer:
         record |= {"shares": self.shares.logarithms} if self.shares.shares else {}
         record |= {"custom": plain} if plain else {}
         record |= {"network": attributes} if attributes else {}
-        checkpoint.save_epoch(self.trial.files, self.epoch, tensors, record)
+        writer.write(self.trial.files, checkpoint.snapshot(self.epoch, tensors, record))
 
     def resume(self) -> None:
         """Continue from the last intact checkpoint, if there is one."""
@@ -393,15 +410,7 @@ class StudentTrainer:
         if self.pruned:
             return TrialEnded(self.trial.id, metrics, self.history)
         if self.config.has_self_taught:
-            metrics["test_acc_muted"] = self.muted_accuracy(data)
+            metrics["test_acc_muted"] = muted_accuracy(self.kept, data)
         weights = {name: tensor.detach().cpu() for name, tensor in own_network(self.kept).state_dict().items()}
         test, val = (logits[part].cpu() for part in ("test", "val"))
         return TrialEnded(self.trial.id, metrics, self.history, weights, test, val)
-
-    def muted_accuracy(self, data: SplitData) -> float:
-        """Test accuracy with the self-taught channels at zero, so that only the guided ones contribute."""
-        network = own_network(self.kept)
-        network.muted = True  # type: ignore[assignment]
-        (logits,) = evaluate([self.kept], data.test, data)
-        network.muted = False  # type: ignore[assignment]
-        return (logits.argmax(1) == data.test.labels).double().mean().item()

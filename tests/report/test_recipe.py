@@ -44,6 +44,8 @@ from scl.study.term import Term
         (Config(augment="auto+mixup:0.4"), "Augmentation", "auto+mixup:0.4, here crop+flip+mixup:0.4"),
         (Config(augment="none"), "Augmentation", "none"),
         (Config(precision="bf16"), "Precision", "bf16, losses in fp32"),
+        (Config(precision="bf16", kernels="fused"), "Precision",
+         "bf16, losses in fp32; batch norm, ReLU and pooling in fused kernels"),
         (Config(), "Objective", "cross-entropy × 1"),
         (
             Config(ce=0, losses={"kd": Term(0.9, options={"temperature": 2})}, label_smoothing=0.1),

@@ -37,6 +37,7 @@ def test_ids_do_not_depend_on_spelling() -> None:
     [
         {"lr": 0.2}, {"self_taught": 1}, {"losses": {"kd": 1}}, {"losses": {"kd": Term(1, warmup=2)}},
         {"losses": {"kd": Term(1, options={"temperature": 2})}}, {"precision": "fp32"},
+        {"kernels": "fused"},
     ],
 )  # fmt: skip
 def test_what_moves_numbers_moves_the_id(change: dict[str, object]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,8 @@ def test_flipped_bit_in_a_checkpoint_is_noticed() -> None:
 def test_the_last_two_epochs_stay_and_a_damaged_one_is_set_aside(tmp_path: Path) -> None:
     files = open_folder(str(tmp_path))
     for epoch in (1, 2, 3):
-        checkpoint.save_epoch(files, epoch, {"w": torch.full((3,), float(epoch))}, {"epoch": epoch})
+        taken = checkpoint.snapshot(epoch, {"w": torch.full((3,), float(epoch))}, {"epoch": epoch})
+        checkpoint.save_epoch(files, taken)
     names = [name for name in files.names() if name.startswith("epoch-")]
     assert names == ["epoch-00002.safetensors", "epoch-00003.safetensors"]
     (tmp_path / names[-1]).write_bytes(files.read(names[-1])[:-1])
@@ -35,6 +38,65 @@ def test_the_last_two_epochs_stay_and_a_damaged_one_is_set_aside(tmp_path: Path)
     assert names[-1] not in files.names()
     checkpoint.drop_epochs(files)
     assert checkpoint.load_last_epoch(files) is None
+
+
+class Slow:
+    """A folder that writes when it is allowed to, and then perhaps fails."""
+
+    def __init__(self, error: OSError | None = None) -> None:
+        self.allowed, self.error, self.content = threading.Event(), error, dict[str, bytes]()
+
+    def names(self) -> list[str]:
+        return sorted(self.content)
+
+    def write(self, name: str, content: bytes) -> None:
+        assert self.allowed.wait(10)
+        if self.error is not None:
+            raise self.error
+        self.content[name] = content
+
+    def remove(self, name: str) -> None:
+        del self.content[name]
+
+
+def test_a_snapshot_is_written_while_what_it_holds_goes_on() -> None:
+    files, weight, record = Slow(), torch.ones(2, 3, 4, 4).to(memory_format=torch.channels_last), {"history": [1]}
+    tensors = {"w": weight, "tied": weight, "first": weight[:, 0], "count": torch.tensor(3)}
+    with checkpoint.Writer() as writer:
+        writer.write(files, checkpoint.snapshot(1, tensors, record))  # type: ignore[arg-type]
+        assert files.content == {}
+        weight.zero_()
+        record["history"].append(2)
+        files.allowed.set()
+    found, read = checkpoint.unpack(files.content["epoch-00001.safetensors"])
+    assert read == {"history": [1]}
+    assert {name: (tuple(tensor.shape), tensor.unique().tolist()) for name, tensor in found.items()} == {
+        "w": ((2, 3, 4, 4), [1.0]), "tied": ((2, 3, 4, 4), [1.0]), "first": ((2, 4, 4), [1.0]), "count": ((), [3]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("when", "raised"), [("at the next save", OSError), ("at the end", OSError), ("as something else fails", KeyError)]
+)
+def test_a_checkpoint_that_cannot_be_written_is_never_silent(
+    when: str, raised: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = Slow(OSError(errno.ENOSPC, "No space left on device"))
+    files.allowed.set()
+
+    def train() -> None:
+        with checkpoint.Writer() as writer:
+            writer.write(files, checkpoint.snapshot(1, {"w": torch.ones(1)}, {}))  # type: ignore[arg-type]
+            if when == "at the next save":
+                writer.settle()
+                pytest.fail("the error was lost")
+            if raised is KeyError:
+                raise KeyError
+
+    with pytest.raises(raised):
+        train()
+    said = "a checkpoint could not be written: [Errno 28] No space left on device\n"
+    assert capsys.readouterr().err == (said if raised is KeyError else "")
 
 
 def test_a_changed_record_is_noticed() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from scl.data.batches import SplitData
 from scl.models.staged import Features
@@ -83,26 +84,32 @@ def test_others_inputs_run_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert replayed(lambda x: torch.ones(2), same) is not place
 
 
-WRONG = ["does nothing", "weights stay", "count of batches stays", "another value", "another way", "the first batch"]
+WRONG: list[Any] = [
+    "does nothing", "weights stay", "count of batches stays", "another value", "another way", "the first batch",
+    "the rate of the capture", 0.96, 0.99, 1.01, 1.04,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_graph_that_does_something_else_is_thrown_away(
-    wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    wrong: str | float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A number is a factor on what the step changes. From step to step, the rate changes by a millionth only."""
     weight, count, place = torch.ones(3), torch.zeros((), dtype=torch.int64), torch.zeros(2)
-    replayed, x = GraphRunner(StreamSlot(CPU, True)), torch.zeros(())
+    replayed, x, rate = GraphRunner(StreamSlot(CPU, True)), torch.zeros(()), torch.tensor(1e-3)
 
     def step(x: torch.Tensor) -> torch.Tensor:
-        weight.mul_(1 - 1e-3 * x)
+        weight.mul_(1 - rate * x)
         count.add_(1)
         return torch.stack([x, 10 * x])
 
     def captured(work: Any, inputs: Any, slot: StreamSlot) -> Any:
-        first = x.clone()
+        first, kept = x.clone(), rate.clone()
 
         def replay() -> None:
-            old = weight.clone(), count.clone()
+            old, now = (weight.clone(), count.clone()), rate.clone()
+            if wrong == "the rate of the capture":
+                rate.copy_(kept)
             if wrong != "does nothing":
                 place.copy_(step(first if wrong == "the first batch" else x))
             if wrong == "weights stay":
@@ -113,6 +120,9 @@ def test_a_graph_that_does_something_else_is_thrown_away(
                 place.mul_(1.2)
             elif wrong == "another way":
                 weight.copy_(2 * old[0] - weight)
+            elif isinstance(wrong, float):
+                weight.copy_(old[0] + wrong * (weight - old[0]))
+            rate.copy_(now)
 
         return replay, place
 
@@ -120,11 +130,59 @@ def test_a_graph_that_does_something_else_is_thrown_away(
     expected = torch.ones(3)
     for i in range(1, 2 * WARMUP_CALLS):
         x.fill_(i)
-        expected *= 1 - 1e-3 * x
-        assert replayed(step, x, state=lambda: [[weight], [count]]).tolist() == [i, 10 * i]
+        rate.mul_(1 - 1e-6)
+        expected *= 1 - rate * x
+        found = replayed(step, x, state=lambda: [[weight], [count]], settings=[rate])
+        assert found.tolist() == [i, 10 * i]
         assert count == i
         torch.testing.assert_close(weight, expected)
     assert capsys.readouterr().err == ("steps run without a CUDA graph, more slowly: a replay differs from the step\n")
+
+
+def test_a_graph_that_rounds_in_another_way_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kernels that sum in another order differ by a little, in all directions."""
+    weight, place, gradient = torch.ones(1000), torch.zeros(1), torch.randn(1000)
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        weight.sub_(1e-3 * gradient)
+        return x + 1
+
+    def captured(work: Any, inputs: Any, slot: StreamSlot) -> Any:
+        return lambda: weight.sub_(1e-3 * (gradient + 0.02 * torch.randn(1000))), place.fill_(1)
+
+    monkeypatch.setattr(cuda_graphs, "capture", captured)
+    replayed, x = GraphRunner(StreamSlot(CPU, True)), torch.zeros(1)
+    results = [replayed(step, x, state=lambda: [[weight]]) for _ in range(WARMUP_CALLS + 2)]
+    assert [result is place for result in results] == [False] * WARMUP_CALLS + [True] * 2
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("draw", [torch.rand_like, F.dropout, torch.bernoulli, lambda x: x + torch.randn(1)])
+def test_a_step_that_draws_random_numbers_is_never_captured(
+    draw: Callable[[torch.Tensor], torch.Tensor], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All graphs of a device read one seed and offset there, which replays on several streams would overwrite."""
+    monkeypatch.setattr(cuda_graphs, "capture", lambda *given: pytest.fail("it was captured"))
+    replayed, x = GraphRunner(StreamSlot(CPU, True)), torch.full((8,), 0.5)
+    for _ in range(2 * WARMUP_CALLS):
+        replayed(draw, x)
+    assert "steps run without a CUDA graph, more slowly: they draw random numbers" in capsys.readouterr().err
+
+
+def test_a_warm_up_replays_one_graph(tiny: SplitData, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weight changes in each epoch; the graph reads it, and is captured again where a term comes or goes."""
+    captures = []
+    monkeypatch.setattr(cuda_graphs, "capture", lambda work, *rest: captures.append(work) or in_memory(work, *rest))
+    warm = {"kd": BASE.replace(losses={"kd": Term(1.0, warmup=3), "at": Term(5.0, end=2)}, epochs=4)}
+    plain = epochs_of(warm, tiny, teacher)["kd"]
+    monkeypatch.setattr(loop, "supports_graphs", lambda device: True)
+    replayed = epochs_of(warm, tiny, teacher)["kd"]
+    assert sum(isinstance(getattr(work, "__self__", None), StudentTrainer) for work in captures) == 2
+    for row, other in zip(plain, replayed, strict=True):
+        assert other["weighted.kd"] == pytest.approx(row["weighted.kd"], rel=1e-4)
+        assert other["val_loss"] == pytest.approx(row["val_loss"], rel=1e-3)
 
 
 def test_each_graph_of_a_step_is_checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

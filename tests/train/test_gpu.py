@@ -15,6 +15,7 @@ from scl.store.files import open_folder
 from scl.store.results import load
 from scl.study.config import Config
 from scl.study.loss_table import LOSSES
+from scl.study.term import Term
 from scl.train import cuda_graphs, loop
 from scl.train.loop import train_cohort
 from scl.train.student import StudentTrainer
@@ -84,6 +85,29 @@ def test_graphs_change_no_bit_of_a_deterministic_run(
     replayed = epochs_of(CHANGING, tiny, teacher, GPU, deterministic=True)
     monkeypatch.setattr(cuda_graphs, "WARMUP_CALLS", 10**6)
     assert epochs_of(CHANGING, tiny, teacher, GPU, deterministic=True) == replayed
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_fused_kernels_learn_what_torch_learns(tiny: SplitData, teacher: Teacher, deterministic: bool) -> None:
+    """And alone what they learn beside others."""
+    pytest.importorskip("triton")
+    arms = {name: config.replace(precision="fp32") for name, config in CHANGING.items() if name != "shares"}
+    fused = {name: config.replace(kernels="fused") for name, config in arms.items()}
+    plain, together = (train(some, tiny, teacher, deterministic=deterministic) for some in (arms, fused))
+    for name, config in fused.items():
+        for row, other in zip(plain[name].epochs, together[name].epochs, strict=True):
+            assert other["train_loss"] == pytest.approx(row["train_loss"], rel=TOLERANCE)
+        if deterministic:
+            alone = train({name: config}, tiny, teacher, deterministic=True)[name]
+            assert alone.epochs == together[name].epochs
+
+
+def test_a_warm_up_is_captured_once(tiny: SplitData, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = []
+    capture = cuda_graphs.capture
+    monkeypatch.setattr(cuda_graphs, "capture", lambda work, *rest: captured.append(work) or capture(work, *rest))
+    train({"kd": BASE.replace(losses={"kd": Term(1.0, warmup=6)}, epochs=6)}, tiny, teacher)
+    assert sum(isinstance(getattr(work, "__self__", None), StudentTrainer) for work in captured) == 1
 
 
 def test_stopped_and_resumed_is_bitwise_equal(tiny: SplitData, teacher: Teacher, tmp_path: Path) -> None:

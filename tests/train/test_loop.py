@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import time
 import weakref
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -13,11 +16,11 @@ from scl.data.batches import SplitData
 from scl.models.networks import build_student
 from scl.store.files import open_folder
 from scl.study.term import Term
-from scl.train import cuda_graphs, loop
+from scl.train import checkpoint, cuda_graphs, loop
 from scl.train.loop import train_cohort
 from scl.train.student import StudentTrainer
 from scl.train.teacher import Teacher
-from scl.train.types import EpochDone, TrialEnded, TrialSpec
+from scl.train.types import EpochDone, Event, TrialEnded, TrialSpec
 from tests.support.studies import CPU
 from tests.support.training import ARMS, BASE, drawing_loss, ends, epochs_of, stop_after, train
 
@@ -89,7 +92,7 @@ def test_checkpoints_by_time_lose_no_number(
     clock, written = [0.0], []
     monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
     save = StudentTrainer.save
-    monkeypatch.setattr(StudentTrainer, "save", lambda self: (written.append(self.epoch), save(self)))
+    monkeypatch.setattr(StudentTrainer, "save", lambda self, writer: (written.append(self.epoch), save(self, writer)))
     trial = TrialSpec("scl", ARMS["scl"], 0, open_folder(str(tmp_path)))
     for event in train_cohort([trial], tiny, teacher, CPU, checkpoint_every=every):
         clock[0] += 1
@@ -99,6 +102,44 @@ def test_checkpoints_by_time_lose_no_number(
     (ended,) = [e for e in train_cohort([trial], tiny, teacher, CPU) if isinstance(e, TrialEnded)]
     assert ended.epochs == whole.epochs
     assert torch.equal(ended.test_logits, whole.test_logits)
+
+
+@pytest.mark.parametrize("where", ["an epoch between", "the last one before the end"])
+def test_a_full_disk_ends_a_cohort_before_its_trials(
+    where: str, tiny: SplitData, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints are written beside the steps, but no trial ends while one of them is lost."""
+    lost = 1 if where == "an epoch between" else ARMS["kd"].total_epochs - 1
+    written = checkpoint.save_epoch
+
+    def full(files: checkpoint.Files, taken: checkpoint.Snapshot) -> None:
+        if taken.epoch == lost:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written(files, taken)
+
+    monkeypatch.setattr(checkpoint, "save_epoch", full)
+    trial = TrialSpec("kd", ARMS["kd"], 0, open_folder(str(tmp_path)))
+    seen: list[Event] = []
+    with pytest.raises(OSError, match="No space left"):
+        deque(map(seen.append, train_cohort([trial], tiny, teacher, CPU)))
+    assert [type(event) for event in seen] == [EpochDone] * len(seen)
+    monkeypatch.setattr(checkpoint, "save_epoch", written)
+    (ended,) = ends([trial], tiny, teacher).values()
+    assert ended.epochs == train(["kd"], tiny, teacher)["kd"].epochs
+
+
+def test_no_checkpoint_is_written_after_its_trial_ended(
+    tiny: SplitData, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would stay where the end of the trial has removed the others."""
+    written = checkpoint.save_epoch
+    monkeypatch.setattr(checkpoint, "save_epoch", lambda *given: (time.sleep(0.05), written(*given)))
+    folders = {name: open_folder(str(tmp_path / name)) for name in ("kd", "at")}
+    trials = [TrialSpec(name, ARMS[name], 0, files) for name, files in folders.items()]
+    for event in train_cohort(trials, tiny, teacher, CPU):
+        if isinstance(event, TrialEnded):
+            checkpoint.drop_epochs(folders[event.trial_id])
+    assert [files.names() for files in folders.values()] == [[], []]
 
 
 def test_resumes_from_the_checkpoint_before_a_truncated_one(tiny: SplitData, teacher: Teacher, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from scl.models.networks import build_student, example_features
 from scl.store.files import open_folder
 from scl.study.config import Config
 from scl.study.term import Term
+from scl.train.checkpoint import Writer
 from scl.train.cuda_graphs import StreamSlot
 from scl.train.schedule import learning_rate
 from scl.train.student import StudentTrainer
@@ -98,7 +99,8 @@ def test_a_checkpoint_restores_weights_momentum_and_record(tiny: SplitData, tmp_
     )
     one.step(tiny.train.images[:32] / 255, tiny.train.labels[:32], features, 0, 1)
     one.end_epoch([32], {})
-    one.save()
+    with Writer() as writer:
+        one.save(writer)
     other = student(tiny, config, tmp_path)
     other.resume()
     assert (other.epoch, other.history, other.restarts, other.started) == (1, one.history, 1, one.started)
