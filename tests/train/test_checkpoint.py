@@ -46,17 +46,13 @@ class Slow:
     def __init__(self, error: OSError | None = None) -> None:
         self.allowed, self.error, self.content = threading.Event(), error, dict[str, bytes]()
 
-    def names(self) -> list[str]:
-        return sorted(self.content)
-
-    def write(self, name: str, content: bytes) -> None:
+    def rotate(self, name: str, content: bytes, prefix: str, keep: int) -> None:
         assert self.allowed.wait(10)
         if self.error is not None:
             raise self.error
         self.content[name] = content
-
-    def remove(self, name: str) -> None:
-        del self.content[name]
+        for old in sorted(self.content)[:-keep]:
+            del self.content[old]
 
 
 def test_a_snapshot_is_written_while_what_it_holds_goes_on() -> None:
