@@ -131,8 +131,8 @@ class PlanSummary:
             hours = f"{self.device_seconds / 3600:.2f} device hours"
             lines.append(f"  estimate   {duration(self.wall_seconds)} of wall time, {hours} ({self.source})")
         if self.unshared_seconds is not None:
-            hours = f"{self.unshared_seconds / 3600:.2f} device hours"
-            lines.append(f"  batches    the same for all seeds, which share the teacher's forwards; else {hours}")
+            less = f"{duration(self.device_seconds)} instead of {duration(self.unshared_seconds)} of device time"
+            lines.append(f"  batches    the same for all seeds, which share the teacher's forwards: {less}")
         if self.seeds:
             lines.append(f"  can show   {self._can_show()}")
         return "\n".join(lines)
