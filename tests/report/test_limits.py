@@ -32,7 +32,7 @@ def test_each_limit_has_a_keyword_and_stands_on_the_page_once(tmp_path: Path) ->
     ("shared", "seeds", "said"),
     [
         (ARMS, 4, "All seeds saw the same batches"),
-        (ARMS[:1], 4, f"All seeds of {ARMS[0]} saw the same batches"),
+        (ARMS[:1], 4, f"All seeds of “{ARMS[0]}” saw the same batches"),
         (ARMS, 1, None),  # one seed has no interval
         ([], 4, None),
     ],
