@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -57,6 +57,8 @@ class PlanSummary:
             which trials are done, and all count as missing.
         search_seeds: seeds of each searched configuration.
         metric: what the study is judged by.
+        teachers_missing: number of teachers to train.
+        unshared_seconds: device seconds of the same trials if seeds did not share their batches; None if they do not.
 
     Example:
         import scl
@@ -100,6 +102,7 @@ class PlanSummary:
     search_seeds: int = 1
     metric: str = DEFAULT
     teachers_missing: int = 0
+    unshared_seconds: float | None = None
 
     def __str__(self) -> str:
         some = "" if self.teachers_missing in (0, self.teachers) else f"{self.teachers_missing} of them "
@@ -127,6 +130,9 @@ class PlanSummary:
         if self.missing or self.to_search:
             hours = f"{self.device_seconds / 3600:.2f} device hours"
             lines.append(f"  estimate   {duration(self.wall_seconds)} of wall time, {hours} ({self.source})")
+        if self.unshared_seconds is not None:
+            less = f"{duration(self.device_seconds)} instead of {duration(self.unshared_seconds)} of device time"
+            lines.append(f"  batches    the same for all seeds, which share the teacher's forwards: {less}")
         if self.seeds:
             lines.append(f"  can show   {self._can_show()}")
         return "\n".join(lines)
@@ -202,7 +208,16 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         decoding=plan.decoding,
         search_seeds=search.seeds if search else 1,
         metric=plan.study.metric,
+        unshared_seconds=_unshared(plan, todo, teachers, to_search),
     )
+
+
+def _unshared(plan: Plan, todo: Sequence[Trial], teachers: int, to_search: int) -> float | None:
+    """Device seconds of the same trials if each seed had batches of its own; None if no trial shares them."""
+    if not any(trial.config.shared_batches for trial in todo):
+        return None
+    apart = [replace(trial, config=trial.config.replace(shared_batches=False)) for trial in todo]
+    return estimate(plan, plan_cohorts(plan, apart), teachers, to_search)[1]
 
 
 def _given(plan: Plan) -> bool:

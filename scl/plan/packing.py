@@ -12,7 +12,6 @@ import torch
 from scl.machine import physical_memory
 from scl.plan.feasibility import bytes_of_a_parameter
 from scl.plan.plan import Plan
-from scl.study.config import SHARED_IN_COHORT
 from scl.study.identity import Trial
 
 MOST = 32  # trials of a cohort, unless --cohort-size says otherwise
@@ -38,8 +37,7 @@ def cohorts(
     """
     groups: dict[tuple[Any, ...], list[Trial]] = defaultdict(list)
     for trial in todo:
-        c = trial.config
-        groups[(trial.seed, trial.teacher_id, *(getattr(c, name) for name in SHARED_IN_COHORT))].append(trial)
+        groups[(trial.teacher_id, *trial.config.stream(trial.seed))].append(trial)
 
     def total(cohort: list[Trial]) -> float:
         return teacher_cost + sum(map(cost, cohort))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Arm, baseline", "a named variant in the study; the arm that all others are compared with"),
-    ("Trial, seed", "one arm with one seed. A seed changes initialisation, data order and augmentation, nothing else"),
+    (
+        "Trial, seed",
+        "one arm with one seed. A seed changes initialisation, data order and augmentation, nothing else; with "
+        "--shared-batches it leaves data order and augmentation as they are",
+    ),
     (
         "Augmentation",
         "how training images change before each step, the same for teacher and students; evaluation changes none. rrc: "

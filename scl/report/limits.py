@@ -55,6 +55,7 @@ def limits(facts: Facts) -> list[tuple[str, str]]:
         ("Earlier seeds", _other_seeds(facts)),
         ("Merged stores", _merged(facts)),
         ("Not asked any more", _withdrawn(facts)),
+        ("Shared batches", _shared_batches(facts)),
         ("Teachers" if len(facts.teachers) > 1 else "Teacher", _teachers(facts)),
         ("Teacher's input", _teacher_input(facts)),
         ("Test set", _test_set_error(facts)),
@@ -242,6 +243,22 @@ def _teachers(facts: Facts) -> str:
             "Those for other teachers are below, in “How much does the teacher matter?”."
         )
     return ""
+
+
+def _shared_batches(facts: Facts) -> str:
+    """What the intervals do not cover, because all seeds of these arms saw the same batches."""
+    configs = facts.study.get("arms") or {}
+    arms = [arm for arm in facts.arms if (configs.get(arm) or {}).get("shared_batches")]
+    if not arms or facts.seeds < 2:
+        return ""
+    whose = "" if len(arms) == len(facts.arms) else f" of {listing(arms)}"
+    return (
+        f"All seeds{whose} saw the same batches and augmentation. They differ in initial weights, and in the random "
+        "numbers of a step (dropout, losses that draw). Standard deviations and intervals are about these batches; "
+        "with another order of images, results may spread more widely."
+        + " The search saw them too: its winners' fresh seeds are fresh in the rest alone."
+        * bool(facts.study.get("search"))
+    )
 
 
 def _teacher_input(facts: Facts) -> str:

@@ -155,7 +155,8 @@ def _batches(fields: Fields, auto: str) -> Sequence[str]:
     how = (
         "each class equally often" if fields["sampling"] == "balanced" else "each image once an epoch, in random order"
     )
-    return [f"{fields['batch_size']:,} images, {how}"]
+    shared = "the same for all seeds, and so is their augmentation" if fields["shared_batches"] else ""
+    return [f"{fields['batch_size']:,} images, {how}", shared]
 
 
 def _augmentation(fields: Fields, auto: str) -> Sequence[str]:

@@ -9,7 +9,6 @@ from typing import Any
 from scl.plan.plan import Plan
 from scl.search.outcomes import ENDED, Outcome, mean_of
 from scl.search.trials import search_of
-from scl.study.config import SHARED_IN_COHORT
 from scl.study.identity import Trial
 from scl.study.limits import COSTS
 
@@ -106,4 +105,4 @@ class Configurations:
 
 
 def _stream(trial: Trial) -> tuple[Any, ...]:
-    return (trial.seed, trial.teacher_id, *(getattr(trial.config, name) for name in SHARED_IN_COHORT))
+    return (trial.teacher_id, *trial.config.stream(trial.seed))

@@ -63,8 +63,8 @@ READ_BY = {
 LARGEST = {"width": 64, "self_taught": 65_536, "epochs": 100_000, "batch_size": 1_000_000, "accumulate": 1_000_000}
 # The fields that determine a network. `guided` decides in addition what losses see of it.
 ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from", "layers")
-# Trials of a cohort share these and their seed: one stream of batches and one forward of the teacher.
-SHARED_IN_COHORT = ("batch_size", "augment", "sampling", "precision", "tap", "teacher_layers")
+# Trials of a cohort share these and the seed of their batches: one stream of batches and one forward of the teacher.
+SHARED_IN_COHORT = ("batch_size", "augment", "sampling", "shared_batches", "precision", "tap", "teacher_layers")
 
 
 @names_checked
@@ -131,6 +131,9 @@ class Config:
             `scl.study.augment` joined by `+`, as in `rrc+flip+mixup:0.2`.
         sampling: `shuffled` (each image once an epoch) or `balanced` (each class equally often, in as many steps:
             images of a rare class repeat, those of a frequent class are not all used).
+        shared_batches: every seed sees the batches and augmentation of seed 0, so that one forward of the teacher
+            serves several seeds. Seeds then differ in initial weights, and in what a step draws: dropout, stochastic
+            depth, random numbers of losses.
         precision: of a step: `fp32`, `bf16`, or `auto`: bf16 on a GPU, fp32 on a CPU.
         kernels: of a step: `torch`, or `fused`: batch norm, ReLU and max-pooling of plain and vgg students as one
             operation on a GPU, which needs the package triton.
@@ -191,6 +194,7 @@ class Config:
     warmup_epochs: int = 0
     augment: str = "auto"
     sampling: str = "shuffled"
+    shared_batches: bool = False
     precision: str = "auto"
     kernels: str = "torch"
 
@@ -398,6 +402,14 @@ class Config:
     def model_name(self) -> str:
         """The name of the network, for people and columns."""
         return model_name(self.model)
+
+    def batch_seed(self, seed: int) -> int:
+        """The seed of the batches and their augmentation, for a trial of this seed."""
+        return 0 if self.shared_batches else seed
+
+    def stream(self, seed: int) -> tuple[Any, ...]:
+        """What trials must have in common to train side by side from one stream of batches, if their teacher is one."""
+        return (self.batch_seed(seed), *(getattr(self, name) for name in SHARED_IN_COHORT))
 
     @property
     def is_foreign(self) -> bool:

@@ -240,6 +240,10 @@ class Options:
     optimizer: str | None = option(None, TRAINING, one_of("optimizer", WORDS["optimizer"]), "NAME",
         lambda s: f"optimizer of the students, with its --lr: {', '.join(WORDS['optimizer'])} "
         f"(default: {s.base.optimizer}); --set teacher.optimizer=NAME,teacher.lr=F sets the teacher's")
+    shared_batches: bool = option(False, TRAINING, switch, "",
+        "all seeds see the same batches and augmentation, so cohorts span seeds and one forward of the teacher serves "
+        "them; seeds then differ in initial weights and the random numbers of a step (dropout), and intervals cover "
+        "no other order of images")
     precision: str | None = option(None, TRAINING, one_of("precision", WORDS["precision"]), "P",
         "arithmetic of a step: fp32, bf16, or auto: bf16 on a GPU, fp32 on a CPU (default: auto)")
     device: str = option("auto", TRAINING, one_of("device", DEVICES), "D",
@@ -318,6 +322,7 @@ class Options:
             "model": self.student,
             "layers": self.student_layers,
             "initial_weights": self.student_weights,
+            "shared_batches": self.shared_batches or None,
             **{name: getattr(self, name) for name in fields},
         }
         return changes | of_network | {k: v for k, v in named.items() if v is not None}

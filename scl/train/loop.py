@@ -1,9 +1,9 @@
 """The training loop: one teacher, one stream of batches, many students side by side.
 
-The numbers of a trial do not depend on its cohort. Data order and augmentation are functions of seed and epoch, the
-initial weights are a function of the seed, and the step of a student reads nothing of other students. So a trial can
-stop after any epoch, move to another cohort, or run alone. The loop needs torch and safetensors, but neither Ray nor
-Plotly.
+The numbers of a trial do not depend on its cohort. Data order and augmentation are functions of seed and epoch (of the
+epoch alone with `shared_batches`, so that a cohort may span seeds), the initial weights are a function of the seed, and
+the step of a student reads nothing of other students. So a trial can stop after any epoch, move to another cohort, or
+run alone. The loop needs torch and safetensors, but neither Ray nor Plotly.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def train_cohort(
     prune: Callable[[str, int, Mapping[str, Any]], bool] = lambda trial_id, epoch, row: False,
     checkpoint_every: float = 0.0,
 ) -> Iterator[Event]:
-    """Train trials of one seed and one batch size side by side; yield events as they happen.
+    """Train trials of one stream of batches side by side; yield events as they happen.
 
     Trials with checkpoints resume from them, each at its own epoch. A trial that fails, or whose network or objective
     cannot be built, ends without the others.
@@ -67,15 +67,16 @@ def train_cohort(
             all are written before an event says that a trial ended, and when this generator ends.
 
     Raises:
-        ValueError: the trials differ in their seed or in a field of SHARED_IN_COHORT.
+        ValueError: the trials differ in the seed of their batches or in a field of SHARED_IN_COHORT.
         UserError: the teacher cannot be built.
         OSError: a checkpoint cannot be written; raised when the next one is due, or when a trial ends.
         RuntimeError: the cohort does not fit into the memory of the device (`is_out_of_memory`), or the device can
             compute no more in this process (`is_broken`).
     """
-    if len({(t.seed, *(getattr(t.config, name) for name in SHARED_IN_COHORT)) for t in trials}) != 1:
-        raise ValueError(f"trials of a cohort share their seed and {', '.join(SHARED_IN_COHORT)}")
-    seed, recipe = trials[0].seed, trials[0].config
+    if len({t.config.stream(t.seed) for t in trials}) != 1:
+        raise ValueError(f"trials of a cohort share the seed of their batches and {', '.join(SHARED_IN_COHORT)}")
+    recipe = trials[0].config
+    seed = recipe.batch_seed(trials[0].seed)
     with TrainingSettings(device, deterministic, recipe.precision == "fp32") as settings, Writer() as writer:
         data = data.to(device)
         network = build_teacher(teacher, data, device, recipe.teacher_layers) if teacher is not None else None

@@ -230,3 +230,14 @@ def test_the_text_has_the_numbers() -> None:
 )  # fmt: skip
 def test_lines_that_depend_on_the_numbers(changes: dict[str, Any], label: str, text: str | None) -> None:
     assert lines(**changes).get(label) == text
+
+
+@pytest.mark.parametrize(
+    ("flags", "cohorts"), [(["--shared-batches"], 1), (["--shared-batches", "--teacher-per-seed"], 2)]
+)
+def test_a_plan_with_shared_batches_says_what_they_save(tmp_path: Path, flags: list[str], cohorts: int) -> None:
+    found = summarise(timed(tiny_plan(tmp_path, "--seeds", "2", *flags)))
+    assert len(found.cohorts) == cohorts
+    assert found.unshared_seconds == pytest.approx(found.device_seconds + (2 - cohorts) * SHARED)
+    assert "of device time" in str(found)
+    assert summarise(timed(tiny_plan(tmp_path, "--seeds", "2"))).unshared_seconds is None

@@ -45,6 +45,23 @@ def test_what_differs_in_batches_never_shares_a_cohort() -> None:
     assert len(cohorts(trials_of(arms, [0], "d", lambda s: "t"), 1, None, 1.0, lambda c: 1.0)) == 4
 
 
+@pytest.mark.parametrize(
+    ("shared", "teachers", "sizes"),
+    [
+        ((False, False), "one", [2, 2, 2]),
+        ((True, True), "one", [6]),
+        ((True, False), "one", [1, 1, 1, 3]),
+        ((True, True), "a seed", [2, 2, 2]),  # the teacher's forwards differ
+    ],
+)
+def test_cohorts_span_seeds_if_batches_and_teacher_are_the_same(
+    shared: tuple[bool, bool], teachers: str, sizes: list[int]
+) -> None:
+    arms = {name: Config(lr=lr, shared_batches=s) for name, lr, s in zip("ab", (0.1, 0.2), shared, strict=True)}
+    todo = trials_of(arms, [0, 1, 2], "d", lambda seed: "t" if teachers == "one" else f"t{seed}")
+    assert sorted(map(len, cohorts(todo, 1, None, 1.0, lambda c: 1.0))) == sizes
+
+
 def test_cohorts_hold_what_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arms = {"baseline": {}, **{f"kd {w}": {"losses": {"kd": float(w)}} for w in range(1, 9)}}
     study = Study("room", "?", arms, base=Config(width=0.125, epochs=1), teacher=Config("plain11", 0.125), seeds=1)

@@ -40,6 +40,8 @@ from scl.study.term import Term
          "30 epochs; ends after 5 epochs without a better validation accuracy, and keeps the best"),
         (Config(pretrain_epochs=3, losses={"fsp": Term(1, stage="pretrain")}), "Length",
          "3 epochs of pre-training; 30 epochs; the last one counts"),
+        (Config(shared_batches=True), "Batches",
+         "128 images, each image once an epoch, in random order; the same for all seeds, and so is their augmentation"),
         (Config(sampling="balanced", batch_size=1024), "Batches", "1,024 images, each class equally often"),
         (Config(augment="auto+mixup:0.4"), "Augmentation", "auto+mixup:0.4, here crop+flip+mixup:0.4"),
         (Config(augment="none"), "Augmentation", "none"),

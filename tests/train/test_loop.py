@@ -58,6 +58,29 @@ def test_what_a_loss_learns_is_that_of_its_trial(case: str, tiny: SplitData, tea
         assert torch.equal(other.test_logits, alone.test_logits)
 
 
+def test_seeds_with_shared_batches_train_side_by_side_bitwise(tiny: SplitData, teacher: Teacher) -> None:
+    """They differ in initial weights and a loss's random numbers alone; each is what it is alone."""
+    own = {"draws": Term(1.0, loss=drawing_loss)}
+    kd, draws = (c.replace(shared_batches=True, epochs=2) for c in (ARMS["kd"], BASE.replace(losses=own)))
+    trials = [TrialSpec(f"{n} {s}", config, s) for s in (0, 3) for n, config in (("kd", kd), ("draws", draws))]
+    together = ends(trials, tiny, teacher)
+    for trial in trials:
+        (alone,) = ends([trial], tiny, teacher).values()
+        assert together[trial.id].epochs == alone.epochs
+        assert torch.equal(together[trial.id].test_logits, alone.test_logits)
+    for name in ("kd", "draws"):
+        assert not torch.equal(together[f"{name} 0"].test_logits, together[f"{name} 3"].test_logits)
+    (unshared,) = ends([TrialSpec("kd", kd.replace(shared_batches=False), 0)], tiny, teacher).values()
+    assert torch.equal(unshared.test_logits, together["kd 0"].test_logits)  # the batches are those of seed 0
+
+
+@pytest.mark.parametrize(("first", "second"), [(False, False), (True, False)])
+def test_seeds_with_batches_of_their_own_are_no_cohort(first: bool, second: bool, tiny: SplitData) -> None:
+    trials = [TrialSpec(str(seed), BASE.replace(shared_batches=s), seed) for seed, s in ((0, first), (1, second))]
+    with pytest.raises(ValueError, match="shared_batches"):
+        next(train_cohort(trials, tiny, None, CPU))
+
+
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_stopped_and_resumed_is_bitwise_equal(
     tiny: SplitData, teacher: Teacher, tmp_path: Path, stop_after: int
