@@ -135,7 +135,7 @@ def test_a_local_run_listens_on_this_machine_alone(tmp_path: Path) -> None:
 
 def test_no_more_processes_train_than_cohorts_at_once(tmp_path: Path) -> None:
     """On 16 CPUs and with 36 cohorts: a process trains one cohort after the other."""
-    flags = ["--seeds", "6", "--epochs", "1", "--teacher-epochs", "1", "--limit", "60", "0.1", "--teacher-width", "0.1"]
+    flags = ["--seeds", "6", "--epochs", "1", "--teacher-epochs", "1", "--limit", "60", "--width", "0.1"]
     flags += ["--arms", "kd,at,sp,channel,spatial", "--cohort-size", "1", "--max-concurrent", "3"]
     with cluster("--num-cpus=16") as made:
         command = [sys.executable, str(ROOT / "studies" / "ablation.py"), "--address", made.address, *flags]
