@@ -93,3 +93,15 @@ def test_missing_trials_lend_no_degrees_of_freedom() -> None:
         y[rng.random(y.shape) < 0.4] = np.nan
         found += (stats.all_pairs(pd.DataFrame(y)).p < 0.05).any()
     assert found / 600 < 0.06
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_pairs_that_are_compared_some_at_a_time_give_the_same(gaps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    y = np.random.default_rng(3).normal(size=(5, 12))
+    if gaps:
+        y[0, :4], y[1:, 7], y[:, 9] = np.nan, np.nan, np.nan
+    whole = stats.all_pairs(pd.DataFrame(y))
+    monkeypatch.setattr("scl.stats.pairs.MOST_PAIRS", 7)
+    parts = stats.all_pairs(pd.DataFrame(y))
+    for name in ("first", "second", "n", "estimate", "se", "p"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-12)

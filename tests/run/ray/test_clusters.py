@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from scl.store.results import load
@@ -129,3 +131,22 @@ def test_a_local_run_listens_on_this_machine_alone(tmp_path: Path) -> None:
     hosts = {s.laddr.ip.removeprefix("::ffff:") for s in sockets}
     assert len(sockets) > 3, "Ray was seen"
     assert all(host == "::1" or host.startswith("127.") for host in hosts), hosts
+
+
+def test_no_more_processes_train_than_cohorts_at_once(tmp_path: Path) -> None:
+    """On 16 CPUs and with 36 cohorts: a process trains one cohort after the other."""
+    flags = ["--seeds", "6", "--epochs", "1", "--teacher-epochs", "1", "--limit", "60", "--width", "0.1"]
+    flags += ["--arms", "kd,at,sp,channel,spatial", "--cohort-size", "1", "--max-concurrent", "3"]
+    with cluster("--num-cpus=16") as made:
+        command = [sys.executable, str(ROOT / "studies" / "ablation.py"), "--address", made.address, *flags]
+        run = subprocess.Popen([*command, "--out", str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        trained: set[int] = set()
+        while run.poll() is None:
+            for process in psutil.Process(made.processes[0].pid).children(recursive=True):
+                with suppress(psutil.Error):
+                    if "seed" in " ".join(process.cmdline()):
+                        trained.add(process.pid)
+            time.sleep(0.2)
+    assert run.returncode == 0
+    assert len(load(str(tmp_path / "ablation")).trials) == 36
+    assert 1 <= len(trained) <= 3
