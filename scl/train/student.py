@@ -187,7 +187,7 @@ class StudentTrainer:
                 if self.shares.due(step, steps):
                     values, correct = self.learn(images, target, teacher, (step, steps))
                 else:
-                    known = {"state": self.changing_tensors, "settings": self.settings()}
+                    known: dict[str, Any] = {"state": self.changing_tensors, "settings": self.settings()}
                     values, correct = self.runner(self.learn, images, target, teacher, **known)
             self.values[step] = values
             self.correct += correct
