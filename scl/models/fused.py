@@ -27,10 +27,10 @@ class _NormReluPool(torch.autograd.Function):
         out, mean, scale = _kernels().forward(maps, weight, bias, running, norm.momentum, norm.eps, pool)
         ctx.save_for_backward(maps, weight, bias, mean, scale)
         ctx.pool = pool
-        return out  # type: ignore[no-any-return]
+        return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         maps, weight, bias = _kernels().backward(gradient, *ctx.saved_tensors, ctx.pool)
         return maps, None, None, weight, bias
@@ -48,7 +48,7 @@ def norm_relu_pool(maps: Tensor, norm: nn.BatchNorm2d, pool: int = 1) -> Tensor:
     """
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)
-    return _NormReluPool.apply(maps, norm, pool, norm.weight, norm.bias)  # type: ignore[no-any-return,no-untyped-call]
+    return _NormReluPool.apply(maps, norm, pool, norm.weight, norm.bias)
 
 
 def unavailable(device: torch.device) -> str:

@@ -8,6 +8,8 @@ A map (B, C, H, W) is cut into windows of P×P pixels, with P = 1 or 2 as in the
 and right edge may lack pixels: pooling drops those windows, but their pixels count in the statistics.
 """
 
+# mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
+
 from __future__ import annotations
 
 from typing import Any
