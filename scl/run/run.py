@@ -224,7 +224,7 @@ def _finish(
         searcher.copy_journal()
     if stein:
         record["stein"] = {**stein, **stein_interval(plan, stein)}
-    teachers = {i: load_teacher(plan.context, i, plan.teacher) for i in set(plan.teacher_ids.values())}
+    teachers = {i: load_teacher(plan.context, i, job.config) for i, job in plan.context.jobs.items()}
     rows = read_trials(store).dropna(subset=["teacher_test_acc"])
     accuracies = dict(zip(rows["teacher_id"], rows["teacher_test_acc"], strict=True))  # of one that is lost
     accuracies |= {i: found[1]["metrics"]["test_acc"] for i, found in teachers.items() if found}

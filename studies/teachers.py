@@ -1,0 +1,44 @@
+"""Are two teachers better than one, and is a student its own best teacher?
+
+    uv run studies/teachers.py
+
+Every guided arm learns from logits with the same weights, so only its teachers differ: the study's teacher, the mean of
+two of its seeds, the mean of it and another network, the student's own network trained from the labels (born-again), and
+the moving average of the student's own weights (mean teacher, with a warm-up, since at first it knows nothing).
+"""
+
+from scl import Config, Setting, Study, Term
+from scl.cli import main
+
+KD = {"ce": 0.1, "losses": {"kd": 0.9}}
+
+STUDY = Study(
+    name="teachers",
+    question="Are two teachers better than one, and is a student its own best teacher?",
+    base=Config(model="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
+    teacher=Config(model="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
+    arms={
+        "baseline": {},
+        "one": KD,
+        "two": {**KD, "taught_by": ("teacher", "teacher")},
+        "with vgg8": {**KD, "taught_by": ("teacher", "vgg8")},
+        "born-again": {**KD, "taught_by": ("self",)},
+        "average": {"ema": 0.99},
+        "mean teacher": {"ema": 0.99, "losses": {"kd": Term(0.9, warmup=5)}, "taught_by": ("ema",)},
+    },
+    contrasts={
+        "Is the mean of two teachers better than one?": ("two", "one"),
+        "Is another network a better second teacher?": ("with vgg8", "two"),
+        "Is the larger teacher better than the student's own network?": ("one", "born-again"),
+        "Does the average teach, beyond being kept?": ("mean teacher", "average"),
+    },
+    settings={
+        "digits": Setting(
+            student={"width": 0.125, "epochs": 15, "batch_size": 64},
+            teacher={"width": 0.125, "epochs": 40, "batch_size": 64},
+        ),
+    },
+)
+
+if __name__ == "__main__":
+    main(STUDY)
