@@ -2,9 +2,9 @@
 
     uv run studies/teachers.py
 
-Every guided arm learns from logits with the same weights, so only its teachers differ: the study's teacher, the mean of
-two of its seeds, the mean of it and another network, the student's own network trained from the labels (born-again), and
-the moving average of the student's own weights (mean teacher, with a warm-up, since at first it knows nothing).
+Every guided arm learns from logits, so mainly its teachers differ: the study's teacher, the mean of two of its seeds,
+the mean of it and another network, the student's own network trained from the labels (born-again), and the moving
+average of the student's own weights (mean teacher, with a warm-up, since at first it knows nothing).
 """
 
 from scl import Config, Setting, Study, Term

@@ -252,7 +252,9 @@ class Config:
             if not isinstance(paths, tuple) or any(type(p) is not str for p in paths):
                 problems.append(f"{name} must be a list of module paths, got {shown(paths)}")
         if not isinstance(self.taught_by, tuple) or any(type(name) is not str for name in self.taught_by):
-            problems.append(f"taught_by must be a list of teachers, as in ('teacher', 'self'), got {shown(self.taught_by)}")
+            problems.append(
+                f"taught_by must be a list of teachers, as in ('teacher', 'self'), got {shown(self.taught_by)}"
+            )
         if type(self.model) is not str and (problem := model_problem(self.model, MODELS)):
             problems.append(problem)
         if isinstance(self.augment, str):
@@ -345,7 +347,7 @@ class Config:
         valid = (STUDY_TEACHER, OWN_TEACHER, EMA_TEACHER, *MODELS)
         problems = [unknown("teacher in taught_by", name, valid) for name in self.taught_by if name not in valid]
         problems += [
-            f"loss {name!r} compares {loss_row(term).compares}, and teachers in taught_by are averaged in their logits; "
+            f"loss {name!r} compares {loss_row(term).compares}, and teachers in taught_by have logits alone; "
             "leave out taught_by, or choose losses of logits such as kd"
             for name, term in self.losses.items()
             if term.weight > 0 and loss_row(term).compares != "logits"
