@@ -5,6 +5,19 @@
 Every guided arm learns from logits, so mainly its teachers differ: the study's teacher, the mean of two of its seeds,
 the mean of it and another network, the student's own network trained from the labels (born-again), and the moving
 average of the student's own weights (mean teacher, with a warm-up, since at first it knows nothing).
+
+Results on digits, 5 seeds, mean test accuracy ± standard deviation in %, and minus the baseline with the simultaneous
+95 % interval, in points:
+
+    baseline       95.6 ± 1.0
+    one            96.1 ± 1.0   +0.5 [-1.4, +2.4]
+    two            96.0 ± 0.6   +0.4 [-1.5, +2.3]
+    with vgg8      96.6 ± 0.4   +1.0 [-0.9, +2.8]
+    born-again     94.4 ± 1.2   -1.2 [-3.1, +0.6]
+    average        95.8 ± 0.7   +0.2 [-1.7, +2.1]
+    mean teacher   92.1 ± 2.7   -3.5 [-7.3, +0.2]
+
+No difference is shown. The mean teacher keeps the weight of the cross-entropy at 1, and was not tuned.
 """
 
 from scl import Config, Setting, Study, Term

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from scl.data.batches import SplitData
 from scl.models.fold import absorb_biases
-from scl.models.networks import eval_mode, example_features, in_bf16, in_float32, move_to_device, start_from
+from scl.models.networks import example_features, in_bf16, in_float32, move_to_device, start_from
 from scl.models.staged import Features, Staged
 from scl.models.streams import seeded_streams
 from scl.models.tapped import TappedModel
@@ -35,7 +35,7 @@ from scl.train.patience import best_row, out_of_patience
 from scl.train.process import generators
 from scl.train.schedule import learning_rate, place
 from scl.train.shares import Shares
-from scl.train.teacher import LOGITS_ALONE, Teacher, only_logits, teacher_network
+from scl.train.teacher import Teacher, teacher_network, with_average
 from scl.train.types import TrialEnded, TrialFailure, TrialSpec
 
 OF_VALIDATION = ("val_acc", "val_loss", "val_balanced_acc", "val_macro_f1", "val_acc5")
@@ -70,7 +70,6 @@ class StudentTrainer:
         if config.ema > 0:
             self.average = Average(move_to_device(self._initial(data), data, device), self.model)
         self.trained_teachers = len(trained_names(config)) or int(EMA_TEACHER not in config.taught_by)
-        self.average_guides = False  # in this epoch
         self.best: dict[str, Tensor] = {}  # the network of the best epoch, if the trial has patience
         self.draw_seed = stream_seed("draws", trial.seed) >> 1  # leaves room to add the number of a step
         self.bf16 = in_bf16(config, device)
@@ -207,8 +206,8 @@ class StudentTrainer:
             torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16),
         ):
             features = self.model.features(images, self.config.tap, self.wanted)  # type: ignore[operator]
-            if self.average_guides:
-                teacher = self.with_average(images, teacher)
+            if self.average_guides and self.average is not None:
+                teacher = with_average(self.average.network, self.config.tap, images, teacher, self.trained_teachers)
         features = in_float32(features)
         terms = self.objective(features, teacher, target, self.epoch + 1, images)
         if self.place.first:
@@ -231,19 +230,6 @@ class StudentTrainer:
         values = torch.stack([terms[name].detach() for name in self.weights])
         labels = target if target.ndim == 1 else target.argmax(1)
         return values, (features.logits.detach().argmax(1) == labels).sum()
-
-    def with_average(self, images: Tensor, teacher: Features | None) -> Features:
-        """The teachers' mean logits, with those of the average of the student's weights as one more teacher.
-
-        The average predicts as in evaluation, with its own statistics of batch norms and without dropout.
-        """
-        assert self.average is not None
-        with torch.no_grad(), eval_mode(self.average.network):
-            own = self.average.network.features(images, self.config.tap, LOGITS_ALONE)  # type: ignore[operator]
-        logits = own.logits.float()
-        if teacher is not None:
-            logits = (teacher.logits * self.trained_teachers + logits) / (self.trained_teachers + 1)
-        return only_logits(logits)
 
     def changing_tensors(self) -> list[Sequence[Tensor]]:
         """The tensors that a step changes, by kind: a large count of batches must not hide the statistics beside it."""

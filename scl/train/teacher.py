@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from scl.data.batches import SplitData
 from scl.models.fold import fold_batch_norms
+from scl.models.mode import eval_mode
 from scl.models.networks import build_student, from_seed, in_float32, move_to_device, start_from
 from scl.models.staged import Features, Staged, Wanted
 from scl.study.config import Config
@@ -95,3 +96,17 @@ class TeacherForward:
         with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             features = self.model.features(images, self.tap, wanted)  # type: ignore[operator]
         return in_float32(features)
+
+
+def with_average(network: nn.Module, tap: str, images: Tensor, teacher: Features | None, trained: int) -> Features:
+    """The mean logits of the teachers of a student with the average of its own weights as one more.
+
+    The average predicts as in evaluation, with its own statistics of batch norms and without dropout (Tarvainen &
+    Valpola, NeurIPS 2017, let it train its batch norms on the batch).
+
+    Args:
+        network: the average. teacher: the mean logits of the `trained` teachers (None: there are none).
+    """
+    with torch.no_grad(), eval_mode(network):
+        own = network.features(images, tap, LOGITS_ALONE).logits.float()  # type: ignore[operator]
+    return only_logits(own if teacher is None else (teacher.logits * trained + own) / (trained + 1))
