@@ -60,8 +60,8 @@ GOT = ("PlanSummary", "Results", "Student")  # classes that users get and do not
 SECTIONS = ("Args", "Attributes", "Returns", "Raises", "Example")
 
 STUDIES = (
-    "ablation", "components", "depth", "self_taught", "own", "search", "weights", "headline", "headline_search",
-    "claim", "claim_search", "benchmark",
+    "ablation", "components", "depth", "self_taught", "own", "search", "weights", "teachers", "headline",
+    "headline_search", "claim", "claim_search", "benchmark",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ class Job:
 
     columns: those of the trial's row that are known before training; None for a teacher. weights: initial weights;
     those of tensors that they lack are drawn from the seed (None: all). stored: the row that the store has, if only
-    the trial's network is lost.
+    the trial's network is lost. members: ids of the teachers whose logits this one averages; it does not train.
     """
 
     config: Config
@@ -33,6 +33,7 @@ class Job:
     columns: Mapping[str, Any] | None = None
     weights: Mapping[str, torch.Tensor] | None = None
     stored: Mapping[str, Any] | None = None
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from scl.plan.plan import Plan, missing, missing_teachers
 from scl.report.formatting import UNITS, duration, plural
 from scl.store.tables import read_trials
 from scl.study.config import Config
-from scl.study.identity import Trial
+from scl.study.identity import Trial, canonical_json, requested
 from scl.study.metrics import DEFAULT, METRICS
 from scl.study.space import ranges
 
@@ -103,6 +103,7 @@ class PlanSummary:
     metric: str = DEFAULT
     teachers_missing: int = 0
     unshared_seconds: float | None = None
+    other_teachers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         some = "" if self.teachers_missing in (0, self.teachers) else f"{self.teachers_missing} of them "
@@ -126,6 +127,7 @@ class PlanSummary:
             f"  teacher    {self.teacher.model_name} × {self.teacher.width:g}, {plural(self.teacher.epochs, 'epoch')}"
             + (f", {self.teachers} teachers: " if self.teachers > 1 else ": ")
             + ("done" if self.teacher_ready else f"{some}to train"),
+            *(f"             among them {other}" for other in self.other_teachers),
         ]
         if self.missing or self.to_search:
             hours = f"{self.device_seconds / 3600:.2f} device hours"
@@ -170,8 +172,11 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
     """A plan in numbers. to_search: configurations that a search has still to try."""
     todo = missing(plan)
     chosen = plan_cohorts(plan, todo) if todo else []
-    teachers = 0 if _given(plan) else len(missing_teachers(plan))
-    wall, device_seconds, source = estimate(plan, chosen, teachers, to_search) if todo or to_search else (0.0, 0.0, "")
+    untrained = [] if _given(plan) else missing_teachers(plan)
+    trained = [job.config for job in plan.context.jobs.values() if not job.members]
+    others = {canonical_json(requested(c)): c for c in trained if c != plan.teacher}
+    teachers = len(untrained)
+    wall, device_seconds, source = estimate(plan, chosen, untrained, to_search) if todo or to_search else (0.0, 0.0, "")
     sds, effect, trials = detectable(plan)
     look, level = level_of_plan(plan)
     search = plan.study.search
@@ -190,9 +195,12 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         cohorts=tuple(map(len, chosen)),
         slots=plan.slots,
         teacher=plan.teacher,
-        teachers=len(set(plan.teacher_ids.values())),
+        teachers=len(trained),
         teacher_ready=teachers == 0,
         teachers_missing=teachers,
+        other_teachers=tuple(
+            f"{trained.count(c)} of {c.model_name} × {c.width:g}, {plural(c.epochs, 'epoch')}" for c in others.values()
+        ),
         searched=(plan.options.trials or search.trials) if search else 0,
         to_search=to_search,
         search_space=tuple(ranges(search.space)) if search else (),
@@ -246,9 +254,12 @@ def detectable(plan: Plan) -> tuple[float | None, float | None, int]:
 
 
 def estimate(
-    plan: Plan, chosen: Sequence[Sequence[Trial]], teachers_missing: int, to_search: int
+    plan: Plan, chosen: Sequence[Sequence[Trial]], teachers_missing: Sequence[str], to_search: int
 ) -> tuple[float, float, str]:
-    """Seconds of wall time and of device time that training takes, and where the estimate comes from."""
+    """Seconds of wall time and of device time that training takes, and where the estimate comes from.
+
+    teachers_missing: ids of the teachers that are to train.
+    """
     configs = {t.config_id: t.config for cohort in chosen for t in cohort}
     if to_search:
         configs["search"] = plan.template
@@ -260,7 +271,8 @@ def estimate(
     def seconds(cohort: Sequence[Trial]) -> float:
         students = sum(earlier[t.config_id] if t.config_id in earlier else timed[t.config_id] for t in cohort)
         guided = max((t.config.total_epochs for t in cohort if t.config_id not in earlier), default=0)
-        return students + forward * guided * _steps(plan, cohort[0].config)
+        each = max(1, len(plan.context.jobs[cohort[0].teacher_id].members))
+        return students + forward * each * guided * _steps(plan, cohort[0].config)
 
     spent = [seconds(cohort) for cohort in chosen]
     if to_search:
@@ -269,10 +281,7 @@ def estimate(
         each = earlier.get("search") or timed["search"] + forward * config.total_epochs * _steps(plan, config) / batch
         cohorts = [each * batch] * (to_search // batch) + [each * (to_search % batch)]
         spent += cohorts * (plan.study.search.seeds if plan.study.search else 1)
-    teachers = 0.0
-    if teachers_missing:
-        steps = _steps(plan, plan.teacher) * plan.teacher.total_epochs
-        teachers = 3.0 * forward * steps * teachers_missing
+    teachers = sum(_training(plan, plan.context.jobs[i].config, forward) for i in teachers_missing)
     source = " and ".join(
         [f"earlier trials of {len(earlier)} configurations"] * bool(earlier)
         + ["a few steps of each kind, timed here just now"] * bool(untimed)
@@ -280,6 +289,14 @@ def estimate(
     if to_search and plan.study.search and plan.study.search.judged_by:
         source += "; early stopping makes a search shorter"
     return makespan(spent, plan.slots) + teachers, sum(spent) + teachers, source or "the teacher, timed here just now"
+
+
+def _training(plan: Plan, config: Config, forward: float) -> float:
+    """Seconds that a teacher trains. forward: seconds of the study's teacher's forward of a batch."""
+    if config != plan.teacher:
+        images = config.batch_size / plan.teacher.batch_size
+        forward *= images * plan.feasibility.macs(config) / plan.feasibility.teacher_macs
+    return 3.0 * forward * _steps(plan, config) * config.total_epochs
 
 
 def _steps(plan: Plan, config: Config) -> int:
@@ -290,7 +307,7 @@ def _earlier(plan: Plan, configs: Mapping[str, Config]) -> dict[str, float]:
     """Device seconds of a trial, evaluation and share of the teacher included, from completed trials of the same
     configuration and teacher on the same kind of device."""
     rows = read_trials(plan.context.store)
-    same = set(plan.teacher_ids.values())
+    same = set(plan.context.jobs)
     rows = rows[(rows["state"] == "completed") & (rows["restarts"] == 0) & rows["teacher_id"].isin(same)]
     rows = rows[(rows["device"] == "cpu") == (plan.context.device == "cpu")]
     seconds = (rows["ended"] - rows["started"]).dt.total_seconds() / rows["cohort_size"]

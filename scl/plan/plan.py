@@ -29,12 +29,14 @@ from scl.store.tables import read_trials
 from scl.streams import name_of
 from scl.study.augment import without_auto
 from scl.study.config import Config, of_library
-from scl.study.identity import Trial, canonical_json, requested, sha256, teacher_id, trials_of
+from scl.study.identity import Trial, canonical_json, mean_id, requested, sha256, teacher_id, trials_of
 from scl.study.metrics import DEFAULT, chance
 from scl.study.options import Options
 from scl.study.params import column, params
 from scl.study.settled import resolved, seeds_of
+from scl.study.space import ranges
 from scl.study.study import Study
+from scl.study.taught import check_taught, teachers_of
 from scl.terminal import say
 from scl.train.evaluation import scores
 from scl.train.inputs import Inputs
@@ -116,6 +118,10 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         given, teacher, inputs, fed = _given(options, options.teacher_file, teacher, dataset, mean, std)
     every = [*seeds, *(study.search.seed_range if study.search else [])]
     teacher_ids = _teacher_ids(options, teacher, fingerprint, every, given, inputs)
+    template = study.searched(study.base_on(str(options.data), options.student_changes())) if study.search else None
+    elsewhere = given is not None or teacher.pretrained
+    check_taught(arms, teacher, template, ranges(study.search.space) if study.search else (), elsewhere)
+    taught, more_jobs = taught_jobs(options, arms, teacher, fingerprint, seeds)
     device = device_of(options, nodes)
     context = RunContext(
         images={"train": taken(dataset.train_images, train), "val": val_images, "test": dataset.test_images},
@@ -126,7 +132,8 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         class_names=dataset.classes,
         flip=dataset.flip,
         fingerprint=fingerprint,
-        jobs={i: Job(teacher, 0 if given else options.teacher_seed(s)) for s, i in reversed(teacher_ids.items())},
+        jobs={i: Job(teacher, 0 if given else options.teacher_seed(s)) for s, i in reversed(teacher_ids.items())}
+        | more_jobs,
         out=out,
         study=study.name,
         device=device,
@@ -160,7 +167,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
         study=study,
         options=options,
         context=context,
-        trials=trials_of(arms, seeds, fingerprint, teacher_ids.__getitem__, teacher.model),
+        trials=trials_of(arms, seeds, fingerprint, teacher_ids.__getitem__, teacher.model, taught),
         arms=arms,
         teacher=teacher,
         teacher_ids=teacher_ids,
@@ -245,6 +252,30 @@ def _teacher_ids(
     return dict.fromkeys(seeds, own)
 
 
+def taught_jobs(
+    options: Options,
+    arms: Mapping[str, Config],
+    teacher: Config,
+    fingerprint: str,
+    seeds: Sequence[int],
+) -> tuple[dict[tuple[str, int], str], dict[str, Job]]:
+    """The teachers of arms that name theirs: the id of an arm's teachers at a seed, and the jobs by id."""
+    ids: dict[tuple[str, int], str] = {}
+    jobs: dict[str, Job] = {}
+    for arm, config in arms.items():
+        for seed in seeds:
+            members = teachers_of(config, teacher, options.teacher_seed(seed))
+            if not members:
+                continue
+            of_members = [teacher_id(each, at, fingerprint) for _, each, at in members]
+            for identity, (_, each, at) in zip(of_members, members, strict=True):
+                jobs.setdefault(identity, Job(each, at))
+            ids[arm, seed] = mean_id(of_members)
+            if len(members) > 1:
+                jobs[ids[arm, seed]] = Job(teacher, options.teacher_seed(seed), members=tuple(of_members))
+    return ids, jobs
+
+
 def with_arms(plan: Plan, arms: Mapping[str, Config], seeds: Sequence[int] | None = None) -> Plan:
     """The plan with these arms at these seeds too (None: the plan's). Raises UserError if one is impossible."""
     plan.feasibility.check(plan.study, {**plan.arms, **arms})
@@ -257,10 +288,11 @@ def with_arms(plan: Plan, arms: Mapping[str, Config], seeds: Sequence[int] | Non
             given = plan.options.teacher_file is not None
             teacher_ids[seed] = known if given else teacher_id(plan.teacher, at, plan.context.fingerprint)
             jobs.setdefault(teacher_ids[seed], Job(plan.teacher, at))
+    taught, more_jobs = taught_jobs(plan.options, arms, plan.teacher, plan.context.fingerprint, chosen)
     have = {c.trial_id for c in plan.trials}
     more = [
         c
-        for c in trials_of(arms, chosen, plan.context.fingerprint, teacher_ids.__getitem__, plan.teacher.model)
+        for c in trials_of(arms, chosen, plan.context.fingerprint, teacher_ids.__getitem__, plan.teacher.model, taught)
         if c.trial_id not in have
     ]
     return replace(
@@ -269,7 +301,7 @@ def with_arms(plan: Plan, arms: Mapping[str, Config], seeds: Sequence[int] | Non
         trials=[*plan.trials, *more],
         teacher_ids=teacher_ids,
         seeds=sorted({*plan.seeds, *chosen}),
-        context=replace(plan.context, jobs=jobs),
+        context=replace(plan.context, jobs=jobs | more_jobs),
     )
 
 
@@ -283,10 +315,12 @@ def missing(plan: Plan) -> list[Trial]:
 def missing_teachers(plan: Plan, every: bool = False) -> list[str]:
     """Ids of teachers that are not stored, in order: of trials that are missing, and of a search. every: also those
     whose trials have all ended, which need them no more."""
-    needed = {trial.teacher_id for trial in missing(plan)}
+    jobs = plan.context.jobs
+    needed = {trial.teacher_id for trial in (plan.trials if every else missing(plan))}
     if every or plan.study.search:
         needed |= set(plan.teacher_ids.values())
-    return [i for i in sorted(needed) if load_teacher(plan.context, i, plan.teacher) is None]
+    needed = {member for i in needed for member in (jobs[i].members or (i,))}
+    return [i for i in sorted(needed) if load_teacher(plan.context, i, jobs[i].config) is None]
 
 
 def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] | None = None) -> dict[str, Job]:
@@ -299,7 +333,7 @@ def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] |
     test = torch.from_numpy(plan.context.labels["test"])
     of_teacher: dict[str, dict[str, float]] = {}
     for identity in {trial.teacher_id for trial in todo}:
-        found = load_teacher(plan.context, identity, plan.teacher)
+        found = load_teacher(plan.context, identity, plan.context.jobs[identity].config)
         assert found is not None
         teacher, record = found
         of_teacher[identity] = {"teacher_test_acc": record["metrics"]["test_acc"]}  # None if only its maps are used

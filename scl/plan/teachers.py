@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from scl.terminal import say
 from scl.train import checkpoint
 from scl.train.evaluation import evaluate
 from scl.train.inputs import Inputs
-from scl.train.teacher import Teacher, build_teacher
+from scl.train.teacher import Teacher, build_teacher, mean_teacher
 from scl.train.weights import FLOATS, difference, type_name
 
 TEACHER_FILE = "teacher.safetensors"
@@ -30,7 +30,10 @@ OF_SCL = "test_logits"  # beside the weights
 
 
 def load_teacher(context: RunContext, teacher_id: str, config: Config) -> tuple[Teacher, dict[str, Any]] | None:
-    """A trained teacher and its record; None if it is missing or damaged."""
+    """A trained teacher and its record; None if it is missing or damaged. Of several whose logits are averaged: all of
+    them, and a record with the accuracy of the mean."""
+    if (job := context.jobs.get(teacher_id)) is not None and job.members:
+        return _load_mean(context, job.members)
     files = context.teacher_files(teacher_id)
     for name in (imported_file(context, config), TEACHER_FILE):
         if not files.exists(name):  # a pipe would wait for ever
@@ -49,6 +52,17 @@ def load_teacher(context: RunContext, teacher_id: str, config: Config) -> tuple[
             continue
         return Teacher(config, tensors, logits, context.teacher_inputs), record
     return None
+
+
+def _load_mean(context: RunContext, members: Sequence[str]) -> tuple[Teacher, dict[str, Any]] | None:
+    found = [load_teacher(context, i, context.jobs[i].config) for i in members]
+    there = [of[0] for of in found if of is not None]
+    if len(there) < len(members):
+        return None
+    teacher = mean_teacher(there)
+    assert teacher.test_logits is not None
+    right = teacher.test_logits.argmax(1) == torch.from_numpy(context.labels["test"])
+    return teacher, {"metrics": {"test_acc": right.double().mean().item()}}
 
 
 def _unusable(

@@ -94,6 +94,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
             "macs": plan.feasibility.teacher_macs,
             **plan.about_teacher,
             **_teachers(plan),
+            **_teachers_of_arms(plan),
             "test_acc": {},
         },
         "plan": [{"arm": c.arm, "seed": c.seed, "trial_id": c.trial_id} for c in plan.trials],
@@ -162,6 +163,23 @@ def _teachers(plan: Plan) -> dict[str, Any]:
         "teachers": options.teachers,
         "of_seed": {str(seed): options.teacher_seed(seed) for seed in by_seed},
     }
+
+
+def _teachers_of_arms(plan: Plan) -> dict[str, Any]:
+    """The teachers of arms that name theirs: `by`, the names; `id`, of the trained ones together; `members`, of each.
+    An arm has an entry for each seed of a teacher."""
+    jobs = plan.context.jobs
+    entries = {
+        (trial.arm, trial.teacher_id): {
+            "arm": trial.arm,
+            "by": list(trial.config.taught_by),
+            "id": trial.teacher_id,
+            "members": list(jobs[trial.teacher_id].members or (trial.teacher_id,)),
+        }
+        for trial in plan.trials
+        if trial.config.taught_by
+    }
+    return {"of_arms": list(entries.values())} if entries else {}
 
 
 def wants_pictures(plan: Plan, earlier: Mapping[str, Any]) -> bool:

@@ -231,13 +231,17 @@ def _finish(
         searcher.copy_journal()
     if stein:
         record["stein"] = {**stein, **stein_interval(plan, stein)}
-    teachers = {i: load_teacher(plan.context, i, plan.teacher) for i in set(plan.teacher_ids.values())}
+    teachers = {i: load_teacher(plan.context, i, job.config) for i, job in plan.context.jobs.items()}
     rows = read_trials(store).dropna(subset=["teacher_test_acc"])
     accuracies = dict(zip(rows["teacher_id"], rows["teacher_test_acc"], strict=True))  # of one that is lost
     accuracies |= {i: found[1]["metrics"]["test_acc"] for i, found in teachers.items() if found}
     record["teacher"]["test_acc"] = {key: accuracies.get(i) for key, i in record["teacher"]["ids"].items()}
+    for entry in record["teacher"].get("of_arms", ()):
+        entry |= {"test_acc": accuracies.get(entry["id"]), "each": [accuracies.get(i) for i in entry["members"]]}
+    of_arms = {i: i for i in plan.context.jobs if i not in plan.teacher_ids.values()}
     record["teacher"] |= _teachers_effort(
-        record["teacher"]["ids"], {i: found[1] for i, found in teachers.items() if found}
+        {**record["teacher"]["ids"], **of_arms},
+        {i: found[1] for i, found in teachers.items() if found and not plan.context.jobs[i].members},
     )
     record.setdefault("ended", now().isoformat())
     check_held(store)

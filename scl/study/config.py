@@ -59,6 +59,9 @@ READ_BY = {
     "betas": ("adamw", "adam", "nadam", "radam"),
     "eps": ("adamw", "adam", "nadam", "radam"),
 }
+# The names in `taught_by` that are no model: the study's teacher, the student's own network and recipe, and the average
+# of its weights.
+STUDY_TEACHER, OWN_TEACHER, EMA_TEACHER = "teacher", "self", "ema"
 # The largest values of fields; what is larger is a slip, and would fill the memory.
 LARGEST = {"width": 64, "self_taught": 65_536, "epochs": 100_000, "batch_size": 1_000_000, "accumulate": 1_000_000}
 # The fields that determine a network. `guided` decides in addition what losses see of it.
@@ -103,6 +106,11 @@ class Config:
         connector: a 1×1 convolution with batch normalisation on the student: for losses that need equal channels where
             they differ (`auto`), or for all losses that need equal channels (`always`).
         teacher_layers: module paths of the guided layers of a torchvision or timm teacher. Empty: one for each stage.
+        taught_by: the teachers whose mean logits guide the student. Empty: the study's teacher. Each is `teacher` (the
+            study's), `self` (the student's own network and recipe, trained from the labels alone: a born-again
+            student), one of scl's networks, as in `vgg13` (trained by the teacher's recipe), or `ema` (the average of
+            the student's own weights, with the decay `ema`: a mean teacher). A name that repeats is another seed. Only
+            losses of logits can have such teachers.
         pretrain_epochs: epochs at a constant rate before `epochs`, in which only terms of the stage `pretrain` train.
         epochs: number of epochs, and the length of the schedule.
         batch_size: images in a batch, 2 or more.
@@ -170,6 +178,7 @@ class Config:
     tap: str = "relu"
     connector: str = "auto"
     teacher_layers: tuple[str, ...] = ()
+    taught_by: tuple[str, ...] = ()
     # the recipe
     pretrain_epochs: int = 0
     epochs: int = 30
@@ -201,7 +210,7 @@ class Config:
     def __post_init__(self) -> None:
         losses, wrong = checked_terms(self.losses)
         object.__setattr__(self, "losses", losses)
-        for name in ("milestones", "teacher_layers", "layers", "self_taught", "betas"):
+        for name in ("milestones", "teacher_layers", "layers", "self_taught", "betas", "taught_by"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         problems = wrong + self._coerce_scalars()
@@ -250,6 +259,10 @@ class Config:
             paths = getattr(self, name)
             if not isinstance(paths, tuple) or any(type(p) is not str for p in paths):
                 problems.append(f"{name} must be a list of module paths, got {shown(paths)}")
+        if not isinstance(self.taught_by, tuple) or any(type(name) is not str for name in self.taught_by):
+            problems.append(
+                f"taught_by must be a list of teachers, as in ('teacher', 'self'), got {shown(self.taught_by)}"
+            )
         if type(self.model) is not str and (problem := model_problem(self.model, MODELS)):
             problems.append(problem)
         if isinstance(self.augment, str):
@@ -339,7 +352,27 @@ class Config:
             problems.append(f"self_taught_at 'penultimate' is one layer: one whole number, got {self.self_taught}")
         if self.self_taught_from == "taken" and self.self_taught_at == "branch":
             problems.append("self_taught_from 'taken' and self_taught_at 'branch' exclude each other")
-        problems += self._recipe_problems()
+        return problems + self._recipe_problems() + self._taught_problems()
+
+    def _taught_problems(self) -> list[str]:
+        """Teachers that do not exist, or that a loss of this objective cannot have."""
+        if not self.taught_by:
+            return []
+        valid = (STUDY_TEACHER, OWN_TEACHER, EMA_TEACHER, *MODELS)
+        problems = [unknown("teacher in taught_by", name, valid) for name in self.taught_by if name not in valid]
+        problems += [
+            f"loss {name!r} compares {loss_row(term).compares}, and teachers in taught_by have logits alone; "
+            "leave out taught_by, or choose losses of logits such as kd"
+            for name, term in self.losses.items()
+            if term.weight > 0 and loss_row(term).compares != "logits"
+        ]
+        if self.teacher_layers:
+            problems.append("taught_by and teacher_layers exclude each other: logits have no layers")
+        averages = self.taught_by.count(EMA_TEACHER)
+        if averages > 1:
+            problems.append(f"taught_by has {EMA_TEACHER!r} {averages} times; a student has one average of its weights")
+        if averages and self.ema == 0:
+            problems.append(f"taught_by {EMA_TEACHER!r} needs the decay of that average: set ema, as in ema=0.99")
         return problems
 
     def _recipe_problems(self) -> list[str]:

@@ -78,6 +78,8 @@ def effective(config: Config) -> dict[str, Any]:
         plain.pop("label_smoothing", None)
         plain.pop("class_weights", None)
     terms = {name: term for name, term in plain.pop("losses", {}).items() if term["weight"] > 0}
+    if not terms:
+        plain.pop("taught_by", None)
     compared = {loss_row(term).compares for term in config.losses.values() if term.weight > 0}
     if not config.has_self_taught and compared <= {"logits"}:
         plain.pop("layers", None)
@@ -107,18 +109,26 @@ def teacher_id(config: Config, seed: int, data: str) -> str:
     return sha256({"teacher": requested(config), "seed": seed, "data": data, "version": RESULTS_VERSION})
 
 
+def mean_id(ids: Sequence[str]) -> str:
+    """The id of several teachers whose logits are averaged; of one, its own."""
+    return ids[0] if len(ids) == 1 else sha256({"mean_of_logits": list(ids)})
+
+
 def trials_of(
     arms: Mapping[str, Config],
     seeds: Sequence[int],
     data: str,
     teacher: Callable[[int], str],
     teacher_model: Any = "plain11",
+    taught: Mapping[tuple[str, int], str] | None = None,
 ) -> list[Trial]:
     """Every arm at every seed, seeds as paired blocks.
 
     Args:
         data: a fingerprint. teacher: a seed → its teacher's id. teacher_model: the teacher's `Config.model`.
+        taught: arm and seed → the id of its teachers, of arms that have others than the study's.
     """
+    others = taught or {}
     asked = {arm: requested(config) for arm, config in arms.items()}
     config_ids = {arm: sha256(plain) for arm, plain in asked.items()}
     shared = {"data": data, "version": RESULTS_VERSION}
@@ -127,8 +137,9 @@ def trials_of(
     trials = []
     for seed in seeds:
         for arm, config in arms.items():
-            trial_id = sha256({**shared, **by_rule[arm], "config": asked[arm], "seed": seed, "teacher": teacher(seed)})
-            trials.append(Trial(arm, seed, config, config_ids[arm], trial_id, teacher(seed)))
+            by = others.get((arm, seed), teacher(seed))
+            trial_id = sha256({**shared, **by_rule[arm], "config": asked[arm], "seed": seed, "teacher": by})
+            trials.append(Trial(arm, seed, config, config_ids[arm], trial_id, by))
     return trials
 
 

@@ -219,7 +219,8 @@ class Objective(nn.Module):
         """The loss for each comparison, after creating its learned modules, or its connectors."""
         row = self.rows[name]
         loss = term.loss if callable(term.loss) else attrgetter(row.function)(losses)
-        widths = [(student.maps[i].shape[1], teacher.maps[j].shape[1]) for i, j in self.pairs[name]]
+        pairs = self.pairs[name] if row.compares in ("maps", "pairs") else []  # several teachers have no maps
+        widths = [(student.maps[i].shape[1], teacher.maps[j].shape[1]) for i, j in pairs]
         if row.learned:
             if row.compares == "pairs":
                 raise UserError(
@@ -234,7 +235,7 @@ class Objective(nn.Module):
             self.learned[key] = _build(name, loss, term, *sides, *((labels,) if row.remembers else ()))
             return [self.learned[key]]
         if row.same_channels:
-            for (i, _), (c, d) in zip(self.pairs[name], widths, strict=True):
+            for (i, _), (c, d) in zip(pairs, widths, strict=True):
                 if c != d or self.config.connector == "always":
                     self.connectors[f"{name}-{i}"] = nn.Sequential(nn.Conv2d(c, d, 1, bias=False), nn.BatchNorm2d(d))
         comparisons = {"maps": len(widths), "pairs": len(widths) - 1}.get(row.compares, 1)

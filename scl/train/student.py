@@ -20,7 +20,9 @@ from scl.models.networks import example_features, fuse, in_bf16, in_float32, mov
 from scl.models.staged import Features, Staged
 from scl.models.streams import seeded_streams
 from scl.models.tapped import TappedModel
+from scl.study.config import EMA_TEACHER
 from scl.study.identity import stream_seed
+from scl.study.taught import trained_names
 from scl.train import checkpoint, custom, loss_state
 from scl.train.averaging import Average, share_of_new
 from scl.train.cuda_graphs import GraphRunner, StreamSlot
@@ -33,7 +35,7 @@ from scl.train.patience import best_row, out_of_patience
 from scl.train.process import generators
 from scl.train.schedule import learning_rate, place
 from scl.train.shares import Shares
-from scl.train.teacher import Teacher, teacher_network
+from scl.train.teacher import Teacher, teacher_network, with_average
 from scl.train.types import TrialEnded, TrialFailure, TrialSpec
 
 OF_VALIDATION = ("val_acc", "val_loss", "val_balanced_acc", "val_macro_f1", "val_acc5")
@@ -68,6 +70,7 @@ class StudentTrainer:
         self.average = None
         if config.ema > 0:
             self.average = Average(move_to_device(self._initial(data), data, device), self.model)
+        self.trained_teachers = len(trained_names(config)) or int(EMA_TEACHER not in config.taught_by)
         self.best: dict[str, Tensor] = {}  # the network of the best epoch, if the trial has patience
         self.draw_seed = stream_seed("draws", trial.seed) >> 1  # leaves room to add the number of a step
         self.bf16 = in_bf16(config, device)
@@ -141,6 +144,9 @@ class StudentTrainer:
         epoch = self.epoch + 1
         self.objective.start_epoch(epoch)
         self.wanted, self.teacher_wanted = self.objective.wanted(epoch)
+        self.average_guides = EMA_TEACHER in self.config.taught_by and self.teacher_wanted is not None
+        if not self.trained_teachers:
+            self.teacher_wanted = None
         plain = {name: w for name in self.objective.term_names if (w := self.objective.weight(name, epoch)) > 0}
         self._weigh(self.shares.start_epoch(epoch, plain))
         if self.epoch == self.config.pretrain_epochs:
@@ -228,6 +234,8 @@ class StudentTrainer:
             torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16),
         ):
             features = self.model.features(images, self.config.tap, self.wanted)  # type: ignore[operator]
+            if self.average_guides and self.average is not None:
+                teacher = with_average(self.average.network, self.config.tap, images, teacher, self.trained_teachers)
         features = in_float32(features)
         terms = self.objective(features, teacher, target, self.epoch + 1, images, index)
         if self.place.first:

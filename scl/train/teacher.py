@@ -10,21 +10,48 @@ from torch import Tensor, nn
 
 from scl.data.batches import SplitData
 from scl.models.fold import fold_batch_norms
+from scl.models.mode import eval_mode
 from scl.models.networks import build_student, from_seed, in_float32, move_to_device, start_from
 from scl.models.staged import Features, Staged, Wanted
 from scl.study.config import Config
 from scl.train.inputs import Adapted, Inputs, own_network
 
+LOGITS_ALONE = Wanted(frozenset(), head=True)
+
 
 @dataclass(frozen=True)
 class Teacher:
     """A trained teacher: its configuration, its weights, and its logits (N, K) for the test images, None if its last
-    layer is not used. inputs: what it takes and gives; None if that is what the data give."""
+    layer is not used. inputs: what it takes and gives; None if that is what the data give. members: the teachers whose
+    logits this one averages; it has no weights then."""
 
     config: Config
     weights: Mapping[str, Tensor]
     test_logits: Tensor | None
     inputs: Inputs | None = None
+    members: tuple[Teacher, ...] = ()
+
+
+def mean_teacher(members: Sequence[Teacher]) -> Teacher:
+    """The teacher whose logits are the mean of those of its members."""
+    logits = torch.stack([of.test_logits for of in members if of.test_logits is not None]).mean(0)
+    return Teacher(members[0].config, {}, logits, None, tuple(members))
+
+
+class MeanOfLogits(nn.Module):
+    """Several networks as one, which has logits (B, K) alone: the mean of theirs."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def features(self, images: Tensor, tap: str = "relu", wanted: Wanted | None = None) -> Features:
+        logits = [network.features(images, tap, LOGITS_ALONE).logits for network in self.networks]  # type: ignore[operator]
+        return only_logits(torch.stack([of.float() for of in logits]).mean(0))
+
+
+def only_logits(logits: Tensor) -> Features:
+    return Features([], logits.new_empty(0), logits)
 
 
 def teacher_network(
@@ -43,6 +70,8 @@ def teacher_network(
 
 def build_teacher(teacher: Teacher, data: SplitData, device: torch.device, layers: Sequence[str] = ()) -> nn.Module:
     """The teacher's network with its weights, on a device, in evaluation mode and without gradients."""
+    if teacher.members:
+        return MeanOfLogits([build_teacher(member, data, device) for member in teacher.members])
     model = teacher_network(teacher.config, data, teacher.inputs, 0, layers)
     start_from(own_network(model), teacher.weights)
     return move_to_device(model, data, device).eval().requires_grad_(False)
@@ -53,12 +82,13 @@ class TeacherForward:
     only wanted features are computed."""
 
     def __init__(self, model: nn.Module, tap: str, bf16: bool) -> None:
-        network = fold_batch_norms(own_network(model))
         self.model, self.tap, self.bf16 = model, tap, bf16
-        if bf16 and isinstance(network, Staged):
-            for part in network.modules():
-                if isinstance(part, nn.Conv2d | nn.Linear):
-                    part.to(torch.bfloat16)  # once; autocast would convert at every call
+        for network in model.networks if isinstance(model, MeanOfLogits) else [own_network(model)]:
+            fold_batch_norms(network)
+            if bf16 and isinstance(network, Staged):
+                for part in network.modules():
+                    if isinstance(part, nn.Conv2d | nn.Linear):
+                        part.to(torch.bfloat16)  # once; autocast would convert at every call
 
     def __call__(self, images: Tensor, wanted: Wanted | None) -> Features:
         """Features, float32, of a batch (B, C, H, W). wanted: the features to compute (None: all)."""
@@ -66,3 +96,17 @@ class TeacherForward:
         with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             features = self.model.features(images, self.tap, wanted)  # type: ignore[operator]
         return in_float32(features)
+
+
+def with_average(network: nn.Module, tap: str, images: Tensor, teacher: Features | None, trained: int) -> Features:
+    """The mean logits of the teachers of a student with the average of its own weights as one more.
+
+    The average predicts as in evaluation, with its own statistics of batch norms and without dropout (Tarvainen &
+    Valpola, NeurIPS 2017, let it train its batch norms on the batch).
+
+    Args:
+        network: the average. teacher: the mean logits of the `trained` teachers (None: there are none).
+    """
+    with torch.no_grad(), eval_mode(network):
+        own = network.features(images, tap, LOGITS_ALONE).logits.float()  # type: ignore[operator]
+    return only_logits(own if teacher is None else (teacher.logits * trained + own) / (trained + 1))

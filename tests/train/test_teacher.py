@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 from scl.data.batches import SplitData
 from scl.models.networks import build_student
 from scl.models.staged import Wanted
+from scl.store.files import open_folder
 from scl.train.loop import train_cohort
-from scl.train.teacher import Teacher, TeacherForward, build_teacher
-from scl.train.types import TrialSpec
+from scl.train.teacher import Teacher, TeacherForward, build_teacher, mean_teacher
+from scl.train.types import TrialEnded, TrialSpec
 from tests.support.studies import CPU
 from tests.support.training import ARMS
 
@@ -52,3 +56,42 @@ def test_a_cohort_asks_its_teacher_for_what_its_arms_read(
     assert train("baseline") == set()
     assert train("baseline", "hint") == {Wanted(frozenset({1}), False)}
     assert train("hint", "kd") == {Wanted(frozenset({1}), True)}
+
+
+@pytest.mark.parametrize("name", ["own average", "two and the average"])
+def test_students_of_several_teachers_are_bitwise_the_same_alone_together_and_resumed(
+    tiny: SplitData, teacher: Teacher, tmp_path: Path, name: str
+) -> None:
+    other = Teacher(teacher.config, {n: t * 0.9 for n, t in teacher.weights.items()}, -teacher.test_logits)  # type: ignore[operator]
+    guide = mean_teacher([teacher, other]) if name.startswith("two") else teacher
+    by = ("teacher", "teacher", "ema") if name.startswith("two") else ("ema",)
+    config = ARMS["kd"].replace(ema=0.9, taught_by=by)
+    plain = ARMS["kd"].replace(taught_by=by[:-1])
+
+    def trained(*trials: TrialSpec, **how: Any) -> dict[str, TrialEnded]:
+        events = train_cohort(trials, tiny, guide, CPU, **how)
+        return {e.trial_id: e for e in events if isinstance(e, TrialEnded)}
+
+    alone = trained(TrialSpec("a", config, 0))["a"]
+    together = trained(TrialSpec("b", plain, 0), TrialSpec("a", config, 0))
+    assert alone.epochs == together["a"].epochs
+    assert alone.epochs != together["b"].epochs
+    files, steps = open_folder(str(tmp_path)), iter(range(1000))
+    assert not trained(TrialSpec("a", config, 0, files), stop=lambda: next(steps) > 10)
+    resumed = trained(TrialSpec("a", config, 0, files))["a"]
+    assert resumed.metrics["restarts"] == 1
+    assert resumed.epochs == alone.epochs
+    assert torch.equal(resumed.test_logits, alone.test_logits)  # type: ignore[arg-type]
+
+
+def test_several_teachers_give_the_mean_of_their_logits(tiny: SplitData, teacher: Teacher) -> None:
+    other = Teacher(teacher.config, {n: t * 0.9 for n, t in teacher.weights.items()}, -teacher.test_logits)  # type: ignore[operator]
+    both = mean_teacher([teacher, other])
+    assert both.test_logits is not None
+    assert torch.equal(both.test_logits, torch.zeros_like(both.test_logits))
+    images = torch.rand(4, *tiny.image_shape)
+    one, two, mean = (
+        TeacherForward(build_teacher(t, tiny, CPU), "relu", False)(images, None) for t in (teacher, other, both)
+    )
+    torch.testing.assert_close(mean.logits, (one.logits + two.logits) / 2)
+    assert not mean.maps

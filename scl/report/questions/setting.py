@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from scl.masking import masked_command, masked_value
 from scl.report.blocks import Block, Note, Pairs, Panel
 from scl.report.effort import effort
 from scl.report.facts import Facts
-from scl.report.formatting import duration, format_seeds, moment, name_of, plain, plural
+from scl.report.formatting import PERCENT, duration, enumerated, format_seeds, moment, name_of, plain, plural
 from scl.report.looks import seeds_of
 from scl.study.metrics import DEFAULT
 
@@ -79,6 +79,35 @@ def _teacher(facts: Facts) -> str:
     return ", ".join(parts)
 
 
+def _teachers_of_arms(facts: Facts) -> str:
+    """The teachers of arms that name theirs, with the test accuracy of each and of their mean logits."""
+    entries = (facts.study.get("teacher") or {}).get("of_arms") or []
+    texts = []
+    for arm in dict.fromkeys(entry["arm"] for entry in entries):
+        mine = [entry for entry in entries if entry["arm"] == arm]
+        trained = [name for name in mine[0]["by"] if name != "ema"]
+        each = [_mean_accuracy([e["each"][k] for e in mine if e.get("each")]) for k in range(len(trained))]
+        named = [_TAUGHT_BY.get(name, name) + of for name, of in zip(trained, each, strict=True)]
+        named += [_TAUGHT_BY["ema"]] * ("ema" in mine[0]["by"])
+        mean = _mean_accuracy([entry.get("test_acc") for entry in mine]) if len(trained) > 1 else ""
+        of_mean = f" (mean logits of the trained ones:{mean})" if mean else ""
+        texts.append(f"{name_of(arm)}: {enumerated(named)}{of_mean}")
+    return "; ".join(texts)
+
+
+_TAUGHT_BY = {
+    "teacher": "the study’s teacher",
+    "self": "the student’s own network and recipe",
+    "ema": "the average of the student’s weights",
+}
+
+
+def _mean_accuracy(values: Sequence[float | None]) -> str:
+    """The mean of test accuracies, for text; empty without one."""
+    known = [value for value in values if value is not None]
+    return f" {PERCENT.value(sum(known) / len(known), 1)}" if known else ""
+
+
 def _setup(facts: Facts, teacher: str) -> list[tuple[str, str]]:
     """The setup as far as study.json has it."""
     study = facts.study
@@ -106,6 +135,7 @@ def _setup(facts: Facts, teacher: str) -> list[tuple[str, str]]:
         ("Constraints", ", ".join(f"{name} <= {most:.6g}" for name, most in facts.bounds.items())),
         ("Augmentation", f"augment auto is {data['auto_augment']} on these images" if data.get("auto_augment") else ""),
         ("Teacher", teacher),
+        ("Teachers of arms", _teachers_of_arms(facts)),
         ("Search", _search(study)),
         ("Selection", str(study.get("selection") or "")),
         ("Command", masked_command(str(study.get("command") or "").split(" "))),

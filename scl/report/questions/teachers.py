@@ -88,8 +88,11 @@ def teacher_effects(facts: Facts) -> list[stats.TeacherEffect]:
 
 
 def _teacher_of_seed(facts: Facts) -> pd.Series:
-    """The name of each seed's teacher; a seed whose arms had different teachers is no pair, and has none."""
-    ids = facts.completed.dropna(subset=["teacher_id"]).groupby("seed")["teacher_id"]
+    """The name of each seed's teacher; a seed whose arms had different teachers is no pair, and has none.
+    Teachers that arms name themselves belong to the arm, and not to the seed."""
+    named = {entry["arm"] for entry in (facts.study.get("teacher") or {}).get("of_arms") or []}
+    rows = facts.completed[~facts.completed["arm"].isin(named)]
+    ids = rows.dropna(subset=["teacher_id"]).groupby("seed")["teacher_id"]
     names = {identity: f"teacher {key}" for key, identity in _ids(facts).items()}
     single = ids.first()[ids.nunique() == 1].astype(str)
     return single.map(lambda identity: names.get(identity, f"teacher {identity[:8]}")).astype(object)

@@ -1,0 +1,79 @@
+"""Which networks guide an arm whose teachers are not the study's one: several, an earlier student, its own average.
+
+`Config.taught_by` names them. This module says what each name trains, with which seed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from scl.errors import UserError
+from scl.study.config import EMA_TEACHER, OWN_TEACHER, STUDY_TEACHER, Config
+
+# Between the seeds of two teachers of one arm, so that no teacher has the seed of a student or of another seed's
+# teacher: a student that starts as its teacher did would be no independent one.
+STEP = 1_000_000_000
+
+
+def trained_names(config: Config) -> tuple[str, ...]:
+    """The names of the teachers that train before the student; the average of its own weights is none of them."""
+    return tuple(name for name in config.taught_by if name != EMA_TEACHER)
+
+
+def teachers_of(config: Config, teacher: Config, seed: int) -> list[tuple[str, Config, int]]:
+    """The trained teachers of an arm with `taught_by`: name, configuration and seed of each.
+
+    Args:
+        teacher: the study's. seed: that of the study's teacher.
+    """
+    found, seen = [], Counter[str]()
+    for name in trained_names(config):
+        step = seen[name] + (name != STUDY_TEACHER)
+        found.append((name, _configuration(name, config, teacher), seed + STEP * step))
+        seen[name] += 1
+    return found
+
+
+def _configuration(name: str, config: Config, teacher: Config) -> Config:
+    if name == STUDY_TEACHER:
+        return teacher
+    if name == OWN_TEACHER:  # the student's network and recipe, from the labels alone
+        own = {"losses": {}, "ce": 1.0, "taught_by": (), "pretrain_epochs": 0, "tap": "relu", "connector": "auto"}
+        return config.replace(**own, guided="first")
+    return teacher.replace(model=name, layers=())
+
+
+def check_taught(
+    arms: Mapping[str, Config], teacher: Config, template: Config | None, searched: Collection[str], elsewhere: bool
+) -> None:
+    """Refuse teachers that cannot be trained here.
+
+    Args:
+        template, searched: what a search starts from, and the names that it varies; None and () without a search.
+        elsewhere: the study's teacher comes from a file, or with published weights.
+
+    Raises:
+        UserError: a teacher has teachers of its own, an arm's teachers need the recipe of a teacher from elsewhere,
+            or a search would need teachers that are not the study's.
+    """
+    if teacher.taught_by:
+        raise UserError(
+            f"the teacher: taught_by {', '.join(teacher.taught_by)} is for students; the teacher learns from labels"
+        )
+    if template is not None and ("taught_by" in searched or trained_names(template)):
+        raise UserError(
+            "the search: taught_by trains teachers before the students, and a search has the study's teacher alone; "
+            f"only {EMA_TEACHER!r} can stand in its template. Compare the others as arms of a study"
+        )
+    for arm, config in arms.items():
+        if elsewhere and (names := trained_names(config)):
+            raise UserError(
+                f"arm {arm!r}: taught_by {', '.join(names)} trains teachers here, and the study's teacher comes from "
+                "elsewhere; train it here too (no --teacher, and pretrained=False), or leave the arm out"
+            )
+        if OWN_TEACHER in config.taught_by and (config.pretrained or config.initial_weights):
+            raise UserError(
+                f"arm {arm!r}: taught_by {OWN_TEACHER!r} trains the student's network from random weights, and this "
+                "student starts from others; drop pretrained and initial_weights"
+            )

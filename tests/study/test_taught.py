@@ -1,0 +1,83 @@
+"""The teachers that an arm names for itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from scl.errors import UserError
+from scl.study.config import Config
+from scl.study.identity import effective, requested
+from scl.study.taught import STEP, check_taught, teachers_of, trained_names
+
+KD = {"losses": {"kd": 0.9}}
+TEACHER = Config(model="plain11", width=0.5, epochs=40)
+
+
+@pytest.mark.parametrize(
+    ("taught_by", "models", "steps"),
+    [
+        ((), [], []),
+        (("ema",), [], []),
+        (("teacher",), ["plain11"], [0]),
+        (("teacher", "teacher", "ema"), ["plain11", "plain11"], [0, 1]),
+        (("teacher", "vgg8", "self"), ["plain11", "vgg8", "plain3"], [0, 1, 1]),
+        (("self", "self"), ["plain3", "plain3"], [1, 2]),  # never the seed of the student
+    ],
+)
+def test_each_name_is_a_network_with_a_seed(taught_by: tuple[str, ...], models: list[str], steps: list[int]) -> None:
+    config = Config(model="plain3", epochs=7, ema=0.9, taught_by=taught_by, **KD)
+    found = teachers_of(config, TEACHER, 3)
+    assert [name for name, _, _ in found] == list(trained_names(config))
+    assert [of.model for _, of, _ in found] == models
+    assert [seed for _, _, seed in found] == [3 + STEP * n for n in steps]
+    for name, of, _ in found:
+        assert not of.losses
+        assert not of.taught_by
+        assert (of.epochs, of.width) == ((7, 1.0) if name == "self" else (40, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"taught_by": ("techer",), **KD}, "did you mean|valid are|valid"),
+        ({"taught_by": "teacher", **KD}, "must be a list of teachers"),
+        ({"taught_by": (1,), **KD}, "must be a list of teachers"),
+        ({"taught_by": ("ema",), **KD}, "set ema"),
+        ({"taught_by": ("ema", "ema"), "ema": 0.9, **KD}, "'ema' 2 times"),
+        ({"taught_by": ("teacher",), "losses": {"at": 1.0}}, "'at' compares maps"),
+        ({"taught_by": ("teacher",), "losses": {"kd": 1.0, "pkt": 1.0}}, "'pkt' compares embedding"),
+        ({"taught_by": ("self",), "teacher_layers": ("a",), **KD}, "logits have no layers"),
+    ],
+)
+def test_what_is_not_defined_is_refused_in_words(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Config(**fields)  # type: ignore[arg-type]
+
+
+def test_ids_without_such_teachers_are_as_before_and_without_a_loss_they_have_no_effect() -> None:
+    assert "taught_by" not in requested(Config(**KD))
+    assert effective(Config(taught_by=("self",))) == effective(Config())
+    assert effective(Config(taught_by=("self",), **KD)) != effective(Config(**KD))
+
+
+@pytest.mark.parametrize(
+    ("arm", "teacher", "template", "searched", "elsewhere", "said"),
+    [
+        ({}, {"taught_by": ("self",)}, None, (), False, "the teacher learns from labels"),
+        ({}, {}, {"taught_by": ("self",), **KD}, (), False, "the study's teacher alone"),
+        ({}, {}, {}, ("taught_by",), False, "the study's teacher alone"),
+        ({"taught_by": ("vgg8",), **KD}, {}, None, (), True, "comes from elsewhere"),
+        ({"taught_by": ("ema",), "ema": 0.9, **KD}, {}, {"taught_by": ("ema",), "ema": 0.9, **KD}, (), True, ""),
+    ],
+)
+def test_teachers_that_cannot_be_trained_are_refused(  # type: ignore[no-untyped-def]
+    arm, teacher, template, searched, elsewhere: bool, said: str
+) -> None:
+    def check() -> None:
+        start = None if template is None else Config(**template)
+        check_taught({"arm": Config(**arm)}, TEACHER.replace(**teacher), start, searched, elsewhere)
+
+    if not said:
+        return check()
+    with pytest.raises(UserError, match=said):
+        check()
