@@ -216,11 +216,11 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         decoding=plan.decoding,
         search_seeds=search.seeds if search else 1,
         metric=plan.study.metric,
-        unshared_seconds=_unshared(plan, todo, teachers, to_search),
+        unshared_seconds=_unshared(plan, todo, untrained, to_search),
     )
 
 
-def _unshared(plan: Plan, todo: Sequence[Trial], teachers: int, to_search: int) -> float | None:
+def _unshared(plan: Plan, todo: Sequence[Trial], teachers: Sequence[str], to_search: int) -> float | None:
     """Device seconds of the same trials if each seed had batches of its own; None if no trial shares them."""
     if not any(trial.config.shared_batches for trial in todo):
         return None
@@ -271,7 +271,8 @@ def estimate(
     def seconds(cohort: Sequence[Trial]) -> float:
         students = sum(earlier[t.config_id] if t.config_id in earlier else timed[t.config_id] for t in cohort)
         guided = max((t.config.total_epochs for t in cohort if t.config_id not in earlier), default=0)
-        each = max(1, len(plan.context.jobs[cohort[0].teacher_id].members))
+        teacher = plan.context.jobs.get(cohort[0].teacher_id)  # none for one that comes from a file
+        each = max(1, len(teacher.members)) if teacher else 1
         return students + forward * each * guided * _steps(plan, cohort[0].config)
 
     spent = [seconds(cohort) for cohort in chosen]
