@@ -33,7 +33,7 @@ from scl.store.files import open_folder
 from scl.store.results import Results, read_results
 from scl.streams import name_of
 from scl.study.checks import model
-from scl.study.config import MODELS
+from scl.study.fields import MODELS
 from scl.study.limits import in_words, kept
 from scl.study.metrics import METRICS, Metric
 from scl.study.network import Model

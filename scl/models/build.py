@@ -13,7 +13,7 @@ from scl.models import families, own, timm, torchvision
 from scl.models.mode import eval_mode
 from scl.models.staged import SelfTaught
 from scl.models.tapped import runs_own_code
-from scl.study.config import MODEL_NAMES, MODELS, TORCHVISION, WORDS, neurons_problem, of_library
+from scl.study.fields import MODEL_NAMES, MODELS, TORCHVISION, WORDS, neurons_problem, of_library
 from scl.study.network import Model, is_own, model_name
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from scl.errors import UserError, how_to_install
 from scl.models.tapped import TappedModel
 from scl.models.torchvision import library_model, not_available, with_dropout
-from scl.study.config import TIMM
+from scl.study.fields import TIMM
 
 
 def build(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scl.errors import UserError, first_line, unknown
 from scl.models.tapped import TappedModel, tap
-from scl.study.config import TORCHVISION
+from scl.study.fields import TORCHVISION
 
 # What torchvision's models call their dropout, the usual name first.
 DROPOUT, DROP_PATH = ("dropout", "drop_rate"), ("stochastic_depth_prob",)

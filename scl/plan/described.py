@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scl.errors import UserError, shown
-from scl.study.config import HUBS, MODELS, TIMM, TORCHVISION
+from scl.study.fields import HUBS, MODELS, TIMM, TORCHVISION
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 RESAMPLE = {0: "nearest-exact", 1: "bicubic", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers; no Lanczos in torch

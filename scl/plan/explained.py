@@ -17,7 +17,8 @@ from scl.plan.given import Given, Shapes, as_metadata, fitted
 from scl.report.formatting import plural
 from scl.store.files import open_folder
 from scl.store.output import output_file
-from scl.study.config import MODELS, TORCHVISION, Config
+from scl.study.config import Config
+from scl.study.fields import MODELS, TORCHVISION
 
 MOST_SHOWN = 12  # keys, or classes, in a line
 COUNTED = ("epoch", "epochs", "step", "global_step", "best_epoch", "current_epoch")

@@ -20,7 +20,8 @@ from scl.plan.probe import Probe
 from scl.plan.students import initial_weights
 from scl.store.tables import read_trials
 from scl.study.augment import without_auto
-from scl.study.config import ARCHITECTURE, Config
+from scl.study.config import Config
+from scl.study.fields import ARCHITECTURE
 from scl.study.identity import effective, requested, sha256
 from scl.study.study import Study
 from scl.study.term import loss_row

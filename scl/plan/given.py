@@ -17,7 +17,8 @@ from torch import Tensor
 from scl.data.dataset import Dataset
 from scl.errors import UserError, shown
 from scl.plan.described import Described, beside_file, names_in, of_mapping, of_published_file, read_json
-from scl.study.config import Config, of_library
+from scl.study.config import Config
+from scl.study.fields import of_library
 from scl.study.identity import sha256
 from scl.study.network import is_own, model_name
 from scl.study.options import Options

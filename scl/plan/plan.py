@@ -28,7 +28,8 @@ from scl.store.logits import MOST_BYTES, bytes_of
 from scl.store.tables import read_trials
 from scl.streams import name_of
 from scl.study.augment import without_auto
-from scl.study.config import Config, of_library
+from scl.study.config import Config
+from scl.study.fields import of_library
 from scl.study.identity import Trial, canonical_json, mean_id, requested, sha256, teacher_id, trials_of
 from scl.study.metrics import DEFAULT, chance
 from scl.study.options import Options

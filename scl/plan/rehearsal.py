@@ -22,7 +22,8 @@ from scl.data.batches import SplitData, training_batches
 from scl.errors import UserError
 from scl.models.networks import example_features, in_bf16, move_to_device
 from scl.models.staged import Features
-from scl.study.config import ARCHITECTURE, Config
+from scl.study.config import Config
+from scl.study.fields import ARCHITECTURE
 from scl.study.identity import sha256
 from scl.study.term import Term, requested_term
 from scl.terminal import say

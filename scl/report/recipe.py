@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from scl.report.formatting import enumerated, plain, plural
-from scl.study.config import READ_BY
+from scl.study.fields import READ_BY
 from scl.study.identity import DEFAULTS, from_stored
 from scl.study.loss_table import LOSSES
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from scl.errors import UserError
 from scl.plan.feasibility import Feasibility
-from scl.study.config import ARCHITECTURE, Config
+from scl.study.config import Config
+from scl.study.fields import ARCHITECTURE
 from scl.study.limits import excess, in_words, kept
 from scl.study.params import with_params
 from scl.study.search import MOST_MEASURED, Search, architectures

@@ -14,7 +14,8 @@ from scl.errors import UserError
 from scl.plan.feasibility import Feasibility
 from scl.plan.plan import Plan, with_arms
 from scl.search.driver import SearchDriver
-from scl.study.config import ARCHITECTURE, Config
+from scl.study.config import Config
+from scl.study.fields import ARCHITECTURE
 from scl.study.identity import requested, sha256
 from scl.study.limits import OBJECTIVES, kept
 from scl.study.params import with_params

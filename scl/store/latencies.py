@@ -13,7 +13,7 @@ from typing import Any
 from scl.store.faults import Fault, stops, tell
 from scl.store.files import Folder
 from scl.store.locks import locked
-from scl.study.config import ARCHITECTURE
+from scl.study.fields import ARCHITECTURE
 from scl.study.identity import sha256, stored_name
 
 NAME = "latencies.json"

@@ -16,7 +16,8 @@ from scl.models.networks import build_network, renormalising, start_from, tensor
 from scl.models.streams import random_streams_kept
 from scl.store.lookup import find_trial
 from scl.store.networks import STUDENT
-from scl.study.config import ARCHITECTURE, MODELS, Config
+from scl.study.config import Config
+from scl.study.fields import ARCHITECTURE, MODELS
 from scl.study.identity import from_stored
 from scl.study.network import model_name, model_problem, same_network
 from scl.train import checkpoint

@@ -18,7 +18,7 @@ from typing import Any
 
 from scl.errors import shown, unknown
 from scl.masking import masked_value
-from scl.study.config import HUBS, MODEL_NAMES, MODELS
+from scl.study.fields import HUBS, MODEL_NAMES, MODELS
 from scl.study.metrics import COSTS
 from scl.study.network import Model, model_from_file
 from scl.study.numerals import real_from, whole_from

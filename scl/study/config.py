@@ -1,7 +1,7 @@
 """The configuration of a trial: its network, objective and recipe, as a frozen dataclass that refuses bad values.
 
 Nothing heavy is imported here, so that `--help` and a mistyped flag are answered at once. So the names of models stand
-here, and those of losses in `loss_table`, apart from the code; tests hold them together.
+in `fields`, and those of losses in `loss_table`, apart from the code; tests hold them together.
 """
 
 from __future__ import annotations
@@ -9,65 +9,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scl.errors import UserError, names_checked, shown, unknown
-from scl.study.augment import augmentation, mixes
+from scl.errors import UserError, names_checked, shown
+from scl.study.augment import augmentation
+from scl.study.contradictions import problems_of
+from scl.study.fields import LARGEST, MODELS, SHARED_IN_COHORT, neurons_problem, of_library
 from scl.study.network import Model, is_own, model_name, model_problem, network_identity
-from scl.study.term import Term, as_real, as_whole, checked_terms, loss_row
-
-MODELS = (
-    *(f"plain{layers}" for layers in (3, 5, 7, 9, 11, 13, 15, 17)),
-    *(f"vgg{layers}" for layers in (8, 11, 13, 16, 19)),
-    *(f"resnet{layers}" for layers in (8, 14, 20, 32, 44, 56, 110)),
-    "resnet8x4",
-    "resnet32x4",
-    "wrn_16_1",
-    "wrn_16_2",
-    "wrn_40_1",
-    "wrn_40_2",
-)
-# Prefixes of any classification model of these libraries. Whether a name exists is checked when it is built.
-TORCHVISION = "torchvision:"
-TIMM = "timm:"
-HUBS = (TORCHVISION, TIMM)
-MODEL_NAMES = (*MODELS, *(f"{hub}NAME" for hub in HUBS), "FILE.py:CLASS")
-
-# The valid values of the fields that are words.
-WORDS = {
-    "self_taught_at": ("layers", "penultimate", "branch"),
-    "self_taught_from": ("added", "taken"),
-    "guided": ("first", "all"),
-    "tap": ("relu", "bn", "block"),
-    "connector": ("auto", "always"),
-    "optimizer": ("sgd", "adamw", "adam", "nadam", "radam"),
-    "schedule": ("cosine", "multistep", "onecycle"),
-    "class_weights": ("none", "balanced"),
-    "sampling": ("shuffled", "balanced"),
-    "precision": ("auto", "fp32", "bf16"),
-    "kernels": ("torch", "fused"),
-    "normalisation": ("auto", "data", "published"),
-}
-# The fields that only some optimizers read.
-READ_BY = {
-    "momentum": ("sgd",),
-    "nesterov": ("sgd",),
-    "betas": ("adamw", "adam", "nadam", "radam"),
-    "eps": ("adamw", "adam", "nadam", "radam"),
-}
-# The names in `taught_by` that are no model: the study's teacher, the student's own network and recipe, and the average
-# of its weights.
-STUDY_TEACHER, OWN_TEACHER, EMA_TEACHER = "teacher", "self", "ema"
-# The largest values of fields; what is larger is a slip, and would fill the memory.
-LARGEST = {"width": 64, "self_taught": 65_536, "epochs": 100_000, "batch_size": 1_000_000, "accumulate": 1_000_000}
-# The fields that determine a network. `guided` decides in addition what losses see of it.
-ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from", "layers")
-# Trials of a cohort share these and the seed of their batches: one stream of batches and one forward of the teacher.
-SHARED_IN_COHORT = ("batch_size", "augment", "sampling", "shared_batches", "precision", "tap", "teacher_layers")
+from scl.study.term import Term, as_real, as_whole, checked_terms
 
 
 @names_checked
@@ -215,7 +167,7 @@ class Config:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         problems = wrong + self._coerce_scalars()
         if not problems:
-            problems = self._problems()
+            problems = problems_of(self)
         if problems:
             raise UserError("; ".join(problems))
 
@@ -270,145 +222,6 @@ class Config:
                 object.__setattr__(self, "augment", augmentation(self.augment))
             except ValueError as error:
                 problems.append(f"augment: {error}")
-        return problems
-
-    def _problems(self) -> list[str]:
-        problems = []
-        if not self.is_foreign and self.model not in MODELS:
-            problems.append(unknown("model", self.model, MODEL_NAMES))
-        for name, valid in WORDS.items():
-            if getattr(self, name) not in valid:
-                problems.append(unknown(name, getattr(self, name), valid))
-        for name, low, open_below, high in (
-            ("width", 0.0, True, LARGEST["width"]),
-            ("ce", 0.0, False, math.inf),
-            ("label_smoothing", 0.0, False, 1.0),
-            ("epochs", 1, False, LARGEST["epochs"]),
-            ("batch_size", 2, False, LARGEST["batch_size"]),
-            ("lr", 0.0, True, math.inf),
-            ("momentum", 0.0, False, 1.0),
-            ("eps", 0.0, True, 1.0),
-            ("weight_decay", 0.0, False, math.inf),
-            ("clip_norm", 0.0, False, math.inf),
-            ("accumulate", 1, False, LARGEST["accumulate"]),
-            ("head_lr", 0.0, False, math.inf),
-            ("layer_decay", 0.0, True, 1.0),
-            ("ema", 0.0, False, 1.0),
-            ("patience", 0, False, LARGEST["epochs"]),
-            ("dropout", 0.0, False, 1.0),
-            ("drop_path", 0.0, False, 1.0),
-            ("lr_decay", 0.0, True, 1.0),
-            ("warmup_epochs", 0, False, LARGEST["epochs"]),
-            ("pretrain_epochs", 0, False, LARGEST["epochs"]),
-        ):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if not math.isfinite(value) or value < low or (open_below and value == low) or value > high:
-                rule = f"above {low:g}" if open_below else f"{low:g} or more"
-                bound = "" if math.isinf(high) else f" and at most {high:g}"
-                problems.append(f"{name} must be finite, {rule}{bound}, got {value}")
-        stages = {term.stage for term in self.losses.values() if term.weight > 0}
-        problems += self._stages_without_a_term()
-        if mixes(self.augment):
-            problems += [
-                f"loss {name!r} remembers each training image, and augment {self.augment!r} mixes two; leave out mixup "
-                "and cutmix, or the loss"
-                for name, term in self.losses.items()
-                if term.weight > 0 and loss_row(term).remembers
-            ]
-            problems += [
-                f"loss {name!r} needs the one class of each image, and augment {self.augment!r} mixes images of two; "
-                "leave out mixup and cutmix, or the loss"
-                for name, term in self.losses.items()
-                if term.weight > 0 and loss_row(term).needs_target
-            ]
-        if (self.pretrain_epochs > 0) != ("pretrain" in stages):
-            problems.append(
-                "a loss with stage='pretrain' needs pretrain_epochs of 1 or more, and those need such a loss; "
-                f"got {self.pretrain_epochs} epochs and {'one' if 'pretrain' in stages else 'none'}"
-            )
-        if self.pretrained and not of_library(self.model):
-            problems.append(f"pretrained is for {TORCHVISION}NAME and {TIMM}NAME, got {self.model_name!r}")
-        if self.pretrained and self.initial_weights:
-            problems.append(
-                f"pretrained and initial_weights {shown(self.initial_weights)} exclude each other; give one"
-            )
-        if self.normalisation == "published" and not of_library(self.model):
-            problems.append(
-                f"normalisation 'published' is for {TORCHVISION}NAME and {TIMM}NAME, got {self.model_name!r}; an own "
-                "network normalises its images itself, in its forward"
-            )
-        if self.is_foreign and self.width != 1:
-            problems.append(f"{self.model_name} has no width factor; width must be 1, got {self.width:g}")
-        if self.layers and not self.is_foreign:
-            problems.append(
-                f"layers can be named for models of torchvision and timm and for own networks; those of {self.model} "
-                "are fixed"
-            )
-        if len(set(self.layers)) < len(self.layers):
-            problems.append(f"layers must be different module paths, got {shown(self.layers)}")
-        if self.self_taught_at == "penultimate" and isinstance(self.self_taught, tuple):
-            problems.append(f"self_taught_at 'penultimate' is one layer: one whole number, got {self.self_taught}")
-        if self.self_taught_from == "taken" and self.self_taught_at == "branch":
-            problems.append("self_taught_from 'taken' and self_taught_at 'branch' exclude each other")
-        return problems + self._recipe_problems() + self._taught_problems()
-
-    def _taught_problems(self) -> list[str]:
-        """Teachers that do not exist, or that a loss of this objective cannot have."""
-        if not self.taught_by:
-            return []
-        valid = (STUDY_TEACHER, OWN_TEACHER, EMA_TEACHER, *MODELS)
-        problems = [unknown("teacher in taught_by", name, valid) for name in self.taught_by if name not in valid]
-        problems += [
-            f"loss {name!r} compares {loss_row(term).compares}, and teachers in taught_by have logits alone; "
-            "leave out taught_by, or choose losses of logits such as kd"
-            for name, term in self.losses.items()
-            if term.weight > 0 and loss_row(term).compares != "logits"
-        ]
-        if self.teacher_layers:
-            problems.append("taught_by and teacher_layers exclude each other: logits have no layers")
-        averages = self.taught_by.count(EMA_TEACHER)
-        if averages > 1:
-            problems.append(f"taught_by has {EMA_TEACHER!r} {averages} times; a student has one average of its weights")
-        if averages and self.ema == 0:
-            problems.append(f"taught_by {EMA_TEACHER!r} needs the decay of that average: set ema, as in ema=0.99")
-        return problems
-
-    def _recipe_problems(self) -> list[str]:
-        """Fields of the recipe that contradict each other, or have no effect on this network."""
-        problems = []
-        if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
-            problems.append("nesterov needs a momentum above 0, got 0.0")
-        if not of_library(self.model) and (self.dropout is not None or self.drop_path is not None):
-            problems.append(
-                f"dropout and drop_path set what networks of libraries have, {TORCHVISION}NAME and {TIMM}NAME; "
-                f"{self.model_name} has neither"
-            )
-        rates = ("ema", "dropout", "drop_path")
-        problems += [f"{name} must be below 1, got 1.0" for name in rates if getattr(self, name) == 1]
-        if self.schedule == "onecycle" and self.warmup_epochs:
-            problems.append(
-                f"schedule 'onecycle' has a warm-up of its own; set warmup_epochs=0, got {self.warmup_epochs}"
-            )
-        if self.schedule == "multistep" and not self.milestones:
-            problems.append("schedule 'multistep' needs milestones, the epochs after which lr is decayed")
-        if list(self.milestones) != sorted(set(self.milestones)) or any(m < 1 for m in self.milestones):
-            problems.append(f"milestones must be rising epochs from 1, got {self.milestones}")
-        return problems
-
-    def _stages_without_a_term(self) -> list[str]:
-        """Every epoch needs something to train on."""
-        problems = []
-        for stage, epochs in (("train", self.epochs), ("pretrain", self.pretrain_epochs)):
-            terms = [t for t in self.losses.values() if t.weight > 0]
-            ends = [epochs if t.end is None else t.end for t in terms if t.stage == stage]
-            if (stage == "pretrain" or self.ce == 0) and max(ends, default=0) < epochs:
-                ce = "ce is 0 and " if stage == "train" else ""
-                problems.append(
-                    f"an objective needs a term in every epoch: {ce}no loss of the stage {stage!r} has a weight "
-                    f"after epoch {max(ends, default=0)} of {epochs}"
-                )
         return problems
 
     def replace(self, **changes: Any) -> Config:
@@ -486,27 +299,6 @@ class Config:
         if not self.is_foreign or not self.has_self_taught:
             return ""
         return neurons_problem(self.model_name, self.self_taught_at, self.self_taught_from)
-
-
-def of_library(model: Model) -> bool:
-    """True for the name of a network of torchvision or timm."""
-    return isinstance(model, str) and model.startswith(HUBS)
-
-
-def neurons_problem(name: str, at: str, source: str) -> str:
-    """Why a network of a library or of the user cannot have such self-taught neurons; "" if it can."""
-    if at == "branch":
-        return (
-            f"{name} cannot have a branch of self-taught neurons, only scl's own networks can; give "
-            "self_taught_at='layers' and self_taught_from='taken'"
-        )
-    if source == "added":
-        return (
-            f"{name} cannot be widened by self-taught neurons, only scl's own networks can; give "
-            "self_taught_from='taken' (--set self_taught_from=taken), and the last k channels of each guided layer are "
-            "self-taught"
-        )
-    return ""
 
 
 def _sha256_of_file(path: str) -> str:

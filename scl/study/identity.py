@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scl.study.config import HUBS, READ_BY, Config
+from scl.study.config import Config
+from scl.study.fields import HUBS, READ_BY
 from scl.study.loss_table import OF_MAPS
 from scl.study.term import loss_row, requested_term
 

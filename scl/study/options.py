@@ -33,7 +33,8 @@ from scl.study.checks import (
     text,
     whole,
 )  # fmt: skip
-from scl.study.config import HUBS, LARGEST, TIMM, TORCHVISION, WORDS, Config
+from scl.study.config import Config
+from scl.study.fields import HUBS, LARGEST, TIMM, TORCHVISION, WORDS
 from scl.study.metrics import COSTS, METRICS
 from scl.study.network import Model
 from scl.study.params import of_another_network

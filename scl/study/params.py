@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from scl.errors import UserError, shown, unknown
-from scl.study.config import Config, of_library
+from scl.study.config import Config
+from scl.study.fields import of_library
 from scl.study.identity import canonical_json, stored_name
 from scl.study.loss_table import LOSSES
 from scl.study.numerals import real_from, whole_from

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scl.errors import UserError, names_checked, shown, unknown
-from scl.study.config import ARCHITECTURE, LARGEST, Config
+from scl.study.config import Config
+from scl.study.fields import ARCHITECTURE, LARGEST
 from scl.study.limits import COSTS, METRICS, OBJECTIVES, limit_problems
 from scl.study.params import ADD_A_LOSS, TERM_FIELDS, of_loss, with_params
 from scl.study.space import (

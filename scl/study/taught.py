@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from scl.errors import UserError
-from scl.study.config import EMA_TEACHER, OWN_TEACHER, STUDY_TEACHER, Config
+from scl.study.config import Config
+from scl.study.fields import EMA_TEACHER, OWN_TEACHER, STUDY_TEACHER
 
 # Between the seeds of two teachers of one arm, so that no teacher has the seed of a student or of another seed's
 # teacher: a student that starts as its teacher did would be no independent one.

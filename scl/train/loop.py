@@ -26,7 +26,7 @@ from scl.errors import UserError
 from scl.models.networks import example_features, in_bf16
 from scl.models.staged import Features, Staged, Wanted
 from scl.study.augment import without_auto
-from scl.study.config import SHARED_IN_COHORT
+from scl.study.fields import SHARED_IN_COHORT
 from scl.train.checkpoint import Writer
 from scl.train.cuda_graphs import GraphRunner, StaticBuffers, StreamSlot, prefetch, stream_slots, supports_graphs
 from scl.train.device_errors import concerns_cohort

@@ -20,7 +20,7 @@ from scl.models.networks import example_features, fuse, in_bf16, in_float32, mov
 from scl.models.staged import Features, Staged
 from scl.models.streams import seeded_streams
 from scl.models.tapped import TappedModel
-from scl.study.config import EMA_TEACHER
+from scl.study.fields import EMA_TEACHER
 from scl.study.identity import stream_seed
 from scl.study.taught import trained_names
 from scl.train import checkpoint, custom, loss_state

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from scl.models.build import build_model
-from scl.study.config import MODELS
+from scl.study.fields import MODELS
 from tests.support.models import FAMILIES, build, images
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from scl.models.fold import absorb_biases, fold_batch_norms
-from scl.study.config import MODELS
+from scl.study.fields import MODELS
 from tests.support.models import moved
 
 

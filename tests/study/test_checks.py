@@ -32,7 +32,7 @@ from scl.study.checks import (
     text,
     whole,
 )
-from scl.study.config import MODELS
+from scl.study.fields import MODELS
 
 TAKEN: list[tuple[Check, Any, Any]] = [
     (whole(1), "1", 1),

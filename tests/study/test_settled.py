@@ -109,7 +109,7 @@ def test_a_setting_of_the_data_lies_below_flags_and_flags_below_set() -> None:
 def test_every_field_of_config_can_be_set() -> None:
     base = Config()
     for field in dataclasses.fields(Config):
-        if field.name == "losses":
+        if field.name in ("losses", "taught_by"):  # arms of this study have losses that `taught_by` refuses
             continue
         value = getattr(base, field.name)
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -174,7 +174,7 @@ def nothing_runs(patch: pytest.MonkeyPatch) -> None:
             pass
 
     patch.setattr("scl.plan.plan.load_dataset", dataset)
-    patch.setattr("scl.plan.plan.Feasibility", lambda *_: SimpleNamespace(check=lambda *_: None))
+    patch.setattr("scl.plan.plan.Feasibility", lambda *_: SimpleNamespace(check=lambda *_: None, bounded=lambda *_: []))
     patch.setattr("scl.run.run.open_backend", lambda *_: Backend())
     patch.setattr("scl.run.run.summarise", lambda plan, left: f"{len(plan.trials)} trials")
 

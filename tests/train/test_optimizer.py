@@ -156,7 +156,8 @@ def test_no_optimizer_imports_torchs_compiler() -> None:
     script = """
 import sys, torch
 from torch import nn
-from scl.study.config import WORDS, Config
+from scl.study.config import Config
+from scl.study.fields import WORDS
 from scl.train.optimizer import Optimizer
 for name in WORDS["optimizer"]:
     net = nn.Linear(3, 2)

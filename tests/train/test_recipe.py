@@ -10,7 +10,7 @@ import torch
 
 from scl.data.batches import SplitData
 from scl.store.files import open_folder
-from scl.study.config import WORDS
+from scl.study.fields import WORDS
 from scl.study.term import Term
 from scl.train.teacher import Teacher
 from scl.train.types import TrialSpec

@@ -1,0 +1,32 @@
+"""Fields that contradict each other are refused by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from scl.errors import UserError
+from scl.study.config import Config
+from scl.study.term import Term
+
+
+def test_fields_of_the_method_are_checked() -> None:
+    pretrain = {"losses": {"fsp": Term(1.0, stage="pretrain")}, "pretrain_epochs": 2}
+    assert Config(**pretrain, epochs=3).total_epochs == 5
+    for changes, message in (
+        ({"pretrain_epochs": 2}, "no loss of the stage 'pretrain' has a weight after epoch 0 of 2"),
+        ({**pretrain, "ce": 0.0}, "no loss of the stage 'train'"),
+        ({"losses": {"fsp": Term(1.0, stage="pretrain")}}, "needs pretrain_epochs of 1 or more"),
+        ({"ce": 0.0, "losses": {"kd": Term(1.0, end=3)}, "epochs": 5}, "after epoch 3 of 5"),
+        ({"losses": {"kd": Term(1.0, stage="first")}}, "unknown stage 'first'; valid: train, pretrain"),
+        ({"losses": {"kd": Term(1.0, compares="logits")}}, "compares is only for a custom loss"),
+        ({"self_taught": -1}, "0 to 65536"),
+        ({"self_taught": (1, 2.5)}, "0 to 65536"),
+        ({"self_taught": (1, 2), "self_taught_at": "penultimate"}, "one whole number"),
+        ({"self_taught_from": "taken", "self_taught_at": "branch"}, "exclude each other"),
+        ({"model": "torchvision:resnet18", "width": 2}, "torchvision:resnet18 has no width factor; width must be 1"),
+        ({"pretrained": True}, "pretrained is for torchvision:NAME"),
+        ({"model": "resnet9"}, "unknown model 'resnet9'"),
+        ({"tap": "conv"}, "valid: relu, bn, block"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Config(**changes)  # type: ignore[arg-type]
