@@ -1,6 +1,6 @@
 """Are two teachers better than one, and is a student its own best teacher?
 
-    uv run studies/teachers.py
+    uv run studies/teachers.py --seeds 5
 
 Every guided arm learns from logits, so mainly its teachers differ: the study's teacher, the mean of two of its seeds,
 the mean of it and another network, the student's own network trained from the labels (born-again), and the moving
