@@ -34,6 +34,7 @@ except scl.UserError as error:
 ]
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_twice_and_shows_a_table_and_a_figure(tmp_path) -> None:  # type: ignore[no-untyped-def]
     cells = [nbformat.v4.new_code_cell(cell.replace("OUT", str(tmp_path))) for cell in CELLS]
     notebook = nbformat.v4.new_notebook(cells=cells)

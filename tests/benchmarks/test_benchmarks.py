@@ -41,6 +41,7 @@ def check_record(file: Path) -> None:
     assert found["figures"]
 
 
+@pytest.mark.slow
 def test_scale_of_a_store(tmp_path: Path) -> None:
     text, found = run(tmp_path, "scale.py", "--trials", "0", "--stored", "20", "--epochs", "3", "--rounds", "1")
     assert "20 trials × 3 epochs" in text

@@ -105,6 +105,7 @@ def test_python_of_the_page_runs(page: str, small: Path, tmp_path: Path, monkeyp
         runpy.run_path(str(file))
 
 
+@pytest.mark.slow
 def test_the_search_of_the_how_to_page_runs(tmp_path: Path) -> None:
     (text,) = [text for kind, text in blocks(DOCS / "how-to.md") if kind == "python" and "Search(" in text]
     script = tmp_path / "tuned.py"

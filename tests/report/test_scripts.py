@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.pages import Page
 from tests.support.synthetic import (
     ARMS,
@@ -36,6 +38,7 @@ def test_scripts_write_pages_and_tables(tmp_path: Path) -> None:
     assert len(Page((tmp_path / "own.html").read_text()).figures()) == 2
 
 
+@pytest.mark.slow
 def test_mistakes_of_a_user_are_one_line(tmp_path: Path) -> None:
     make_store(tmp_path / "one", ARMS, range(2), accuracy(EFFECTS))
     for name, arguments, said in (

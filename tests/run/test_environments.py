@@ -40,6 +40,7 @@ for line in ("compare.py OUT/small OUT/small --out OUT/compare.html", "table.py 
 """
 
 
+@pytest.mark.slow
 def test_a_study_in_a_locale_that_is_not_utf_8(small: Path, tmp_path: Path) -> None:
     out, data = tmp_path / "résultats", tmp_path / "données"
     shutil.copytree(small.parent.parent / "images", data)

@@ -106,6 +106,7 @@ def test_a_search_needs_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
         load_optuna()
 
 
+@pytest.mark.slow
 def test_the_journal_is_copied_into_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing can be appended to a file of an object store, so the journal is copied there."""
     there = fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem("file", auto_mkdir=True)))

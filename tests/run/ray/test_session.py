@@ -32,6 +32,7 @@ def state() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_local_session_serves_calls_and_leaves_the_process_as_it_was() -> None:
     import ray
 

@@ -22,6 +22,7 @@ NOT_ON_WORKERS = [
 ON_WORKERS = "import ray.tune, torch, torchvision, numpy, pandas, pyarrow.dataset, safetensors.torch"
 
 
+@pytest.mark.slow
 def test_workers_need_only_what_the_survey_asks_for() -> None:
     script = f"""
 import sys
