@@ -135,3 +135,22 @@ def test_later_cohorts_start_at_the_size_that_fitted(fits: int, monkeypatch: pyt
     list(execute(other, "abcdefgh"))
     assert max(ran) == 8
     assert ran.count(8) == (2 if fits < 8 else 3)
+
+
+def test_cohorts_of_a_process_share_a_teacher_that_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def load_teacher(context: Any, teacher_id: str, config: Any) -> Any:
+        read.append(teacher_id)
+        return object(), {}
+
+    monkeypatch.setattr(module, "load_teacher", load_teacher)
+    monkeypatch.setattr(module, "_last", [])
+    jobs = {name: SimpleNamespace(config=None) for name in "ab"}
+    run, other = (SimpleNamespace(images={}, jobs=jobs) for _ in range(2))
+    first, again = (module._teacher_of(context, "a") for context in (run, SimpleNamespace(**vars(run))))  # type: ignore[arg-type]
+    assert first is again
+    assert read == ["a"]
+    for context, teacher_id in ((run, "b"), (other, "b"), (run, "b")):  # another run may have other weights by then
+        module._teacher_of(context, teacher_id)  # type: ignore[arg-type]
+    assert read == ["a", "b", "b", "b"]
