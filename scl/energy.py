@@ -93,6 +93,16 @@ def _of_gpu(device: Any) -> Iterator[Counter]:
         uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
         handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+        if _is_divided(pynvml, handle):
+            return
     except Exception:  # the package is not there, the driver has no such counter, or the GPU is a part of one
         return
     yield Counter(lambda: float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3)
+
+
+def _is_divided(pynvml: Any, handle: Any) -> bool:
+    """Whether a GPU is divided by MIG: its counter is of all parts, and torch may name the whole GPU for one."""
+    try:
+        return bool(pynvml.nvmlDeviceGetMigMode(handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE)
+    except pynvml.NVMLError:  # a GPU that cannot be divided
+        return False

@@ -92,20 +92,23 @@ def test_a_counter_that_may_not_be_read_is_none(tmp_path: Path, monkeypatch: pyt
     assert meter_of(CPU) is None
 
 
-@pytest.mark.parametrize("fault", ["", "no package", "no driver", "no counter"])
+@pytest.mark.parametrize("fault", ["", "cannot be divided", "no package", "no driver", "no counter", "divided"])
 def test_a_gpu_is_counted_by_its_own_identity(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> Any:
-        raise KeyError("NVML's own error")
+        raise RuntimeError("NVML's own error")
 
     joules = iter((1000, 1000, 4000))
     pynvml = SimpleNamespace(
         nvmlInit=fail if fault == "no driver" else lambda: None,
         nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetMigMode=fail if fault == "cannot be divided" else lambda uuid: [int(fault == "divided"), 0],
+        NVML_DEVICE_MIG_ENABLE=1,
+        NVMLError=RuntimeError,
         nvmlDeviceGetTotalEnergyConsumption=fail if fault == "no counter" else lambda uuid: next(joules),
     )
     monkeypatch.setitem(sys.modules, "pynvml", None if fault == "no package" else pynvml)  # type: ignore[arg-type]
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="abc"))
     found = meter_of(torch.device("cuda", 0))
-    assert (found is None) == bool(fault)
+    assert (found is None) == (fault not in ("", "cannot be divided"))
     if found:
         assert (found.source, found.read()) == ("NVML", 3.0)

@@ -32,10 +32,15 @@ def slots_on(nodes: Sequence[Node], cpus: int, gpus: float) -> int:
         room = int(node.resources.get("CPU", 0) // cpus)
         if gpus:
             have = node.resources.get("GPU", 0.0)
-            room = min(room, int(have // gpus) if gpus >= 1 else int(have) * math.floor(1 / gpus + 1e-9))
+            room = min(room, int(have // gpus) if gpus >= 1 else int(have) * cohorts_on_a_gpu(gpus))
         return room
 
     return sum(map(on, nodes))
+
+
+def cohorts_on_a_gpu(gpus: float) -> int:
+    """Cohorts that lie on one GPU at once if each takes so many GPUs, above 0."""
+    return max(1, math.floor(1 / gpus + 1e-9))  # 1 / (1 / 49) is a little below 49
 
 
 def check_threads(options: Options) -> None:

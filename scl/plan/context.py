@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class RunContext:
     images: train, val, test → uint8 (N, C, H, W); labels: the same → int64 (N,). preprocessing: how images became
     pixels. logits: store those of each trial. teacher_inputs: what a user's teacher takes and gives; None if that is
     what the data give. teacher_features: its last layer is not used. checkpoint_every: seconds, see `train_cohort`.
+    teacher_hashes: of files of teachers, by `ID/NAME`, if a node reads each from an object store once: the SHA-256.
     """
 
     images: Mapping[str, Pixels]
@@ -65,6 +66,7 @@ class RunContext:
     teacher_inputs: Inputs | None = None
     teacher_features: bool = False
     checkpoint_every: float = 0.0
+    teacher_hashes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def store(self) -> Folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,6 +30,16 @@ from scl.train.objective import Objective
 from scl.train.teacher import teacher_network
 
 
+@dataclass(frozen=True)
+class Built:
+    """An objective that was built once. structure: a hash of its pairs of layers and of its parameters. parameters: how
+    many it learns. remembered: bytes of its buffers, such as a memory of all training images."""
+
+    structure: str
+    parameters: int
+    remembered: int
+
+
 class Feasibility:
     """Builds each architecture and each objective once, before anything trains, and refuses arms that cannot be built
     and arms that are the same. 10,000 arms of a few architectures cost a few builds.
@@ -46,7 +57,7 @@ class Feasibility:
         self.probe = Probe(teacher, tensors, here, context.threads, self.macs, self.inputs)
         self.teacher_features: dict[tuple[Any, ...], Features] = {}  # by tap and layers
         self.models: dict[tuple[Any, ...], tuple[Features, list[Any]]] = {}
-        self.built: dict[str, str] = {}
+        self.built: dict[str, Built] = {}
         self.costs: dict[tuple[Any, ...], Cost] = {}
         self._weights: dict[tuple[Any, ...], dict[str, Tensor] | None] = {}
         self._latencies: dict[str, float] | None = None
@@ -102,7 +113,7 @@ class Feasibility:
                 "losses of maps or embeddings, or --teacher-finetune"
             )
         self.initial_weights(config)
-        built = self._objective(config, features)
+        built = self._objective(config, features).structure
         plain = effective(config)
         plain.pop("connector", None)  # its effect is in `built`
         terms = {
@@ -131,7 +142,7 @@ class Feasibility:
             self.teacher_features[key] = example_features(model, self.tensors, config.tap)
         return self.teacher_features[key]
 
-    def _objective(self, config: Config, features: Features) -> str:
+    def _objective(self, config: Config, features: Features) -> Built:
         losses = effective(config).get("losses", {}).items()
         structure = {name: {k: v for k, v in term.items() if k not in ("weight", "share")} for name, term in losses}
         fields = (*ARCHITECTURE, "guided", "tap", "teacher_layers", "connector")
@@ -139,7 +150,9 @@ class Feasibility:
         if key not in self.built:
             objective = Objective(config, features, self._teacher(config), self.tensors.train.labels)
             parts = [[name, list(p.shape)] for name, p in objective.named_parameters()]
-            self.built[key] = sha256([objective.pairs, parts])
+            parameters = sum(p.numel() for p in objective.parameters())
+            remembered = sum(buffer.nbytes for buffer in objective.buffers())
+            self.built[key] = Built(sha256([objective.pairs, parts]), parameters, remembered)
         return self.built[key]
 
     def initial_weights(self, config: Config) -> dict[str, Tensor] | None:
@@ -171,6 +184,13 @@ class Feasibility:
             self._latencies = dict(zip(rows["config_id"], rows["latency_ms"], strict=True))
         known = self._latencies.get(sha256(requested(config)))
         return known if known is not None else measure_latency_ms(model, self.tensors.image_shape)
+
+    def memory(self, config: Config) -> int:
+        """Bytes that a student keeps between steps: for its network, and for what its losses learn and remember."""
+        built = self._objective(config, self._model(config)[0])
+        learnt = self.cost(config, idle=False).params * bytes_of_a_parameter(config)
+        # Losses have no moving average, and are not kept of the best epoch.
+        return learnt + built.parameters * bytes_of_a_parameter(replace(config, ema=0.0, patience=0)) + built.remembered
 
     def macs(self, config: Config) -> int:
         return self.cost(config, idle=False).macs

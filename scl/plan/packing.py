@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from scl.machine import physical_memory
-from scl.plan.feasibility import bytes_of_a_parameter
+from scl.plan.capacity import cohorts_on_a_gpu, gpus_of_cohort
 from scl.plan.plan import Plan
 from scl.study.identity import Trial
 
@@ -102,17 +102,20 @@ def plan_cohorts(plan: Plan, todo: Sequence[Trial]) -> list[list[Trial]]:
 
 
 def room(plan: Plan, todo: Sequence[Trial]) -> int:
-    """Students of a cohort whose weights fit into half of the memory of this machine or its GPU; the other half is for
-    their steps. The memory of a cluster's nodes is not known here: there a cohort that does not fit is halved."""
+    """Students of a cohort who fit into half of the memory of this machine or its GPU, with what their losses keep; the
+    other half is for their steps. The memory of a cluster's nodes is not known here: there a cohort that does not fit
+    is halved."""
     if plan.options.address:
         return MOST
+    cohorts_at_once = plan.slots
     if plan.feasibility.probe.device.type == "cuda":
-        total, cohorts_at_once = torch.cuda.mem_get_info()[1], max(1.0, 1 / (plan.options.gpus_per_trial or 1.0))
+        total, share = torch.cuda.mem_get_info()[1], gpus_of_cohort(plan.options, "cuda")
+        if share:  # else all share one GPU
+            cohorts_at_once = min(cohorts_at_once, cohorts_on_a_gpu(share))
     else:
         memory = physical_memory()
         if memory is None:
             return MOST
-        total, cohorts_at_once = memory, plan.slots
-    configs = [trial.config for trial in todo]
-    largest = max(bytes_of_a_parameter(c) * plan.feasibility.cost(c, idle=False).params for c in configs)
+        total = memory
+    largest = max(plan.feasibility.memory(trial.config) for trial in todo)
     return max(1, int(total / 2 / cohorts_at_once / largest))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from scl.plan.chance import misordered, remedy, suspicion
 from scl.plan.context import RunContext, data_of
 from scl.plan.given import Given, Shapes, fitted, misfit
 from scl.store.files import Folder
+from scl.store.node import read_once_a_node
 from scl.study.config import Config
 from scl.study.identity import requested, sha256
 from scl.terminal import say
@@ -31,7 +34,11 @@ OF_SCL = "test_logits"  # beside the weights
 
 def load_teacher(context: RunContext, teacher_id: str, config: Config) -> tuple[Teacher, dict[str, Any]] | None:
     """A trained teacher and its record; None if it is missing or damaged. Of several whose logits are averaged: all of
-    them, and a record with the accuracy of the mean."""
+    them, and a record with the accuracy of the mean.
+
+    Raises:
+        UserError: it is another one than when the run began.
+    """
     if (job := context.jobs.get(teacher_id)) is not None and job.members:
         return _load_mean(context, job.members)
     files = context.teacher_files(teacher_id)
@@ -39,7 +46,13 @@ def load_teacher(context: RunContext, teacher_id: str, config: Config) -> tuple[
         if not files.exists(name):  # a pipe would wait for ever
             continue
         try:
-            tensors, record = checkpoint.unpack(files.read(name))
+            wanted, read = context.teacher_hashes.get(f"{teacher_id}/{name}"), partial(files.read, name)
+            content = read_once_a_node("teacher", wanted, read) if wanted else read()
+            tensors, record = checkpoint.unpack(content)
+            if wanted and hashlib.sha256(content).hexdigest() != wanted:
+                raise UserError(
+                    f"teacher {teacher_id[:12]} was replaced in {files} by another run; run the study again"
+                )
             if record.get("use") not in (None, use_of(context, config)):
                 continue
             logits = tensors.pop(OF_SCL, None)
@@ -63,6 +76,16 @@ def _load_mean(context: RunContext, members: Sequence[str]) -> tuple[Teacher, di
     assert teacher.test_logits is not None
     right = teacher.test_logits.argmax(1) == torch.from_numpy(context.labels["test"])
     return teacher, {"metrics": {"test_acc": right.double().mean().item()}}
+
+
+def teacher_hashes(context: RunContext, teachers: Mapping[str, Config]) -> dict[str, str]:
+    """The hashes of the teachers' files that are there, as `RunContext` has them. teachers: id → configuration."""
+    found = {}
+    for teacher_id, config in teachers.items():
+        files = context.teacher_files(teacher_id)
+        for name in files.existing([imported_file(context, config), TEACHER_FILE]):
+            found[f"{teacher_id}/{name}"] = hashlib.sha256(files.read(name)).hexdigest()
+    return found
 
 
 def _unusable(

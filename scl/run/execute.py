@@ -15,6 +15,7 @@ from scl.errors import UserError, first_line
 from scl.masking import masked
 from scl.plan.context import Job, RunContext, data_of
 from scl.plan.teachers import load_teacher, save_teacher
+from scl.run.fitting import Fitting, kind_of
 from scl.store.files import Change
 from scl.store.logits import LOGITS, pack_logits
 from scl.store.merging import NOT_NUMBERS
@@ -42,11 +43,16 @@ def execute(
     job_ids: Sequence[str],
     stop: Callable[[], bool] = lambda: False,
     prune: Callable[[str, int, Mapping[str, Any]], bool] = lambda trial_id, epoch, row: False,
+    crowded: Callable[[list[str]], None] = lambda job_ids: None,
 ) -> Iterator[Event]:
     """Train a cohort and store each result; yields the trainer's events.
 
     A cohort whose worker died is executed again: what had ended by then is skipped. A cohort that does not fit into
-    the GPU's memory continues in halves, from its checkpoints; a trial that does not fit alone has failed.
+    the GPU's memory continues in halves, from its checkpoints; a trial that does not fit alone has failed. Later
+    cohorts of such trials in this process start at the size that fitted.
+
+    Args:
+        crowded: hears which jobs did not fit side by side.
 
     Raises:
         BrokenDevice: the GPU can compute no more in this process.
@@ -54,9 +60,11 @@ def execute(
     trials, teacher = _load(context, job_ids)
     waiting = [trials] if trials else []
     device = torch.device(context.device)
+    fitting = _fittings.setdefault((context.fingerprint, context.device), Fitting())
     with threads(context.threads), freed_memory_kept():
         while waiting and not stop():
-            cohort = waiting.pop(0)
+            cohort, *rest = fitting.pieces(waiting.pop(0), lambda trial: kind_of(trial.config))
+            waiting = rest + waiting
             ended: set[str] = set()
             no_memory = None
             try:
@@ -86,13 +94,17 @@ def execute(
             _free_memory(device)
             left = [trial for trial in cohort if trial.id not in ended]
             if len(cohort) > 1:
-                half = -(-len(left) // 2)
+                fitting.learn([kind_of(trial.config) for trial in left])
+                crowded([trial.id for trial in left])
                 say(f"a cohort of {len(cohort)} does not fit: {no_memory}; it continues in halves")
-                waiting = [part for part in (left[:half], left[half:]) if part] + waiting
+                waiting = ([left] if left else []) + waiting
             elif left:
                 failed = TrialEnded(left[0].id, {"state": "failed", "error": f"{no_memory}; {NO_MEMORY}"}, [])
                 _store_result(context, failed)
                 yield failed
+
+
+_fittings: dict[tuple[str, str], Fitting] = {}  # by data and device
 
 
 def message_of(context: RunContext, event: Event) -> dict[str, Any]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from scl.plan import packing
+from scl.plan.capacity import Node, slots_on
 from scl.plan.packing import MOST, cohorts, makespan, plan_cohorts, room
 from scl.plan.plan import missing
 from scl.study.config import Config
 from scl.study.identity import trials_of
+from scl.study.options import Options
 from scl.study.study import Study
 from tests.support.studies import planned
 
@@ -74,3 +79,46 @@ def test_cohorts_hold_what_fits_into_memory(tmp_path: Path, monkeypatch: pytest.
     assert max(len(cohort) for cohort in plan_cohorts(made, todo)) == 3
     monkeypatch.setattr(packing, "physical_memory", lambda: 1)
     assert room(made, todo) == 1
+
+
+@pytest.mark.parametrize(
+    ("share", "slots", "at_once"),
+    [
+        (None, 8, 1),
+        (1.0, 8, 1),
+        (2.0, 8, 1),
+        (0.6, 8, 1),  # a second cohort does not fit on the GPU
+        (0.5, 8, 2),
+        (0.4, 8, 2),
+        (0.3, 8, 3),
+        (1 / 49, 100, 49),
+        (0.1, 8, 8),  # no more cohorts than slots
+        (0.25, 1, 1),
+        (0.0, 8, 8),  # all on one GPU
+    ],
+)
+def test_memory_of_a_gpu_is_divided_among_the_cohorts_that_slots_place_there(
+    share: float | None, slots: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 2 * 1000 * 100))
+    plan: Any = SimpleNamespace(
+        options=Options(gpus_per_trial=share),
+        slots=slots,
+        feasibility=SimpleNamespace(probe=SimpleNamespace(device=torch.device("cuda")), memory=lambda config: 1000),
+    )
+    todo: Any = [SimpleNamespace(config=Config())]
+    assert room(plan, todo) == 100 // at_once
+    if share:
+        one_gpu = [Node("", {"CPU": 1000, "GPU": max(1.0, share)}, {})]
+        assert min(slots, slots_on(one_gpu, 1, share)) == at_once
+
+
+def test_memory_counts_what_losses_keep(tmp_path: Path) -> None:
+    arms = {"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "crd": {"losses": {"crd": 0.8}}}
+    study = Study("kept", "?", arms, base=Config("plain3", 0.125, epochs=1), teacher=Config("plain5", 0.125), seeds=1)
+    made = planned(study, tmp_path, "--epochs", "1")
+    memory = {arm: made.feasibility.memory(config) for arm, config in made.arms.items()}
+    assert memory["kd"] == memory["baseline"]
+    images = len(made.feasibility.tensors.train.labels)
+    least = 2 * images * 128 * 4  # two memories of 128 numbers an image
+    assert least < memory["crd"] - memory["baseline"] < 1.5 * least + 2**20

@@ -30,7 +30,9 @@ from scl.plan.teachers import (
     load_teacher,
     save_teacher,
     start_from_pretrained,
+    teacher_hashes,
 )
+from scl.store.files import Folder
 from scl.study.config import Config
 from scl.train import checkpoint
 from tests.support.checkpoints import BAD, GOOD
@@ -74,6 +76,39 @@ def test_a_teacher_comes_back_with_its_logits_and_its_accuracy(plan: Plan) -> No
     torch.testing.assert_close(teacher.test_logits, logits, atol=1e-4, rtol=1e-4)
     right = int((teacher.test_logits.argmax(1) == data.test.labels).sum())
     assert record["metrics"]["test_acc"] == accuracies[only_id(plan)] == right / len(data.test.labels)
+
+
+def test_a_teacher_is_read_once_a_node(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "node")
+    put_teachers(plan)
+    identity, read = only_id(plan), list[str]()
+    hashes = teacher_hashes(plan.context, dict.fromkeys([identity, "another"], plan.teacher))
+    assert list(hashes) == [f"{identity}/{TEACHER_FILE}"]
+    context, plain = replace(plan.context, teacher_hashes=hashes), Folder.read
+
+    def counted(self: Folder, name: str) -> bytes:
+        if name == TEACHER_FILE:
+            read.append(name)
+        return plain(self, name)
+
+    monkeypatch.setattr(Folder, "read", counted)
+    found = [load_teacher(context, identity, plan.teacher) for _ in range(3)]
+    assert len(read) == 1
+    for teacher, _ in filter(None, found):
+        assert all(torch.equal(teacher.weights[name], tensor) for name, tensor in fresh(plan).items())
+    assert None not in found
+    # Another node, and another teacher by now: what trains from it would not match its columns.
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "another node")
+    files = context.teacher_files(identity)
+    content = plain(files, TEACHER_FILE)
+    save_teacher(files, fresh(plan, 1), torch.zeros(len(context.labels["test"]), context.classes), {"metrics": {}})
+    with pytest.raises(UserError, match=f"teacher {identity[:12]} was replaced in .* by another run"):
+        load_teacher(context, identity, plan.teacher)
+    files.write(TEACHER_FILE, content[:-1])
+    assert load_teacher(context, identity, plan.teacher) is None  # damaged: set aside, as without a cache
+    assert "damaged" in capsys.readouterr().err
 
 
 def test_a_damaged_teacher_is_set_aside_and_missing(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:

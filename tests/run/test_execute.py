@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
+from scl.run import execute as module
+from scl.run.execute import execute
 from scl.store.results import load
+from scl.study.config import Config
+from scl.train.types import TrialEnded
 
 GREEDY = """
 import torch
@@ -93,3 +101,56 @@ def test_a_gpu_that_is_lost_ends_the_run_and_not_trial_after_trial(tmp_path: Pat
     assert "Traceback" not in run.stderr
     states = load(str(tmp_path / "all" / "own")).trials.set_index("arm")["state"].to_dict()
     assert states == {"baseline": "completed", "kd": "completed"}  # what had ended is kept, and nothing has failed
+
+
+@pytest.mark.parametrize("fits", [1, 2, 3, 4, 8])
+def test_later_cohorts_start_at_the_size_that_fitted(fits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+
+    def train_cohort(cohort: Any, *_: Any) -> Iterator[TrialEnded]:
+        ran.append(len(cohort))
+        if len(cohort) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        for trial in cohort:
+            yield TrialEnded(trial.id, {"state": "completed"}, [])
+
+    def load(context: Any, job_ids: Any) -> Any:
+        return [SimpleNamespace(id=i, config=Config(lr=0.1 + n / 100)) for n, i in enumerate(job_ids)], None
+
+    monkeypatch.setattr(module, "train_cohort", train_cohort)
+    monkeypatch.setattr(module, "_load", load)
+    monkeypatch.setattr(module, "_store_result", lambda context, event: event)
+    monkeypatch.setattr(module, "data_of", lambda context: None)
+    monkeypatch.setattr(module, "_free_memory", lambda device: None)
+    monkeypatch.setattr(module, "_fittings", {})
+    context: Any = SimpleNamespace(device="cpu", fingerprint="", threads=1, deterministic=False, checkpoint_every=0.0)
+    heard: list[list[str]] = []
+    for jobs in ("abcdefgh", "ijklmnop"):
+        before = len(ran)
+        ended = [event.trial_id for event in execute(context, jobs, crowded=heard.append)]
+        assert "".join(ended) == jobs
+    assert heard == [list("abcdefgh"[:n]) for n in (8, 4, 2) if n > fits]
+    assert max(ran[before:]) <= fits  # what was learnt holds
+    other: Any = SimpleNamespace(**{**vars(context), "fingerprint": "other images"})
+    list(execute(other, "abcdefgh"))
+    assert max(ran) == 8
+    assert ran.count(8) == (2 if fits < 8 else 3)
+
+
+def test_cohorts_of_a_process_share_a_teacher_that_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def load_teacher(context: Any, teacher_id: str, config: Any) -> Any:
+        read.append(teacher_id)
+        return object(), {}
+
+    monkeypatch.setattr(module, "load_teacher", load_teacher)
+    monkeypatch.setattr(module, "_last", [])
+    jobs = {name: SimpleNamespace(config=None) for name in "ab"}
+    run, other = (SimpleNamespace(images={}, jobs=jobs) for _ in range(2))
+    first, again = (module._teacher_of(context, "a") for context in (run, SimpleNamespace(**vars(run))))  # type: ignore[arg-type]
+    assert first is again
+    assert read == ["a"]
+    for context, teacher_id in ((run, "b"), (other, "b"), (run, "b")):  # another run may have other weights by then
+        module._teacher_of(context, teacher_id)  # type: ignore[arg-type]
+    assert read == ["a", "b", "b", "b"]

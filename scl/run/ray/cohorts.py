@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from scl.run.fitting import Fitting
 from scl.run.ray.deaths import Death, Kind
 
 MAX_DEATHS = 3  # in a row and without a new epoch, before the trials of a cohort count as failed
@@ -18,10 +19,15 @@ class Cohorts:
     A cohort whose worker died comes back in halves, so that a trial that kills its worker is alone in the end, and
     the others complete. The last attempts of such a trial wait until nothing else trains, since memory is shared.
 
+    Cohorts that ran out of memory bound the size of later ones of such jobs, whichever worker gets them.
+
     fresh: the next new cohort; empty if there is none, None if there may be one once a running one has ended.
+    kind: of a job, see `fitting`; by default each job is a kind of its own.
     """
 
     fresh: Callable[[], list[str] | None]
+    kind: Callable[[str], Hashable] = lambda job: job
+    fitting: Fitting = field(default_factory=Fitting)
     running: dict[str, list[str]] = field(default_factory=dict)  # key → job ids
     back: list[list[str]] = field(default_factory=list)
     suspects: list[list[str]] = field(default_factory=list)  # wait until nothing else trains
@@ -42,8 +48,14 @@ class Cohorts:
         if not cohort and self.suspects:
             cohort = self.suspects.pop(0)
         if cohort:
+            cohort, *rest = self.fitting.pieces(cohort, self.kind)
+            self.back = rest + self.back
             self.running[key] = cohort
         return cohort
+
+    def crowded(self, jobs: Sequence[str]) -> None:
+        """These jobs ran out of memory side by side."""
+        self.fitting.learn([self.kind(job) for job in jobs])
 
     def event(self, job: str, row: Mapping[str, Any]) -> None:
         """Take note of an epoch, or of an end."""
@@ -63,6 +75,8 @@ class Cohorts:
             return []
         if death.kind is Kind.REFUSED:
             return self._failed(left)
+        if death.kind is Kind.MEMORY:
+            self.crowded(left)
         if death.kind is not Kind.LOST and len(left) > 1:
             half = -(-len(left) // 2)
             self.back += [left[:half], left[half:]]

@@ -20,6 +20,7 @@ from scl.data.stored import Pixels, StoredImages
 from scl.errors import RunFailed
 from scl.run.ray.rpc import RpcClient
 from scl.store.files import PARTIAL, explain
+from scl.store.node import node_cache
 
 CHUNK = 8 * 2**20  # bytes of a file that travel at once
 LOOKED_AT = 16  # images by which a worker recognises the driver's file
@@ -61,11 +62,6 @@ class DriverImages(StoredImages):
             file.flush()
             os.fsync(file.fileno())
         partial.replace(copy)
-
-
-def node_cache() -> Path:
-    """Where a node keeps copies."""
-    return Path.home() / ".cache" / "scl"
 
 
 def _same(images: StoredImages) -> bool:

@@ -15,6 +15,7 @@ from scl.plan.capacity import Node, gpus_of_cohort
 from scl.plan.context import Job, RunContext
 from scl.plan.packing import plan_cohorts
 from scl.plan.plan import Plan, student_jobs
+from scl.plan.teachers import teacher_hashes
 from scl.run.backend import Work, show
 from scl.run.live import Live
 from scl.run.progress import Progress
@@ -123,6 +124,10 @@ class Runs:
             **(search_calls or {}),
         }
         outside = (plan.options.address or "").startswith(RAY_CLIENT)
+        if not context.out.is_local:  # a bucket; what the driver's folder holds travels once a node anyway
+            named = {i: job.config for i, job in context.jobs.items() if job.columns is None and not job.members}
+            teachers = dict.fromkeys(plan.teacher_ids.values(), plan.teacher) | named
+            context = replace(context, teacher_hashes=teacher_hashes(context, teachers))
         with progress, ExitStack() as stack:
             in_files = any(isinstance(images, StoredImages) for images in context.images.values())
             if outside or ((context.out.is_local or in_files) and has_other_hosts()):

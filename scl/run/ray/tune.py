@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +19,7 @@ from ray import tune
 from ray.tune.trainable import wrap_function
 
 from scl.plan.context import Job, RunContext
+from scl.run.fitting import kind_of
 from scl.run.ray.cohorts import Cohorts
 from scl.run.ray.deaths import Death, Kind, death_of_trial
 from scl.run.ray.mailbox import Mailbox
@@ -77,7 +78,7 @@ def run_tune(run: TuneRun, context: RunContext, driver: DriverCalls) -> None:
     shared = {i: job for i, job in context.jobs.items() if job.columns is None or job.weights is not None}
     jobs = {i: job for i, job in context.jobs.items() if i not in shared}
     mailbox = ray.remote(num_cpus=0, resources=HEAD, max_concurrency=CALLERS)(Mailbox).remote()
-    searcher = CohortSearcher(driver, run, mailbox, jobs)
+    searcher = CohortSearcher(driver, run, mailbox, jobs, shared)
     with tempfile.TemporaryDirectory(prefix="scl-tune-") as scratch:
         function = tune.with_parameters(
             train,
@@ -146,11 +147,13 @@ class Throttled:
 class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
     """Gives Tune its trials, the slots, and hands cohorts to them: known ones, or batches of a search's suggestions.
 
-    jobs: those of cohorts that have not ended, by id. idle: slots that wait for a cohort, since another one must end
-    before the search has more.
+    jobs: those of cohorts that have not ended, by id. shared: those that every worker has. idle: slots that wait for a
+    cohort, since another one must end before the search has more.
     """
 
-    def __init__(self, driver: DriverCalls, run: TuneRun, mailbox: Any, jobs: Mapping[str, Job]) -> None:
+    def __init__(
+        self, driver: DriverCalls, run: TuneRun, mailbox: Any, jobs: Mapping[str, Job], shared: Mapping[str, Job]
+    ) -> None:
         super().__init__()
         self.driver, self.mailbox, self.jobs = driver, mailbox, dict(jobs)
         self.idle: list[str] = []
@@ -164,7 +167,10 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
             self.jobs.update(suggested or {})
             return None if suggested is None else list(suggested)
 
-        self.cohorts = Cohorts(fresh)
+        def kind(job: str) -> Hashable:
+            return kind_of((self.jobs.get(job) or shared[job]).config)
+
+        self.cohorts = Cohorts(fresh, kind)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher into snapshots; the store knows what has ended, Optuna the search
@@ -198,6 +204,8 @@ class CohortSearcher(tune.search.Searcher):  # type: ignore[misc]
                 self.driver.ended(job, row["state"])
             elif self.driver.epoch(job, row):
                 ray.get(self.mailbox.stop.remote(job))
+        for jobs in result.get("crowded", ()):
+            self.cohorts.crowded(jobs)
         if "death" in result:
             kind, reason = result["death"]
             self.died(trial_id, Death(Kind[kind], reason))

@@ -63,7 +63,7 @@ def train(config: dict[str, Any], context: RunContext, mailbox: Any, every: floa
         of_cohort = replace(context, jobs={**context.jobs, **handed.jobs})
         ended = {}
         try:
-            for event in execute(of_cohort, handed.cohort, report.if_due, prune):
+            for event in execute(of_cohort, handed.cohort, report.if_due, prune, report.crowded.append):
                 report.events.append(message_of(of_cohort, event))
                 report.if_due()
         except (Exception, SystemExit) as error:
@@ -78,10 +78,11 @@ def train(config: dict[str, Any], context: RunContext, mailbox: Any, every: floa
 
 
 class _Reports:
-    """Collects events, and reports them at most every so many seconds."""
+    """Collects events, and which jobs did not fit side by side, and reports them at most every so many seconds."""
 
     def __init__(self, every: float) -> None:
         self.events: list[dict[str, Any]] = []
+        self.crowded: list[list[str]] = []
         self.every, self.reported = every, -math.inf
 
     def if_due(self) -> bool:
@@ -91,8 +92,10 @@ class _Reports:
         return False
 
     def now(self, **more: Any) -> None:
-        tune.report({"events": tuple(self.events), **more})  # Tune takes a tuple for no metric
+        learnt = {"crowded": tuple(self.crowded)} if self.crowded else {}
+        tune.report({"events": tuple(self.events), **learnt, **more})  # Tune takes a tuple for no metric
         self.events.clear()
+        self.crowded.clear()
         self.reported = time.monotonic()
 
 

@@ -104,3 +104,21 @@ def test_a_search_may_have_a_cohort_once_another_has_ended() -> None:
     assert cohorts.finished("2") == ["b"]
     assert cohorts.next("3") == []
     assert cohorts.exhausted
+
+
+@pytest.mark.parametrize("how", ["a worker reports it", "the worker is ended for its memory"])
+def test_later_cohorts_of_such_jobs_start_at_the_size_that_fitted(how: str) -> None:
+    cohorts = made("aaaa", "aaaa", "bbbb")
+    assert cohorts.next("one") == list("aaaa")
+    if how == "a worker reports it":
+        cohorts.crowded("aaaa")
+        rest = []
+    else:
+        cohorts.died("one", Death(Kind.MEMORY, "why"))
+        rest = [list("aa")] * 2
+    found = []
+    while cohort := cohorts.next("two"):
+        found.append(cohort)
+        cohorts.finished("two")
+        cohorts.finished("one")
+    assert found == [*rest, list("aa"), list("aa"), list("bbbb")]

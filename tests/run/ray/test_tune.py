@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from ray import tune
 
+from scl.plan.context import Job
 from scl.run.ray.deaths import Death, Kind
 from scl.run.ray.tune import CohortSearcher, DriverCalls, DriverStopper, EventForwarder, Throttled, TuneRun, with_names
+from scl.study.config import Config
 
 # Packages of the driver that a cluster's nodes may lack, as scl imports them. Ray and torch may import some themselves.
 NOT_ON_WORKERS = [
@@ -78,7 +80,7 @@ def test_a_search_trains_batches_of_suggestions(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("ray.get", lambda value: value)
     post = Post()
     driver = Driver(suggest={"a": 1, "b": 2}, epoch=True)
-    searcher = CohortSearcher(driver.functions, SEARCH, post, {})
+    searcher = CohortSearcher(driver.functions, SEARCH, post, {}, {})
     assert searcher.suggest("t1") == slot("t1", "a", "b")
     assert post.cohorts == {"t1": [["a", "b"]]}
     events = [{"job": "a", "row": {"epoch": 1, "val_acc": 0.5}}, {"job": "b", "row": {"state": "completed"}}]
@@ -95,7 +97,7 @@ def test_a_search_trains_batches_of_suggestions(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_search_ends_without_suggestions_and_a_stop_ends_no_cohort() -> None:
     driver = Driver(suggest={}, stop=True)
-    searcher = CohortSearcher(driver.functions, SEARCH, Post(), {})
+    searcher = CohortSearcher(driver.functions, SEARCH, Post(), {}, {})
     assert searcher.suggest("t1") == tune.search.Searcher.FINISHED
     searcher.on_trial_complete("t1")
     assert driver.calls == []
@@ -103,7 +105,7 @@ def test_a_search_ends_without_suggestions_and_a_stop_ends_no_cohort() -> None:
 
 def test_known_cohorts_train_in_order_and_come_back_in_halves() -> None:
     driver = Driver()
-    searcher = CohortSearcher(driver.functions, KNOWN, Post(), {})
+    searcher = CohortSearcher(driver.functions, KNOWN, Post(), {}, {})
     forwarder = EventForwarder(driver.functions, searcher)
     driver.functions = DriverCalls(**{**vars(driver.functions), "ended": None, "epoch": None, "cohort_ended": None})
     searcher.driver = driver.functions
@@ -125,7 +127,7 @@ def test_known_cohorts_train_in_order_and_come_back_in_halves() -> None:
 def test_a_reported_death_ends_its_cohort_and_a_cause_is_told() -> None:
     driver = Driver()
     post = Post()
-    searcher = CohortSearcher(driver.functions, KNOWN, post, {})
+    searcher = CohortSearcher(driver.functions, KNOWN, post, {}, {})
     searcher.suggest("t1")
     searcher.on_trial_result("t1", {"death": ("RAISED", "Traceback:\nValueError: wrong"), "free": True})
     searcher.on_trial_result("t1", {"death": ("RAISED", "Traceback:\nValueError: wrong"), "free": True})
@@ -151,7 +153,7 @@ def free(searcher: CohortSearcher, *slots: str) -> None:
 
 def test_a_slot_trains_one_cohort_after_the_other() -> None:
     post, run = Post(), replace(KNOWN, cohorts=[["a"], ["b"], ["c"], ["d"]])
-    searcher = CohortSearcher(Driver().functions, run, post, {"a": 1, "c": 3})  # type: ignore[dict-item]
+    searcher = CohortSearcher(Driver().functions, run, post, {"a": 1, "c": 3}, {})  # type: ignore[dict-item]
     searcher.suggest("t1")
     searcher.suggest("t2")
     free(searcher, "t2", "t2", "t1", "t2")
@@ -161,9 +163,20 @@ def test_a_slot_trains_one_cohort_after_the_other() -> None:
     assert searcher.suggest("t3") == tune.search.Searcher.FINISHED
 
 
+@pytest.mark.parametrize("where", ["jobs", "shared"])
+def test_what_one_worker_learnt_bounds_the_cohorts_of_all(where: str) -> None:
+    post, run = Post(), replace(KNOWN, cohorts=[["a", "b", "c", "d"], ["e", "f", "g", "h"]])
+    given = {name: Job(Config(lr=0.1 + i / 100), 0) for i, name in enumerate("abcdefgh")}
+    jobs = [given, {}] if where == "jobs" else [{}, given]  # those that have initial weights
+    searcher = CohortSearcher(Driver().functions, run, post, *jobs)
+    searcher.suggest("t1")
+    searcher.on_trial_result("t1", {"crowded": (["a", "b", "c", "d"],)})
+    assert [searcher.suggest(slot)["name"] for slot in ("t2", "t3")] == ["e, f", "g, h"]
+
+
 def test_a_slot_that_has_ended_is_followed_by_another_if_a_cohort_comes_back() -> None:
     post, driver = Post(), Driver()
-    searcher = CohortSearcher(driver.functions, KNOWN, post, {})
+    searcher = CohortSearcher(driver.functions, KNOWN, post, {}, {})
     searcher.suggest("t1")
     searcher.suggest("t2")
     free(searcher, "t2")  # [c] is the last, but [a, b] may come back
@@ -179,7 +192,7 @@ def test_a_slot_waits_while_a_search_has_no_suggestion_yet() -> None:
     post, answers = Post(), [{"a": 1}, {"b": 2}, None, None, {"c": 3}, {"d": 4}, {}, {}]
     driver = Driver()
     functions = DriverCalls(**{**vars(driver.functions), "suggest": lambda size: answers.pop(0)})
-    searcher = CohortSearcher(functions, SEARCH, post, {})
+    searcher = CohortSearcher(functions, SEARCH, post, {}, {})
     searcher.suggest("t1")
     searcher.suggest("t2")
     assert searcher.suggest("t3") is None
@@ -195,7 +208,7 @@ def test_a_slot_waits_while_a_search_has_no_suggestion_yet() -> None:
 def test_a_slot_that_waits_and_dies_waits_no_more() -> None:
     post, answers = Post(), [{"a": 1}, {"b": 2}, None, {"c": 3}, {}]
     functions = DriverCalls(**{**vars(Driver().functions), "suggest": lambda size: answers.pop(0)})
-    searcher = CohortSearcher(functions, SEARCH, post, {})
+    searcher = CohortSearcher(functions, SEARCH, post, {}, {})
     searcher.suggest("t1")
     searcher.suggest("t2")
     free(searcher, "t1")
@@ -207,7 +220,7 @@ def test_a_slot_that_waits_and_dies_waits_no_more() -> None:
 
 def test_a_search_hears_what_failed() -> None:
     driver = Driver(suggest={"a": 1})
-    searcher = CohortSearcher(driver.functions, SEARCH, Post(), {})
+    searcher = CohortSearcher(driver.functions, SEARCH, Post(), {}, {})
     searcher.suggest("t1")
     searcher.died("t1", Death(Kind.REFUSED, "why"))
     assert driver.calls == [("suggest", 2), ("failed", ["a"], "why"), ("cohort_ended", ["a"])]
@@ -215,13 +228,13 @@ def test_a_search_hears_what_failed() -> None:
 
 def test_workers_that_end_with_the_run_fail_nothing() -> None:
     driver = Driver(stop=True)
-    CohortSearcher(driver.functions, KNOWN, Post(), {}).died("t1", Death(Kind.REFUSED, "why"))
+    CohortSearcher(driver.functions, KNOWN, Post(), {}, {}).died("t1", Death(Kind.REFUSED, "why"))
     assert driver.calls == []
 
 
 def test_messages_reach_the_driver() -> None:
     driver = Driver()
-    forwarder = EventForwarder(driver.functions, CohortSearcher(driver.functions, KNOWN, Post(), {}))
+    forwarder = EventForwarder(driver.functions, CohortSearcher(driver.functions, KNOWN, Post(), {}, {}))
     forwarder.on_trial_result(1, [], None, {"events": ({"job": "a"}, {"job": "b"})})
     forwarder.on_trial_recover(1, [], None)
     forwarder.on_trial_result(2, [], None, {"events": ()})
@@ -241,7 +254,7 @@ def test_a_reason_to_halt_reaches_the_driver(stop: bool) -> None:
 def test_snapshots_hold_nothing_of_the_driver() -> None:
     driver = Driver().functions  # its functions cannot be pickled
     for part in (
-        (searcher := CohortSearcher(driver, KNOWN, Post(), {})),
+        (searcher := CohortSearcher(driver, KNOWN, Post(), {}, {})),
         EventForwarder(driver, searcher),
         DriverStopper(driver),
     ):

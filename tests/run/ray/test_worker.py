@@ -145,7 +145,7 @@ def test_a_search_reports_each_epoch_and_asks_which_trials_should_stop(
 ) -> None:
     answers = []
 
-    def execute(context: Any, cohort: Any, stop: Any, prune: Any) -> Iterator[Event]:
+    def execute(context: Any, cohort: Any, stop: Any, prune: Any, crowded: Any) -> Iterator[Event]:
         yield EVENTS[0]
         yield EVENTS[1]
         answers.extend(prune(name, 2, {}) for name in ("a", "b"))
@@ -156,3 +156,16 @@ def test_a_search_reports_each_epoch_and_asks_which_trials_should_stop(
     worker.train({"slot": "s", "name": ""}, context, box, 1000.0, True)  # type: ignore[arg-type]
     assert answers == [True, False]
     assert [len(report["events"]) for report in reports] == [1, 1, 0]  # each epoch at once
+
+
+def test_what_did_not_fit_side_by_side_is_reported_once(
+    monkeypatch: pytest.MonkeyPatch, reports: list[dict[str, Any]]
+) -> None:
+    def execute(context: Any, cohort: Any, stop: Any, prune: Any, crowded: Any) -> Iterator[Event]:
+        crowded(["a", "b"])
+        yield EVENTS[0]
+
+    monkeypatch.setattr(worker, "execute", execute)
+    context: Any = Context(a=JOB, b=JOB)
+    worker.train({"slot": "s", "name": ""}, context, Box(["a", "b"]), 0.0, False)
+    assert [report["crowded"] for report in reports if "crowded" in report] == [(["a", "b"],)]
