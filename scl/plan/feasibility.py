@@ -190,7 +190,11 @@ class Feasibility:
         built = self._objective(config, self._model(config)[0])
         learnt = self.cost(config, idle=False).params * bytes_of_a_parameter(config)
         # Losses have no moving average, and are not kept of the best epoch.
-        return learnt + built.parameters * bytes_of_a_parameter(replace(config, ema=0.0, patience=0)) + built.remembered
+        return (
+            learnt
+            + built.parameters * bytes_of_a_parameter(replace(config, ema=0.0, patience=0, taught_by=()))
+            + built.remembered
+        )
 
     def macs(self, config: Config) -> int:
         return self.cost(config, idle=False).macs

@@ -115,10 +115,12 @@ def test_memory_of_a_gpu_is_divided_among_the_cohorts_that_slots_place_there(
 
 def test_memory_counts_what_losses_keep(tmp_path: Path) -> None:
     arms = {"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "crd": {"losses": {"crd": 0.8}}}
+    arms |= {"mean teacher": {"losses": {"kd": 1.0}, "taught_by": ("ema",), "ema": 0.9}}
     study = Study("kept", "?", arms, base=Config("plain3", 0.125, epochs=1), teacher=Config("plain5", 0.125), seeds=1)
     made = planned(study, tmp_path, "--epochs", "1")
     memory = {arm: made.feasibility.memory(config) for arm, config in made.arms.items()}
     assert memory["kd"] == memory["baseline"]
+    assert memory["mean teacher"] > memory["kd"]  # the average of its weights
     images = len(made.feasibility.tensors.train.labels)
     least = 2 * images * 128 * 4  # two memories of 128 numbers an image
     assert least < memory["crd"] - memory["baseline"] < 1.5 * least + 2**20
