@@ -95,8 +95,8 @@ def problems_of(config: Config) -> list[str]:
         problems.append(f"{config.model_name} has no width factor; width must be 1, got {config.width:g}")
     if config.layers and not config.is_foreign:
         problems.append(
-            f"layers can be named for models of torchvision and timm and for own networks; those of {config.model} "
-            "are fixed"
+            "layers (--student-layers) can be named for models of torchvision and timm and for own networks; those of "
+            f"{config.model} are fixed"
         )
     if len(set(config.layers)) < len(config.layers):
         problems.append(f"layers must be different module paths, got {shown(config.layers)}")
