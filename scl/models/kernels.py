@@ -6,6 +6,9 @@ these up. Nothing is atomic, so a step's bits depend on its batch alone. This fi
 
 A map (B, C, H, W) is cut into windows of P×P pixels, with P = 1 or 2 as in the pooling after it. Windows at the lower
 and right edge may lack pixels: pooling drops those windows, but their pixels count in the statistics.
+
+Height and width are constants of a kernel, since a GPU divides by what it does not know through a routine of some
+hundred instructions. Images alone are counted in 64 bits, for the same reason: windows are fewer than 2³¹.
 """
 
 # mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
@@ -23,25 +26,25 @@ ROWS, CHANNELS, TILES = 64, 32, 64  # windows and channels of a tile; partial su
 
 
 @triton.jit
-def _pixels(row, i: tl.constexpr, j: tl.constexpr, height, width, rows, P: tl.constexpr):
+def _pixels(row, i: tl.constexpr, j: tl.constexpr, height: tl.constexpr, width: tl.constexpr, rows, P: tl.constexpr):
     """The image, the place and the existence of pixel (i, j) of windows."""
-    across = (width + P - 1) // P
-    down = (height + P - 1) // P
+    across: tl.constexpr = (width + P - 1) // P
+    down: tl.constexpr = (height + P - 1) // P
     y = row // across % down * P + i
     x = row % across * P + j
-    return row // (across * down), y, x, (row < rows) & (y < height) & (x < width)
+    return (row // (across * down)).to(tl.int64), y, x, (row < rows) & (y < height) & (x < width)
 
 
 @triton.jit
 def _tile_statistics(
-    maps, means, squares, channels, height, width, rows, sb, sc, sh, sw,
+    maps, means, squares, counts, channels, height: tl.constexpr, width: tl.constexpr, rows, sb, sc, sh, sw,
     P: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """The mean of each channel in a tile, and the sum of squared distances from it."""
-    tile = tl.program_id(0).to(tl.int64)
+    """The mean of each channel in a tile, the sum of squared distances from it, and the number of pixels."""
+    tile = tl.program_id(0)
     row = tile * ROWS + tl.arange(0, ROWS)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    count = tl.zeros([1], tl.float32)
+    count = 0.0
     total = tl.zeros([CHANNELS], tl.float32)
     for i in tl.static_range(P):
         for j in tl.static_range(P):
@@ -61,24 +64,13 @@ def _tile_statistics(
             square += tl.sum(gap * gap, 0)
     tl.store(means + tile * channels + channel, mean, channel < channels)
     tl.store(squares + tile * channels + channel, square, channel < channels)
-
-
-@triton.jit
-def _count(tile, height, width, rows, P: tl.constexpr, ROWS: tl.constexpr):
-    """The number of pixels in each tile."""
-    row = (tile[:, None] * ROWS + tl.arange(0, ROWS)[None, :]).to(tl.int64)
-    count = tl.zeros([tile.shape[0]], tl.float32)
-    for i in tl.static_range(P):
-        for j in tl.static_range(P):
-            _, _, _, exists = _pixels(row, i, j, height, width, rows, P)
-            count += tl.sum(exists.to(tl.float32), 1)
-    return count
+    tl.store(counts + tile, count)  # the same from each block of channels
 
 
 @triton.jit
 def _statistics(
-    means, squares, mean, scale, running_mean, running_var, channels, height, width, rows, tiles, pixels, eps, momentum,
-    P: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr, TILES: tl.constexpr,
+    means, squares, counts, mean, scale, running_mean, running_var, channels, tiles, pixels, eps, momentum,
+    CHANNELS: tl.constexpr, TILES: tl.constexpr,
 ):  # fmt: skip
     """The mean of each channel and 1 / its standard deviation, from those of tiles; and the running statistics."""
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
@@ -87,7 +79,7 @@ def _statistics(
     for start in range(0, tiles, TILES):
         tile = start + tl.arange(0, TILES)
         found = tl.load(means + tile[:, None] * channels + channel[None, :], here & (tile < tiles)[:, None], 0.0)
-        total += tl.sum(found * _count(tile, height, width, rows, P, ROWS)[:, None], 0)
+        total += tl.sum(found * tl.load(counts + tile, tile < tiles, 0.0)[:, None], 0)
     middle = total / pixels
     square = tl.zeros([CHANNELS], tl.float32)
     for start in range(0, tiles, TILES):
@@ -96,7 +88,7 @@ def _statistics(
         place = tile[:, None] * channels + channel[None, :]
         gap = tl.load(means + place, mask, 0.0) - middle[None, :]
         within = tl.load(squares + place, mask, 0.0)
-        square += tl.sum(within + gap * gap * _count(tile, height, width, rows, P, ROWS)[:, None], 0)
+        square += tl.sum(within + gap * gap * tl.load(counts + tile, tile < tiles, 0.0)[:, None], 0)
     inside = channel < channels
     tl.store(mean + channel, middle, inside)
     tl.store(scale + channel, 1.0 / tl.sqrt(square / pixels + eps), inside)
@@ -108,11 +100,11 @@ def _statistics(
 
 @triton.jit
 def _activate(
-    maps, out, weight, bias, mean, scale, channels, height, width, rows, sb, sc, sh, sw, ob, oc, oh, ow,
-    P: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+    maps, out, weight, bias, mean, scale, channels, height: tl.constexpr, width: tl.constexpr, rows,
+    sb, sc, sh, sw, ob, oc, oh, ow, P: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The largest normalised value of each whole window, or 0."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     inside = channel < channels
     factor = tl.load(scale + channel, inside, 0.0) * tl.load(weight + channel, inside, 0.0)
@@ -134,8 +126,8 @@ def _activate(
 
 @triton.jit
 def _chosen(
-    maps, factor, shift, row, channel, channels, height, width, rows, sb, sc, sh, sw, dtype: tl.constexpr,
-    P: tl.constexpr,
+    maps, factor, shift, row, channel, channels, height: tl.constexpr, width: tl.constexpr, rows, sb, sc, sh, sw,
+    dtype: tl.constexpr, P: tl.constexpr,
 ):  # fmt: skip
     """The first pixel of each window with its largest normalised value, as rounded by torch between its kernels, and
     its value before the norm; -1 for none, since the largest is not above 0 or the window not whole."""
@@ -158,11 +150,12 @@ def _chosen(
 
 @triton.jit
 def _tile_gradients(
-    maps, gradient, weight, bias, mean, scale, sums, products, channels, height, width, rows, sb, sc, sh, sw,
-    ob, oc, oh, ow, P: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+    maps, gradient, weight, bias, mean, scale, sums, products, channels,
+    height: tl.constexpr, width: tl.constexpr, rows, sb, sc, sh, sw, ob, oc, oh, ow,
+    P: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The sums in a tile of the gradient after the norm, and of its product with the standardised value."""
-    tile = tl.program_id(0).to(tl.int64)
+    tile = tl.program_id(0)
     row = tile * ROWS + tl.arange(0, ROWS)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     inside = channel < channels
@@ -183,11 +176,12 @@ def _tile_gradients(
 
 @triton.jit
 def _gradients(
-    maps, gradient, weight, bias, mean, scale, total, product, out, channels, height, width, rows, pixels,
-    sb, sc, sh, sw, ob, oc, oh, ow, P: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+    maps, gradient, weight, bias, mean, scale, total, product, out, channels,
+    height: tl.constexpr, width: tl.constexpr, rows, pixels, sb, sc, sh, sw, ob, oc, oh, ow,
+    P: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of each pixel, from the sums over all."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     inside = channel < channels
     middle, spread = tl.load(mean + channel, inside, 0.0), tl.load(scale + channel, inside, 0.0)
@@ -233,10 +227,11 @@ def forward(
     shape = dict[str, Any](P=pool, ROWS=ROWS, CHANNELS=CHANNELS)
     means, squares = torch.empty(2, grid[0], channels, device=maps.device).unbind()
     mean, scale = torch.empty(2, channels, device=maps.device).unbind()
-    _tile_statistics[grid](maps, means, squares, *sizes, *maps.stride(), **shape)
+    counts = torch.empty(grid[0], device=maps.device)
+    _tile_statistics[grid](maps, means, squares, counts, *sizes, *maps.stride(), **shape)
     pixels = images * height * width
     _statistics[(grid[1],)](
-        means, squares, mean, scale, *running, *sizes, grid[0], pixels, eps, momentum, **shape, TILES=TILES
+        means, squares, counts, mean, scale, *running, channels, grid[0], pixels, eps, momentum, CHANNELS, TILES
     )
     last = maps.is_contiguous(memory_format=torch.channels_last)
     out = torch.empty(

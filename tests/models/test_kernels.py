@@ -84,6 +84,38 @@ def test_the_kernels_agree_with_torch() -> None:
     assert run.returncode == 0, run.stderr[-3000:]
 
 
+COMPILED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from scl.models import kernels
+sizes = {"height": 24, "width": 20, "P": 2, "ROWS": 64, "CHANNELS": 32, "TILES": 64, "sc": 1, "oc": 1}
+for name in ("_tile_statistics", "_statistics", "_activate", "_tile_gradients", "_gradients"):
+    kernel = getattr(kernels, name)
+    names = [parameter.name for parameter in kernel.params]
+    fixed = {p.name for p in kernel.params if p.is_constexpr} | {"sc", "oc"} & set(names)
+    kinds = dict.fromkeys(fixed, "constexpr")
+    kinds |= {name: "*bf16" for name in names if name in ("maps", "out", "gradient")}
+    kinds |= {name: "fp32" for name in names if name in ("eps", "momentum")}
+    numbers = ("channels", "height", "width", "rows", "tiles", "pixels", "sb", "sh", "sw", "ob", "oh", "ow")
+    kinds |= {name: "i32" for name in names if name in numbers and name not in fixed}
+    kinds = {name: kinds.get(name, "*fp32") for name in names}
+    source = triton.compiler.ASTSource(kernel, kinds, {name: sizes[name] for name in fixed})
+    text = triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
+    assert not any(f"{word}.{kind}" in text for word in ("div", "rem") for kind in ("s32", "s64", "u32", "u64")), name
+"""
+
+
+@pytest.mark.slow
+def test_the_kernels_compile_for_a_gpu_and_divide_by_constants_alone(tmp_path: Path) -> None:
+    """The interpreter takes more than the compiler, which needs no GPU. A division takes a GPU some hundred steps."""
+    pytest.importorskip("triton")
+    run = subprocess.run(
+        [sys.executable, "-c", COMPILED], cwd=Path(__file__).parents[2],
+        env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True, timeout=500, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-3000:]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize(
     ("shape", "layout", "dtype", "pool"), [*CASES, ((128, 64, 32, 32), "channels_last", torch.bfloat16, 2)]
