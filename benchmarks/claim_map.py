@@ -34,6 +34,8 @@ NAMES = {
     KD: "KD alone",
     "baseline": "cross-entropy alone",
 }
+IMAGES = 10_000  # of the runs in which other things vary
+SHORTER = "plain11 as long as students"
 VARIES = {
     "images": "training images",
     "epochs": "teacher’s epochs",
@@ -85,7 +87,7 @@ def _of_run(run: str, read: Results) -> Iterator[Point]:
 
     for method in NAMES:
         yield from point("images", images, method, method)
-    if images != max(NEEDED):
+    if images != IMAGES:  # a run in which images alone vary
         return
     for method in NAMES:
         yield from point("epochs", epochs, method, method)
@@ -96,10 +98,6 @@ def _of_run(run: str, read: Results) -> Iterator[Point]:
             yield from point("width", multiple, method, method if multiple == 2 else f"x{multiple} {method}")
     for count in range(17):
         yield from point("count", count, TUNED, TUNED if count == 2 else f"{TUNED} k={count}")
-
-
-NEEDED = (10_000,)  # images of the runs in which other things vary
-SHORTER = "plain11 as long as students"
 
 
 def table(found: list[Point]) -> str:

@@ -14,7 +14,7 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING
 
-from scl import Branch, Choice, Float, Scale, Search, Study, UserError
+from scl import Branch, Choice, Float, Search, Study, UserError
 from scl.cli.exits import exit_with
 from scl.cli.flags import parsed_with
 from scl.errors import unknown
@@ -46,12 +46,6 @@ SPACES: dict[str, dict[str, Range]] = {
 }
 
 
-def sized(scale: str) -> Scale:
-    """The scale of `claim.py` with validation images and shorter trials."""
-    of = claim.STUDY.scales[scale]
-    return dataclasses.replace(of, student={**of.student, "epochs": EPOCHS[scale]}, arms=None, without=(), val=0.1)
-
-
 def search(scale: str, method: str) -> Study:
     space = SPACES[method]
     widths = {} if "self_taught" in space else {"width": claim.WIDTHS[0]}
@@ -61,7 +55,7 @@ def search(scale: str, method: str) -> Study:
         base=claim.STUDY.base,
         teacher=claim.STUDY.teacher,
         arms={"baseline": {}},
-        scales={scale: sized(scale)},
+        scales={scale: headline_search.for_search(claim.STUDY.scales[scale], EPOCHS[scale])},
         teacher_per_seed=True,
         search=Search(
             space=space,

@@ -71,9 +71,13 @@ def searchable(scale: str) -> list[str]:
 
 
 def sized(scale: str) -> Scale:
-    """The scale of `headline.py` with validation images and shorter trials."""
-    of = headline.STUDY.scales[scale]
-    return dataclasses.replace(of, student={**of.student, "epochs": EPOCHS[scale]}, arms=None, without=(), val=0.1)
+    """The scale of `headline.py` for a search."""
+    return for_search(headline.STUDY.scales[scale], EPOCHS[scale])
+
+
+def for_search(scale: Scale, epochs: int) -> Scale:
+    """A scale with validation images and shorter trials."""
+    return dataclasses.replace(scale, student={**scale.student, "epochs": epochs}, arms=None, without=(), val=0.1)
 
 
 def search(scale: str, method: str) -> Study:
