@@ -49,12 +49,13 @@ if TYPE_CHECKING:
 COMPARING = 0.6  # of --time-budget
 LEAST_SEEDS = 3
 DEEP = (-2, -1)  # guided layers that correlations compare
-CORRELATIONS = {"channel": Term(0.3, layers=DEEP), "spatial": Term(0.3, layers=DEEP)}
+# As loud as cross-entropy on any data and network: the gradient of each has a share of 1.
+CORRELATIONS = {"channel": Term(share=1.0, layers=DEEP), "spatial": Term(share=1.0, layers=DEEP)}
 
 DIGITS = Setting(student={"width": 0.125, "epochs": 15}, teacher={"width": 0.25, "epochs": 40})
 
 # Cross-entropy alone, and three ways: the teacher's answers (KD), their relations (DIST), and KD with the correlations
-# of feature maps (student-centric learning). Weights are published ones.
+# of feature maps (student-centric learning). Weights of KD and DIST are published ones.
 ALONE = "alone"
 WAYS: dict[str, dict[str, Any]] = {
     ALONE: {},
@@ -70,8 +71,8 @@ SPACE: dict[str, dict[str, Range]] = {
     "kd+scl": {
         "weight.kd": Float(0.1, 10.0, log=True),
         "kd.temperature": Float(1.0, 16.0, log=True),
-        "weight.channel": Float(0.03, 10.0, log=True),
-        "weight.spatial": Float(0.03, 10.0, log=True),
+        "share.channel": Float(0.1, 3.0, log=True),
+        "share.spatial": Float(0.1, 3.0, log=True),
     },
 }
 

@@ -62,7 +62,8 @@ def of_loss(name: str, losses: Collection[str] = ()) -> tuple[str, str]:
 def with_params(config: Config, changes: Mapping[str, Any]) -> Config:
     """A copy with some values changed, each under its name: `lr`, `weight.kd`, `kd.temperature`, `kd.warmup`.
 
-    `weight.NAME` and `share.NAME` add the loss NAME if the configuration lacks it. A share replaces a weight.
+    `weight.NAME` and `share.NAME` add the loss NAME if the configuration lacks it. A share replaces a weight, and a
+    weight a share; given together, they multiply.
 
     Raises:
         UserError: there is no such name, or the value is refused.
@@ -84,7 +85,9 @@ def with_params(config: Config, changes: Mapping[str, Any]) -> Config:
             continue
         term = losses.get(loss, Term(0.0))
         if adds and what == "weight":
-            changed = {"weight": value}
+            asked = {f"share.{loss}", *([] if callable(term.loss) else [f"{loss}.share"])}
+            shared = any(changes.get(ask) is not None for ask in asked)
+            changed = {"weight": value, "share": term.share if shared else None}
         elif not adds and (callable(term.loss) or what not in TERM_FIELDS):
             changed = {"options": {**term.options, what: value}}
         elif what == "share" and value is not None and term.share is None and f"weight.{loss}" not in changes:

@@ -41,6 +41,8 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
         )
         study = sized
     options = dataclasses.replace(options, data=options.data or "digits")
+    if (setting := study.settings.get(str(options.data))) is not None and setting.search is not None:
+        study = dataclasses.replace(study, search=setting.search)
     bounds = {**study.constraints, **(options.at_most or {})}
     study = dataclasses.replace(study, metric=options.metric or study.metric, constraints=bounds)
     if study.search is not None:

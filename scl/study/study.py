@@ -30,6 +30,8 @@ class Setting:
         student: fields of the students' base configuration.
         teacher: fields of the teacher's configuration.
         without: arms that are impossible on these data, such as more self-taught neurons than a layer has channels.
+        arms: arms that are others on these data: name → what the arm changes here, such as weights found on them.
+        search: the search on these data. None: the study's.
 
     Example:
         import scl
@@ -45,6 +47,8 @@ class Setting:
     student: Mapping[str, Any] = field(default_factory=dict)
     teacher: Mapping[str, Any] = field(default_factory=dict)
     without: Collection[str] = ()
+    arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    search: Search | None = None
 
 
 @names_checked
@@ -197,6 +201,10 @@ class Study:
             at_most(self.constraints)
         except ValueError as error:
             raise UserError(f"Study: constraints {error}") from None
+        for data, setting in self.settings.items():
+            for arm in setting.arms:
+                if arm not in self._arms_of_all_scales():
+                    raise UserError(unknown(f"arm in settings[{data!r}]", arm, self.arms))
         _ = self.contrast_weights, self.arm_roles  # checked
 
     @property
@@ -255,6 +263,13 @@ class Study:
                 if not isinstance(key, str) or not isinstance(value, kind):
                     of = "a dict of what it changes" if kind is Mapping else f"a scl.{kind.__name__}"
                     wrong.append(f"{name}: {key!r} must be text, and its value {of}, got {shown(value)}")
+        for data, setting in self.settings.items() if not wrong else ():
+            if not isinstance(setting.arms, Mapping) or not all(
+                isinstance(to, Mapping) for to in setting.arms.values()
+            ):
+                wrong.append(
+                    f"settings: arms of {data!r} must be a dict of names and changes, got {shown(setting.arms)}"
+                )
         return wrong
 
     def at(self, name: str) -> Study:
@@ -277,6 +292,10 @@ class Study:
             if self.contrasts is None
             else {q: w for q, w in contrasts.items() if not elsewhere & set(w)},
             roles={arm: role for arm, role in self.roles.items() if arm not in elsewhere},
+            settings={
+                data: replace(setting, arms={arm: to for arm, to in setting.arms.items() if arm not in elsewhere})
+                for data, setting in self.settings.items()
+            },
         )
 
     def resolve(
@@ -310,7 +329,7 @@ class Study:
         arms: dict[str, Config] = {}
         mistakes: dict[str, list[str]] = defaultdict(list)  # a mistake → the arms that make it
         named = {name: changes for name, changes in (recipe_arms or {}).items() if name in self.arms}
-        for name, changes in {**self.arms, **named}.items():
+        for name, changes in {**self.arms, **self.settings.get(data, Setting()).arms, **named}.items():
             if name in running:
                 try:
                     arms[name] = with_params(base, changes)

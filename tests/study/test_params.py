@@ -77,7 +77,10 @@ def test_an_option_of_a_custom_loss_comes_before_a_field_of_the_term() -> None:
         (0.9, {"share.kd": 0.3, "weight.kd": 2}, Term(2.0, share=0.3)),
         (0.9, {"weight.kd": 2, "kd.share": 0.3, "kd.warmup": 3}, Term(2.0, share=0.3, warmup=3)),
         (Term(0.5, share=1), {"share.kd": 0.3}, Term(0.5, share=0.3)),
-        (Term(share=1), {"weight.kd": 0}, Term(0.0, share=1.0)),
+        (Term(share=1), {"weight.kd": 0}, Term(0.0)),
+        (Term(share=1), {"weight.kd": 10_000}, Term(10_000.0)),  # it replaces the share
+        (Term(0.5, share=1), {"weight.kd": 2, "kd.share": None}, Term(2.0)),
+        (Term(share=1), {"weight.kd": 2, "share.kd": 3}, Term(2.0, share=3)),
         (Term(0.5, share=1), {"share.kd": None}, Term(0.5)),
         (None, {"share.kd": 0.3, "kd.temperature": 2}, Term(share=0.3, options={"temperature": 2})),
     ],
