@@ -264,12 +264,11 @@ class Study:
                     of = "a dict of what it changes" if kind is Mapping else f"a scl.{kind.__name__}"
                     wrong.append(f"{name}: {key!r} must be text, and its value {of}, got {shown(value)}")
         for data, setting in self.settings.items() if not wrong else ():
-            if not isinstance(setting.arms, Mapping) or not all(
-                isinstance(to, Mapping) for to in setting.arms.values()
-            ):
-                wrong.append(
-                    f"settings: arms of {data!r} must be a dict of names and changes, got {shown(setting.arms)}"
-                )
+            arms = setting.arms
+            if not isinstance(arms, Mapping) or not all(isinstance(changes, Mapping) for changes in arms.values()):
+                wrong.append(f"settings: arms of {data!r} must be a dict of names and changes, got {shown(arms)}")
+            if setting.search is not None and self.search is None:
+                wrong.append(f"settings: {data!r} has a search, but the study has none; give Study(search=…) too")
         return wrong
 
     def at(self, name: str) -> Study:

@@ -38,6 +38,18 @@ def settle(study: Study = STUDY, **given: Any) -> tuple[Study, Options]:
     return settled(study, options_for(study, given))
 
 
+def test_data_may_have_a_search_of_their_own() -> None:
+    on_digits = replace(SEARCH, space={"lr": Float(0.01, 0.1)}, trials=7)
+    several = replace(SEARCHING, settings={"digits": Setting(search=on_digits)})
+    assert settle(several)[0].search == on_digits
+    assert settle(several, data="cifar100")[0].search == SEARCH
+    asked, _ = settle(several, trials=3)
+    assert asked.search is not None
+    assert asked.search.trials == 3, "flags override it"
+    with pytest.raises(UserError, match="'digits' has a search, but the study has none"):
+        replace(STUDY, settings={"digits": Setting(search=on_digits)})
+
+
 def test_a_study_without_more_is_settled_with_digits() -> None:
     study, options = settle()
     assert study == STUDY
