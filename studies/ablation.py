@@ -19,7 +19,9 @@ def arms(losses: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """One arm for each loss, and those with both correlations. losses: name → weight, or term."""
     both = {name: losses[name] for name in ("channel", "spatial")}
     first = {"baseline": {}, "kd": KD} | {name: {"losses": {name: losses[name]}} for name in ("hint", "at", *both)}
-    others = {name: {"losses": {name: term}} for name, term in losses.items() if name not in first}
+    others: dict[str, dict[str, Any]] = {
+        name: {"losses": {name: term}} for name, term in losses.items() if name not in first
+    }
     others["fsp"]["pretrain_epochs"] = 5
     return first | {"channel+spatial": {"losses": both}, "scl": {"losses": both, "self_taught": K}} | others
 
