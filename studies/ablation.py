@@ -15,15 +15,22 @@ K = 8  # self-taught neurons of each guided layer, in the arm `scl`
 KD: dict[str, Any] = {"ce": 0.1, "losses": {"kd": 0.9}}  # published: in both tables below
 
 
+OTHERS = ("sp", "cc", "rkd", "pkt", "vid", "nst", "fsp", "ickd", "dkd", "dist")  # run if --arms names them
+
+
 def arms(losses: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """One arm for each loss, and those with both correlations. losses: name → weight, or term."""
-    both = {name: losses[name] for name in ("channel", "spatial")}
-    first = {"baseline": {}, "kd": KD} | {name: {"losses": {name: losses[name]}} for name in ("hint", "at", *both)}
-    others: dict[str, dict[str, Any]] = {
-        name: {"losses": {name: term}} for name, term in losses.items() if name not in first
+    """The arms, with these weights or terms of the losses."""
+    alone: dict[str, dict[str, Any]] = {name: {"losses": {name: term}} for name, term in losses.items()}
+    alone["fsp"]["pretrain_epochs"] = 5
+    correlations = {name: losses[name] for name in ("channel", "spatial")}
+    return {
+        "baseline": {},
+        "kd": KD,
+        **{name: alone[name] for name in ("hint", "at", "channel", "spatial")},
+        "channel+spatial": {"losses": correlations},
+        "scl": {"losses": correlations, "self_taught": K},
+        **{name: alone[name] for name in OTHERS},
     }
-    others["fsp"]["pretrain_epochs"] = 5
-    return first | {"channel+spatial": {"losses": both}, "scl": {"losses": both, "self_taught": K}} | others
 
 
 # Each loss is as loud as cross-entropy: its gradient at the student is as large (share 1). Fixed weights would compare
@@ -74,7 +81,7 @@ STUDY = Study(
     teacher=Config(model="plain11", batch_size=128, lr=0.05, warmup_epochs=1),
     # Each arm is cross-entropy plus transfer losses; fields that an arm does not name are those of `base`.
     arms=arms(BY_SHARE),
-    asked_for=("sp", "cc", "rkd", "pkt", "vid", "nst", "fsp", "ickd", "dkd", "dist"),
+    asked_for=OTHERS,
     settings={
         # Digits are easy: with a narrow student and few epochs, a teacher can still help.
         "digits": Setting(
