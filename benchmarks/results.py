@@ -24,9 +24,10 @@ from typing import Any
 
 import pandas as pd
 
-from scl import load, stats
+from scl import UserError, load, stats
 from scl.report import gather, paper_table
 from scl.report.facts import Facts
+from scl.store import declaration
 from scl.store.files import open_folder
 from scl.store.study_file import write_study
 
@@ -80,10 +81,18 @@ def _against_teachers(facts: Facts) -> str:
 
 
 def add(store: str, name: str) -> None:
-    """Copy the small tables of the run in `store` to benchmarks/results/NAME."""
-    read = load(store)
-    (RUNS / name).mkdir(parents=True)
-    for file in ("trials.parquet", "epochs.parquet"):
+    """Copy the small tables of the run in `store`, and its declaration, to benchmarks/results/NAME.
+
+    Raises:
+        UserError: there is a run, or the declaration of another.
+    """
+    read, declared, before = load(store), Path(store) / declaration.NAME, RUNS / name / declaration.NAME
+    if (RUNS / name / "study.json").exists():
+        raise UserError(f"{RUNS / name} has a run; remove it first, or choose another NAME")
+    if before.exists() and not (declared.exists() and before.read_bytes() == declared.read_bytes()):
+        raise UserError(f"{before} was committed before its run, which is not that of {store}: choose another NAME")
+    (RUNS / name).mkdir(parents=True, exist_ok=True)
+    for file in ("trials.parquet", "epochs.parquet", *([declaration.NAME] if declared.exists() else [])):
         shutil.copyfile(Path(store) / file, RUNS / name / file)
     write_study(open_folder(str(RUNS / name)), _without_folders(read.study))
     assert pd.DataFrame.equals(load(str(RUNS / name)).trials, read.trials)
@@ -103,9 +112,10 @@ def main() -> None:
     parser.add_argument("--add", nargs=2, metavar=("STORE", "NAME"), help="copy the tables of this run")
     options = parser.parse_args()
     if options.add:
-        if (RUNS / options.add[1]).exists():
-            parser.error(f"--add: {RUNS / options.add[1]} exists; remove it first, or choose another NAME")
-        add(*options.add)
+        try:
+            add(*options.add)
+        except UserError as error:
+            parser.error(f"--add: {error}")
         return
     for folder in sorted(path.parent for path in RUNS.glob("*/study.json")):
         print(f"## {folder.name}\n\n{tables(folder)}")
