@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from scl import load
+from scl import UserError, load
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,6 +108,27 @@ def test_a_study_whose_numbers_differ_is_refused(tmp_path: Path, monkeypatch: py
     )
     with pytest.raises(SystemExit, match="A and C differ"):
         study.one_round("ABC", [], 2)
+
+
+def test_a_run_is_added_once_and_only_beside_its_own_declaration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import results
+
+    monkeypatch.setattr(results, "RUNS", tmp_path)
+    store = shutil.copytree(ROOT / "benchmarks" / "results" / "headline-laptop-5000", tmp_path / "store")
+    (store / "declared.json").write_text("{}")
+    (tmp_path / "before").mkdir()
+    (tmp_path / "before" / "declared.json").write_text('{"of": "another"}')
+    with pytest.raises(UserError, match="was committed before its run"):
+        results.add(str(store), "before")
+    (tmp_path / "before" / "declared.json").write_text("{}")
+    results.add(str(store), "before")
+    assert sorted(path.name for path in (tmp_path / "before").iterdir()) == [
+        "declared.json", "epochs.parquet", "study.json", "trials.parquet"
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="has a run; remove it first"):
+        results.add(str(store), "before")
 
 
 def test_the_tables_of_the_results_are_those_of_their_parquet() -> None:
