@@ -23,12 +23,13 @@ class Features(NamedTuple):
     """What transfer losses compare.
 
     maps: guided maps (B, C_i, H_i, W_i), from shallow to deep. embedding: the last map after its ReLU, average-pooled
-    (B, C). logits: (B, K).
+    (B, C). logits: (B, K). each: the logits of each of several teachers, whose mean `logits` is.
     """
 
     maps: list[Tensor]
     embedding: Tensor
     logits: Tensor
+    each: tuple[Tensor, ...] = ()
 
 
 class Wanted(NamedTuple):

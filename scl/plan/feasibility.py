@@ -25,6 +25,7 @@ from scl.study.config import Config
 from scl.study.fields import ARCHITECTURE
 from scl.study.identity import effective, requested, sha256
 from scl.study.study import Study
+from scl.study.taught import BY_THE_STUDYS_TEACHER
 from scl.study.term import loss_row
 from scl.train.objective import Objective
 from scl.train.teacher import teacher_network
@@ -192,7 +193,7 @@ class Feasibility:
         # Losses have no moving average, and are not kept of the best epoch.
         return (
             learnt
-            + built.parameters * bytes_of_a_parameter(replace(config, ema=0.0, patience=0, taught_by=()))
+            + built.parameters * bytes_of_a_parameter(replace(config, ema=0.0, patience=0, **BY_THE_STUDYS_TEACHER))
             + built.remembered
         )
 

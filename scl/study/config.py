@@ -58,11 +58,13 @@ class Config:
         connector: a 1×1 convolution with batch normalisation on the student: for losses that need equal channels where
             they differ (`auto`), or for all losses that need equal channels (`always`).
         teacher_layers: module paths of the guided layers of a torchvision or timm teacher. Empty: one for each stage.
-        taught_by: the teachers whose mean logits guide the student. Empty: the study's teacher. Each is `teacher` (the
+        taught_by: the teachers that guide the student together. Empty: the study's teacher. Each is `teacher` (the
             study's), `self` (the student's own network and recipe, trained from the labels alone: a born-again
             student), one of scl's networks, as in `vgg13` (trained by the teacher's recipe), or `ema` (the average of
             the student's own weights, with the decay `ema`: a mean teacher). A name that repeats is another seed. Only
             losses of logits can have such teachers.
+        mean_of: how several teachers in `taught_by` guide: by the mean of their `logits`, or by each of them, with the
+            mean of their `losses`.
         pretrain_epochs: epochs at a constant rate before `epochs`, in which only terms of the stage `pretrain` train.
         epochs: number of epochs, and the length of the schedule.
         batch_size: images in a batch, 2 or more.
@@ -131,6 +133,7 @@ class Config:
     connector: str = "auto"
     teacher_layers: tuple[str, ...] = ()
     taught_by: tuple[str, ...] = ()
+    mean_of: str = "logits"
     # the recipe
     pretrain_epochs: int = 0
     epochs: int = 30

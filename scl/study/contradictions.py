@@ -109,6 +109,9 @@ def problems_of(config: Config) -> list[str]:
 
 def _of_teachers(config: Config) -> list[str]:
     """Teachers that do not exist, or that a loss of this objective cannot have."""
+    if config.mean_of == "losses" and len(config.taught_by) < 2:
+        got = f"got {', '.join(config.taught_by) or 'none'}"
+        return [f"mean_of 'losses' is a mean over teachers: name two or more in taught_by, {got}"]
     if not config.taught_by:
         return []
     valid = (STUDY_TEACHER, OWN_TEACHER, EMA_TEACHER, *MODELS)

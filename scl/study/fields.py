@@ -28,6 +28,7 @@ WORDS = {
     "guided": ("first", "all"),
     "tap": ("relu", "bn", "block"),
     "connector": ("auto", "always"),
+    "mean_of": ("logits", "losses"),
     "optimizer": ("sgd", "adamw", "adam", "nadam", "radam"),
     "schedule": ("cosine", "multistep", "onecycle"),
     "class_weights": ("none", "balanced"),

@@ -81,6 +81,7 @@ def effective(config: Config) -> dict[str, Any]:
     terms = {name: term for name, term in plain.pop("losses", {}).items() if term["weight"] > 0}
     if not terms:
         plain.pop("taught_by", None)
+        plain.pop("mean_of", None)
     compared = {loss_row(term).compares for term in config.losses.values() if term.weight > 0}
     if not config.has_self_taught and compared <= {"logits"}:
         plain.pop("layers", None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from scl.errors import UserError
 from scl.study.config import Config
@@ -15,6 +16,7 @@ from scl.study.fields import EMA_TEACHER, OWN_TEACHER, STUDY_TEACHER
 # Between the seeds of two teachers of one arm, so that no teacher has the seed of a student or of another seed's
 # teacher: a student that starts as its teacher did would be no independent one.
 STEP = 1_000_000_000
+BY_THE_STUDYS_TEACHER: dict[str, Any] = {"taught_by": (), "mean_of": "logits"}  # fields of a configuration
 
 
 def trained_names(config: Config) -> tuple[str, ...]:
@@ -40,7 +42,15 @@ def _configuration(name: str, config: Config, teacher: Config) -> Config:
     if name == STUDY_TEACHER:
         return teacher
     if name == OWN_TEACHER:  # the student's network and recipe, from the labels alone
-        own = {"losses": {}, "ce": 1.0, "taught_by": (), "pretrain_epochs": 0, "tap": "relu", "connector": "auto"}
+        own = {
+            "losses": {},
+            "ce": 1.0,
+            "taught_by": (),
+            "mean_of": "logits",
+            "pretrain_epochs": 0,
+            "tap": "relu",
+            "connector": "auto",
+        }
         return config.replace(**own, guided="first")
     return teacher.replace(model=name, layers=())
 

@@ -39,7 +39,7 @@ def mean_teacher(members: Sequence[Teacher]) -> Teacher:
 
 
 class MeanOfLogits(nn.Module):
-    """Several networks as one, which has logits (B, K) alone: the mean of theirs."""
+    """Several networks as one, which has logits (B, K) alone: those of each, and their mean."""
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -47,11 +47,12 @@ class MeanOfLogits(nn.Module):
 
     def features(self, images: Tensor, tap: str = "relu", wanted: Wanted | None = None) -> Features:
         logits = [network.features(images, tap, LOGITS_ALONE).logits for network in self.networks]  # type: ignore[operator]
-        return only_logits(torch.stack([of.float() for of in logits]).mean(0))
+        each = tuple(of.float() for of in logits)
+        return only_logits(torch.stack(each).mean(0), each)
 
 
-def only_logits(logits: Tensor) -> Features:
-    return Features([], logits.new_empty(0), logits)
+def only_logits(logits: Tensor, each: tuple[Tensor, ...]) -> Features:
+    return Features([], logits.new_empty(0), logits, each)
 
 
 def teacher_network(
@@ -99,14 +100,16 @@ class TeacherForward:
 
 
 def with_average(network: nn.Module, tap: str, images: Tensor, teacher: Features | None, trained: int) -> Features:
-    """The mean logits of the teachers of a student with the average of its own weights as one more.
+    """The logits of the teachers of a student, with the average of its own weights as one more, and their mean.
 
     The average predicts as in evaluation, with its own statistics of batch norms and without dropout (Tarvainen &
     Valpola, NeurIPS 2017, let it train its batch norms on the batch).
 
     Args:
-        network: the average. teacher: the mean logits of the `trained` teachers (None: there are none).
+        network: the average. teacher: the features of the `trained` teachers (None: there are none).
     """
     with torch.no_grad(), eval_mode(network):
         own = network.features(images, tap, LOGITS_ALONE).logits.float()  # type: ignore[operator]
-    return only_logits(own if teacher is None else (teacher.logits * trained + own) / (trained + 1))
+    if teacher is None:
+        return only_logits(own, (own,))
+    return only_logits((teacher.logits * trained + own) / (trained + 1), (*(teacher.each or (teacher.logits,)), own))

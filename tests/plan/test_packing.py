@@ -116,6 +116,7 @@ def test_memory_of_a_gpu_is_divided_among_the_cohorts_that_slots_place_there(
 def test_memory_counts_what_losses_keep(tmp_path: Path) -> None:
     arms = {"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "crd": {"losses": {"crd": 0.8}}}
     arms |= {"mean teacher": {"losses": {"kd": 1.0}, "taught_by": ("ema",), "ema": 0.9}}
+    arms |= {"each": {**arms["mean teacher"], "taught_by": ("teacher", "ema"), "mean_of": "losses"}}
     study = Study("kept", "?", arms, base=Config("plain3", 0.125, epochs=1), teacher=Config("plain5", 0.125), seeds=1)
     made = planned(study, tmp_path, "--epochs", "1")
     memory = {arm: made.feasibility.memory(config) for arm, config in made.arms.items()}

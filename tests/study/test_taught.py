@@ -25,7 +25,8 @@ TEACHER = Config(model="plain11", width=0.5, epochs=40)
     ],
 )
 def test_each_name_is_a_network_with_a_seed(taught_by: tuple[str, ...], models: list[str], steps: list[int]) -> None:
-    config = Config(model="plain3", epochs=7, ema=0.9, taught_by=taught_by, **KD)
+    mean_of = "losses" if len(taught_by) > 1 else "logits"
+    config = Config(model="plain3", epochs=7, ema=0.9, taught_by=taught_by, mean_of=mean_of, **KD)
     found = teachers_of(config, TEACHER, 3)
     assert [name for name, _, _ in found] == list(trained_names(config))
     assert [of.model for _, of, _ in found] == models
@@ -46,6 +47,9 @@ def test_each_name_is_a_network_with_a_seed(taught_by: tuple[str, ...], models: 
         ({"taught_by": ("ema", "ema"), "ema": 0.9, **KD}, "'ema' 2 times"),
         ({"taught_by": ("teacher",), "losses": {"at": 1.0}}, "'at' compares maps"),
         ({"taught_by": ("teacher",), "losses": {"kd": 1.0, "pkt": 1.0}}, "'pkt' compares embedding"),
+        ({"mean_of": "losses", **KD}, "name two or more in taught_by, got none"),
+        ({"mean_of": "losses", "taught_by": ("vgg8",), **KD}, "two or more in taught_by, got vgg8"),
+        ({"mean_of": "probabilities", "taught_by": ("vgg8", "self"), **KD}, "mean_of.*logits, losses"),
         ({"taught_by": ("self",), "teacher_layers": ("a",), **KD}, "logits have no layers"),
     ],
 )
@@ -58,6 +62,9 @@ def test_ids_without_such_teachers_are_as_before_and_without_a_loss_they_have_no
     assert "taught_by" not in requested(Config(**KD))
     assert effective(Config(taught_by=("self",))) == effective(Config())
     assert effective(Config(taught_by=("self",), **KD)) != effective(Config(**KD))
+    two = Config(taught_by=("teacher", "self"))
+    assert effective(two.replace(mean_of="losses")) == effective(two)
+    assert effective(two.replace(mean_of="losses", **KD)) != effective(two.replace(**KD))
 
 
 @pytest.mark.parametrize(

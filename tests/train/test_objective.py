@@ -301,3 +301,21 @@ def test_balanced_classes_weigh_the_cross_entropy_alone(smoothing: float, soft: 
     each = -(weights * (hard * (1 - smoothing) + smoothing / 4) * logits.log_softmax(1)).sum(1)
     assert found.item() == pytest.approx((each.sum() / (10 if soft else weights[labels].sum())).item(), rel=1e-5)
     assert "class_weights" not in objective.state_dict()
+
+
+@pytest.mark.parametrize("mean_of", ["logits", "losses"])
+def test_several_teachers_guide_by_their_mean_or_each(mean_of: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    own, one, other = (3 * torch.randn(8, 10, generator=generator) for _ in range(3))
+    config = Config(losses={"kd": 1.0}, taught_by=("teacher", "vgg8"), mean_of=mean_of)
+    teacher = Features([], own.new_empty(0), (one + other) / 2, (one, other))
+    objective = Objective(config, Features([], own.new_empty(0), own), teacher)
+    found = objective(Features([], own.new_empty(0), own), teacher, torch.zeros(8, dtype=torch.long), 1)["kd"]
+
+    def kd(logits: torch.Tensor) -> torch.Tensor:
+        target, log_p = (logits / 4).softmax(1), (own / 4).log_softmax(1)
+        return 16 * (target * (target.log() - log_p)).sum(1).mean()
+
+    each = (kd(one) + kd(other)) / 2
+    torch.testing.assert_close(found, kd((one + other) / 2) if mean_of == "logits" else each)
+    assert not torch.isclose(each, kd((one + other) / 2))

@@ -58,14 +58,14 @@ def test_a_cohort_asks_its_teacher_for_what_its_arms_read(
     assert train("hint", "kd") == {Wanted(frozenset({1}), True)}
 
 
-@pytest.mark.parametrize("name", ["own average", "two and the average"])
+@pytest.mark.parametrize("name", ["own average", "two and the average", "two and the average, each"])
 def test_students_of_several_teachers_are_bitwise_the_same_alone_together_and_resumed(
     tiny: SplitData, teacher: Teacher, tmp_path: Path, name: str
 ) -> None:
     other = Teacher(teacher.config, {n: t * 0.9 for n, t in teacher.weights.items()}, -teacher.test_logits)  # type: ignore[operator]
     guide = mean_teacher([teacher, other]) if name.startswith("two") else teacher
     by = ("teacher", "teacher", "ema") if name.startswith("two") else ("ema",)
-    config = ARMS["kd"].replace(ema=0.9, taught_by=by)
+    config = ARMS["kd"].replace(ema=0.9, taught_by=by, mean_of="losses" if name.endswith("each") else "logits")
     plain = ARMS["kd"].replace(taught_by=by[:-1])
 
     def trained(*trials: TrialSpec, **how: Any) -> dict[str, TrialEnded]:
@@ -94,4 +94,6 @@ def test_several_teachers_give_the_mean_of_their_logits(tiny: SplitData, teacher
         TeacherForward(build_teacher(t, tiny, CPU), "relu", False)(images, None) for t in (teacher, other, both)
     )
     torch.testing.assert_close(mean.logits, (one.logits + two.logits) / 2)
+    for logits, of in zip(mean.each, (one, two), strict=True):
+        torch.testing.assert_close(logits, of.logits)
     assert not mean.maps
