@@ -38,8 +38,8 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_waiting_for_the_disk() -> Iterator[None]:
-    """A flush shows only after a power cut, which no test makes; the suite would wait a minute for them. Tests of flushes
-    put their own function in this place."""
+    """A flush shows only after a power cut, which no test makes; the suite would wait for thousands. Tests of flushes put
+    their own function in this place."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
         yield
