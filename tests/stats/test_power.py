@@ -19,8 +19,10 @@ def test_smallest_effect_of_two_arms_is_the_paired_t_tests(seeds: int, units: fl
 
 
 def lower_ends(arms: int, seeds: int, level: float = 0.95) -> np.ndarray:
-    """Of the simultaneous interval of `a1`, which is as good as the baseline, in 1000 studies at once. A batch gives what
-    `against_baseline` gives for each study (see test_rule.py)."""
+    """Of the simultaneous interval of `a1`, which is as good as the baseline, in 1000 studies at once.
+
+    A batch gives what `against_baseline` gives for each study: test_rule.py.
+    """
     y = np.stack([scores(arms, seeds, effect=0.0, draw=10_000 + draw).to_numpy() for draw in range(1000)])
     differences = y[..., 1:] - y[..., :1]
     spread = differences_spread(differences)
