@@ -9,21 +9,12 @@ import pytest
 from scl.errors import UserError
 from scl.study.config import Config
 from scl.study.designs import grid
-from scl.study.study import Setting, Study
+from scl.study.study import Study
 
 
 def study(**changes: object) -> Study:
     arms = {"baseline": {}, "kd": {"losses": {"kd": 1}}}
     return dataclasses.replace(Study("s", "?", arms), **changes)  # type: ignore[arg-type]
-
-
-def test_resolving_applies_setting_then_flags_then_arm() -> None:
-    one = study(settings={"digits": Setting(student={"width": 0.5, "lr": 0.2}, teacher={"epochs": 9})})
-    arms, teacher = one.resolve("digits", None, {"lr": 0.3}, {})
-    assert (arms["kd"].width, arms["kd"].lr, list(arms["kd"].losses)) == (0.5, 0.3, ["kd"])
-    assert teacher.epochs == 9
-    _, elsewhere = one.resolve("cifar100", None, {"epochs": 4}, {})
-    assert elsewhere.epochs == 4
 
 
 def test_equal_arms_and_unknown_arms_are_refused() -> None:
