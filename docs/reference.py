@@ -26,8 +26,9 @@ from scl.cli.flags import CODES
 from scl.cli.flags import parser as study_parser
 from scl.study.config import Config
 from scl.study.options import Options
+from scl.study.scales import Scale
 from scl.study.search import Search
-from scl.study.study import Scale, Study
+from scl.study.study import Study
 
 DOCS = Path(__file__).parent
 FOLDER = DOCS.parent / "studies"

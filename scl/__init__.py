@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from scl.students.student import load_student
     from scl.study import controls, designs
     from scl.study.config import Config
+    from scl.study.scales import Scale, Setting
     from scl.study.search import Search
     from scl.study.space import Branch, Choice, Float, Int
-    from scl.study.study import Scale, Setting, Study
+    from scl.study.study import Study
     from scl.study.term import Term
 
     __version__: str
@@ -38,7 +39,8 @@ _NAMES = {
     "scl.study.config": ("Config",),
     "scl.study.search": ("Search",),
     "scl.study.space": ("Branch", "Choice", "Float", "Int"),
-    "scl.study.study": ("Scale", "Setting", "Study"),
+    "scl.study.scales": ("Scale", "Setting"),
+    "scl.study.study": ("Study",),
     "scl.study.term": ("Term",),
     "scl.students.student": ("load_student",),
 }

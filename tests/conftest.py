@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from scl.data.batches import SplitData, normalisation
-from scl.data.images import Images
-from scl.data.named import load_dataset
-from scl.data.split import split
+from scl.data.batches import SplitData
 from scl.study.config import Config
 from scl.train.loop import train_cohort
 from scl.train.teacher import Teacher
 from scl.train.types import TrialEnded, TrialSpec
 from tests.support.studies import CPU, RECIPE, SMALL, run_study, write_images
+from tests.support.training import few_digits
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -34,25 +34,19 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """A flush shows only after a power cut, which no test makes, and the suite would wait for thousands. A test of
+    flushes puts a function of its own in this place."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> SplitData:
-    """200 digits to train on, 100 to validate, 797 to test."""
-    digits = load_dataset("digits", tmp_path_factory.mktemp("cache"))
-    train, val = split(digits.train_labels, val=0.1, seed=0, limit=200, classes=10)
-    mean, std = normalisation(digits)
-
-    def part(images, labels) -> Images:  # type: ignore[no-untyped-def]
-        return Images(torch.from_numpy(images), torch.from_numpy(labels))
-
-    return SplitData(
-        part(digits.train_images[train], digits.train_labels[train]),
-        part(digits.train_images[val], digits.train_labels[val]),
-        part(digits.test_images, digits.test_labels),
-        torch.from_numpy(mean),
-        torch.from_numpy(std),
-        classes=10,
-        flip=False,
-    )
+    """200 digits to train on, 100 to validate, 200 to test."""
+    return few_digits(tmp_path_factory.mktemp("cache"), test=200)
 
 
 @pytest.fixture(scope="session")

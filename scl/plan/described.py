@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from scl.errors import UserError, shown
-from scl.study.fields import HUBS, MODELS, TIMM, TORCHVISION
+from scl.plan.readings import (
+    class_names,
+    floats,
+    fraction,
+    interpolation_of,
+    network_name,
+    number,
+    side,
+    transformers_class,
+)
+from scl.study.fields import MODELS, TIMM, TORCHVISION
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-RESAMPLE = {0: "nearest-exact", 1: "bicubic", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers; no Lanczos in torch
-MODES = {
-    "nearest": "nearest-exact",
-    "lanczos": "bicubic",
-    "hamming": "bilinear",
-    "box": "bilinear",
-    "random": "bilinear",
-}
 MOST_BYTES = 32 << 20  # of a configuration
 # Keys by which training scripts name things, the likeliest first.
 KEYS = {
@@ -100,9 +102,6 @@ def _short(value: Any) -> str:
     return text if len(text) < 60 else f"{text[:60]}…"
 
 
-# --- of files ---------------------------------------------------------------------------------------------------------
-
-
 def beside_file(file: Path, whole_folder: bool) -> Described:
     """What configurations beside a checkpoint say.
 
@@ -145,9 +144,9 @@ def _of_processor(content: Mapping[str, Any], where: str) -> Described:
     """An image processor of transformers: pixels are rescaled, then normalised."""
     if content.get("do_flip_channel_order"):
         raise UserError(f"{where}: the network takes blue before red, and scl feeds red first; convert its first layer")
-    factor = _number(content.get("rescale_factor"), 1 / 255) if content.get("do_rescale", True) else 1.0
+    factor = number(content.get("rescale_factor"), 1 / 255) if content.get("do_rescale", True) else 1.0
     offset = 1.0 if content.get("rescale_offset") else 0.0
-    mean, std = _floats(content.get("image_mean")) or (0.0,), _floats(content.get("image_std")) or (1.0,)
+    mean, std = floats(content.get("image_mean")) or (0.0,), floats(content.get("image_std")) or (1.0,)
     if not content.get("do_normalize", "image_mean" in content):
         mean, std = (0.0,), (1.0,)
     # (255·p·factor − offset − mean) / std of pixels p in [0, 1], as (p − mean') / std'.
@@ -158,7 +157,7 @@ def _of_processor(content: Mapping[str, Any], where: str) -> Described:
         size = content["crop_size"]
     if not content.get("do_resize", True) and not content.get("do_center_crop"):
         size = None
-    found = Described(size=_side(size, where), interpolation=_mode(content.get("resample", 2)), where=where)
+    found = Described(size=side(size, where), interpolation=interpolation_of(content.get("resample", 2)), where=where)
     return _checked(dataclasses.replace(found, mean=mean, std=std))
 
 
@@ -176,20 +175,20 @@ def of_mapping(content: Mapping[str, Any], where: str, depth: int = 3) -> Descri
     if "record" in content and isinstance(content["record"], Mapping):
         return _of_record(content["record"], where)
     notes = []
-    accuracy = _accuracy(said["accuracy"])
+    accuracy = fraction(said["accuracy"])
     if accuracy is None and str(content.get("eval_metric", _below(content, "args").get("eval_metric"))).startswith(
         "top1"
     ):
-        accuracy = _accuracy(content.get("metric"))  # of timm
-    model = _model(said["model"], content)
-    mean, std = _floats(said["mean"]), _floats(said["std"])
+        accuracy = fraction(content.get("metric"))  # of timm
+    model = network_name(said["model"], content)
+    mean, std = floats(said["mean"]), floats(said["std"])
     mean, std = (mean, std) if mean and std else ((), ())
     if (said["mean"], said["std"]) != (None, None) and not mean:
         notes.append(
             f"{where} has a mean or std that cannot be read as a number for each channel; give --teacher-mean and "
             "--teacher-std"
         )
-    size = _side(said["size"], where)
+    size = side(said["size"], where)
     if {"val_crop_size", "val_resize_size"} <= content.keys() and not mean:  # of torchvision's reference scripts
         mean, std = IMAGENET["mean"], IMAGENET["std"]
     if {"crop_pct", "smoothing", "drop_path"} <= content.keys() and model:  # of timm's train.py
@@ -200,13 +199,13 @@ def of_mapping(content: Mapping[str, Any], where: str, depth: int = 3) -> Descri
             notes.append(f"{where} has no mean, so that of {model} was used in training; give it with --teacher-mean")
     found = Described(
         model=model,
-        width=_number(content.get("width"), None) if model in MODELS else None,
+        width=number(content.get("width"), None) if model in MODELS else None,
         mean=mean,
         std=std,
         size=size,
-        interpolation=_mode(said["interpolation"]),
-        classes=_classes(said["classes"], content),
-        transformers=_of_transformers(content),
+        interpolation=interpolation_of(said["interpolation"]),
+        classes=class_names(said["classes"], content),
+        transformers=transformers_class(content),
         accuracy=accuracy,
         where=where,
         notes=tuple(notes),
@@ -238,12 +237,12 @@ def _of_record(record: Mapping[str, Any], where: str) -> Described:
     return _checked(
         Described(
             model=model if isinstance(model, str) and plain_network else "",
-            width=_number(config.get("width"), 1.0) if "config" in record else None,
-            mean=_floats(record.get("mean")),
-            std=_floats(record.get("std")),
+            width=number(config.get("width"), 1.0) if "config" in record else None,
+            mean=floats(record.get("mean")),
+            std=floats(record.get("std")),
             size=size if isinstance(size, int) else None,
-            classes=_classes(record.get("classes"), {}),
-            accuracy=_accuracy(record.get("test_acc")),
+            classes=class_names(record.get("classes"), {}),
+            accuracy=fraction(record.get("test_acc")),
             where=f"{where} (of scl)",
         )
     )
@@ -266,8 +265,8 @@ def of_published_file(name: str) -> Described:
                         mean=tuple(made.mean),
                         std=tuple(made.std),
                         size=made.crop_size[0],
-                        interpolation=_mode(made.interpolation.value),
-                        classes=_classes(weights.meta.get("categories"), {}),
+                        interpolation=interpolation_of(made.interpolation.value),
+                        classes=class_names(weights.meta.get("categories"), {}),
                         accuracy=None,  # of ImageNet, and of images before they were made smaller
                         where="torchvision, by the name of the file,",
                     )
@@ -286,101 +285,7 @@ def _of_timm_model(model: str) -> Described:
         return Described()
     if cfg is None:
         return Described()
-    return Described(mean=_floats(cfg.mean), std=_floats(cfg.std), size=_side(cfg.input_size, model))
-
-
-# --- of values --------------------------------------------------------------------------------------------------------
-
-
-def _number(value: Any, otherwise: Any) -> Any:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
-
-
-def _floats(value: Any) -> tuple[float, ...]:
-    values = value if isinstance(value, list | tuple) else [value]
-    while values and all(isinstance(v, list | tuple) and (len(v) == 1 or len(values) == 1) for v in values):
-        values = [number for inner in values for number in inner]  # of a tensor (C, 1, 1) or (1, C, 1, 1)
-    if not values or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
-        return ()
-    return tuple(float(v) for v in values)
-
-
-def _side(value: Any, where: str) -> int | None:
-    """The side of square images: a number, (H, W), (C, H, W), or a dict of transformers."""
-    if isinstance(value, Mapping):
-        value = (
-            [value["height"], value["width"]] if "height" in value and "width" in value else value.get("shortest_edge")
-        )
-    if isinstance(value, list | tuple) and value and all(isinstance(v, int) for v in value):
-        sides = list(value[-2:])
-        if sides[0] != sides[-1]:
-            raise UserError(
-                f"{where}: the network takes images of {sides[0]}×{sides[1]} pixels, and scl makes square ones; give "
-                "--teacher-size N if it takes those too"
-            )
-        value = sides[0]
-    return value if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1 << 14 else None
-
-
-def _mode(value: Any) -> str:
-    if isinstance(value, int):
-        return RESAMPLE.get(value, "bilinear")
-    text = str(value or "").rpartition(".")[2].lower()
-    text = MODES.get(text, text)
-    return text if text in ("bilinear", "bicubic", "nearest-exact") else ""
-
-
-def _accuracy(value: Any) -> float | None:
-    """A fraction, of a fraction or of per cent."""
-    number = _number(value, None)
-    if number is None or not 0 < number <= 100:
-        return None
-    return number if number <= 1 else number / 100
-
-
-def _classes(value: Any, content: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names in the order of the logits, of a list or a mapping of numbers and names; none for LABEL_0, LABEL_1."""
-    if isinstance(value, Mapping):
-        pairs = [(k, v) for k, v in value.items()]
-        if pairs and all(isinstance(v, int) and not isinstance(v, bool) for _, v in pairs):
-            pairs = [(v, k) for k, v in pairs]
-        try:
-            numbered = {int(k): str(v) for k, v in pairs}
-        except (TypeError, ValueError):
-            return ()
-        if sorted(numbered) != list(range(len(numbered))):
-            return ()
-        value = [numbered[i] for i in range(len(numbered))]
-    if not isinstance(value, list | tuple) or len(value) < 2 or not all(isinstance(v, str | int) for v in value):
-        return ()
-    names = tuple(map(str, value))
-    if all(re.fullmatch(r"LABEL_\d+|class_?\d+", name) for name in names):
-        return ()
-    described = content.get("label_descriptions")
-    if isinstance(described, Mapping):  # of timm: names of WordNet, and what they mean
-        names = tuple(f"{name}, {described[name]}" if name in described else name for name in names)
-    return names
-
-
-def _model(value: Any, content: Mapping[str, Any]) -> str:
-    """The network's name for scl, of its name elsewhere; '' if there is none."""
-    if not isinstance(value, str) or not re.fullmatch(r"[\w.:/-]{1,100}", value):
-        return ""
-    if value.startswith(HUBS) or value in MODELS:
-        return value
-    if "architecture" in content or {"crop_pct", "drop_path"} <= content.keys():
-        return f"{TIMM}{value}"
-    if "val_crop_size" in content:
-        return f"{TORCHVISION}{value}"
-    return ""
-
-
-def _of_transformers(content: Mapping[str, Any]) -> str:
-    """The class of Hugging Face's transformers that a configuration is of; '' if there is none, or it wraps timm's."""
-    named = content.get("architectures")
-    if not isinstance(named, list) or not named or "architecture" in content or not isinstance(named[0], str):
-        return ""
-    return named[0][:80]
+    return Described(mean=floats(cfg.mean), std=floats(cfg.std), size=side(cfg.input_size, model))
 
 
 def _checked(found: Described) -> Described:
@@ -410,7 +315,7 @@ def names_in(text: str) -> tuple[str, ...]:
         names: Sequence[str] = [name.strip() for name in text.split(",")]
     elif path.suffix.lower() == ".json":
         content = read_json(path)
-        names = _classes(content, {}) or (of_mapping(content, text).classes if isinstance(content, Mapping) else ())
+        names = class_names(content, {}) or (of_mapping(content, text).classes if isinstance(content, Mapping) else ())
     else:
         try:
             names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]

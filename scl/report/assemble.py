@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -55,8 +56,6 @@ def page(
     Raises:
         ModuleNotFoundError: Jinja2 or Plotly is not installed. Plotly is needed only for figures.
     """
-    import jinja2
-
     arms = appearance.arms if appearance else ()
     blocks = [block for panel in panels for block in panel.blocks]
     plots = [block for block in blocks if isinstance(block, Plot)]
@@ -69,25 +68,21 @@ def page(
     rests = {id(table): f"rest-{i}" for i, table in enumerate(long)}
     rest = {rests[id(table)]: _packed(table, names) for table in long}
     listed = appearance if appearance and len(arms) >= FEWEST_TO_PICK else None
-    loader, undefined = jinja2.FileSystemLoader(HERE), jinja2.StrictUndefined
-    environment = jinja2.Environment(
-        loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     seen = itertools.count(1)
-    filters: dict[str, Callable[..., Any]] = {
-        "csv": lambda table: csv_attributes(table, names.shown),
-        "kind": lambda block: type(block).__name__,
-        "title": lambda name: names.short(name, WIDE),
+    functions: dict[str, Callable[..., Any]] = {
+        "csv_of": lambda table: csv_attributes(table, names.shown),
+        "kind_of": lambda block: type(block).__name__,
+        "title_of": lambda name: names.short(name, WIDE),
         "named": lambda name: names.short(name, MOST_OF_A_NAME),
         "shown": names.shown,
         "whole": names.whole,
-        "rest": lambda table: rests.get(id(table), ""),
-        "shape": lambda mark: _SHAPES[mark.symbol],
+        "rest_of": lambda table: rests.get(id(table), ""),
+        "shape_of": lambda mark: _SHAPES[mark.symbol],
         # Screen readers list regions by label: a number makes each label unique.
         "unique": lambda table: f", table {next(seen)}",
     }
-    environment.filters |= filters
-    return environment.get_template("page.html.j2").render(
+    return _template().render(
+        **functions,
         title=title,
         question=question or title,
         panels=panels,
@@ -102,6 +97,18 @@ def page(
         script="\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS),
         plotly=_plotly() if figures else "",
     )
+
+
+@functools.cache
+def _template() -> Any:
+    """The page's template. Compiling it takes as long as a small page, and a run writes its page again and again."""
+    import jinja2
+
+    loader, undefined = jinja2.FileSystemLoader(HERE), jinja2.StrictUndefined
+    environment = jinja2.Environment(
+        loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html.j2")
 
 
 class _Names:

@@ -20,10 +20,11 @@ from scl.masking import masked_command
 from scl.report.assemble import page
 from scl.report.blocks import Block, Card, Cards, Cell, Column, Note, Panel, Plot, Row, Table
 from scl.report.drawing.rows import ArmRow, ArmRows, draw_rows
-from scl.report.facts import Facts, gather, metric_heading
+from scl.report.facts import Facts, gather
 from scl.report.findings import goals, level_name, verdict
 from scl.report.formatting import DASH, Unit, listing, name_of, plain, plural
 from scl.report.limits import of_files
+from scl.report.main_table import metric_heading
 from scl.report.questions.setting import setting
 from scl.report.tables import count_cell, number_cells, p_cell, text_cell
 from scl.report.theme import axis, zero_line

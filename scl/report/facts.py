@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,45 +13,16 @@ import pandas as pd
 
 from scl import stats
 from scl.report.appearance import Appearance, appearance
+from scl.report.decimals import decimals_of
+from scl.report.declared import AgainstTeacher, DeclaredContrast, absent, against_teacher, contrast
 from scl.report.factors import factors_of
-from scl.report.formatting import PERCENT, UNITS, Unit, capital
+from scl.report.formatting import PERCENT, UNITS, Unit
 from scl.report.looks import counted, seeds_of
 from scl.report.scored import chance_of, metric_of, uneven, with_classes
 from scl.report.searched import SEARCH
 from scl.report.searched import searched as searched_rows
 from scl.store.results import Results
 from scl.study.metrics import COSTS, DEFAULT, METRICS, Metric
-
-
-@dataclass(frozen=True)
-class AgainstTeacher:
-    """An arm against its teacher, as declared before the run.
-
-    by_seed: the metric of `student` and `teacher`, a row for each completed seed on which the arm learnt. collapsed:
-    its other completed seeds. planned: the number of its seeds in the present plan. unit: `seed` or, if seeds share
-    several teachers, `teacher`, whose mean gaps are tested then.
-    """
-
-    arm: str
-    by_seed: pd.DataFrame
-    collapsed: tuple[int, ...]
-    planned: int
-    test: stats.Declared
-    unit: str = "seed"
-
-
-@dataclass(frozen=True)
-class DeclaredContrast:
-    """A difference between arms that the study declared: Σ weight · metric, by seed.
-
-    test: None if an arm of it is not in this run; `missing` names those. late: declared after results were seen.
-    """
-
-    question: str
-    weights: dict[str, float]
-    test: stats.Declared | None
-    missing: tuple[str, ...]
-    late: bool
 
 
 @dataclass(frozen=True)
@@ -251,41 +222,21 @@ class Facts:
         about = self.study.get("declared")
         if not about:
             return None
-        arm = str(about["arm"])
-        of_teacher = self.measure.teacher
-        rows = self.completed[(self.completed["arm"] == arm) & self.completed[of_teacher].notna()]
-        rows = rows.set_index("seed").sort_index()
-        collapsed = tuple(map(int, rows.index[~rows["learnt"]]))
-        rows = rows.drop(index=list(collapsed))
-        frame = pd.DataFrame({"student": rows[self.metric], "teacher": rows[of_teacher]}).astype(float)
+        arm, columns = str(about["arm"]), (self.metric, self.measure.teacher)
         planned = int((self.plan["arm"] == arm).sum())
-        gaps = frame["student"] - frame["teacher"]
-        shared = 1 < rows["teacher_id"].nunique() < len(rows)
-        if shared:
-            gaps = gaps.groupby(rows["teacher_id"]).mean()
-        test = stats.declared(gaps.to_numpy(), self.level, self.declarations)
-        return AgainstTeacher(arm, frame, collapsed, planned, test, "teacher" if shared else "seed")
+        return against_teacher(arm, self.completed, columns, planned, self.level, self.declarations)
 
     @property
     def declarations(self) -> int:
         """The number of declared differences that are tested: the family that their intervals are corrected for."""
-        return bool(self.study.get("declared")) + sum(not self._missing(c) for c in self.study.get("contrasts") or [])
-
-    def _missing(self, contrast: dict[str, Any]) -> tuple[str, ...]:
-        return tuple(arm for arm in contrast["weights"] if arm not in self.arms)
+        contrasts = self.study.get("contrasts") or []
+        return bool(self.study.get("declared")) + sum(not absent(c, self.arms) for c in contrasts)
 
     @functools.cached_property
     def declared(self) -> tuple[DeclaredContrast, ...]:
         """The contrasts that the study declared, in its order."""
-        learnt = stats.learnt(self.scores, self.kept)
-        found = []
-        for about in self.study.get("contrasts") or []:
-            missing, weights = self._missing(about), {str(a): float(w) for a, w in about["weights"].items()}
-            values = stats.weighted(learnt, weights).to_numpy()
-            test = None if missing else stats.declared(values, self.level, self.declarations)
-            late = bool(about.get("declared_after_look"))
-            found.append(DeclaredContrast(str(about["question"]), weights, test, missing, late))
-        return tuple(found)
+        learnt, contrasts = stats.learnt(self.scores, self.kept), self.study.get("contrasts") or []
+        return tuple(contrast(about, self.arms, learnt, self.level, self.declarations) for about in contrasts)
 
     def from_teacher(self, arm: str, seeds: Sequence[int]) -> tuple[float, float]:
         """The mean difference of an arm from the teacher of each of these seeds, and the mean of these teachers.
@@ -395,7 +346,7 @@ def gather(results: Results) -> Facts:
         looks=looks,
         level=level,
         teachers=_teachers(study, trials, measure),
-        decimals=_decimals((study.get("data") or {}).get("test"), compared, comparison, UNITS[measure.unit]),
+        decimals=decimals_of((study.get("data") or {}).get("test"), compared, comparison, UNITS[measure.unit]),
     )
 
 
@@ -403,30 +354,6 @@ def floor_text(measure: Metric, floor: float) -> str:
     """The floor of trials that have learnt, with the name of the accuracy that it is of, if that is not the metric."""
     of = METRICS.get(measure.learnt_by, measure)
     return PERCENT.value(floor, 1) + ("" if of.column == measure.column else f" {of.words}")
-
-
-def _decimals(test_images: int | None, compared: pd.DataFrame, comparison: stats.Comparison | None, unit: Unit) -> int:
-    halves = [c.high - c.estimate for c in comparison.contrasts] if comparison else []
-    if not any(map(math.isfinite, halves)):
-        means = [stats.mean_interval(compared[arm].to_numpy()) for arm in compared.columns]
-        halves = [m.high - m.mean for m in means]
-    return decimals_for(halves, test_images, unit)
-
-
-def decimals_for(halves: Iterable[float], test_images: int | None, unit: Unit = PERCENT) -> int:
-    """The decimals that values of a metric support: one test image, if it is a share, and two digits of the median
-    half-width.
-
-    halves: half-widths of intervals, as they are stored; those that are not finite and positive do not count.
-    """
-    shares = test_images and unit is PERCENT
-    by_images = max(0, math.ceil(math.log10(test_images / 100))) if shares else unit.decimals  # type: ignore[operator]
-    known = [h for h in halves if math.isfinite(h) and h > 0]
-    if not known:
-        return by_images
-    # Two digits of the half-width: 1.7 points allow one decimal, 0.17 two, 17 none.
-    by_interval = max(0, 1 - math.floor(math.log10(unit.factor * float(np.median(known)))))
-    return min(by_images, by_interval)
 
 
 def _teachers(study: dict[str, Any], trials: pd.DataFrame, measure: Metric) -> dict[str, float]:
@@ -442,39 +369,3 @@ def _teachers(study: dict[str, Any], trials: pd.DataFrame, measure: Metric) -> d
     if len(rows) == 1:
         return {"all": float(rows[of].iloc[0])}
     return {str(s): float(v) for s, v in zip(rows["seed"], rows[of], strict=True)}
-
-
-def metric_heading(facts: Facts) -> str:
-    """The heading of the columns of the metric."""
-    return f"{capital(facts.measure.words)}, {facts.unit.name}"
-
-
-def summary(facts: Facts) -> pd.DataFrame:
-    """The main table, a row for each arm: the metric as it is stored (shares as fractions), NaN if the data do not
-    support a number.
-
-    Columns: `arm`, `n`, `METRIC_mean`, `_sd`, `_low`, `_high` (Student's 95 % interval, cut at what is possible);
-    `pairs`, the seeds on which arm and baseline are compared; `difference`, `_low`, `_high` from the baseline
-    (simultaneous interval at the level of the look) and `p`, by the rule that decides; `p_model` (Dunnett's in accuracy
-    ~ arm + seed), `p_holm`, `d_z` (paired t tests by seed, Holm's correction); means of `agreement`, `params`, `macs`,
-    `latency_ms` and, if the study bounds it, `file_bytes`.
-    """
-    columns = ["agreement", "params", "macs", "latency_ms", *(["file_bytes"] if "file_bytes" in facts.bounds else [])]
-    costs = facts.completed.groupby("arm")[columns].mean().astype(float)
-    in_model = {c.arm: c.p for c in facts.model.contrasts} if facts.model else {}
-    rows = []
-    for arm in facts.arms:
-        mean = stats.mean_interval(facts.scores[arm].to_numpy() if arm in facts.scores else []).within(
-            0, facts.unit.most
-        )
-        row = {"arm": arm, "n": mean.n}
-        row |= {f"{facts.metric}_{name}": getattr(mean, name) for name in ("mean", "sd", "low", "high")}
-        contrast, pair = facts.contrasts.get(arm), facts.paired.get(arm)
-        row["pairs"] = contrast.n if contrast else 0
-        row["difference"] = contrast.estimate if contrast else math.nan
-        row |= {f"difference_{name}": getattr(contrast, name, math.nan) for name in ("low", "high")}
-        p = contrast.p if contrast else math.nan
-        # The model has a p even for an arm with one seed, whose scatter nobody knows.
-        row |= {"p": p, "p_model": in_model.get(arm, math.nan) if math.isfinite(p) else math.nan}
-        rows.append(row | {name: getattr(pair, name, math.nan) for name in ("p_holm", "d_z")})
-    return pd.concat([pd.DataFrame(rows), costs.reindex(list(facts.arms)).reset_index(drop=True)], axis=1)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from scl import stats
-from scl.report.facts import DeclaredContrast, Facts
+from scl.report.declared import DeclaredContrast
+from scl.report.facts import Facts
 from scl.report.formatting import (
     capital,
     listing,

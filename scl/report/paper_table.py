@@ -10,10 +10,11 @@ from typing import Any
 from scl import stats
 from scl.report.blocks import Cell
 from scl.report.csv_text import csv_column, csv_lines
-from scl.report.facts import Facts, metric_heading, summary
+from scl.report.facts import Facts
 from scl.report.findings import level_name
 from scl.report.formatting import DASH, capital, count, d_z, p_value, plain, plural
 from scl.report.latex_text import latex_text
+from scl.report.main_table import metric_heading, summary
 from scl.store.output import file_name
 
 MOST_NAMED = 8  # arms in a sentence of the caption

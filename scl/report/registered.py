@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from scl.report.facts import DeclaredContrast, Facts, gather
+from scl.report.declared import DeclaredContrast
+from scl.report.facts import Facts, gather
 from scl.report.findings import answered, contrast, declared_in_short, goal, goals, verdict
 from scl.report.formatting import enumerated, format_seeds, listing, moment, name_of, plain, plural, seeds_named
 from scl.report.looks import seeds_of

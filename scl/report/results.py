@@ -11,9 +11,10 @@ import pandas as pd
 
 from scl.errors import UserError, unknown
 from scl.report.blocks import Panel, Plot, Table
-from scl.report.facts import Facts, gather, summary
+from scl.report.facts import Facts, gather
 from scl.report.findings import verdict
 from scl.report.formatting import plural
+from scl.report.main_table import summary
 from scl.report.questions import PANELS
 from scl.report.questions.table import main_table
 from scl.report.registered import said

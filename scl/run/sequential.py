@@ -9,7 +9,8 @@ import pandas as pd
 
 from scl import stats
 from scl.plan.plan import Plan, with_arms
-from scl.report.facts import decimals_for, gather
+from scl.report.decimals import decimals_for
+from scl.report.facts import gather
 from scl.report.formatting import PERCENT, UNITS, Unit, format_seeds
 from scl.report.looks import counted
 from scl.report.scored import with_classes

@@ -11,10 +11,11 @@ from typing import Any
 from scl.errors import UserError
 from scl.report import render
 from scl.report.effort import device_seconds
-from scl.report.facts import Facts, summary
+from scl.report.facts import Facts
 from scl.report.findings import level_name, verdict
 from scl.report.formatting import PERCENT, Unit, capital, duration, p_value, plural
 from scl.report.limits import left_out, on_fewer_seeds
+from scl.report.main_table import summary
 from scl.report.registered import said as declared
 from scl.report.results import read
 from scl.run.layout import main_table, wrapped

@@ -18,33 +18,15 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
-from types import (
-    BuiltinFunctionType,
-    FunctionType,
-    GetSetDescriptorType,
-    MappingProxyType,
-    MemberDescriptorType,
-    MethodDescriptorType,
-    MethodType,
-    ModuleType,
-    WrapperDescriptorType,
-)
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, cast
 
-from scl.study import bytecode, sourcetext, values
+from scl.study import bytecode, members, sourcetext, values
 from scl.study.opaque import OPAQUE, is_shared_stream, opaque_reads, why_opaque, why_opaque_function
 from scl.study.users import imported, is_library_function, is_users, is_users_class, is_users_file, is_users_module
 
-DESCRIPTORS = (staticmethod, classmethod, property, functools.cached_property)
-MADE_BY_PYTHON = (GetSetDescriptorType, MemberDescriptorType, WrapperDescriptorType, MethodDescriptorType)
 REFLECTION = {"getattr", "vars", "dir", "__dict__", "attrgetter", "methodcaller", "getmembers"}
 CONTAINERS = (tuple, list, set, frozenset, dict, MappingProxyType)
-OF_MODULES = {"__file__", "__cached__", "__path__", "__spec__", "__loader__", "__builtins__"}  # Python sets them
-# Attributes of classes that say nothing about what they do, or that the source says.
-NOT_STATE = {
-    *("__dict__", "__weakref__", "__module__", "__doc__", "__qualname__", "__annotations__", "_abc_impl"),
-    *("__match_args__", "__firstlineno__", "__static_attributes__"),
-}
 
 
 @dataclass
@@ -84,7 +66,7 @@ class Reached:
             todo = [
                 (module, name)
                 for module in self._modules
-                for name in sorted(vars(module).keys() - OF_MODULES)
+                for name in sorted(vars(module).keys() - members.OF_MODULES)
                 if (name in {"__getattr__", *self._names} or (all_of_it and not name.startswith("__")))
                 and (id(module), name) not in done
             ]
@@ -136,8 +118,7 @@ class Reached:
 
     def _is_written_in_class(self, value: Any) -> bool:
         """True for static methods, properties and the like whose source is that of their class."""
-        inner = [getattr(value, name, None) for name in sourcetext.INNER] if type(value) in DESCRIPTORS else []
-        held = [i for i in inner if i is not None]
+        held = members.held(value) if type(value) in members.DESCRIPTORS else []
         return bool(held) and all(any(source.holds(i) for source in self._classes) for i in held)
 
     def _value(self, where: str, value: Any) -> str:
@@ -198,9 +179,8 @@ class Reached:
                 return values.full_name(value)
             of = self._value(where, value.__self__)
             return f"{of}.{self._value(where, value.__func__) if isinstance(value, MethodType) else value.__name__}"
-        if isinstance(value, DESCRIPTORS):
-            inner = [getattr(value, name, None) for name in sourcetext.INNER]
-            return f"{kind}{[self._value(where, i) for i in inner if i is not None]}"
+        if isinstance(value, members.DESCRIPTORS):
+            return f"{kind}{[self._value(where, i) for i in members.held(value)]}"
         return self._state(where, value)
 
     def _own_class(self, where: str, value: Any) -> str:
@@ -317,8 +297,8 @@ class Reached:
                 self._classes.append(source)
             for base in (*thing.__bases__, *([type(thing)] if is_users_class(type(thing)) else [])):
                 self._value(base.__qualname__, base)
-            members = {n: v for n, v in vars(thing).items() if _is_state(n) and not isinstance(v, MADE_BY_PYTHON)}
-            functions = {name: value for name, value in members.items() if isinstance(value, FunctionType)}
+            state = members.of_class(thing)
+            functions = {name: value for name, value in state.items() if isinstance(value, FunctionType)}
             for name, function in functions.items():
                 if sourcetext.is_generated(thing, function):
                     self._defaults(function)
@@ -330,9 +310,9 @@ class Reached:
                         self.texts[id(thing), name] = f"{thing.__qualname__}.{name} = {function.__name__}"
                 else:  # written elsewhere, such as the wrapper of a decorator
                     self._variable(f"{thing.__qualname__}.{name}", function)
-            for name in sorted(members.keys() - functions.keys()):
-                if not sourcetext.is_generated(thing, members[name]):
-                    self._variable(f"{thing.__qualname__}.{name}", members[name], source.body if source else ())
+            for name in sorted(state.keys() - functions.keys()):
+                if not sourcetext.is_generated(thing, state[name]):
+                    self._variable(f"{thing.__qualname__}.{name}", state[name], source.body if source else ())
         return f"<{thing.__qualname__} {values.short(self._sources[id(thing)])}{self._captured_by(thing)}>"
 
     def _module(self, module: ModuleType) -> str:
@@ -376,7 +356,7 @@ class Reached:
                 self._variable(name, value)
         names = bytecode.names(code)
         self._names |= names | bytecode.texts(code)
-        for name in sorted((names & variables.keys()) - OF_MODULES):
+        for name in sorted((names & variables.keys()) - members.OF_MODULES):
             self._variable(name, variables[name])
         for module in imported(code, variables):
             self._module(module)
@@ -398,7 +378,3 @@ class Reached:
         held += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
         place = sourcetext.place_in_line(function, self._sources.get(id(function), ""))
         return (str([self._part(function.__qualname__, value) for value in held]) if held else "") + place
-
-
-def _is_state(name: str) -> bool:
-    return name not in NOT_STATE and (not name.startswith("__pydantic_") or name == "__pydantic_fields__")

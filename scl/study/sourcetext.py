@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
-from scl.study import bytecode
-
-INNER = ("__func__", "func", "fget", "fset", "fdel")  # the attributes of descriptors that hold functions
+from scl.study import bytecode, members
 
 
 @dataclass(frozen=True)
@@ -83,11 +81,10 @@ def class_source(thing: type) -> ClassSource | None:
 def own_functions(thing: type) -> Iterator[FunctionType]:
     """The functions among a class's attributes, also inside descriptors."""
     for member in vars(thing).values():
-        held = [member, *(inspect.getattr_static(member, name, None) for name in INNER)]
+        held = [member, *(inspect.getattr_static(member, name, None) for name in members.INNER)]
         yield from (f for f in held if isinstance(f, FunctionType))
-        if isinstance(member, (staticmethod, classmethod, property, functools.cached_property)):
-            inner = [getattr(member, name, None) for name in INNER]
-            yield from (f for f in inner if isinstance(f, FunctionType))
+        if isinstance(member, members.DESCRIPTORS):
+            yield from (f for f in members.held(member) if isinstance(f, FunctionType))
 
 
 def is_generated(owner: type, member: Any) -> bool:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scl.data.batches import SplitData
@@ -27,7 +26,8 @@ from scl.train import checkpoint, custom, loss_state
 from scl.train.averaging import Average, share_of_new
 from scl.train.cuda_graphs import GraphRunner, StreamSlot
 from scl.train.device_errors import concerns_cohort
-from scl.train.evaluation import by_class, evaluate, final_metrics, muted_accuracy, top5
+from scl.train.epochs import epoch_row
+from scl.train.evaluation import evaluate, final_metrics, muted_accuracy
 from scl.train.inputs import own_network
 from scl.train.objective import Objective
 from scl.train.optimizer import Optimizer
@@ -285,42 +285,9 @@ class StudentTrainer:
         """
         for checked in (self.objective.outside, self.outside, self.parts, self.network_parts):
             checked.check()
-        epoch = self.epoch + 1
-        values = self.values.double().cpu()
-        names = list(self.weights)
-        bad = (~torch.isfinite(values)).nonzero()
-        if len(bad):
-            step, column = bad[0].tolist()
-            name, value = names[column], values[step, column].item()
-            raise TrialFailure(
-                f"loss term {name!r} became {value} at epoch {epoch}, step {step + 1} of {len(sizes)}; "
-                f"lower lr ({self.config.lr:g}) or the term's weight ({self.weights[name]:g}), or use a warm-up"
-            )
-        share = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
-        means = {name: float((values[:, i] * share).sum()) for i, name in enumerate(names)}
-        weighted = {name: self.weights[name] * mean for name, mean in means.items()}
-        weighted |= self.shares.weighted(names, values, share)
-        row: dict[str, Any] = {
-            "trial_id": self.trial.id,
-            "epoch": epoch,
-            "lr": learning_rate(self.config, self.epoch + 0.5 / len(sizes)),
-            "train_loss": sum(weighted.values()),
-            "train_acc": self.correct.item() / sum(sizes),
-            **{f"term.{name}": mean for name, mean in means.items()},
-            **{f"weighted.{name}": value for name, value in weighted.items()},
-            **self.shares.columns(),
-        }
-        for part, (logits, labels) in evaluated.items():
-            if not torch.isfinite(logits).all():
-                raise TrialFailure(f"{part} logits are not finite after epoch {epoch}, step {len(sizes)}; lower lr")
-            if len(labels):
-                row[f"{part}_acc"] = (logits.argmax(1) == labels).double().mean().item()
-        if "val_acc" in row:
-            logits, labels = evaluated["val"]
-            row["val_loss"] = F.cross_entropy(logits, labels).item()
-            row["val_balanced_acc"], row["val_macro_f1"] = by_class(logits.argmax(1), labels, logits.shape[1])
-            row["val_acc5"] = top5(logits, labels)
-        self.epoch = epoch
+        values, right = self.values.double().cpu(), self.correct.item()
+        row = epoch_row(self.trial, self.epoch + 1, values, right, sizes, self.weights, self.shares, evaluated)
+        self.epoch += 1
         self.history.append(row)
         if self.config.patience and best_row(self.config, self.history) is row:
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.kept.state_dict().items()}

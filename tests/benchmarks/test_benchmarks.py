@@ -1,7 +1,6 @@
 """The benchmarks of whole studies at their smallest, the files that benchmarks write, and the tables of RESULTS.md."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -11,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from scl import UserError, load
+from tests.support.commands import here
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,18 +58,14 @@ def test_scale_of_a_store(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["step.py", "--device", "cuda"], "torch sees no GPU here"),
-        pytest.param(["losses.py", "--device", "cuda"], "torch sees no GPU here", marks=pytest.mark.slow),
-        pytest.param(
-            ["repdistiller.py", "nowhere"],
-            "nowhere is not a clone of RepDistiller: it has no helper/loops.py",
-            marks=pytest.mark.slow,
-        ),
+        (["losses.py", "--device", "cuda"], "torch sees no GPU here"),
+        (["repdistiller.py", "nowhere"], "nowhere is not a clone of RepDistiller: it has no helper/loops.py"),
     ],
 )
-def test_what_cannot_be_measured_here_is_said(arguments: list[str], said: str) -> None:
-    command = [sys.executable, *arguments]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT / "benchmarks")
+def test_what_cannot_be_measured_here_is_said(arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    script, *flags = arguments
+    done = here(*flags, script=str(ROOT / "benchmarks" / script))
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr

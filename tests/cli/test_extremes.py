@@ -17,9 +17,9 @@ import scl
 from scl.cli import command
 from scl.cli.flags import flag
 from scl.study.options import flags_of
+from scl.study.scales import Scale
 from scl.study.search import Search
 from scl.study.space import Float
-from scl.study.study import Scale
 from tests.support.nasty import DIGITS, EVERY, ROOT, Ended, call, in_folder, nothing_runs, script
 from tests.support.studies import SMALL
 

@@ -12,9 +12,10 @@ import pytest
 from scl.cli.flags import add_flags, flag, parsed, parsed_with, parser
 from scl.errors import UserError
 from scl.study.options import Options, flags_of, options_for
+from scl.study.scales import Scale
 from scl.study.search import Search
 from scl.study.space import Float
-from scl.study.study import Scale, Study
+from scl.study.study import Study
 from tests.support.studies import SMALL
 
 SEARCHING = replace(SMALL, search=Search({"lr": Float(0.01, 0.1)}))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
+
+from tests.support.commands import here
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -30,7 +30,7 @@ def test_the_study_of_your_own_runs(tmp_path: Path) -> None:
         "--out",
         str(tmp_path),
     ]
-    run = subprocess.run([sys.executable, str(script), *flags], capture_output=True, text=True, timeout=300)
+    run = here(*flags, script=str(script))
     assert run.returncode == 0, run.stderr
     trials = pd.read_parquet(tmp_path / "temperature" / "trials.parquet")
     assert len(trials) == 14

@@ -1,4 +1,4 @@
-"""The numbers of a study: which rows count, and how many digits they support."""
+"""The numbers of a study: which rows count."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from tests.support.synthetic import (
     ARMS,
     EFFECTS,
     accuracy,
-    gathered,
     make_store,
 )
 
@@ -64,20 +63,6 @@ def test_trials_of_a_search_are_no_arm_whatever_their_seed(numbers: tuple[int, .
     assert "search" not in facts.scores
     assert "search" not in facts.arms
     assert dict(facts.left_out) == {"baseline": "has no completed trial"}
-
-
-@pytest.mark.parametrize(
-    ("images", "spread", "decimals"), [(360, 0.004, 1), (10_000, 0.004, 2), (10_000, 0.03, 1), (100_000, 0.3, 0)]
-)
-def test_no_more_digits_than_images_and_interval_support(
-    tmp_path: Path, images: int, spread: float, decimals: int
-) -> None:
-    store = make_store(tmp_path, ARMS[:3], range(3), accuracy(EFFECTS, base=0.6, spread=spread), data={"test": images})
-    facts = gathered(store)
-    assert facts.decimals == decimals
-    assert facts.comparison is not None
-    half = np.median([100 * (c.high - c.estimate) for c in facts.comparison.contrasts])
-    assert facts.decimals <= max(0, 1 - math.floor(math.log10(half)))
 
 
 def test_many_arms_are_compared_as_few_are() -> None:

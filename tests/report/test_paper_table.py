@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 from scl.report import paper_table
-from scl.report.facts import Facts, gather, summary
+from scl.report.facts import Facts, gather
 from scl.report.latex_text import latex_text
+from scl.report.main_table import summary
 from scl.store.results import read_results
 from tests.support.pages import NASTY, built
 from tests.support.synthetic import (

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from scl.report import render
-from scl.report.facts import Facts, gather, summary
+from scl.report.facts import Facts, gather
 from scl.report.findings import declared_in_short, goals, lead, verdict
 from scl.report.formatting import NATS, PERCENT
 from scl.report.limits import limits
+from scl.report.main_table import summary
 from scl.report.paper_table import comma_separated, latex, markdown
 from scl.report.questions import PANELS
 from scl.report.results import read

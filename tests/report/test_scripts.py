@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
+from tests.support.commands import here
 from tests.support.pages import Page
 from tests.support.synthetic import (
     ARMS,
@@ -20,8 +18,7 @@ SCRIPTS = Path(__file__).parents[2] / "reports"
 
 
 def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPTS / name), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return here(*arguments, script=str(SCRIPTS / name))
 
 
 def test_scripts_write_pages_and_tables(tmp_path: Path) -> None:
@@ -38,7 +35,6 @@ def test_scripts_write_pages_and_tables(tmp_path: Path) -> None:
     assert len(Page((tmp_path / "own.html").read_text()).figures()) == 2
 
 
-@pytest.mark.slow
 def test_mistakes_of_a_user_are_one_line(tmp_path: Path) -> None:
     make_store(tmp_path / "one", ARMS, range(2), accuracy(EFFECTS))
     for name, arguments, said in (

@@ -16,86 +16,73 @@ from scl.run import execute as module
 from scl.run.execute import execute
 from scl.store.results import load
 from scl.study.config import Config
+from scl.train import student as of_student
 from scl.train.types import TrialEnded
+from tests.support.commands import here
 
-GREEDY = """
+STUDY = """
 import torch
 from scl.cli.main import main
 from scl.study.config import Config
 from scl.study.study import Study
 from scl.study.term import Term
 
-def greedy(student, teacher):
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has 8.00 GiB")
+def raises(student, teacher):
+    raise ERROR
 
 main(Study(
     name="own", question="q", seeds=1,
     base=Config(model="plain3", width=0.05, epochs=2, batch_size=32),
     teacher=Config(model="plain5", width=0.05, batch_size=32),
     arms={"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "at": {"losses": {"at": 1.0}},
-          "greedy": {"losses": {"mine": Term(0.5, loss=greedy)}}},
+          "raises": {"losses": {"mine": Term(0.5, loss=raises)}}},
 ))
 """
+NO_MEMORY = 'torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has 8.00 GiB")'
+ILLEGAL = 'RuntimeError("CUDA error: an illegal memory access was encountered")'
 
 
-@pytest.mark.parametrize("where", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
-def test_a_cohort_that_does_not_fit_is_halved(tmp_path: Path, where: str) -> None:
-    (tmp_path / "own.py").write_text(GREEDY)
-    flags = ["--limit", "60", "--cohort-size", "4", *(["--inline"] if where == "inline" else [])]
-    run = subprocess.run(
-        [sys.executable, str(tmp_path / "own.py"), *flags, "--out", str(tmp_path / "all")],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+def written(folder: Path, error: str) -> Path:
+    """The study's file; its last arm raises this."""
+    (folder / "own.py").write_text(STUDY.replace("ERROR", error))
+    return folder / "own.py"
+
+
+@pytest.mark.parametrize("where", ["--inline", pytest.param("ray", marks=pytest.mark.slow)])
+def test_a_cohort_that_does_not_fit_is_halved(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_fittings", {})
+    script = written(tmp_path, NO_MEMORY)
+    flags = ["--limit", "60", "--cohort-size", "4", "--out", str(tmp_path / "all")]
+    if where == "--inline":
+        run = here("--inline", *flags, script=str(script))
+    else:
+        run = subprocess.run([sys.executable, str(script), *flags], capture_output=True, text=True, timeout=300)
     assert run.returncode == 1, run.stderr
     trials = load(str(tmp_path / "all" / "own")).trials.set_index("arm")
     assert trials["state"].to_dict() == {
         "baseline": "completed",
         "kd": "completed",
         "at": "completed",
-        "greedy": "failed",
+        "raises": "failed",
     }
-    assert "Tried to allocate 20.00 GiB" in trials.loc["greedy", "error"]
-    assert "lower batch_size" in trials.loc["greedy", "error"]
-    if where == "inline":
+    assert "Tried to allocate 20.00 GiB" in trials.loc["raises", "error"]
+    assert "lower batch_size" in trials.loc["raises", "error"]
+    if where == "--inline":
         assert "a cohort of 4 does not fit" in run.stderr
         calm = ["--arms", "kd,at", "--inline", "--limit", "60", "--out", str(tmp_path / "calm")]
-        subprocess.run([sys.executable, str(tmp_path / "own.py"), *calm], capture_output=True, timeout=300, check=True)
+        assert here(*calm, script=str(script)).returncode == 0
         undisturbed = load(str(tmp_path / "calm" / "own")).trials.set_index("arm")
         for arm in ("baseline", "kd", "at"):
             assert trials.loc[arm, "test_loss"] == undisturbed.loc[arm, "test_loss"]
 
 
-BROKEN = """
-import scl.run.execute, scl.train.student
-from scl.cli.main import main
-from scl.study.config import Config
-from scl.study.study import Study
-from scl.study.term import Term
-
-def broken(student, teacher):
-    raise RuntimeError("CUDA error: an illegal memory access was encountered")
-
-def concerns_cohort(error, device):
-    return "illegal memory" in str(error)
-
-scl.train.student.concerns_cohort = concerns_cohort
-scl.run.execute.is_broken = lambda device: True  # as CUDA answers each later call of the process
-
-main(Study(
-    name="own", question="q", seeds=1,
-    base=Config(model="plain3", width=0.05, epochs=2, batch_size=32),
-    teacher=Config(model="plain5", width=0.05, batch_size=32),
-    arms={"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "broken": {"losses": {"mine": Term(0.5, loss=broken)}}},
-))
-"""
-
-
-def test_a_gpu_that_is_lost_ends_the_run_and_not_trial_after_trial(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(BROKEN)
-    flags = ["--limit", "60", "--cohort-size", "1", "--inline", "--out", str(tmp_path / "all")]
-    run = subprocess.run(
-        [sys.executable, str(tmp_path / "own.py"), *flags], capture_output=True, text=True, timeout=300
-    )
+def test_a_gpu_that_is_lost_ends_the_run_and_not_trial_after_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_student, "concerns_cohort", lambda error, device: "illegal memory" in str(error))
+    monkeypatch.setattr(module, "is_broken", lambda device: True)  # as CUDA answers each later call of the process
+    flags = ["--limit", "60", "--cohort-size", "1", "--arms", "kd,raises", "--inline", "--out", str(tmp_path / "all")]
+    run = here(*flags, script=str(written(tmp_path, ILLEGAL)))
     assert run.returncode == 1, run.stderr
     assert "stopping: the GPU can compute no more in this process (CUDA error: an illegal memory access" in run.stderr
     assert "Traceback" not in run.stderr

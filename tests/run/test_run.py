@@ -200,7 +200,8 @@ def test_a_teacher_for_each_seed(tmp_path: Path) -> None:
 
 
 def test_families_and_a_torchvision_teacher_from_the_command_line(tmp_path: Path) -> None:
-    flags = ["--student", "resnet8", "--teacher-model", "torchvision:resnet18", "--teacher-layers", "layer1,layer2"]
+    teacher = "torchvision:mobilenet_v3_small"  # the smallest
+    flags = ["--student", "resnet8", "--teacher-model", teacher, "--teacher-layers", "features.1,features.2"]
     run = ablation(
         tmp_path, "--inline", *flags, "--width", "0.25", "--epochs", "1",
         "--teacher-epochs", "1", "--limit", "60", "--seeds", "1", "--arms", "kd,at,sp", "--batch-size", "30",
@@ -208,9 +209,9 @@ def test_families_and_a_torchvision_teacher_from_the_command_line(tmp_path: Path
     assert run.returncode == 0, run.stderr
     trials = rows(tmp_path)
     assert set(trials["param.student"]) == {"resnet8"}
-    assert set(trials["param.teacher_layers"]) == {"layer1/layer2"}
+    assert set(trials["param.teacher_layers"]) == {"features.1/features.2"}
     study = json.loads((tmp_path / "ablation" / "study.json").read_text())
-    assert study["teacher"]["model"] == "torchvision:resnet18"
+    assert study["teacher"]["model"] == teacher
 
 
 def test_the_published_recipe_takes_all_images_and_the_published_weights(tmp_path: Path) -> None:

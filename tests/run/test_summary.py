@@ -14,9 +14,9 @@ import pytest
 from rich.cells import cell_len
 
 from scl.cli.command import main
-from scl.report.facts import summary as table_of
 from scl.report.findings import verdict
 from scl.report.formatting import duration
+from scl.report.main_table import summary as table_of
 from scl.report.questions.table import main_table
 from scl.report.results import Results, load
 from scl.run import summary

@@ -18,7 +18,8 @@ from scl.store.study_file import read_study
 from scl.study.config import Config
 from scl.study.options import Options
 from scl.study.params import with_params
-from scl.study.study import Scale, Study
+from scl.study.scales import Scale
+from scl.study.study import Study
 from tests.support.studies import SMALL, asked, write_images
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "studies"))

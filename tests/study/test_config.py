@@ -9,9 +9,10 @@ import pytest
 
 from scl.errors import UserError
 from scl.study.config import Config
+from scl.study.scales import Setting
 from scl.study.search import Search
 from scl.study.space import Float
-from scl.study.study import Setting, Study
+from scl.study.study import Study
 from scl.study.term import Term
 
 

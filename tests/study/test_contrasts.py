@@ -11,9 +11,10 @@ from scl.errors import UserError
 from scl.study.contrasts import checked_roles, direction, weights_of
 from scl.study.controls import self_taught_controls
 from scl.study.designs import Design, add_one_in, leave_one_out
+from scl.study.scales import Scale
 from scl.study.search import Search
 from scl.study.space import Float
-from scl.study.study import Scale, Study
+from scl.study.study import Study
 
 ARMS: dict[str, dict[str, Any]] = {name: {"lr": 0.01 * i} for i, name in enumerate("abcd", 1)}
 PARTS = {"kd": {"losses": {"kd": 1.0}}, "at": {"losses": {"at": 1.0}}}

@@ -12,10 +12,11 @@ from scl.errors import UserError
 from scl.study.config import Config
 from scl.study.options import Options, flags_of, options_for
 from scl.study.recipes import RECIPES
+from scl.study.scales import Scale
 from scl.study.search import Search
 from scl.study.settled import settled
 from scl.study.space import Choice, Float
-from scl.study.study import Scale, Study
+from scl.study.study import Study
 
 ARMS: dict[str, dict[str, Any]] = {"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "at": {"losses": {"at": 10.0}}}
 STUDY = Study("options", "?", ARMS, base=Config(epochs=5), teacher=Config(model="plain11", epochs=7))

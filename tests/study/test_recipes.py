@@ -6,8 +6,9 @@ import pytest
 
 from scl.study.config import Config
 from scl.study.recipes import RECIPES, at_length
+from scl.study.scales import Setting
 from scl.study.settled import moved_milestones, resolved
-from scl.study.study import Setting, Study
+from scl.study.study import Study
 from scl.study.term import LOSSES
 from tests.support.studies import asked
 

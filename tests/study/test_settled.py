@@ -12,10 +12,11 @@ from scl.errors import UserError
 from scl.study.config import Config
 from scl.study.options import Options, options_for
 from scl.study.recipes import RECIPES, at_length
+from scl.study.scales import Scale, Setting
 from scl.study.search import Search
 from scl.study.settled import left_out, moved_milestones, resolved, seeds_of, settled
 from scl.study.space import Choice, Float, Int
-from scl.study.study import Scale, Setting, Study
+from scl.study.study import Study
 
 ARMS: dict[str, dict[str, Any]] = {"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "at": {"losses": {"at": 10.0}}}
 STUDY = Study("options", "?", ARMS, base=Config(epochs=5), teacher=Config(model="plain11", epochs=7))

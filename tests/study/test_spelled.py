@@ -12,10 +12,11 @@ from torch import nn
 from scl.cli.flags import parsed
 from scl.study.config import Config
 from scl.study.options import Options, options_for
+from scl.study.scales import Scale
 from scl.study.search import Search
 from scl.study.space import Float
 from scl.study.spelled import flags, in_ranges, spelled
-from scl.study.study import Scale, Study
+from scl.study.study import Study
 
 ARMS: Mapping[str, Mapping[str, Any]] = {"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "a b": {"lr": 0.2}}
 STUDY = Study(

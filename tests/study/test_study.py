@@ -9,44 +9,12 @@ import pytest
 from scl.errors import UserError
 from scl.study.config import Config
 from scl.study.designs import grid
-from scl.study.study import Scale, Setting, Study
+from scl.study.study import Study
 
 
 def study(**changes: object) -> Study:
     arms = {"baseline": {}, "kd": {"losses": {"kd": 1}}}
     return dataclasses.replace(Study("s", "?", arms), **changes)  # type: ignore[arg-type]
-
-
-def test_resolving_applies_setting_then_flags_then_arm() -> None:
-    one = study(settings={"digits": Setting(student={"width": 0.5, "lr": 0.2}, teacher={"epochs": 9})})
-    arms, teacher = one.resolve("digits", None, {"lr": 0.3}, {})
-    assert (arms["kd"].width, arms["kd"].lr, list(arms["kd"].losses)) == (0.5, 0.3, ["kd"])
-    assert teacher.epochs == 9
-    _, elsewhere = one.resolve("cifar100", None, {"epochs": 4}, {})
-    assert elsewhere.epochs == 4
-
-
-def test_a_setting_changes_arms_on_its_data_alone() -> None:
-    one = study(settings={"digits": Setting(arms={"kd": {"losses": {"kd": 3}}})})
-    assert one.resolve("digits", None, {}, {})[0]["kd"].losses["kd"].weight == 3
-    assert one.resolve("cifar100", None, {}, {})[0]["kd"].losses["kd"].weight == 1
-    of_recipe = {"kd": {"losses": {"kd": 9}}}
-    assert one.resolve("digits", None, {}, {}, of_recipe)[0]["kd"].losses["kd"].weight == 9, "a recipe is asked for"
-    few = dataclasses.replace(one, scales={"few": Scale(arms={"baseline": {}, "at": {"losses": {"at": 1}}})}).at("few")
-    assert list(few.resolve("digits", None, {}, {})[0]) == ["baseline", "at"], "the arm is not of this scale"
-
-
-@pytest.mark.parametrize(
-    ("arms", "rule"),
-    [
-        ({"kdd": {}}, r"unknown arm in settings\['digits'\] 'kdd'.*valid: kd"),
-        ({"kd": 3}, "arms of 'digits' must be a dict of names and changes"),
-        (["kd"], "arms of 'digits' must be a dict of names and changes"),
-    ],
-)
-def test_a_settings_arms_are_checked(arms: object, rule: str) -> None:
-    with pytest.raises(UserError, match=rule):
-        study(settings={"digits": Setting(arms=arms)})  # type: ignore[arg-type]
 
 
 def test_equal_arms_and_unknown_arms_are_refused() -> None:

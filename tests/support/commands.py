@@ -30,10 +30,11 @@ def ablation(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 
 def here(*arguments: str, script: str = "studies/ablation.py") -> subprocess.CompletedProcess[str]:
-    """A study's file run as a script in this process; an exception that escapes fails the test."""
+    """A file run as a script in this process, which saves the imports; an exception that escapes fails the test."""
     out, error, code = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(error), chdir(ROOT):
         patch.setattr(sys, "argv", [script, *arguments])
+        patch.setattr(sys, "path", [str(Path(script).parent), *sys.path])
         try:
             runpy.run_path(script, run_name="__main__")
         except SystemExit as end:

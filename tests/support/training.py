@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from scl.data.batches import SplitData
+from scl.data.batches import SplitData, normalisation
+from scl.data.images import Images
+from scl.data.named import load_dataset
+from scl.data.split import split
 from scl.study.config import Config
 from scl.study.term import Term
 from scl.train import checkpoint
@@ -35,6 +40,26 @@ CHANGING = {
     "a memory": BASE.replace(losses={"crd": 0.8}),
     "shares": BASE.replace(losses={"kd": Term(share=0.3), "channel": Term(share=0.3, warmup=2)}),
 }
+
+
+def few_digits(cache: Path, test: int) -> SplitData:
+    """200 digits to train on, 100 to validate, and the first of those to test."""
+    digits = load_dataset("digits", cache)
+    train, val = split(digits.train_labels, val=0.1, seed=0, limit=200, classes=10)
+    mean, std = normalisation(digits)
+
+    def part(images: np.ndarray, labels: np.ndarray) -> Images:
+        return Images(torch.from_numpy(images), torch.from_numpy(labels))
+
+    return SplitData(
+        part(digits.train_images[train], digits.train_labels[train]),
+        part(digits.train_images[val], digits.train_labels[val]),
+        part(digits.test_images[:test], digits.test_labels[:test]),
+        torch.from_numpy(mean),
+        torch.from_numpy(std),
+        classes=10,
+        flip=False,
+    )
 
 
 def ends(

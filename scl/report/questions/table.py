@@ -7,10 +7,11 @@ import math
 from scl import stats
 from scl.report import paper_table
 from scl.report.blocks import Block, Cell, Column, Copy, Heading, Note, Panel, Row, Table
-from scl.report.facts import Facts, metric_heading, summary
+from scl.report.facts import Facts
 from scl.report.findings import level_name
 from scl.report.formatting import DASH, capital, count, d_z, p_value
 from scl.report.limits import left_out, on_fewer_seeds
+from scl.report.main_table import metric_heading, summary
 from scl.report.tables import arm_cell, count_cell, number_cells, text_cell
 from scl.study.metrics import DEFAULT
 

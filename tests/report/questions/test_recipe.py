@@ -24,8 +24,9 @@ from scl.store.results import load
 from scl.store.study_file import write_study
 from scl.study.config import Config
 from scl.study.identity import requested
+from scl.study.scales import Setting
 from scl.study.settled import resolved, seeds_of
-from scl.study.study import Setting, Study
+from scl.study.study import Study
 from scl.study.term import Term
 from tests.support.pages import built
 from tests.support.plans import SEARCHING, STUDY

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scl.report.facts import Facts, gather, summary
+from scl.report.facts import Facts, gather
+from scl.report.main_table import summary
 from scl.report.questions import (
     everything,
     search,
