@@ -27,6 +27,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "ickd": {"losses": {"ickd": 0.25}},
     "dkd": {"losses": {"dkd": Term(1, warmup=5, options={"beta": 8.0})}},
     "dist": {"losses": {"dist": 3}},
+    # Not tuned: the share of the gradient that this project's correlations have in its claim.
+    "logit": {"losses": {"logit": Term(share=0.3)}},
 }
 
 STUDY = Study(
