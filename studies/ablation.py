@@ -15,7 +15,7 @@ K = 8  # self-taught neurons of each guided layer, in the arm `scl`
 KD: dict[str, Any] = {"ce": 0.1, "losses": {"kd": 0.9}}  # published: in both tables below
 
 
-OTHERS = ("sp", "cc", "rkd", "pkt", "vid", "nst", "fsp", "ickd", "dkd", "dist")  # run if --arms names them
+OTHERS = ("sp", "cc", "rkd", "pkt", "vid", "nst", "fsp", "ickd", "dkd", "dist", "logit")  # run if --arms names them
 
 
 def arms(losses: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -52,6 +52,7 @@ BY_SHARE: dict[str, Any] = {
     "ickd": LOUD,
     "dkd": Term(share=1.0, warmup=5, options={"beta": 8.0}),
     "dist": LOUD,
+    "logit": LOUD,
 }
 
 # On digits, weights a factor of 3 to 10 apart were tried for each loss, with 4 seeds. The weight here is the largest
@@ -72,6 +73,7 @@ ON_DIGITS: dict[str, Any] = {
     "ickd": 0.25,
     "dkd": Term(1, warmup=5, options={"beta": 8.0}),
     "dist": 3,
+    "logit": Term(share=0.3),  # not tried with others
 }
 
 STUDY = Study(

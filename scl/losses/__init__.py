@@ -20,7 +20,7 @@ All losses:
 """
 
 from scl.losses.contrast import crd
-from scl.losses.correlation import channel_correlation, spatial_correlation
+from scl.losses.correlation import channel_correlation, logit_correlation, spatial_correlation
 from scl.losses.logits import dist, dkd, kd, mlld, nkd, wttm
 from scl.losses.maps import at, fsp, hint, ickd, nst, vid
 from scl.losses.relations import cc, pkt, rkd, sp
@@ -28,6 +28,6 @@ from scl.losses.review import reviewkd
 from scl.losses.temperature import ctkd
 
 __all__ = [
-    "at", "cc", "channel_correlation", "crd", "ctkd", "dist", "dkd", "fsp", "hint", "ickd", "kd", "mlld", "nkd", "nst",
-    "pkt", "reviewkd", "rkd", "sp", "spatial_correlation", "vid", "wttm",
+    "at", "cc", "channel_correlation", "crd", "ctkd", "dist", "dkd", "fsp", "hint", "ickd", "kd", "logit_correlation",
+    "mlld", "nkd", "nst", "pkt", "reviewkd", "rkd", "sp", "spatial_correlation", "vid", "wttm",
 ]  # fmt: skip

@@ -74,3 +74,11 @@ def unit_rows(x: Tensor) -> Tensor:
     energy = x.square().sum(-1, keepdim=True)
     alive = energy > 1e-24
     return torch.where(alive, x * torch.where(alive, energy, 1).rsqrt(), 0)
+
+
+def centred_rows(x: Tensor) -> Tensor:
+    """Rows (last dimension) minus their means. A row that is only rounding error becomes zero and passes no gradient;
+    the tiny probabilities of a class that no image is assigned to still correlate."""
+    rows = x - x.mean(-1, keepdim=True)
+    alive = rows.square().sum(-1, keepdim=True) > 1e-10 * x.square().sum(-1, keepdim=True)
+    return torch.where(alive, rows, 0)

@@ -30,3 +30,8 @@ def require_same_shape(student: Tensor, teacher: Tensor) -> None:
 def require_same_channels(student: Tensor, teacher: Tensor) -> None:
     s, t = student.shape[1], teacher.shape[1]
     require(s == t, f"student has {s} channels and teacher {t}: a connector on the student is needed")
+
+
+def require_logits(student: Tensor, teacher: Tensor) -> None:
+    require(student.ndim == 2, f"logits are (B, K), the student's are {tuple(student.shape)}")
+    require_same_shape(student, teacher)

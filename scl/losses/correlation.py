@@ -1,4 +1,5 @@
-"""The two correlations of student-centric learning: between channels, and between spatial locations."""
+"""The two correlations of student-centric learning, between channels and between spatial locations, and the same of
+logits."""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from scl.losses.arithmetic import full_precision, pool_to_smaller, unit_rows
-from scl.losses.checks import require, require_maps, require_same_channels
+from scl.losses.arithmetic import centred_rows, full_precision, pool_to_smaller, unit_rows
+from scl.losses.checks import require, require_logits, require_maps, require_same_channels
 from scl.losses.grams import TALL, first_order_only, gram_distance
-from scl.study.loss_table import NORMS, POOLS
+from scl.study.loss_table import NORMS, POOLS, RELATED
 
 
 def _correlation(student: Tensor, teacher: Tensor, norm: str) -> Tensor:
@@ -76,8 +77,12 @@ class _UnitRows(Function):
         return slope.sub_(slope.mean(-1, keepdim=True)) if ctx.centre else slope, None
 
 
-def _require_correlations(student: Tensor, teacher: Tensor, norm: str, pool: str) -> None:
+def _require_norm(norm: str) -> None:
     require(norm in NORMS, f"unknown norm {norm!r}; valid: {', '.join(NORMS)}")
+
+
+def _require_correlations(student: Tensor, teacher: Tensor, norm: str, pool: str) -> None:
+    _require_norm(norm)
     require(pool in POOLS, f"unknown pool {pool!r}; valid: {', '.join(POOLS)}")
     for network, x in (("student", student), ("teacher", teacher)):
         locations = x.shape[2] * x.shape[3]
@@ -168,3 +173,47 @@ def spatial_correlation(student: Tensor, teacher: Tensor, norm: str = "pearson",
     if pool == "batch":
         s, t = (x.transpose(0, 1).flatten(1)[None] for x in (s, t))
     return _correlation(s, t, norm)
+
+
+@full_precision
+def logit_correlation(student: Tensor, teacher: Tensor, norm: str = "rows", between: str = "classes") -> Tensor:
+    """Correlations of logits: mean squared difference of R_s and R_t, R (K × K) between classes over the batch, or R
+    (B × B) between images over the classes.
+
+    This project's own definition, the counterpart of `channel_correlation` at the last layer. The mean over the classes
+    is subtracted from the logits of each image first, because softmax ignores it. With `rows`, `classes` is ICKD (Liu
+    et al., ICCV 2021) with the logits as the channels and the batch as the locations, and `images` is SP (Tung & Mori,
+    ICCV 2019) on logits, times B. `mlld` compares products of probabilities instead, and `dist` correlates the student
+    with the teacher.
+
+    Args:
+        student, teacher: logits (B, K).
+        norm: `rows` scales each row of R = XXᵀ, diagonal included, to unit norm, and averages the squared distance over
+            rows, so that the energies of the more related classes count more; `pearson`, `cosine` and `gram` are as in
+            `channel_correlation`, with the batch (or the classes) as locations.
+        between: `classes` or `images`.
+
+    A class (or an image) without energy is a zero row of R with zero gradient. With `rows`, `pearson` and `cosine` the
+    loss does not change if all logits of a network are multiplied by a positive number.
+
+    Raises:
+        ValueError: unequal shapes, one class, one image where `between` or `norm` needs two, an unknown option.
+        RuntimeError: in backward, if the gradient itself must be differentiated (`create_graph`); not with `rows`.
+
+    Example:
+        import torch
+        from scl.losses import logit_correlation
+
+        student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        loss = logit_correlation(student, teacher, between="images")
+    """
+    require_logits(student, teacher)
+    _require_norm(norm)
+    require(between in RELATED, f"unknown between {between!r}; valid: {', '.join(RELATED)}")
+    require(student.shape[1] > 1, "correlations of logits need at least two classes, got 1")
+    enough = len(student) > 1 or (between == "classes" and norm != "pearson")
+    require(enough, f"between={between!r} with norm={norm!r} needs a batch of at least 2, got 1")
+    s, t = (centred_rows(x) for x in (student, teacher))
+    if between == "classes":
+        s, t = s.mT, t.mT
+    return _correlation(s[None], t[None], norm)

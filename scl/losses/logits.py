@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scl.losses.arithmetic import Pair, full_precision
-from scl.losses.checks import require, require_same_shape
+from scl.losses.arithmetic import Pair, centred_rows, full_precision
+from scl.losses.checks import require, require_logits
 from scl.losses.grams import gram_distance
 from scl.study.loss_table import LOGIT_NORMS
 
@@ -39,7 +39,7 @@ def normed(logits: Tensor, norm: str) -> Tensor:
         return logits
     classes = logits.shape[1]
     require(classes > 1, "zscore needs at least two classes, got 1")
-    rows = _centred(logits)
+    rows = centred_rows(logits)
     dead = (rows == 0).all(1, keepdim=True)
     length = torch.linalg.vector_norm(torch.where(dead, 1.0, rows), dim=1, keepdim=True)
     return torch.where(dead, 0.0, rows / (length / math.sqrt(classes - 1) + 1e-7))
@@ -48,11 +48,6 @@ def normed(logits: Tensor, norm: str) -> Tensor:
 def _kl(student: Tensor, teacher: Tensor) -> Tensor:
     """KL(teacher ‖ student) of log-probabilities (B, K), mean over the batch."""
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
-
-
-def require_logits(student: Tensor, teacher: Tensor) -> None:
-    require(student.ndim == 2, f"logits are (B, K), the student's are {tuple(student.shape)}")
-    require_same_shape(student, teacher)
 
 
 @full_precision
@@ -304,15 +299,7 @@ def mlld(
 
 def _pearson(a: Tensor, b: Tensor) -> Tensor:
     """Correlation of each row of a with that row of b."""
-    a, b = _centred(a), _centred(b)
+    a, b = centred_rows(a), centred_rows(b)
     lengths = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
     correlation: Tensor = (a * b).sum(-1) / (lengths + 1e-8)
     return correlation
-
-
-def _centred(x: Tensor) -> Tensor:
-    """Rows minus their means. A row that is only rounding error becomes zero and passes no gradient; the tiny
-    probabilities of a class that no image is assigned to still correlate."""
-    rows = x - x.mean(-1, keepdim=True)
-    alive = rows.square().sum(-1, keepdim=True) > 1e-10 * x.square().sum(-1, keepdim=True)
-    return torch.where(alive, rows, 0)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from scl.losses.arithmetic import full_precision
-from scl.losses.checks import require
-from scl.losses.logits import normed, require_logits
+from scl.losses.checks import require, require_logits
+from scl.losses.logits import normed
 
 
 class _Reversed(Function):

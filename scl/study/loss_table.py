@@ -16,6 +16,7 @@ COMPARES = ("maps", "pairs", "levels", "embedding", "logits")
 OF_MAPS = ("maps", "pairs", "levels")
 NORMS = ("pearson", "cosine", "gram", "rows")
 POOLS = ("sample", "batch")
+RELATED = ("classes", "images")  # of correlations of logits
 LOGIT_NORMS = ("none", "zscore")
 
 
@@ -62,6 +63,12 @@ def _of_logits(function: str, needs_target: bool = False, **options: float) -> L
 LOSSES: dict[str, LossRow] = {
     "channel": LossRow("correlation.channel_correlation", "maps", same_channels=True, **_CORRELATION),
     "spatial": LossRow("correlation.spatial_correlation", "maps", **_CORRELATION),
+    "logit": LossRow(
+        "correlation.logit_correlation",
+        "logits",
+        {"norm": "rows", "between": "classes"},
+        {"norm": NORMS, "between": RELATED},
+    ),
     "kd": _of_logits("kd", temperature=4.0),
     "hint": LossRow("maps.hint", "maps", layers=(1,), same_channels=True, same_size=True),
     "at": LossRow("maps.at", "maps", same_size=True),

@@ -200,3 +200,22 @@ def test_a_second_derivative_is_refused(kind: str, shape: tuple[int, ...]) -> No
     value = CORRELATIONS[kind](student.tanh(), maps(1, *shape))
     with pytest.raises(RuntimeError, match="no second derivative"):
         torch.autograd.grad(value, student, create_graph=True)
+
+
+@pytest.mark.parametrize("between", ["classes", "images"])
+@pytest.mark.parametrize("norm", ["rows", "pearson", "cosine"])
+def test_logits_may_be_scaled_and_shifted_image_by_image(norm: str, between: str) -> None:
+    student, teacher = maps(0, 5, 7), maps(1, 5, 7)
+    before = losses.logit_correlation(student, teacher, norm, between)
+    after = losses.logit_correlation(3 * student + maps(2, 5, 1), teacher / 2 + maps(3, 5, 1), norm, between)
+    torch.testing.assert_close(after, before)
+
+
+def test_correlations_of_logits_are_ickd_between_classes_and_sp_between_images() -> None:
+    student, teacher = maps(0, 5, 7), maps(1, 5, 7)
+    s, t = (x - x.mean(1, keepdim=True) for x in (student, teacher))
+    as_maps = [x.T[None, :, :, None] for x in (s, t)]  # the classes as channels, the batch as locations
+    torch.testing.assert_close(
+        losses.logit_correlation(student, teacher), losses.channel_correlation(*as_maps, norm="rows")
+    )
+    torch.testing.assert_close(losses.logit_correlation(student, teacher, between="images"), 5 * losses.sp(s, t))

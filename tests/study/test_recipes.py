@@ -25,7 +25,7 @@ def test_a_recipe_gives_arms_that_are_named_after_a_loss_their_published_setting
     base = Config().replace(**crd.fields)
     assert all(base.replace(**arm) for arm in crd.arms.values())
     # The papers of nkd and wttm tune their settings for each pair of networks, and their code has them for other ones.
-    assert set(crd.arms) == set(LOSSES) - {"channel", "spatial", "nkd", "wttm"}
+    assert set(crd.arms) == set(LOSSES) - {"channel", "spatial", "logit", "nkd", "wttm"}
 
 
 def test_a_recipe_of_another_length_keeps_its_shape() -> None:

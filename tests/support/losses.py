@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from scl import losses
-from scl.study.loss_table import LOSSES, NORMS, POOLS
+from scl.study.loss_table import LOSSES, NORMS, POOLS, RELATED
 
 Groups = list[list[np.ndarray]]
 
@@ -107,6 +107,14 @@ def spatial_oracle(s: np.ndarray, t: np.ndarray, norm: str = "pearson", pool: st
         return [[image[:, h, w] for h, w in places] for image in x]
 
     s, t = to_smaller(s, t)
+    return correlation_oracle(groups(s), groups(t), norm)
+
+
+def logit_oracle(s: np.ndarray, t: np.ndarray, norm: str = "rows", between: str = "classes") -> float:
+    def groups(x: np.ndarray) -> Groups:
+        rows = [image - sum(image) / len(image) for image in x]
+        return [rows if between == "images" else [np.array(row) for row in zip(*rows, strict=True)]]
+
     return correlation_oracle(groups(s), groups(t), norm)
 
 
@@ -467,6 +475,14 @@ def correlations(name: str, oracle: Callable[..., float], shapes: list[tuple[Sha
     ]
 
 
+def logit_correlations(shape: Shape) -> list[Case]:
+    return [
+        Case("logit_correlation", shape, shape, logit_oracle, (("norm", norm), ("between", between)))
+        for norm in NORMS
+        for between in RELATED
+    ]
+
+
 OF_LOGITS: dict[str, Callable[..., float]] = {
     "kd": kd_oracle,
     "dkd": dkd_oracle,
@@ -479,6 +495,7 @@ ZSCORE = (("norm", "zscore"),)
 SMALL = [
     *correlations("channel_correlation", channel_oracle, [((2, 4, 3, 3), (2, 4, 2, 2))]),
     *correlations("spatial_correlation", spatial_oracle, [((2, 3, 2, 4), (2, 5, 2, 2))]),
+    *logit_correlations((3, 5)),
     Case("kd", (3, 5), (3, 5), kd_oracle),
     Case("dkd", (3, 5), (3, 5), dkd_oracle),
     Case("dist", (3, 5), (3, 5), dist_oracle),
@@ -516,6 +533,9 @@ LARGER = [
     # The cheaper side of both correlations: many more locations than channels, and the reverse.
     *correlations("spatial_correlation", spatial_oracle, [((3, 3, 6, 6), (3, 4, 6, 6))]),
     *correlations("channel_correlation", channel_oracle, [((3, 30, 2, 2), (3, 30, 3, 3))]),
+    *logit_correlations((3, 20)),
+    *logit_correlations((20, 2)),
+    Case("logit_correlation", (1, 6), (1, 6), logit_oracle),
     Case("kd", (8, 20), (8, 20), kd_oracle, (("temperature", 1.0),)),
     Case("dkd", (8, 20), (8, 20), dkd_oracle, (("alpha", 2.0), ("beta", 0.5), ("temperature", 1.0))),
     Case("dist", (8, 20), (8, 20), dist_oracle, (("temperature", 2.0), ("beta", 3.0), ("gamma", 0.5))),
