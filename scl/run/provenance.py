@@ -25,6 +25,7 @@ from scl.streams import name_of
 from scl.study.augment import without_auto
 from scl.study.identity import requested, sha256
 from scl.study.metrics import DEFAULT, METRICS
+from scl.study.space import ranges
 from scl.study.spelled import spelled
 
 PACKAGES = ("scl-studies", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
@@ -78,7 +79,7 @@ def study_record(plan: Plan) -> dict[str, Any]:
         "command": options.command,
         "asked": asked_for(plan, declared),
         "git": git_state(options.script),
-        "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
+        "versions": _versions(plan),
         "hardware": hardware(),
         "data": plan.about_data,
         "auto_augment": without_auto("auto", plan.context.flip, max(plan.context.images["train"].shape[2:])),
@@ -205,6 +206,16 @@ def source(plan: Plan) -> str:
     if plan.options.teacher_file:
         return "file, fine-tuned here" if plan.options.teacher_finetune else "file"
     return plan.teacher.model_name.partition(":")[0] if plan.teacher.pretrained else "trained here"
+
+
+def _versions(plan: Plan) -> dict[str, str | None]:
+    """Versions of Python and of the packages on which numbers may depend."""
+    search = plan.study.search
+    configs = [*plan.arms.values(), *([plan.template] if search else [])]
+    fused = any(config.kernels == "fused" for config in configs) or (search and "kernels" in ranges(search.space))
+    # Triton compiles the fused kernels, and its versions may round a product and a sum once or twice.
+    packages = (*PACKAGES, "triton") if fused else PACKAGES
+    return {"python": platform.python_version(), **{package: _version(package) for package in packages}}
 
 
 def _version(package: str) -> str | None:

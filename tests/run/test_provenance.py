@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from scl.run.provenance import asked_for, git_state, script_in_git
+from scl.run.provenance import asked_for, git_state, script_in_git, study_record
 from scl.study.designs import grid
+from scl.study.search import Search
+from scl.study.space import Choice
 from scl.study.study import Study
-from tests.support.plans import SHORT, STUDY
+from tests.support.plans import SEARCHING, SHORT, STUDY, tiny_plan
 from tests.support.studies import planned, run_study
 
 
@@ -63,6 +66,26 @@ def test_factors_reach_the_store(tmp_path: Path) -> None:
     assert record["arm_levels"]["lr=0.02/self_taught=4"] == {"lr": 0.02, "self_taught": 4}
     trials = pd.read_parquet(tmp_path / "tiny" / "trials.parquet")
     assert trials["number"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("study", "recorded"),
+    [
+        (STUDY, False),
+        (replace(STUDY, arms={**STUDY.arms, "fused": {"kernels": "fused"}}), True),
+        (replace(STUDY, base=STUDY.base.replace(kernels="fused")), True),
+        (SEARCHING, False),
+        (replace(SEARCHING, base=STUDY.base.replace(kernels="fused")), True),
+        (replace(SEARCHING, search=Search({"kernels": Choice(("torch", "fused"))}, trials=7)), True),
+    ],
+)
+def test_the_version_of_triton_is_recorded_where_it_compiles_kernels(
+    study: Study, recorded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scl.models.networks.unavailable", lambda device: "")  # as on a GPU: nothing is trained here
+    versions = study_record(tiny_plan(tmp_path, study=study))["versions"]
+    assert ("triton" in versions) == recorded
+    assert {"python", "torch", "numpy"} <= versions.keys()
 
 
 NOTHING = {"margin": None, "planned_looks": None}
