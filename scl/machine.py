@@ -1,4 +1,4 @@
-"""What this process may use of its machine: processor cores and memory, on Linux, macOS and Windows."""
+"""What this process may use of its machine: processor cores, memory and parts of GPUs, on Linux, macOS and Windows."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ def cores() -> int:
     """
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min([here, *_quotas()])))
+
+
+def gpu_parts() -> int:
+    """Parts of divided GPUs (MIG) that CUDA_VISIBLE_DEVICES lists; 0 if it lists anything else.
+
+    CUDA shows a process the first of them, and Ray counts GPUs, not parts. But if Ray is told their number, each worker
+    gets a part of its own.
+    """
+    listed = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return len(set(listed)) if all(name.startswith("MIG-") for name in listed) else 0
 
 
 def _quotas() -> Iterator[float]:

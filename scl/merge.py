@@ -62,6 +62,7 @@ def merge(places: Sequence[str], out: str) -> int:
     store = into / str(record["study"])
     _check_new(store)
     wanted = {*record["teacher"]["ids"].values(), *filter(None, tables["trials"]["teacher_id"].to_pylist())}
+    wanted |= {member for entry in record["teacher"].get("of_arms", ()) for member in entry["members"]}
     teachers = _teachers(wanted, {**parts, "--out": store})
     try:
         check_writable(into)

@@ -28,7 +28,7 @@ from scl.cli import main
 KD = {"ce": 0.1, "losses": {"kd": 0.9}}
 
 STUDY = Study(
-    name="teachers",
+    name="teachers-compared",
     question="Are two teachers better than one, and is a student its own best teacher?",
     base=Config(model="plain5", epochs=30, batch_size=128, lr=0.05, warmup_epochs=1),
     teacher=Config(model="plain11", batch_size=128, lr=0.05, warmup_epochs=1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from scl.store.study_file import read_study, write_study
 from scl.store.tables import read_tables
 from scl.students.student import load_student
 from scl.train import checkpoint
+from tests.support.pages import Page
 from tests.support.parts import read_predictions
 from tests.support.plans import SHORT, STUDY
 from tests.support.studies import run_study
@@ -87,6 +89,31 @@ def test_the_merged_store_is_that_of_one_run(
     assert [(part["from"], part["seeds"]) for part in study["merged"]] == each
     assert [(look.get("part"), look["seeds"]) for look in study["looks"]] == [*each, (None, [0, 1, 2])]
     assert study["looks"][-1]["differences"] == whole.study["looks"][-1]["differences"]
+
+
+def test_the_teachers_that_arms_name_come_along(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of parts by arms: each teacher, and who taught whom, as after one run."""
+    kd = {"losses": {"kd": 1.0}}
+    named = {"two": ("teacher", "vgg8"), "own": ("self",), "average": ("ema",)}
+    arms = {"baseline": {}, **{arm: {**kd, "taught_by": by, "ema": 0.9} for arm, by in named.items()}}
+    study = replace(STUDY, arms=arms)
+    once = (*SHORT, "--seeds", "1")
+    for name, chosen in (("a", "two"), ("b", "own,average")):
+        assert run_study(study, *once, "--arms", chosen, "--out", str(tmp_path / name)) == 0
+    assert merge([str(tmp_path / name) for name in "ab"], str(tmp_path / "all")) == 0
+    capsys.readouterr()
+    assert run_study(study, *once, "--out", str(tmp_path / "all")) == 0
+    said = capsys.readouterr().err
+    assert "nothing to train" in said
+    assert "missing or damaged" not in said
+    held = {name: {p.name for p in (tmp_path / name / "teachers").iterdir()} for name in ("a", "b", "all")}
+    assert held["all"] == held["a"] | held["b"]
+    assert len(held["all"]) == 3
+    assert merge([str(tmp_path / name) for name in "ba"], str(tmp_path / "other")) == 0
+    of_arms = [read_study(open_folder(str(tmp_path / n / "tiny")))["teacher"]["of_arms"] for n in ("all", "other")]
+    assert [entry["arm"] for entry in of_arms[0]] == ["two", "own", "average"]
+    assert sorted(map(json.dumps, of_arms[0])) == sorted(map(json.dumps, of_arms[1]))
+    assert "“two”: the study’s teacher" in Page((tmp_path / "other" / "tiny" / "report.html").read_text()).text
 
 
 def test_the_order_of_the_parts_changes_no_number(parts: list[str], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scl.errors import UserError
-from scl.machine import cores
+from scl.machine import cores, gpu_parts
 from scl.study.options import Options
 
 
@@ -101,7 +101,7 @@ def slots_of(options: Options, nodes: Sequence[Node], device: str) -> int:
 def _this_machine(with_gpus: bool) -> Node:
     import torch  # noqa: PLC0415
 
-    return Node("", {"CPU": cores(), "GPU": torch.cuda.device_count() if with_gpus else 0}, {})
+    return Node("", {"CPU": cores(), "GPU": max(torch.cuda.device_count(), gpu_parts()) if with_gpus else 0}, {})
 
 
 def gpus_of_cohort(options: Options, device: str) -> float:

@@ -43,7 +43,7 @@ from scl.store.progress import in_a_line, read_progress
 from scl.store.results import inspect
 from scl.store.schema import now
 from scl.store.study_file import check_study, write_study
-from scl.store.tables import compact, mend, read_tables, read_trials, write_reference_predictions
+from scl.store.tables import compact, mend, read_tables, read_trials, reference_rows, write_reference_predictions
 from scl.streams import lasting_output
 from scl.study.config import Config
 from scl.study.options import DATA, Options
@@ -290,9 +290,9 @@ def _predictions(plan: Plan, teachers: Mapping[str, tuple[Teacher, Any] | None])
     """The teachers' predictions of the test images, of those that have none yet. Stored ones stay, and belong to the
     stored trials: a teacher that was lost and trained again may be another network."""
     (stored,) = read_tables(plan.context.store, [], "predictions")
-    before = dict(zip(stored["trial_id"].to_pylist(), stored["predicted"].to_pylist(), strict=True))
     logits = {i: teacher[0].test_logits for i, teacher in teachers.items() if teacher}
     found = {i: of.argmax(1).numpy() for i, of in logits.items() if of is not None}
+    before = reference_rows(stored, found)
     for identity, predicted in found.items():
         if before.get(identity, predicted.tolist()) != predicted.tolist():
             say(

@@ -183,6 +183,7 @@ def merged_record(records: Mapping[str, Mapping[str, Any]], command: str) -> dic
             **(first.get("teacher") or {}),
             "ids": {k: v for side in sides for k, v in side["teacher"]["ids"].items()},
             "test_acc": {k: v for side in sides for k, v in side["teacher"]["test_acc"].items()},
+            **_teachers_of_arms(every),
             **_teachers_effort(every),
             **({"of_seed": of_seed} if of_seed else {}),
         },
@@ -323,6 +324,17 @@ def _declarations(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "margin_after_look": not seeds.isdisjoint(margin_seen),
         "stein_declared": [each for i, each in enumerate(intervals) if each not in intervals[:i]] or None,
     }
+
+
+def _teachers_of_arms(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The teachers that arms of any part name, each once, with its accuracies if a part knows them."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in records:
+        for entry in (record.get("teacher") or {}).get("of_arms") or []:
+            before = found.setdefault((entry["arm"], entry["id"]), dict(entry))
+            if before.get("test_acc") is None:
+                before.update(entry)
+    return {"of_arms": list(found.values())} if found else {}
 
 
 def _teachers_effort(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

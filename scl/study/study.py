@@ -29,7 +29,7 @@ class Study:
     """A question and the trials that answer it.
 
     Attributes:
-        name: 1 to 64 letters, digits, `.`, `_` or `-`; the folder of its results.
+        name: 1 to 64 letters, digits, `.`, `_` or `-`, and not `teachers`; the folder of its results.
         question: the question, a sentence; the title of the page.
         arms: name → what it changes in `base`: fields, or parameters such as `weight.kd`. Written out or made by
             `scl.designs`.
@@ -99,6 +99,11 @@ class Study:
             raise UserError(
                 f"study name {self.name!r}: it names a folder, so 1-64 letters, digits, '.', '_' or '-', "
                 "the first a letter or digit"
+            )
+        if self.name.casefold() == OF_TEACHERS:
+            raise UserError(
+                f"study name {self.name!r}: this folder holds the trained teachers, which studies share; choose another "
+                "name, such as 'teachers-compared'"
             )
         if self.baseline not in self.arms:
             raise UserError(unknown("baseline", self.baseline, self.arms))
@@ -327,6 +332,7 @@ class Study:
             raise UserError(f"arms {twin!r} and {arm!r} are one configuration{factor}; change or remove one")
 
 
+OF_TEACHERS = "teachers"  # in the folder of results, beside the studies' folders
 TEACHER = "teacher."  # before a name that `--set` sets for the teacher
 SEARCHED = "search"
 

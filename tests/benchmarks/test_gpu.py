@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import random
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -233,32 +235,58 @@ def test_kernels_are_known_by_their_names(kernel: str, kind: str) -> None:
     assert kind == "other" or kind in KINDS
 
 
+class Cut:
+    """Runs commands as `gpu.launch` does, and ends each study with a signal, as a queue does at the end of a slot, when
+    it has written a checkpoint of this kind.
+
+    at: by the name of the part; a part is cut once.
+    """
+
+    def __init__(self, at: dict[str, str]) -> None:
+        self.at, self.codes = at, list[tuple[str, int]]()
+
+    def __call__(self, command: Sequence[str], log: Path, seconds: float) -> int:
+        out, checkpoint = Path(command[command.index("--out") + 1]), self.at.pop(log.stem, None)
+        with log.open("ab") as output:
+            study = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=output, stderr=output)
+        while checkpoint and study.poll() is None:
+            if any(out.glob(f"*/checkpoints/*/{checkpoint}")):
+                study.send_signal(signal.SIGTERM)
+                break
+            time.sleep(0.02)
+        self.codes.append((log.stem, study.wait(seconds)))
+        return self.codes[-1][1]
+
+
 @pytest.mark.slow
 def test_rehearsed_on_a_cpu_in_pieces_and_at_once(tmp_path: Path) -> None:
-    """Studies cut off in the middle and continued elsewhere from their files have the numbers of an uncut run."""
+    """Every part runs. Studies that are cut off while they train, and go on from their own folder or elsewhere from the
+    files that came back, have the numbers of an uncut run."""
+    uncut, folder, elsewhere, out = (tmp_path / name for name in ("uncut", "folder", "elsewhere", "out"))
+    command = ("--rehearse", "--minutes", "14", "--work", str(uncut), "--out", str(out))
+    said = subprocess.run(
+        [sys.executable, "benchmarks/gpu.py", *command], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert "to do: repdistiller;" in said  # a clone of it is not here
 
-    def one(work: Path, out: Path, minutes: float) -> str:
-        done = subprocess.run(
-            [sys.executable, "benchmarks/gpu.py", "--rehearse", "--minutes", str(minutes), "--work", str(work),
-             "--out", str(out)],
-            cwd=ROOT, capture_output=True, text=True, timeout=900, check=True,
-        )  # fmt: skip
-        return done.stdout
+    run = Cut({"pair": "epoch-00001.*", "headline-100-more": "epoch-00000.*"})
 
-    one(tmp_path / "uncut", tmp_path / "out", 12)
-    work = tmp_path / "0"
-    for i in range(1, 20):
-        said = one(work, tmp_path / f"out-{i}", 1.5)
-        if "to do: repdistiller;" in said:
-            break
-        if i % 2:  # on another machine, with all that came back
-            for j in range(1, i + 1):
-                packs.unpack(tmp_path / f"out-{j}", tmp_path / str(i))
-            work = tmp_path / str(i)
-    for name in ("pair/benchmark-vgg13-vgg8", "headline-100/headline", "headline-240/headline"):
-        columns = ["arm", "seed", "trial_id", "test_acc", "test_loss"]
+    def one(folder: Path, *names: str) -> None:
+        every = [part for part in gpu.parts(folder, "", "", rehearse=True) if part.name in names]
+        piece(every, Work(folder), 600, lambda: None, run=run)
+
+    one(folder, "pair")
+    one(folder, "pair", "headline-100-more")
+    (tmp_path / "files").mkdir()
+    packs.pack(folder, tmp_path / "files", gpu.MOST_FILES)
+    packs.unpack(tmp_path / "files", elsewhere)
+    one(elsewhere, "pair", "headline-100-more")
+    assert run.codes == [("pair", 130), ("pair", 0), ("headline-100-more", 130), ("headline-100-more", 0)]
+    columns = ["arm", "seed", "trial_id", "test_acc", "test_loss"]
+    for name, store in (("pair", "benchmark-vgg13-vgg8"), ("headline-100", "headline")):
         ours, theirs = (
-            load(str(folder / name)).trials[columns].sort_values(["arm", "seed"], ignore_index=True)
-            for folder in (work, tmp_path / "uncut")
+            load(str(work / name / store)).trials[columns].sort_values(["arm", "seed"], ignore_index=True)
+            for work in (elsewhere, uncut)
         )
+        assert len(ours) >= 3
         pd.testing.assert_frame_equal(ours, theirs, check_exact=True)

@@ -124,32 +124,37 @@ def test_cohorts_at_once(
 
 
 @pytest.mark.parametrize(
-    ("visible", "seen"),
+    ("visible", "seen", "gpus"),
     [
-        ("0", 1),
-        ("0,1", 2),
-        ("1, 0", 2),
-        ("GPU-5ae36ee4-1c8d-7b7c-e3d4-5c1b4a1d2f10", 1),
-        ("GPU-5ae36ee4,GPU-6bf47ff5", 2),
-        ("MIG-41b36f2a-5d2c-5a8e-9f6b-0c4d1e2f3a4b", 1),
-        ("MIG-41b36f2a-5d2c-5a8e-9f6b-0c4d1e2f3a4b,MIG-52c47f3b-6e3d-5b9f-8a7c-1d5e2f3a4b5c", 1),  # CUDA: one a process
-        ("MIG-GPU-5ae36ee4-1c8d-7b7c-e3d4-5c1b4a1d2f10/1/0", 1),
-        ("", 0),
-        ("-1", 0),
-        ("NoDevFiles", 0),
+        ("0", 1, 1),
+        ("0,1", 2, 2),
+        ("1, 0", 2, 2),
+        ("GPU-5ae36ee4-1c8d-7b7c-e3d4-5c1b4a1d2f10", 1, 1),
+        ("GPU-5ae36ee4,GPU-6bf47ff5", 2, 2),
+        ("MIG-41b36f2a-5d2c-5a8e-9f6b-0c4d1e2f3a4b", 1, 1),
+        # CUDA shows a process one part; each worker of Ray gets its own.
+        ("MIG-41b36f2a-5d2c-5a8e-9f6b-0c4d1e2f3a4b,MIG-52c47f3b-6e3d-5b9f-8a7c-1d5e2f3a4b5c", 1, 2),
+        ("MIG-41b36f2a,MIG-41b36f2a", 1, 1),
+        ("MIG-41b36f2a,MIG-52c47f3b,0", 1, 1),  # not parts alone: torch's word
+        ("MIG-41b36f2a,MIG-52c47f3b", 0, 0),  # without a driver
+        ("MIG-GPU-5ae36ee4-1c8d-7b7c-e3d4-5c1b4a1d2f10/1/0", 1, 1),
+        ("", 0, 0),
+        ("-1", 0, 0),
+        ("NoDevFiles", 0, 0),
     ],
 )
-def test_which_gpus_are_visible_is_torchs_word(visible: str, seen: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here reads CUDA_VISIBLE_DEVICES, whatever names its GPUs have."""
+def test_which_gpus_are_visible(visible: str, seen: int, gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """seen: by torch, in this process."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(capacity, "cores", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: seen > 0)
     device = device_of(Options(), [])
     assert device == ("cuda" if seen else "cpu")
-    assert slots_of(Options(), [], device) == (seen or 8)
+    assert slots_of(Options(), [], device) == (gpus or 8)
+    assert slots_of(Options(inline=True), [], device) == 1
     if seen:
-        assert slots_of(Options(gpus_per_trial=0.5), [], device) == 2 * seen
+        assert slots_of(Options(gpus_per_trial=0.5), [], device) == min(8, 2 * gpus)
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,19 @@ def test_parts_with_several_teachers_share_them_by_the_teachers_seed() -> None:
         merged_record({"A": one, "C": other}, "")
 
 
+def test_the_teachers_that_arms_name_are_joined_and_known_accuracies_kept() -> None:
+    """Of parts by arms and by seeds: each entry once, as in the record of one run."""
+    both = {"arm": "kd", "by": ["teacher", "vgg8"], "id": "k0", "members": ["t", "v"]}
+    own = {"arm": "own", "by": ["self"], "id": "s0", "members": ["s0"], "test_acc": 0.7, "each": [0.7]}
+    known = {**both, "test_acc": 0.8, "each": [0.9, 0.6]}
+    later = {**both, "id": "k1", "test_acc": 0.6, "each": [0.5, 0.6]}
+    parts = {"A": record(0), "B": record(0), "C": record(1), "D": record(2)}
+    for part, entries in zip(parts.values(), ([both], [own, known], [later], []), strict=True):
+        part["teacher"] |= {"of_arms": entries} if entries else {}
+    assert merged_record(parts, "")["teacher"]["of_arms"] == [known, own, later]
+    assert "of_arms" not in merged_record({"A": record(0), "B": record(1)}, "")["teacher"]
+
+
 def test_a_run_that_did_not_end_leaves_no_end() -> None:
     cut_off = {k: v for k, v in record(1).items() if k not in ("ended", "wall_seconds")}
     merged = merged_record({"A": record(0), "B": cut_off}, "")

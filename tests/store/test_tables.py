@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,8 +21,8 @@ from scl.store.checksums import from_part, to_parquet, to_part
 from scl.store.files import Folder
 from scl.store.parts import write_part
 from scl.store.results import read_results
-from scl.store.schema import ADDED, EPOCHS, now
-from scl.store.tables import compact, mend, read_tables, read_trials, write_reference_predictions
+from scl.store.schema import ADDED, EPOCHS, PREDICTIONS, now
+from scl.store.tables import compact, mend, read_tables, read_trials, reference_rows, write_reference_predictions
 from scl.study.config import Config
 from scl.study.identity import canonical_json
 from scl.study.params import column, params
@@ -391,3 +392,19 @@ def test_reference_predictions_are_added_and_replaced(store: Folder) -> None:
     found = read_predictions(store).set_index("trial_id")["predicted"]
     assert sorted(found.index) == ["labels", "t0", "teacher"]
     assert found["labels"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_predictions_of_many_trials_are_not_made_lists() -> None:
+    images, trials = 10_000, 100
+    row = pa.array(np.zeros(images, np.uint16))
+    names = [*map(str, range(trials)), "teacher"]
+    offsets = pa.array(range(0, (trials + 2) * images, images), pa.int32())
+    predicted = pa.ListArray.from_arrays(offsets, pa.concat_arrays([row] * len(names)))
+    table = pa.Table.from_arrays([pa.array(names), predicted], schema=PREDICTIONS)
+    tracemalloc.start()
+    try:
+        assert reference_rows(table, ["teacher", "another"]) == {"teacher": [0] * images}
+        assert reference_rows(table, []) == {}
+        assert tracemalloc.get_traced_memory()[1] < 10 * 8 * images  # all of them would be 100 lists
+    finally:
+        tracemalloc.stop()

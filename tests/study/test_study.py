@@ -34,6 +34,13 @@ def test_a_study_cannot_leave_its_folder(name: str) -> None:
         study(name=name)
 
 
+@pytest.mark.parametrize("name", ["teachers", "Teachers", "TEACHERS"])
+def test_a_study_cannot_take_the_folder_of_the_teachers(name: str) -> None:
+    with pytest.raises(UserError, match="holds the trained teachers, which studies share; choose another name"):
+        study(name=name)
+    assert study(name=f"{name}-2").name == f"{name}-2"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

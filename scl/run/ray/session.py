@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from scl.errors import UserError, first_line
-from scl.machine import cores
+from scl.machine import cores, gpu_parts
 from scl.plan.capacity import Node
 from scl.run.ray import tokens
 from scl.run.ray.survey import connect, packages_to_send
@@ -128,10 +128,10 @@ def _start(options: Options, nodes: Sequence[Node]) -> None:
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if options.address is None:
-        cpus = max(cores(), options.cpus_per_trial)
+        room = {"num_cpus": max(cores(), options.cpus_per_trial), "num_gpus": gpu_parts() or None}  # None: Ray counts
         place = {"_temp_dir": ray_folder(), "_node_ip_address": "127.0.0.1"}
         with _own_sessions():
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, **place, **quiet)
+            ray.init(address="local", include_dashboard=False, **room, **place, **quiet)
     else:
         # The code travels with the job: scl and small packages as folders, the study file's own code by value.
         runtime_env = {"py_modules": packages_to_send(nodes), "env_vars": dict(QUIET)}
