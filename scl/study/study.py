@@ -102,8 +102,8 @@ class Study:
             )
         if self.name.casefold() == OF_TEACHERS:
             raise UserError(
-                f"study name {self.name!r}: this folder holds the trained teachers, which studies share; choose another "
-                "name, such as 'teachers-compared'"
+                f"study name {self.name!r}: this folder holds the trained teachers, which studies share; choose "
+                "another name, such as 'teachers-compared'"
             )
         if self.baseline not in self.arms:
             raise UserError(unknown("baseline", self.baseline, self.arms))

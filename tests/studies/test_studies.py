@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ from scl.study.study import Study
 from tests.support.studies import asked, planned
 
 STUDIES = Path(__file__).parents[2] / "studies"
+sys.path.insert(0, str(STUDIES))  # studies import each other
 # These have one study for each method; test_headline.py and test_claim.py test them.
 NAMES = sorted(
     path.stem for path in STUDIES.glob("*.py") if path.stem not in ("claim_search", "headline_search", "own")
