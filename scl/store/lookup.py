@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from scl.errors import RunFailed, UserError, shown
@@ -41,6 +42,17 @@ def find_trial(place: str, trial: str) -> tuple[str, Folder, Mapping[str, Any]]:
         trial = checks.text(trial)
     except ValueError as error:
         raise UserError(f"a trial {error}; give STUDY/ARM/SEED, ARM/SEED or the beginning of an id") from None
+    try:
+        return _found(place, trial)
+    except UserError:
+        if trial and Path(trial).is_dir():  # `scl show results/ablation`: RESULTS was left to its default
+            raise UserError(
+                f"{shown(trial)} is a folder, and no trial; give a trial after it, as ARM/SEED or an id's beginning"
+            ) from None
+        raise
+
+
+def _found(place: str, trial: str) -> tuple[str, Folder, Mapping[str, Any]]:
     every = stores(place)
     named, _, rest = trial.partition("/")
     asked = {named: every[named]} if named in every and rest else every

@@ -76,3 +76,10 @@ def test_what_is_unclear_is_explained(results: str) -> None:
 def test_a_study_without_ended_trials_says_so(store: Folder) -> None:
     with pytest.raises(UserError, match="no trial of this study has ended yet"):
         read_results(store).find("kd/0")
+
+
+@pytest.mark.parametrize("place", ["", "/nowhere", "/two"], ids=["results", "no results", "another study"])
+def test_a_folder_is_no_trial(results: str, place: str) -> None:
+    """As `scl show results/ablation`, which leaves RESULTS to its default."""
+    with pytest.raises(UserError, match=r"one' is a folder, and no trial; give a trial after it, as ARM/SEED"):
+        find_trial(f"{results}{place}", f"{results}/one")

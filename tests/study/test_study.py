@@ -36,7 +36,7 @@ def test_a_study_cannot_leave_its_folder(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["teachers", "Teachers", "TEACHERS"])
 def test_a_study_cannot_take_the_folder_of_the_teachers(name: str) -> None:
-    with pytest.raises(UserError, match="holds the trained teachers, which studies share; choose another name"):
+    with pytest.raises(UserError, match="this folder holds the trained teachers, which studies share; choose"):
         study(name=name)
     assert study(name=f"{name}-2").name == f"{name}-2"
 
