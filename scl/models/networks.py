@@ -201,4 +201,5 @@ def in_bf16(config: Config, device: torch.device) -> bool:
 
 
 def in_float32(features: Features) -> Features:
-    return Features([m.float() for m in features.maps], features.embedding.float(), features.logits.float())
+    cams = None if features.cams is None else features.cams.float()
+    return Features([m.float() for m in features.maps], features.embedding.float(), features.logits.float(), cams)
