@@ -50,7 +50,9 @@ def inputs(name: str, batch: int, device: str) -> tuple[list[Tensor], Callable[[
     row = LOSSES[name]
     if row.compares == "levels":
         return _levels(loss_of(row), batch, device)
-    shape = {"logits": (batch, CLASSES), "embedding": (batch, WIDTH)}.get(row.compares, (batch, CHANNELS, SIDE, SIDE))
+    shape = {"logits": (batch, CLASSES), "embedding": (batch, WIDTH), "cams": (batch, CLASSES, 4, 4)}.get(
+        row.compares, (batch, CHANNELS, SIDE, SIDE)
+    )
     layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
     student, teacher = (
         [torch.randn(shape, device=device).to(memory_format=layout).requires_grad_(learns) for _ in range(2)]

@@ -29,14 +29,15 @@ RECIPE = RECIPES["crd"]
 LENGTH = RECIPE.fields["epochs"]
 SOURCE = (
     "Published figures: from the table of Tian et al. (ICLR 2020), with its recipe and weights, after the last of 240 "
-    "epochs; ICKD, DKD, ReviewKD, MLLD and kd+zscore (logit standardisation) from the papers that proposed them, DIST "
-    "from the table of Zheng & Yang (ICLR 2024), CTKD from that of Sun et al. (CVPR 2024). Each pair has "
+    "epochs; ICKD, DKD, ReviewKD, CAT-KD, MLLD and kd+zscore (logit standardisation) from the papers that proposed "
+    "them, DIST from the table of Zheng & Yang (ICLR 2024), CTKD from that of Sun et al. (CVPR 2024). Each pair has "
     "one teacher, which is not the teacher here."
 )
 OTHERWISE = {
     "dkd": "best test epoch of each of five runs: higher than the last epoch, because it was selected",
     "reviewkd": "its authors train with batches of 128, a learning rate of 0.1 and Nesterov, and their code keeps the "
     "best test epoch",
+    "catkd": "its networks have a classifier without a bias; its code keeps the best test epoch",
     "mlld": "two augmentations of each image and 480 epochs; here there is one, with the weights that both would have",
 }
 
@@ -58,12 +59,14 @@ FIGURES = {
     "ickd": (73.42, 75.25, 75.64),
     "dkd": (74.68, 76.32, 76.23),
     "dist": (73.89, 76.31, 75.51),
+    "catkd": (74.65, 76.91, 75.60),
     "crd": (73.94, 75.51, 75.48),
     "reviewkd": (74.84, 75.63, 76.12),
     "ctkd": (73.52, 73.39, 75.45),
     "mlld": (75.18, 77.08, 76.63),
     "kd+zscore": (74.36, 76.62, 76.11),
 }
+CATKD = dict(zip(PAIRS, (4.5, 15.0, 12.0), strict=True))  # weight of CAT-KD, which its authors set for each pair
 BETA = dict(zip(PAIRS, (6.0, 8.0, 6.0), strict=True))  # beta of DKD, which its paper sets for each pair
 # Temperature of KD on standardised logits, for each pair, from the names of the logs that its authors published.
 TEMPERATURE = dict(zip(PAIRS, (3.0, 2.0, 2.0), strict=True))
@@ -98,6 +101,7 @@ def arms(pair: str, epochs: int) -> dict[str, dict[str, Any]]:
         "baseline": {},
         **{name: dict(arm) for name, arm in published.items()},
         **{"fsp": fsp, "dkd": {"losses": {"dkd": dkd}}, "reviewkd": reviewkd, "ctkd": ctkd},
+        "catkd": {"losses": {"catkd": CATKD[pair]}},
         "kd+zscore": standardised,
         **OURS,
     }

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scl.losses.arithmetic import Pair, full_precision, pool_to_smaller, unit_rows
-from scl.losses.checks import require_maps, require_same_channels, require_same_shape
+from scl.losses.arithmetic import Pair, average_pool, full_precision, pool_to_smaller, unit_rows
+from scl.losses.checks import require, require_maps, require_same_channels, require_same_shape
 from scl.losses.grams import gram_distance
 from scl.models.layout import is_channels_last, mean_over_channels
 
@@ -91,6 +91,36 @@ def nst(student: Tensor, teacher: Tensor) -> Tensor:
     # The three means are ‖FᵀF/C_s − GᵀG/C_t‖², a difference of Gram matrices between locations.
     s, t = (unit_rows(x.flatten(2)).mT / math.sqrt(x.shape[1]) for x in pool_to_smaller(student, teacher))
     return gram_distance(s, t) / len(s)
+
+
+@full_precision
+def catkd(student: Tensor, teacher: Tensor, size: int = 2) -> Tensor:
+    """Class attention transfer (Guo et al., CVPR 2023): mean squared difference of class activation maps.
+
+    A class activation map is the classifier at each location of the last map, so that its mean is the logit of that
+    class. Maps are average-pooled to `size` × `size`, and the mean runs over all entries, as in the authors' code and
+    its settings; the formula of the paper divides each pooled map by its length first, which the code's settings switch
+    off. There classifiers have no bias; here it is a part of the maps, so that their means are the logits.
+
+    Args:
+        student, teacher: class activation maps (B, K, H, W); their sizes may differ.
+        size: of the pooled maps, 1 or more.
+
+    Raises:
+        ValueError: not maps, unequal B or K.
+
+    Example:
+        import torch
+        from scl.losses import catkd
+
+        student, teacher = torch.randn(8, 10, 4, 4), torch.randn(8, 10, 8, 8)
+        loss = catkd(student, teacher)
+    """
+    require_maps(student, teacher)
+    s, t = student.shape[1], teacher.shape[1]
+    require(s == t, f"the student has maps of {s} classes, the teacher of {t}")
+    side = int(size)
+    return F.mse_loss(average_pool(student, (side, side)), average_pool(teacher, (side, side)))
 
 
 class vid(nn.Module):

@@ -6,7 +6,8 @@ map, the operations that use the gradient next, such as the ReLU before it, take
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 def is_channels_last(x: Tensor) -> bool:
@@ -34,3 +35,9 @@ def mean_over_channels(x: Tensor) -> Tensor:
 def mean_over_locations(x: Tensor) -> Tensor:
     """Means (B, C) of maps."""
     return x.movedim(1, -1).flatten(1, 2).mean(1) if is_channels_last(x) else x.mean((2, 3))
+
+
+def class_activation_maps(x: Tensor, classifier: nn.Linear) -> Tensor:
+    """The classifier at each location of maps (B, C, H, W): maps (B, K, H, W), whose means are the logits of the mean
+    of `x`."""
+    return F.conv2d(x, classifier.weight[:, :, None, None], classifier.bias)

@@ -201,5 +201,6 @@ def in_bf16(config: Config, device: torch.device) -> bool:
 
 
 def in_float32(features: Features) -> Features:
-    each = tuple(logits.float() for logits in features.each)
-    return Features([m.float() for m in features.maps], features.embedding.float(), features.logits.float(), each)
+    maps, each = [m.float() for m in features.maps], tuple(logits.float() for logits in features.each)
+    cams = None if features.cams is None else features.cams.float()
+    return Features(maps, features.embedding.float(), features.logits.float(), cams, each)

@@ -16,30 +16,34 @@ from torch import Tensor, nn
 
 from scl.errors import UserError
 from scl.models.fused import norm_relu_pool
-from scl.models.layout import first_channels, mean_over_locations
+from scl.models.layout import class_activation_maps, first_channels, mean_over_locations
 
 
 class Features(NamedTuple):
     """What transfer losses compare.
 
     maps: guided maps (B, C_i, H_i, W_i), from shallow to deep. embedding: the last map after its ReLU, average-pooled
-    (B, C). logits: (B, K). each: the logits of each of several teachers, whose mean `logits` is.
+    (B, C). logits: (B, K). cams: class activation maps (B, K, H, W), whose means over locations are the logits; None if
+    they are not wanted, or the network has none. each: the logits of each of several teachers, whose mean `logits` is.
     """
 
     maps: list[Tensor]
     embedding: Tensor
     logits: Tensor
+    cams: Tensor | None = None
     each: tuple[Tensor, ...] = ()
 
 
 class Wanted(NamedTuple):
-    """The features that are read: the maps of these guided layers (from 0), and `head` for embedding and logits."""
+    """The features that are read: the maps of these guided layers (from 0), `head` for embedding and logits, and `cams`
+    with them."""
 
     maps: frozenset[int]
     head: bool
+    cams: bool = False
 
     def __or__(self, other: Wanted) -> Wanted:
-        return Wanted(self.maps | other.maps, self.head or other.head)
+        return Wanted(self.maps | other.maps, self.head or other.head, self.cams or other.cams)
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,8 @@ class Staged(nn.Module):
             return Features(maps, empty, empty)
         pooled = mean_over_locations(seen)
         embedding = pooled if self.all_guided else pooled[:, : self.guided_channels[-1]]
-        return Features(maps, embedding, self.classifier(pooled))
+        cams = class_activation_maps(seen, self.classifier) if wanted is None or wanted.cams else None
+        return Features(maps, embedding, self.classifier(pooled), cams)
 
     def forward_features(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """The guided maps of images (B, C, H, W) after their ReLU, from shallow to deep, and the logits (B, K)."""

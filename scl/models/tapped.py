@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from scl.errors import UserError, unknown
-from scl.models.layout import first_channels, mean_over_locations
+from scl.models.layout import class_activation_maps, first_channels, mean_over_locations
 from scl.models.maps import Grid, logits_of, map_of, tensor_in, without_last_channels
 from scl.models.mode import eval_mode
 from scl.models.staged import Features, SelfTaught, Wanted
@@ -52,6 +52,7 @@ class TappedModel(nn.Module):
         self.grid = Grid(image_shape[1:], prefix if isinstance(prefix, int) else None, channels_last)
         self.layers: tuple[str, ...] = ()
         self.head = ""  # the module path of the linear layer that gives the logits, if there is one
+        self.averaged = ""  # the module path whose map's mean that layer receives, if there is one
         # Channels of each guided layer that losses see, or None for all; and the self-taught ones among its last.
         self.guided_channels: tuple[int, ...] | None = None
         self.self_taught_channels: tuple[int, ...] = ()
@@ -62,6 +63,8 @@ class TappedModel(nn.Module):
         self._tapping = False
         self._outputs: dict[str, Tensor] = {}
         self._embedding: Tensor | None = None
+        self._wants_cams = False
+        self._averaged: Tensor | None = None
         self._batch = 0
         for module in [] if own else net.modules():
             if hasattr(module, "inplace"):
@@ -108,8 +111,38 @@ class TappedModel(nn.Module):
         self.guided_channels = tuple(guided)
         if extra and extra[-1] and whole.embedding.shape[1] == guided[-1] + extra[-1]:
             left = torch.cat([whole.embedding[:, : guided[-1]], torch.zeros(2, extra[-1])], 1)
-            if torch.allclose(without.embedding, left, rtol=1e-4, atol=1e-5):
+            if _alike(without.embedding, left):
                 self.embedding_channels = guided[-1]
+
+    def find_averaged(self) -> None:
+        """Find the map, of any module, whose mean is the input of the last linear layer, which gives the logits: then
+        there are class activation maps.
+
+        Raises:
+            UserError: as `features`.
+        """
+        means: dict[str, tuple[int, Tensor]] = {}  # module path → locations of its map, and their mean
+        runs: Counter[str] = Counter()
+
+        def record(path: str, module: nn.Module, inputs: Any, output: Any) -> None:
+            runs[path] += 1
+            found = map_of(module, output, self.grid, self._batch)
+            if found is not None:
+                means[path] = found.shape[2] * found.shape[3], mean_over_locations(found)
+
+        hooks = [m.register_forward_hook(partial(record, path)) for path, m in self.net.named_modules() if path]
+        try:
+            tried = self._tried()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        head = self.net.get_submodule(self.head) if self.head else None
+        if not isinstance(head, nn.Linear) or not _alike(head(tried.embedding).detach(), tried.logits):
+            return
+        averaged = [path for path, (_, mean) in means.items() if runs[path] == 1 and _alike(mean, tried.embedding)]
+        if averaged:
+            self.averaged = max(averaged, key=lambda path: means[path][0])
+            self.net.get_submodule(self.averaged).register_forward_hook(self._store_averaged)
 
     def renormalise(self, scale: Tensor, shift: Tensor) -> None:
         """Multiply the images by `scale` (C,) and add `shift` (C,) in front of the network, after their normalisation
@@ -128,11 +161,12 @@ class TappedModel(nn.Module):
             UserError: the forward pass does not run a guided layer, runs it twice, or gets no map from it.
         """
         self._outputs, self._embedding, self._batch, self._tapping = {}, None, len(x), True
+        self._wants_cams = wanted is None or wanted.cams
         try:
             logits = self.forward(x)
         finally:
-            outputs, embedding = self._outputs, self._embedding
-            self._outputs, self._embedding, self._tapping = {}, None, False
+            outputs, embedding, averaged = self._outputs, self._embedding, self._averaged
+            self._outputs, self._embedding, self._averaged, self._tapping = {}, None, None, False
         missing = [path for path in self.layers if path not in outputs]
         if missing:
             raise UserError(f"guided layer {missing[0]!r}: no forward pass runs this module; name its parent")
@@ -141,9 +175,12 @@ class TappedModel(nn.Module):
             embedding = embedding.flatten(1)[:, : self.embedding_channels]
         else:
             embedding = mean_over_locations(maps[-1])[:, : self.embedding_channels] if maps else logits
+        cams = None
+        if averaged is not None:
+            cams = class_activation_maps(averaged, self.net.get_submodule(self.head))  # type: ignore[arg-type]
         if self.guided_channels is not None:
             maps = [first_channels(m, count) for m, count in zip(maps, self.guided_channels, strict=True)]
-        return Features(maps, embedding, logits)
+        return Features(maps, embedding, logits, cams)
 
     def forward_features(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         features = self.features(x)
@@ -166,6 +203,11 @@ class TappedModel(nn.Module):
     def _store_embedding(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if self._tapping:
             self._embedding = inputs[0]
+
+    def _store_averaged(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if self._tapping and self._wants_cams:
+            found = map_of(module, output, self.grid, self._batch)
+            self._averaged = None if found is None else found.clone()
 
     def _store_output(self, i: int, module: nn.Module, inputs: Any, output: Any) -> Any:
         path = self.layers[i]
@@ -212,7 +254,7 @@ def tap(model: TappedModel, layers: Sequence[str], depths: Sequence[int] = (DEPT
         if len(found) < 2:
             found = _layers_by_stage(model, depth) or found
     model.tap_at(layers or found)
-    model._tried()  # raises for a layer that does not run
+    model.find_averaged()  # raises for a layer that does not run
 
 
 def _layers_by_stage(model: TappedModel, depth: int) -> list[str]:
@@ -255,6 +297,10 @@ def _layers_by_stage(model: TappedModel, depth: int) -> list[str]:
     model.grid = replace(model.grid, seen=tuple(seen))
     last = {size: path for path, size in met.items() if runs[path] == 1}
     return [path for path in met if path in last.values()][-MOST_GUIDED:]
+
+
+def _alike(x: Tensor, y: Tensor) -> bool:
+    return x.shape == y.shape and torch.allclose(x, y, rtol=1e-4, atol=1e-5)
 
 
 def _got(output: Any) -> str:

@@ -24,6 +24,7 @@ from scl.study.augment import without_auto
 from scl.study.config import Config
 from scl.study.fields import ARCHITECTURE
 from scl.study.identity import effective, requested, sha256
+from scl.study.loss_table import OF_CLASSES
 from scl.study.study import Study
 from scl.study.taught import BY_THE_STUDYS_TEACHER
 from scl.study.term import loss_row
@@ -105,14 +106,13 @@ class Feasibility:
         features, shapes = self._model(config)
         if config.kernels != "torch":
             fuse(build_student(config, self.tensors, 0), config, torch.device(self.device))
-        logits = [
-            name for name, term in config.losses.items() if term.weight > 0 and loss_row(term).compares == "logits"
-        ]
-        if self.no_logits and logits:
-            raise UserError(
-                f"loss {logits[0]!r} compares logits, and --teacher-features uses no last layer of the teacher; choose "
-                "losses of maps or embeddings, or --teacher-finetune"
-            )
+        for name, term in config.losses.items():
+            compares = loss_row(term).compares
+            if self.no_logits and term.weight > 0 and compares in OF_CLASSES:
+                raise UserError(
+                    f"loss {name!r} compares {compares}, and --teacher-features uses no last layer of the teacher; "
+                    "choose losses of maps or embeddings, or --teacher-finetune"
+                )
         self.initial_weights(config)
         built = self._objective(config, features).structure
         plain = effective(config)

@@ -85,7 +85,7 @@ def _network(fields: Fields, auto: str) -> Sequence[str]:
 
 def _objective(fields: Fields, auto: str) -> Sequence[str]:
     compared = {_row(name, term).compares for name, term in fields["losses"].items() if _row(name, term)}
-    maps = compared - {"logits"} or (fields["losses"] and not compared)
+    maps = compared - {"cams", "logits"} or (fields["losses"] and not compared)
     about = f"guided maps: tap {fields['tap']}, connector {fields['connector']}" if maps else ""
     smooth, weights = fields["label_smoothing"], fields["class_weights"]
     return [

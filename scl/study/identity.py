@@ -14,7 +14,7 @@ from typing import Any
 
 from scl.study.config import Config
 from scl.study.fields import HUBS, READ_BY
-from scl.study.loss_table import OF_MAPS
+from scl.study.loss_table import OF_CLASSES, OF_MAPS
 from scl.study.term import loss_row, requested_term
 
 # Raised by hand when a change of code changes numbers: it is part of every trial's id.
@@ -83,7 +83,7 @@ def effective(config: Config) -> dict[str, Any]:
         plain.pop("taught_by", None)
         plain.pop("mean_of", None)
     compared = {loss_row(term).compares for term in config.losses.values() if term.weight > 0}
-    if not config.has_self_taught and compared <= {"logits"}:
+    if not config.has_self_taught and compared <= set(OF_CLASSES):
         plain.pop("layers", None)
     for term in terms.values():
         if term.get("warmup", 0) <= 1:

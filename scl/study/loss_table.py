@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # What a loss can compare: guided maps one by one, pairs of neighbouring maps, all maps and the embedding as one more
-# map at once, the pooled last map, or logits.
-COMPARES = ("maps", "pairs", "levels", "embedding", "logits")
+# map at once, the pooled last map, class activation maps, or logits.
+COMPARES = ("maps", "pairs", "levels", "embedding", "cams", "logits")
 OF_MAPS = ("maps", "pairs", "levels")
+OF_CLASSES = ("cams", "logits")  # the last layer gives them, whichever layers are guided
 NORMS = ("pearson", "cosine", "gram", "rows")
 POOLS = ("sample", "batch")
 RELATED = ("classes", "images")  # of correlations of logits
@@ -87,6 +88,7 @@ LOSSES: dict[str, LossRow] = {
     "nst": LossRow("maps.nst", "maps", same_size=True),
     "fsp": LossRow("maps.fsp", "pairs", same_channels=True),
     "ickd": LossRow("maps.ickd", "maps", layers=(-1,), learned=True),
+    "catkd": LossRow("maps.catkd", "cams", {"size": 2}),
     "reviewkd": LossRow("review.reviewkd", "levels", learned=True),
     "dkd": _of_logits("dkd", needs_target=True, alpha=1.0, beta=8.0, temperature=4.0),
     "dist": _of_logits("dist", temperature=1.0, beta=1.0, gamma=1.0),

@@ -43,7 +43,8 @@ RECIPES: dict[str, Recipe] = {
     "short": Recipe({"epochs": 30, "batch_size": 128, "lr": 0.1, "schedule": "cosine", "warmup_epochs": 1}),
     # CIFAR-100 as in Tian et al., ICLR 2020 (RepDistiller): all training images, accuracy of the last epoch. The losses
     # are those of its table; DKD has the setting of its paper (beta 8 for resnet32x4 → resnet8x4), DIST that of its
-    # paper for CIFAR-100, and ReviewKD that of its authors' code for two of the three pairs (vgg is not in it). FSP has
+    # paper for CIFAR-100, ReviewKD that of its authors' code for two of the three pairs (vgg is not in it), and CAT-KD
+    # that of its authors for wrn_40_2 → wrn_16_2 (15 for resnet32x4 → resnet8x4, 4.5 for vgg13 → vgg8). FSP has
     # weight 1, since RepDistiller's pre-training never multiplies by the table's 50.
     "crd": Recipe(
         fields={
@@ -74,6 +75,7 @@ RECIPES: dict[str, Recipe] = {
             "ickd": _beside_ce("ickd", 2.5),
             "dkd": _beside_ce("dkd", Term(1.0, warmup=20, options={"alpha": 1.0, "beta": 6.0, "temperature": 4.0})),
             "crd": _beside_ce("crd", 0.8),
+            "catkd": _beside_ce("catkd", 12.0),
             "mlld": _beside_ce("mlld", Term(0.9, options={"instance": 1.5, "batch": 0.5, "classes": 0.5}), ce=0.2),
             "ctkd": _beside_ce("ctkd", 0.9, ce=0.1),
             "reviewkd": _beside_ce("reviewkd", Term(5.0, warmup=20), tap="bn"),

@@ -39,7 +39,8 @@ class Term:
             that has the term's name.
         compares: what a loss of your own receives: `maps` (feature maps (B, C, H, W), layer by layer), `pairs` (of
             neighbouring maps), `levels` (a tuple of all maps, from shallow to deep, and the embedding as (B, D, 1, 1)),
-            `embedding` (B, D) or `logits` (B, K).
+            `embedding` (B, D), `cams` (class activation maps (B, K, H, W), whose means are the logits) or `logits`
+            (B, K).
         options: keyword options of the loss, as in `{"temperature": 2.0}`.
         share: in place of a weight, how strong the gradient of the weighted term is at the student's trunk, relative
             to that of plain cross-entropy, as in `Term(share=0.3)`. The weight that gives this share is measured in
@@ -185,6 +186,8 @@ def _option_problems(row: LossRow, option: str, value: Any) -> list[str]:
     number = as_real(value)
     if number is None or not math.isfinite(number):
         return [f"{option} must be a finite number, got {shown(value)}"]
+    if isinstance(row.options[option], int) and (number < 1 or number % 1):
+        return [f"{option} is a whole number from 1, got {shown(value)}"]
     if option == "temperature" and number <= 0:
         return [f"temperature must be above 0, got {shown(value)}"]
     return []
@@ -261,7 +264,8 @@ def requested_options(name: str, term: Term) -> dict[str, Any]:
                 f"loss {name!r}: option {option!r} is {_kind(value)}; options are numbers, words, "
                 "None, or lists and dicts of them"
             )
-        plain = float(plain) if isinstance(defaults.get(option), float) else plain
+        default = defaults.get(option)
+        plain = type(default)(plain) if isinstance(default, int | float) else plain
         if option not in defaults or plain != defaults[option]:
             options[option] = plain
     return options

@@ -94,7 +94,8 @@ class Adapted(nn.Module):
         found: Features = self.network.features(self.prepared(images), tap, wanted)  # type: ignore[operator]
         if not len(self.columns) or (wanted is not None and not wanted.head):
             return found
-        return found._replace(logits=found.logits.index_select(1, self.columns))
+        cams = None if found.cams is None else found.cams.index_select(1, self.columns)
+        return found._replace(logits=found.logits.index_select(1, self.columns), cams=cams)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(self.prepared(images))

@@ -67,6 +67,8 @@ class Objective(nn.Module):
                 raise UserError(f"loss {name!r} needs a teacher")
             if self.rows[name].compares in OF_MAPS:
                 _require_maps(name, student, teacher)
+            if self.rows[name].compares == "cams":
+                _require_cams(name, student, teacher)
             self.pairs[name] = _layer_pairs(name, term, self.rows[name], len(student.maps), len(teacher.maps))
             if self.rows[name].correlates:
                 self._check_correlations(name, student, teacher)
@@ -112,9 +114,10 @@ class Objective(nn.Module):
         on_head = [name for name in active if self.rows[name].compares not in ("maps", "pairs")]
         pairs = [pair for name in on_maps for pair in self.pairs[name]]
         # Every epoch reads the student's logits, for its training accuracy.
-        student = Wanted(frozenset(i for i, _ in pairs), head=True)
+        cams = any(self.rows[name].compares == "cams" for name in active)
+        student = Wanted(frozenset(i for i, _ in pairs), head=True, cams=cams)
         logits = any("teacher_logits" in self.asked.get(name, ()) for name in active)
-        teacher = Wanted(frozenset(j for _, j in pairs), head=bool(on_head) or logits)
+        teacher = Wanted(frozenset(j for _, j in pairs), head=bool(on_head) or logits, cams=cams)
         return student, teacher if active else None
 
     def forward(
@@ -300,6 +303,16 @@ def _require_maps(name: str, student: Features, teacher: Features) -> None:
             raise UserError(
                 f"loss {name!r} compares feature maps, and no layer of the {network} was found whose map has more than "
                 f"one location; name its layers (--{network}-layers), give larger images, or losses of logits alone"
+            )
+
+
+def _require_cams(name: str, student: Features, teacher: Features) -> None:
+    for network, features in (("student", student), ("teacher", teacher)):
+        if features.cams is None:
+            raise UserError(
+                f"loss {name!r} compares class activation maps, which a network has if its logits are a linear layer "
+                f"of the mean of a map that one of its modules gives, and those of the {network} are not; choose "
+                "losses of maps or logits"
             )
 
 

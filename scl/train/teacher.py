@@ -52,7 +52,7 @@ class MeanOfLogits(nn.Module):
 
 
 def only_logits(logits: Tensor, each: tuple[Tensor, ...]) -> Features:
-    return Features([], logits.new_empty(0), logits, each)
+    return Features([], logits.new_empty(0), logits, each=each)
 
 
 def teacher_network(

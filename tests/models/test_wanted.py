@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from scl.models.build import build_model
 from scl.models.staged import Features, Wanted
 from tests.support.models import moved
 
@@ -35,6 +36,18 @@ def test_what_is_not_wanted_moves_no_bit_of_the_rest(name: str, tap: str) -> Non
             assert torch.equal(part.maps[i], whole.maps[i]) if i in maps else part.maps[i].numel() == 0
         for got, want in zip(gradients(model, part, maps), expected, strict=True):
             assert torch.equal(got, want)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "torchvision:resnet18"])
+def test_means_of_class_activation_maps_are_the_logits(name: str) -> None:
+    width, side = (0.25, 16) if name in FAMILIES else (1.0, 64)
+    model = build_model(name, 5, width=width, image_size=side).eval()
+    images, head = torch.rand(2, 3, side, side), Wanted(frozenset(), head=True)
+    without, given = model.features(images, wanted=head), model.features(images, wanted=head._replace(cams=True))  # type: ignore[operator]
+    assert without.cams is None
+    assert given.cams.shape[2] > 1
+    torch.testing.assert_close(given.cams.mean((2, 3)), given.logits)
+    assert torch.equal(given.logits, without.logits)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

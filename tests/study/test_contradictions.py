@@ -19,6 +19,8 @@ def test_fields_of_the_method_are_checked() -> None:
         ({"ce": 0.0, "losses": {"kd": Term(1.0, end=3)}, "epochs": 5}, "after epoch 3 of 5"),
         ({"losses": {"kd": Term(1.0, stage="first")}}, "unknown stage 'first'; valid: train, pretrain"),
         ({"losses": {"kd": Term(1.0, compares="logits")}}, "compares is only for a custom loss"),
+        ({"losses": {"catkd": Term(1.0, options={"size": 1.5})}}, "size is a whole number from 1, got 1.5"),
+        ({"losses": {"catkd": Term(1.0, options={"size": 0})}}, "size is a whole number from 1, got 0"),
         ({"self_taught": -1}, "0 to 65536"),
         ({"self_taught": (1, 2.5)}, "0 to 65536"),
         ({"self_taught": (1, 2), "self_taught_at": "penultimate"}, "one whole number"),

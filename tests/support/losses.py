@@ -317,6 +317,20 @@ def ickd_oracle(s: np.ndarray, t: np.ndarray, module: Any) -> float:
     return total / (len(s) * s.shape[1])
 
 
+def catkd_oracle(s: np.ndarray, t: np.ndarray, size: int = 2) -> float:
+    """Window by window; neighbours share rows or columns where `size` does not divide the side."""
+
+    def window(x: np.ndarray, i: int, j: int) -> np.ndarray:
+        rows, columns = (
+            slice(k * side // size, math.ceil((k + 1) * side / size))
+            for k, side in zip((i, j), x.shape[2:], strict=True)
+        )
+        return x[:, :, rows, columns].mean((2, 3))
+
+    gaps = [((window(s, i, j) - window(t, i, j)) ** 2).mean() for i in range(size) for j in range(size)]
+    return float(np.mean(gaps))
+
+
 def cc_oracle(s: np.ndarray, t: np.ndarray, module: Any) -> float:
     def embedded(linear: nn.Linear, x: np.ndarray) -> np.ndarray:
         return array(linear.weight) @ x + array(linear.bias)
@@ -518,6 +532,7 @@ SMALL = [
         ((2, 2, 2, 2), (2, 3, 2, 2)),
         fsp_oracle,
     ),
+    Case("catkd", (2, 3, 4, 4), (2, 3, 5, 2), catkd_oracle),
     Case("vid", (2, 3, 4, 4), (2, 2, 2, 2), vid_oracle),
     Case("ickd", (3, 2, 3, 3), (3, 3, 2, 2), ickd_oracle),
     Case("cc", (4, 3), (4, 5), cc_oracle),
@@ -554,6 +569,7 @@ LARGER = [
     Case("nst", (3, 4, 5, 5), (3, 3, 5, 5), nst_oracle),
     Case("nst", (3, 9, 2, 2), (3, 12, 2, 2), nst_oracle),
     Case("fsp", ((3, 4, 3, 3), (3, 2, 6, 6)), ((3, 4, 6, 6), (3, 2, 2, 2)), fsp_oracle),
+    Case("catkd", (3, 7, 1, 1), (3, 7, 5, 3), catkd_oracle, (("size", 3),)),
     Case("vid", (3, 4, 2, 2), (3, 5, 4, 4), vid_oracle),
     Case("ickd", (3, 5, 4, 4), (3, 5, 4, 4), ickd_oracle),
     Case("cc", (9, 12), (9, 7), cc_oracle),

@@ -64,6 +64,7 @@ def test_features_and_logits_are_the_networks_with_its_logits_in_the_datas_order
         assert torch.equal(model(images), logits[:, [4, 0, 2]])
         found = TeacherForward(model, "relu", bf16=False)(images, None)
         torch.testing.assert_close(found.logits, logits[:, [4, 0, 2]], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(found.cams.mean((2, 3)), found.logits, atol=1e-4, rtol=1e-4)  # type: ignore[union-attr]
         assert len(found.maps) == len(network.features(model.prepared(images)).maps)  # type: ignore[operator]
         model.features(images, "relu", Wanted(frozenset([0]), head=False))
     assert not any(name.startswith(("mean", "std", "columns")) for name in model.state_dict())
