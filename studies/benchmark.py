@@ -30,13 +30,15 @@ LENGTH = RECIPE.fields["epochs"]
 SOURCE = (
     "Published figures: from the table of Tian et al. (ICLR 2020), with its recipe and weights, after the last of 240 "
     "epochs; ICKD, DKD, ReviewKD, MLLD and kd+zscore (logit standardisation) from the papers that proposed them, DIST "
-    "from the table of Zheng & Yang (ICLR 2024), CTKD from that of Sun et al. (CVPR 2024). Each pair has "
-    "one teacher, which is not the teacher here."
+    "from the table of Zheng & Yang (ICLR 2024), CTKD from that of Sun et al. (CVPR 2024), OFD from that of Zhao "
+    "et al. (CVPR 2022). Each pair has one teacher, which is not the teacher here."
 )
 OTHERWISE = {
     "dkd": "best test epoch of each of five runs: higher than the last epoch, because it was selected",
     "reviewkd": "its authors train with batches of 128, a learning rate of 0.1 and Nesterov, and their code keeps the "
     "best test epoch",
+    "ofd": "from the table of Zhao et al. (CVPR 2022); its own paper has other networks and 200 epochs, its teacher "
+    "normalises by the batch, and its margins come from batch norms",
     "mlld": "two augmentations of each image and 480 epochs; here there is one, with the weights that both would have",
 }
 
@@ -60,6 +62,7 @@ FIGURES = {
     "dist": (73.89, 76.31, 75.51),
     "crd": (73.94, 75.51, 75.48),
     "reviewkd": (74.84, 75.63, 76.12),
+    "ofd": (73.95, 74.95, 75.24),
     "ctkd": (73.52, 73.39, 75.45),
     "mlld": (75.18, 77.08, 76.63),
     "kd+zscore": (74.36, 76.62, 76.11),
@@ -99,6 +102,7 @@ def arms(pair: str, epochs: int) -> dict[str, dict[str, Any]]:
         **{name: dict(arm) for name, arm in published.items()},
         **{"fsp": fsp, "dkd": {"losses": {"dkd": dkd}}, "reviewkd": reviewkd, "ctkd": ctkd},
         "kd+zscore": standardised,
+        "ldrld": dict(RECIPE.arms["ldrld"]),  # with the weights of its code for resnet32x4 → resnet8x4; no figure
         **OURS,
     }
 

@@ -40,6 +40,7 @@ LEARNED = {
     "memories of images": BASE.replace(losses={"crd": 0.8, "kd": 0.5}),
     "images several times": BASE.replace(losses={"crd": 0.8}, sampling="balanced"),
     "a temperature": BASE.replace(losses={"ctkd": Term(0.9, options={"rise": 2.0})}, ce=0.1, lr=1.0),
+    "connectors": BASE.replace(losses={"ofd": 0.001}, tap="bn"),
     "all levels": BASE.replace(losses={"reviewkd": Term(1.0, warmup=2)}, tap="bn"),
 }
 
