@@ -103,6 +103,8 @@ def arms(pair: str, epochs: int) -> dict[str, dict[str, Any]]:
         **{"fsp": fsp, "dkd": {"losses": {"dkd": dkd}}, "reviewkd": reviewkd, "ctkd": ctkd},
         "catkd": {"losses": {"catkd": CATKD[pair]}},
         "kd+zscore": standardised,
+        # Without figures: OFD's own paper has other networks, and LDRLD has the weights of its code for one pair.
+        **{name: dict(RECIPE.arms[name]) for name in ("ofd", "ldrld")},
         **OURS,
     }
 

@@ -58,7 +58,7 @@ _CORRELATION: dict[str, Any] = {
 
 def _of_logits(function: str, needs_target: bool = False, **options: float) -> LossRow:
     every = {**options, "norm": "none"}
-    return LossRow(f"logits.{function}", "logits", every, {"norm": LOGIT_NORMS}, needs_target=needs_target)
+    return LossRow(function, "logits", every, {"norm": LOGIT_NORMS}, needs_target=needs_target)
 
 
 LOSSES: dict[str, LossRow] = {
@@ -70,7 +70,7 @@ LOSSES: dict[str, LossRow] = {
         {"norm": "rows", "between": "classes"},
         {"norm": NORMS, "between": RELATED},
     ),
-    "kd": _of_logits("kd", temperature=4.0),
+    "kd": _of_logits("logits.kd", temperature=4.0),
     "hint": LossRow("maps.hint", "maps", layers=(1,), same_channels=True, same_size=True),
     "at": LossRow("maps.at", "maps", same_size=True),
     "sp": LossRow("relations.sp", "maps", layers=(-1,)),
@@ -90,11 +90,13 @@ LOSSES: dict[str, LossRow] = {
     "ickd": LossRow("maps.ickd", "maps", layers=(-1,), learned=True),
     "catkd": LossRow("maps.catkd", "cams", {"size": 2}),
     "reviewkd": LossRow("review.reviewkd", "levels", learned=True),
-    "dkd": _of_logits("dkd", needs_target=True, alpha=1.0, beta=8.0, temperature=4.0),
-    "dist": _of_logits("dist", temperature=1.0, beta=1.0, gamma=1.0),
-    "nkd": _of_logits("nkd", needs_target=True, gamma=1.5, temperature=1.0),
-    "wttm": _of_logits("wttm", temperature=4.0),
-    "mlld": _of_logits("mlld", instance=1.0, batch=1.0, classes=1.0),
+    "ofd": LossRow("overhaul.ofd", "levels", learned=True),
+    "dkd": _of_logits("logits.dkd", needs_target=True, alpha=1.0, beta=8.0, temperature=4.0),
+    "dist": _of_logits("logits.dist", temperature=1.0, beta=1.0, gamma=1.0),
+    "nkd": _of_logits("logits.nkd", needs_target=True, gamma=1.5, temperature=1.0),
+    "wttm": _of_logits("logits.wttm", temperature=4.0),
+    "mlld": _of_logits("logits.mlld", instance=1.0, batch=1.0, classes=1.0),
+    "ldrld": _of_logits("ranks.ldrld", alpha=10.5, beta=7.0, top=7, temperature=4.0),
     "ctkd": LossRow(
         "temperature.ctkd",
         "logits",

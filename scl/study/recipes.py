@@ -43,9 +43,10 @@ RECIPES: dict[str, Recipe] = {
     "short": Recipe({"epochs": 30, "batch_size": 128, "lr": 0.1, "schedule": "cosine", "warmup_epochs": 1}),
     # CIFAR-100 as in Tian et al., ICLR 2020 (RepDistiller): all training images, accuracy of the last epoch. The losses
     # are those of its table; DKD has the setting of its paper (beta 8 for resnet32x4 → resnet8x4), DIST that of its
-    # paper for CIFAR-100, ReviewKD that of its authors' code for two of the three pairs (vgg is not in it), and CAT-KD
-    # that of its authors for wrn_40_2 → wrn_16_2 (15 for resnet32x4 → resnet8x4, 4.5 for vgg13 → vgg8). FSP has
-    # weight 1, since RepDistiller's pre-training never multiplies by the table's 50.
+    # paper for CIFAR-100, ReviewKD that of its authors' code for two of the three pairs (vgg is not in it), CAT-KD that
+    # of its authors for wrn_40_2 → wrn_16_2 (15 for resnet32x4 → resnet8x4, 4.5 for vgg13 → vgg8), OFD and LDRLD those
+    # of their authors' code (that of LDRLD for resnet32x4 → resnet8x4). FSP has weight 1, since RepDistiller's
+    # pre-training never multiplies by the table's 50.
     "crd": Recipe(
         fields={
             "epochs": 240,
@@ -79,6 +80,8 @@ RECIPES: dict[str, Recipe] = {
             "mlld": _beside_ce("mlld", Term(0.9, options={"instance": 1.5, "batch": 0.5, "classes": 0.5}), ce=0.2),
             "ctkd": _beside_ce("ctkd", 0.9, ce=0.1),
             "reviewkd": _beside_ce("reviewkd", Term(5.0, warmup=20), tap="bn"),
+            "ofd": _beside_ce("ofd", 0.001, tap="bn"),
+            "ldrld": _beside_ce("ldrld", Term(1.0, options={"alpha": 10.5, "beta": 7.0, "top": 7, "temperature": 4.0})),
             "dist": _beside_ce("dist", Term(2.0, options={"temperature": 4.0})),
         },
     ),

@@ -190,6 +190,8 @@ def _option_problems(row: LossRow, option: str, value: Any) -> list[str]:
         return [f"{option} is a whole number from 1, got {shown(value)}"]
     if option == "temperature" and number <= 0:
         return [f"temperature must be above 0, got {shown(value)}"]
+    if option == "top" and (number < 2 or not number.is_integer()):
+        return [f"top must be a whole number from 2, got {shown(value)}"]
     return []
 
 

@@ -40,6 +40,11 @@ from scl.study.term import Term
         ({"losses": {"kdd": 1}}, "unknown loss 'kdd' .did you mean 'kd'"),
         ({"losses": {"kd": -1}}, "weight must be"),
         ({"losses": {"kd": Term(1, options={"temprature": 1})}}, "did you mean 'temperature'"),
+        *(
+            ({"losses": {"ldrld": Term(1, options={"top": top})}}, "top must be a whole number from 2")
+            for top in (1, 2.5)
+        ),
+        ({"losses": {"logit": Term(1, options={"between": "pixels"})}}, "between 'pixels'"),
         ({"widht": 2}, "unknown field 'widht' .did you mean 'width'"),
         ({"ce": 0}, "an objective needs a term"),
         ({"schedule": "multistep"}, "needs milestones"),

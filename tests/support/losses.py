@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from operator import attrgetter
 from typing import Any
 
@@ -159,6 +159,26 @@ def wttm_oracle(s: np.ndarray, t: np.ndarray, temperature: float = 4.0) -> float
     for a, b in zip(s, t, strict=True):
         powers = softmax(b) ** (1 / temperature)
         total += powers.sum() * kl(powers / powers.sum(), softmax(a))
+    return total / len(s)
+
+
+def ldrld_oracle(
+    s: np.ndarray, t: np.ndarray, alpha: float = 10.5, beta: float = 7.0, top: int = 7, temperature: float = 4.0
+) -> float:
+    """Set of classes by set of classes: each has its own softmax."""
+
+    def divergence(a: np.ndarray, b: np.ndarray, classes: list[int]) -> float:
+        p, q = softmax(a[classes] / temperature), softmax(b[classes] / temperature)
+        return temperature**2 * sum(v * math.log(v / u) for u, v in zip(p, q, strict=True))
+
+    total = 0.0
+    for a, b in zip(s, t, strict=True):
+        first, rest = list(np.argsort(-a)[:top]), list(np.argsort(-a)[top:])
+        local = [divergence(a, b, first)]
+        for i, j in combinations(range(len(first)), 2):
+            weight = 2 / (1.5 + j - i) * math.exp(-0.05 * (i + j + 2))
+            local.append(weight * divergence(a, b, [first[i], first[j]]))
+        total += alpha * float(np.mean(local)) + (beta * divergence(a, b, rest) if rest else 0)
     return total / len(s)
 
 
@@ -384,6 +404,22 @@ def reviewkd_oracle(s: tuple[np.ndarray, ...], t: tuple[np.ndarray, ...], module
     return total
 
 
+def ofd_oracle(s: tuple[np.ndarray, ...], t: tuple[np.ndarray, ...], module: Any) -> float:
+    """Entry by entry."""
+    total, layers = 0.0, len(s) - 1
+    for layer in range(layers):
+        weight = array(module.connectors[layer][0].weight)[:, :, 0, 0]
+        a, b = to_smaller(normalised(np.einsum("dc,bchw->bdhw", weight, s[layer])), t[layer])
+        for channel in range(b.shape[1]):
+            negative = [v for v in b[:, channel].ravel() if v < 0]
+            margin = sum(negative) / len(negative) if negative else 0.0
+            for mine, its in zip(a[:, channel].ravel(), b[:, channel].ravel(), strict=True):
+                wanted = max(its, margin)
+                if not mine <= wanted <= 0:
+                    total += (mine - wanted) ** 2 / len(a) / 2 ** (layers - 1 - layer)
+    return total
+
+
 def crd_oracle(s: np.ndarray, t: np.ndarray, index: np.ndarray, module: Repeated) -> float:
     """Image by image, and each of its comparisons as the answer of a judge: is it the same image?"""
     loss, state = module.loss, {name: array(value) for name, value in module.state.items()}
@@ -503,6 +539,7 @@ OF_LOGITS: dict[str, Callable[..., float]] = {
     "dist": dist_oracle,
     "nkd": nkd_oracle,
     "wttm": wttm_oracle,
+    "ldrld": ldrld_oracle,
 }
 ZSCORE = (("norm", "zscore"),)
 # One small case of each kind, for the slower checks.
@@ -515,11 +552,13 @@ SMALL = [
     Case("dist", (3, 5), (3, 5), dist_oracle),
     Case("nkd", (3, 5), (3, 5), nkd_oracle),
     Case("wttm", (3, 5), (3, 5), wttm_oracle),
+    Case("ldrld", (3, 5), (3, 5), ldrld_oracle, (("top", 3),)),
     *(Case(name, (3, 5), (3, 5), standardised(of), ZSCORE) for name, of in OF_LOGITS.items()),
     Case("mlld", (3, 5), (3, 5), mlld_oracle),
     Case("mlld", (3, 5), (3, 5), mlld_oracle, ZSCORE),
     Case("ctkd", (3, 5), (3, 5), ctkd_oracle),
     Case("ctkd", (3, 5), (3, 5), ctkd_oracle, ZSCORE),
+    Case("ofd", ((3, 2, 4, 4), (3, 4, 2, 2), (3, 3, 1, 1)), ((3, 3, 4, 4), (3, 2, 4, 4), (3, 2, 1, 1)), ofd_oracle),
     Case("hint", (2, 3, 2, 2), (2, 3, 2, 2), hint_oracle),
     Case("at", (2, 3, 4, 4), (2, 5, 2, 2), at_oracle),
     Case("sp", (3, 2, 2, 2), (3, 3, 1, 1), sp_oracle),
@@ -556,11 +595,15 @@ LARGER = [
     Case("dist", (8, 20), (8, 20), dist_oracle, (("temperature", 2.0), ("beta", 3.0), ("gamma", 0.5))),
     Case("nkd", (8, 20), (8, 20), nkd_oracle, (("gamma", 3.5), ("temperature", 3.0))),
     Case("wttm", (8, 20), (8, 20), wttm_oracle, (("temperature", 10.0),)),
+    Case("ldrld", (8, 20), (8, 20), ldrld_oracle, (("alpha", 2.0), ("beta", 0.5), ("temperature", 1.0))),
+    *(Case("ldrld", (4, 7), (4, 7), ldrld_oracle, (("top", top),)) for top in (2, 6, 7, 20)),
+    Case("ldrld", (1, 2), (1, 2), ldrld_oracle),
     Case("kd", (8, 20), (8, 20), standardised(kd_oracle), (("norm", "zscore"), ("temperature", 2.0))),
     Case("mlld", (8, 20), (8, 20), mlld_oracle, (("instance", 1.5), ("batch", 0.5), ("classes", 0.7))),
     Case("mlld", (2, 30), (2, 30), mlld_oracle, (("instance", 0.0),)),
     Case("mlld", (40, 3), (40, 3), mlld_oracle, (("instance", 0.0),)),
     Case("ctkd", (1, 7), (1, 7), ctkd_oracle, (("start", 2.0), ("span", 0.0))),
+    Case("ofd", ((4, 3, 8, 2), (4, 5, 1, 1)), ((4, 8, 4, 4), (4, 9, 1, 1)), ofd_oracle),
     Case("hint", (8, 20), (8, 20), hint_oracle),
     Case("at", (4, 7, 3, 3), (4, 5, 6, 9), at_oracle),
     Case("sp", (7, 20), (7, 5), sp_oracle),
