@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from scl import Config, Float, RunFailed, Search, Setting, Study, Term, UserError
 from scl.cli.exits import exit_with
-from scl.cli.flags import parsed
+from scl.cli.flags import parsed_with
 from scl.cli.main import run_options
 from scl.masking import masked_command
 from scl.store.files import open_folder
@@ -185,6 +185,17 @@ def split_students(flags: Sequence[str]) -> tuple[list[str], list[str]]:
     return students, rest
 
 
+def several_networks() -> argparse.ArgumentParser:
+    """What `--help` says of --student beyond what it is in other studies; the flag itself is read before."""
+    p = argparse.ArgumentParser(add_help=False)
+    p.add_argument_group(
+        "several networks in this study",
+        "--student A,B,C, as in --student plain5,timm:resnet18: each network learns alone and in every way, and one\n"
+        "page compares them (default: plain5)",
+    )
+    return p
+
+
 def main() -> None:
     exit_with(lambda: work(sys.argv[0], sys.argv[1:]))
 
@@ -194,7 +205,7 @@ def work(script: str, flags: Sequence[str]) -> int:
     several = len(students) > 1
     study = comparison(students, several)
     # The flags of a search exist for studies that have one.
-    options = parsed(searching(study, study.baseline, trials=40), script, rest)
+    options, _ = parsed_with(searching(study, study.baseline, trials=40), script, rest, several_networks())
     options = dataclasses.replace(options, command=name_of(masked_command([Path(script).name, *flags])))
     if (seeds := options.seeds or study.seeds) < LEAST_SEEDS:
         raise UserError(f"--seeds {seeds}: {LEAST_SEEDS} or more, or the intervals say nothing")

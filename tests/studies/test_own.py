@@ -75,3 +75,10 @@ def test_networks_beyond_their_bounds_do_not_train(bounds: str, left: list[str] 
 def test_wrong_flags_are_refused_before_anything_trains(flags: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         OWN.work("own.py", ["--out", str(tmp_path), *flags])
+
+
+def test_the_help_says_that_student_takes_several(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        OWN.work("own.py", ["--help"])
+    assert end.value.code in (0, None)
+    assert "--student A,B,C, as in --student plain5,timm:resnet18" in capsys.readouterr().out
