@@ -79,6 +79,7 @@ RECIPES: dict[str, Recipe] = {
             "mlld": _beside_ce("mlld", Term(0.9, options={"instance": 1.5, "batch": 0.5, "classes": 0.5}), ce=0.2),
             "ctkd": _beside_ce("ctkd", 0.9, ce=0.1),
             "reviewkd": _beside_ce("reviewkd", Term(5.0, warmup=20), tap="bn"),
+            "semckd": {"losses": {"semckd": 400.0, "kd": Term(1.0, options={"temperature": 4.0})}},
             "dist": _beside_ce("dist", Term(2.0, options={"temperature": 4.0})),
         },
     ),

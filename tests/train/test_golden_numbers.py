@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {"width": 0.125, "batch_size": 32, "lr": 0.01, "epochs":
 WEIGHTS = {
     "channel": 0.3, "spatial": 0.3, "kd": 0.9, "hint": 0.1, "at": 10.0, "sp": 30.0, "cc": 0.02, "rkd": 0.1,
     "pkt": 300.0, "vid": 0.1, "nst": 5.0, "fsp": 5.0, "ickd": 0.1, "dkd": 0.5, "dist": 1.0,
-    "nkd": 1.0, "wttm": 5.0, "crd": 0.8, "reviewkd": 0.5, "mlld": 0.5, "ctkd": 0.5, "catkd": 0.5,
+    "nkd": 1.0, "wttm": 5.0, "crd": 0.8, "reviewkd": 0.5, "mlld": 0.5, "ctkd": 0.5, "catkd": 0.5, "semckd": 0.5,
 }  # fmt: skip
 ARMS: dict[str, dict[str, Any]] = {
     "baseline": {},
