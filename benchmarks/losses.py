@@ -48,8 +48,8 @@ BATCH, CHANNELS, SIDE, WIDTH, CLASSES, IMAGES = 64, 64, 32, 512, 100, 50_000
 def inputs(name: str, batch: int, device: str) -> tuple[list[Tensor], Callable[[], Tensor]]:
     """The student's tensors, and the loss as a call; maps are channels last in memory, as in training."""
     row = LOSSES[name]
-    if row.compares == "levels":
-        return _levels(loss_of(row), batch, device)
+    if row.compares in ("levels", "crossed"):
+        return _levels(row, batch, device)
     shape = {"logits": (batch, CLASSES), "embedding": (batch, WIDTH), "cams": (batch, CLASSES, 4, 4)}.get(
         row.compares, (batch, CHANNELS, SIDE, SIDE)
     )
@@ -74,9 +74,10 @@ def loss_of(row: LossRow) -> Callable[..., Any]:
     return found
 
 
-def _levels(loss: Callable[..., Any], batch: int, device: str) -> tuple[list[Tensor], Callable[[], Tensor]]:
-    """The same for a loss of all levels: those of plain5 at width 1."""
-    channels, sides = (64, 128, 256, 512, 512), (32, 16, 8, 4, 1)
+def _levels(row: LossRow, batch: int, device: str) -> tuple[list[Tensor], Callable[[], Tensor]]:
+    """The same for a loss of all levels: those of plain5 at width 1, with or without the embedding."""
+    count = 5 if row.compares == "levels" else 4
+    channels, sides = (64, 128, 256, 512, 512)[:count], (32, 16, 8, 4, 1)[:count]
     student, teacher = (
         [
             torch.randn(batch, c, n, n, device=device)
@@ -86,7 +87,8 @@ def _levels(loss: Callable[..., Any], batch: int, device: str) -> tuple[list[Ten
         ]
         for learns in (True, False)
     )
-    module = loss(channels, channels).to(device).to(memory_format=torch.channels_last)
+    beside = (batch,) if row.of_batches else ()
+    module = loss_of(row)(channels, channels, *beside).to(device).to(memory_format=torch.channels_last)
     return student, lambda: module(tuple(student), tuple(teacher))
 
 

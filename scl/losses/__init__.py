@@ -2,10 +2,11 @@
 
 Each loss is called as `loss(student, teacher, …)` and returns a scalar; the more the two agree, in the sense of the
 loss, the smaller it is. Feature maps are (B, C, H, W), embeddings (B, D), logits (B, K), class activation maps
-(B, K, H, W); N = H·W is the number of locations. `vid`, `ickd`, `cc`, `crd`, `reviewkd`, `ofd` and `ctkd` have learned
-parts: they are modules, built from the channels of student and teacher, `(student_channels, teacher_channels)`, and
-then called in the same way. `crd` remembers the training images and also takes their labels and numbers; `reviewkd` and
-`ofd` take all maps at once. The caller sums over layers, and applies weights and connectors.
+(B, K, H, W); N = H·W is the number of locations. `vid`, `ickd`, `cc`, `crd`, `reviewkd`, `semckd`, `ofd` and `ctkd`
+have learned parts: they are modules, built from the channels of both, `(student_channels, teacher_channels)`,
+and then called in the same way. `crd` remembers the training images and also takes their labels and numbers;
+`reviewkd`, `semckd` and `ofd` take all maps at once, and `semckd` is also built for a number of images. The caller sums
+over layers, and applies weights and connectors.
 
 All losses:
 
@@ -19,6 +20,7 @@ All losses:
   and that code averages; each docstring names the difference.
 """
 
+from scl.losses.calibration import semckd
 from scl.losses.contrast import crd
 from scl.losses.correlation import channel_correlation, logit_correlation, spatial_correlation
 from scl.losses.logits import dist, dkd, kd, mlld, nkd, wttm
@@ -31,6 +33,6 @@ from scl.losses.temperature import ctkd
 
 __all__ = [
     "at", "catkd", "cc", "channel_correlation", "crd", "ctkd", "dist", "dkd", "fsp", "hint", "ickd", "kd", "ldrld",
-    "logit_correlation", "mlld", "nkd", "nst", "ofd", "pkt", "reviewkd", "rkd", "sp", "spatial_correlation", "vid",
-    "wttm",
+    "logit_correlation", "mlld", "nkd", "nst", "ofd", "pkt", "reviewkd", "rkd", "semckd", "sp", "spatial_correlation",
+    "vid", "wttm",
 ]  # fmt: skip

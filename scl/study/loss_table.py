@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # What a loss can compare: guided maps one by one, pairs of neighbouring maps, all maps and the embedding as one more
-# map at once, the pooled last map, class activation maps, or logits.
-COMPARES = ("maps", "pairs", "levels", "embedding", "cams", "logits")
-OF_MAPS = ("maps", "pairs", "levels")
+# map at once, the student's maps with all of the teacher's, the pooled last map, class activation maps, or logits.
+COMPARES = ("maps", "pairs", "levels", "crossed", "embedding", "cams", "logits")
+OF_MAPS = ("maps", "pairs", "levels", "crossed")
 OF_CLASSES = ("cams", "logits")  # the last layer gives them, whichever layers are guided
 NORMS = ("pearson", "cosine", "gram", "rows")
 POOLS = ("sample", "batch")
@@ -32,7 +32,8 @@ class LossRow:
     it needs equal height and width, so the larger map is average-pooled. correlates: it needs at least two channels
     and two locations. needs_target: it also takes the labels (B,). remembers: it keeps something for each training
     image: it is also built from the labels of these (N,), and takes the numbers of the batch's images (B,).
-    has_epochs: its `start_epoch` is told the epoch of its stage (from 1).
+    of_batches: it is also built from the number of images of a batch. has_epochs: its `start_epoch` is told
+    the epoch of its stage (from 1).
     """
 
     function: str
@@ -46,6 +47,7 @@ class LossRow:
     correlates: bool = False
     needs_target: bool = False
     remembers: bool = False
+    of_batches: bool = False
     has_epochs: bool = False
 
 
@@ -90,6 +92,7 @@ LOSSES: dict[str, LossRow] = {
     "ickd": LossRow("maps.ickd", "maps", layers=(-1,), learned=True),
     "catkd": LossRow("maps.catkd", "cams", {"size": 2}),
     "reviewkd": LossRow("review.reviewkd", "levels", learned=True),
+    "semckd": LossRow("calibration.semckd", "crossed", learned=True, of_batches=True),
     "ofd": LossRow("overhaul.ofd", "levels", learned=True),
     "dkd": _of_logits("logits.dkd", needs_target=True, alpha=1.0, beta=8.0, temperature=4.0),
     "dist": _of_logits("logits.dist", temperature=1.0, beta=1.0, gamma=1.0),

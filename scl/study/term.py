@@ -35,10 +35,11 @@ class Term:
         stage: `train`, or `pretrain`: the epochs before (`Config.pretrain_epochs`), in which only such terms train.
         loss: the name of a built-in loss, or a loss of your own: a function `(student, teacher, **options)` that
             returns a scalar, or an nn.Module class that is built as `Loss(student_channels, teacher_channels,
-            **options)`, for `levels` with a tuple of channels each, and called like such a function. None: the loss
-            that has the term's name.
+            **options)`, for `levels` and `crossed` with a tuple of channels each, and called like such a function.
+            None: the loss that has the term's name.
         compares: what a loss of your own receives: `maps` (feature maps (B, C, H, W), layer by layer), `pairs` (of
             neighbouring maps), `levels` (a tuple of all maps, from shallow to deep, and the embedding as (B, D, 1, 1)),
+            `crossed` (a tuple of the student's maps of `layers`, and one of all of the teacher's),
             `embedding` (B, D), `cams` (class activation maps (B, K, H, W), whose means are the logits) or `logits`
             (B, K).
         options: keyword options of the loss, as in `{"temperature": 2.0}`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from operator import attrgetter
 from typing import Any
 
@@ -111,7 +111,7 @@ class Objective(nn.Module):
         """The features of the student and of the teacher that an epoch reads; None if it does not need the teacher."""
         active = [name for name in self.terms if self.weight(name, epoch) > 0]
         on_maps = [name for name in active if self.rows[name].compares in OF_MAPS]
-        on_head = [name for name in active if self.rows[name].compares not in ("maps", "pairs")]
+        on_head = [name for name in active if self.rows[name].compares not in ("maps", "pairs", "crossed")]
         pairs = [pair for name in on_maps for pair in self.pairs[name]]
         # Every epoch reads the student's logits, for its training accuracy.
         cams = any(self.rows[name].compares == "cams" for name in active)
@@ -198,9 +198,11 @@ class Objective(nn.Module):
     def _at_once(self, name: str, student: Features, teacher: Features) -> tuple[Any, Any]:
         """The student's and the teacher's side of a loss that makes one comparison."""
         compares = self.rows[name].compares
-        if compares != "levels":
+        if compares not in ("levels", "crossed"):
             return getattr(student, compares), getattr(teacher, compares)
         mine, its = zip(*self.pairs[name], strict=True)
+        if compares == "crossed":
+            return tuple(student.maps[i] for i in sorted({*mine})), tuple(teacher.maps[j] for j in sorted({*its}))
         return _levels(student, mine), _levels(teacher, its)
 
     def _matched(self, name: str, layer: int, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -230,7 +232,7 @@ class Objective(nn.Module):
         if row.learned:
             if row.compares == "pairs":
                 raise UserError(
-                    f"loss {name!r}: a class compares maps, levels, embeddings or logits; pairs need a function"
+                    f"loss {name!r}: a class compares maps, all or each, embeddings or logits; pairs need a function"
                 )
             key = f"{name}-loss"  # a name alone, such as `type`, may be that of a method of ModuleDict
             if row.compares == "maps":
@@ -238,7 +240,8 @@ class Objective(nn.Module):
                 self.learned[key] = nn.ModuleList(modules)
                 return list(modules)
             sides = map(_channels, self._at_once(name, student, teacher))
-            self.learned[key] = _build(name, loss, term, *sides, *((labels,) if row.remembers else ()))
+            beside = (labels,) if row.remembers else (self.config.batch_size,) if row.of_batches else ()
+            self.learned[key] = _build(name, loss, term, *sides, *beside)
             return [self.learned[key]]
         if row.same_channels:
             for (i, _), (c, d) in zip(pairs, widths, strict=True):
@@ -264,15 +267,13 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
     return (len(labels) / (classes * counts.double())).float()
 
 
-def _build(
-    name: str, loss: Any, term: Term, student_channels: Any, teacher_channels: Any, *labels: Tensor | None
-) -> nn.Module:
+def _build(name: str, loss: Any, term: Term, student_channels: Any, teacher_channels: Any, *beside: Any) -> nn.Module:
     """A loss with learned parts. Raises UserError if a custom class cannot be built."""
     if not issubclass(loss, nn.Module):
         raise UserError(f"loss {name!r}: a custom class must be a torch.nn.Module, {loss.__qualname__} is not")
     try:
         with custom.kept_apart(f"loss {name!r}"):
-            module: nn.Module = loss(student_channels, teacher_channels, *labels, **term.options)
+            module: nn.Module = loss(student_channels, teacher_channels, *beside, **term.options)
     except TrialFailure as failure:
         raise UserError(str(failure)) from None
     except Exception as error:  # user code can raise anything
@@ -320,7 +321,8 @@ def _layer_pairs(name: str, term: Term, row: LossRow, student: int, teacher: int
     """Pairs of guided layers (student's, teacher's) that a term compares, given the numbers of guided layers.
 
     Layer i of n is compared with the teacher's layer at the same share of the depth. Equal numbers match one to one;
-    the two of plain3 match the second and the fourth of a teacher with four.
+    the two of plain3 match the second and the fourth of a teacher with four. A loss that crosses layers compares each
+    with all of the teacher's.
     """
     chosen: Sequence[int] = range(student)
     layers = term.layers if term.layers is not None else row.layers
@@ -331,4 +333,6 @@ def _layer_pairs(name: str, term: Term, row: LossRow, student: int, teacher: int
         chosen = sorted({min(i, student - 1) % student for i in layers})
     if row.compares == "pairs" and len(chosen) < 2:
         raise UserError(f"loss {name!r} compares neighbouring guided layers and needs two, got {len(chosen)}")
+    if row.compares == "crossed":
+        return list(product(chosen, range(teacher)))
     return [(i, -(-(i + 1) * teacher // student) - 1) for i in chosen]  # ceil((i + 1) · T / S)

@@ -46,7 +46,7 @@ def test_gradient_is_that_of_the_value(case: Case) -> None:
     assert torch.autograd.gradcheck(value, (*student, *teacher))
 
 
-@pytest.mark.parametrize("name", ["vid", "ickd", "cc", "crd", "reviewkd", "ofd", "ctkd"])
+@pytest.mark.parametrize("name", ["vid", "ickd", "cc", "crd", "reviewkd", "semckd", "ofd", "ctkd"])
 def test_learned_parts_train(name: str) -> None:
     case = next(case for case in SMALL if case.name == name)
     inputs, loss = case.inputs(), case.build()

@@ -20,7 +20,7 @@ def test_a_row_says_what_the_function_takes(name: str) -> None:
     assert {p.name: p.default for p in parameters if p.default is not p.empty} == row.options
     assert row.learned == (inspect.isclass(loss) and issubclass(loss, nn.Module))
     expected = ["student_channels", "teacher_channels"] if row.learned else ["student", "teacher"]
-    expected += ["labels"] * row.remembers
+    expected += ["labels"] * row.remembers + ["batch_size"] * row.of_batches
     assert [p.name for p in parameters if p.default is p.empty] == expected + ["target"] * row.needs_target
     assert row.compares in COMPARES
     assert set(row.words) == {option for option, value in row.options.items() if isinstance(value, str)}

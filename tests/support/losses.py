@@ -372,31 +372,30 @@ def nearest(x: np.ndarray, height: int, width: int) -> np.ndarray:
     return x[:, :, rows][:, :, :, [j * x.shape[3] // width for j in range(width)]]
 
 
+def convolved(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A convolution that keeps the size, one shift of the map at a time."""
+    side, (height, width) = weight.shape[2], x.shape[2:]
+    wide = np.pad(x, ((0, 0), (0, 0), (side // 2,) * 2, (side // 2,) * 2))
+    parts = [
+        np.einsum("dc,bchw->bdhw", weight[:, :, i, j], wide[:, :, i : i + height, j : j + width])
+        for i in range(side)
+        for j in range(side)
+    ]
+    return sum(parts[1:], parts[0])
+
+
 def reviewkd_oracle(s: tuple[np.ndarray, ...], t: tuple[np.ndarray, ...], module: Any) -> float:
-    def mixed(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return np.einsum("dc,bchw->bdhw", weight[:, :, 0, 0], x)
-
-    def spread(weight: np.ndarray, x: np.ndarray) -> np.ndarray:  # 3×3, one shift of the map at a time
-        wide = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-        height, width = x.shape[2:]
-        parts = [
-            np.einsum("dc,bchw->bdhw", weight[:, :, i, j], wide[:, :, i : i + height, j : j + width])
-            for i in range(3)
-            for j in range(3)
-        ]
-        return sum(parts[1:], parts[0])
-
     total, below = 0.0, None
     for level in reversed(range(len(s))):
         fusion, b = module.fusions[level], t[level]
-        x = normalised(mixed(array(fusion.reduce[0].weight), s[level]))
+        x = normalised(convolved(array(fusion.reduce[0].weight), s[level]))
         if below is not None:
             below = nearest(below, *x.shape[2:])
-            z = mixed(array(fusion.attend.weight), np.concatenate([x, below], 1))
+            z = convolved(array(fusion.attend.weight), np.concatenate([x, below], 1))
             z = 1 / (1 + np.exp(-z - array(fusion.attend.bias)[:, None, None]))
             x = x * z[:, :1] + below * z[:, 1:]
         below = nearest(x, *b.shape[2:])
-        a = normalised(spread(array(fusion.expand[0].weight), below))
+        a = normalised(convolved(array(fusion.expand[0].weight), below))
         sides = [side for side in (4, 2, 1) if side < min(a.shape[2:])]
         gaps = [((a - b) ** 2).mean(), *(((pooled(a, (n, n)) - pooled(b, (n, n))) ** 2).mean() for n in sides)]
         weights = [0.5**i for i in range(len(gaps))]
@@ -418,6 +417,33 @@ def ofd_oracle(s: tuple[np.ndarray, ...], t: tuple[np.ndarray, ...], module: Any
                 if not mine <= wanted <= 0:
                     total += (mine - wanted) ** 2 / len(a) / 2 ** (layers - 1 - layer)
     return total
+
+
+def semckd_oracle(s: tuple[np.ndarray, ...], t: tuple[np.ndarray, ...], module: Any) -> float:
+    """Image by image."""
+
+    def embedded(layers: Any, x: np.ndarray, image: int) -> np.ndarray:
+        row = np.zeros(module.batch_size)
+        row[: len(x)] = [float((x[image] * other).sum()) for other in x]
+        inside = np.maximum(array(layers[0].weight) @ row + array(layers[0].bias), 0)
+        return unit(array(layers[2].weight) @ inside + array(layers[2].bias))
+
+    def regressed(layers: Any, x: np.ndarray) -> np.ndarray:
+        x = np.maximum(normalised(convolved(array(layers[0].weight), x)), 0)
+        x = np.maximum(normalised(convolved(array(layers[3].weight), x)), 0)
+        return convolved(array(layers[6].weight), x)
+
+    total, images = 0.0, len(s[0])
+    for i, one in enumerate(s):
+        gaps = []
+        for j, other in enumerate(t):
+            a, b = to_smaller(one, other)
+            gaps.append(((regressed(module.regressors[i][j], a) - b) ** 2).mean((1, 2, 3)))
+        for image in range(images):
+            query = embedded(module.queries[i], one, image)
+            odds = [math.exp(query @ embedded(module.keys[j], other, image)) for j, other in enumerate(t)]
+            total += sum(odd * gap[image] for odd, gap in zip(odds, gaps, strict=True)) / sum(odds)
+    return total / (images * len(s))
 
 
 def crd_oracle(s: np.ndarray, t: np.ndarray, index: np.ndarray, module: Repeated) -> float:
@@ -582,6 +608,13 @@ SMALL = [
         ((3, 3, 4, 4), (3, 2, 4, 4), (3, 2, 1, 1)),
         reviewkd_oracle,
     ),
+    Case(
+        "semckd",
+        ((3, 2, 4, 4), (3, 4, 2, 2)),
+        ((3, 3, 4, 4), (3, 2, 2, 2), (3, 2, 2, 1)),
+        semckd_oracle,
+        (("batch_size", 3),),
+    ),
 ]
 LARGER = [
     # The cheaper side of both correlations: many more locations than channels, and the reverse.
@@ -625,6 +658,8 @@ LARGER = [
         ((4, 8, 4, 4), (4, 9, 2, 4), (4, 9, 1, 1)),
         reviewkd_oracle,
     ),
+    Case("semckd", ((5, 3, 4, 4),), ((5, 4, 8, 4), (5, 6, 2, 2)), semckd_oracle, (("batch_size", 8),)),
+    Case("semckd", ((2, 3, 2, 2), (2, 3, 1, 1)), ((2, 4, 1, 1),), semckd_oracle, (("batch_size", 9),)),
     Case("reviewkd", ((2, 3, 1, 1),), ((2, 4, 1, 1),), reviewkd_oracle),
 ]
 

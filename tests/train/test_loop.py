@@ -42,6 +42,7 @@ LEARNED = {
     "a temperature": BASE.replace(losses={"ctkd": Term(0.9, options={"rise": 2.0})}, ce=0.1, lr=1.0),
     "class activation maps": BASE.replace(losses={"catkd": 5.0}),
     "connectors": BASE.replace(losses={"ofd": 0.001}, tap="bn"),
+    "layers crossed": BASE.replace(losses={"semckd": 1.0}),
     "all levels": BASE.replace(losses={"reviewkd": Term(1.0, warmup=2)}, tap="bn"),
 }
 
