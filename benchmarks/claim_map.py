@@ -28,11 +28,17 @@ from scl import Results, load, stats
 
 FULL, KD = "channel+spatial+kd+self-taught", "kd"
 TUNED = f"{FULL} weights of kd"
+SMALLER = "claim"  # the study in which every student is smaller than its teacher
+# Study and arm → method.
 NAMES = {
-    TUNED: "full method, KD’s weights",
-    FULL: "full method",
-    KD: "KD alone",
-    "baseline": "cross-entropy alone",
+    ("headline", TUNED): "full method, KD’s weights",
+    ("headline", FULL): "full method",
+    ("headline", KD): "KD alone",
+    ("headline", "baseline"): "cross-entropy alone",
+    (SMALLER, FULL): "full method, student below teacher",
+    (SMALLER, KD): "KD alone, student below teacher",
+    (SMALLER, "dist"): "DIST alone, student below teacher",
+    (SMALLER, "baseline"): "cross-entropy alone, student below teacher",
 }
 IMAGES = 10_000  # of the runs in which other things vary
 SHORTER = "plain11 as long as students"
@@ -83,21 +89,27 @@ def _of_run(run: str, read: Results) -> Iterator[Point]:
         if arm in arms:
             m = stats.mean_interval(100 * (scores.loc[arm, "test_acc"] - teacher).dropna().to_numpy(dtype=float))
             if m.n > 1:
-                yield Point(varies, value, NAMES[method], run, m.n, m.mean, m.low, m.high)
+                yield Point(varies, value, method, run, m.n, m.mean, m.low, m.high)
 
-    for method in NAMES:
-        yield from point("images", images, method, method)
+    methods = {arm: method for (study, arm), method in NAMES.items() if study == read.study["study"]}
+    for arm, method in methods.items():
+        yield from point("images", images, method, arm)
     if images != IMAGES:  # a run in which images alone vary
         return
-    for method in NAMES:
-        yield from point("epochs", epochs, method, method)
+    if read.study["study"] == SMALLER:
+        for count in range(17):
+            chosen = FULL in arms and (scores.loc[FULL, "param.self_taught"] == count).all()
+            yield from point("count", count, methods[FULL], FULL if chosen else f"{FULL} k={count}")
+        return
+    for arm, method in methods.items():
+        yield from point("epochs", epochs, method, arm)
         if SHORTER in arms:
             shorter = scores.loc[SHORTER, "test_acc"]
-            yield from point("epochs", int(scores.loc[SHORTER, "epochs"].iloc[0]), method, method, shorter)
+            yield from point("epochs", int(scores.loc[SHORTER, "epochs"].iloc[0]), method, arm, shorter)
         for multiple in (1, 2, 3):
-            yield from point("width", multiple, method, method if multiple == 2 else f"x{multiple} {method}")
+            yield from point("width", multiple, method, arm if multiple == 2 else f"x{multiple} {arm}")
     for count in range(17):
-        yield from point("count", count, TUNED, TUNED if count == 2 else f"{TUNED} k={count}")
+        yield from point("count", count, methods[TUNED], TUNED if count == 2 else f"{TUNED} k={count}")
 
 
 def table(found: list[Point]) -> str:
@@ -113,9 +125,18 @@ def table(found: list[Point]) -> str:
     return "\n".join(lines)
 
 
-COLOURS = {"full method, KD’s weights": "#0072b2", "full method": "#56b4e9", "KD alone": "#d55e00"}
-GREY = "#666666"
-SYMBOLS = ("circle", "square", "diamond", "x")
+BLUE, LIGHT, RED, GREEN, GREY = "#0072b2", "#56b4e9", "#d55e00", "#009e73", "#666666"
+# Colour and symbol of each method; students below their teachers are open symbols.
+LOOKS = dict(
+    zip(
+        NAMES.values(),
+        (
+            (BLUE, "circle"), (LIGHT, "square"), (RED, "diamond"), (GREY, "x"),
+            (LIGHT, "square-open"), (RED, "diamond-open"), (GREEN, "triangle-up-open"), (GREY, "x-open"),
+        ),
+        strict=True,
+    )
+)  # fmt: skip
 
 
 def draw(found: list[Point]) -> Any:
@@ -130,12 +151,12 @@ def draw(found: list[Point]) -> Any:
             own = [p for p in found if p.varies == varies and p.method == method]
             figure.add_trace(
                 Scatter(
-                    x=[values.index(p.value) + 0.08 * (i - 1.5) for p in own],
+                    x=[values.index(p.value) + 0.08 * (i - (len(NAMES) - 1) / 2) for p in own],
                     y=[p.mean for p in own],
                     error_y={"array": [p.high - p.mean for p in own], "width": 0, "thickness": 1.5},
                     mode="lines+markers",
-                    marker={"symbol": SYMBOLS[i], "size": 8, "color": COLOURS.get(method, GREY)},
-                    line={"width": 1, "color": COLOURS.get(method, GREY)},
+                    marker={"symbol": LOOKS[method][1], "size": 8, "color": LOOKS[method][0]},
+                    line={"width": 1, "color": LOOKS[method][0]},
                     name=method,
                     legendgroup=method,
                     showlegend=column == 1,
@@ -146,10 +167,11 @@ def draw(found: list[Point]) -> Any:
         ticks = {"tickvals": list(range(len(values))), "ticktext": [f"{value:,.0f}" for value in values]}
         figure.update_xaxes(title=title, range=[-0.5, len(values) - 0.5], **ticks, row=1, col=column)
     figure.add_hline(y=0, line={"color": "black", "width": 1})
+    figure.update_yaxes(range=[min(p.low for p in found) - 1, max(p.high for p in found) + 1])
     figure.update_yaxes(title="student − teacher, points", row=1, col=1)
     figure.update_layout(
-        template="simple_white", width=1200, height=420, margin={"l": 60, "r": 10, "t": 40, "b": 60},
-        font={"size": 13}, legend={"orientation": "h", "y": 1.12, "x": 0},
+        template="simple_white", width=1200, height=460, margin={"l": 60, "r": 10, "t": 80, "b": 60},
+        font={"size": 13}, legend={"orientation": "h", "y": 1.03, "yanchor": "bottom", "x": 0},
     )  # fmt: skip
     return figure
 
