@@ -119,7 +119,8 @@ def catkd(student: Tensor, teacher: Tensor, size: int = 2) -> Tensor:
     require_maps(student, teacher)
     s, t = student.shape[1], teacher.shape[1]
     require(s == t, f"the student has maps of {s} classes, the teacher of {t}")
-    return F.mse_loss(*(average_pool(x, (int(size), int(size))) for x in (student, teacher)))
+    square = int(size), int(size)
+    return F.mse_loss(average_pool(student, square), average_pool(teacher, square))
 
 
 class vid(nn.Module):
