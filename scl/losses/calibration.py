@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -52,9 +53,7 @@ class semckd(nn.Module):
         self.batch_size = batch_size
         self.queries = nn.ModuleList(_embedding(batch_size) for _ in student_channels)
         self.keys = nn.ModuleList(_embedding(batch_size) for _ in teacher_channels)
-        self.regressors = nn.ModuleList(
-            nn.ModuleList(_regressor(s, t) for t in teacher_channels) for s in student_channels
-        )
+        self.regressors = nn.ModuleList(_regressor(s, t) for s, t in product(student_channels, teacher_channels))
 
     @full_precision
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
@@ -62,16 +61,13 @@ class semckd(nn.Module):
         require(built == got, f"built for {built[0]} and {built[1]} layers, got {got[0]} and {got[1]}")
         images = len(student[0])
         require(images <= self.batch_size, f"built for batches of up to {self.batch_size} images, got {images}")
-        for s in student:
-            for t in teacher:
-                require_maps(s, t)
+        pairs = list(product(student, teacher))
+        for s, t in pairs:
+            require_maps(s, t)
         queries = self._embedded(self.queries, student)
         weights = (queries @ self._embedded(self.keys, teacher).mT).softmax(-1)
-        gaps = [
-            [_gap(regressor, s, t) for regressor, t in zip(row, teacher, strict=True)]  # type: ignore[call-overload]
-            for row, s in zip(self.regressors, student, strict=True)
-        ]
-        return (weights * torch.stack([torch.stack(row, -1) for row in gaps], 1)).sum(-1).mean()
+        gaps = [_gap(regressor, s, t) for regressor, (s, t) in zip(self.regressors, pairs, strict=True)]
+        return (weights * torch.stack(gaps, 1).view_as(weights)).sum(-1).mean()
 
     def _embedded(self, embeddings: nn.ModuleList, maps: Sequence[Tensor]) -> Tensor:
         """Unit vectors (B, layers, B/4) of the similarities of images at each layer."""

@@ -438,7 +438,7 @@ def semckd_oracle(s: tuple[np.ndarray, ...], t: tuple[np.ndarray, ...], module: 
         gaps = []
         for j, other in enumerate(t):
             a, b = to_smaller(one, other)
-            gaps.append(((regressed(module.regressors[i][j], a) - b) ** 2).mean((1, 2, 3)))
+            gaps.append(((regressed(module.regressors[i * len(t) + j], a) - b) ** 2).mean((1, 2, 3)))
         for image in range(images):
             query = embedded(module.queries[i], one, image)
             odds = [math.exp(query @ embedded(module.keys[j], other, image)) for j, other in enumerate(t)]
