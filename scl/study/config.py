@@ -312,7 +312,9 @@ def _sha256_of_file(path: str) -> str:
         return _sha256_of_version(place, found.st_mtime_ns, found.st_size)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"initial_weights {shown(path)} cannot be read: {reason}") from None
+        raise UserError(
+            f"initial_weights {shown(path)} cannot be read: {reason}; give a file of weights (--student-weights FILE)"
+        ) from None
 
 
 @functools.lru_cache(maxsize=64)
