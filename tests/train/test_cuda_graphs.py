@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from scl.data.batches import SplitData
+from scl.losses.arithmetic import tensors_in
 from scl.models.staged import Features
 from scl.study.term import Term
 from scl.train import cuda_graphs, loop
@@ -30,7 +31,7 @@ def in_memory(work: Callable[..., Any], inputs: Sequence[Any], slot: StreamSlot)
         first = work(*inputs)
 
         def again() -> None:
-            for old, new in zip([*first.maps, *first[1:]], [*(f := work(*inputs)).maps, *f[1:]], strict=True):
+            for old, new in zip(tensors_in(first), tensors_in(work(*inputs)), strict=True):
                 old.copy_(new)
 
         return again, first
