@@ -187,12 +187,11 @@ def _option_problems(row: LossRow, option: str, value: Any) -> list[str]:
     number = as_real(value)
     if number is None or not math.isfinite(number):
         return [f"{option} must be a finite number, got {shown(value)}"]
-    if isinstance(row.options[option], int) and (number < 1 or number % 1):
-        return [f"{option} is a whole number from 1, got {shown(value)}"]
+    least = 2 if option == "top" else 1  # one class has no rank among others
+    if isinstance(row.options[option], int) and (number < least or number % 1):
+        return [f"{option} must be a whole number from {least}, got {shown(value)}"]
     if option == "temperature" and number <= 0:
         return [f"temperature must be above 0, got {shown(value)}"]
-    if option == "top" and (number < 2 or not number.is_integer()):
-        return [f"top must be a whole number from 2, got {shown(value)}"]
     return []
 
 

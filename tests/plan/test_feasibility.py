@@ -139,7 +139,7 @@ def test_what_crd_cannot_contrast_is_refused_before_training(plan: Plan) -> None
     one.tensors = replace(one.tensors, train=replace(one.tensors.train, labels=labels))
     with pytest.raises(UserError, match=r"arm 'a': loss 'crd': .*all training images are of one"):
         one.check(STUDY, {"a": BASE.replace(losses={"crd": 0.8})})
-    with pytest.raises(UserError, match=r"negatives is a whole number from 1, got 0.5"):
+    with pytest.raises(UserError, match=r"negatives must be a whole number from 1, got 0.5"):
         plan.feasibility.check(STUDY, {"a": BASE.replace(losses={"crd": Term(0.8, options={"negatives": 0.5})})})
 
 
