@@ -97,9 +97,9 @@ def _of_run(run: str, read: Results) -> Iterator[Point]:
     if images != IMAGES:  # a run in which images alone vary
         return
     if read.study["study"] == SMALLER:
+        chosen = int(scores.loc[FULL, "param.self_taught"].iloc[0])
         for count in range(17):
-            chosen = FULL in arms and (scores.loc[FULL, "param.self_taught"] == count).all()
-            yield from point("count", count, methods[FULL], FULL if chosen else f"{FULL} k={count}")
+            yield from point("count", count, methods[FULL], FULL if count == chosen else f"{FULL} k={count}")
         return
     for arm, method in methods.items():
         yield from point("epochs", epochs, method, arm)

@@ -35,3 +35,7 @@ def require_same_channels(student: Tensor, teacher: Tensor) -> None:
 def require_logits(student: Tensor, teacher: Tensor) -> None:
     require(student.ndim == 2, f"logits are (B, K), the student's are {tuple(student.shape)}")
     require_same_shape(student, teacher)
+
+
+def require_temperature(temperature: float) -> None:
+    require(temperature > 0, f"temperature must be above 0, got {temperature}")

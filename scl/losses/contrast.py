@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from scl.losses.arithmetic import Pair, full_precision, unit_rows
-from scl.losses.checks import require, require_same_batch
+from scl.losses.checks import require, require_same_batch, require_temperature
 from scl.losses.grams import first_order_only
 
 
@@ -89,7 +89,7 @@ class crd(nn.Module):
     ) -> None:
         super().__init__()
         require(negatives >= 1 and int(negatives) == negatives, f"negatives is a whole number from 1, got {negatives}")
-        require(temperature > 0, f"temperature must be above 0, got {temperature}")
+        require_temperature(temperature)
         require(0 <= momentum < 1, f"momentum is from 0 to below 1, got {momentum}")
         self.temperature, self.momentum = temperature, momentum
         self.embed_student = nn.Linear(student_channels, self.width)

@@ -9,20 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scl.losses.arithmetic import Pair, centred_rows, full_precision
-from scl.losses.checks import require, require_logits
+from scl.losses.checks import require, require_logits, require_temperature
 from scl.losses.grams import gram_distance
 from scl.study.loss_table import LOGIT_NORMS
 
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)  # of mlld
 
 
-def _require_temperature(temperature: float) -> None:
-    require(temperature > 0, f"temperature must be above 0, got {temperature}")
-
-
 def _softened(logits: Tensor, temperature: float) -> Tensor:
     """Log-probabilities at a temperature."""
-    _require_temperature(temperature)
+    require_temperature(temperature)
     return F.log_softmax(logits / temperature, dim=1)
 
 
@@ -205,7 +201,7 @@ def wttm(student: Tensor, teacher: Tensor, temperature: float = 4.0, norm: str =
         loss = wttm(student, teacher, temperature=4.0)
     """
     require_logits(student, teacher)
-    _require_temperature(temperature)
+    require_temperature(temperature)
     student, teacher = normed(student, norm), normed(teacher, norm)
     uncertainty = (_softened(teacher, 1.0) / temperature).exp().sum(1)
     transformed = F.softmax(teacher / temperature, dim=1)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scl.losses.arithmetic import full_precision
-from scl.losses.checks import require, require_logits
+from scl.losses.checks import require, require_logits, require_temperature
 from scl.losses.logits import normed
 
 
@@ -53,7 +53,7 @@ def ldrld(
         loss = ldrld(student, teacher)
     """
     require_logits(student, teacher)
-    require(temperature > 0, f"temperature must be above 0, got {temperature}")
+    require_temperature(temperature)
     require(top >= 2 and int(top) == top, f"top is a whole number from 2, got {top}")
     classes = student.shape[1]
     require(classes > 1, "LDRLD needs at least two classes, got 1")

@@ -147,8 +147,9 @@ class Objective(nn.Module):
                 values[name] = self.cross_entropy(student.logits, target)
             else:
                 assert teacher is not None
-                ones = [teacher._replace(logits=logits) for logits in teacher.each]
-                guides = ones if self.config.mean_of == "losses" else [teacher]
+                guides = [teacher]
+                if self.config.mean_of == "losses":
+                    guides = [teacher._replace(logits=logits) for logits in teacher.each]
                 each = [self._transfer(name, student, guide, target, images, index) for guide in guides]
                 values[name] = torch.stack(each).mean() if len(each) > 1 else each[0]
         return values
