@@ -42,16 +42,8 @@ def _configuration(name: str, config: Config, teacher: Config) -> Config:
     if name == STUDY_TEACHER:
         return teacher
     if name == OWN_TEACHER:  # the student's network and recipe, from the labels alone
-        own = {
-            "losses": {},
-            "ce": 1.0,
-            "taught_by": (),
-            "mean_of": "logits",
-            "pretrain_epochs": 0,
-            "tap": "relu",
-            "connector": "auto",
-        }
-        return config.replace(**own, guided="first")
+        own = {"losses": {}, "ce": 1.0, "pretrain_epochs": 0, "tap": "relu", "connector": "auto", "guided": "first"}
+        return config.replace(**own, **BY_THE_STUDYS_TEACHER)
     return teacher.replace(model=name, layers=())
 
 
