@@ -232,14 +232,19 @@ def _interval_in_words(interval: Mapping[str, Any]) -> str:
 
 
 def _looks(agreed: Agreed, study: Mapping[str, Any]) -> Iterable[str]:
-    """Looks that the rule does not have: at some of the declared seeds, before the first at all of them."""
+    """Looks that the rule does not have: at some of the declared seeds, before the first at all of them. A part of a
+    merged study has looks of its own, and `all` are then those that it came to have."""
     planned, now = agreed.rule.get("looks"), study.get("planned_looks")
     if _differ(planned, now):
         yield f"the planned looks are at {_value(now)} seeds, and {_value(planned)} were declared"
-    every = frozenset(agreed.seeds)
-    at = [frozenset(agreed.seeds[:n]) for n in planned or ()]
-    looks = (seeds_of(look) & every for look in study.get("looks") or [] if "part" not in look)
-    early = {seeds for seeds in takewhile(lambda seeds: seeds != every, looks) if seeds and seeds not in at}
+    by_part: dict[str, list[frozenset[int]]] = {}
+    for look in study.get("looks") or []:
+        by_part.setdefault(look.get("part", ""), []).append(seeds_of(look) & frozenset(agreed.seeds))
+    early: set[frozenset[int]] = set()
+    for part, looks in by_part.items():
+        every = looks[-1] if part else frozenset(agreed.seeds)
+        at = [frozenset(sorted(every)[:n]) for n in planned or ()]
+        early |= {seeds for seeds in takewhile(every.__ne__, looks) if seeds and seeds not in at}
     if numbers := sorted(set(map(len, early))):
         yield f"looked at before the declared seeds were done: at {enumerated([plural(n, 'seed') for n in numbers])}"
 

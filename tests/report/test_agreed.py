@@ -22,6 +22,12 @@ from tests.support.declarations import ASKING, declared, ran
 from tests.support.plans import SEARCHING, STUDY, tiny_plan
 
 
+def in_full(seeds: str) -> list[int]:
+    """The seeds of a range, as in 0-2."""
+    first, _, last = seeds.partition("-")
+    return list(range(int(first), int(last or first) + 1))
+
+
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three seeds are declared, and nothing has run."""
@@ -115,6 +121,24 @@ def test_looks_at_some_of_the_declared_seeds_are_named(runs: tuple[str, ...], sa
     found = registered(facts)
     assert found is not None
     assert list(found.changes) == ([f"looked at before the declared seeds were done: {said}"] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"a": ["0-1"], "b": ["2"]}, []),
+        ({"a": ["0", "0-1"], "b": ["2"]}, ["at 1 seed"]),
+        ({"a": ["0-1", "0-2"], "b": ["5-6"]}, ["at 2 seeds"]),
+        ({"a": ["0-2", "0-1", "0-2"]}, []),
+        ({"a": ["7-8", "0-2"]}, []),
+    ],
+)
+def test_a_merge_does_not_hide_looks_at_a_part(parts: dict[str, list[str]], said: list[str], before: Path) -> None:
+    plan = tiny_plan(before, "--seeds", "3", study=ASKING)
+    looks = [{"seeds": in_full(at), "part": part} for part, each in parts.items() for at in each]
+    record = {**study_record(plan), "looks": [*looks, {"seeds": [0, 1, 2]}]}
+    found = changes(read_declaration(plan.context.store, record), record)
+    assert found == [f"looked at before the declared seeds were done: {one}" for one in said]
 
 
 SEARCH = replace(SEARCHING, contrasts={"Is the winner better?": ("winner-1", "baseline")})
