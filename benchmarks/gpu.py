@@ -216,7 +216,10 @@ def main() -> None:
     given = parser.parse_args()
     if given.unpack:
         for folder in given.unpack:
-            unpack(folder, given.work)
+            try:
+                unpack(folder, given.work)
+            except (ValueError, OSError) as error:
+                parser.error(f"--unpack: {error}")
     if given.out is None:
         if not given.unpack:
             parser.error("give --out, --unpack, or both")

@@ -1,4 +1,7 @@
-"""A folder of results as a few files of limited size, and back: for machines that return only such files."""
+"""A folder of results as a few files of limited size, and back: for machines that return only such files.
+
+The name of a file has the hash of its bundle, so that what was damaged, cut off or mixed with another piece is seen.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,17 @@ import hashlib
 import io
 import json
 import re
+import secrets
 import tarfile
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 LIMIT = 15_000_000  # bytes of a file
 DELIVERED = "delivered.json"  # teacher → hash of what has been packed: they are large, and never change
 NOT_PACKED = re.compile(r"(^|/)(epoch-[^/]*|student\.safetensors|copies|cache|report\.html|[^/]*\.new)(/|$)")
-FILE = re.compile(r"(?P<bundle>[\w-]+)\.tar\.(?P<part>\d+)-of-(?P<parts>\d+)")
+PIECE = "piece.json"  # in the results: of which run they are, and after how many pieces
+FILE = re.compile(r"(?P<bundle>[\w-]+)\.(?P<digest>[0-9a-f]{12})\.tar\.(?P<part>\d+)-of-(?P<parts>\d+)")
 TEACHER = re.compile(r"(?P<study>[^/]+)/teachers/(?P<id>[^/]+)/.")
 RESULTS = "results"
 
@@ -26,12 +32,14 @@ def pack(work: Path, out: Path, most: int) -> None:
     Raises:
         ValueError: the results alone need more files.
     """
+    before = _read(work / PIECE)
+    _write(work / PIECE, {"run": before.get("run") or secrets.token_hex(8), "piece": before.get("piece", 0) + 1})
     bundles: dict[str, list[Path]] = defaultdict(list)
     for file in sorted(path for path in work.rglob("*") if path.is_file()):
         name = file.relative_to(work).as_posix()
         if not NOT_PACKED.search(name) and name != DELIVERED:
             bundles[_bundle(name)].append(file)
-    delivered, room = _delivered(work), most
+    delivered, room = _read(work / DELIVERED), most
     for bundle in sorted(bundles, key=lambda name: (name != RESULTS, name)):
         content = _tar(work, bundles[bundle])
         chunks = [content[i : i + LIMIT] for i in range(0, len(content), LIMIT)]
@@ -43,48 +51,72 @@ def pack(work: Path, out: Path, most: int) -> None:
             print(f"{bundle}: waits for the next piece, its {len(chunks)} files have no room", flush=True)
             continue
         room -= len(chunks)
+        for old in out.glob(f"{bundle}.*.tar.*"):  # of an earlier piece
+            old.unlink()
         for i, chunk in enumerate(chunks):
-            (out / f"{bundle}.tar.{i:02}-of-{len(chunks):02}").write_bytes(chunk)
+            (out / f"{bundle}.{_digest(content)[:12]}.tar.{i:02}-of-{len(chunks):02}").write_bytes(chunk)
         if bundle != RESULTS:
             delivered[bundle] = _digest(content)
-    (work / DELIVERED).write_text(json.dumps(delivered, indent=1))
+    _write(work / DELIVERED, delivered)
 
 
 def unpack(folder: Path, work: Path) -> None:
-    """Put the files of `pack` back; what is there and also in a file is replaced.
+    """Put the files of `pack` back; what is there and also in a file is replaced. Results that are older than those in
+    `work` stay out, and a line says so: pieces may come in any order.
 
     Raises:
-        ValueError: a file is missing, or one would write outside of `work`.
+        ValueError: a file is missing, damaged, or of another piece or run, or one would write outside of `work`.
     """
-    found: dict[str, dict[int, Path]] = defaultdict(dict)
-    counts: dict[str, set[int]] = defaultdict(set)
+    found: dict[str, dict[str, Path]] = defaultdict(dict)
+    kinds: dict[str, set[tuple[str, int]]] = defaultdict(set)
     for file in sorted(folder.iterdir()):
         if match := FILE.fullmatch(file.name):
-            found[match["bundle"]][int(match["part"])] = file
-            counts[match["bundle"]].add(int(match["parts"]))
+            found[match["bundle"]][file.name] = file
+            kinds[match["bundle"]].add((match["digest"], int(match["parts"])))
     if not found:
-        raise ValueError(f"{folder} has no file of a piece, as {RESULTS}.tar.00-of-01")
+        raise ValueError(f"{folder} has no file of a piece, as {RESULTS}.0123456789ab.tar.00-of-01")
+    contents = {}
     for bundle, files in found.items():
-        if set(files) != set(range(max(counts[bundle]))) or len(counts[bundle]) > 1:
-            names = ", ".join(file.name for file in files.values())
+        (digest, parts), *others = kinds[bundle]
+        if others or len(files) != parts:
+            names = ", ".join(files)
             raise ValueError(f"{folder}: of {bundle} there is {names}; bring all files of one piece, and no others")
+        contents[bundle] = b"".join(file.read_bytes() for file in files.values())
+        if _digest(contents[bundle])[:12] != digest:
+            raise ValueError(f"{folder}: {', '.join(files)} do not have the hash in their names; bring them again")
     work.mkdir(parents=True, exist_ok=True)
-    delivered = _delivered(work)
-    for bundle, files in found.items():
-        content = b"".join(files[i].read_bytes() for i in sorted(files))
+    delivered = _read(work / DELIVERED)
+    for bundle, content in contents.items():
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            if bundle == RESULTS and _is_older(tar, folder, work):
+                print(f"{folder}: its results are older than those in {work}, which stay", flush=True)
+                continue
             try:
                 tar.extractall(work, filter="data")
             except tarfile.FilterError as error:
                 raise ValueError(f"{folder}: {bundle} would write outside of {work}: {error}") from None
         if bundle != RESULTS:
             delivered[bundle] = _digest(content)
-    (work / DELIVERED).write_text(json.dumps(delivered, indent=1))
+    _write(work / DELIVERED, delivered)
 
 
-def _delivered(work: Path) -> dict[str, str]:
-    file = work / DELIVERED
-    return json.loads(file.read_text()) if file.exists() else {}
+def _is_older(results: tarfile.TarFile, folder: Path, work: Path) -> bool:
+    """Whether `work` has later results of the same run. Raises ValueError: it is of another run."""
+    member = results.extractfile(PIECE) if PIECE in results.getnames() else None
+    theirs, mine = json.loads(member.read()) if member else {}, _read(work / PIECE)
+    if mine and theirs.get("run") != mine["run"]:
+        raise ValueError(f"{folder} is of another run than {work}; name another --work")
+    return bool(mine) and theirs["piece"] < mine["piece"]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    beside = file.with_suffix(".new")
+    beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    beside.replace(file)  # whole, or as before
 
 
 def _digest(content: bytes) -> str:

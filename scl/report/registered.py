@@ -12,59 +12,15 @@ from typing import Any
 
 import pandas as pd
 
+from scl.report.agreed import SETTINGS, Agreed, agreed_of, changes, plan_of, winners_of
 from scl.report.declared import DeclaredContrast
 from scl.report.facts import Facts, gather
 from scl.report.findings import answered, contrast, declared_in_short, goal, goals, verdict
-from scl.report.formatting import enumerated, format_seeds, listing, moment, name_of, plain, plural, seeds_named
+from scl.report.formatting import enumerated, format_seeds, listing, moment, name_of, plain, plural
 from scl.report.looks import seeds_of
-from scl.report.searched import SEARCH
 from scl.store.declaration import Declaration, read_declaration
 from scl.study.contrasts import direction
 from scl.study.metrics import DEFAULT, METRICS
-
-Planned = dict[tuple[str, int], str]  # arm and seed → trial_id
-# Settings of the whole study that a run may change, and how a sentence calls them.
-SETTINGS = {
-    "metric": "metric",
-    "baseline": "baseline",
-    "margin": "margin",
-    "roles": "roles",
-    "constraints": "constraints",
-}
-
-
-@dataclass(frozen=True)
-class Agreed:
-    """What all declarations of a store say together.
-
-    about: the first one, whose rule and settings all share. written: trial_id → when it was declared.
-    """
-
-    about: Mapping[str, Any]
-    arms: dict[str, Any]
-    seeds: list[int]
-    planned: Planned
-    contrasts: list[dict[str, Any]]
-    written: dict[str, str]
-
-    @property
-    def rule(self) -> Mapping[str, Any]:
-        return {**self.about["rule"], "seeds": len(self.seeds)}
-
-    @property
-    def against(self) -> str:
-        return str(self.about.get("against_teacher") or "")
-
-    @property
-    def asks(self) -> set[Any]:
-        """What its contrasts compare, whatever their sign and scale."""
-        return {direction(c["weights"]) for c in self.contrasts}
-
-    @property
-    def tested(self) -> set[str]:
-        """The arms of its contrasts; all arms if it has none."""
-        named = {arm for c in self.contrasts for arm in c["weights"]} | ({self.against} if self.against else set())
-        return named or set(self.arms)
 
 
 @dataclass(frozen=True)
@@ -94,20 +50,6 @@ def registered(facts: Facts) -> Registered | None:
     declared = gather(replace(facts.results, study=_record(facts.study, agreed, seeds)))
     found = [*changes(declaration, facts.study), *_before(declared, agreed)]
     return Registered(declaration, agreed, declared, tuple(found), seeds)
-
-
-def agreed_of(declaration: Declaration) -> Agreed:
-    parts = declaration.parts
-    planned = {(str(t["arm"]), int(t["seed"])): str(t["trial_id"]) for part in parts for t in part["plan"]}
-    contrasts = {direction(c["weights"]): c for part in reversed(parts) for c in part.get("contrasts") or []}
-    return Agreed(
-        about=parts[0],
-        arms={arm: config for part in parts for arm, config in part["arms"].items()},
-        seeds=sorted({int(seed) for part in parts for seed in part["seeds"]}),
-        planned=planned,
-        contrasts=list(contrasts.values()),
-        written={str(t["trial_id"]): str(part["when"]) for part in parts for t in part["plan"]},
-    )
 
 
 def rule_in_words(declared: Mapping[str, Any]) -> str:
@@ -171,106 +113,6 @@ def said(facts: Facts) -> list[str]:
 def later(facts: Facts, found: Registered) -> list[DeclaredContrast]:
     """The contrasts of the study that are not in its declaration."""
     return [one for one in facts.declared if direction(one.weights) not in found.agreed.asks]
-
-
-def changes(declaration: Declaration | None, study: Mapping[str, Any]) -> list[str]:
-    """What differs from a declaration, a sentence each without its full stop: its file, what was added, what lacks, and
-    settings that are others.
-
-    Args:
-        study: the content of study.json.
-    """
-    if declaration is None or not declaration.parts:
-        return list(declaration.faults) if declaration else []
-    agreed = agreed_of(declaration)
-    return [*declaration.faults, *_added(agreed, study), *_settings(agreed, study), *_looks(agreed, study)]
-
-
-def plan_of(study: Mapping[str, Any]) -> Planned:
-    """The present plan, without the trials of a search."""
-    return {(str(t["arm"]), int(t["seed"])): str(t["trial_id"]) for t in study.get("plan") or [] if t["arm"] != SEARCH}
-
-
-def winners_of(study: Mapping[str, Any], agreed: Agreed) -> set[str]:
-    """The arms that the declared search has chosen: no declaration can name their settings."""
-    return set(study.get("winners") or {}) if agreed.about.get("search") else set()
-
-
-def by_rule(agreed: Agreed, arm: str, seed: int) -> bool:
-    """Whether the declared rule of Stein may add this seed of an arm."""
-    interval = agreed.rule.get("interval")
-    if not interval or arm not in interval["between"]:
-        return False
-    pilot = interval["pilot_seeds"]
-    return bool(pilot) and pilot[-1] < seed <= pilot[-1] + int(interval["cap"]) - len(pilot)
-
-
-def _added(agreed: Agreed, study: Mapping[str, Any]) -> Iterable[str]:
-    now, winners = plan_of(study), winners_of(study, agreed)
-    arms = list(dict.fromkeys(arm for arm, _ in now))
-    if new := [arm for arm in arms if arm not in agreed.arms and arm not in winners]:
-        yield f"arms added later: {listing(new)}"
-    if gone := [arm for arm in agreed.arms if arm not in arms]:
-        yield f"declared arms that are not part of this run: {listing(gone)}"
-    seeds = sorted({seed for arm, seed in now if seed not in agreed.seeds and not by_rule(agreed, arm, seed)})
-    if seeds:
-        yield f"added later: {seeds_named(seeds)}"
-    if missing := sorted({*agreed.seeds} - {seed for _, seed in now}):
-        yield f"declared, but not part of this run: {seeds_named(missing)}"
-    present = study.get("contrasts") or []
-    if late := [c["question"] for c in present if direction(c["weights"]) not in agreed.asks]:
-        yield f"contrasts added later: {listing(late)}"
-    still = {direction(c["weights"]) for c in present}
-    if dropped := [c["question"] for c in agreed.contrasts if direction(c["weights"]) not in still]:
-        yield f"declared contrasts that the study no longer has: {listing(dropped)}"
-    against = (study.get("declared") or {}).get("arm") or ""
-    if against != agreed.against:
-        was = name_of(agreed.against) if agreed.against else "no arm"
-        yield f"{name_of(against) if against else 'no arm'} is compared with its teacher, and {was} was declared"
-
-
-def _settings(agreed: Agreed, study: Mapping[str, Any]) -> Iterable[str]:
-    for name, word in SETTINGS.items():
-        was, now = agreed.about.get(name), study.get(name)
-        if (was or None) != (now or None):
-            yield f"the {word} is {_value(now)}, and {_value(was)} was declared"
-    search, now_search = agreed.about.get("search") or {}, study.get("search") or {}
-    if search and study.get("search_space"):  # a run has it once its search has begun
-        if study["search_space"] != search.get("space"):
-            yield "the search has another space than was declared"
-        if now_search.get("trials") != search.get("trials"):
-            yield f"the search has {now_search.get('trials')} trials, and {search.get('trials')} were declared"
-    wanted, now_planned = agreed.planned, plan_of(study)
-    other: dict[str, list[str]] = {}
-    for at in dict.fromkeys(at for at in wanted if now_planned.get(at, wanted[at]) != wanted[at]):
-        arms = other.setdefault(_why(agreed, study, at[0]), [])
-        arms += [at[0]] if at[0] not in arms else []
-    for why, arms in other.items():
-        yield f"{listing(arms)} {'does' if len(arms) == 1 else 'do'} not run as declared: {why}"
-
-
-def _why(agreed: Agreed, study: Mapping[str, Any], arm: str) -> str:
-    """Why a trial of an arm is another than the declared one."""
-    was, now = agreed.arms.get(arm) or {}, (study.get("arms") or {}).get(arm) or {}
-    if fields := [name for name in {**was, **now} if was.get(name) != now.get(name)]:
-        return f"other {enumerated([plain(name) for name in fields])}"
-    data = [(of.get("data") or {}).get("fingerprint") for of in (agreed.about, study)]
-    if data[0] != data[1]:
-        return "other data, or another split of them"
-    teachers = [(of.get("teacher") or {}).get("config") for of in (agreed.about, study)]
-    ids = [set(((of.get("teacher") or {}).get("ids") or {}).values()) for of in (agreed.about, study)]
-    if teachers[0] != teachers[1] or not ids[0] & ids[1]:
-        return "another teacher"
-    return "other code of scl or of a loss, or another teacher for a seed"
-
-
-def _looks(agreed: Agreed, study: Mapping[str, Any]) -> Iterable[str]:
-    """Looks that the rule does not have: at fewer seeds than were declared."""
-    planned = agreed.rule.get("looks") or [len(agreed.seeds)]
-    looks = [seeds_of(look) for look in study.get("looks") or [] if "part" not in look]
-    early = {len(seeds) for seeds in looks if seeds < set(agreed.seeds)}
-    if other := sorted(early - set(planned)):
-        yield f"looked at before the declared seeds were done: at {enumerated([plural(n, 'seed') for n in other])}"
 
 
 def _before(facts: Facts, agreed: Agreed) -> Iterable[str]:
@@ -349,9 +191,3 @@ def _asked(found: Registered) -> list[list[str]]:
     asked = [list(one.weights) for one in found.facts.declared if not one.missing]
     asked += [[found.agreed.against]] if found.agreed.against else []
     return asked or [list(found.agreed.arms)]
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return enumerated([f"{name_of(str(k))}: {plain(v)}" for k, v in value.items()]) or "none"
-    return "none" if value is None else plain(value)

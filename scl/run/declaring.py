@@ -28,6 +28,7 @@ REPEATED = (
     "study", "question", "baseline", "arms", "metric", "direction", "constraints", "selection", "scale", "roles",
     "margin", "published", "command", "asked", "git", "versions", "data",
 )  # fmt: skip
+KEPT = ("pictures", "merged")  # of study.json, by each declaration
 
 
 def check_nothing_trained(store: Folder) -> None:
@@ -56,10 +57,10 @@ def declare(plan: Plan) -> int:
     """
     store, earlier = plan.context.store, earlier_record(plan)
     before = read_declaration(store, earlier)
-    record = study_record(plan)
+    # Nobody has seen anything, so margin, looks and intervals of an earlier declaration are replaced too.
+    record = study_record(plan, {name: earlier[name] for name in KEPT if name in earlier})
     declared = declaration(plan, record)
-    # No look: nobody has seen anything, and runs may have fewer seeds than are declared.
-    write_study(store, {**record, "looks": earlier.get("looks", []), "declaration": declared})
+    write_study(store, {**record, "looks": [], "declaration": declared})
     write_declaration(store, declared)
     if before:
         say(f"the declaration of {moment(before.when)} is replaced; nothing has trained since then")
@@ -143,13 +144,18 @@ def _seeds(plan: Plan, looks: Any) -> list[int]:
             f"--looks {own} ends before the {len(seeds)} seeds that are declared; the last look has all of them, as in "
             f"--looks {own},{len(seeds)}"
         )
-    if seeds and max(len(seeds), looks[-1] if looks else 0) < FEWEST:
+    if not seeds:
+        raise UserError(
+            "--declare: this search re-runs no winner, so nothing is tested that could be declared; declare a study "
+            "whose Search has winners=1 or more"
+        )
+    if max(len(seeds), looks[-1] if looks else 0) < FEWEST:
         raise UserError(
             f"--declare: {plural(len(seeds), 'seed')} gives no interval, so no contrast could be answered; declare "
             f"{FEWEST} seeds or more, as in --seeds 5"
         )
     more = (looks[-1] if looks else 0) - len(seeds)
-    return [*seeds, *range(seeds[-1] + 1, seeds[-1] + 1 + more)] if seeds and more > 0 else list(seeds)
+    return [*seeds, *range(seeds[-1] + 1, seeds[-1] + 1 + more)]
 
 
 def _is_winner(plan: Plan, arm: str) -> bool:
@@ -167,6 +173,9 @@ def _search(plan: Plan) -> dict[str, Any] | None:
         "seeds": search.seeds,
         "sampler": search.sampler,
         "pruner": search.pruner_name,
+        "objectives": list(search.objectives),
+        "constraints": dict(search.constraints) or None,
+        "terminator": search.terminator,
         "winners": search.winners,
         "template": requested(plan.template),
     }

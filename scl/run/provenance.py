@@ -44,9 +44,13 @@ def _selection(plan: Plan) -> str:
     return "; ".join([SELECTION, *(text for text, holds in said.items() if any(map(holds, configs)))])
 
 
-def study_record(plan: Plan) -> dict[str, Any]:
+def study_record(plan: Plan, earlier: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What study.json holds for this plan.
+
+    earlier: its present content, of which the store keeps what was declared and looked at. None: as it is read.
+    """
     options = plan.options
-    earlier = earlier_record(plan)
+    earlier = earlier_record(plan) if earlier is None else earlier
     looks = earlier.get("looks", [])
     seeds = plan.seeds
     declared = declarations(plan, earlier)

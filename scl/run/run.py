@@ -15,8 +15,8 @@ from scl.models.streams import random_streams_kept
 from scl.plan.estimate import PlanSummary, summarise
 from scl.plan.plan import Plan, cache_of, make_plan, missing
 from scl.plan.teachers import load_teacher
+from scl.report.agreed import changes
 from scl.report.formatting import plural
-from scl.report.registered import changes
 from scl.run.backend import open_backend
 from scl.run.declared import check_declarations, remarks
 from scl.run.declaring import check_nothing_trained, declare

@@ -36,6 +36,7 @@ def search_record(driver: SearchDriver, winners: Mapping[str, Config]) -> dict[s
             "trials": driver.total,
             "seed": search.seed,
             "seeds": search.seeds,
+            "winners": search.winners,
             "template": requested(driver.template),
             "sampler": search.sampler,
             "pruner": pruner if search.judged_by else None,

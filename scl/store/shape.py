@@ -53,6 +53,7 @@ SEARCH = Fields(
         **dict.fromkeys(("optuna_study", "storage", "sampler"), str),
         "tried": [str],
         "seeds": int,
+        "template": CONFIG,
         "untrained": int,
         "pruner": (Fields({"name": str}), NONE),
         "constraints": ({str: float}, NONE),
@@ -77,7 +78,18 @@ DECLARATION = Fields(
         "roles": ({str: str}, NONE),
         "constraints": ({str: float}, NONE),
         "margin": (MARGIN, NONE),
-        "search": (Fields({"trials": int, "space": {str: RANGE}}), NONE),
+        "search": (
+            Fields(
+                {
+                    "trials": int,
+                    "space": {str: RANGE},
+                    "template": CONFIG,
+                    "objectives": [str],
+                    "constraints": ({str: float}, NONE),
+                }
+            ),
+            NONE,
+        ),
         "rule": Fields(
             {
                 **dict.fromkeys(("test", "stopping"), str),
@@ -85,7 +97,7 @@ DECLARATION = Fields(
                 "seeds": int,
                 "family": int,
                 "looks": (LOOKS, NONE),
-                "interval": (Fields(STEIN, ("between", "cap", "pilot_seeds")), NONE),
+                "interval": (Fields(STEIN, tuple(STEIN)), NONE),
             },
             ("seeds",),
         ),

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from itertools import count
 from typing import Any
 
 from scl.errors import UserError
 from scl.study.config import Config
 from scl.study.fields import EMA_TEACHER, OWN_TEACHER, STUDY_TEACHER
+from scl.study.identity import canonical_json, effective
 
 # Between the seeds of two teachers of one arm, so that no teacher has the seed of a student or of another seed's
 # teacher: a student that starts as its teacher did would be no independent one.
@@ -25,15 +27,19 @@ def trained_names(config: Config) -> tuple[str, ...]:
 
 
 def teachers_of(config: Config, teacher: Config, seed: int) -> list[tuple[str, Config, int]]:
-    """The trained teachers of an arm with `taught_by`: name, configuration and seed of each.
+    """The trained teachers of an arm with `taught_by`: name, configuration and seed of each. Two names may be one
+    configuration, such as `self` and the student's network; they have different seeds then too.
 
     Args:
         teacher: the study's. seed: that of the study's teacher.
     """
-    found, seen = [], Counter[str]()
+    found, seen, taken = [], Counter[str](), set[tuple[str, int]]()
     for name in trained_names(config):
-        step = seen[name] + (name != STUDY_TEACHER)
-        found.append((name, _configuration(name, config, teacher), seed + STEP * step))
+        own = _configuration(name, config, teacher)
+        network = canonical_json(effective(own))
+        step = next(n for n in count(seen[name] + (name != STUDY_TEACHER)) if (network, n) not in taken)
+        taken.add((network, step))
+        found.append((name, own, seed + STEP * step))
         seen[name] += 1
     return found
 

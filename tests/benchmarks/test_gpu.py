@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import random
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -161,7 +162,7 @@ def test_files_come_back_whole_teachers_apart_and_once(tmp_path: Path, monkeypat
     for out in (first, second):
         packs.unpack(out, elsewhere)
     there = {p.relative_to(elsewhere).as_posix(): p for p in elsewhere.rglob("*") if p.is_file()}
-    assert set(there) == set(kept) | {packs.DELIVERED}
+    assert set(there) == set(kept) | {packs.DELIVERED, packs.PIECE}
     assert all(there[name].read_bytes() == (work / name).read_bytes() for name in kept)
     (tmp_path / "d").mkdir()
     packs.pack(elsewhere, tmp_path / "d", most=5)
@@ -170,19 +171,79 @@ def test_files_come_back_whole_teachers_apart_and_once(tmp_path: Path, monkeypat
         packs.pack(work, first, most=1)
 
 
+Files = dict[str, bytes]
+
+
+def packed(work: Path, out: Path, **contents: str) -> Files:
+    """The files of a piece of `work`, after these files were written there."""
+    work.mkdir(exist_ok=True)
+    out.mkdir(exist_ok=True)
+    for name, content in contents.items():
+        (work / name).write_text(content)
+    packs.pack(work, out, most=5)
+    return {file.name: file.read_bytes() for file in sorted(out.iterdir())}
+
+
+def flipped(files: Files, place: int) -> Files:
+    name, *_ = sorted(files)
+    content = bytearray(files[name])
+    content[place] ^= 1
+    return {**files, name: bytes(content)}
+
+
 @pytest.mark.parametrize(
-    ("names", "words"),
+    ("change", "words"),
     [
-        ([], "has no file of a piece"),
-        (["results.tar.00-of-02"], "bring all files of one piece"),
-        (["results.tar.00-of-01", "results.tar.01-of-02"], "and no others"),
+        (lambda one, two: {}, "has no file of a piece"),
+        (lambda one, two: dict(sorted(one.items())[:-1]), "bring all files of one piece"),
+        (lambda one, two: dict(sorted(one.items())[1:]), "bring all files of one piece"),
+        (lambda one, two: {**one, **two}, "and no others"),
+        (lambda one, two: dict([*sorted(one.items())[:1], *sorted(two.items())[1:]]), "and no others"),
+        (lambda one, two: flipped(one, 600), "do not have the hash in their names; bring them again"),
+        (lambda one, two: {name: content[:-100] for name, content in one.items()}, "bring them again"),
+        (
+            lambda one, two: dict(zip(sorted(one), [one[name] for name in sorted(one)][::-1], strict=True)),
+            "bring them again",
+        ),
+        (lambda one, two: dict.fromkeys(one, b""), "bring them again"),
     ],
 )
-def test_files_of_no_whole_piece_are_refused(names: list[str], words: str, tmp_path: Path) -> None:
-    for name in names:
-        (tmp_path / name).write_bytes(b"")
+def test_files_of_no_whole_piece_are_refused(
+    change: Callable[[Files, Files], Files], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packs, "LIMIT", 6_000)
+    one = packed(tmp_path / "work", tmp_path / "one", a="z" * 6000)
+    two = packed(tmp_path / "work", tmp_path / "two", a="y" * 6000)
+    assert [len(one), len(two)] == [2, 2]
+    (tmp_path / "in").mkdir()
+    for name, content in change(one, two).items():
+        (tmp_path / "in" / name).write_bytes(content)
     with pytest.raises(ValueError, match=words):
-        packs.unpack(tmp_path, tmp_path / "work")
+        packs.unpack(tmp_path / "in", tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1), (1, 2, 1), (2, 2, 1)])
+def test_pieces_in_any_order_give_the_last_results(
+    order: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (1, 2):
+        packed(tmp_path / "work", tmp_path / str(number), figure=str(number))
+    for number in order:
+        packs.unpack(tmp_path / str(number), tmp_path / "home")
+    assert (tmp_path / "home" / "figure").read_text() == "2"
+    assert ("older than those in" in capsys.readouterr().out) == (order != (1, 2))
+
+
+def test_results_of_another_run_are_refused_and_a_folder_is_used_again(tmp_path: Path) -> None:
+    packed(tmp_path / "work", tmp_path / "one", figure="1")
+    packed(tmp_path / "other", tmp_path / "two", figure="2")
+    packs.unpack(tmp_path / "one", tmp_path / "home")
+    with pytest.raises(ValueError, match="of another run than"):
+        packs.unpack(tmp_path / "two", tmp_path / "home")
+    assert len(packed(tmp_path / "work", tmp_path / "one", figure="3")) == 1
+    packs.unpack(tmp_path / "one", tmp_path / "home")
+    assert (tmp_path / "home" / "figure").read_text() == "3"
 
 
 @pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside"])
@@ -191,7 +252,8 @@ def test_no_file_is_written_outside(name: str, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         tar.addfile(tarfile.TarInfo(name), io.BytesIO(b""))
-    (tmp_path / "in" / "results.tar.00-of-01").write_bytes(buffer.getvalue())
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:12]
+    (tmp_path / "in" / f"results.{digest}.tar.00-of-01").write_bytes(buffer.getvalue())
     if name.startswith("/"):  # tarfile takes the slash away
         packs.unpack(tmp_path / "in", tmp_path / "work")
         assert (tmp_path / "work" / "outside").exists()

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 from scl.report import registered
 from scl.report.facts import Facts, gather
-from scl.run.provenance import study_record
-from scl.store.declaration import read_declaration
 from scl.store.merging import merged_record
 from scl.store.results import Results
 from scl.store.study_file import read_study
-from tests.support.declarations import ASKING, declared, ran
-from tests.support.plans import SEARCHING, STUDY, tiny_plan
-
-
-@pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seeds are declared, and nothing has run."""
-    out = tmp_path_factory.mktemp("declared")
-    declared(out, "--seeds", "3")
-    return out
+from tests.support.declarations import declared, ran
+from tests.support.plans import STUDY
 
 
 @pytest.fixture(scope="module")
@@ -43,43 +32,6 @@ def test_nothing_differs_if_the_declared_study_runs(grown: tuple[Facts, Facts]) 
     (_, kd), _ = registered.answers(found)
     assert "over 3 seeds" in kd
     assert "corrected for 2 declared comparisons" in kd
-
-
-@pytest.mark.parametrize(
-    ("flags", "study", "changed"),
-    [
-        (("--seeds", "4"), {}, ["added later: seed 3"]),
-        (("--seed-list", "1-4"), {}, ["added later: seeds 3–4", "declared, but not part of this run: seed 0"]),
-        (("--seeds", "3", "--arms", "kd"), {}, ["declared arms that are not part of this run: “at”"]),
-        (("--seeds", "3"), {"arms": {**STUDY.arms, "sp": {"losses": {"sp": 1}}}}, ["arms added later: “sp”"]),
-        (
-            ("--seeds", "3"),
-            {"arms": {**STUDY.arms, "kd": {"losses": {"kd": 2.0}}}},
-            ["“kd” does not run as declared: other losses"],
-        ),
-        (("--seeds", "3", "--lr", "0.1"), {}, ["“baseline”, “kd” and “at” do not run as declared: other lr"]),
-        (("--seeds", "3", "--limit", "70"), {}, ["do not run as declared: other data"]),
-        (("--seeds", "3", "--teacher-width", "0.25"), {}, ["do not run as declared: another teacher"]),
-        (("--seeds", "3", "--metric", "macro_f1"), {}, ["the metric is macro_f1, and test_acc was declared"]),
-        (("--seeds", "3", "--margin", "0.02"), {}, ["the margin is 0.02, and none was declared"]),
-        (("--seeds", "3"), {"roles": {"at": "control"}}, ["the roles is “at”: control, and none was declared"]),
-        (("--seeds", "3"), {"against_teacher": "kd"}, ["“kd” is compared with its teacher, and no arm was declared"]),
-        (
-            ("--seeds", "3"),
-            {"contrasts": {"Does KD help?": ("kd", "baseline"), "Does AT?": ("at", "baseline")}},
-            ["contrasts added later: “Does AT?”", "the study no longer has: “Is KD above AT?”"],
-        ),
-    ],
-)
-def test_what_differs_is_said_before_anything_trains(
-    flags: tuple[str, ...], study: dict[str, Any], changed: list[str], before: Path
-) -> None:
-    later = tiny_plan(before, *flags, study=replace(ASKING, **study))
-    record = study_record(later)
-    said = registered.changes(read_declaration(later.context.store, record), record)
-    assert len(said) == len(changed)
-    for text in changed:
-        assert any(text in one for one in said), said
 
 
 def test_more_seeds_do_not_change_a_declared_answer(grown: tuple[Facts, Facts]) -> None:
@@ -127,26 +79,6 @@ def test_a_trial_that_is_older_than_its_declaration_is_named(grown: tuple[Facts,
     assert early.changes == ("9 declared trials began before the declaration was written",)
 
 
-def test_winners_of_a_declared_search_are_not_later(tmp_path: Path) -> None:
-    searching = replace(SEARCHING, contrasts={"Is the winner better?": ("winner-1", "baseline")})
-    plan = declared(tmp_path, "--seeds", "2", study=searching)
-    content = read_study(plan.context.store)["declaration"]
-    assert content["rule"]["family"] == 1
-    assert content["seeds"] == [1000, 1001]
-    assert content["search"]["trials"] == 7
-    record = study_record(plan)
-    record["winners"] = {"winner-1": {"number": 0, "trial_id": "x", "params": {}}}
-    record["plan"] += [{"arm": "winner-1", "seed": seed, "trial_id": f"w{seed}"} for seed in (1000, 1001)]
-    record |= {"search_space": content["search"]["space"], "search": {"trials": 7}}
-    declaration = read_declaration(plan.context.store, record)
-    assert registered.changes(declaration, record) == []
-    other = {**record, "search_space": {"lr": {"low": 0.1, "high": 0.2}}, "search": {"trials": 9}}
-    assert registered.changes(declaration, other) == [
-        "the search has another space than was declared",
-        "the search has 9 trials, and 7 were declared",
-    ]
-
-
 def test_a_study_without_contrasts_declares_all_arms(tmp_path: Path) -> None:
     declared(tmp_path, "--seeds", "3", study=STUDY)
     found = registered.registered(ran(tmp_path, "--seeds", "3", study=STUDY))
@@ -171,15 +103,3 @@ def test_declarations_of_merged_parts_are_one(second: str, tmp_path: Path) -> No
     assert found.changes == (() if whole else ("added later: seeds 2–3",))
     assert f"over {4 if whole else 2} seeds" in registered.answers(found)[0][1]
     assert len(found.declaration.parts) == 1 + (second == "declared")
-
-
-def test_seeds_that_the_declared_rule_of_stein_adds_are_not_later(tmp_path: Path) -> None:
-    stein = ("--seeds", "5", "--interval", "0.01", "--between", "kd,baseline", "--max-seeds", "8")
-    plan = declared(tmp_path, *stein)
-    record = study_record(tiny_plan(tmp_path, *stein, study=ASKING))
-    for seed, arms in ((5, ("kd", "baseline")), (7, ("kd", "baseline"))):
-        record["plan"] += [{"arm": arm, "seed": seed, "trial_id": f"{arm}{seed}"} for arm in arms]
-    declaration = read_declaration(plan.context.store, record)
-    assert registered.changes(declaration, record) == []
-    record["plan"] += [{"arm": "at", "seed": 5, "trial_id": "x"}, {"arm": "kd", "seed": 8, "trial_id": "y"}]
-    assert registered.changes(declaration, record) == ["added later: seeds 5, 8"]

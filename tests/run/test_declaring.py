@@ -14,7 +14,7 @@ from scl.store.declaration import NAME, hash_fits, read_declaration
 from scl.store.results import read_results
 from scl.store.study_file import read_study
 from tests.support.declarations import ASKING, declared
-from tests.support.plans import SHORT, STUDY, put_rows, tiny_plan
+from tests.support.plans import SEARCHING, SHORT, STUDY, put_rows, tiny_plan
 from tests.support.studies import asked
 
 
@@ -69,6 +69,22 @@ def test_what_no_rule_could_answer_is_refused(flags: tuple[str, ...], message: s
     with pytest.raises(UserError, match=message):
         declared(tmp_path, *flags)
     assert not (tmp_path / "tiny" / NAME).exists()
+
+
+def test_a_search_without_winners_has_nothing_to_declare(tmp_path: Path) -> None:
+    assert SEARCHING.search is not None
+    with pytest.raises(UserError, match="re-runs no winner, so nothing is tested"):
+        declared(tmp_path, study=replace(SEARCHING, search=replace(SEARCHING.search, winners=0)))
+
+
+def test_a_new_declaration_replaces_looks_margin_and_interval(tmp_path: Path) -> None:
+    stein = ("--interval", "0.01", "--between", "kd,baseline")
+    for flags in (("--seeds", "3", "--looks", "3,5", "--margin", "0.01"), ("--seeds", "5", *stein), ("--seeds", "4")):
+        plan = declared(tmp_path, *flags)
+    study = read_study(plan.context.store)
+    content = study["declaration"]
+    assert (content["margin"], content["rule"]["looks"], content["rule"]["interval"]) == (None, None, None)
+    assert (study["margin"], study["planned_looks"], study["stein_declared"]) == (None, None, None)
 
 
 @pytest.mark.parametrize("other", ["--plan", "--report-only", "--remake-students"])

@@ -319,8 +319,9 @@ def test_asked_to_stop_on_ray_leaves_no_process(
     run.until(lambda: f"{at}" in run.said)
     time.sleep(3)
     below = descendants(run.process.pid)
-    # Ray, or the command itself under its launcher; a teacher trains in the command's own process.
-    assert bool(below) == (at == "students" or bool(launcher))
+    # Ray, or the command itself under its launcher. A teacher trains in the command's own process, and Ray may start
+    # while this test waits.
+    assert below or (at != "students" and not launcher)
     began = time.monotonic()
     run.process.send_signal(signal.SIGTERM)
     run.ends(130, seconds=60)

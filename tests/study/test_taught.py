@@ -6,7 +6,7 @@ import pytest
 
 from scl.errors import UserError
 from scl.study.config import Config
-from scl.study.identity import effective, requested
+from scl.study.identity import canonical_json, effective, requested
 from scl.study.taught import STEP, check_taught, teachers_of, trained_names
 
 KD = {"losses": {"kd": 0.9}}
@@ -35,6 +35,26 @@ def test_each_name_is_a_network_with_a_seed(taught_by: tuple[str, ...], models: 
         assert not of.losses
         assert not of.taught_by
         assert (of.epochs, of.width) == ((7, 1.0) if name == "self" else (40, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("taught_by", "steps"),
+    [
+        (("self", "plain3"), [1, 2]),
+        (("plain3", "self"), [1, 2]),
+        (("self", "plain3", "self"), [1, 2, 3]),
+        (("teacher", "plain11"), [0, 1]),
+        (("plain11", "teacher"), [1, 0]),
+        (("teacher", "teacher", "plain11"), [0, 1, 2]),
+        (("plain11", "teacher", "teacher", "self"), [1, 0, 2, 1]),
+    ],
+)
+def test_two_names_of_one_network_are_two_seeds(taught_by: tuple[str, ...], steps: list[int]) -> None:
+    teacher = Config(model="plain11", epochs=7)
+    found = teachers_of(Config(model="plain3", epochs=7, taught_by=taught_by, **KD), teacher, 3)
+    assert [seed for _, _, seed in found] == [3 + STEP * n for n in steps]
+    networks = [(canonical_json(effective(of)), seed) for _, of, seed in found]
+    assert len(set(networks)) == len(networks)
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from scl.report.agreed import Agreed, by_rule, other_arms, plan_of, winners_of
 from scl.report.blocks import Block, Cell, Column, Heading, Note, Pairs, Panel, Row, Table
 from scl.report.facts import Facts
 from scl.report.findings import answered
 from scl.report.formatting import capital, enumerated, format_seeds, moment, name_of, plain, plural
-from scl.report.registered import (
-    Agreed,
-    Registered,
-    answers,
-    by_rule,
-    later,
-    plan_of,
-    registered,
-    rule_in_words,
-    winners_of,
-)
+from scl.report.registered import Registered, answers, later, registered, rule_in_words
 from scl.report.tables import text_cell
 from scl.store.declaration import NAME, read_declaration
 from scl.study.contrasts import direction
@@ -88,7 +79,7 @@ def _rows(facts: Facts, found: Registered) -> Iterable[Row]:
         status = LATER if arm != agreed.against else DECLARED if arm == against else NOT_RUN
         yield _row("contrast", f"{name_of(arm)} against its teacher", status)
     arms = list(dict.fromkeys(arm for arm, _ in now))
-    changed = {at[0] for at, identity in agreed.planned.items() if now.get(at, identity) != identity}
+    changed = other_arms(agreed, study)
     for arm in dict.fromkeys([*agreed.arms, *arms]):
         if arm in winners:
             status = "chosen by the declared search"

@@ -11,8 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -45,9 +44,11 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if
 
 @dataclass
 class RaySession:
-    """abandoned: whether Ray is gone or in use to the last, so that it is ended by its processes alone."""
+    """abandoned: whether Ray is gone or in use to the last, so that it is ended by its processes alone. started: ids of
+    the processes of a local Ray that this process has started."""
 
     abandoned: bool = False
+    started: list[int] = field(default_factory=list)
 
 
 @contextmanager
@@ -77,7 +78,7 @@ def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[RaySession]
         try:
             try:
                 with _switched_off(off):
-                    _start(options, nodes)
+                    _start(options, nodes, session.started)
             finally:
                 # Ray's own handler would end the driver at SIGTERM before the driver has stored anything.
                 restore_handlers()
@@ -85,7 +86,7 @@ def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[RaySession]
                 ray.cloudpickle.register_pickle_by_value(module)
             yield session
         finally:
-            _shut_down(local, session.abandoned)
+            _shut_down(session)
 
 
 def check_travels(configs: Iterable[Config]) -> None:
@@ -123,14 +124,14 @@ def _switched_off(constants: Mapping[str, str]) -> Iterator[None]:
             setattr(ray_constants, name, value)
 
 
-def _start(options: Options, nodes: Sequence[Node]) -> None:
+def _start(options: Options, nodes: Sequence[Node], started: list[int]) -> None:
     import ray  # noqa: PLC0415
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if options.address is None:
         room = {"num_cpus": max(cores(), options.cpus_per_trial), "num_gpus": gpu_parts() or None}  # None: Ray counts
         place = {"_temp_dir": ray_folder(), "_node_ip_address": "127.0.0.1"}
-        with _own_sessions():
+        with _own_sessions(started):
             ray.init(address="local", include_dashboard=False, **room, **place, **quiet)
     else:
         # The code travels with the job: scl and small packages as folders, the study file's own code by value.
@@ -139,14 +140,23 @@ def _start(options: Options, nodes: Sequence[Node]) -> None:
 
 
 @contextmanager
-def _own_sessions() -> Iterator[None]:
+def _own_sessions(started: list[int]) -> Iterator[None]:
     """Start Ray's processes in sessions of their own: a signal to this process's group, or its terminal's end, must not
-    reach them before this process has ended the run. Only where the kernel ends them with this process."""
+    reach them before this process has ended the run. Only where the kernel ends them with this process.
+
+    started: gets their ids.
+    """
     from ray._private import services, utils  # noqa: PLC0415
 
     popen = services.ConsolePopen
-    if utils.detect_fate_sharing_support_linux():
-        services.ConsolePopen = partial(popen, start_new_session=True)
+    apart = {"start_new_session": True} if utils.detect_fate_sharing_support_linux() else {}
+
+    def start(*arguments: Any, **options: Any) -> Any:
+        process = popen(*arguments, **apart, **options)
+        started.append(process.pid)
+        return process
+
+    services.ConsolePopen = start
     try:
         yield
     finally:
@@ -185,25 +195,24 @@ def _log_levels_restored() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _shut_down(local: bool, abandoned: bool) -> None:
+def _shut_down(session: RaySession) -> None:
     """End Ray. A local raylet may miss the end of processes that it started last, and would wait a minute for them; if
     it was killed, they go on without it."""
     import psutil  # Ray depends on it  # noqa: PLC0415
     import ray  # noqa: PLC0415
     from ray._private import worker  # noqa: PLC0415
 
-    node = worker._global_node if local else None
-    started = [info.process.pid for infos in node.all_processes.values() for info in infos] if node else []
+    started = session.started
     below = [process for process in psutil.process_iter() if _below(process, started)]
-    if abandoned:
+    if session.abandoned:
         LEFT_RUNNING.set()
         atexit.unregister(worker.shutdown)  # as calls of Ray, it may never return
-        for process in psutil.Process().children():
-            if process.pid in started:
-                process.kill()
     else:
         ray.shutdown()
-    for process in psutil.wait_procs(below, timeout=0 if abandoned else 2)[1]:
+    for process in psutil.Process().children():  # a signal may have ended a start before Ray knew of them
+        if process.pid in started:
+            process.kill()
+    for process in psutil.wait_procs(below, timeout=0 if session.abandoned else 2)[1]:
         with suppress(psutil.NoSuchProcess):
             process.kill()
 

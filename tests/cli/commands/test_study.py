@@ -41,6 +41,27 @@ def test_plan_is_that_of_the_script(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["plan", str(tmp_path / "empty.py")]) == 2
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"x = 1\na file\n", "line 2: invalid syntax"),
+        (b"if True:\nx = 1\n", "line 2: expected an indented block"),
+        (b"\x00\x01", "null bytes"),
+        (b"PAR1\xff\xfe", "line 1: "),
+        (b"x = '\xff'\n", "'utf-8' codec can't decode"),
+    ],
+)
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_file_that_is_not_python_is_refused(
+    command: str, content: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "it.py").write_bytes(content)
+    assert main([command, str(tmp_path / "it.py")]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "name a study's script" in error
+
+
 def test_run_is_the_script(tmp_path: Path) -> None:
     flags = ["--inline", "--arms", "kd", "--seeds", "1", "--epochs", "1", "--teacher-epochs", "1", "--limit", "60"]
     assert main(["run", str(ROOT / "studies" / "ablation.py"), *flags, "--out", str(tmp_path)]) == 0

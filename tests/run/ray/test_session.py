@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,31 @@ def test_a_local_session_serves_calls_and_leaves_the_process_as_it_was() -> None
                 ray.get(call.remote(client, 0))
     assert not ray.is_initialized()
     assert state() == before
+
+
+@pytest.mark.slow
+def test_a_start_that_a_signal_ends_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+    from ray._private.node import Node
+
+    below: list[Any] = []
+    start = Node.start_ray_processes
+
+    def interrupted(node: Any) -> None:
+        start(node)
+        deadline = time.monotonic() + 30
+        while len(below) < 2 and time.monotonic() < deadline:  # what the raylet starts
+            children = psutil.Process().children()
+            below[:] = [process for child in children if child.name() == "raylet" for process in child.children()]
+        below.extend(children)
+        raise SystemExit(signal.SIGTERM)
+
+    monkeypatch.setattr(Node, "start_ray_processes", interrupted)
+    with pytest.raises(SystemExit), ray_session(Options(), ()):
+        pass
+    assert len(below) > 3
+    psutil.wait_procs(below, timeout=10)  # a machine with much to do is slow to end what was killed
+    assert [process for process in below if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_modules_of_users_travel_by_value() -> None:

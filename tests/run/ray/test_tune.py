@@ -17,10 +17,9 @@ from scl.run.ray.deaths import Death, Kind
 from scl.run.ray.tune import CohortSearcher, DriverCalls, DriverStopper, EventForwarder, Throttled, TuneRun, with_names
 from scl.study.config import Config
 
-# Packages of the driver that a cluster's nodes may lack, as scl imports them. Ray and torch may import some themselves.
-NOT_ON_WORKERS = [
-    "filelock", "jinja2", "optuna", "plotly", "psutil", "rich", "scipy", "sqlalchemy", "statsmodels",
-]  # fmt: skip
+# Packages of the driver that a cluster's nodes may lack, as scl imports them. Ray and torch may import some themselves;
+# both need filelock.
+NOT_ON_WORKERS = ["jinja2", "optuna", "plotly", "psutil", "rich", "scipy", "sqlalchemy", "statsmodels"]
 ON_WORKERS = "import ray.tune, torch, torchvision, numpy, pandas, pyarrow.dataset, safetensors.torch"
 
 
