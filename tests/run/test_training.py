@@ -162,7 +162,7 @@ def test_each_generation_is_the_student_that_it_would_be_under_the_one_before(li
     ids, stop, cpu = generations(line), Stop(), torch.device("cpu")
     with open_backend(line.options, stop, Tracker(), Live(None)) as backend:
         assert train_teachers(line, backend, stop)
-    for before, after in zip(ids, ids[1:], strict=False):
+    for before, after in itertools.pairwise(ids):
         teacher, job = load_teacher(line.context, before, line.context.jobs[before].config), line.context.jobs[after]
         assert teacher is not None
         *_, ended = train_cohort([TrialSpec("alone", job.config, job.seed)], data_of(line.context), teacher[0], cpu)
