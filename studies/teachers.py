@@ -39,6 +39,9 @@ STUDY = Study(
         "with vgg8": {**KD, "taught_by": ("teacher", "vgg8")},
         "each": {**KD, "taught_by": ("teacher", "vgg8"), "mean_of": "losses"},
         "born-again": {**KD, "taught_by": ("self",)},
+        "born-again 2": {**KD, "taught_by": ("self:1",)},
+        "born-again 3": {**KD, "taught_by": ("self:2",)},
+        "generations": {**KD, "taught_by": ("self", "self:1", "self:2")},
         "average": {"ema": 0.99},
         "mean teacher": {"ema": 0.99, "losses": {"kd": Term(0.9, warmup=5)}, "taught_by": ("ema",)},
     },
@@ -47,6 +50,8 @@ STUDY = Study(
         "Is another network a better second teacher?": ("with vgg8", "two"),
         "Is a loss with each teacher better than one with their mean?": ("each", "with vgg8"),
         "Is the larger teacher better than the student's own network?": ("one", "born-again"),
+        "Is a third generation better than the first?": ("born-again 3", "born-again"),
+        "Are all generations a better teacher than the last?": ("generations", "born-again 3"),
         "Does the average teach, beyond being kept?": ("mean teacher", "average"),
     },
     settings={

@@ -20,7 +20,7 @@ from scl.train.inputs import Inputs
 
 @dataclass(frozen=True)
 class Job:
-    """A network to train: a trial's student, or a teacher.
+    """A network to train: a trial's student, or a teacher, which may have a teacher itself.
 
     columns: those of the trial's row that are known before training; None for a teacher. weights: initial weights;
     those of tensors that they lack are drawn from the seed (None: all). stored: the row that the store has, if only

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from scl import stats
+from scl.plan.context import Job
 from scl.plan.looks import level_of_plan
 from scl.plan.packing import makespan, plan_cohorts
 from scl.plan.plan import Plan, missing, missing_teachers
@@ -199,7 +200,9 @@ def summarise(plan: Plan, to_search: int = 0) -> PlanSummary:
         teacher_ready=teachers == 0,
         teachers_missing=teachers,
         other_teachers=tuple(
-            f"{trained.count(c)} of {c.model_name} × {c.width:g}, {plural(c.epochs, 'epoch')}" for c in others.values()
+            f"{trained.count(c)} of {c.model_name} × {c.width:g}, {plural(c.epochs, 'epoch')}"
+            + (f", taught by {c.taught_by[0]}" if c.taught_by else "")
+            for c in others.values()
         ),
         searched=(plan.options.trials or search.trials) if search else 0,
         to_search=to_search,
@@ -282,7 +285,7 @@ def estimate(
         each = earlier.get("search") or timed["search"] + forward * config.total_epochs * _steps(plan, config) / batch
         cohorts = [each * batch] * (to_search // batch) + [each * (to_search % batch)]
         spent += cohorts * (plan.study.search.seeds if plan.study.search else 1)
-    teachers = sum(_training(plan, plan.context.jobs[i].config, forward) for i in teachers_missing)
+    teachers = sum(_training(plan, plan.context.jobs[i], forward) for i in teachers_missing)
     source = " and ".join(
         [f"earlier trials of {len(earlier)} configurations"] * bool(earlier)
         + ["a few steps of each kind, timed here just now"] * bool(untimed)
@@ -292,12 +295,14 @@ def estimate(
     return makespan(spent, plan.slots) + teachers, sum(spent) + teachers, source or "the teacher, timed here just now"
 
 
-def _training(plan: Plan, config: Config, forward: float) -> float:
+def _training(plan: Plan, job: Job, forward: float) -> float:
     """Seconds that a teacher trains. forward: seconds of the study's teacher's forward of a batch."""
+    config = job.config
     if config != plan.teacher:
         images = config.batch_size / plan.teacher.batch_size
         forward *= images * plan.feasibility.macs(config) / plan.feasibility.teacher_macs
-    return 3.0 * forward * _steps(plan, config) * config.total_epochs
+    forwards = 3.0 if job.teacher_id is None else 4.0  # with that of its own teacher, a network of the same size
+    return forwards * forward * _steps(plan, config) * config.total_epochs
 
 
 def _steps(plan: Plan, config: Config) -> int:

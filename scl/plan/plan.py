@@ -37,7 +37,7 @@ from scl.study.params import column, params
 from scl.study.settled import resolved, seeds_of
 from scl.study.space import ranges
 from scl.study.study import Study
-from scl.study.taught import check_taught, teachers_of
+from scl.study.taught import Taught, check_taught, teachers_of
 from scl.terminal import say
 from scl.train.evaluation import scores
 from scl.train.inputs import Inputs
@@ -263,17 +263,21 @@ def taught_jobs(
     """The teachers of arms that name theirs: the id of an arm's teachers at a seed, and the jobs by id."""
     ids: dict[tuple[str, int], str] = {}
     jobs: dict[str, Job] = {}
+
+    def job_of(taught: Taught) -> str:
+        by = job_of(taught.by) if taught.by else None
+        identity = teacher_id(taught.config, taught.seed, fingerprint, by)
+        jobs.setdefault(identity, Job(taught.config, taught.seed, by))
+        return identity
+
     for arm, config in arms.items():
         for seed in seeds:
-            members = teachers_of(config, teacher, options.teacher_seed(seed))
+            members = [job_of(each) for each in teachers_of(config, teacher, options.teacher_seed(seed))]
             if not members:
                 continue
-            of_members = [teacher_id(each, at, fingerprint) for _, each, at in members]
-            for identity, (_, each, at) in zip(of_members, members, strict=True):
-                jobs.setdefault(identity, Job(each, at))
-            ids[arm, seed] = mean_id(of_members)
+            ids[arm, seed] = mean_id(members)
             if len(members) > 1:
-                jobs[ids[arm, seed]] = Job(teacher, options.teacher_seed(seed), members=tuple(of_members))
+                jobs[ids[arm, seed]] = Job(teacher, options.teacher_seed(seed), members=tuple(members))
     return ids, jobs
 
 
@@ -314,14 +318,19 @@ def missing(plan: Plan) -> list[Trial]:
 
 
 def missing_teachers(plan: Plan, every: bool = False) -> list[str]:
-    """Ids of teachers that are not stored, in order: of trials that are missing, and of a search. every: also those
-    whose trials have all ended, which need them no more."""
+    """Ids of teachers that are not stored, in order: of trials that are missing, of a search, and of teachers that are
+    missing. every: also those whose trials have all ended, which need them no more."""
     jobs = plan.context.jobs
     needed = {trial.teacher_id for trial in (plan.trials if every else missing(plan))}
     if every or plan.study.search:
         needed |= set(plan.teacher_ids.values())
-    needed = {member for i in needed for member in (jobs[i].members or (i,))}
-    return [i for i in sorted(needed) if load_teacher(plan.context, i, jobs[i].config) is None]
+    asked = {member for i in needed for member in (jobs[i].members or (i,))}
+    found: set[str] = set()
+    while asked:
+        lost = {i for i in asked if load_teacher(plan.context, i, jobs[i].config) is None}
+        found |= lost
+        asked = {by for i in lost if (by := jobs[i].teacher_id) is not None} - found
+    return sorted(found)
 
 
 def student_jobs(plan: Plan, todo: Sequence[Trial], numbers: Mapping[str, int] | None = None) -> dict[str, Job]:

@@ -34,9 +34,13 @@ def train_teachers(plan: Plan, backend: Backend, stop: Stop, every: bool = False
             except UserError:
                 return False  # stopped while waiting
             sweep_partials(files)
-        if left := missing_teachers(plan, every):
-            backend.train(plan, Work("teacher", [[i] for i in left], dict.fromkeys(left, "teacher")))
-            return not missing_teachers(plan, every)
+        left = missing_teachers(plan, every)
+        while left:
+            ready = [i for i in left if plan.context.jobs[i].teacher_id not in left]  # its own teacher is there
+            backend.train(plan, Work("teacher", [[i] for i in ready], dict.fromkeys(ready, "teacher")))
+            left = missing_teachers(plan, every)
+            if not set(ready).isdisjoint(left):
+                return False  # stopped, or one failed
     return True
 
 

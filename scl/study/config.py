@@ -59,10 +59,11 @@ class Config:
             they differ (`auto`), or for all losses that need equal channels (`always`).
         teacher_layers: module paths of the guided layers of a torchvision or timm teacher. Empty: one for each stage.
         taught_by: the teachers that guide the student together. Empty: the study's teacher. Each is `teacher` (the
-            study's), `self` (the student's own network and recipe, trained from the labels alone: a born-again
-            student), one of scl's networks, as in `vgg13` (trained by the teacher's recipe), or `ema` (the average of
-            the student's own weights, with the decay `ema`: a mean teacher). A name that repeats is another seed. Only
-            losses of logits can have such teachers.
+            study's), `self` (the student's own network and recipe, trained from the labels alone, whose student is
+            born again), `self:K` (a born-again student of generation K, trained by this arm's recipe under that of
+            generation K − 1, the first under `self`), one of scl's networks, as in `vgg13` (trained by the teacher's
+            recipe), or `ema` (the average of the student's own weights, with the decay `ema`: a mean teacher). A name
+            that repeats is another seed. Only losses of logits can have such teachers.
         mean_of: how several teachers in `taught_by` guide: by the mean of their `logits`, or by each of them, with the
             mean of their `losses`.
         pretrain_epochs: epochs at a constant rate before `epochs`, in which only terms of the stage `pretrain` train.

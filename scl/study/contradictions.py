@@ -17,6 +17,7 @@ from scl.study.fields import (
     TIMM,
     TORCHVISION,
     WORDS,
+    generation_of,
     of_library,
 )
 from scl.study.term import loss_row
@@ -115,7 +116,9 @@ def _of_teachers(config: Config) -> list[str]:
     if not config.taught_by:
         return []
     valid = (STUDY_TEACHER, OWN_TEACHER, EMA_TEACHER, *MODELS)
-    problems = [unknown("teacher in taught_by", name, valid) for name in config.taught_by if name not in valid]
+    shown_valid = (*valid[:2], f"{OWN_TEACHER}:K (K from 1 to 99)", *valid[2:])
+    wrong = [name for name in config.taught_by if name not in valid and generation_of(name) is None]
+    problems = [unknown("teacher in taught_by", name, shown_valid) for name in wrong]
     problems += [
         f"loss {name!r} compares {loss_row(term).compares}, and teachers in taught_by have logits alone; "
         "leave out taught_by, or choose losses of logits such as kd"

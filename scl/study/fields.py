@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from scl.study.network import Model
 
 MODELS = (
@@ -45,7 +47,7 @@ READ_BY = {
     "eps": ("adamw", "adam", "nadam", "radam"),
 }
 # The names in `taught_by` that are no model: the study's teacher, the student's own network and recipe, and the average
-# of its weights.
+# of its weights. `self:K` is the student's network after K generations, see `generation_of`.
 STUDY_TEACHER, OWN_TEACHER, EMA_TEACHER = "teacher", "self", "ema"
 # The largest values of fields; what is larger is a slip, and would fill the memory.
 LARGEST = {"width": 64, "self_taught": 65_536, "epochs": 100_000, "batch_size": 1_000_000, "accumulate": 1_000_000}
@@ -53,6 +55,13 @@ LARGEST = {"width": 64, "self_taught": 65_536, "epochs": 100_000, "batch_size": 
 ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from", "layers")
 # Trials of a cohort share these and the seed of their batches: one stream of batches and one forward of the teacher.
 SHARED_IN_COHORT = ("batch_size", "augment", "sampling", "shared_batches", "precision", "tap", "teacher_layers")
+
+
+def generation_of(name: str) -> int | None:
+    """The generation of a teacher that has the student's own network and recipe: 0 for `self`, which learns from the
+    labels, K for `self:K`, a born-again student of generation K − 1; None for other names."""
+    found = re.fullmatch(rf"{OWN_TEACHER}(?::([1-9][0-9]?))?", name)
+    return int(found[1] or 0) if found else None
 
 
 def of_library(model: Model) -> bool:

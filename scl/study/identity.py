@@ -106,9 +106,10 @@ class Trial:
     teacher_id: str
 
 
-def teacher_id(config: Config, seed: int, data: str) -> str:
-    """The id of a teacher that is trained here: its recipe, its seed, its data."""
-    return sha256({"teacher": requested(config), "seed": seed, "data": data, "version": RESULTS_VERSION})
+def teacher_id(config: Config, seed: int, data: str, by: str | None = None) -> str:
+    """The id of a teacher that is trained here: its recipe, its seed, its data, and `by`, the id of its own teacher."""
+    taught = {} if by is None else {"by": by}
+    return sha256({"teacher": requested(config), "seed": seed, "data": data, "version": RESULTS_VERSION, **taught})
 
 
 def mean_id(ids: Sequence[str]) -> str:

@@ -45,8 +45,10 @@ RECIPES: dict[str, Recipe] = {
     # are those of its table; DKD has the setting of its paper (beta 8 for resnet32x4 → resnet8x4), DIST that of its
     # paper for CIFAR-100, ReviewKD that of its authors' code for two of the three pairs (vgg is not in it), CAT-KD that
     # of its authors for wrn_40_2 → wrn_16_2 (15 for resnet32x4 → resnet8x4, 4.5 for vgg13 → vgg8), OFD and LDRLD those
-    # of their authors' code (that of LDRLD for resnet32x4 → resnet8x4). FSP has weight 1, since RepDistiller's
-    # pre-training never multiplies by the table's 50.
+    # of their authors' code (that of LDRLD for resnet32x4 → resnet8x4), NKD that of its authors' code for CIFAR-100,
+    # which is for resnet34 → resnet18. FSP has weight 1, since RepDistiller's pre-training never multiplies by the
+    # table's 50. MLLD sums the losses of two augmentations, and has half the learning rate. WTTM has no setting: its
+    # paper tunes temperature and weight for each pair, and its authors' code has them beside CRD alone.
     "crd": Recipe(
         fields={
             "epochs": 240,
@@ -77,11 +79,14 @@ RECIPES: dict[str, Recipe] = {
             "dkd": _beside_ce("dkd", Term(1.0, warmup=20, options={"alpha": 1.0, "beta": 6.0, "temperature": 4.0})),
             "crd": _beside_ce("crd", 0.8),
             "catkd": _beside_ce("catkd", 12.0),
-            "mlld": _beside_ce("mlld", Term(0.9, options={"instance": 1.5, "batch": 0.5, "classes": 0.5}), ce=0.2),
+            "mlld": _beside_ce(
+                "mlld", Term(0.9, options={"instance": 1.5, "batch": 0.5, "classes": 0.5}), ce=0.2, lr=0.025
+            ),
             "ctkd": _beside_ce("ctkd", 0.9, ce=0.1),
             "reviewkd": _beside_ce("reviewkd", Term(5.0, warmup=20), tap="bn"),
             "ofd": _beside_ce("ofd", 0.001, tap="bn"),
             "ldrld": _beside_ce("ldrld", Term(1.0, options={"alpha": 10.5, "beta": 7.0, "top": 7, "temperature": 4.0})),
+            "nkd": _beside_ce("nkd", Term(1.0, options={"gamma": 3.5, "temperature": 3.0})),
             "semckd": {"losses": {"semckd": 400.0, "kd": Term(1.0, options={"temperature": 4.0})}},
             "dist": _beside_ce("dist", Term(2.0, options={"temperature": 4.0})),
         },

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 
+from scl.models.networks import build_student
+from scl.plan.context import data_of
 from scl.plan.estimate import summarise
 from scl.plan.plan import Plan, missing_teachers
-from scl.plan.teachers import TEACHER_FILE
-from scl.run.backend import Work
+from scl.plan.teachers import TEACHER_FILE, evaluate_and_save, load_teacher
+from scl.run.backend import Work, open_backend
+from scl.run.live import Live
 from scl.run.stopping import Stop
+from scl.run.trackers.tracker import Tracker
 from scl.run.training import train_students, train_teachers
 from scl.store.editions import write_edition
 from scl.store.files import open_folder
@@ -25,7 +32,9 @@ from scl.store.results import load
 from scl.store.schema import SCHEMAS
 from scl.store.tables import gather
 from scl.train import checkpoint
-from tests.support.plans import put_rows, put_teachers, tiny_plan
+from scl.train.loop import train_cohort
+from scl.train.types import TrialEnded, TrialSpec
+from tests.support.plans import STUDY, put_rows, put_teachers, tiny_plan
 from tests.support.studies import SMALL, run_study
 
 
@@ -89,6 +98,81 @@ def test_finished_trials_need_no_teacher_unless_all_is_to_be_made_again(plan: Pl
 
 def test_a_teacher_that_could_not_be_trained_is_no_success(plan: Plan) -> None:
     assert not train_teachers(plan, Recorder(), Stop())
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Plan:
+    """Arms of three generations, and one that all of the generations before teach."""
+    kd = {"ce": 0.1, "losses": {"kd": 0.9}}
+    by = {"first": ("self",), "third": ("self:2",), "all": ("self", "self:1", "self:2")}
+    study = replace(STUDY, arms={"baseline": {}, **{arm: {**kd, "taught_by": names} for arm, names in by.items()}})
+    return tiny_plan(tmp_path, "--seeds", "1", study=study)
+
+
+def generations(plan: Plan) -> list[str]:
+    """The ids of the teachers of the student's own network, from the first generation to the last."""
+    (entry,) = [trial for trial in plan.trials if trial.arm == "all"]
+    return list(plan.context.jobs[entry.teacher_id].members)
+
+
+def put(plan: Plan, ids: list[str]) -> None:
+    for i in ids:
+        config = plan.context.jobs[i].config
+        evaluate_and_save(plan.context, config, build_student(config, data_of(plan.context), 0).state_dict(), i)
+
+
+def test_generations_are_trained_one_after_the_other(line: Plan) -> None:
+    ids, backend = generations(line), Recorder()
+    backend.then = lambda plan: put(plan, [i for (i,) in backend.works[-1].cohorts])
+    assert len(missing_teachers(line)) == 4
+    assert "4 teachers: to train" in str(summarise(line))
+    assert "of plain3 × 0.125, 2 epochs, taught by self:1" in str(summarise(line))
+    assert train_teachers(line, backend, Stop())
+    first, *others = [[i for (i,) in work.cohorts] for work in backend.works]
+    assert first == sorted([ids[0], line.teacher_ids[0]])
+    assert others == [[ids[1]], [ids[2]]]
+    assert missing_teachers(line) == []
+
+
+def test_a_generation_is_trained_again_if_it_is_lost_and_needed(line: Plan) -> None:
+    put_teachers(line)
+    ids = generations(line)
+    for there in itertools.chain.from_iterable(itertools.combinations(ids, k) for k in range(4)):
+        put(line, [i for i in there if i in missing_teachers(line)])
+        for i in set(ids) - set(there):
+            line.context.teacher_files(i).remove(TEACHER_FILE)
+        assert missing_teachers(line) == sorted(set(ids) - set(there))
+    put_rows(line, [trial for trial in line.trials if trial.arm != "third"])
+    for i in ids[:2]:
+        line.context.teacher_files(i).remove(TEACHER_FILE)
+    assert missing_teachers(line) == []  # the last one is there, and it alone teaches what is missing
+    line.context.teacher_files(ids[2]).remove(TEACHER_FILE)
+    assert missing_teachers(line) == sorted(ids)
+
+
+def test_a_generation_that_could_not_be_trained_ends_the_line(line: Plan) -> None:
+    backend = Recorder()
+    backend.then = lambda plan: put(plan, [i for (i,) in backend.works[-1].cohorts] if len(backend.works) < 2 else [])
+    assert not train_teachers(line, backend, Stop())
+    assert len(backend.works) == 2
+
+
+def test_each_generation_is_the_student_that_it_would_be_under_the_one_before(line: Plan) -> None:
+    """Bitwise: a student that trains alone with the seed of that generation."""
+    ids, stop, cpu = generations(line), Stop(), torch.device("cpu")
+    with open_backend(line.options, stop, Tracker(), Live(None)) as backend:
+        assert train_teachers(line, backend, stop)
+    for before, after in itertools.pairwise(ids):
+        teacher, job = load_teacher(line.context, before, line.context.jobs[before].config), line.context.jobs[after]
+        assert teacher is not None
+        *_, ended = train_cohort([TrialSpec("alone", job.config, job.seed)], data_of(line.context), teacher[0], cpu)
+        assert isinstance(ended, TrialEnded)
+        made = load_teacher(line.context, after, job.config)
+        assert made is not None
+        assert {name: t.tolist() for name, t in made[0].weights.items()} == {
+            k: t.tolist() for k, t in ended.weights.items()
+        }
+        assert ended.metrics["agreement"] > 0
 
 
 def test_what_killed_writers_left_is_swept(plan: Plan) -> None:

@@ -104,7 +104,7 @@ def test_published_pairs_have_an_arm_for_each_figure(pair: str) -> None:
     study = vars(module("benchmark"))["study"](pair)
     full, options = asked(study, "--scale", "full")
     arms, teacher = full.resolve("cifar100", None, {}, {})
-    without = {"channel", "spatial", "scl", "scl+kd", "ofd", "ldrld"}
+    without = {"channel", "spatial", "scl", "scl+kd", "ofd", "ldrld", "nkd"}
     without |= set() if pair == "resnet32x4-resnet8x4" else {"semckd"}
     assert set(study.published.accuracy) == {"teacher", *arms} - without
     assert all(0.7 < figure < 0.8 for figure in study.published.accuracy.values())
@@ -113,6 +113,8 @@ def test_published_pairs_have_an_arm_for_each_figure(pair: str) -> None:
         assert (config.epochs, config.batch_size, config.milestones) == (240, 64, (150, 180, 210))
     assert arms["baseline"].tap == "block"
     assert arms["dkd"].losses["dkd"].options["beta"] == (8.0 if pair.startswith("resnet") else 6.0)
+    assert {name for name, arm in arms.items() if arm.lr != 0.05} == {"mlld"}
+    assert ("crd+wttm" in arms) == (pair == "vgg13-vgg8")
     assert (options.data, options.val_share, full.seeds) == ("cifar100", 0.0, 3)
     short, _ = study.at("short").resolve("cifar100", None, {}, {})
     assert short["kd"].milestones == (38, 45, 52)

@@ -12,6 +12,7 @@ from scl.report.effort import effort
 from scl.report.facts import Facts
 from scl.report.formatting import PERCENT, duration, enumerated, format_seeds, moment, name_of, plain, plural
 from scl.report.looks import seeds_of
+from scl.study.fields import generation_of
 from scl.study.metrics import DEFAULT
 
 Shown = dict[str, Callable[[Any], str]]  # field of study.json → its value as text
@@ -79,7 +80,7 @@ def _teacher(facts: Facts) -> str:
     return ", ".join(parts)
 
 
-def _teachers_of_arms(facts: Facts) -> str:
+def teachers_of_arms(facts: Facts) -> str:
     """The teachers of arms that name theirs, with the test accuracy of each and of their mean logits."""
     entries = (facts.study.get("teacher") or {}).get("of_arms") or []
     texts = []
@@ -87,7 +88,7 @@ def _teachers_of_arms(facts: Facts) -> str:
         mine = [entry for entry in entries if entry["arm"] == arm]
         trained = [name for name in mine[0]["by"] if name != "ema"]
         each = [_mean_accuracy([e["each"][k] for e in mine if e.get("each")]) for k in range(len(trained))]
-        named = [_TAUGHT_BY.get(name, name) + of for name, of in zip(trained, each, strict=True)]
+        named = [_taught_by(name) + of for name, of in zip(trained, each, strict=True)]
         named += [_TAUGHT_BY["ema"]] * ("ema" in mine[0]["by"])
         mean = _mean_accuracy([entry.get("test_acc") for entry in mine]) if len(trained) > 1 else ""
         of_mean = f" (mean logits of the trained ones:{mean})" if mean else ""
@@ -100,6 +101,13 @@ _TAUGHT_BY = {
     "self": "the student’s own network and recipe",
     "ema": "the average of the student’s weights",
 }
+
+
+def _taught_by(name: str) -> str:
+    generation = generation_of(name)
+    if generation:
+        return f"the student’s own network in generation {generation}"
+    return _TAUGHT_BY.get(name, name)
 
 
 def _mean_accuracy(values: Sequence[float | None]) -> str:
@@ -135,7 +143,7 @@ def _setup(facts: Facts, teacher: str) -> list[tuple[str, str]]:
         ("Constraints", ", ".join(f"{name} <= {most:.6g}" for name, most in facts.bounds.items())),
         ("Augmentation", f"augment auto is {data['auto_augment']} on these images" if data.get("auto_augment") else ""),
         ("Teacher", teacher),
-        ("Teachers of arms", _teachers_of_arms(facts)),
+        ("Teachers of arms", teachers_of_arms(facts)),
         ("Search", _search(study)),
         ("Selection", str(study.get("selection") or "")),
         ("Command", masked_command(str(study.get("command") or "").split(" "))),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from scl.report.questions.setting import setting
+from scl.report.questions.setting import setting, teachers_of_arms
 from scl.store.study_file import read_study, write_study
 from tests.support.pages import built
 from tests.support.synthetic import (
@@ -54,3 +56,17 @@ def test_settings_are_words() -> None:
     losses = {"kd": {"weight": 0.9, "options": {"temperature": 2}}, "at": {"weight": 100.0}}
     assert setting({"epochs": 30, "losses": losses}) == "epochs 30; at × 100; kd × 0.9 (temperature 2)"
     assert setting({}) == "nothing"
+
+
+def test_the_teachers_of_arms_are_named_with_their_accuracies() -> None:
+    by = {"kd": ["self:2"], "two": ["teacher", "vgg8", "self", "self:1", "ema"]}
+    entries = [
+        {"arm": arm, "by": names, "test_acc": 0.7, "each": [0.61, 0.62, 0.63, 0.64][: len(names)]}
+        for arm, names in by.items()
+    ]
+    facts: Any = SimpleNamespace(study={"teacher": {"of_arms": entries}})
+    assert teachers_of_arms(facts) == (
+        "“kd”: the student’s own network in generation 2 61.0 %; “two”: the study’s teacher 61.0 %, vgg8 62.0 %, the "
+        "student’s own network and recipe 63.0 %, the student’s own network in generation 1 64.0 % and the average of "
+        "the student’s weights (mean logits of the trained ones: 70.0 %)"
+    )
