@@ -83,6 +83,7 @@ RECIPES: dict[str, Recipe] = {
             "ofd": _beside_ce("ofd", 0.001, tap="bn"),
             "ldrld": _beside_ce("ldrld", Term(1.0, options={"alpha": 10.5, "beta": 7.0, "top": 7, "temperature": 4.0})),
             "semckd": {"losses": {"semckd": 400.0, "kd": Term(1.0, options={"temperature": 4.0})}},
+            "simkd": _beside_ce("simkd", 1.0, ce=0.0, tap="relu"),
             "dist": _beside_ce("dist", Term(2.0, options={"temperature": 4.0})),
         },
     ),
