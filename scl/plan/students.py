@@ -57,10 +57,10 @@ def _from_file(config: Config, model: nn.Module, classes: int) -> dict[str, Tens
     named = max(unprefixed(checkpoint.shapes), key=lambda names: len({*map(_short, names)} & short.keys()))
     found = {short[_short(name)]: given[theirs] for name, (theirs, _) in named.items() if _short(name) in short}
     fresh = [name for name, old in wanted.items() if name not in found or found[name].shape != old.shape]
-    # A projector starts as a whole, and a network without one may have trained the file.
-    projector = [name for name in wanted if config.projector and name.startswith("projector.")]
-    without = projector if set(projector) & set(fresh) else []
-    fresh = [name for name in fresh if name not in without]
+    # A network without this projector may have trained the file, and its last layer read another map.
+    without = config.projector > 0 and any(name.startswith("projector.") for name in fresh)
+    new = [name for name in wanted if without and name.startswith(("projector.", "classifier."))]
+    fresh = [name for name in fresh if name not in new]
     heads = {name.rpartition(".")[0] for name in fresh}
     of_heads = [name for name in wanted if name.rpartition(".")[0] in heads]
     last = of_heads == fresh and all(wanted[name].shape[:1] == (classes,) for name in fresh)
@@ -73,7 +73,7 @@ def _from_file(config: Config, model: nn.Module, classes: int) -> dict[str, Tens
         )
     kept = {}
     for name, tensor in found.items():
-        if name in fresh or name in without:
+        if name in fresh or name in new:
             continue
         kept[name] = tensor.to(wanted[name].dtype, copy=True)
         if tensor.is_floating_point() != wanted[name].is_floating_point():
@@ -83,7 +83,8 @@ def _from_file(config: Config, model: nn.Module, classes: int) -> dict[str, Tens
     unused = [name for name in named if _short(name) not in short]
     parts = [f"{len(kept)} of {len(wanted)} tensors"]
     parts += [f"its averaged weights ({'.'.join(checkpoint.key)})"] if checkpoint.averaged else []
-    parts += [f"{', '.join([*sorted(heads), *['projector'] * bool(without)])} starts fresh"] if fresh or without else []
+    begin = [*sorted(heads), *(("classifier", "projector") if without else ())]
+    parts += [f"{', '.join(begin)} starts fresh"] if begin else []
     parts += [f"{len(unused)} of the file are not used ({', '.join(unused[:3])}{', …' * (len(unused) > 3)})"] * bool(
         unused
     )

@@ -164,6 +164,6 @@ def test_a_projector_starts_fresh_where_the_file_has_none_that_fits(
         body = {name for name in tensors if name.startswith("stages")}
         assert weights.keys() == (body if fresh else tensors.keys())
         assert all(torch.equal(weights[name], tensors[name]) for name in weights)
+    broken = stored(tmp_path, {name: t for name, t in tensors.items() if "stages.0" not in name})
     with pytest.raises(UserError, match="does not fit plain3"):
-        broken = stored(tmp_path, {name: t for name, t in tensors.items() if "stages.0" not in name})
         initial_weights(wanted.replace(initial_weights=broken), tiny)
