@@ -52,8 +52,8 @@ def simkd(student: Tensor, teacher: Tensor) -> Tensor:
     inference; here its projection is pooled, in the loss alone.
 
     Args:
-        student: the projected map (B, C, H, W). teacher: its deepest map, with as many channels, after its ReLU; the
-            larger map is average-pooled.
+        student: the projected map (B, C, H, W).
+        teacher: its deepest map after the ReLU, with as many channels; the larger map is average-pooled.
 
     Raises:
         ValueError: not maps, unequal B or C.
