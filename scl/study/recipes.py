@@ -45,8 +45,8 @@ RECIPES: dict[str, Recipe] = {
     # are those of its table; DKD has the setting of its paper (beta 8 for resnet32x4 → resnet8x4), DIST that of its
     # paper for CIFAR-100, ReviewKD that of its authors' code for two of the three pairs (vgg is not in it), CAT-KD that
     # of its authors for wrn_40_2 → wrn_16_2 (15 for resnet32x4 → resnet8x4, 4.5 for vgg13 → vgg8), OFD, LDRLD and
-    # SimKD those of their authors' code (that of LDRLD for resnet32x4 → resnet8x4). FSP has weight 1, since RepDistiller's
-    # pre-training never multiplies by the table's 50.
+    # SimKD those of their authors' code (that of LDRLD for resnet32x4 → resnet8x4). FSP has weight 1, since
+    # RepDistiller's pre-training never multiplies by the table's 50.
     "crd": Recipe(
         fields={
             "epochs": 240,
