@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 from scl.errors import UserError
 from scl.models.networks import tensors_of
@@ -58,4 +59,12 @@ def _width(config: Config, teacher: Config) -> int:
             f"guided map alone, and {teacher.model_name} {what}; choose one of scl's networks "
             "(--teacher-model vgg13), or other losses (--arms)"
         )
-    return tensors_of(teacher, 2, (3, 32, 32))[CLASSIFIER[0]].shape[1]  # whatever the classes and images
+    return _read(str(teacher.model), teacher.width, teacher.projector)
+
+
+@cache
+def _read(model: str, width: float, projector: int) -> int:
+    """The channels that the classifier of such a network reads, whatever the classes and images. A study may have
+    thousands of arms under one teacher."""
+    network = Config(model=model, width=width, projector=projector)
+    return tensors_of(network, 2, (3, 32, 32))[CLASSIFIER[0]].shape[1]
