@@ -30,14 +30,15 @@ LENGTH = RECIPE.fields["epochs"]
 SOURCE = (
     "Published figures: from the table of Tian et al. (ICLR 2020), with its recipe and weights, after the last of 240 "
     "epochs; ICKD, DKD, ReviewKD, CAT-KD, MLLD and kd+zscore (logit standardisation) from the papers that proposed "
-    "them, DIST and crd+wttm from the table of Zheng & Yang (ICLR 2024), SemCKD from that of its authors' code, for "
-    "one pair, CTKD from that of Sun et al. (CVPR 2024). Each pair has one teacher, which is not the teacher here."
+    "them, DIST and crd+wttm from the table of Zheng & Yang (ICLR 2024), SemCKD and SimKD from the table of SimKD's code, "
+    "for one pair, CTKD from that of Sun et al. (CVPR 2024). Each pair has one teacher, which is not the teacher here."
 )
 OTHERWISE = {
     "dkd": "best test epoch of each of five runs: higher than the last epoch, because it was selected",
     "reviewkd": "its authors train with batches of 128, a learning rate of 0.1 and Nesterov, and their code keeps the "
     "best test epoch",
     "catkd": "its networks have a classifier without a bias; its code keeps the best test epoch",
+    "simkd": "its student has a projector and the teacher's classifier besides; its code keeps the best test epoch",
     "mlld": "two augmentations of each image; here there is one, with the weights that both would have. Its code keeps "
     "the best test epoch",
     "kd+zscore": "its code keeps the best test epoch: in the logs that its authors published, the best epochs reach "
@@ -67,6 +68,7 @@ FIGURES: dict[str, tuple[float | None, ...]] = {
     "crd": (73.94, 75.51, 75.48),
     "reviewkd": (74.84, 75.63, 76.12),
     "semckd": (None, 76.23, None),
+    "simkd": (None, 78.08, None),
     "ctkd": (73.52, 73.39, 75.45),
     "mlld": (75.18, 77.08, 76.63),
     "kd+zscore": (74.36, 76.62, 76.11),

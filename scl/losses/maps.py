@@ -41,6 +41,40 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 @full_precision
+def simkd(student: Tensor, teacher: Tensor) -> Tensor:
+    """SimKD (Chen et al., CVPR 2022): mean squared difference of the maps that the teacher's classifier reads.
+
+    The student predicts with a projector (see `Config.projector`) and with the teacher's classifier, which stays as it
+    is. This loss alone trains it, without cross-entropy. The mean runs over all entries, as in the authors' code; the
+    paper writes a squared norm. The projector is that of the code: batch norm and ReLU behind each of its three
+    convolutions, and half the teacher's channels between them (the code's factor 2; with 4 or 8 it is smaller and the
+    student less accurate). If the student's map is the larger one, the code pools it before the projector, also in
+    inference; here its projection is pooled, in the loss alone.
+
+    Args:
+        student: the projected map (B, C, H, W).
+        teacher: its deepest map after the ReLU, with as many channels; the larger map is average-pooled.
+
+    Raises:
+        ValueError: not maps, unequal B or C.
+
+    Example:
+        import torch
+        from scl.losses import simkd
+
+        student, teacher = torch.randn(8, 32, 4, 4), torch.randn(8, 32, 8, 8)
+        loss = simkd(student, teacher)
+    """
+    require_maps(student, teacher)
+    require(
+        student.shape[1] == teacher.shape[1],
+        f"student has {student.shape[1]} channels and teacher "
+        f"{teacher.shape[1]}: the student needs a projector to {teacher.shape[1]}",
+    )
+    return hint(*pool_to_smaller(student, teacher))
+
+
+@full_precision
 def at(student: Tensor, teacher: Tensor) -> Tensor:
     """Attention transfer (Zagoruyko & Komodakis, ICLR 2017, Eq. 2) on squared activations.
 

@@ -13,7 +13,16 @@ from scl.models import families, own, timm, torchvision
 from scl.models.mode import eval_mode
 from scl.models.staged import SelfTaught
 from scl.models.tapped import runs_own_code
-from scl.study.fields import MODEL_NAMES, MODELS, TORCHVISION, WORDS, neurons_problem, of_library
+from scl.study.fields import (
+    MODEL_NAMES,
+    MODELS,
+    TORCHVISION,
+    UNTAUGHT,
+    WORDS,
+    neurons_problem,
+    of_library,
+    projector_problem,
+)
 from scl.study.network import Model, is_own, model_name
 
 
@@ -30,6 +39,7 @@ def build_model(
     layers: Sequence[str] = (),
     dropout: float | None = None,
     drop_path: float | None = None,
+    projector: int = 0,
 ) -> nn.Module:
     """A fresh network, initialised from torch's global random stream (an own one also from Python's and numpy's).
 
@@ -42,6 +52,7 @@ def build_model(
         image_size: side of the images in pixels, or (height, width); scl's own networks take any size.
         layers: as in `Config`; not for scl's own networks.
         dropout, drop_path: as in `Config`; only for torchvision and timm.
+        projector: as in `Config`; only for scl's own networks.
 
     Returns:
         `model(x)` gives logits (B, K); `model.forward_features(x)` gives the list of guided feature maps, shallow to
@@ -70,6 +81,8 @@ def build_model(
     if not of_library(name) and (dropout is not None or drop_path is not None):
         raise UserError(f"dropout and drop_path are for models of torchvision and timm; {model_name(name)} has none")
     if is_own(name) or of_library(name):
+        if projector:
+            raise UserError(projector_problem(model_name(name)))
         if width != 1:
             raise UserError(f"{model_name(name)} has no width factor; width must be 1, got {width:g}")
         if any(counts) and (problem := neurons_problem(model_name(name), self_taught_at, self_taught_from)):
@@ -90,7 +103,12 @@ def build_model(
             f"guided layers can be named for models of torchvision and timm and for own networks; those of {name} are "
             "fixed"
         )
-    return families.build(name, num_classes, in_channels, width, taught)
+    if projector and any(counts):
+        raise UserError(UNTAUGHT)
+    model = families.build(name, num_classes, in_channels, width, taught)
+    if projector:
+        model.project(projector)
+    return model
 
 
 def _library(name: str) -> ModuleType:

@@ -76,6 +76,7 @@ def build_network(
         layers=layers or config.layers,
         dropout=config.dropout,
         drop_path=config.drop_path,
+        projector=config.projector,
     )
 
 

@@ -113,9 +113,17 @@ class Staged(nn.Module):
         self.guided_channels = tuple(guided)
         self.self_taught_channels = tuple(self_taught)
         self.all_guided = all_guided
+        self.projector: Projector | None = None
         self.branch = None if branch is None else nn.ModuleList([b or nn.Identity() for b in branch])
         # At test time: set the self-taught channels to zero, to measure their contribution.
         self.muted = False
+
+    def project(self, channels: int) -> None:
+        """Put a projector to so many channels behind the last stage, and a fresh classifier behind the projector. No
+        layer has self-taught channels."""
+        self.projector = Projector(self.guided_channels[-1], channels)
+        self.classifier = nn.Linear(channels, self.classifier.out_features)
+        self.guided_channels = (*self.guided_channels[:-1], channels)
 
     def features(self, x: Tensor, tap: str = "relu", wanted: Wanted | None = None) -> Features:
         """The features of images (B, C, H, W), with the maps taken at `tap` (see `Config`).
@@ -133,9 +141,12 @@ class Staged(nn.Module):
         for i, stage in zip(range(-self.unguided_stages, needed), self.stages, strict=False):
             received = x if beside is None else torch.cat([x, beside], 1)
             read = i >= 0 and (wanted is None or i in wanted.maps)
-            taken, x = stage(x, tap, read)
+            projector = self.projector if i == guided_stages - 1 else None
+            taken, x = stage(x, tap, read and projector is None)
             if i < 0:
                 continue
+            if projector is not None:
+                taken, x = projector(x, tap)
             guided, extra = self.guided_channels[i], self.self_taught_channels[i]
             if self.branch is None:
                 if self.muted and extra:
@@ -236,6 +247,26 @@ class Block(nn.Module):
             if min(x.shape[2:]) > 4:
                 x = F.max_pool2d(x, 2)
         return x
+
+
+class Projector(nn.Module):
+    """From the deepest map of a student to one with the channels that a teacher's classifier reads (Chen et al., CVPR
+    2022): 1×1, 3×3 and 1×1 convolutions, each with BN and ReLU, with half these channels between them."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        inside = max(1, out // 2)
+        layers: list[nn.Module] = []
+        for width, side in ((inside, 1), (inside, 3), (out, 1)):
+            convolution = nn.Conv2d(channels, width, side, padding=side // 2, bias=False)
+            layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            channels = width
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, x: Tensor, tap: str) -> tuple[Tensor, Tensor]:
+        before = self.layers(x)
+        out = F.relu(before, inplace=tap != "bn")
+        return (before if tap == "bn" else out), out
 
 
 def assemble(

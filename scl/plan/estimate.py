@@ -18,6 +18,7 @@ from scl.study.config import Config
 from scl.study.identity import Trial, canonical_json, requested
 from scl.study.metrics import DEFAULT, METRICS
 from scl.study.space import ranges
+from scl.train.reused import with_projector
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,7 @@ def estimate(
     """
     configs = {t.config_id: t.config for cohort in chosen for t in cohort}
     if to_search:
-        configs["search"] = plan.template
+        configs["search"] = with_projector(plan.template, plan.teacher)
     earlier = _earlier(plan, configs)
     untimed = {key: config for key, config in configs.items() if key not in earlier}
     # A finished teacher needs no timing unless an arm does: earlier trials include their share of it.

@@ -107,10 +107,11 @@ class Feasibility:
         if config.kernels != "torch":
             fuse(build_student(config, self.tensors, 0), config, torch.device(self.device))
         for name, term in config.losses.items():
-            compares = loss_row(term).compares
-            if self.no_logits and term.weight > 0 and compares in OF_CLASSES:
+            row = loss_row(term)
+            if self.no_logits and term.weight > 0 and (row.reuses or row.compares in OF_CLASSES):
+                needs = "keeps the teacher's classifier" if row.reuses else f"compares {row.compares}"
                 raise UserError(
-                    f"loss {name!r} compares {compares}, and --teacher-features uses no last layer of the teacher; "
+                    f"loss {name!r} {needs}, and --teacher-features uses no last layer of the teacher; "
                     "choose losses of maps or embeddings, or --teacher-finetune"
                 )
         self.initial_weights(config)

@@ -41,6 +41,7 @@ from scl.study.taught import Taught, check_taught, teachers_of
 from scl.terminal import say
 from scl.train.evaluation import scores
 from scl.train.inputs import Inputs
+from scl.train.reused import with_projector
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def make_plan(study: Study, options: Options, out: Folder, nodes: Sequence[Node]
     given, inputs, fed = None, None, ""
     if options.teacher_file:
         given, teacher, inputs, fed = _given(options, options.teacher_file, teacher, dataset, mean, std)
+    arms = with_projectors(arms, teacher)
     every = [*seeds, *(study.search.seed_range if study.search else [])]
     teacher_ids = _teacher_ids(options, teacher, fingerprint, every, given, inputs)
     template = study.searched(study.base_on(str(options.data), options.student_changes())) if study.search else None
@@ -212,6 +214,19 @@ def _given(
     for line in [*said.notes, fed] if said.where else said.notes:
         say(f"teacher {file}: {line}")
     return replace(given, described=said), teacher, inputs, fed
+
+
+def with_projectors(arms: Mapping[str, Config], teacher: Config) -> dict[str, Config]:
+    """The arms as they train under this teacher, see `with_projector`. Raises UserError with all reasons."""
+    found, wrong = {}, []
+    for arm, config in arms.items():
+        try:
+            found[arm] = with_projector(config, teacher)
+        except UserError as error:
+            wrong.append(f"arm {arm!r}: {error}")
+    if wrong:
+        raise UserError("\n".join(wrong))
+    return found
 
 
 def keeps_logits(options: Options, context: RunContext, trials: int) -> bool:

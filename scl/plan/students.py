@@ -43,7 +43,8 @@ def initial_weights(config: Config, data: SplitData) -> dict[str, Tensor] | None
 
 
 def _from_file(config: Config, model: nn.Module, classes: int) -> dict[str, Tensor]:
-    """The tensors of a file that fit a network; its last layers start fresh where the file lacks them, or has others.
+    """The tensors of a file that fit a network; its last layers and projector start fresh where the file lacks them, or
+    has others.
 
     Raises:
         UserError: another tensor is missing or has another shape, or the numbers cannot train.
@@ -56,6 +57,10 @@ def _from_file(config: Config, model: nn.Module, classes: int) -> dict[str, Tens
     named = max(unprefixed(checkpoint.shapes), key=lambda names: len({*map(_short, names)} & short.keys()))
     found = {short[_short(name)]: given[theirs] for name, (theirs, _) in named.items() if _short(name) in short}
     fresh = [name for name, old in wanted.items() if name not in found or found[name].shape != old.shape]
+    # A network without this projector may have trained the file, and its last layer read another map.
+    without = config.projector > 0 and any(name.startswith("projector.") for name in fresh)
+    new = [name for name in wanted if without and name.startswith(("projector.", "classifier."))]
+    fresh = [name for name in fresh if name not in new]
     heads = {name.rpartition(".")[0] for name in fresh}
     of_heads = [name for name in wanted if name.rpartition(".")[0] in heads]
     last = of_heads == fresh and all(wanted[name].shape[:1] == (classes,) for name in fresh)
@@ -68,7 +73,7 @@ def _from_file(config: Config, model: nn.Module, classes: int) -> dict[str, Tens
         )
     kept = {}
     for name, tensor in found.items():
-        if name in fresh:
+        if name in fresh or name in new:
             continue
         kept[name] = tensor.to(wanted[name].dtype, copy=True)
         if tensor.is_floating_point() != wanted[name].is_floating_point():
@@ -78,7 +83,8 @@ def _from_file(config: Config, model: nn.Module, classes: int) -> dict[str, Tens
     unused = [name for name in named if _short(name) not in short]
     parts = [f"{len(kept)} of {len(wanted)} tensors"]
     parts += [f"its averaged weights ({'.'.join(checkpoint.key)})"] if checkpoint.averaged else []
-    parts += [f"{', '.join(sorted(heads))} starts fresh"] if fresh else []
+    begin = [*sorted(heads), *(("classifier", "projector") if without else ())]
+    parts += [f"{', '.join(begin)} starts fresh"] if begin else []
     parts += [f"{len(unused)} of the file are not used ({', '.join(unused[:3])}{', …' * (len(unused) > 3)})"] * bool(
         unused
     )

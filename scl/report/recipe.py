@@ -78,6 +78,7 @@ def _network(fields: Fields, auto: str) -> Sequence[str]:
         f"{plain(name)}" + (f" × {_text(fields['width'])} (width)" if fields["width"] != 1 else ""),
         starts,
         taught,
+        f"projector to {fields['projector']} channels" if fields["projector"] else "",
         f"normalised by: {fields['normalisation']}" * (fields["normalisation"] != "auto"),
         *rates,
     ]

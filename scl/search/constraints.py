@@ -13,6 +13,7 @@ from scl.study.fields import ARCHITECTURE
 from scl.study.limits import excess, in_words, kept
 from scl.study.params import with_params
 from scl.study.search import MOST_MEASURED, Search, architectures
+from scl.train.reused import with_projector
 
 
 def check_reachable(search: Search, template: Config, feasibility: Feasibility) -> None:
@@ -21,7 +22,8 @@ def check_reachable(search: Search, template: Config, feasibility: Feasibility) 
     seen: list[dict[str, float]] = []
     for point in (architectures(search.space, ARCHITECTURE, MOST_MEASURED) or []) if search.costs else []:
         with suppress(UserError):  # values that exclude each other
-            cost = feasibility.cost(with_params(template, point), idle=search.needs_latency)
+            config = with_projector(with_params(template, point), feasibility.teacher)
+            cost = feasibility.cost(config, idle=search.needs_latency)
             seen.append({name: float(getattr(cost, name)) for name in search.costs})
             if kept(search.costs, seen[-1]):
                 return

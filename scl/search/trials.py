@@ -34,6 +34,7 @@ from scl.study.space import (
     points_with,
     ranges,
 )  # fmt: skip
+from scl.train.reused import with_projector
 
 ARM = "search"  # the arm of all searched trials
 START_POINTS = 5  # configurations taken from --start-from
@@ -47,7 +48,7 @@ def search_of(plan: Plan) -> Search:
 def searched_trials(plan: Plan, template: Config, point: Mapping[str, Any]) -> tuple[Trial, ...]:
     """The trials of some parameter values, one for each seed of the search. Raises UserError if a value is refused."""
     search = search_of(plan)
-    config = with_params(template, changes(search.space, point))
+    config = with_projector(with_params(template, changes(search.space, point)), plan.teacher)
     about = plan.context.fingerprint, plan.teacher_ids.__getitem__, plan.teacher.model
     trials = trials_of({ARM: config}, search.seed_range, *about)
     return tuple(trials)

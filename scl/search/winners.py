@@ -20,6 +20,7 @@ from scl.study.identity import requested, sha256
 from scl.study.limits import OBJECTIVES, kept
 from scl.study.params import with_params
 from scl.study.search import MOST_MEASURED, Search, architectures, winner
+from scl.train.reused import with_projector
 
 MOST_ARCHITECTURES = 16  # to measure before a search
 
@@ -73,4 +74,4 @@ def measure_architectures(search: Search, template: Config, feasibility: Feasibi
     most = MOST_MEASURED if search.needs_latency else MOST_ARCHITECTURES
     for point in architectures(search.space, ARCHITECTURE, most) or []:
         with suppress(UserError):  # values that exclude each other
-            feasibility.cost(with_params(template, point))
+            feasibility.cost(with_projector(with_params(template, point), feasibility.teacher))

@@ -19,7 +19,7 @@ from scl.study.augment import augmentation
 from scl.study.contradictions import problems_of
 from scl.study.fields import LARGEST, MODELS, SHARED_IN_COHORT, neurons_problem, of_library
 from scl.study.network import Model, is_own, model_name, model_problem, network_identity
-from scl.study.term import Term, as_real, as_whole, checked_terms
+from scl.study.term import Term, as_real, as_whole, checked_terms, loss_row
 
 
 @names_checked
@@ -40,6 +40,10 @@ class Config:
             the student that only the classifier reads).
         self_taught_from: `added` to a layer's C channels (scl's networks), or `taken` from them, so that C − k are
             guided (every network).
+        projector: channels to which a projector maps the deepest guided map of one of scl's networks, for the
+            classifier: 1×1, 3×3 and 1×1 convolutions, each with batch norm and ReLU, with half these channels between
+            them. Its output is then the deepest guided map. 0: no projector. The loss `simkd` needs one with the
+            channels of the teacher's deepest map, and a plan fills that number in.
         pretrained: start from the weights that torchvision or timm publishes.
         layers: module paths of the guided layers of an own, torchvision or timm network. Empty: one for each stage.
         initial_weights: a file of weights to start from; a last layer for other classes starts fresh. Students only.
@@ -118,6 +122,7 @@ class Config:
     self_taught: int | tuple[int, ...] = 0
     self_taught_at: str = "layers"
     self_taught_from: str = "added"
+    projector: int = 0
     pretrained: bool = False
     layers: tuple[str, ...] = ()
     initial_weights: str = ""
@@ -295,6 +300,11 @@ class Config:
     @property
     def has_self_taught(self) -> bool:
         return bool(self.self_taught if isinstance(self.self_taught, int) else any(self.self_taught))
+
+    @property
+    def reusing(self) -> list[str]:
+        """The terms whose student keeps the teacher's classifier."""
+        return [name for name, term in self.losses.items() if term.weight > 0 and loss_row(term).reuses]
 
     @property
     def neurons_problem(self) -> str:

@@ -16,9 +16,11 @@ from scl.study.fields import (
     STUDY_TEACHER,
     TIMM,
     TORCHVISION,
+    UNTAUGHT,
     WORDS,
     generation_of,
     of_library,
+    projector_problem,
 )
 from scl.study.term import loss_row
 
@@ -36,6 +38,7 @@ def problems_of(config: Config) -> list[str]:
             problems.append(unknown(name, getattr(config, name), valid))
     for name, low, open_below, high in (
         ("width", 0.0, True, LARGEST["width"]),
+        ("projector", 0, False, LARGEST["projector"]),
         ("ce", 0.0, False, math.inf),
         ("label_smoothing", 0.0, False, 1.0),
         ("epochs", 1, False, LARGEST["epochs"]),
@@ -105,7 +108,35 @@ def problems_of(config: Config) -> list[str]:
         problems.append(f"self_taught_at 'penultimate' is one layer: one whole number, got {config.self_taught}")
     if config.self_taught_from == "taken" and config.self_taught_at == "branch":
         problems.append("self_taught_from 'taken' and self_taught_at 'branch' exclude each other")
-    return problems + _of_recipe(config) + _of_teachers(config)
+    return problems + _of_recipe(config) + _of_teachers(config) + _of_projector(config)
+
+
+def _of_projector(config: Config) -> list[str]:
+    """What a projector, or a loss whose student keeps the teacher's classifier, cannot have beside it."""
+    problems = []
+    if config.projector and config.is_foreign:
+        problems.append(projector_problem(config.model_name))
+    for name in config.reusing:
+        if config.is_foreign and not config.projector:
+            problems.append(f"loss {name!r} needs a student with a projector: {projector_problem(config.model_name)}")
+        if config.losses[name].layers not in (None, (-1,)):
+            problems.append(
+                f"loss {name!r} compares the map that the teacher's classifier reads; leave layers out, or give (-1,), "
+                f"got {config.losses[name].layers}"
+            )
+        if config.tap != "relu":
+            problems.append(
+                f"loss {name!r} compares the map that the teacher's classifier reads, which is that after the ReLU; "
+                f"give this arm tap='relu', got {config.tap!r}"
+            )
+        if config.head_lr != 1:
+            problems.append(
+                f"loss {name!r} keeps the teacher's classifier as it is, so head_lr has no effect; give this arm "
+                f"head_lr=1, got {config.head_lr:g}"
+            )
+    if config.has_self_taught and (config.projector or config.reusing):
+        problems.append(UNTAUGHT)
+    return problems
 
 
 def _of_teachers(config: Config) -> list[str]:

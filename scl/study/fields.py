@@ -50,9 +50,12 @@ READ_BY = {
 # of its weights. `self:K` is the student's network after K generations, see `generation_of`.
 STUDY_TEACHER, OWN_TEACHER, EMA_TEACHER = "teacher", "self", "ema"
 # The largest values of fields; what is larger is a slip, and would fill the memory.
-LARGEST = {"width": 64, "self_taught": 65_536, "epochs": 100_000, "batch_size": 1_000_000, "accumulate": 1_000_000}
+LARGEST = {
+    "width": 64, "self_taught": 65_536, "projector": 65_536, "epochs": 100_000, "batch_size": 1_000_000,
+    "accumulate": 1_000_000,
+}  # fmt: skip
 # The fields that determine a network. `guided` decides in addition what losses see of it.
-ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from", "layers")
+ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from", "projector", "layers")
 # Trials of a cohort share these and the seed of their batches: one stream of batches and one forward of the teacher.
 SHARED_IN_COHORT = ("batch_size", "augment", "sampling", "shared_batches", "precision", "tap", "teacher_layers")
 
@@ -83,3 +86,18 @@ def neurons_problem(name: str, at: str, source: str) -> str:
             "self-taught"
         )
     return ""
+
+
+def projector_problem(name: str) -> str:
+    """Why a network of a library or of the user cannot have a projector."""
+    return (
+        f"{name} cannot have a projector, only scl's own networks can, because their classifier reads the mean of the "
+        "deepest guided map"
+    )
+
+
+# A projector mixes all channels before it.
+UNTAUGHT = (
+    "self_taught and projector exclude each other: the projector mixes the self-taught neurons of the deepest layer "
+    "into its guided map; set self_taught=0 for this arm, or choose a loss without a projector"
+)

@@ -33,7 +33,8 @@ class LossRow:
     and two locations. needs_target: it also takes the labels (B,). remembers: it keeps something for each training
     image: it is also built from the labels of these (N,), and takes the numbers of the batch's images (B,).
     of_batches: it is also built from the number of images of a batch. has_epochs: its `start_epoch` is told
-    the epoch of its stage (from 1).
+    the epoch of its stage (from 1). reuses: its student has a projector, and the teacher's classifier, which does not
+    train.
     """
 
     function: str
@@ -49,6 +50,7 @@ class LossRow:
     remembers: bool = False
     of_batches: bool = False
     has_epochs: bool = False
+    reuses: bool = False
 
 
 _CORRELATION: dict[str, Any] = {
@@ -91,6 +93,7 @@ LOSSES: dict[str, LossRow] = {
     "fsp": LossRow("maps.fsp", "pairs", same_channels=True),
     "ickd": LossRow("maps.ickd", "maps", layers=(-1,), learned=True),
     "catkd": LossRow("maps.catkd", "cams", {"size": 2}),
+    "simkd": LossRow("maps.simkd", "maps", layers=(-1,), same_size=True, reuses=True),
     "reviewkd": LossRow("review.reviewkd", "levels", learned=True),
     "semckd": LossRow("calibration.semckd", "crossed", learned=True, of_batches=True),
     "ofd": LossRow("overhaul.ofd", "levels", learned=True),

@@ -44,11 +44,11 @@ RECIPES: dict[str, Recipe] = {
     # CIFAR-100 as in Tian et al., ICLR 2020 (RepDistiller): all training images, accuracy of the last epoch. The losses
     # are those of its table; DKD has the setting of its paper (beta 8 for resnet32x4 → resnet8x4), DIST that of its
     # paper for CIFAR-100, ReviewKD that of its authors' code for two of the three pairs (vgg is not in it), CAT-KD that
-    # of its authors for wrn_40_2 → wrn_16_2 (15 for resnet32x4 → resnet8x4, 4.5 for vgg13 → vgg8), OFD and LDRLD those
-    # of their authors' code (that of LDRLD for resnet32x4 → resnet8x4), NKD that of its authors' code for CIFAR-100,
-    # which is for resnet34 → resnet18. FSP has weight 1, since RepDistiller's pre-training never multiplies by the
-    # table's 50. MLLD sums the losses of two augmentations, and has half the learning rate. WTTM has no setting: its
-    # paper tunes temperature and weight for each pair, and its authors' code has them beside CRD alone.
+    # of its authors for wrn_40_2 → wrn_16_2 (15 for resnet32x4 → resnet8x4, 4.5 for vgg13 → vgg8), OFD, LDRLD and
+    # SimKD those of their authors' code (that of LDRLD for resnet32x4 → resnet8x4), NKD that of its authors' code for
+    # CIFAR-100, which is for resnet34 → resnet18. FSP has weight 1, since RepDistiller's pre-training never multiplies
+    # by the table's 50. MLLD sums the losses of two augmentations, and has half the learning rate. WTTM has no setting:
+    # its paper tunes temperature and weight for each pair, and its authors' code has them beside CRD alone.
     "crd": Recipe(
         fields={
             "epochs": 240,
@@ -88,6 +88,7 @@ RECIPES: dict[str, Recipe] = {
             "ldrld": _beside_ce("ldrld", Term(1.0, options={"alpha": 10.5, "beta": 7.0, "top": 7, "temperature": 4.0})),
             "nkd": _beside_ce("nkd", Term(1.0, options={"gamma": 3.5, "temperature": 3.0})),
             "semckd": {"losses": {"semckd": 400.0, "kd": Term(1.0, options={"temperature": 4.0})}},
+            "simkd": _beside_ce("simkd", 1.0, ce=0.0, tap="relu"),
             "dist": _beside_ce("dist", Term(2.0, options={"temperature": 4.0})),
         },
     ),

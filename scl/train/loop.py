@@ -32,6 +32,7 @@ from scl.train.cuda_graphs import GraphRunner, StaticBuffers, StreamSlot, prefet
 from scl.train.device_errors import concerns_cohort
 from scl.train.evaluation import evaluate
 from scl.train.process import TrainingSettings
+from scl.train.reused import with_classifier
 from scl.train.student import StudentTrainer
 from scl.train.teacher import Teacher, TeacherForward, build_teacher
 from scl.train.types import EpochDone, Event, TrialEnded, TrialFailure, TrialSpec
@@ -93,7 +94,7 @@ def train_cohort(
         students: list[StudentTrainer] = []
         for trial, slot in zip(trials, stream_slots(device, len(trials), graphs), strict=True):
             try:
-                student = StudentTrainer(trial, data, example, device, slot)
+                student = StudentTrainer(with_classifier(trial, teacher), data, example, device, slot)
             except MemoryError:
                 raise
             except Exception as error:  # a worker may lack a library, and user code can raise anything

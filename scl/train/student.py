@@ -106,6 +106,8 @@ class StudentTrainer:
         if self.trial.weights is not None:
             start_from(own_network(model), self.trial.weights)
         absorb_biases(own_network(model))
+        if self.config.reusing:  # its weights are the teacher's: see `scl.train.reused`
+            model.classifier.requires_grad_(False)
         return model
 
     @property

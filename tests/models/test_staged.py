@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from scl.losses.correlation import channel_correlation, spatial_correlation
 from scl.models.build import build_model
+from scl.models.staged import Wanted
 from tests.support.models import FAMILIES, PLACES, build, images
 
 
@@ -128,3 +129,30 @@ def test_muted_is_a_network_whose_self_taught_channels_say_nothing(name: str, pl
     with torch.no_grad():
         student.classifier.weight[:, -4:] = 7.0
     assert torch.equal(student(images()), muted)
+
+
+@pytest.mark.parametrize("name", ["plain3", "plain5", "vgg8", "resnet8", "resnet8x4", "wrn_16_1"])
+@pytest.mark.parametrize("out", [1, 6, 129])
+def test_a_projector_stands_between_the_deepest_stage_and_the_classifier(name: str, out: int) -> None:
+    x = torch.randn(2, 1, 16, 16)
+    model, bare = (build_model(name, 10, 1, 0.25, projector=channels).eval() for channels in (out, 0))
+    model.load_state_dict(
+        {**model.state_dict(), **{n: t for n, t in bare.state_dict().items() if "classifier" not in n}}
+    )
+    for tap in ("relu", "bn", "block"):
+        features, before = model.features(x, tap), bare.features(x, "relu")
+        projected = model.projector.layers(before.maps[-1])
+        torch.testing.assert_close(features.maps[-1], projected if tap == "bn" else projected.relu())
+        torch.testing.assert_close(features.embedding, projected.relu().mean((2, 3)))
+        torch.testing.assert_close(features.logits, model.classifier(features.embedding))
+        for one, two in zip(features.maps[:-1], bare.features(x, tap).maps[:-1], strict=True):
+            assert torch.equal(one, two)
+        alone = model.features(x, tap, Wanted(frozenset({len(features.maps) - 1}), head=False))
+        assert torch.equal(alone.maps[-1], features.maps[-1])
+    channels, inside = before.maps[-1].shape[1], max(1, out // 2)
+    weights = channels * inside + 9 * inside**2 + inside * out + 2 * (2 * inside + out)  # batch norms: two numbers each
+    of_classifiers = 10 * (out + 1) - 10 * (channels + 1)
+    assert (
+        sum(p.numel() for p in model.parameters())
+        == sum(p.numel() for p in bare.parameters()) + weights + of_classifiers
+    )

@@ -18,6 +18,8 @@ from scl.data.named import load_dataset
 from scl.errors import UserError
 from scl.models.build import build_model
 from scl.plan import context as context_module
+from scl.plan.context import data_of
+from scl.plan.feasibility import Feasibility
 from scl.plan.plan import Plan, keeps_logits, missing, student_jobs, with_arms
 from scl.store.files import open_folder
 from scl.store.parts import write_part
@@ -354,3 +356,50 @@ def test_nothing_to_do_needs_no_teacher(tmp_path: Path) -> None:
     assert student_jobs(plan, []) == {}
     with pytest.raises(AssertionError):
         student_jobs(plan, plan.trials)
+
+
+SIMKD = {"losses": {"simkd": 1.0}, "ce": 0.0}
+
+
+def test_a_student_that_keeps_the_teachers_classifier_is_planned_with_its_projector(tmp_path: Path) -> None:
+    study = replace(STUDY, arms={**STUDY.arms, "simkd": SIMKD, "bare": {"projector": 64}})
+    plan = tiny_plan(tmp_path, study=study)
+    assert {arm: config.projector for arm, config in plan.arms.items()} == {
+        "baseline": 0, "kd": 0, "at": 0, "simkd": 64, "bare": 64,
+    }  # fmt: skip
+    assert {trial.arm: trial.config for trial in plan.trials} == plan.arms
+    without, with_one = (plan.feasibility.cost(plan.arms[arm], idle=False) for arm in ("baseline", "simkd"))
+    more = 64 * 32 + 9 * 32 * 32 + 32 * 64 + 2 * (32 + 32 + 64)  # the deepest map of student and teacher: 64 channels
+    assert with_one.params == without.params + more
+    assert with_one.macs > without.macs
+    same = {(trial.arm, trial.seed): trial.trial_id for trial in tiny_plan(tmp_path).trials}
+    found = {(trial.arm, trial.seed): trial.trial_id for trial in plan.trials}
+    assert same.items() <= found.items()
+    again = with_arms(plan, {"simkd": plan.arms["simkd"]}, [0, 1])
+    assert all(trial.config == plan.arms["simkd"] for trial in again.trials if trial.arm == "simkd")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--teacher-model", "torchvision:resnet18"], "torchvision:resnet18 is no network of scl; choose one of"),
+        (["--set", "teacher.self_taught=2"], "plain5 has self-taught neurons, which it reads too"),
+        (["--set", "projector=3"], "reads 64 channels, and projector is 3; leave projector out"),
+        (["--set", "tap=bn"], "give this arm tap='relu', got 'bn'"),
+        (["--student", "torchvision:resnet18"], "torchvision:resnet18 cannot have a projector"),
+    ],
+)
+def test_what_cannot_keep_the_teachers_classifier_is_refused_by_arm(
+    flags: list[str], message: str, tmp_path: Path
+) -> None:
+    study = replace(STUDY, arms={**STUDY.arms, "simkd": SIMKD})
+    wide = {"teacher": study.teacher.replace(width=1.0)} if "--teacher-model" in flags else {}
+    with pytest.raises(UserError, match=f"(arm 'simkd': |--set ).*{message}"):
+        tiny_plan(tmp_path, *flags, study=replace(study, **wide))
+
+
+def test_a_teacher_whose_last_layer_is_not_used_lends_no_classifier(tmp_path: Path) -> None:
+    plan = tiny_plan(tmp_path, study=replace(STUDY, arms={**STUDY.arms, "simkd": SIMKD}))
+    tensors, context = data_of(plan.context), replace(plan.context, teacher_features=True)
+    with pytest.raises(UserError, match="'simkd' keeps the teacher's classifier, and --teacher-features uses no last"):
+        Feasibility(plan.teacher, tensors, context).trained_as(plan.arms["simkd"])

@@ -147,3 +147,23 @@ def test_it_trains_is_stored_with_its_normalisation_and_loads(monkeypatch: pytes
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in published_normalisation("torchvision:mobilenet_v3_small"))
     pixels = torch.rand(4, 1, 8, 8)
     torch.testing.assert_close(student(pixels), bare.net((pixels.expand(-1, 3, -1, -1) - mean) / std))  # type: ignore[operator]
+
+
+def test_a_projector_starts_fresh_where_the_file_has_none_that_fits(
+    tiny: SplitData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a student without one, of one with another, and of one with its own."""
+    base = Config(model="plain3", width=0.125)
+    wanted = base.replace(projector=24)
+    for trained, fresh in (({}, True), ({"projector": 12}, True), ({"projector": 24}, False)):
+        tensors = build_student(base.replace(**trained), tiny, 5).state_dict()
+        path = stored(tmp_path, tensors)
+        weights = initial_weights(wanted.replace(initial_weights=path), tiny)
+        assert weights is not None
+        assert ("classifier, projector starts fresh" in capsys.readouterr().err) == fresh
+        body = {name for name in tensors if name.startswith("stages")}
+        assert weights.keys() == (body if fresh else tensors.keys())
+        assert all(torch.equal(weights[name], tensors[name]) for name in weights)
+    broken = stored(tmp_path, {name: t for name, t in tensors.items() if "stages.0" not in name})
+    with pytest.raises(UserError, match="does not fit plain3"):
+        initial_weights(wanted.replace(initial_weights=broken), tiny)

@@ -105,6 +105,8 @@ def test_a_start_that_breaks_a_constraint_does_not_train_either(many_seeds: Plan
 class Costs:
     """A Feasibility of networks whose parameters are 1000 times their width."""
 
+    teacher = Config()
+
     def cost(self, config: Config, idle: bool) -> Any:
         return type("Cost", (), {"params": 1000 * config.width, "latency_ms": 0.1234567})
 

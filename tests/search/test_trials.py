@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from scl.search.trials import distributions, left_to_search, name_in_optuna, search_of, stored_points
+from scl.search.trials import distributions, left_to_search, name_in_optuna, search_of, searched_trials, stored_points
 from scl.study.space import Branch, Choice, Float, Int
 from tests.support.searches import SEARCH, STUDY, TINY, search, stored
 from tests.support.studies import planned
@@ -67,3 +67,12 @@ def test_ranges_are_optunas() -> None:
         "method": kinds.CategoricalDistribution(["kd", "at"]),
         "kd.temperature": kinds.FloatDistribution(1.0, 8.0),
     }
+
+
+def test_a_searched_student_has_a_projector_while_it_keeps_the_teachers_classifier(tmp_path: Path) -> None:
+    space = {"weight.simkd": Choice((0.0, 1.0)), "lr": Float(0.01, 0.1)}
+    plan = planned(replace(STUDY, search=replace(SEARCH, space=space, start=())), tmp_path, *TINY)
+    for weight, projector in ((0.0, 0), (1.0, 64)):
+        (trial,) = searched_trials(plan, plan.template, {"weight.simkd": weight, "lr": 0.05})
+        assert trial.config.projector == projector
+        plan.feasibility.trained_as(trial.config)

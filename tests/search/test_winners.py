@@ -54,6 +54,8 @@ def test_two_objectives_give_a_front(tmp_path: Path) -> None:
 class Costs:
     """A Feasibility that records which configurations are measured."""
 
+    teacher = Config()
+
     def __init__(self) -> None:
         self.measured: list[Config] = []
 

@@ -28,6 +28,18 @@ def test_fields_of_the_method_are_checked() -> None:
         ({"model": "torchvision:resnet18", "width": 2}, "torchvision:resnet18 has no width factor; width must be 1"),
         ({"pretrained": True}, "pretrained is for torchvision:NAME"),
         ({"model": "resnet9"}, "unknown model 'resnet9'"),
+        ({"losses": {"simkd": 1.0}, "tap": "block"}, "which is that after the ReLU; give this arm tap='relu'"),
+        ({"losses": {"a": Term(1.0, loss="simkd")}, "tap": "bn"}, "loss 'a' compares the map that .*, got 'bn'"),
+        ({"losses": {"simkd": Term(1.0, layers=(0, -1))}}, r"leave layers out, or give \(-1,\), got \(0, -1\)"),
+        ({"losses": {"simkd": 1.0}, "head_lr": 2.0}, "head_lr has no effect; give this arm head_lr=1, got 2"),
+        ({"losses": {"simkd": 1.0}, "self_taught": 2}, "self_taught and projector exclude each other"),
+        ({"projector": 9, "self_taught": (0, 1, 0, 0)}, "self_taught and projector exclude each other"),
+        ({"losses": {"simkd": 1.0}, "model": "timm:resnet18"}, "'simkd' needs a student with a projector: timm:resnet"),
+        ({"projector": 9, "model": "torchvision:resnet18"}, "torchvision:resnet18 cannot have a projector, only scl's"),
+        ({"losses": {"simkd": 1.0}, "taught_by": ("self",)}, "teachers in taught_by have logits alone"),
+        ({"projector": -1}, "projector must be finite, 0 or more"),
+        ({"projector": 65_537}, "at most 65536"),
+        ({"projector": 2.5}, "projector must be a whole number"),
         ({"tap": "conv"}, "valid: relu, bn, block"),
     ):
         with pytest.raises(UserError, match=message):

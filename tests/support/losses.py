@@ -351,6 +351,13 @@ def catkd_oracle(s: np.ndarray, t: np.ndarray, size: int = 2) -> float:
     return float(np.mean(gaps))
 
 
+def simkd_oracle(s: np.ndarray, t: np.ndarray) -> float:
+    """Location by location of the smaller map: the squared distance of two vectors of channels."""
+    s, t = to_smaller(s, t)
+    vectors = [(a[:, h, w], b[:, h, w]) for a, b in zip(s, t, strict=True) for h, w in np.ndindex(*s.shape[2:])]
+    return sum(float(np.dot(a - b, a - b)) for a, b in vectors) / (len(vectors) * s.shape[1])
+
+
 def cc_oracle(s: np.ndarray, t: np.ndarray, module: Any) -> float:
     def embedded(linear: nn.Linear, x: np.ndarray) -> np.ndarray:
         return array(linear.weight) @ x + array(linear.bias)
@@ -598,6 +605,7 @@ SMALL = [
         fsp_oracle,
     ),
     Case("catkd", (2, 3, 4, 4), (2, 3, 5, 2), catkd_oracle),
+    Case("simkd", (2, 3, 4, 4), (2, 3, 2, 2), simkd_oracle),
     Case("vid", (2, 3, 4, 4), (2, 2, 2, 2), vid_oracle),
     Case("ickd", (3, 2, 3, 3), (3, 3, 2, 2), ickd_oracle),
     Case("cc", (4, 3), (4, 5), cc_oracle),
@@ -645,6 +653,7 @@ LARGER = [
     Case("nst", (3, 4, 5, 5), (3, 3, 5, 5), nst_oracle),
     Case("nst", (3, 9, 2, 2), (3, 12, 2, 2), nst_oracle),
     Case("fsp", ((3, 4, 3, 3), (3, 2, 6, 6)), ((3, 4, 6, 6), (3, 2, 2, 2)), fsp_oracle),
+    Case("simkd", (3, 5, 2, 6), (3, 5, 4, 3), simkd_oracle),
     Case("catkd", (3, 7, 1, 1), (3, 7, 5, 3), catkd_oracle, (("size", 3),)),
     Case("vid", (3, 4, 2, 2), (3, 5, 4, 4), vid_oracle),
     Case("ickd", (3, 5, 4, 4), (3, 5, 4, 4), ickd_oracle),

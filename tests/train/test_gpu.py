@@ -124,8 +124,8 @@ def test_stopped_and_resumed_is_bitwise_equal(tiny: SplitData, teacher: Teacher,
 def test_every_loss_has_exact_kernels(tiny: SplitData, teacher: Teacher) -> None:
     """Between maps of equal sizes and of others: resnet8's are 8, 4 and 2 wide on digits."""
     arms = {
-        f"{student} {name}": BASE.replace(model=student, losses={name: 0.1}, epochs=1)
-        for name in LOSSES
+        f"{student} {name}": BASE.replace(model=student, losses={name: 0.1}, projector=64 * row.reuses, epochs=1)
+        for name, row in LOSSES.items()
         for student in ("plain5", "resnet8")
     }
     train(arms, tiny, teacher, deterministic=True)

@@ -43,6 +43,7 @@ LEARNED = {
     "class activation maps": BASE.replace(losses={"catkd": 5.0}),
     "connectors": BASE.replace(losses={"ofd": 0.001}, tap="bn"),
     "layers crossed": BASE.replace(losses={"semckd": 1.0}),
+    "the teacher's classifier": BASE.replace(losses={"simkd": 1.0}, ce=0.0, projector=64),
     "all levels": BASE.replace(losses={"reviewkd": Term(1.0, warmup=2)}, tap="bn"),
 }
 

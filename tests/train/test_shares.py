@@ -116,7 +116,8 @@ BY_HAND: dict[str, dict[str, Any]] = {
 }
 
 
-EVERY = {name: {"losses": {name: Term(share=0.3)}} for name in LOSSES}
+PROJECTED: dict[bool, dict[str, Any]] = {True: {"projector": 128}, False: {}}  # the teacher's deepest map is so wide
+EVERY = {name: {"losses": {name: Term(share=0.3)}, **PROJECTED[row.reuses]} for name, row in LOSSES.items()}
 
 
 @pytest.mark.parametrize("case", [*BY_HAND, *(pytest.param(name, marks=pytest.mark.slow) for name in EVERY)])
