@@ -1,10 +1,13 @@
-"""What holds before anything heavy is imported: tests share bytecode, whatever the environment says of it."""
+"""How the suite runs. Nothing heavy is imported here: the process that hands out tests to two others starts at once."""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
+
+import pytest
 
 if sys.dont_write_bytecode:
     # As in many containers. The suite starts about a hundred Python processes, and each of them would compile PyTorch
@@ -13,3 +16,36 @@ if sys.dont_write_bytecode:
     sys.pycache_prefix = str(Path(__file__).parent / ".pytest_cache" / "bytecode")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
+# Folders whose tests start processes, browsers and studies. They come first, so that the two processes end together.
+FIRST = ("tests/docs/", "tests/report/", "tests/run/", "tests/search/", "tests/store/")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """The whole suite runs in two processes, each file in one of them. What the command line names, and tests that are
+    slow or need a GPU, run in this process; without pytest-xdist, all do. `-n 0` or `-n 4` chooses otherwise."""
+    if hasattr(config, "workerinput"):  # one of the two, which must not start two more
+        return
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and "not slow" in config.option.markexpr
+    if whole and getattr(config.option, "numprocesses", 0) is None and not config.option.usepdb:
+        config.option.numprocesses, config.option.dist, config.option.loadscopereorder = 2, "loadfile", False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The fixtures, with PyTorch and pandas, are for processes that run tests."""
+    if hasattr(config, "workerinput") or getattr(config.option, "dist", "no") == "no":
+        config.pluginmanager.import_plugin("tests.support.fixtures")
+        gc.disable()  # what is imported stays, so looking for garbage in it takes time and finds none
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What lives by now is looked at by no later collection of garbage."""
+    gc.freeze()
+    gc.enable()

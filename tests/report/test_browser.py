@@ -21,7 +21,7 @@ from scl.report import PANELS, comparison, formatting, paper_figures
 from scl.report.csv_text import table_csv
 from scl.report.names import shortened
 from scl.report.paper_table import comma_separated, latex, markdown
-from scl.report.results import Results
+from scl.report.results import Results, read
 from scl.report.theme import WIDE
 from scl.store.files import Folder
 from tests.support.browser import Browser, chromium
@@ -149,6 +149,12 @@ def test_no_text_covers_another_or_sticks_out(tmp_path: Path, browser: Browser, 
     _, text, _ = built(make_store(tmp_path / "store", arms, range(3), value))
     assert shown(browser, tmp_path, text, width=width).run(FAULTS) == []
     assert browser.messages == []
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of five arms on three seeds."""
+    return built(make_store(tmp_path_factory.mktemp("five"), ARMS, range(3)))[1]
 
 
 @pytest.fixture(scope="module")
@@ -304,9 +310,10 @@ def link(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     assert browser.messages == []
 
 
-def test_picks_and_theme_survive_a_reload_and_a_click_on_the_contents(tmp_path: Path, browser: Browser) -> None:
-    _, text, _ = built(make_store(tmp_path / "store", ARMS, range(3)))
-    shown(browser, tmp_path, text)
+def test_picks_and_theme_survive_a_reload_and_a_click_on_the_contents(
+    tmp_path: Path, browser: Browser, five: str
+) -> None:
+    shown(browser, tmp_path, five)
     told = """return { picked: [...picked].map((i) => arms.names[i]), theme: document.documentElement.dataset.theme,
       hash: location.hash, rows: document.querySelectorAll("tr.picked").length > 3,
       summary: document.querySelector("#arm-picker summary").textContent,
@@ -330,9 +337,8 @@ def test_picks_and_theme_survive_a_reload_and_a_click_on_the_contents(tmp_path: 
     assert browser.messages == []
 
 
-def test_arms_are_picked_with_the_keyboard(tmp_path: Path, browser: Browser) -> None:
-    _, text, _ = built(make_store(tmp_path / "store", ARMS, range(2), epochs=2))
-    shown(browser, tmp_path, text).run("document.querySelector('#arm-picker summary').focus();")
+def test_arms_are_picked_with_the_keyboard(tmp_path: Path, browser: Browser, five: str) -> None:
+    shown(browser, tmp_path, five).run("document.querySelector('#arm-picker summary').focus();")
     for key, code in (("Tab", 9), (" ", 32)):
         for kind in ("keyDown", "keyUp"):
             text = " " if (key, kind) == (" ", "keyDown") else ""
@@ -439,7 +445,7 @@ def test_axe_finds_no_violation_of_level_a_or_aa_in_any_state(tmp_path: Path, br
 
 
 def test_a_page_of_several_studies_is_drawn(tmp_path: Path, browser: Browser) -> None:
-    stores = [built(make_store(tmp_path / n, ARMS, range(s)))[2] for n, s in (("a", 3), ("b", 4))]
+    stores = [read(make_store(tmp_path / n, ARMS, range(s))) for n, s in (("a", 3), ("b", 4))]
     text = comparison.render({"first <b>": stores[0], "second": stores[1]})
     assert shown(browser, tmp_path, text).run("return violations") == []
     assert browser.messages == []

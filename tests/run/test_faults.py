@@ -146,7 +146,7 @@ def same(calm: Path, out: Path) -> None:
 def test_a_killed_driver_goes_on_and_counts_each_stop(script: Path, calm: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for epoch in (2, 3):  # the second time within the epoch that it resumed
-        run = Run(script, out, "--inline", sleeps=0.1)
+        run = Run(script, out, "--inline", sleeps=0.03)
         run.until_epoch(epoch)
         run.kill()
     stale = next((run.store / "checkpoints").iterdir()) / ".epoch-00004.safetensors.1-0123abcd.partial"
@@ -247,7 +247,7 @@ def test_asked_to_stop_in_a_long_step(script: Path, number: int, tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["SIGUSR1", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SIGXCPU", "SIGHUP"))])
 def test_signals_of_schedulers_end_a_run_orderly(script: Path, name: str, tmp_path: Path) -> None:
-    run = Run(script, tmp_path / "out", "--inline", sleeps=0.1)
+    run = Run(script, tmp_path / "out", "--inline", sleeps=0.03)
     run.until_epoch(1)
     run.process.send_signal(getattr(signal, name))
     assert f"stopping after {name}" in run.ends(130, seconds=40)
@@ -261,7 +261,7 @@ def test_a_run_outlives_its_reader_and_its_terminal(script: Path, gone: str, tmp
     mine, its = os.pipe() if gone == "pipe" else os.openpty()
     start = os.setsid if gone == "pipe" else partial(os.login_tty, its)
     out = tmp_path / "out"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "A_STEP_SLEEPS": "0.1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "A_STEP_SLEEPS": "0.03"}
     command = [sys.executable, str(script), "--out", str(out), *FLAGS, "--inline"]
     process = subprocess.Popen(command, env=environment, stdout=its, stderr=its, preexec_fn=start)
     os.close(its)
@@ -524,8 +524,8 @@ def test_the_second_run_is_told_who_holds_the_store(script: Path, tmp_path: Path
     said = finish(script, tmp_path / "out", code=2)
     assert f"in use by process {first.process.pid} on " in said
     assert "faulty.py --out" in said
-    first.kill()
-    finish(script, tmp_path / "out")  # the lock went with its process
+    first.kill()  # the lock goes with its process
+    finish(script, tmp_path / "out", "--seeds", "1", "--epochs", "1", "--arms", "mine")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from scl.study.settled import settled
 from scl.study.study import Study
 
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar100"
-RECIPE = {"batch_size": 32, "lr": 0.05, "epochs": 3}
+RECIPE: dict[str, Any] = {"batch_size": 32, "lr": 0.05, "epochs": 3}
 CPU = torch.device("cpu")
 
 SMALL = Study(

@@ -20,7 +20,7 @@ from scl.train.teacher import Teacher
 from scl.train.types import TrialEnded, TrialSpec
 from tests.support.studies import CPU, RECIPE
 
-BASE = Config(width=0.125, **RECIPE)  # type: ignore[arg-type]
+BASE = Config(width=0.125, **RECIPE)
 ARMS = {
     "baseline": BASE,
     "kd": BASE.replace(ce=0.1, losses={"kd": 0.9}),

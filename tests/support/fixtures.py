@@ -18,17 +18,6 @@ from tests.support.studies import CPU, RECIPE, SMALL, run_study, write_images
 from tests.support.training import few_digits
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    """The whole suite runs in two processes, each file in one of them. What the command line names, and tests that are
-    slow or need a GPU, run in this process; without pytest-xdist, all do. `-n 0` or `-n 4` chooses otherwise."""
-    if hasattr(config, "workerinput"):  # one of the two, which must not start two more
-        return
-    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and "not slow" in config.option.markexpr
-    if whole and getattr(config.option, "numprocesses", 0) is None and not config.option.usepdb:
-        config.option.numprocesses, config.option.dist = 2, "loadfile"
-
-
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
