@@ -30,8 +30,8 @@ LENGTH = RECIPE.fields["epochs"]
 SOURCE = (
     "Published figures: from the table of Tian et al. (ICLR 2020), with its recipe and weights, after the last of 240 "
     "epochs; ICKD, DKD, ReviewKD, CAT-KD, MLLD and kd+zscore (logit standardisation) from the papers that proposed "
-    "them, DIST and crd+wttm from the table of Zheng & Yang (ICLR 2024), SemCKD and SimKD from the table of SimKD's code, "
-    "for one pair, CTKD from that of Sun et al. (CVPR 2024). Each pair has one teacher, which is not the teacher here."
+    "them, DIST and crd+wttm from the table of Zheng & Yang (ICLR 2024), SemCKD and SimKD, for one pair, from that of "
+    "SimKD's code, CTKD from that of Sun et al. (CVPR 2024). Each pair has one teacher, which is not the teacher here."
 )
 OTHERWISE = {
     "dkd": "best test epoch of each of five runs: higher than the last epoch, because it was selected",
