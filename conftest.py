@@ -49,3 +49,9 @@ def pytest_collection_finish() -> None:
     """What lives by now is looked at by no later collection of garbage."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Before Python ends, all is looked at: compiled modules print what they think has leaked."""
+    gc.unfreeze()
