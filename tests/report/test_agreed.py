@@ -52,6 +52,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("--seed-list", "5-7"), {}, ["added later: seeds 5–7", "declared, but not part of this run: seeds 0–2"]),
         (("--seed-list", "5-7", "--lr", "0.1"), {}, ["seeds 5–7", "seeds 0–2", "do not run as declared: other lr"]),
         (("--seed-list", "5-7", "--limit", "70"), {}, ["seeds 5–7", "seeds 0–2", "run as declared: other data"]),
+        (("--seed-list", "5-7", "--teacher-width", "0.25"), {}, ["seeds 5–7", "seeds 0–2", "another teacher"]),
         (("--seeds", "3", "--looks", "3,5"), {}, ["the planned looks are at 3 and 5 seeds, and none were declared"]),
         (
             ("--seed-list", "0-4", "--interval", "0.01", "--between", "kd,baseline", "--max-seeds", "8"),
