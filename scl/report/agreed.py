@@ -122,7 +122,8 @@ def other_arms(agreed: Agreed, study: Mapping[str, Any]) -> dict[str, str]:
     """The declared arms that the study runs in another way, at whichever seeds, each with the reason."""
     now = plan_of(study)
     other = {at[0] for at, identity in agreed.planned.items() if now.get(at, identity) != identity}
-    arms = [arm for arm in agreed.arms if arm in {arm for arm, _ in now}]
+    proven = {at[0] for at in agreed.planned if at in now} - other  # by the ids of its trials
+    arms = [arm for arm in agreed.arms if arm in {arm for arm, _ in now} - proven]
     return {arm: why for arm in arms if (why := _why(agreed, study, arm, arm in other))}
 
 

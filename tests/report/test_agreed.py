@@ -103,6 +103,16 @@ def test_a_setting_that_is_a_tuple_in_memory_is_no_difference(tmp_path: Path) ->
         assert set(other_arms(agreed_of(declaration), record).values()) == ({said} if said else set())
 
 
+def test_another_teacher_of_the_study_is_none_of_an_arm_that_has_its_own(tmp_path: Path) -> None:
+    arms = {"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "at": {"losses": {"kd": 1.0}, "taught_by": ("self",)}}
+    declared(tmp_path, "--seeds", "2", study=replace(ASKING, arms=arms))
+    plan = tiny_plan(tmp_path, "--seeds", "2", "--teacher-width", "0.25", study=replace(ASKING, arms=arms))
+    record = study_record(plan)
+    declaration = read_declaration(plan.context.store, record)
+    assert declaration is not None
+    assert other_arms(agreed_of(declaration), record) == {"baseline": "another teacher", "kd": "another teacher"}
+
+
 @pytest.mark.parametrize(
     ("runs", "said"),
     [
