@@ -122,7 +122,8 @@ def other_arms(agreed: Agreed, study: Mapping[str, Any]) -> dict[str, str]:
     """The declared arms that the study runs in another way, at whichever seeds, each with the reason."""
     now = plan_of(study)
     other = {at[0] for at, identity in agreed.planned.items() if now.get(at, identity) != identity}
-    arms = [arm for arm in agreed.arms if arm in {arm for arm, _ in now}]
+    proven = {at[0] for at in agreed.planned if at in now} - other  # by the ids of its trials
+    arms = [arm for arm in agreed.arms if arm in {arm for arm, _ in now} - proven]
     return {arm: why for arm in arms if (why := _why(agreed, study, arm, arm in other))}
 
 
@@ -135,16 +136,24 @@ def _why(agreed: Agreed, study: Mapping[str, Any], arm: str, other: bool) -> str
         return why
     if not other:
         return ""
-    ids = [set(((of.get("teacher") or {}).get("ids") or {}).values()) for of in (agreed.about, study)]
-    return "other code of scl or of a loss, or another teacher for a seed" if ids[0] & ids[1] else "another teacher"
+    was_ids, now_ids = ({*_teachers(of).values()} for of in (agreed.about, study))
+    return "other code of scl or of a loss, or another teacher for a seed" if was_ids & now_ids else "another teacher"
 
 
 def _other_sources(agreed: Agreed, study: Mapping[str, Any]) -> str:
-    """Whether no trial of the study can be a declared one, because of what all of them share."""
-    was, now = ({**(of.get("data") or {}), **(of.get("teacher") or {})} for of in (agreed.about, study))
-    if was.get("fingerprint") != now.get("fingerprint"):
+    """Why no trial of the study can be a declared one, whatever its arm and seed; "" if one can."""
+    was, now = agreed.about, study
+    if (was.get("data") or {}).get("fingerprint") != (now.get("data") or {}).get("fingerprint"):
         return "other data, or another split of them"
-    return "another teacher" if _differ(was.get("config"), now.get("config")) else ""
+    recipes = [(of.get("teacher") or {}).get("config") for of in (was, now)]
+    same = _teachers(was).keys() & _teachers(now).keys()
+    other = any(_teachers(was)[key] != _teachers(now)[key] for key in same)
+    return "another teacher" if other or _differ(*recipes) else ""
+
+
+def _teachers(of: Mapping[str, Any]) -> Mapping[str, str]:
+    """The id of each teacher, by its seed, or of `all`."""
+    return (of.get("teacher") or {}).get("ids") or {}
 
 
 def _differ(one: Any, two: Any) -> bool:
@@ -214,7 +223,10 @@ def _trials(agreed: Agreed, study: Mapping[str, Any]) -> Iterable[str]:
 def _interval(agreed: Agreed, study: Mapping[str, Any]) -> Iterable[str]:
     """Stein's intervals that were not declared, and the declared one if this run does not make it."""
     declared = agreed.rule.get("interval") or {}
+    written = str(agreed.about["when"])
     for found in study.get("stein_declared") or []:
+        if str(found.get("when") or "") < written:  # a declaration that was replaced may have had another
+            continue
         same = sorted(found["between"]) == sorted(declared.get("between") or ())
         if not same or any(_differ(found.get(name), declared.get(name)) for name in OF_INTERVAL):
             yield f"added later: {_interval_in_words(found)}"

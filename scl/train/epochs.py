@@ -42,9 +42,10 @@ def epoch_row(
     if len(bad):
         step, column = bad[0].tolist()
         name, value = names[column], values[step, column].item()
+        each = ", ".join(f"{term} {weight:g}" for term, weight in weights.items())
         raise TrialFailure(
             f"loss term {name!r} became {value} at epoch {epoch}, step {step + 1} of {len(sizes)}; "
-            f"lower lr ({config.lr:g}) or the term's weight ({weights[name]:g}), or use a warm-up"
+            f"lower lr ({config.lr:g}), or a term's weight or share (weights: {each}), or use a warm-up"
         )
     share = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
     means = {name: float((values[:, i] * share).sum()) for i, name in enumerate(names)}

@@ -52,6 +52,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("--seed-list", "5-7"), {}, ["added later: seeds 5–7", "declared, but not part of this run: seeds 0–2"]),
         (("--seed-list", "5-7", "--lr", "0.1"), {}, ["seeds 5–7", "seeds 0–2", "do not run as declared: other lr"]),
         (("--seed-list", "5-7", "--limit", "70"), {}, ["seeds 5–7", "seeds 0–2", "run as declared: other data"]),
+        (("--seed-list", "5-7", "--teacher-width", "0.25"), {}, ["seeds 5–7", "seeds 0–2", "another teacher"]),
         (("--seeds", "3", "--looks", "3,5"), {}, ["the planned looks are at 3 and 5 seeds, and none were declared"]),
         (
             ("--seed-list", "0-4", "--interval", "0.01", "--between", "kd,baseline", "--max-seeds", "8"),
@@ -100,6 +101,16 @@ def test_a_setting_that_is_a_tuple_in_memory_is_no_difference(tmp_path: Path) ->
         declaration = read_declaration(plan.context.store, record)
         assert declaration is not None
         assert set(other_arms(agreed_of(declaration), record).values()) == ({said} if said else set())
+
+
+def test_another_teacher_of_the_study_is_none_of_an_arm_that_has_its_own(tmp_path: Path) -> None:
+    arms = {"baseline": {}, "kd": {"losses": {"kd": 1.0}}, "at": {"losses": {"kd": 1.0}, "taught_by": ("self",)}}
+    declared(tmp_path, "--seeds", "2", study=replace(ASKING, arms=arms))
+    plan = tiny_plan(tmp_path, "--seeds", "2", "--teacher-width", "0.25", study=replace(ASKING, arms=arms))
+    record = study_record(plan)
+    declaration = read_declaration(plan.context.store, record)
+    assert declaration is not None
+    assert other_arms(agreed_of(declaration), record) == {"baseline": "another teacher", "kd": "another teacher"}
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,9 @@ def ray_session(options: Options, nodes: Sequence[Node]) -> Iterator[RaySession]
             try:
                 with _switched_off(off):
                     _start(options, nodes, session.started)
+            except (SystemExit, KeyboardInterrupt):
+                LEFT_RUNNING.set()  # threads of a Ray that has half started may crash at the end of this process
+                raise
             finally:
                 # Ray's own handler would end the driver at SIGTERM before the driver has stored anything.
                 restore_handlers()

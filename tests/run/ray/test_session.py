@@ -75,8 +75,11 @@ def test_a_start_that_a_signal_ends_leaves_no_process(monkeypatch: pytest.Monkey
         raise SystemExit(signal.SIGTERM)
 
     monkeypatch.setattr(Node, "start_ray_processes", interrupted)
+    left_running = threading.Event()
+    monkeypatch.setattr("scl.run.ray.session.LEFT_RUNNING", left_running)
     with pytest.raises(SystemExit), ray_session(Options(), ()):
         pass
+    assert left_running.is_set()
     assert len(below) > 3
     psutil.wait_procs(below, timeout=10)  # a machine with much to do is slow to end what was killed
     assert [process for process in below if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
