@@ -23,7 +23,8 @@ Results on digits, 5 seeds, mean test accuracy ± standard deviation in %, and m
     mean teacher   92.1 ± 2.7   -3.5 [-7.2, +0.2]
 
 No arm is shown to be better than the baseline; the second and third generation, and the arm that all generations teach,
-are shown to be worse. All seeds used one teacher of each kind. The mean teacher keeps the weight of the cross-entropy at 1, and was not tuned.
+are shown to be worse. All seeds used one teacher of each kind. The mean teacher keeps the weight of the cross-entropy
+at 1, and was not tuned.
 """
 
 from scl import Config, Setting, Study, Term
