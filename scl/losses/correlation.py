@@ -186,6 +186,13 @@ def logit_correlation(student: Tensor, teacher: Tensor, norm: str = "rows", betw
     ICCV 2019) on logits, times B. `mlld` compares products of probabilities instead, and `dist` correlates the student
     with the teacher.
 
+    Correlations between classes do not say which image belongs to which class: R stays the same if the images are
+    mixed by a rotation, and the gradient is orthogonal to that of cross-entropy (cosine below 0.06 at the logits), so a
+    loud term drowns the task: with share 1 on 5,000 images of CIFAR-100, plain5 × 0.25 (teacher: 38.6 %) reached
+    3.5 % in 10 epochs, beside 14.0 % without it, 14.7 % with `kd` and 20.6 % with `dist` (one seed). On 2,000 images in
+    8 epochs of smaller batches: 8.1, 9.5 and 10.3 % with shares 1, 0.3 and 0.1, 11.5 % between images with share 1, and
+    10.3 % without it.
+
     Args:
         student, teacher: logits (B, K).
         norm: `rows` scales each row of R = XXᵀ, diagonal included, to unit norm, and averages the squared distance over
