@@ -28,6 +28,13 @@ def in_full(seeds: str) -> list[int]:
     return list(range(int(first), int(last or first) + 1))
 
 
+def names(said: list[str], texts: list[str]) -> None:
+    """There are as many sentences as texts, and each text stands in one."""
+    assert len(said) == len(texts), said
+    for text in texts:
+        assert any(text in one for one in said), said
+
+
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three seeds are declared, and nothing has run."""
@@ -85,10 +92,7 @@ def test_what_differs_is_said_before_anything_trains(
 ) -> None:
     later = tiny_plan(before, *flags, study=replace(ASKING, **study))
     record = study_record(later)
-    said = changes(read_declaration(later.context.store, record), record)
-    assert len(said) == len(changed)
-    for text in changed:
-        assert any(text in one for one in said), said
+    names(changes(read_declaration(later.context.store, record), record), changed)
 
 
 def test_a_setting_that_is_a_tuple_in_memory_is_no_difference(tmp_path: Path) -> None:
@@ -197,10 +201,7 @@ def test_a_search_that_is_not_the_declared_one_is_named(
     study: Study = replace(SEARCH, search=replace(SEARCH.search, **search))
     plan = tiny_plan(searched, "--seeds", "2", *flags, study=study)
     record = running(plan)
-    said = changes(read_declaration(plan.context.store, record), record)
-    assert len(said) == len(changed), said
-    for text in changed:
-        assert any(text in one for one in said), said
+    names(changes(read_declaration(plan.context.store, record), record), changed)
 
 
 def test_winners_of_a_declared_search_are_not_later(tmp_path: Path) -> None:
@@ -243,10 +244,7 @@ def test_an_interval_that_is_not_the_declared_one_is_named(
     now = {"--seeds": "5"} if flags is None else stein | flags
     plan = tiny_plan(tmp_path, *(word for pair in now.items() for word in pair), study=ASKING)
     record = study_record(plan)
-    found = changes(read_declaration(plan.context.store, record), record)
-    assert len(found) == len(said), found
-    for text in said:
-        assert any(text in one for one in found), found
+    names(changes(read_declaration(plan.context.store, record), record), said)
 
 
 def test_seeds_that_the_declared_rule_of_stein_adds_are_not_later(tmp_path: Path) -> None:
