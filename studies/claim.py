@@ -82,7 +82,7 @@ def arms() -> Design:
     return Design(every, "methods, controls of the extra neurons and their counts", roles=roles)
 
 
-FEW = ("baseline", "kd", FULL)  # where images are many
+FEW = ("baseline", "kd", "dist", FULL)  # where images are many
 SIZE = headline.SIZES["laptop"]
 
 
