@@ -46,6 +46,9 @@ class Wanted(NamedTuple):
         return Wanted(self.maps | other.maps, self.head or other.head, self.cams or other.cams)
 
 
+HEAD = Wanted(frozenset(), head=True)
+
+
 @dataclass(frozen=True)
 class SelfTaught:
     """Self-taught neurons of a network; see the fields of `Config`.

@@ -45,6 +45,8 @@ class RunContext:
     pixels. logits: store those of each trial. teacher_inputs: what a user's teacher takes and gives; None if that is
     what the data give. teacher_features: its last layer is not used. checkpoint_every: seconds, see `train_cohort`.
     teacher_hashes: of files of teachers, by `ID/NAME`, if a node reads each from an object store once: the SHA-256.
+    sharing: the token under which cohorts keep what a teacher gives, for later ones that see the same batches; empty if
+    there are none.
     """
 
     images: Mapping[str, Pixels]
@@ -67,6 +69,7 @@ class RunContext:
     teacher_features: bool = False
     checkpoint_every: float = 0.0
     teacher_hashes: Mapping[str, str] = field(default_factory=dict)
+    sharing: str = ""
 
     @property
     def store(self) -> Folder:

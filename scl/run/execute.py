@@ -20,6 +20,7 @@ from scl.store.files import Change
 from scl.store.logits import LOGITS, pack_logits
 from scl.store.merging import NOT_NUMBERS
 from scl.store.networks import STUDENT
+from scl.store.node import NodeFiles, node_files
 from scl.store.parts import ended_in_parts, part_of
 from scl.terminal import say
 from scl.train import checkpoint
@@ -77,6 +78,7 @@ def execute(
                     stop,
                     prune,
                     context.checkpoint_every,
+                    _kept(context, cohort, device),
                 ):
                     if isinstance(event, TrialEnded):
                         event = _store_result(context, event)
@@ -135,6 +137,15 @@ def _load(context: RunContext, job_ids: Sequence[str]) -> tuple[list[TrialSpec],
     if teacher_id is None:
         return trials, None
     return trials, _teacher_of(context, teacher_id)
+
+
+def _kept(context: RunContext, cohort: Sequence[TrialSpec], device: torch.device) -> NodeFiles | None:
+    """Where this machine keeps what the cohort's teacher gives for its batches; None if no other cohort needs it."""
+    if not context.sharing or (teacher_id := context.jobs[cohort[0].id].teacher_id) is None:
+        return None
+    stream = cohort[0].config.stream(cohort[0].seed)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return node_files(context.sharing, teacher_id, [*map(str, stream)], name)
 
 
 _last: list[tuple[Any, str, Teacher]] = []  # the images of a run, which say whose it is, and its last teacher

@@ -28,7 +28,13 @@ from scl.run.sequential import differences, print_looks, print_winners, stein_ex
 from scl.run.stopping import Stop, stopping
 from scl.run.summary import report, report_again
 from scl.run.trackers.tracker import Tracker, tracking
-from scl.run.training import remake_students, tell_lost_networks, train_students, train_teachers
+from scl.run.training import (
+    remake_students,
+    search_students,
+    tell_lost_networks,
+    train_students,
+    train_teachers,
+)
 from scl.search.driver import SearchDriver
 from scl.search.record import search_record
 from scl.search.trials import ARM, left_to_search
@@ -107,7 +113,7 @@ def run_study(study: Study, options: Options) -> int:
                     raise RunFailed("the teacher could not be trained; see the message above")
             elif searcher and searcher.to_go:
                 measure_architectures(searcher.search, searcher.template, plan.feasibility)
-                backend.search(plan, searcher)
+                search_students(plan, searcher, backend)
         if searcher and not stop():
             plan, winners = with_winners(plan, searcher)
             write_study(store, study_record(plan))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +15,12 @@ from scl.report.formatting import plural
 from scl.run.backend import Backend, Work
 from scl.run.leftovers import sweep_partials
 from scl.run.stopping import Stop
+from scl.search.driver import SearchDriver
 from scl.store.files import Folder
 from scl.store.locks import locked
 from scl.store.logits import LOGITS, lost_logits
 from scl.store.networks import MISSING, STUDENT, in_words, lost_networks
+from scl.store.node import drop_run
 from scl.store.tables import read_trials
 from scl.terminal import say
 
@@ -55,8 +59,27 @@ def train_students(plan: Plan, backend: Backend, stop: Stop) -> bool:
         jobs = student_jobs(plan, todo)
     if not stop():
         labels = {trial.trial_id: f"{trial.arm} · seed {trial.seed}" for trial in todo}
-        backend.train(plan, Work("students", cohorts, labels, jobs))
+        streams = {(trial.teacher_id, trial.config.stream(trial.seed)) for trial in todo}
+        with sharing_teachers(plan) if len(cohorts) > len(streams) else nullcontext(plan) as plan:
+            backend.train(plan, Work("students", cohorts, labels, jobs))
     return True
+
+
+def search_students(plan: Plan, searcher: SearchDriver, backend: Backend) -> None:
+    """Train what a search suggests."""
+    with sharing_teachers(plan) as plan:
+        backend.search(plan, searcher)
+
+
+@contextmanager
+def sharing_teachers(plan: Plan) -> Iterator[Plan]:
+    """A plan whose cohorts keep what a teacher gives for their batches, each on its own machine, for later cohorts. At
+    the end this machine's files are removed; another machine removes them when it keeps those of a later run."""
+    token = secrets.token_hex(8)
+    try:
+        yield replace(plan, context=replace(plan.context, sharing=token))
+    finally:
+        drop_run(token)
 
 
 def remake_students(plan: Plan, backend: Backend, stop: Stop) -> None:

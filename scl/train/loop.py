@@ -24,13 +24,14 @@ from scl.data.batches import SplitData, image_order, training_batches
 from scl.energy import meter_of
 from scl.errors import UserError
 from scl.models.networks import example_features, in_bf16
-from scl.models.staged import Features, Staged, Wanted
+from scl.models.staged import HEAD, Features, Staged, Wanted
 from scl.study.augment import without_auto
 from scl.study.fields import SHARED_IN_COHORT
 from scl.train.checkpoint import Writer
 from scl.train.cuda_graphs import GraphRunner, StaticBuffers, StreamSlot, prefetch, stream_slots, supports_graphs
 from scl.train.device_errors import concerns_cohort
 from scl.train.evaluation import evaluate
+from scl.train.kept_features import KeptEpoch, KeptFiles
 from scl.train.process import TrainingSettings
 from scl.train.reused import with_classifier
 from scl.train.student import StudentTrainer
@@ -49,6 +50,7 @@ def train_cohort(
     stop: Callable[[], bool] = lambda: False,
     prune: Callable[[str, int, Mapping[str, Any]], bool] = lambda trial_id, epoch, row: False,
     checkpoint_every: float = 0.0,
+    kept: KeptFiles | None = None,
 ) -> Iterator[Event]:
     """Train trials of one stream of batches side by side; yield events as they happen.
 
@@ -66,6 +68,8 @@ def train_cohort(
         checkpoint_every: seconds. Checkpoints are written after the first epoch that ends so long after those before,
             since on a fast GPU writing one may take as long as an epoch. A thread writes them during the next epoch;
             all are written before an event says that a trial ended, and when this generator ends.
+        kept: where the teacher's embeddings and logits of an epoch are read, if an earlier cohort of the same teacher
+            and batches left them there, and left; see `KeptEpoch`. None: they are computed.
 
     Raises:
         ValueError: the trials differ in the seed of their batches or in a field of SHARED_IN_COHORT.
@@ -119,7 +123,8 @@ def train_cohort(
             if not active:
                 continue
             size = recipe.batch_size
-            steps = math.ceil(len(data.train.labels) / size) - (len(data.train.labels) % size == 1)
+            count = len(data.train.labels) - (len(data.train.labels) % size == 1)  # images of the epoch's batches
+            steps = math.ceil(count / size)
             for student in active:
                 student.start_epoch(steps, device)
             guided = [s for s in active if s.teacher_wanted is not None]
@@ -143,9 +148,10 @@ def train_cohort(
             if any(s.objective.remembers for s in active):
                 order = image_order(data.train, batch_size=size, seed=seed, epoch=epoch, sampling=recipe.sampling)
                 order = order.to(device)
-            guiding = with_teacher(
-                numbered(batches, order), teacher_forward, wanted, guided, teacher_slot, teacher_buffers
-            )
+            of_epoch = teacher_forward
+            if teacher_forward is not None and kept is not None and wanted == HEAD:
+                of_epoch = KeptEpoch(teacher_forward, kept, epoch, count, device)
+            guiding = with_teacher(numbered(batches, order), of_epoch, wanted, guided, teacher_slot, teacher_buffers)
             guiding = prefetch(guiding, teacher_slot, student_buffers) if graphs else guiding
             for step, (images, target, index, teacher_features) in enumerate(guiding):
                 with settings.suspended():

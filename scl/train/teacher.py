@@ -12,11 +12,9 @@ from scl.data.batches import SplitData
 from scl.models.fold import fold_batch_norms
 from scl.models.mode import eval_mode
 from scl.models.networks import build_student, from_seed, in_float32, move_to_device, start_from
-from scl.models.staged import Features, Staged, Wanted
+from scl.models.staged import HEAD, Features, Staged, Wanted
 from scl.study.config import Config
 from scl.train.inputs import Adapted, Inputs, own_network
-
-LOGITS_ALONE = Wanted(frozenset(), head=True)
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class MeanOfLogits(nn.Module):
         self.networks = nn.ModuleList(networks)
 
     def features(self, images: Tensor, tap: str = "relu", wanted: Wanted | None = None) -> Features:
-        logits = [network.features(images, tap, LOGITS_ALONE).logits for network in self.networks]  # type: ignore[operator]
+        logits = [network.features(images, tap, HEAD).logits for network in self.networks]  # type: ignore[operator]
         each = tuple(of.float() for of in logits)
         return only_logits(torch.stack(each).mean(0), each)
 
@@ -109,7 +107,7 @@ def with_average(network: nn.Module, tap: str, images: Tensor, teacher: Features
         network: the average. teacher: the features of the `trained` teachers (None: there are none).
     """
     with torch.no_grad(), eval_mode(network):
-        own = network.features(images, tap, LOGITS_ALONE).logits.float()  # type: ignore[operator]
+        own = network.features(images, tap, HEAD).logits.float()  # type: ignore[operator]
     if teacher is None:
         return only_logits(own, (own,))
     return only_logits((teacher.logits * trained + own) / (trained + 1), (*(teacher.each or (teacher.logits,)), own))

@@ -17,7 +17,7 @@ from scl.run.execute import execute
 from scl.store.results import load
 from scl.study.config import Config
 from scl.train import student as of_student
-from scl.train.types import TrialEnded
+from scl.train.types import TrialEnded, TrialSpec
 from tests.support.commands import here
 
 STUDY = """
@@ -110,7 +110,9 @@ def test_later_cohorts_start_at_the_size_that_fitted(fits: int, monkeypatch: pyt
     monkeypatch.setattr(module, "data_of", lambda context: None)
     monkeypatch.setattr(module, "_free_memory", lambda device: None)
     monkeypatch.setattr(module, "_fittings", {})
-    context: Any = SimpleNamespace(device="cpu", fingerprint="", threads=1, deterministic=False, checkpoint_every=0.0)
+    context: Any = SimpleNamespace(
+        device="cpu", fingerprint="", threads=1, deterministic=False, checkpoint_every=0.0, sharing=""
+    )
     heard: list[list[str]] = []
     for jobs in ("abcdefgh", "ijklmnop"):
         before = len(ran)
@@ -141,3 +143,35 @@ def test_cohorts_of_a_process_share_a_teacher_that_is_read_once(monkeypatch: pyt
     for context, teacher_id in ((run, "b"), (other, "b"), (run, "b")):  # another run may have other weights by then
         module._teacher_of(context, teacher_id)  # type: ignore[arg-type]
     assert read == ["a", "b", "b", "b"]
+
+
+KD = Config(batch_size=64, losses={"kd": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({}, True),
+        ({"config": KD.replace(lr=0.3, losses={"dist": 1.0}, width=0.5)}, True),  # another student, the same batches
+        ({"config": KD.replace(shared_batches=True)}, False),
+        ({"config": KD.replace(batch_size=32)}, False),
+        ({"config": KD.replace(augment="crop")}, False),
+        ({"config": KD.replace(sampling="balanced")}, False),
+        ({"config": KD.replace(precision="bf16")}, False),
+        ({"seed": 1}, False),
+        ({"teacher": "other"}, False),
+        ({"run": "other"}, False),
+    ],
+)
+def test_cohorts_share_what_one_teacher_gives_for_the_same_batches(
+    changed: dict[str, Any], same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+
+    def kept(run: str = "run", teacher: str = "teacher", seed: int = 0, config: Config = KD) -> Any:
+        context: Any = SimpleNamespace(sharing=run, jobs={"a": SimpleNamespace(teacher_id=teacher)})
+        return module._kept(context, [TrialSpec("a", config, seed)], torch.device("cpu"))
+
+    assert (kept(**changed) == kept()) is same
+    assert kept(run="") is None
+    assert kept(teacher=None) is None  # type: ignore[arg-type]

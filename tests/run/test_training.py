@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +20,7 @@ from scl.plan.context import data_of
 from scl.plan.estimate import summarise
 from scl.plan.plan import Plan, missing_teachers
 from scl.plan.teachers import TEACHER_FILE, evaluate_and_save, load_teacher
+from scl.run import training
 from scl.run.backend import Work, open_backend
 from scl.run.live import Live
 from scl.run.stopping import Stop
@@ -28,13 +31,16 @@ from scl.store.files import open_folder
 from scl.store.locks import locked
 from scl.store.logits import LOGITS
 from scl.store.networks import STUDENT
+from scl.store.node import node_cache, node_files
 from scl.store.results import load
 from scl.store.schema import SCHEMAS
 from scl.store.tables import gather
 from scl.train import checkpoint
 from scl.train.loop import train_cohort
+from scl.train.teacher import TeacherForward
 from scl.train.types import TrialEnded, TrialSpec
 from tests.support.plans import STUDY, put_rows, put_teachers, tiny_plan
+from tests.support.searches import search, stored
 from tests.support.studies import SMALL, run_study
 
 
@@ -339,3 +345,78 @@ def test_a_network_with_other_numbers_is_not_kept(
     assert "trained again, its test_loss is" in " ".join((said.out + said.err).split())
     assert not student(out / "small", ids[0]).exists()
     pd.testing.assert_frame_equal(load(store.path).trials, before.trials)
+
+
+def runs() -> list[str]:
+    """The runs whose files this machine has."""
+    folder = node_cache() / "runs"
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
+@pytest.mark.parametrize(
+    ("flags", "shares"),
+    [
+        (["--cohort-size", "3"], False),  # a cohort for each seed: nobody would read it
+        (["--cohort-size", "1"], True),
+        (["--cohort-size", "2"], True),
+        (["--cohort-size", "3", "--shared-batches"], True),  # two cohorts of one stream
+        (["--cohort-size", "6", "--shared-batches"], False),
+    ],
+)
+def test_cohorts_share_a_teachers_forwards_if_several_see_the_same_batches(
+    flags: list[str], shares: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    plan = tiny_plan(tmp_path / "out", "--seeds", "2", *flags)
+    put_teachers(plan)
+    tokens: list[str] = []
+
+    def keep(plan: Plan) -> None:
+        tokens.append(plan.context.sharing)
+        if files := node_files(plan.context.sharing, "teacher"):
+            files.write("epoch", b"")
+
+    train_students(plan, Recorder(keep if shares else lambda plan: tokens.append(plan.context.sharing)), Stop())
+    (token,) = tokens
+    assert bool(token) is shares
+    assert not runs()  # removed at the end
+
+
+def test_what_a_run_shares_is_removed_if_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    plan = tiny_plan(tmp_path / "out", "--cohort-size", "1")
+    put_teachers(plan)
+
+    def fail(plan: Plan) -> None:
+        files = node_files(plan.context.sharing, "teacher")
+        assert files is not None
+        files.write("epoch", b"")
+        assert runs() == [plan.context.sharing]
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        train_students(plan, Recorder(fail), Stop())
+    assert not runs()
+
+
+def test_a_search_pays_once_for_the_teachers_forwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And finds the same."""
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    forwards: list[int] = []
+    original = TeacherForward.__call__
+
+    def counted(self: TeacherForward, images: torch.Tensor, wanted: Any) -> Any:
+        forwards.append(len(images))
+        return original(self, images, wanted)
+
+    monkeypatch.setattr(TeacherForward, "__call__", counted)
+    flags = ("--trials", "4", "--cohort-size", "1")
+    assert search(tmp_path / "shared", *flags) == 0
+    shared, trials = len(forwards), stored(tmp_path / "shared")
+    assert not runs()
+    monkeypatch.setattr(training, "sharing_teachers", contextlib.nullcontext)
+    assert search(tmp_path / "apart", *flags) == 0
+    apart = stored(tmp_path / "apart")
+    columns = ["trial_id", "state", "epochs", "val_acc", "test_acc", "test_loss"]
+    pd.testing.assert_frame_equal(*(of[columns].sort_values("trial_id", ignore_index=True) for of in (trials, apart)))
+    assert shared < len(forwards) - shared

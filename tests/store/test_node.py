@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scl.store.node import KEPT_SECONDS, node_cache, read_once_a_node
+from scl.store import node
+from scl.store.node import KEPT_SECONDS, RUN_SECONDS, drop_run, node_cache, node_files, read_once_a_node
 
 CONTENT = b"weights" * 1000
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -89,3 +90,88 @@ def test_copies_that_nobody_reads_are_removed() -> None:
     newer = hashlib.sha256(b"newer").hexdigest()
     read_once_a_node("teacher", newer, Reads(b"newer"))
     assert [p.name for p in copies()] == sorted([f"teacher-{new}", f"teacher-{newer}"])
+
+
+def test_workers_of_a_run_keep_files_for_each_other() -> None:
+    (one, other) = (node_files("run", "teacher", [0, 64]) for _ in range(2))
+    assert one is not None
+    assert other is not None
+    with pytest.raises(FileNotFoundError):
+        other.read("epoch")
+    one.write("epoch", CONTENT)
+    assert other.read("epoch") == CONTENT
+    one.write("epoch", b"again")
+    assert other.read("epoch") == b"again"
+
+
+@pytest.mark.parametrize(
+    ("run", "what"),
+    [
+        ("other", ("teacher", [0, 64])),
+        ("run", ("other", [0, 64])),
+        ("run", ("teacher", [1, 64])),
+        ("run", ("teacher",)),
+    ],
+)
+def test_other_runs_and_other_batches_have_other_files(run: str, what: tuple[object, ...]) -> None:
+    one, other = node_files("run", "teacher", [0, 64]), node_files(run, *what)
+    assert one is not None
+    assert other is not None
+    one.write("epoch", CONTENT)
+    with pytest.raises(FileNotFoundError):
+        other.read("epoch")
+
+
+def test_machines_that_share_a_home_folder_have_files_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = node_files("run", "teacher")
+    monkeypatch.setattr(node.platform, "node", lambda: "another")
+    other = node_files("run", "teacher")
+    assert one is not None
+    assert other is not None
+    one.write("epoch", CONTENT)
+    with pytest.raises(FileNotFoundError):
+        other.read("epoch")
+
+
+def test_files_of_runs_take_a_tenth_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type(node.shutil.disk_usage("/"))
+    free = 10 * 3 * len(CONTENT)  # with what is used, a tenth is 3.x contents
+    monkeypatch.setattr(node.shutil, "disk_usage", lambda place: usage(10 * free, 9 * free, free))
+    for run in ("one", "two", "three", "four", "five"):
+        files = node_files(run, "teacher")
+        assert files is not None
+        files.write("epoch", CONTENT)
+    assert sorted(p.name for p in (node_cache() / "runs").iterdir()) == ["one", "three", "two"]
+    drop_run("two")
+    files.write("epoch", CONTENT)
+    assert files.read("epoch") == CONTENT
+
+
+def test_files_of_a_run_go_a_day_after_their_last_use() -> None:
+    old = time.time() - RUN_SECONDS - 60
+    kept = {run: node_files(run, "teacher") for run in ("gone", "read", "written")}
+    for run, files in kept.items():
+        assert files is not None
+        files.write("epoch", CONTENT)
+        os.utime(node_cache() / "runs" / run, (old, old))
+    assert kept["read"] is not None
+    assert kept["written"] is not None
+    kept["read"].read("epoch")
+    kept["written"].write("epoch", CONTENT)
+    node_files("new", "teacher")
+    assert sorted(p.name for p in (node_cache() / "runs").iterdir()) == ["read", "written"]
+
+
+def test_a_machine_that_can_keep_nothing_does_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert node_files("run", "teacher") is None
+    drop_run("run")
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "file")
+    files = node_files("run", "teacher")
+    assert files is not None
+    with pytest.raises(OSError, match=r"[Nn]ot a directory|File exists"):
+        files.write("epoch", CONTENT)

@@ -1,0 +1,97 @@
+"""What a teacher gives for the batches of an epoch, kept for later cohorts that see the same batches.
+
+A search trains hundreds of small cohorts under one teacher, and each would pay for the same forwards. Where all of a
+cohort's losses read the teacher's head alone (its embedding and its logits), an epoch is a small file. Maps are not
+kept: those of an epoch would be gigabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from scl.errors import Damaged
+from scl.models.staged import Features, Wanted
+from scl.train.checkpoint import pack, unpack
+
+LARGEST = 256 * 2**20  # bytes of an epoch that are kept
+
+Forward = Callable[[Tensor, Wanted | None], Features]
+
+
+class KeptFiles(Protocol):
+    """The methods of `scl.store.node.NodeFiles` that this needs; training does not import pyarrow."""
+
+    def read(self, name: str) -> bytes: ...
+    def write(self, name: str, content: bytes) -> None: ...
+
+
+class KeptEpoch:
+    """A teacher's forward pass over the batches of one epoch, in their order: read from a file that an earlier cohort
+    left, or else computed, and then left for others. The same numbers, bit for bit, on the machine that computed them.
+
+    A file that is missing, damaged or of another epoch's size is computed anew, and one that cannot be written is not
+    kept.
+
+    Args:
+        forward: computes features (B, …) of images (B, C, H, W).
+        files: of one machine, teacher and stream of batches (`Config.stream`).
+        epoch: from 1. images: number of images in the epoch.
+        device: of the features.
+    """
+
+    def __init__(self, forward: Forward, files: KeptFiles, epoch: int, images: int, device: torch.device) -> None:
+        self.forward, self.files, self.images, self.device = forward, files, images, device
+        self.name = f"epoch-{epoch:05d}.safetensors"
+        self.seen = 0
+        self.kept = self._read()
+        self.computed: dict[str, Tensor] | None = {}  # None: too large
+
+    def __call__(self, images: Tensor, wanted: Wanted | None) -> Features:
+        batch = slice(self.seen, self.seen + len(images))
+        self.seen = batch.stop
+        if self.kept is not None:
+            # Clones, because memory at another alignment may change the last bit of a matrix product.
+            return _features({name: tensor[batch].clone() for name, tensor in self.kept.items()})
+        features = self.forward(images, wanted)
+        self._collect(features, batch)
+        if self.seen == self.images and self.computed:
+            with suppress(OSError):
+                self.files.write(self.name, pack(self.computed, {}))
+        return features
+
+    def _read(self) -> dict[str, Tensor] | None:
+        try:
+            tensors, _ = unpack(self.files.read(self.name))
+        except (OSError, Damaged):
+            return None
+        if any(len(tensor) != self.images for tensor in tensors.values()):
+            return None
+        return {name: tensor.to(self.device) for name, tensor in tensors.items()}
+
+    def _collect(self, features: Features, batch: slice) -> None:
+        if self.computed is None:
+            return
+        for name, tensor in _tensors(features).items():
+            if name not in self.computed:
+                self.computed[name] = tensor.new_empty(self.images, *tensor.shape[1:])
+            self.computed[name][batch] = tensor  # a copy: a CUDA graph overwrites its result
+        if sum(tensor.nbytes for tensor in self.computed.values()) > LARGEST:
+            self.computed = None
+
+
+def _tensors(features: Features) -> dict[str, Tensor]:
+    """The head of features by name. The mean of several teachers has no embedding."""
+    found = {"logits": features.logits, "embedding": features.embedding}
+    found |= {f"each.{i}": logits for i, logits in enumerate(features.each)}
+    return {name: tensor for name, tensor in found.items() if tensor.numel()}
+
+
+def _features(tensors: dict[str, Tensor]) -> Features:
+    logits = tensors["logits"]
+    each = tuple(tensors[f"each.{i}"] for i in range(sum(name.startswith("each.") for name in tensors)))
+    return Features([], tensors.get("embedding", logits.new_empty(0)), logits, each=each)
