@@ -85,10 +85,10 @@ def data_of(images: Images) -> SplitData:
     return SplitData(images, nothing, nothing, torch.tensor(MEAN), torch.tensor(STD), CLASSES, True)
 
 
-def teacher_of(name: str) -> Teacher:
+def teacher_of(name: str, width: float = 1.0) -> Teacher:
     torch.manual_seed(0)
-    config = Config(model=name)
-    return Teacher(config, build_model(name, CLASSES).state_dict(), torch.zeros(0, CLASSES))
+    config = Config(model=name, width=width)
+    return Teacher(config, build_model(name, CLASSES, width=width).state_dict(), torch.zeros(0, CLASSES))
 
 
 def trials_of(configs: list[Config]) -> list[TrialSpec]:

@@ -179,7 +179,7 @@ class Staged(nn.Module):
         return features.maps, features.logits
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.features(x, wanted=Wanted(frozenset(), head=True)).logits
+        return self.features(x, wanted=HEAD).logits
 
 
 class Convolution(nn.Conv2d):

@@ -48,6 +48,7 @@ class KeptEpoch:
         self.forward, self.files, self.images, self.device = forward, files, images, device
         self.name = f"epoch-{epoch:05d}.safetensors"
         self.seen = 0
+        self.maps = 0  # of the teacher, which nobody reads
         self.kept = self._read()
         self.computed: dict[str, Tensor] | None = {}  # None: too large
 
@@ -56,21 +57,22 @@ class KeptEpoch:
         self.seen = batch.stop
         if self.kept is not None:
             # Clones, because memory at another alignment may change the last bit of a matrix product.
-            return _features({name: tensor[batch].clone() for name, tensor in self.kept.items()})
+            return _features({name: tensor[batch].clone() for name, tensor in self.kept.items()}, self.maps)
         features = self.forward(images, wanted)
         self._collect(features, batch)
         if self.seen == self.images and self.computed:
             with suppress(OSError):
-                self.files.write(self.name, pack(self.computed, {}))
+                self.files.write(self.name, pack(self.computed, {"maps": len(features.maps)}))
         return features
 
     def _read(self) -> dict[str, Tensor] | None:
         try:
-            tensors, _ = unpack(self.files.read(self.name))
+            tensors, record = unpack(self.files.read(self.name))
         except (OSError, Damaged):
             return None
         if any(len(tensor) != self.images for tensor in tensors.values()):
             return None
+        self.maps = record["maps"]
         return {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
     def _collect(self, features: Features, batch: slice) -> None:
@@ -91,7 +93,9 @@ def _tensors(features: Features) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in found.items() if tensor.numel()}
 
 
-def _features(tensors: dict[str, Tensor]) -> Features:
+def _features(tensors: dict[str, Tensor], maps: int) -> Features:
+    """Features as the teacher's own forward gives them: with an empty tensor for each map that is not wanted."""
     logits = tensors["logits"]
+    empty = logits.new_empty(0)
     each = tuple(tensors[f"each.{i}"] for i in range(sum(name.startswith("each.") for name in tensors)))
-    return Features([], tensors.get("embedding", logits.new_empty(0)), logits, each=each)
+    return Features([empty] * maps, tensors.get("embedding", empty), logits, each=each)

@@ -180,7 +180,7 @@ def test_an_epoch_that_is_cut_off_is_not_kept(tiny: SplitData, teacher: Teacher)
 def test_what_is_read_is_a_copy_of_each_batch() -> None:
     """A student may change it in place, and memory at another alignment may change a product's last bit."""
     shelf = Shelf()
-    given = Features([], torch.arange(8.0).view(4, 2), torch.arange(12.0).view(4, 3))
+    given = Features([torch.empty(0)] * 2, torch.arange(8.0).view(4, 2), torch.arange(12.0).view(4, 3))
     images = torch.zeros(4, 1)
     KeptEpoch(lambda images, wanted: given, shelf, 1, 4, CPU)(images, HEAD)
     later = KeptEpoch(lambda images, wanted: pytest.fail("computed again"), shelf, 1, 4, CPU)
@@ -191,4 +191,5 @@ def test_what_is_read_is_a_copy_of_each_batch() -> None:
             assert torch.equal(one, whole[start : start + len(part)])
             assert one.storage_offset() == 0
             one.zero_()
+        assert [tuple(of.shape) for of in found.maps] == [(0,), (0,)]  # as the network gives them
     assert torch.equal(KeptEpoch(lambda images, wanted: given, shelf, 1, 4, CPU)(images, HEAD).logits, given.logits)

@@ -95,6 +95,7 @@ def _what_costs(facts: Facts, drawn: set[str]) -> str:
         devices = sorted({plain(device) for device in facts.learnt["device"].dropna()})
         where = f", on {', '.join(devices[:4])}; times on different devices do not compare" if len(devices) > 1 else ""
         out.append(f"Training time is a trial's own steps and its share of the teacher's{where}.")
+        out.append("That share is smaller in a larger cohort, and in one that reads what an earlier cohort kept.")
     return " ".join(out)
 
 
