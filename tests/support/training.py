@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,21 @@ def stop_after(epochs: int, trial: TrialSpec, data: SplitData, teacher: Teacher)
 def drawing_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """A custom loss that uses random numbers."""
     return ((student * torch.rand(student.shape[1], 1, 1)).mean() - teacher.mean()).square()
+
+
+@dataclass
+class Shelf:
+    """Files in memory. full: nothing can be written."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    full: bool = False
+
+    def read(self, name: str) -> bytes:
+        if name not in self.files:
+            raise FileNotFoundError(name)
+        return self.files[name]
+
+    def write(self, name: str, content: bytes) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.files[name] = content

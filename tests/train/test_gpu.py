@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from scl.train.student import StudentTrainer
 from scl.train.teacher import Teacher
 from scl.train.types import TrialEnded, TrialSpec
 from tests.support.studies import SMALL, run_study, write_images
-from tests.support.training import BASE, CHANGING, ends, epochs_of
+from tests.support.training import BASE, CHANGING, Shelf, ends, epochs_of
 
 pytestmark = pytest.mark.gpu
 
@@ -37,7 +38,7 @@ def _exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def train(configs: dict[str, Config], data: SplitData, teacher: Teacher, **options: bool) -> dict[str, TrialEnded]:
+def train(configs: dict[str, Config], data: SplitData, teacher: Teacher, **options: Any) -> dict[str, TrialEnded]:
     trials = [TrialSpec(name, config, 0) for name, config in configs.items()]
     ended = ends(trials, data, teacher, GPU, **options)
     assert {name: e.metrics["error"] for name, e in ended.items()} == dict.fromkeys(configs)
@@ -108,6 +109,18 @@ def test_a_warm_up_is_captured_once(tiny: SplitData, teacher: Teacher, monkeypat
     monkeypatch.setattr(cuda_graphs, "capture", lambda work, *rest: captured.append(work) or capture(work, *rest))
     train({"kd": BASE.replace(losses={"kd": Term(1.0, warmup=6)}, epochs=6)}, tiny, teacher)
     assert sum(isinstance(getattr(work, "__self__", None), StudentTrainer) for work in captured) == 1
+
+
+def test_what_a_teacher_gives_is_read_by_later_cohorts(tiny: SplitData, teacher: Teacher) -> None:
+    """With graphs: an epoch that is read, one that is computed, and one that is read."""
+    kd = {"kd": BASE.replace(losses={"kd": 1.0}, epochs=3)}
+    shelf = Shelf()
+    alone = train(kd, tiny, teacher, deterministic=True)["kd"]
+    for _ in range(2):
+        kept = train(kd, tiny, teacher, deterministic=True, kept=shelf)["kd"]
+        assert kept.epochs == alone.epochs
+        assert torch.equal(kept.test_logits, alone.test_logits)
+        del shelf.files["epoch-00002.safetensors"]
 
 
 def test_stopped_and_resumed_is_bitwise_equal(tiny: SplitData, teacher: Teacher, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from scl.train.loop import train_cohort
 from scl.train.teacher import Teacher, TeacherForward, mean_teacher
 from scl.train.types import TrialEnded, TrialSpec
 from tests.support.studies import CPU
-from tests.support.training import ARMS, BASE, ends
+from tests.support.training import ARMS, BASE, Shelf, ends
 
 TWO = BASE.replace(epochs=2)
 READ_THE_HEAD = {
@@ -35,24 +34,6 @@ READ_THE_HEAD = {
     "mixed images": TWO.replace(losses={"kd": 0.5}, augment="auto+mixup"),
     "maps before": TWO.replace(losses={"kd": 0.5, "fsp": Term(50.0, stage="pretrain")}, pretrain_epochs=1),
 }
-
-
-@dataclass
-class Shelf:
-    """Files in memory. full: nothing can be written."""
-
-    files: dict[str, bytes] = field(default_factory=dict)
-    full: bool = False
-
-    def read(self, name: str) -> bytes:
-        if name not in self.files:
-            raise FileNotFoundError(name)
-        return self.files[name]
-
-    def write(self, name: str, content: bytes) -> None:
-        if self.full:
-            raise OSError(28, "No space left on device")
-        self.files[name] = content
 
 
 @pytest.fixture
