@@ -18,7 +18,7 @@ from scl.errors import Damaged
 from scl.models.staged import Features, Wanted
 from scl.train.checkpoint import pack, unpack
 
-LARGEST = 256 * 2**20  # bytes of an epoch that are kept
+LARGEST = 128 * 2**20  # bytes of an epoch that are kept, on the device until its end
 
 Forward = Callable[[Tensor, Wanted | None], Features]
 
@@ -49,10 +49,12 @@ class KeptEpoch:
         self.name = f"epoch-{epoch:05d}.safetensors"
         self.seen = 0
         self.maps = 0  # of the teacher, which nobody reads
-        self.kept = self._read()
+        self.kept: dict[str, Tensor] | None = None
         self.computed: dict[str, Tensor] | None = {}  # None: too large
 
     def __call__(self, images: Tensor, wanted: Wanted | None) -> Features:
+        if self.seen == 0:
+            self.kept = self._read()  # here, so that it is copied to a GPU on the stream that uses it
         batch = slice(self.seen, self.seen + len(images))
         self.seen = batch.stop
         if self.kept is not None:
