@@ -50,7 +50,7 @@ class KeptEpoch:
         self.seen = 0
         self.maps = 0  # of the teacher, which nobody reads
         self.kept: dict[str, Tensor] | None = None
-        self.computed: dict[str, Tensor] | None = {}  # None: too large
+        self.computed: dict[str, Tensor] = {}  # empty if it is too large
 
     def __call__(self, images: Tensor, wanted: Wanted | None) -> Features:
         if self.seen == 0:
@@ -78,14 +78,13 @@ class KeptEpoch:
         return {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
     def _collect(self, features: Features, batch: slice) -> None:
-        if self.computed is None:
-            return
-        for name, tensor in _tensors(features).items():
-            if name not in self.computed:
-                self.computed[name] = tensor.new_empty(self.images, *tensor.shape[1:])
-            self.computed[name][batch] = tensor  # a copy: a CUDA graph overwrites its result
-        if sum(tensor.nbytes for tensor in self.computed.values()) > LARGEST:
-            self.computed = None
+        given = _tensors(features)
+        if batch.start == 0:
+            size = self.images * sum(tensor[0].nbytes for tensor in given.values())
+            if size <= LARGEST:
+                self.computed = {n: tensor.new_empty(self.images, *tensor.shape[1:]) for n, tensor in given.items()}
+        for name, tensor in self.computed.items():
+            tensor[batch] = given[name]  # a copy: a CUDA graph overwrites its result
 
 
 def _tensors(features: Features) -> dict[str, Tensor]:
