@@ -47,8 +47,9 @@ RECIPES: dict[str, Recipe] = {
     # of its authors for wrn_40_2 → wrn_16_2 (15 for resnet32x4 → resnet8x4, 4.5 for vgg13 → vgg8), OFD, LDRLD and
     # SimKD those of their authors' code (that of LDRLD for resnet32x4 → resnet8x4), NKD that of its authors' code for
     # CIFAR-100, which is for resnet34 → resnet18. FSP has weight 1, since RepDistiller's pre-training never multiplies
-    # by the table's 50. MLLD sums the losses of two augmentations, and has half the learning rate. WTTM has no setting:
-    # its paper tunes temperature and weight for each pair, and its authors' code has them beside CRD alone.
+    # by the table's 50. MLLD sums the losses of two augmentations, and has half the learning rate. The rate of
+    # LDRLD rises over 20 epochs, by default in its authors' code. WTTM has the setting of Table 8 of its paper for
+    # vgg13 → vgg8 (weight 3 for resnet32x4 → resnet8x4, 4 for wrn_40_2 → wrn_16_2).
     "crd": Recipe(
         fields={
             "epochs": 240,
@@ -85,8 +86,13 @@ RECIPES: dict[str, Recipe] = {
             "ctkd": _beside_ce("ctkd", 0.9, ce=0.1),
             "reviewkd": _beside_ce("reviewkd", Term(5.0, warmup=20), tap="bn"),
             "ofd": _beside_ce("ofd", 0.001, tap="bn"),
-            "ldrld": _beside_ce("ldrld", Term(1.0, options={"alpha": 10.5, "beta": 7.0, "top": 7, "temperature": 4.0})),
+            "ldrld": _beside_ce(
+                "ldrld",
+                Term(1.0, options={"alpha": 10.5, "beta": 7.0, "top": 7, "temperature": 4.0}),
+                warmup_epochs=20,
+            ),
             "nkd": _beside_ce("nkd", Term(1.0, options={"gamma": 3.5, "temperature": 3.0})),
+            "wttm": _beside_ce("wttm", Term(2.25, options={"temperature": 10.0})),
             "semckd": {"losses": {"semckd": 400.0, "kd": Term(1.0, options={"temperature": 4.0})}},
             "simkd": _beside_ce("simkd", 1.0, ce=0.0, tap="relu"),
             "dist": _beside_ce("dist", Term(2.0, options={"temperature": 4.0})),

@@ -104,8 +104,8 @@ def test_published_pairs_have_an_arm_for_each_figure(pair: str) -> None:
     study = vars(module("benchmark"))["study"](pair)
     full, options = asked(study, "--scale", "full")
     arms, teacher = full.resolve("cifar100", None, {}, {})
-    without = {"channel", "spatial", "scl", "scl+kd", "ofd", "ldrld", "nkd"}
-    without |= set() if pair == "resnet32x4-resnet8x4" else {"semckd", "simkd"}
+    without = {"channel", "spatial", "scl", "scl+kd", "ldrld", "nkd"}
+    without |= {"semckd"} if pair == "wrn_40_2-wrn_16_2" else set()
     assert set(study.published.accuracy) == {"teacher", *arms} - without
     assert all(0.7 < figure < 0.8 for figure in study.published.accuracy.values())
     assert f"{teacher.model}-{arms['baseline'].model}" == pair
@@ -114,8 +114,12 @@ def test_published_pairs_have_an_arm_for_each_figure(pair: str) -> None:
     assert arms["baseline"].tap == "block"
     assert arms["dkd"].losses["dkd"].options["beta"] == (8.0 if pair.startswith("resnet") else 6.0)
     assert {name for name, arm in arms.items() if arm.lr != 0.05} == {"mlld"}
-    assert ("crd+wttm" in arms) == (pair == "vgg13-vgg8")
+    assert {name: arm.warmup_epochs for name, arm in arms.items() if arm.warmup_epochs} == {"ldrld": 20}
+    alone, beside = (arms[name].losses["wttm"] for name in ("wttm", "crd+wttm"))
+    tuned = {"vgg13-vgg8": (2.25, 10, 5), "resnet32x4-resnet8x4": (3, 10, 5), "wrn_40_2-wrn_16_2": (4, 10, 10)}
+    assert (alone.weight, alone.options["temperature"], beside.options["temperature"]) == tuned[pair]
+    assert (beside.weight, arms["crd+wttm"].losses["crd"].weight, arms["crd+wttm"].ce) == (4, 0.8, 1)
     assert (options.data, options.val_share, full.seeds) == ("cifar100", 0.0, 3)
     short, _ = study.at("short").resolve("cifar100", None, {}, {})
     assert short["kd"].milestones == (38, 45, 52)
-    assert short["dkd"].losses["dkd"].warmup == 5
+    assert short["dkd"].losses["dkd"].warmup == short["ldrld"].warmup_epochs == 5

@@ -24,8 +24,7 @@ def test_a_recipe_gives_arms_that_are_named_after_a_loss_their_published_setting
     assert list(arms) == ["baseline", "kd", "mine"]
     base = Config().replace(**crd.fields)
     assert all(base.replace(**arm) for arm in crd.arms.values())
-    # wttm's paper tunes it for each pair of networks, and its authors' code has no values for it alone.
-    assert set(crd.arms) == set(LOSSES) - {"channel", "spatial", "logit", "wttm"}
+    assert set(crd.arms) == set(LOSSES) - {"channel", "spatial", "logit"}
 
 
 def test_a_recipe_of_another_length_keeps_its_shape() -> None:
