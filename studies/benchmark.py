@@ -135,7 +135,8 @@ def arms(pair: str, epochs: int) -> dict[str, dict[str, Any]]:
         "wttm": {"losses": {"wttm": wttm(*WTTM[pair])}},
         "crd+wttm": {"losses": {**RECIPE.arms["crd"]["losses"], "wttm": wttm(*WTTM_BESIDE_CRD[pair])}},
         # Without figures: those of NKD and LDRLD for these pairs are in the table of Xu et al. (ICCV 2025), which was
-        # not at hand. NKD has the weights of its code for other networks, LDRLD those of its code for one pair.
+        # read in a summary only (NKD: 74.86, 76.35, 75.43). NKD has the weights of its code for other networks, LDRLD
+        # those of its code for one pair.
         "nkd": dict(RECIPE.arms["nkd"]),
         "ldrld": ldrld,
         **OURS,
