@@ -30,7 +30,7 @@ LENGTH = RECIPE.fields["epochs"]
 SOURCE = (
     "Published figures: from the table of Tian et al. (ICLR 2020), with its recipe and weights, after the last of 240 "
     "epochs; ICKD, DKD, ReviewKD, CAT-KD, MLLD and kd+zscore (logit standardisation) from the papers that proposed "
-    "them, DIST and crd+wttm from the table of Zheng & Yang (ICLR 2024), SemCKD and SimKD, for one pair, from that of "
+    "them, NORM from that of its code, DIST and crd+wttm from the table of Zheng & Yang (ICLR 2024), SemCKD and SimKD, for one pair, from that of "
     "SimKD's code, CTKD from that of Sun et al. (CVPR 2024). Each pair has one teacher, which is not the teacher here."
 )
 OTHERWISE = {
@@ -39,6 +39,8 @@ OTHERWISE = {
     "best test epoch",
     "catkd": "its networks have a classifier without a bias; its code keeps the best test epoch",
     "simkd": "its student has a projector and the teacher's classifier besides; its code keeps the best test epoch",
+    "norm": "its code normalises logits (a layer norm × 2.5) before cross-entropy, and keeps the best test epoch; the "
+    "weights here are those of its README, which are for resnet32x4-resnet8x4",
     "mlld": "two augmentations of each image; here there is one, with the weights that both would have. Its code keeps "
     "the best test epoch",
     "kd+zscore": "its code keeps the best test epoch: in the logs that its authors published, the best epochs reach "
@@ -69,6 +71,7 @@ FIGURES: dict[str, tuple[float | None, ...]] = {
     "reviewkd": (74.84, 75.63, 76.12),
     "semckd": (None, 76.23, None),
     "simkd": (None, 78.08, None),
+    "norm": (73.95, 76.49, 75.65),
     "ctkd": (73.52, 73.39, 75.45),
     "mlld": (75.18, 77.08, 76.63),
     "kd+zscore": (74.36, 76.62, 76.11),

@@ -79,6 +79,7 @@ def _network(fields: Fields, auto: str) -> Sequence[str]:
         starts,
         taught,
         f"projector to {fields['projector']} channels" if fields["projector"] else "",
+        f"expanded to {fields['expansion']} channels in training" if fields["expansion"] else "",
         f"normalised by: {fields['normalisation']}" * (fields["normalisation"] != "auto"),
         *rates,
     ]
