@@ -6,10 +6,10 @@
     uv run python benchmarks/losses.py --json benchmarks/results/losses.json
 
 Feature maps are 64×32×32 at batch 64 (the shallowest guided layer of plain5 on CIFAR, and the most expensive); `fsp`
-compares two of them, and `norm` the deepest maps, 4096×4×4 with 512×4×4. Embeddings have 512 numbers, logits 100 classes; `crd` remembers 50,000 images. On the CPU each
-loss runs in a separate process, where its steps alternate with those of plain5. The figures are the median times, their
-ratio, and the growth of the peak memory of the process (on CUDA: of the device) beyond the inputs. On CUDA both steps
-are CUDA graphs, as in training, and plain5 runs in bfloat16.
+compares two of them, and `norm` the deepest maps, 4096×4×4 with 512×4×4. Embeddings have 512 numbers, logits 100
+classes; `crd` remembers 50,000 images. On the CPU each loss runs in a separate process, where its steps alternate with
+those of plain5. The figures are the median times, their ratio, and the growth of the peak memory of the process (on
+CUDA: of the device) beyond the inputs. On CUDA both steps are CUDA graphs, as in training, and plain5 runs in bfloat16.
 """
 
 from __future__ import annotations

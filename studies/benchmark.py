@@ -30,8 +30,9 @@ LENGTH = RECIPE.fields["epochs"]
 SOURCE = (
     "Published figures: from the table of Tian et al. (ICLR 2020), with its recipe and weights, after the last of 240 "
     "epochs; ICKD, DKD, ReviewKD, CAT-KD, MLLD and kd+zscore (logit standardisation) from the papers that proposed "
-    "them, NORM from that of its code, DIST and crd+wttm from the table of Zheng & Yang (ICLR 2024), SemCKD and SimKD, for one pair, from that of "
-    "SimKD's code, CTKD from that of Sun et al. (CVPR 2024). Each pair has one teacher, which is not the teacher here."
+    "them, NORM from the table of its code, DIST and crd+wttm from that of Zheng & Yang (ICLR 2024), SemCKD and SimKD, "
+    "for one pair, from that of SimKD's code, CTKD from that of Sun et al. (CVPR 2024). Each pair has one teacher, "
+    "which is not the teacher here."
 )
 OTHERWISE = {
     "dkd": "best test epoch of each of five runs: higher than the last epoch, because it was selected",

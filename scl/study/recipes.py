@@ -46,9 +46,10 @@ RECIPES: dict[str, Recipe] = {
     # paper for CIFAR-100, ReviewKD that of its authors' code for two of the three pairs (vgg is not in it), CAT-KD that
     # of its authors for wrn_40_2 → wrn_16_2 (15 for resnet32x4 → resnet8x4, 4.5 for vgg13 → vgg8), OFD, LDRLD and
     # SimKD those of their authors' code (that of LDRLD for resnet32x4 → resnet8x4), NKD that of its authors' code for
-    # CIFAR-100, which is for resnet34 → resnet18, NORM that of its authors' README for resnet32x4 → resnet8x4. FSP has weight 1, since RepDistiller's pre-training never multiplies
-    # by the table's 50. MLLD sums the losses of two augmentations, and has half the learning rate. WTTM has no setting:
-    # its paper tunes temperature and weight for each pair, and its authors' code has them beside CRD alone.
+    # CIFAR-100, which is for resnet34 → resnet18, NORM that of its authors' README for resnet32x4 → resnet8x4. FSP has
+    # weight 1, since RepDistiller's pre-training never multiplies by the table's 50. MLLD sums the losses of two
+    # augmentations, and has half the learning rate. WTTM has no setting: its paper tunes temperature and weight for
+    # each pair, and its authors' code has them beside CRD alone.
     "crd": Recipe(
         fields={
             "epochs": 240,
