@@ -85,11 +85,12 @@ def norm(student: Tensor, teacher: Tensor, segments: int = 8) -> Tensor:
     any other. The public figures belong to this form, there the default; its form without the residual is not here.
 
     The authors' code differs in these points. (1) It normalises the logits of student and teacher (a layer norm × 2.5)
-    before cross-entropy and KD; here cross-entropy is plain, and `kd` with `norm="zscore"` at temperature 1.6 is that
-    KD up to a factor of 6.25. (2) In its wide residual networks the transform stands before the last batch norm and
-    ReLU, where it cannot be folded into what follows; here it stands behind them in each network. The teacher's map is
-    taken at `tap`; the code's is that of `block`. (3) With N = 1 it has no transform; here there is one. (4) Of maps of
-    unequal size it max-pools the larger one, here it is average-pooled.
+    before cross-entropy and KD; here cross-entropy is plain, and `kd` with `norm="zscore"` at temperature 1.6 is nearly
+    that KD, divided by 6.25 (it divides by K − 1 where a layer norm divides by K). (2) In its wide residual networks
+    the transform stands before the last batch norm and ReLU, where it cannot be folded into what follows; here it
+    stands behind them in each network. The teacher's map is taken at `tap`; the code's is that of `block`. (3) With
+    N = 1 it has no transform; here there is one. (4) Of maps of unequal size it max-pools the larger one, here it is
+    average-pooled.
 
     Args:
         student: the expanded map (B, N·C_t, H, W). See `Config.expansion`.

@@ -26,6 +26,13 @@ PLACES: dict[str, dict[str, Any]] = {
     "a branch": {"name": "wrn_16_1", "self_taught": 3, "self_taught_at": "branch"},
     "all guided": {"name": "plain5", "self_taught": 3, "guided": "all"},
     "all guided, a branch": {"name": "plain5", "self_taught": 3, "self_taught_at": "branch", "guided": "all"},
+    "residual, all guided, a branch": {
+        "name": "resnet8",
+        "self_taught": 3,
+        "self_taught_at": "branch",
+        "guided": "all",
+    },
+    "wide, all guided": {"name": "wrn_16_1", "self_taught": 3, "guided": "all"},
 }
 
 
