@@ -6,10 +6,10 @@
     uv run python benchmarks/losses.py --json benchmarks/results/losses.json
 
 Feature maps are 64×32×32 at batch 64 (the shallowest guided layer of plain5 on CIFAR, and the most expensive); `fsp`
-compares two of them. Embeddings have 512 numbers, logits 100 classes; `crd` remembers 50,000 images. On the CPU each
-loss runs in a separate process, where its steps alternate with those of plain5. The figures are the median times, their
-ratio, and the growth of the peak memory of the process (on CUDA: of the device) beyond the inputs. On CUDA both steps
-are CUDA graphs, as in training, and plain5 runs in bfloat16.
+compares two of them, and `norm` the deepest maps, 4096×4×4 with 512×4×4. Embeddings have 512 numbers, logits 100
+classes; `crd` remembers 50,000 images. On the CPU each loss runs in a separate process, where its steps alternate with
+those of plain5. The figures are the median times, their ratio, and the growth of the peak memory of the process (on
+CUDA: of the device) beyond the inputs. On CUDA both steps are CUDA graphs, as in training, and plain5 runs in bfloat16.
 """
 
 from __future__ import annotations
@@ -50,13 +50,15 @@ def inputs(name: str, batch: int, device: str) -> tuple[list[Tensor], Callable[[
     row = LOSSES[name]
     if row.compares in ("levels", "crossed"):
         return _levels(row, batch, device)
+    deepest = (batch, WIDTH, 4, 4) if row.expands else (batch, CHANNELS, SIDE, SIDE)
     shape = {"logits": (batch, CLASSES), "embedding": (batch, WIDTH), "cams": (batch, CLASSES, 4, 4)}.get(
-        row.compares, (batch, CHANNELS, SIDE, SIDE)
+        row.compares, deepest
     )
+    of_student = (batch, 8 * WIDTH, 4, 4) if row.expands else shape
     layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
     student, teacher = (
-        [torch.randn(shape, device=device).to(memory_format=layout).requires_grad_(learns) for _ in range(2)]
-        for learns in (True, False)
+        [torch.randn(size, device=device).to(memory_format=layout).requires_grad_(learns) for _ in range(2)]
+        for size, learns in ((of_student, True), (shape, False))
     )
     loss = loss_of(row)
     if row.learned:

@@ -30,9 +30,10 @@ LENGTH = RECIPE.fields["epochs"]
 SOURCE = (
     "Published figures: from the table of Tian et al. (ICLR 2020), with its recipe and weights, after the last of 240 "
     "epochs; ICKD, DKD, ReviewKD, CAT-KD, MLLD and kd+zscore (logit standardisation) from the papers that proposed "
-    "them, DIST, wttm and crd+wttm from the table of Zheng & Yang (ICLR 2024), SemCKD and SimKD from that of SimKD's "
-    "code for resnet, SemCKD for vgg from that of NORM's code (Liu et al., ICLR 2023), OFD, CTKD, and SimKD for vgg "
-    "and wrn from that of Sun et al. (CVPR 2024). Each pair has one teacher, which is not the teacher here."
+    "them, NORM from the table of its code, DIST, wttm and crd+wttm from the table of Zheng & Yang (ICLR 2024), SemCKD "
+    "and SimKD from that of SimKD's code for resnet, SemCKD for vgg from that of NORM's code (Liu et al., ICLR 2023), "
+    "OFD, CTKD, and SimKD for vgg and wrn from that of Sun et al. (CVPR 2024). Each pair has one teacher, which is not "
+    "the teacher here."
 )
 OTHERWISE = {
     "dkd": "best test epoch of each of five runs: higher than the last epoch, because it was selected. For wrn its "
@@ -46,6 +47,8 @@ OTHERWISE = {
     "semckd": "its code keeps the best test epoch",
     "ctkd": "its code keeps the best test epoch",
     "dist": "for vgg and wrn measured by Zheng & Yang, for resnet by its authors",
+    "norm": "its code normalises logits (a layer norm × 2.5) before cross-entropy, and keeps the best test epoch; the "
+    "weights here are those of its README, which are for resnet32x4-resnet8x4",
     "mlld": "two augmentations of each image; here there is one, with the weights that both would have. Its code keeps "
     "the best test epoch, of 240; Sun et al. say that these figures are of 480 epochs",
     "kd+zscore": "its code keeps the best test epoch: in the logs that its authors published, the best epochs reach "
@@ -80,6 +83,7 @@ FIGURES: dict[str, tuple[float | None, ...]] = {
     "ofd": (73.95, 74.95, 75.24),
     "semckd": (74.43, 76.23, None),
     "simkd": (74.89, 78.08, 75.53),
+    "norm": (73.95, 76.49, 75.65),
     "ctkd": (73.52, 73.39, 75.45),
     "mlld": (75.18, 77.08, 76.63),
     "kd+zscore": (74.36, 76.62, 76.11),

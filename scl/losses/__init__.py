@@ -24,7 +24,7 @@ from scl.losses.calibration import semckd
 from scl.losses.contrast import crd
 from scl.losses.correlation import channel_correlation, logit_correlation, spatial_correlation
 from scl.losses.logits import dist, dkd, kd, mlld, nkd, wttm
-from scl.losses.maps import at, catkd, fsp, hint, ickd, nst, simkd, vid
+from scl.losses.maps import at, catkd, fsp, hint, ickd, norm, nst, simkd, vid
 from scl.losses.overhaul import ofd
 from scl.losses.ranks import ldrld
 from scl.losses.relations import cc, pkt, rkd, sp
@@ -33,6 +33,6 @@ from scl.losses.temperature import ctkd
 
 __all__ = [
     "at", "catkd", "cc", "channel_correlation", "crd", "ctkd", "dist", "dkd", "fsp", "hint", "ickd", "kd", "ldrld",
-    "logit_correlation", "mlld", "nkd", "nst", "ofd", "pkt", "reviewkd", "rkd", "semckd", "simkd", "sp",
+    "logit_correlation", "mlld", "nkd", "norm", "nst", "ofd", "pkt", "reviewkd", "rkd", "semckd", "simkd", "sp",
     "spatial_correlation", "vid", "wttm",
 ]  # fmt: skip

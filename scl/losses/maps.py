@@ -75,6 +75,50 @@ def simkd(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 @full_precision
+def norm(student: Tensor, teacher: Tensor, segments: int = 8) -> Tensor:
+    """NORM (Liu et al., ICLR 2023): N segments of an expanded student map, each matched with the teacher's whole map.
+
+    The sum over N segments of the mean squared difference, as in the authors' code, with its N = 8. The expanded map is
+    that of a linear transform behind the student's deepest map: a 1×1 convolution to N·C_t channels, one back to C_s,
+    batch norm behind each, and a residual connection around both. The classifier reads its output in training, and
+    after training it is folded into the classifier, exactly but for rounding, so the student has nothing more than
+    any other. The public figures belong to this form, there the default; its form without the residual is not here.
+
+    The authors' code differs in these points. (1) It normalises the logits of student and teacher (a layer norm × 2.5)
+    before cross-entropy and KD; here cross-entropy is plain, and `kd` with `norm="zscore"` at temperature 1.6 is nearly
+    that KD, divided by 6.25 (it divides by K − 1 where a layer norm divides by K). (2) In its wide residual networks
+    the transform stands before the last batch norm and ReLU, where it cannot be folded into what follows; here it
+    stands behind them in each network. The teacher's map is taken at `tap`; the code's is that of `block`. (3) With
+    N = 1 it has no transform; here there is one. (4) Of maps of unequal size it max-pools the larger one, here it is
+    average-pooled.
+
+    Args:
+        student: the expanded map (B, N·C_t, H, W). See `Config.expansion`.
+        teacher: its deepest map (B, C_t, H, W); the larger map is average-pooled.
+        segments: N, 1 or more.
+
+    Raises:
+        ValueError: not maps, unequal B, or the student has other than N·C_t channels.
+
+    Example:
+        import torch
+        from scl.losses import norm
+
+        student, teacher = torch.randn(8, 2 * 32, 4, 4), torch.randn(8, 32, 4, 4)
+        loss = norm(student, teacher, segments=2)
+    """
+    require_maps(student, teacher)
+    s, t, count = student.shape[1], teacher.shape[1], int(segments)
+    require(s == count * t, f"student has {s} channels, and {count} segments of the teacher's {t} are {count * t}")
+    student, teacher = pool_to_smaller(student, teacher)
+    axis = 1
+    if is_channels_last(student):
+        student, teacher, axis = student.movedim(1, -1), teacher.movedim(1, -1), 3
+    split = torch.unflatten(student, axis, (count, t))
+    return count * F.mse_loss(split, teacher.unsqueeze(axis).expand_as(split))
+
+
+@full_precision
 def at(student: Tensor, teacher: Tensor) -> Tensor:
     """Attention transfer (Zagoruyko & Komodakis, ICLR 2017, Eq. 2) on squared activations.
 

@@ -1,4 +1,4 @@
-"""Batch norm and the convolution before it, merged: into one convolution, or without a useless bias."""
+"""Linear parts of a network merged with their neighbours: batch norms, useless biases, the transform of NORM."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from scl.models.staged import Convolution, Staged
@@ -21,6 +21,16 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
         setattr(parent, first, fuse_conv_bn_eval(convolution, norm).requires_grad_(False))
         setattr(parent, second, nn.Identity())
     return model
+
+
+def folded_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of a network without its `FeatureTransform`, if it has one: its classifier does the same."""
+    state: dict[str, Tensor] = model.state_dict()
+    if not isinstance(model, Staged) or model.transform is None:
+        return state
+    folded = model.transform.folded(model.classifier).state_dict()
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith("transform.")}
+    return kept | {f"classifier.{name}": tensor for name, tensor in folded.items()}
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from scl.errors import UserError
 from scl.models.fused import norm_relu_pool
 from scl.models.layout import class_activation_maps, first_channels, mean_over_locations
+from scl.models.transform import FeatureTransform
 
 
 class Features(NamedTuple):
@@ -117,6 +118,7 @@ class Staged(nn.Module):
         self.self_taught_channels = tuple(self_taught)
         self.all_guided = all_guided
         self.projector: Projector | None = None
+        self.transform: FeatureTransform | None = None
         self.branch = None if branch is None else nn.ModuleList([b or nn.Identity() for b in branch])
         # At test time: set the self-taught channels to zero, to measure their contribution.
         self.muted = False
@@ -127,6 +129,12 @@ class Staged(nn.Module):
         self.projector = Projector(self.guided_channels[-1], channels)
         self.classifier = nn.Linear(channels, self.classifier.out_features)
         self.guided_channels = (*self.guided_channels[:-1], channels)
+
+    def expand(self, channels: int) -> None:
+        """Put a linear transform that expands the deepest map to so many channels behind the last stage, until
+        `fold.folded_state` removes it. It leaves self-taught channels as they are, unless losses see them too."""
+        received = self.guided_channels[-1] + (self.self_taught_channels[-1] if self.all_guided else 0)
+        self.transform = FeatureTransform(received, channels)
 
     def features(self, x: Tensor, tap: str = "relu", wanted: Wanted | None = None) -> Features:
         """The features of images (B, C, H, W), with the maps taken at `tap` (see `Config`).
@@ -144,8 +152,10 @@ class Staged(nn.Module):
         for i, stage in zip(range(-self.unguided_stages, needed), self.stages, strict=False):
             received = x if beside is None else torch.cat([x, beside], 1)
             read = i >= 0 and (wanted is None or i in wanted.maps)
-            projector = self.projector if i == guided_stages - 1 else None
-            taken, x = stage(x, tap, read and projector is None)
+            deepest = i == guided_stages - 1
+            projector = self.projector if deepest else None
+            expands = deepest and self.transform is not None
+            taken, x = stage(x, tap, read and projector is None and not expands)
             if i < 0:
                 continue
             if projector is not None:
@@ -164,14 +174,19 @@ class Staged(nn.Module):
                     if self.all_guided:
                         taken = torch.cat([taken, beside_taken], 1)
                 seen = x if beside is None else torch.cat([x, beside], 1)
-            if read:
+            if read and not expands:
                 maps[i] = taken if self.all_guided else first_channels(taken, guided)
         if needed < guided_stages:
             return Features(maps, empty, empty)
+        classifier = self.classifier
+        if self.transform is not None:
+            read = wanted is None or guided_stages - 1 in wanted.maps
+            expanded, seen, classifier = self.transform(seen, classifier, read)
+            maps[-1] = empty if expanded is None else expanded
         pooled = mean_over_locations(seen)
         embedding = pooled if self.all_guided else pooled[:, : self.guided_channels[-1]]
-        cams = class_activation_maps(seen, self.classifier) if wanted is None or wanted.cams else None
-        return Features(maps, embedding, self.classifier(pooled), cams)
+        cams = class_activation_maps(seen, classifier) if wanted is None or wanted.cams else None
+        return Features(maps, embedding, classifier(pooled), cams)
 
     def forward_features(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """The guided maps of images (B, C, H, W) after their ReLU, from shallow to deep, and the logits (B, K)."""

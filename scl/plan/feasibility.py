@@ -28,6 +28,7 @@ from scl.study.loss_table import OF_CLASSES
 from scl.study.study import Study
 from scl.study.taught import BY_THE_STUDYS_TEACHER
 from scl.study.term import loss_row
+from scl.train.expanded import expand, expansion
 from scl.train.objective import Objective
 from scl.train.teacher import teacher_network
 
@@ -40,6 +41,16 @@ class Built:
     structure: str
     parameters: int
     remembered: int
+
+
+@dataclass(frozen=True)
+class Modelled:
+    """A network in training that was built once. features: of an example batch. shapes: of its parameters, by name, and
+    of its maps. parameters: how many train, with a transform that the final network lacks."""
+
+    features: Features
+    shapes: list[Any]
+    parameters: int
 
 
 class Feasibility:
@@ -58,7 +69,7 @@ class Feasibility:
         here = torch.device(context.device if torch.cuda.is_available() else "cpu")
         self.probe = Probe(teacher, tensors, here, context.threads, self.macs, self.inputs)
         self.teacher_features: dict[tuple[Any, ...], Features] = {}  # by tap and layers
-        self.models: dict[tuple[Any, ...], tuple[Features, list[Any]]] = {}
+        self.models: dict[tuple[Any, ...], Modelled] = {}
         self.built: dict[str, Built] = {}
         self.costs: dict[tuple[Any, ...], Cost] = {}
         self._weights: dict[tuple[Any, ...], dict[str, Tensor] | None] = {}
@@ -103,7 +114,7 @@ class Feasibility:
             UserError: it cannot be built.
         """
         _require_validation(config, self.tensors)
-        features, shapes = self._model(config)
+        model = self._model(config)
         if config.kernels != "torch":
             fuse(build_student(config, self.tensors, 0), config, torch.device(self.device))
         for name, term in config.losses.items():
@@ -115,7 +126,7 @@ class Feasibility:
                     "choose losses of maps or embeddings, or --teacher-finetune"
                 )
         self.initial_weights(config)
-        built = self._objective(config, features).structure
+        built = self._objective(config, model.features).structure
         plain = effective(config)
         plain.pop("connector", None)  # its effect is in `built`
         terms = {
@@ -125,16 +136,22 @@ class Feasibility:
         recipe["augment"] = without_auto(config.augment, self.tensors.flip, max(self.tensors.image_shape[1:]))
         if config.precision == "auto":
             recipe["precision"] = "bf16" if self.device != "cpu" else "fp32"
-        return sha256({"recipe": recipe, "model": config.model_name, "shapes": shapes, "terms": terms, "built": built})
+        network = {"model": config.model_name, "shapes": model.shapes}
+        return sha256({"recipe": recipe, **network, "terms": terms, "built": built})
 
-    def _model(self, config: Config) -> tuple[Features, list[Any]]:
-        key = tuple(getattr(config, name) for name in (*ARCHITECTURE, "guided", "tap", "dropout", "drop_path"))
+    def _model(self, config: Config) -> Modelled:
+        names = (*ARCHITECTURE, "guided", "tap", "dropout", "drop_path")
+        teacher = self._teacher(config) if config.expanding else None
+        key = (*(getattr(config, name) for name in names), expansion(config, teacher))
         if key not in self.models:
             _require_memory(config, self.tensors)
             model = build_student(config, self.tensors, 0)
+            expand(model, config, teacher, 0)
             features = example_features(model, self.tensors, config.tap)
             shapes = [[name, list(p.shape)] for name, p in model.named_parameters()]
-            self.models[key] = features, [*shapes, [list(m.shape[1:]) for m in features.maps]]
+            parameters = sum(p.numel() for p in model.parameters())
+            maps = [list(m.shape[1:]) for m in features.maps]
+            self.models[key] = Modelled(features, [*shapes, maps], parameters)
         return self.models[key]
 
     def _teacher(self, config: Config) -> Features:
@@ -147,7 +164,7 @@ class Feasibility:
     def _objective(self, config: Config, features: Features) -> Built:
         losses = effective(config).get("losses", {}).items()
         structure = {name: {k: v for k, v in term.items() if k not in ("weight", "share")} for name, term in losses}
-        fields = (*ARCHITECTURE, "guided", "tap", "teacher_layers", "connector")
+        fields = (*ARCHITECTURE, "guided", "tap", "teacher_layers", "connector", "expansion")
         key = sha256([{**{name: getattr(config, name) for name in fields}, **config.hashes}, structure])
         if key not in self.built:
             objective = Objective(config, features, self._teacher(config), self.tensors.train.labels)
@@ -189,8 +206,9 @@ class Feasibility:
 
     def memory(self, config: Config) -> int:
         """Bytes that a student keeps between steps: for its network, and for what its losses learn and remember."""
-        built = self._objective(config, self._model(config)[0])
-        learnt = self.cost(config, idle=False).params * bytes_of_a_parameter(config)
+        model = self._model(config)
+        built = self._objective(config, model.features)
+        learnt = model.parameters * bytes_of_a_parameter(config)
         # Losses have no moving average, and are not kept of the best epoch.
         return (
             learnt

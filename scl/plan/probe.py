@@ -14,6 +14,7 @@ from scl.data.batches import SplitData, image_order, training_batches
 from scl.errors import UserError, first_line
 from scl.models.networks import build_student, example_features, in_bf16, in_float32, move_to_device
 from scl.study.config import Config
+from scl.train.expanded import expand
 from scl.train.inputs import Inputs
 from scl.train.objective import Objective
 from scl.train.process import threads
@@ -64,7 +65,8 @@ class Probe:
         return statistics.median(self.forwards) * batch_size
 
     def _kind(self, config: Config) -> str:
-        return f"{self.macs(config)} {sorted(config.losses)} {config.batch_size} {config.connector} {config.tap}"
+        step = (config.batch_size, config.connector, config.tap, config.expansion)
+        return f"{self.macs(config)} {sorted(config.losses)} {' '.join(map(str, step))}"
 
     def _timed(self, config: Config) -> float:
         try:
@@ -85,11 +87,14 @@ class Probe:
         The optimizer's share is small and left out: its first use would take longer than all of this.
         """
         data, device, bf16 = self.data, self.device, in_bf16(config, self.device)
-        model = move_to_device(build_student(config, data, 0), data, device)
         network = move_to_device(
             teacher_network(self.teacher, data, self.inputs, 0, config.teacher_layers), data, device
         )
-        student, guide = (example_features(m, data, config.tap) for m in (model, network))
+        guide = example_features(network, data, config.tap)
+        model = build_student(config, data, 0)
+        expand(model, config, guide, 0)
+        model = move_to_device(model, data, device)
+        student = example_features(model, data, config.tap)
         objective = Objective(config, student, guide, data.train.labels).to(device)
         teacher = TeacherForward(network.eval().requires_grad_(False), config.tap, bf16)
         forwards, own = [], []

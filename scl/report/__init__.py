@@ -4,6 +4,7 @@ results.py      a study in a notebook: its tables, verdict and figures     compa
 facts.py        the numbers of a study, computed once                      paper_table.py   the main table for a paper
 findings.py     the verdict in sentences                                   questions/       a module for each panel
 limits.py       what to keep in mind beside it                             looks.py         the looks at a study
+drift.py        gradients far from their share                             epochs.py        values by epoch
 decision.py     what to use, and the box about it (decision_box.py)        tuning.py        what was tried for each arm
 recipe.py       every setting in words                                     rebuilt.py       a study from its record
 confused.py     classes that are taken for each other                      flips.py         images that an arm turns

@@ -15,15 +15,8 @@ from scl.store.declaration import Declaration
 from scl.study.contrasts import direction
 
 Planned = dict[tuple[str, int], str]  # arm and seed → trial_id
-# Settings of the whole study that a run may change, and how a sentence calls them.
-SETTINGS = {
-    "metric": "metric",
-    "baseline": "baseline",
-    "margin": "margin",
-    "roles": "roles",
-    "constraints": "constraints",
-}
-# Settings of a search likewise, beside its space and its number of trials.
+SETTINGS = ("metric", "baseline", "margin", "roles", "constraints")  # of the whole study that a run may change
+# Settings of a search likewise, beside its space and its number of trials, and how a sentence calls them.
 OF_SEARCH = {
     "sampler": "sampler",
     "pruner": "pruner",
@@ -34,6 +27,7 @@ OF_SEARCH = {
     "terminator": "terminator",
     "winners": "number of winners",
 }
+PLURAL = ("roles", "constraints", "objectives")
 OF_INTERVAL = ("width", "cap", "pilot_seeds")
 
 
@@ -186,10 +180,10 @@ def _added(agreed: Agreed, study: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _settings(agreed: Agreed, study: Mapping[str, Any]) -> Iterable[str]:
-    for name, word in SETTINGS.items():
+    for name in SETTINGS:
         was, now = agreed.about.get(name), study.get(name)
         if _differ(was or None, now or None):
-            yield f"the {word} is {_value(now)}, and {_value(was)} was declared"
+            yield f"the {_other(name, was, now)}"
 
 
 def _search(agreed: Agreed, study: Mapping[str, Any]) -> Iterable[str]:
@@ -199,12 +193,13 @@ def _search(agreed: Agreed, study: Mapping[str, Any]) -> Iterable[str]:
     if _differ(space, was.get("space")):
         yield "the search has another space than was declared"
     if now.get("trials") != was.get("trials"):
-        yield f"the search has {now.get('trials')} trials, and {was.get('trials')} were declared"
+        many = "was" if was.get("trials") == 1 else "were"
+        yield f"the search has {plural(now.get('trials') or 0, 'trial')}, and {was.get('trials')} {many} declared"
     now |= {"objectives": list(study["objectives"])} if study.get("objectives") else {}
     now |= {"pruner": (now["pruner"] or {}).get("name", "none")} if "pruner" in now else {}
     for name, word in OF_SEARCH.items():
         if name in was and name in now and _differ(was[name] or None, now[name] or None):
-            yield f"the search runs with {word} {_value(now[name])}, and was declared with {_value(was[name])}"
+            yield f"the search's {_other(word, was[name], now[name])}"
     start, own = was.get("template") or {}, now.get("template") or {}
     fields = [name for name in {**start, **own} if _differ(start.get(name), own.get(name))] if own else []
     other = f"other {enumerated([plain(name) for name in fields])}" if fields else _other_sources(agreed, study)
@@ -248,7 +243,8 @@ def _looks(agreed: Agreed, study: Mapping[str, Any]) -> Iterable[str]:
     merged study has looks of its own, and `all` are then those that it came to have."""
     planned, now = agreed.rule.get("looks"), study.get("planned_looks")
     if _differ(planned, now):
-        yield f"the planned looks are at {_value(now)} seeds, and {_value(planned)} were declared"
+        begins = f"the planned looks are at {_value(now)} seeds" if now else "no looks are planned"
+        yield f"{begins}, and {f'looks at {_value(planned)}' if planned else 'none'} were declared"
     by_part: dict[str, list[frozenset[int]]] = {}
     for look in study.get("looks") or []:
         by_part.setdefault(look.get("part", ""), []).append(seeds_of(look) & frozenset(agreed.seeds))
@@ -259,6 +255,12 @@ def _looks(agreed: Agreed, study: Mapping[str, Any]) -> Iterable[str]:
         early |= {seeds for seeds in takewhile(every.__ne__, looks) if seeds and seeds not in at}
     if numbers := sorted(set(map(len, early))):
         yield f"looked at before the declared seeds were done: at {enumerated([plural(n, 'seed') for n in numbers])}"
+
+
+def _other(what: str, was: Any, now: Any) -> str:
+    """`metric is macro_f1, and test_acc was declared`"""
+    is_, was_ = ("are", "were") if what in PLURAL else ("is", "was")
+    return f"{what} {is_} {_value(now)}, and {_value(was)} {was_} declared"
 
 
 def _value(value: Any) -> str:

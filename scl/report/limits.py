@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from scl import stats
+from scl.report.drift import drifted
 from scl.report.facts import Facts, floor_text
 from scl.report.findings import MOST_NAMED, lead, leading, level_name
 from scl.report.formatting import (
@@ -55,6 +56,7 @@ def limits(facts: Facts) -> list[tuple[str, str]]:
         ("Earlier seeds", _other_seeds(facts)),
         ("Merged stores", _merged(facts)),
         ("Not asked any more", _withdrawn(facts)),
+        ("Gradient shares", drifted(facts)),
         ("Shared batches", _shared_batches(facts)),
         ("Teachers" if len(facts.teachers) > 1 else "Teacher", _teachers(facts)),
         ("Teacher's input", _teacher_input(facts)),

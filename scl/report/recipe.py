@@ -79,6 +79,7 @@ def _network(fields: Fields, auto: str) -> Sequence[str]:
         starts,
         taught,
         f"projector to {fields['projector']} channels" if fields["projector"] else "",
+        f"expanded to {fields['expansion']} channels in training" if fields["expansion"] else "",
         f"normalised by: {fields['normalisation']}" * (fields["normalisation"] != "auto"),
         *rates,
     ]
@@ -105,7 +106,8 @@ def _terms(fields: Fields) -> str:
         said = [f"{option} {_text(value)}" for option, value in sorted(term["options"].items()) if value != "none"]
         layers = term.get("layers", row.layers if row else None)
         said += [f"layers {_text(layers)}"] if layers else []
-        said += [f"{what} {_text(term[what])}" for what in ("warmup", "end", "stage", "version") if what in term]
+        others = [what for what in ("share", "warmup", "end", "stage", "version") if what in term]
+        said += [f"{what} {_text(term[what])}" for what in others]
         terms.append(f"{plain(name)}{of} × {_text(term.get('weight', 1))}" + (f" ({', '.join(said)})" if said else ""))
     return " + ".join(terms)
 

@@ -44,6 +44,12 @@ class Config:
             classifier: 1×1, 3×3 and 1×1 convolutions, each with batch norm and ReLU, with half these channels between
             them. Its output is then the deepest guided map. 0: no projector. The loss `simkd` needs one with the
             channels of the teacher's deepest map, and a plan fills that number in.
+        expansion: channels to which a linear transform behind the deepest guided map of one of scl's networks expands
+            that map while it trains: 1×1 convolutions to these channels and back, each with batch norm, and a residual
+            connection around both. The expanded map is then the deepest guided map. At the end of training the
+            classifier takes the transform up, so the student has neither more parameters nor more multiply-adds. 0: no
+            transform, unless the loss `norm` is there, which has one with as many channels as it compares. Without
+            that loss it is the control.
         pretrained: start from the weights that torchvision or timm publishes.
         layers: module paths of the guided layers of an own, torchvision or timm network. Empty: one for each stage.
         initial_weights: a file of weights to start from; a last layer for other classes starts fresh. Students only.
@@ -123,6 +129,7 @@ class Config:
     self_taught_at: str = "layers"
     self_taught_from: str = "added"
     projector: int = 0
+    expansion: int = 0
     pretrained: bool = False
     layers: tuple[str, ...] = ()
     initial_weights: str = ""
@@ -305,6 +312,11 @@ class Config:
     def reusing(self) -> list[str]:
         """The terms whose student keeps the teacher's classifier."""
         return [name for name, term in self.losses.items() if term.weight > 0 and loss_row(term).reuses]
+
+    @property
+    def expanding(self) -> list[str]:
+        """The terms that compare the expanded map of a student."""
+        return [name for name, term in self.losses.items() if term.weight > 0 and loss_row(term).expands]
 
     @property
     def neurons_problem(self) -> str:

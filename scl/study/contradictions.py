@@ -39,6 +39,7 @@ def problems_of(config: Config) -> list[str]:
     for name, low, open_below, high in (
         ("width", 0.0, True, LARGEST["width"]),
         ("projector", 0, False, LARGEST["projector"]),
+        ("expansion", 0, False, LARGEST["expansion"]),
         ("ce", 0.0, False, math.inf),
         ("label_smoothing", 0.0, False, 1.0),
         ("epochs", 1, False, LARGEST["epochs"]),
@@ -108,7 +109,7 @@ def problems_of(config: Config) -> list[str]:
         problems.append(f"self_taught_at 'penultimate' is one layer: one whole number, got {config.self_taught}")
     if config.self_taught_from == "taken" and config.self_taught_at == "branch":
         problems.append("self_taught_from 'taken' and self_taught_at 'branch' exclude each other")
-    return problems + _of_recipe(config) + _of_teachers(config) + _of_projector(config)
+    return problems + _of_recipe(config) + _of_teachers(config) + _of_projector(config) + _of_expansion(config)
 
 
 def _of_projector(config: Config) -> list[str]:
@@ -136,6 +137,36 @@ def _of_projector(config: Config) -> list[str]:
             )
     if config.has_self_taught and (config.projector or config.reusing):
         problems.append(UNTAUGHT)
+    return problems
+
+
+def _of_expansion(config: Config) -> list[str]:
+    """What a transform that expands the deepest map, or a loss that has one, cannot have beside it."""
+    problems: list[str] = []
+    terms = config.expanding
+    if not terms and not config.expansion:
+        return problems
+    if config.is_foreign:
+        problems.append(projector_problem(config.model_name, "a transform that expands its deepest map"))
+    if config.projector or config.reusing:
+        problems.append(
+            "a projector and the transform of expansion, or of the loss 'norm', exclude each other: each stands "
+            "between the deepest map and the classifier; choose one for this arm"
+        )
+    if terms and config.expansion:
+        problems.append(
+            f"loss {terms[0]!r} expands the student's map to its segments × the teacher's channels, and expansion is "
+            f"{config.expansion}; leave expansion out, or give the loss other segments"
+        )
+    if len(terms) > 1:
+        problems.append(
+            f"losses {terms[0]!r} and {terms[1]!r} expand one map, and a student has one transform; give one"
+        )
+    problems += [
+        f"loss {name!r} compares the deepest map; leave layers out, or give (-1,), got {config.losses[name].layers}"
+        for name in terms
+        if config.losses[name].layers not in (None, (-1,))
+    ]
     return problems
 
 

@@ -51,8 +51,8 @@ READ_BY = {
 STUDY_TEACHER, OWN_TEACHER, EMA_TEACHER = "teacher", "self", "ema"
 # The largest values of fields; what is larger is a slip, and would fill the memory.
 LARGEST = {
-    "width": 64, "self_taught": 65_536, "projector": 65_536, "epochs": 100_000, "batch_size": 1_000_000,
-    "accumulate": 1_000_000,
+    "width": 64, "self_taught": 65_536, "projector": 65_536, "expansion": 65_536, "epochs": 100_000,
+    "batch_size": 1_000_000, "accumulate": 1_000_000,
 }  # fmt: skip
 # The fields that determine a network. `guided` decides in addition what losses see of it.
 ARCHITECTURE = ("model", "width", "self_taught", "self_taught_at", "self_taught_from", "projector", "layers")
@@ -88,10 +88,10 @@ def neurons_problem(name: str, at: str, source: str) -> str:
     return ""
 
 
-def projector_problem(name: str) -> str:
-    """Why a network of a library or of the user cannot have a projector."""
+def projector_problem(name: str, part: str = "a projector") -> str:
+    """Why a network of a library or of the user cannot have a projector, or a transform that expands its map."""
     return (
-        f"{name} cannot have a projector, only scl's own networks can, because their classifier reads the mean of the "
+        f"{name} cannot have {part}, only scl's own networks can, because their classifier reads the mean of the "
         "deepest guided map"
     )
 

@@ -34,7 +34,8 @@ class LossRow:
     image: it is also built from the labels of these (N,), and takes the numbers of the batch's images (B,).
     of_batches: it is also built from the number of images of a batch. has_epochs: its `start_epoch` is told
     the epoch of its stage (from 1). reuses: its student has a projector, and the teacher's classifier, which does not
-    train.
+    train. expands: it compares the map into which a transform of the student expands its deepest one, to `segments`
+    times the teacher's channels.
     """
 
     function: str
@@ -51,6 +52,7 @@ class LossRow:
     of_batches: bool = False
     has_epochs: bool = False
     reuses: bool = False
+    expands: bool = False
 
 
 _CORRELATION: dict[str, Any] = {
@@ -94,6 +96,7 @@ LOSSES: dict[str, LossRow] = {
     "ickd": LossRow("maps.ickd", "maps", layers=(-1,), learned=True),
     "catkd": LossRow("maps.catkd", "cams", {"size": 2}),
     "simkd": LossRow("maps.simkd", "maps", layers=(-1,), same_size=True, reuses=True),
+    "norm": LossRow("maps.norm", "maps", {"segments": 8}, layers=(-1,), same_size=True, expands=True),
     "reviewkd": LossRow("review.reviewkd", "levels", learned=True),
     "semckd": LossRow("calibration.semckd", "crossed", learned=True, of_batches=True),
     "ofd": LossRow("overhaul.ofd", "levels", learned=True),

@@ -46,10 +46,11 @@ RECIPES: dict[str, Recipe] = {
     # paper for CIFAR-100, ReviewKD that of its authors' code for two of the three pairs (vgg is not in it), CAT-KD that
     # of its authors for wrn_40_2 → wrn_16_2 (15 for resnet32x4 → resnet8x4, 4.5 for vgg13 → vgg8), OFD, LDRLD and
     # SimKD those of their authors' code (that of LDRLD for resnet32x4 → resnet8x4), NKD that of its authors' code for
-    # CIFAR-100, which is for resnet34 → resnet18. FSP has weight 1, since RepDistiller's pre-training never multiplies
-    # by the table's 50. MLLD sums the losses of two augmentations, and has half the learning rate. The rate of
-    # LDRLD rises over 20 epochs, by default in its authors' code. WTTM has the setting of Table 8 of its paper for
-    # vgg13 → vgg8 (weight 3 for resnet32x4 → resnet8x4, 4 for wrn_40_2 → wrn_16_2).
+    # CIFAR-100, which is for resnet34 → resnet18, NORM that of its authors' README for resnet32x4 → resnet8x4. FSP has
+    # weight 1, since RepDistiller's pre-training never multiplies by the table's 50. MLLD sums the losses of two
+    # augmentations, and has half the learning rate. The rate of LDRLD rises over 20 epochs, by default in its authors'
+    # code. WTTM has the setting of Table 8 of its paper for vgg13 → vgg8 (weight 3 for resnet32x4 → resnet8x4, 4 for
+    # wrn_40_2 → wrn_16_2).
     "crd": Recipe(
         fields={
             "epochs": 240,
@@ -95,6 +96,7 @@ RECIPES: dict[str, Recipe] = {
             "wttm": _beside_ce("wttm", Term(2.25, options={"temperature": 10.0})),
             "semckd": {"losses": {"semckd": 400.0, "kd": Term(1.0, options={"temperature": 4.0})}},
             "simkd": _beside_ce("simkd", 1.0, ce=0.0, tap="relu"),
+            "norm": _beside_ce("norm", Term(1.0, options={"segments": 8}), ce=0.1),
             "dist": _beside_ce("dist", Term(2.0, options={"temperature": 4.0})),
         },
     ),

@@ -19,6 +19,7 @@ from torch.optim.radam import radam
 from torch.optim.sgd import sgd
 
 from scl.errors import UserError
+from scl.models.staged import Staged
 from scl.models.tapped import TappedModel
 from scl.study.config import Config
 from scl.train.inputs import own_network
@@ -219,7 +220,7 @@ UPDATES: dict[str, Update] = {"sgd": _sgd, "adam": _adam, "adamw": _adam, "nadam
 def _factors(config: Config, network: nn.Module) -> dict[int, float]:
     """Factors on the learning rate by a parameter's `id`; 1 for what is not in it.
 
-    The classifier has `head_lr`. A layer that is n layers below it has layer_decay^n.
+    What becomes the classifier has `head_lr`. A layer that is n layers below it has layer_decay^n.
     """
     if config.head_lr == 1.0 and config.layer_decay == 1.0:
         return {}
@@ -228,11 +229,18 @@ def _factors(config: Config, network: nn.Module) -> dict[int, float]:
         raise UserError(
             f"{config.model_name} has no linear layer as its classifier, which head_lr and layer_decay need"
         )
-    head = {id(parameter) for parameter in classifier.parameters()}
+    head = {id(parameter) for parameter in head_of(network)}
     layers = [[p for p in layer if id(p) not in head] for layer in layers_of(network)]
     layers = [layer for layer in layers if layer]
     factors = {id(p): config.layer_decay ** (len(layers) - i) for i, layer in enumerate(layers) for p in layer}
     return factors | dict.fromkeys(head, config.head_lr)
+
+
+def head_of(network: nn.Module) -> list[Tensor]:
+    """The parameters of what becomes the trained network's classifier: also those of a transform that is folded in."""
+    classifier, own = classifier_of(network), own_network(network)
+    parts = [classifier, own.transform if isinstance(own, Staged) else None]
+    return [parameter for part in parts if part is not None for parameter in part.parameters()]
 
 
 def classifier_of(network: nn.Module) -> nn.Module | None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from scl.study.config import Config
-from scl.train.optimizer import classifier_of
+from scl.train.optimizer import head_of
 from scl.train.types import TrialFailure
 
 STEPS = 64  # the first steps, in which the factors follow the ratios: in a fresh network these change quickly
@@ -128,9 +128,8 @@ class Shares:
             self.logarithms[name] = [*self.logarithms[name], math.log(ratio)][-WINDOW:]
 
     def _trunk(self) -> list[Tensor]:
-        """The parameters of the trunk that train; those of the network if it has none but its classifier's."""
-        classifier = classifier_of(self.network)
-        head = {id(p) for p in classifier.parameters()} if classifier is not None else set()
+        """The parameters of the trunk that train; those of the network if it has none but its head's."""
+        head = {id(p) for p in head_of(self.network)}
         training: list[Tensor] = [p for p in self.network.parameters() if p.requires_grad]
         return [p for p in training if id(p) not in head] or training
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from scl.data.batches import SplitData
-from scl.models.fold import absorb_biases
+from scl.models.fold import absorb_biases, folded_state
 from scl.models.networks import example_features, fuse, in_bf16, in_float32, move_to_device, start_from
 from scl.models.staged import Features, Staged
 from scl.models.streams import seeded_streams
@@ -28,6 +28,7 @@ from scl.train.cuda_graphs import GraphRunner, StreamSlot
 from scl.train.device_errors import concerns_cohort
 from scl.train.epochs import epoch_row
 from scl.train.evaluation import evaluate, final_metrics, muted_accuracy
+from scl.train.expanded import expand
 from scl.train.inputs import own_network
 from scl.train.objective import Objective
 from scl.train.optimizer import Optimizer
@@ -58,7 +59,7 @@ class StudentTrainer:
         self.config = config = trial.config
         own = f"network {config.model_name}"
         self.outside = custom.Outside({own: config.model} if callable(config.model) else {})
-        model = self._initial(data)
+        model = self._initial(data, teacher)
         fuse(model, config, device)
         seed = stream_seed("objective", trial.seed)
         with torch.random.fork_rng(devices=[]), seeded_streams(seed):
@@ -69,7 +70,7 @@ class StudentTrainer:
         self.optimizer = Optimizer(config, self.model, list(self.objective.parameters()))
         self.average = None
         if config.ema > 0:
-            self.average = Average(move_to_device(self._initial(data), data, device), self.model)
+            self.average = Average(move_to_device(self._initial(data, teacher), data, device), self.model)
         self.trained_teachers = len(trained_names(config)) or int(EMA_TEACHER not in config.taught_by)
         self.best: dict[str, Tensor] = {}  # the network of the best epoch, if the trial has patience
         self.draw_seed = stream_seed("draws", trial.seed) >> 1  # leaves room to add the number of a step
@@ -100,7 +101,7 @@ class StudentTrainer:
         self.failure: str | None = None
         self.pruned = False
 
-    def _initial(self, data: SplitData) -> nn.Module:
+    def _initial(self, data: SplitData, teacher: Features | None) -> nn.Module:
         """The network with its initial weights, on the CPU."""
         model = teacher_network(self.config, data, self.trial.inputs, self.trial.seed)
         if self.trial.weights is not None:
@@ -108,6 +109,7 @@ class StudentTrainer:
         absorb_biases(own_network(model))
         if self.config.reusing:  # its weights are the teacher's: see `scl.train.reused`
             model.classifier.requires_grad_(False)
+        expand(own_network(model), self.config, teacher, self.trial.seed)
         return model
 
     @property
@@ -388,6 +390,6 @@ class StudentTrainer:
             return TrialEnded(self.trial.id, metrics, self.history)
         if self.config.has_self_taught:
             metrics["test_acc_muted"] = muted_accuracy(self.kept, data)
-        weights = {name: tensor.detach().cpu() for name, tensor in own_network(self.kept).state_dict().items()}
+        weights = {name: tensor.detach().cpu() for name, tensor in folded_state(own_network(self.kept)).items()}
         test, val = (logits[part].cpu() for part in ("test", "val"))
         return TrialEnded(self.trial.id, metrics, self.history, weights, test, val)

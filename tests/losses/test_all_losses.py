@@ -156,8 +156,8 @@ def test_nothing_reads_a_value_from_the_device(case: Case) -> None:
 
 
 # The smallest value of the others is not exactly 0: correlations with an epsilon, a cross-entropy, a teacher that alone
-# has a temperature.
-ZERO_WHEN_EQUAL = [case for case in SMALL if not case.is_module and case.name not in ("dist", "nkd", "wttm")]
+# has a temperature. `norm` has two sides of unequal channels.
+ZERO_WHEN_EQUAL = [case for case in SMALL if not case.is_module and case.name not in ("dist", "nkd", "norm", "wttm")]
 
 
 @pytest.mark.parametrize("case", ZERO_WHEN_EQUAL, ids=str)

@@ -27,6 +27,7 @@ from scl.store.tables import read_trials
 from scl.students.student import load_student
 from scl.study.identity import requested, teacher_id, trials_of
 from scl.study.params import params
+from scl.study.term import Term
 from tests.support.plans import SEARCHING, STUDY, put_rows, put_teachers, tiny_plan
 from tests.support.studies import planned, run_study, write_images
 
@@ -377,6 +378,25 @@ def test_a_student_that_keeps_the_teachers_classifier_is_planned_with_its_projec
     assert same.items() <= found.items()
     again = with_arms(plan, {"simkd": plan.arms["simkd"]}, [0, 1])
     assert all(trial.config == plan.arms["simkd"] for trial in again.trials if trial.arm == "simkd")
+
+
+NORM = {"losses": {"norm": 1.0}, "ce": 0.1}
+
+
+def test_a_student_whose_map_is_expanded_costs_what_its_final_network_does(tmp_path: Path) -> None:
+    wider = {**NORM, "losses": {"norm": Term(1.0, options={"segments": 9})}}
+    arms = {**STUDY.arms, "norm": NORM, "wider": wider, "control": {"expansion": 512}}
+    plan = tiny_plan(tmp_path, study=replace(STUDY, arms=arms))
+    one, *others = (plan.feasibility.cost(config, idle=False) for config in plan.arms.values())
+    assert all((cost.params, cost.macs, cost.file_bytes) == (one.params, one.macs, one.file_bytes) for cost in others)
+    # While it trains: 64 channels, as many as the teacher's, to 512 and back, and two batch norms.
+    transform = 2 * 64 * 512 + 2 * (512 + 64)
+    memory = {arm: plan.feasibility.memory(config) for arm, config in plan.arms.items()}
+    assert memory["norm"] - memory["baseline"] == memory["control"] - memory["baseline"] == 12 * transform
+    assert memory["wider"] > memory["norm"]
+    assert len({plan.feasibility.trained_as(config) for config in plan.arms.values()}) == len(arms)
+    same = {(trial.arm, trial.seed): trial.trial_id for trial in tiny_plan(tmp_path).trials}
+    assert same.items() <= {(trial.arm, trial.seed): trial.trial_id for trial in plan.trials}.items()
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,12 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("--seeds", "3", "--teacher-width", "0.25"), {}, ["do not run as declared: another teacher"]),
         (("--seeds", "3", "--metric", "macro_f1"), {}, ["the metric is macro_f1, and test_acc was declared"]),
         (("--seeds", "3", "--margin", "0.02"), {}, ["the margin is 0.02, and none was declared"]),
-        (("--seeds", "3"), {"roles": {"at": "control"}}, ["the roles is “at”: control, and none was declared"]),
+        (("--seeds", "3"), {"roles": {"at": "control"}}, ["the roles are “at”: control, and none were declared"]),
+        (
+            ("--seeds", "3"),
+            {"constraints": {"params": 900_000}},
+            ["the constraints are “params”: 900000, and none were declared"],
+        ),
         (("--seeds", "3"), {"against_teacher": "kd"}, ["“kd” is compared with its teacher, and no arm was declared"]),
         (
             ("--seeds", "3"),
@@ -115,6 +120,21 @@ def test_another_teacher_of_the_study_is_none_of_an_arm_that_has_its_own(tmp_pat
     declaration = read_declaration(plan.context.store, record)
     assert declaration is not None
     assert other_arms(agreed_of(declaration), record) == {"baseline": "another teacher", "kd": "another teacher"}
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ("", [3, 5], ["the planned looks are at 3 and 5 seeds, and none were declared"]),
+        ("2,5", [3, 5], ["the planned looks are at 3 and 5 seeds, and looks at 2 and 5 were declared"]),
+        ("3,5", None, ["no looks are planned, and looks at 3 and 5 were declared"]),
+        ("3,5", [3, 5], []),
+    ],
+)
+def test_other_planned_looks_are_named(was: str, now: list[int] | None, said: list[str], tmp_path: Path) -> None:
+    plan = declared(tmp_path, "--seeds", "5", *(("--looks", was) if was else ()))
+    record = {**study_record(plan), "planned_looks": now}
+    assert changes(read_declaration(plan.context.store, record), record) == said
 
 
 @pytest.mark.parametrize(
@@ -182,14 +202,14 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("flags", "search", "changed"),
     [
         ((), {}, []),
-        (("--sampler", "random"), {}, ["with sampler random, and was declared with tpe"]),
-        (("--pruner", "median"), {}, ["with pruner median, and was declared with halving"]),
-        (("--trial-seeds", "2"), {}, ["with number of seeds 2, and was declared with 1"]),
+        (("--sampler", "random"), {}, ["the search's sampler is random, and tpe was declared"]),
+        (("--pruner", "median"), {}, ["the search's pruner is median, and halving was declared"]),
+        (("--trial-seeds", "2"), {}, ["the search's number of seeds is 2, and 1 was declared"]),
         (("--trials", "9"), {}, ["has 9 trials, and 7 were declared"]),
-        (("--terminate", "3"), {}, ["with terminator 3, and was declared with none"]),
-        ((), {"seed": 5}, ["with seed 5, and was declared with 0"]),
-        ((), {"winners": 1}, ["with number of winners 1, and was declared with 2"]),
-        ((), {"objectives": ("val_loss",)}, ["with pruner none", "with objectives val_loss, and was declared with"]),
+        (("--terminate", "3"), {}, ["the search's terminator is 3, and none was declared"]),
+        ((), {"seed": 5}, ["the search's seed is 5, and 0 was declared"]),
+        ((), {"winners": 1}, ["the search's number of winners is 1, and 2 was declared"]),
+        ((), {"objectives": ("val_loss",)}, ["search's pruner is none", "the search's objectives are val_loss, and"]),
         ((), {"template": {"momentum": 0.5}}, ["the search does not run as declared: other momentum"]),
         (("--limit", "70"), {}, ["“at” do not run as declared: other data", "search does not run as declared: other"]),
     ],

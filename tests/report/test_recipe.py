@@ -54,6 +54,10 @@ from scl.study.term import Term
             "Objective",
             "kd × 0.9 (temperature 2); label smoothing 0.1",
         ),
+        (Config(model="vgg8", expansion=64), "Network",
+         "vgg8; weights drawn from the seed; expanded to 64 channels in training"),
+        (Config(losses={"at": Term(share=0.3, warmup=2)}), "Objective",
+         "cross-entropy × 1 + at × 1 (share 0.3, warmup 2); guided maps: tap relu, connector auto"),
         (
             Config(losses={"at": Term(1000, layers=(-1,), warmup=2), "twice": Term(1, loss="kd")}),
             "Objective",

@@ -55,6 +55,24 @@ def test_a_loaded_student_predicts_what_was_stored(small: Path, arm: str) -> Non
     assert (student.record["arm"], student.record["seed"]) == (arm, 1)
 
 
+def test_a_student_whose_map_was_expanded_is_the_plain_network(tmp_path: Path) -> None:
+    """It predicts what was stored, from a file of the same size, and in another format."""
+    data = write_images(tmp_path / "images", classes=3, size=12, grey=True)
+    expanded: dict[str, Any] = {"norm": {"losses": {"norm": 1.0}, "self_taught": 3}, "control": {"expansion": 40}}
+    study = replace(SMALL, arms={"baseline": {}, "plain": {"self_taught": 3}, **expanded}, seeds=1)
+    assert run_study(study, "--out", str(tmp_path / "results"), "--data", str(data)) == 0
+    store = tmp_path / "results" / "small"
+    predictions = read_predictions(open_folder(str(store))).set_index("trial_id")["predicted"]
+    trials = load(str(store)).trials.set_index("arm")
+    images = test_pixels(store)
+    for arm, plain in (("norm", "plain"), ("control", "baseline")):
+        student, other = (load_student(str(store), f"{name}/0") for name in (arm, plain))
+        assert student(images).argmax(1).tolist() == list(predictions[student.record["trial_id"]])
+        assert [p.shape for p in student.parameters()] == [p.shape for p in other.parameters()]
+        assert list(trials.loc[arm, ["params", "macs"]]) == list(trials.loc[plain, ["params", "macs"]])
+        assert export.save(student, tmp_path / f"{arm}.pt", "torchscript") <= 1e-6
+
+
 def test_only_the_network_is_in_it(small: Path) -> None:
     student = load_student(str(small), "scl/0")
     row = load(str(small)).planned().set_index(["arm", "seed"]).loc[("scl", 0)]

@@ -351,6 +351,14 @@ def catkd_oracle(s: np.ndarray, t: np.ndarray, size: int = 2) -> float:
     return float(np.mean(gaps))
 
 
+def norm_oracle(s: np.ndarray, t: np.ndarray, segments: int = 8) -> float:
+    """Segment by segment and channel by channel: channel n·C_t + c of the student is compared with c of the teacher."""
+    s, t = to_smaller(s, t)
+    channels = t.shape[1]
+    gaps = [s[:, n * channels + c] - t[:, c] for n in range(segments) for c in range(channels)]
+    return sum(float((gap**2).sum()) for gap in gaps) / t.size
+
+
 def simkd_oracle(s: np.ndarray, t: np.ndarray) -> float:
     """Location by location of the smaller map: the squared distance of two vectors of channels."""
     s, t = to_smaller(s, t)
@@ -606,6 +614,7 @@ SMALL = [
     ),
     Case("catkd", (2, 3, 4, 4), (2, 3, 5, 2), catkd_oracle),
     Case("simkd", (2, 3, 4, 4), (2, 3, 2, 2), simkd_oracle),
+    Case("norm", (2, 6, 4, 4), (2, 2, 2, 2), norm_oracle, (("segments", 3),)),
     Case("vid", (2, 3, 4, 4), (2, 2, 2, 2), vid_oracle),
     Case("ickd", (3, 2, 3, 3), (3, 3, 2, 2), ickd_oracle),
     Case("cc", (4, 3), (4, 5), cc_oracle),
@@ -654,6 +663,8 @@ LARGER = [
     Case("nst", (3, 9, 2, 2), (3, 12, 2, 2), nst_oracle),
     Case("fsp", ((3, 4, 3, 3), (3, 2, 6, 6)), ((3, 4, 6, 6), (3, 2, 2, 2)), fsp_oracle),
     Case("simkd", (3, 5, 2, 6), (3, 5, 4, 3), simkd_oracle),
+    Case("norm", (3, 40, 3, 3), (3, 5, 3, 3), norm_oracle),
+    Case("norm", (3, 5, 2, 6), (3, 5, 4, 3), norm_oracle, (("segments", 1),)),
     Case("catkd", (3, 7, 1, 1), (3, 7, 5, 3), catkd_oracle, (("size", 3),)),
     Case("vid", (3, 4, 2, 2), (3, 5, 4, 4), vid_oracle),
     Case("ickd", (3, 5, 4, 4), (3, 5, 4, 4), ickd_oracle),

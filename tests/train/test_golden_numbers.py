@@ -34,12 +34,13 @@ WEIGHTS = {
     "channel": 0.3, "spatial": 0.3, "kd": 0.9, "hint": 0.1, "at": 10.0, "sp": 30.0, "cc": 0.02, "rkd": 0.1,
     "pkt": 300.0, "vid": 0.1, "nst": 5.0, "fsp": 5.0, "ickd": 0.1, "dkd": 0.5, "dist": 1.0,
     "nkd": 1.0, "wttm": 5.0, "crd": 0.8, "reviewkd": 0.5, "mlld": 0.5, "ctkd": 0.5, "logit": 0.5, "catkd": 0.5,
-    "ldrld": 0.1, "ofd": 0.001, "semckd": 0.5, "simkd": 0.5,
+    "ldrld": 0.1, "ofd": 0.001, "semckd": 0.5, "simkd": 0.5, "norm": 0.5,
 }  # fmt: skip
 ARMS: dict[str, dict[str, Any]] = {
     "baseline": {},
     **{name: {"losses": {name: weight}} for name, weight in WEIGHTS.items()},
     "simkd": {"losses": {"simkd": 0.5}, "projector": 64},
+    "expansion": {"model": "resnet8", "expansion": 24, "self_taught": 2, "ema": 0.9},
     "zscore": {"losses": {"kd": Term(2.0, options={"temperature": 2.0, "norm": "zscore"})}},
     "vgg8": {"model": "vgg8", "losses": {"channel": 0.3, "hint": 0.1, "kd": 0.5}},
     "resnet8": {"model": "resnet8", "losses": {"spatial": 0.3, "vid": 0.1}, "connector": "always"},

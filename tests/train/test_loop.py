@@ -44,6 +44,7 @@ LEARNED = {
     "connectors": BASE.replace(losses={"ofd": 0.001}, tap="bn"),
     "layers crossed": BASE.replace(losses={"semckd": 1.0}),
     "the teacher's classifier": BASE.replace(losses={"simkd": 1.0}, ce=0.0, projector=64),
+    "a transform, folded": BASE.replace(losses={"norm": 1.0}, ce=0.5, ema=0.9),
     "all levels": BASE.replace(losses={"reviewkd": Term(1.0, warmup=2)}, tap="bn"),
 }
 

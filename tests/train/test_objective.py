@@ -69,6 +69,8 @@ def test_every_loss_lowers_its_own_term_for_every_family(
     teacher = teacher_features[teacher_name]
     projector = teacher.maps[-1].shape[1] if LOSSES[loss].reuses else 0
     student = build_model(student_name, 10, 1, 0.125, projector=projector)
+    if LOSSES[loss].expands:
+        student.expand(8 * teacher.maps[-1].shape[1])
     x, y = batch(), torch.arange(8)
     objective = Objective(Config(ce=0, losses={loss: 1.0}), student.features(x), teacher, y)
     optimizer = torch.optim.Adam([*student.parameters(), *objective.parameters()], lr=2e-3)

@@ -92,7 +92,7 @@ def ratio_by_hand(
             values = objective(features, teacher, target, one.config.total_epochs, images, numbers(step))
             values[loss].backward()
         sizes[loss] = {n: p.grad.norm() for n, p in network.named_parameters() if p.grad is not None}
-    trunk = [n for n in sizes[name] if "classifier" not in n]
+    trunk = [n for n in sizes[name] if "classifier" not in n and "transform" not in n]
     both = [math.sqrt(sum(float(sizes[loss][n]) ** 2 for n in trunk)) for loss in (name, "ce")]
     return both[0] / both[1]
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from scl import stats
 from scl.report import theme
 from scl.report.appearance import Appearance
 from scl.report.blocks import Column, Panel, Plot
+from scl.report.epochs import epochs_by_arm
 from scl.report.facts import Facts
 from scl.report.findings import leading
 from scl.report.formatting import PERCENT, UNITS, capital, name_of, plural
@@ -144,19 +144,6 @@ def curves(facts: Facts) -> Curves:
 def thinned(epochs: int) -> stats.Array:
     """Indices of at most MOST_EPOCHS of this many epochs, evenly spread, with the first and the last."""
     return np.unique(np.linspace(0, max(epochs - 1, 0), min(epochs, MOST_EPOCHS)).round().astype(int))
-
-
-def epochs_by_arm(facts: Facts, arms: list[str], columns: list[str]) -> pd.DataFrame:
-    """The epochs of the completed trials of these arms, with the arm. float64, so that the mean of equals is equal."""
-    arm_of = facts.completed.set_index("trial_id")["arm"]
-    epochs = facts.results.epochs
-    # By distinct id: a million ids as strings of Python would take more memory than all numbers of the epochs.
-    which, ids = pd.factorize(epochs["trial_id"])
-    code = pd.Index(arm_of.index).get_indexer(ids)[which]
-    frame = epochs.loc[code >= 0, ["epoch", *columns]].astype(dict.fromkeys(columns, "float64"))
-    frame["arm"] = arm_of.to_numpy()[code[code >= 0]]
-    frame = frame[frame["arm"].isin(arms)]
-    return frame.assign(arm=pd.Categorical(frame["arm"], categories=arms))
 
 
 def _of(column: str) -> Metric:

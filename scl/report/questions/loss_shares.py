@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from scl.report.blocks import Cell, Column, Mark, Panel, Plot
+from scl.report.epochs import epochs_by_arm
 from scl.report.facts import Facts
 from scl.report.formatting import DASH, listing, plain, plural
-from scl.report.questions.curves import epochs_by_arm, thinned
+from scl.report.questions.curves import thinned
 from scl.report.tables import number_table
 from scl.report.theme import COLOURS, Figure, axis, figure, labels, numbers, scatter
 
