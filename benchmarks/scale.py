@@ -5,6 +5,7 @@
     uv run benchmarks/scale.py --json benchmarks/results/scale.json
     uv run benchmarks/scale.py --cluster                  # 100 and 1,000 trials on 4 and 16 slots of a loopback cluster
     uv run benchmarks/scale.py --cluster --long --slots 4 --json benchmarks/results/scale-cluster.json   # and 10,000
+    uv run benchmarks/scale.py --cluster --slots 64 --share   # 64 slots in less than 24 GB
 
 1. A study of 1,000 tiny trials (200 arms × 5 seeds of a 3-layer student, one epoch of 64 digits), on Ray with 2 slots
    and with `--inline`. The overhead of a trial is (wall time × slots − time inside steps) / trials. The time inside
@@ -217,7 +218,9 @@ def main() -> None:
     parser.add_argument("--cluster", action="store_true", help="CPU of each process of a cluster instead: clusters.py")
     parser.add_argument("--long", action="store_true", help="with --cluster: 10,000 trials too")
     parser.add_argument("--slots", default="4,16", help="with --cluster: each takes about 400 MB (default: 4,16)")
-    parser.add_argument("--share", action="store_true", help="with --cluster: workers share the memory of their imports")
+    parser.add_argument(
+        "--share", action="store_true", help="with --cluster: workers share the memory of their imports"
+    )
     options = parsed(parser)
     if options.cluster:
         sizes = [100, 1000, *([10_000] if options.long else [])]
