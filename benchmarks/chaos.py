@@ -32,6 +32,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -42,11 +43,15 @@ ROOT = Path(__file__).parents[1]
 TIMES = ("train_seconds", "images_per_second", "latency_ms", "started", "ended", "cohort_size", "restarts", "run")
 RAY = str(Path(sys.executable).parent / "ray")
 KINDS = ("worker", "node", "driver")
-ENVIRONMENT = {
+PATIENT = {
     **os.environ,
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),  # no other user of this machine may join
+    "RAY_raylet_start_wait_time_s": "100",  # on a busy machine
+}
+ENVIRONMENT = {
+    **PATIENT,
     # Ray gives a node up after this many missed answers, half a second apart.
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_failure_threshold": "10",
@@ -63,12 +68,14 @@ def free_port() -> int:
 class Cluster:
     """A head without CPUs and some nodes, each `ray start --block` in a separate process group.
 
-    apart: each node has an address of its own, so that it counts as another host.
+    apart: each node has an address of its own, so that it counts as another host. environment: of Ray's processes.
     """
 
-    def __init__(self, nodes: int, cpus: int, apart: bool = False) -> None:
+    def __init__(
+        self, nodes: int, cpus: int, apart: bool = False, environment: Mapping[str, str] = ENVIRONMENT
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="chaos", dir="/tmp"))  # short, because Ray puts sockets in it
-        self.cpus, self.apart, self.started = cpus, apart, 0
+        self.cpus, self.apart, self.environment, self.started = cpus, apart, environment, 0
         self.port = free_port()
         common = ["--include-dashboard=false", f"--temp-dir={self.folder}", f"--ray-client-server-port={free_port()}"]
         self.nodes: list[subprocess.Popen[bytes]] = []
@@ -96,7 +103,7 @@ class Cluster:
         path = self.folder / f"{time.time():.3f}.log"
         with open(path, "wb") as log:
             process = subprocess.Popen(
-                command, cwd=self.folder, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
+                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
         return process, path
 

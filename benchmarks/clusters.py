@@ -4,7 +4,8 @@
 loopback interface, so workers reach the driver's folder through the relay, as hosts without a shared folder do. A study
 of tiny trials, one a cohort, runs on some of the slots. From outside, once a second, this process reads how many trials
 have ended and the CPU time, the memory and the number of the processes of each role. A trial's CPU is the difference
-between two such readings, divided by the trials in between: start-up and planning are left out.
+between two such readings, divided by the trials in between: start-up and planning are left out. Memory is what is
+resident (`_mb`) and, once in a while, the same with shared pages counted once (`_pss_mb`).
 """
 
 from __future__ import annotations
@@ -16,18 +17,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.chaos import ENVIRONMENT, Cluster
+from benchmarks import shared_imports
+from benchmarks.chaos import PATIENT, Cluster, descendants, kill
 from scl.errors import Damaged, RunFailed, UserError
 from scl.store.files import open_folder
 from scl.store.progress import read_progress
 
 EVERY = 1.0  # seconds between two readings
+EVERY_PSS = 15  # readings between two of shared memory, each of which takes milliseconds a process
 # How the title of a process begins → its role.
 RAYS = {
     "ray::RpcServer": "relay",
@@ -39,9 +44,9 @@ RAYS = {
 OTHERS = ("gcs_server", "raylet")
 
 
-def roles(driver: int, folder: Path) -> dict[int, str]:
+def roles(driver: int, folder: Path, importer: int | None) -> dict[int, str]:
     """The processes of a run on the cluster with this folder, by id: driver, relay, mailbox, gcs_server, raylet,
-    agents, idle or workers."""
+    agents, idle, workers, or imports: what workers are forks of, if there is an importer."""
     found, others = {driver: "driver"}, {}
     for process in psutil.process_iter(["pid", "ppid", "cmdline"]):
         command = process.info["cmdline"] or []
@@ -49,16 +54,19 @@ def roles(driver: int, folder: Path) -> dict[int, str]:
         if title.startswith("ray::"):
             role = next((role for start, role in RAYS.items() if title.startswith(start)), "workers")
             others[process.info["pid"]] = (process.info["ppid"], role)
+        elif importer in (process.info["pid"], process.info["ppid"]) and importer is not None:
+            found[process.info["pid"]] = "imports"
         elif str(folder) in title and (name := Path(command[0]).name) in OTHERS:
             found[process.info["pid"]] = name
-    return found | {pid: role for pid, (parent, role) in others.items() if found.get(parent) == "raylet"}
+    parents = {pid for pid, role in found.items() if role in ("raylet", "imports")}
+    return found | {pid: role for pid, (parent, role) in others.items() if parent in parents}
 
 
 class Readings:
     """CPU seconds and memory by role, and the trials that had ended by then."""
 
-    def __init__(self, driver: int, folder: Path) -> None:
-        self.driver, self.folder = driver, folder
+    def __init__(self, driver: int, folder: Path, importer: int | None) -> None:
+        self.of = (driver, folder, importer)
         self.cpu: dict[int, tuple[str, float]] = {}  # of each process, the last that was seen
         self.rows: list[tuple[int, dict[str, float]]] = []
         self.most: dict[str, float] = {}
@@ -66,16 +74,19 @@ class Readings:
     def take(self, ended: int) -> None:
         count: dict[str, int] = {}
         memory: dict[str, float] = {}
-        for pid, role in roles(self.driver, self.folder).items():
+        for pid, role in roles(*self.of).items():
             try:
                 process = psutil.Process(pid)
-                times, rss = process.cpu_times(), process.memory_info().rss / 1e6
+                times, used = process.cpu_times(), {"mb": process.memory_info().rss / 1e6}
+                if len(self.rows) % EVERY_PSS == 0:
+                    used["pss_mb"] = process.memory_full_info().pss / 1e6
             except psutil.Error:
                 continue
             self.cpu[pid] = (role, times.user + times.system)
             count[role] = count.get(role, 0) + 1
-            memory[role] = memory.get(role, 0.0) + rss
-        for name, value in {f"{r}_mb": m for r, m in memory.items()}.items():
+            for kind, value in used.items():
+                memory[f"{role}_{kind}"] = memory.get(f"{role}_{kind}", 0.0) + value
+        for name, value in memory.items():
             self.most[name] = max(self.most.get(name, 0.0), round(value))
         for name, number in {f"{r}_processes": float(n) for r, n in count.items()}.items():
             self.most[name] = max(self.most.get(name, 0.0), number)
@@ -103,34 +114,58 @@ def ended_trials(out: str) -> int:
     return int(record["ended"]) if record and record["title"] == "students" else 0
 
 
-def measure(trials: int, slots: int) -> dict[str, Any]:
-    """Run a study of so many tiny trials on so many slots; returns figures."""
-    cluster = Cluster(nodes=2, cpus=slots // 2, apart=True)
-    try:
-        with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile("w+", encoding="utf-8") as text:
+@contextmanager
+def importing(share: bool) -> Iterator[tuple[int | None, Mapping[str, str]]]:
+    """The id of a process whose imports workers share, or None, and the environment of Ray's processes."""
+    if not share:
+        yield None, PATIENT
+        return
+    with tempfile.TemporaryDirectory(prefix="imports", dir="/tmp") as folder:  # short, as it holds sockets
+        process, more = shared_imports.start(Path(folder), PATIENT)
+        try:
+            yield process.pid, {**PATIENT, **more}
+        finally:
+            for pid in [*descendants(process.pid), process.pid]:
+                kill(pid)
+            process.wait()
+
+
+def measure(trials: int, slots: int, share: bool) -> dict[str, Any]:
+    """Run a study of so many tiny trials on so many slots; returns figures. share: workers share their imports."""
+    with (
+        importing(share) as (importer, environment),
+        tempfile.TemporaryDirectory() as out,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as text,
+    ):
+        cluster = Cluster(nodes=2, cpus=slots // 2, apart=True, environment=environment)
+        try:
             script = str(Path(__file__).parent / "scale.py")
             command = [sys.executable, script, "--apart", "cluster", str(trials), "5", out, cluster.address]
             began = time.perf_counter()
-            driver = subprocess.Popen(command, env=ENVIRONMENT, stdout=text, stderr=text)
-            readings = Readings(driver.pid, cluster.folder)
+            driver = subprocess.Popen(command, env=PATIENT, stdout=text, stderr=text)
+            readings = Readings(driver.pid, cluster.folder, importer)
             while driver.poll() is None:
                 time.sleep(EVERY)
                 readings.take(ended_trials(out))
+                if "all_workers_s" not in readings.most and readings.most.get("workers_processes") == slots:
+                    readings.most["all_workers_s"] = round(time.perf_counter() - began, 1)
             wall = time.perf_counter() - began
-            text.seek(0)
-            said = text.read().strip()
-            if driver.returncode:
-                raise SystemExit(f"the study ended with code {driver.returncode}:\n{said[-3000:]}")
-            own = json.loads(said.splitlines()[-1])
-    finally:
-        cluster.stop()
+        finally:
+            cluster.stop()
+        text.seek(0)
+        said = text.read().strip()
+        if driver.returncode:
+            raise SystemExit(f"the study ended with code {driver.returncode}:\n{said[-3000:]}")
+        own = json.loads(said.splitlines()[-1])
     steps = [0, 100, 300, 1000, 3000, 10_000, 30_000, 100_000]
     spans = [(low or 20, high) for low, high in pairwise(steps) if low < trials]
     return {
         "trials": trials,
         "slots": slots,
+        "shared_imports": share,
         "wall_s": round(wall, 1),
         "students_s": round(own["students"], 1),
+        "listings": own["listings"],
         "listed_mb": round(own["listed"] / 1e6, 3),
         "letters_a_trial": round(own["letters"] / trials, 2),
         "load": round(os.getloadavg()[0], 1),

@@ -5,6 +5,7 @@
     uv run benchmarks/scale.py --json benchmarks/results/scale.json
     uv run benchmarks/scale.py --cluster                  # 100 and 1,000 trials on 4 and 16 slots of a loopback cluster
     uv run benchmarks/scale.py --cluster --long --slots 4 --json benchmarks/results/scale-cluster.json   # and 10,000
+    uv run benchmarks/scale.py --cluster --slots 64 --share   # 64 slots in less than 24 GB
 
 1. A study of 1,000 tiny trials (200 arms × 5 seeds of a 3-layer student, one epoch of 64 digits), on Ray with 2 slots
    and with `--inline`. The overhead of a trial is (wall time × slots − time inside steps) / trials. The time inside
@@ -44,7 +45,7 @@ from benchmarks.clusters import in_words, measure
 from benchmarks.record import parsed, record
 from benchmarks.report import random_store
 from scl import Config, Study, Term, designs, report
-from scl.store.files import Folder, open_folder
+from scl.store.files import open_folder
 from scl.store.parts import write_part
 from scl.store.results import load, read_results
 from scl.store.study_file import read_study, write_study
@@ -103,15 +104,18 @@ def run_tiny_study(trials: int, seeds: int, inline: bool, out: str, address: str
 
 
 def run_on_cluster(trials: int, seeds: int, out: str, address: str) -> dict[str, float]:
-    """The same on a cluster, with the bytes of the names that were listed here, and the calls of workers' files."""
+    """The same on a cluster, with the listings of folders below `out` here, the bytes of the names that they gave, and
+    the calls of workers' files."""
     rpc = import_module("scl.run.ray.rpc")
-    counted = {"listed": 0, "letters": 0}
-    names, folder_function = Folder.names, rpc.folder_function
+    counted = {"listings": 0, "listed": 0, "letters": 0}
+    scandir, folder_function = os.scandir, rpc.folder_function
 
-    def counting_names(folder: Folder) -> list[str]:
-        found = names(folder)
-        counted["listed"] += sum(len(name) + 1 for name in found)
-        return found
+    def counting_scandir(path: Any = ".") -> Any:  # os.walk calls it too
+        if str(path).startswith(out):
+            counted["listings"] += 1
+            with scandir(path) as entries:
+                counted["listed"] += sum(len(os.fsencode(entry.name)) + 1 for entry in entries)
+        return scandir(path)
 
     def counting_calls(*arguments: Any, **named: Any) -> Callable[..., Any]:
         function = folder_function(*arguments, **named)
@@ -122,7 +126,7 @@ def run_on_cluster(trials: int, seeds: int, out: str, address: str) -> dict[str,
 
         return call
 
-    setattr(Folder, "names", counting_names)  # noqa: B010
+    setattr(os, "scandir", counting_scandir)  # noqa: B010
     setattr(rpc, "folder_function", counting_calls)  # noqa: B010
     return run_tiny_study(trials, seeds, False, out, address) | counted
 
@@ -213,11 +217,15 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2, help="slots on Ray (default: 2)")
     parser.add_argument("--cluster", action="store_true", help="CPU of each process of a cluster instead: clusters.py")
     parser.add_argument("--long", action="store_true", help="with --cluster: 10,000 trials too")
-    parser.add_argument("--slots", default="4,16", help="with --cluster: each takes about 500 MB (default: 4,16)")
+    parser.add_argument("--slots", default="4,16", help="with --cluster: each takes about 400 MB (default: 4,16)")
+    parser.add_argument(
+        "--share", action="store_true", help="with --cluster: workers share the memory of their imports"
+    )
     options = parsed(parser)
     if options.cluster:
         sizes = [100, 1000, *([10_000] if options.long else [])]
-        measured = [in_words(measure(trials, int(slots))) for slots in options.slots.split(",") for trials in sizes]
+        slots = map(int, options.slots.split(","))
+        measured = [in_words(measure(trials, number, options.share)) for number in slots for trials in sizes]
         record("scale-cluster", measured, options.json, n=1)
         return
     found: dict[str, Any] = {"goals": GOALS}

@@ -62,7 +62,7 @@ def write(store: Folder) -> None:
     Raises:
         ModuleNotFoundError: Jinja2 or Plotly is not installed.
     """
-    store.write("report.html", render(read_results(store)).encode())
+    store.write("report.html", render(read_results(store, coded=True)).encode())
 
 
 def render(results: StoredResults) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from scl.report.facts import Facts
@@ -13,8 +14,7 @@ def epochs_by_arm(facts: Facts, arms: list[str], columns: list[str]) -> pd.DataF
     epochs = facts.results.epochs
     # By distinct id: a million ids as strings of Python would take more memory than all numbers of the epochs.
     which, ids = pd.factorize(epochs["trial_id"])
-    code = pd.Index(arm_of.index).get_indexer(ids)[which]
-    frame = epochs.loc[code >= 0, ["epoch", *columns]].astype(dict.fromkeys(columns, "float64"))
-    frame["arm"] = arm_of.to_numpy()[code[code >= 0]]
-    frame = frame[frame["arm"].isin(arms)]
-    return frame.assign(arm=pd.Categorical(frame["arm"], categories=arms))
+    trial = pd.Index(arm_of.index).get_indexer(ids)
+    codes = np.where(trial >= 0, pd.Categorical(arm_of, categories=arms).codes[trial], -1)[which]
+    frame = epochs.loc[codes >= 0, ["epoch", *columns]].astype(dict.fromkeys(columns, "float64"))
+    return frame.assign(arm=pd.Categorical.from_codes(codes[codes >= 0], categories=arms))

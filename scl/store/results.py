@@ -152,14 +152,22 @@ def load(path: str) -> Results:
     return read_results(open_folder(path, reading=True))
 
 
-def read_results(store: Folder) -> Results:
-    """What `load` returns, from a folder."""
+def read_results(store: Folder, coded: bool = False) -> Results:
+    """What `load` returns, from a folder.
+
+    coded: `trial_id` of the epochs is a category. As text, the ids take more memory than the numbers beside them.
+    """
     study, faults = study_and_faults(store)
     read = gather(store, part_names(store), "trials", "epochs")
     faults += [*strangers(store), *read.faults]
     tell(store, faults)
     with stops(f"{store}/damaged"):
         damaged = (store / "damaged").names()
+    if coded:
+        epochs = read.tables["epochs"]
+        place, ids = epochs.schema.get_field_index("trial_id"), epochs["trial_id"].dictionary_encode()
+        read.tables["epochs"] = epochs.set_column(place, "trial_id", ids)
+        del epochs
     # Each table goes when its frame is there, since millions of epochs would be in memory twice.
     trials, epochs = (read.tables.pop(file).to_pandas() for file in ("trials", "epochs"))
     pa.default_memory_pool().release_unused()

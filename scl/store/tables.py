@@ -240,11 +240,17 @@ def _chosen(editions: Sequence[Mapping[str, pa.Table]], groups: Sequence[Group])
             elsewhere = {*chosen.loc[chosen["source"] != i - len(old), "trial_id"]}
             here = {*chosen.loc[chosen["source"] == i - len(old), "trial_id"]}
             elsewhere |= {other for table in kept for other in pc.unique(table["trial_id"]).to_pylist()} - here
-            replaced = pa.array(sorted(elsewhere), pa.string())
-            kept.append(edition[file].filter(pc.invert(pc.is_in(edition[file]["trial_id"], value_set=replaced))))
+            kept.append(_without(edition[file], elsewhere))
         new = [nested[file](group) for group in _select(groups, chosen.loc[chosen["source"] >= 0, "source"])]
         out[file] = joined([*kept, *([_in_order(new)] if new else [])])
     return out
+
+
+def _without(table: pa.Table, trials: Collection[str]) -> pa.Table:
+    """The rows of other trials. Without any to leave out the table itself, since a copy of all epochs is large."""
+    if not trials:
+        return table
+    return table.filter(pc.invert(pc.is_in(table["trial_id"], value_set=pa.array(sorted(trials), pa.string()))))
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """The benchmarks of whole studies at their smallest, the files that benchmarks write, and the tables of RESULTS.md."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.chaos import descendants, kill
 from scl import UserError, load
 from tests.support.commands import here
 
@@ -78,6 +81,41 @@ def test_scale_of_a_study(tmp_path: Path) -> None:
         assert found[how]["trials"] == 20
         assert 0 < found[how]["in_steps"] < found[how]["students"] < found[how]["wall"]
         assert found[how]["s_a_trial"] > found[how]["s_a_trial_in_training"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_shares_imports_is_what_ray_wanted_to_start(tmp_path: Path) -> None:
+    """A stand-in for Ray's worker tells what it sees: it was forked, so it has what it did not import."""
+    from benchmarks import shared_imports
+
+    worker = tmp_path / shared_imports.WORKER.lstrip("/")
+    worker.parent.mkdir(parents=True)
+    worker.write_text(
+        "import os, sys, ray._raylet as core\n"
+        "print('torch' in sys.modules, os.environ['MINE'], os.getcwd(), sys.argv[1:], flush=True)\n"
+        "print(core.ObjectRef.from_random().hex(), flush=True)\n"
+    )
+    (folder := tmp_path / "s").mkdir()
+    process, more = shared_imports.start(folder, dict(os.environ))
+    try:
+        environment = {**os.environ, **more, "MINE": "yes", "RAY_JOB_ID": "01", "RAY_RAYLET_PID": "1"}
+        said = []
+        for number in "12":
+            with open(tmp_path / "said", "w+", encoding="utf-8") as file:
+                command = [sys.executable, "-u", str(worker), number]
+                subprocess.run(
+                    command, env=environment, cwd=tmp_path, stdout=file, stderr=file, timeout=200, check=True
+                )
+                until = time.monotonic() + 100
+                while len(lines := (tmp_path / "said").read_text().splitlines()) < 2 and time.monotonic() < until:
+                    time.sleep(0.1)
+            assert lines[0] == f"True yes {tmp_path} ['{number}']"
+            said.append(lines[1])
+        assert said[0] != said[1]  # equal ids of tasks would end actors
+    finally:
+        for pid in [*descendants(process.pid), process.pid]:
+            kill(pid)
+        process.wait()
 
 
 @pytest.mark.slow

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from scl import report
 from scl.errors import UserError
 from scl.report.blocks import Plot
 from scl.report.questions import PANELS
 from scl.report.results import Results, load
 from scl.report.theme import plotly_figure
 from scl.store import results as stored
+from scl.store.files import Folder
 from tests.support.pages import NASTY, Page
-from tests.support.synthetic import ARMS, make_store
+from tests.support.synthetic import ARMS, make_search_store, make_store
 
 
 def test_summary_has_a_row_an_arm(plain: tuple[Page, str, Results]) -> None:
@@ -35,6 +38,18 @@ def test_load_gives_the_rows_of_the_store(tmp_path: Path) -> None:
     assert repr(results) == "<Results of 'ablation': 4 trials, 4 completed>"
     with pytest.raises(UserError, match="no results in"):
         load(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda folder: make_store(folder, ARMS, states={(ARMS[1], 0): "failed"}), make_search_store]
+)
+def test_the_page_is_that_of_results_that_are_read_as_a_user_reads_them(
+    make: Callable[[Path], Folder], tmp_path: Path
+) -> None:
+    """A page is written from ids of epochs that are codes, because they take less memory."""
+    store = make(tmp_path / "store")
+    report.write(store)
+    assert store.read("report.html").decode() == report.render(stored.read_results(store))
 
 
 def test_every_figure_of_the_page_has_a_name_and_a_number(plain: tuple[Page, str, Results]) -> None:

@@ -28,9 +28,20 @@ def test_a_store_is_loaded_from_its_path(store: Folder) -> None:
     assert loaded.damaged == ()
 
 
+def test_coded_ids_are_the_same_ids_and_not_a_text_for_each_epoch(store: Folder) -> None:
+    for trial in ("t0", "t1"):
+        put_part(store, trial, epochs=3)
+    text, coded = read_results(store).epochs, read_results(store, coded=True).epochs
+    assert isinstance(coded["trial_id"].dtype, pd.CategoricalDtype)
+    assert not isinstance(text["trial_id"].dtype, pd.CategoricalDtype)
+    pd.testing.assert_frame_equal(coded.assign(trial_id=coded["trial_id"].astype(text["trial_id"].dtype)), text)
+    assert coded["trial_id"].memory_usage() < text["trial_id"].memory_usage(deep=True)
+
+
 def test_a_store_without_trials_is_empty_and_has_its_columns(store: Folder) -> None:
     read = read_results(store)
     assert len(read.trials) == len(read.epochs) == len(read.planned()) == 0
+    assert read_results(store, coded=True).epochs.empty
     assert {"trial_id", "test_acc"} <= set(read.trials.columns)
     assert read.plan_states()["state"].tolist() == ["missing"] * 3
 
