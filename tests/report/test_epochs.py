@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from scl.report.epochs import epochs_by_arm
 from scl.report.facts import gather
 from scl.store.results import read_results
 from tests.support.synthetic import make_store
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_without_a_completed_trial_there_are_no_epochs(coded: bool, tmp_path: Path) -> None:
+    store = make_store(
+        tmp_path, ["baseline", "kd"], [0], states={("baseline", 0): "failed", ("kd", 0): "failed"}, epochs=2
+    )
+    results = read_results(store, coded=coded)
+    assert len(results.epochs)
+    assert epochs_by_arm(gather(results), ["kd"], ["train_loss"]).empty
 
 
 def test_epochs_of_completed_trials_have_their_arm(tmp_path: Path) -> None:
