@@ -5,7 +5,7 @@
     uv run benchmarks/scale.py --json benchmarks/results/scale.json
     uv run benchmarks/scale.py --cluster                  # 100 and 1,000 trials on 4 and 16 slots of a loopback cluster
     uv run benchmarks/scale.py --cluster --long --slots 4 --json benchmarks/results/scale-cluster.json   # and 10,000
-    uv run benchmarks/scale.py --cluster --slots 64 --share   # 64 slots in less than 24 GB
+    uv run benchmarks/scale.py --cluster --slots 64 --share   # 64 slots, with less memory each
 
 1. A study of 1,000 tiny trials (200 arms × 5 seeds of a 3-layer student, one epoch of 64 digits), on Ray with 2 slots
    and with `--inline`. The overhead of a trial is (wall time × slots − time inside steps) / trials. The time inside

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 FIRST = ("torch", "pandas", "pyarrow.parquet", "pyarrow.fs", "safetensors.torch", "pydantic", "requests", "rich")
 JOB_AND_NODE = ("RAY_JOB_ID", "RAY_RAYLET_PID")
@@ -104,7 +104,8 @@ def received(connection: socket.socket) -> Command:
     text = b""
     while len(text) < int.from_bytes(head, "big"):
         text += connection.recv(1 << 20)
-    return Command(*json.loads(text), files)
+    arguments, environment, folder = json.loads(text)
+    return Command(arguments, environment, folder, files)
 
 
 def send(place: str, command: Command) -> None:
@@ -132,7 +133,8 @@ def import_ray() -> None:
     """Import Ray Tune, without a random id of Ray's core: the first one seeds its source of ids, and workers with one
     seed would call actors with equal ids of tasks, at which Ray ends the actor.
     """
-    actor, core = import_module("ray.actor"), import_module("ray._raylet")
+    actor: Any = import_module("ray.actor")
+    core = import_module("ray._raylet")
     before = actor.ActorClassID
     actor.ActorClassID = SimpleNamespace(from_random=lambda: before(os.urandom(before.size())))
     import_module("ray.tune")

@@ -21,6 +21,8 @@ from scl.store.schema import SCHEMA_VERSION
 
 CHECKED = {b"checksum": b"sha256 before the footer"}  # in the footer: the file must have a checksum
 MARK = b"scl-sha256"
+# Rows that are read at a time. Arrow needs 20 bytes for each number while it reads lists; they have 10,000 and more.
+ROWS, ROWS_OF_LISTS = 1 << 16, 500
 
 # A part is one zstd frame, then a skippable zstd frame: magic, length, decompressed size in bytes, SHA-256.
 SKIPPED = struct.Struct("<IIQ32s")
@@ -76,7 +78,10 @@ def from_parquet(content: bytes) -> pa.Table:
         raise Damaged("its checksum does not match")
     try:
         # Not pq.read_table: it scans in Arrow's threads, which may free the bytes when Python has ended, and abort.
-        table = pq.ParquetFile(pa.BufferReader(plain)).read()
+        file = pq.ParquetFile(pa.BufferReader(plain))
+        nested = any(pa.types.is_nested(field.type) for field in file.schema_arrow)
+        batches = file.iter_batches(ROWS_OF_LISTS if nested else ROWS)
+        table = pa.Table.from_batches(batches, file.schema_arrow)
     except MemoryError:
         raise  # pyarrow's own is an ArrowException too
     except (pa.ArrowException, OSError, ValueError) as error:

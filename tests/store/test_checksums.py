@@ -12,7 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from scl.errors import Damaged
-from scl.store.checksums import MARK, from_parquet, from_part, to_parquet, to_part
+from scl.store.checksums import (
+    MARK,
+    ROWS_OF_LISTS,
+    from_parquet,
+    from_part,
+    is_checked,
+    remarks_of,
+    to_parquet,
+    to_part,
+)
 
 TABLE = pa.table({"a": [1, 2, 3], "text": ["x", None, "z"]})
 
@@ -44,3 +53,15 @@ def test_a_table_of_another_writer_needs_no_checksum_but_ours_does() -> None:
     at = content.index(MARK)
     with pytest.raises(Damaged, match="its checksum is missing"):
         from_parquet(content[:at] + content[at + len(MARK) + 32 :])
+
+
+@pytest.mark.parametrize("rows", [0, 1, ROWS_OF_LISTS, 2 * ROWS_OF_LISTS + 1])
+def test_lists_that_are_read_in_turn_are_one_table(rows: int) -> None:
+    lists = [[i] * (i % 3) if i % 5 else None for i in range(rows)]
+    table = pa.table(
+        {"name": pa.array(map(str, range(rows)), pa.string()), "n": pa.array(lists, pa.list_(pa.uint16()))}
+    )
+    read = from_parquet(to_parquet(table, ["a remark"]))
+    assert read.equals(table)
+    assert is_checked(read)
+    assert remarks_of(read) == ["a remark"]
