@@ -15,6 +15,6 @@ def epochs_by_arm(facts: Facts, arms: list[str], columns: list[str]) -> pd.DataF
     # By distinct id: a million ids as strings of Python would take more memory than all numbers of the epochs.
     which, ids = pd.factorize(epochs["trial_id"])
     trial = pd.Index(arm_of.index).get_indexer(ids)
-    codes = np.append(pd.Categorical(arm_of, categories=arms).codes, -1)[trial][which]  # -1: no trial of these arms
+    codes = np.append(pd.Index(arms).get_indexer(arm_of), -1)[trial][which]  # -1: no trial of these arms
     frame = epochs.loc[codes >= 0, ["epoch", *columns]].astype(dict.fromkeys(columns, "float64"))
     return frame.assign(arm=pd.Categorical.from_codes(codes[codes >= 0], categories=arms))
