@@ -226,7 +226,7 @@ def main() -> None:
         sizes = [100, 1000, *([10_000] if options.long else [])]
         slots = map(int, options.slots.split(","))
         measured = [in_words(measure(trials, number, options.share)) for number in slots for trials in sizes]
-        record("scale-cluster", measured, options.json, n=1)
+        record("scale-slots" if options.share else "scale-cluster", measured, options.json, n=1)
         return
     found: dict[str, Any] = {"goals": GOALS}
     if options.trials:
