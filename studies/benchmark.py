@@ -47,6 +47,10 @@ OTHERWISE = {
     "semckd": "its code keeps the best test epoch",
     "ctkd": "its code keeps the best test epoch",
     "dist": "for vgg and wrn measured by Zheng & Yang, for resnet by its authors",
+    "nkd": "from the table of Xu et al. (ICCV 2025), of which a summary was read; the weights here are those of its "
+    "authors' code, which are for other networks",
+    "ldrld": "from the table of its paper (Xu et al., ICCV 2025), of which a summary was read; the weights here are "
+    "those of its authors' code for resnet32x4-resnet8x4",
     "norm": "its code normalises logits (a layer norm × 2.5) before cross-entropy, and keeps the best test epoch; the "
     "weights here are those of its README, which are for resnet32x4-resnet8x4",
     "mlld": "two augmentations of each image; here there is one, with the weights that both would have. Its code keeps "
@@ -88,6 +92,8 @@ FIGURES: dict[str, tuple[float | None, ...]] = {
     "mlld": (75.18, 77.08, 76.63),
     "kd+zscore": (74.36, 76.62, 76.11),
     "wttm": (74.44, 76.06, 76.37),
+    "nkd": (74.86, 76.35, 75.43),
+    "ldrld": (75.06, 77.20, 76.35),
     "crd+wttm": (74.71, 76.65, 76.61),
 }
 CATKD = dict(zip(PAIRS, (4.5, 15.0, 12.0), strict=True))  # weight of CAT-KD, which its authors set for each pair
@@ -138,10 +144,6 @@ def arms(pair: str, epochs: int) -> dict[str, dict[str, Any]]:
         "kd+zscore": standardised,
         "wttm": {"losses": {"wttm": wttm(*WTTM[pair])}},
         "crd+wttm": {"losses": {**RECIPE.arms["crd"]["losses"], "wttm": wttm(*WTTM_BESIDE_CRD[pair])}},
-        # Without figures: those of NKD and LDRLD for these pairs are in the table of Xu et al. (ICCV 2025), which was
-        # read in a summary only (NKD: 74.86, 76.35, 75.43). NKD has the weights of its code for other networks, LDRLD
-        # those of its code for one pair.
-        "nkd": dict(RECIPE.arms["nkd"]),
         "ldrld": ldrld,
         **OURS,
     }

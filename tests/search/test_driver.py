@@ -209,8 +209,9 @@ def test_a_search_survives_its_workers(tmp_path: Path) -> None:
     while reported(tmp_path) < 2 and process.poll() is None:
         time.sleep(0.02)
     killed: list[int] = []
-    while not killed and process.poll() is None:  # between two reports a worker goes by the name of its actor alone
-        killed = [pid for pid in descendants(process.pid) if "ImplicitFunc" in read(f"/proc/{pid}/cmdline")]
+    while not killed and process.poll() is None:  # a worker's title is its cohort, or the name of its actor
+        titles = {pid: read(f"/proc/{pid}/cmdline") for pid in descendants(process.pid)}
+        killed = [pid for pid, title in titles.items() if title.startswith(("ray::search · trial", "ray::Cohort"))]
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=400)

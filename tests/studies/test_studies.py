@@ -104,7 +104,7 @@ def test_published_pairs_have_an_arm_for_each_figure(pair: str) -> None:
     study = vars(module("benchmark"))["study"](pair)
     full, options = asked(study, "--scale", "full")
     arms, teacher = full.resolve("cifar100", None, {}, {})
-    without = {"channel", "spatial", "scl", "scl+kd", "ldrld", "nkd"}
+    without = {"channel", "spatial", "scl", "scl+kd"}
     without |= {"semckd"} if pair == "wrn_40_2-wrn_16_2" else set()
     assert set(study.published.accuracy) == {"teacher", *arms} - without
     assert all(0.7 < figure < 0.8 for figure in study.published.accuracy.values())
