@@ -37,7 +37,7 @@ def cohorts(
     """
     groups: dict[tuple[Any, ...], list[Trial]] = defaultdict(list)
     for trial in todo:
-        groups[(trial.teacher_id, *trial.config.stream(trial.seed))].append(trial)
+        groups[stream_of(trial)].append(trial)
 
     def total(cohort: list[Trial]) -> float:
         return teacher_cost + sum(map(cost, cohort))
@@ -70,6 +70,11 @@ def cohorts(
     ]
     best = min(candidates, key=lambda plan: (makespan([total(c) for c in plan], slots), len(plan)))
     return sorted(best, key=total, reverse=True)
+
+
+def stream_of(trial: Trial) -> tuple[Any, ...]:
+    """What trials have in common that see the same batches under the same teacher."""
+    return (trial.teacher_id, *trial.config.stream(trial.seed))
 
 
 def makespan(costs: Sequence[float], slots: int) -> float:

@@ -28,13 +28,7 @@ from scl.run.sequential import differences, print_looks, print_winners, stein_ex
 from scl.run.stopping import Stop, stopping
 from scl.run.summary import report, report_again
 from scl.run.trackers.tracker import Tracker, tracking
-from scl.run.training import (
-    remake_students,
-    search_students,
-    tell_lost_networks,
-    train_students,
-    train_teachers,
-)
+from scl.run.training import remake_students, search_students, tell_lost_networks, train_students, train_teachers
 from scl.search.driver import SearchDriver
 from scl.search.record import search_record
 from scl.search.trials import ARM, left_to_search

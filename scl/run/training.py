@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from scl.errors import UserError
-from scl.plan.packing import plan_cohorts
+from scl.plan.packing import plan_cohorts, stream_of
 from scl.plan.plan import Plan, missing, missing_teachers, student_jobs
 from scl.report.formatting import plural
 from scl.run.backend import Backend, Work
@@ -59,7 +59,7 @@ def train_students(plan: Plan, backend: Backend, stop: Stop) -> bool:
         jobs = student_jobs(plan, todo)
     if not stop():
         labels = {trial.trial_id: f"{trial.arm} · seed {trial.seed}" for trial in todo}
-        streams = {(trial.teacher_id, trial.config.stream(trial.seed)) for trial in todo}
+        streams = set(map(stream_of, todo))
         with sharing_teachers(plan) if len(cohorts) > len(streams) else nullcontext(plan) as plan:
             backend.train(plan, Work("students", cohorts, labels, jobs))
     return True

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -37,11 +36,11 @@ from scl.store.schema import SCHEMAS
 from scl.store.tables import gather
 from scl.train import checkpoint
 from scl.train.loop import train_cohort
-from scl.train.teacher import TeacherForward
 from scl.train.types import TrialEnded, TrialSpec
 from tests.support.plans import STUDY, put_rows, put_teachers, tiny_plan
 from tests.support.searches import search, stored
 from tests.support.studies import SMALL, run_study
+from tests.support.training import counted_forwards
 
 
 class Recorder:
@@ -402,14 +401,7 @@ def test_what_a_run_shares_is_removed_if_it_fails(tmp_path: Path, monkeypatch: p
 def test_a_search_pays_once_for_the_teachers_forwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And finds the same."""
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    forwards: list[int] = []
-    original = TeacherForward.__call__
-
-    def counted(self: TeacherForward, images: torch.Tensor, wanted: Any) -> Any:
-        forwards.append(len(images))
-        return original(self, images, wanted)
-
-    monkeypatch.setattr(TeacherForward, "__call__", counted)
+    forwards = counted_forwards(monkeypatch)
     flags = ("--trials", "4", "--cohort-size", "1")
     assert search(tmp_path / "shared", *flags) == 0
     shared, trials = len(forwards), stored(tmp_path / "shared")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scl.store import node
-from scl.store.node import KEPT_SECONDS, RUN_SECONDS, drop_run, node_cache, node_files, read_once_a_node
+from scl.store.node import KEPT_SECONDS, RUN_SECONDS, NodeFiles, drop_run, node_cache, node_files, read_once_a_node
 
 CONTENT = b"weights" * 1000
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -104,6 +104,14 @@ def test_workers_of_a_run_keep_files_for_each_other() -> None:
     assert other.read("epoch") == b"again"
 
 
+def are_apart(one: NodeFiles | None, other: NodeFiles | None) -> None:
+    assert one is not None
+    assert other is not None
+    one.write("epoch", CONTENT)
+    with pytest.raises(FileNotFoundError):
+        other.read("epoch")
+
+
 @pytest.mark.parametrize(
     ("run", "what"),
     [
@@ -114,23 +122,13 @@ def test_workers_of_a_run_keep_files_for_each_other() -> None:
     ],
 )
 def test_other_runs_and_other_batches_have_other_files(run: str, what: tuple[object, ...]) -> None:
-    one, other = node_files("run", "teacher", [0, 64]), node_files(run, *what)
-    assert one is not None
-    assert other is not None
-    one.write("epoch", CONTENT)
-    with pytest.raises(FileNotFoundError):
-        other.read("epoch")
+    are_apart(node_files("run", "teacher", [0, 64]), node_files(run, *what))
 
 
 def test_machines_that_share_a_home_folder_have_files_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     one = node_files("run", "teacher")
     monkeypatch.setattr(node.platform, "node", lambda: "another")
-    other = node_files("run", "teacher")
-    assert one is not None
-    assert other is not None
-    one.write("epoch", CONTENT)
-    with pytest.raises(FileNotFoundError):
-        other.read("epoch")
+    are_apart(one, node_files("run", "teacher"))
 
 
 def test_files_of_runs_take_a_tenth_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

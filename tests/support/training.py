@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from scl.data.batches import SplitData, normalisation
 from scl.data.images import Images
 from scl.data.named import load_dataset
 from scl.data.split import split
+from scl.models.staged import Features
 from scl.study.config import Config
 from scl.study.term import Term
 from scl.train import checkpoint
 from scl.train.loop import train_cohort
-from scl.train.teacher import Teacher
+from scl.train.teacher import Teacher, TeacherForward
 from scl.train.types import TrialEnded, TrialSpec
 from tests.support.studies import CPU, RECIPE
 
@@ -116,3 +118,16 @@ class Shelf:
         if self.full:
             raise OSError(28, "No space left on device")
         self.files[name] = content
+
+
+def counted_forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The images of each forward of a teacher from now on."""
+    seen: list[int] = []
+    original = TeacherForward.__call__
+
+    def counted(self: TeacherForward, images: torch.Tensor, wanted: Any) -> Features:
+        seen.append(len(images))
+        return original(self, images, wanted)
+
+    monkeypatch.setattr(TeacherForward, "__call__", counted)
+    return seen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -15,10 +14,10 @@ from scl.train import kept_features
 from scl.train.checkpoint import unpack
 from scl.train.kept_features import KeptEpoch
 from scl.train.loop import train_cohort
-from scl.train.teacher import Teacher, TeacherForward, mean_teacher
+from scl.train.teacher import Teacher, mean_teacher
 from scl.train.types import TrialEnded, TrialSpec
 from tests.support.studies import CPU
-from tests.support.training import ARMS, BASE, Shelf, ends
+from tests.support.training import ARMS, BASE, Shelf, counted_forwards, ends
 
 TWO = BASE.replace(epochs=2)
 READ_THE_HEAD = {
@@ -38,16 +37,7 @@ READ_THE_HEAD = {
 
 @pytest.fixture
 def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The images of each of the teacher's forwards."""
-    seen: list[int] = []
-    original = TeacherForward.__call__
-
-    def counted(self: TeacherForward, images: torch.Tensor, wanted: Any) -> Features:
-        seen.append(len(images))
-        return original(self, images, wanted)
-
-    monkeypatch.setattr(TeacherForward, "__call__", counted)
-    return seen
+    return counted_forwards(monkeypatch)
 
 
 def same(one: TrialEnded, other: TrialEnded) -> None:
