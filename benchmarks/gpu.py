@@ -4,10 +4,11 @@
     python benchmarks/gpu.py --unpack OUT --work gpu-work                                # elsewhere: its results
     uv run benchmarks/gpu.py --rehearse --minutes 9 --work WORK --out OUT                # on a CPU, tiny
 
-Needs torch and torchvision, pandas and pyarrow, but no Ray, network or installation. The parts stand in order of worth
-in `parts`; a part that needs more time than is left is passed over for one that does not. After every part its figures
-are in OUT/summary.json, and before the time is up, all results are there in files of at most 15 MB, teachers apart.
---work has the stores and what is done; unpacked on another machine, it goes on there. GPU.md says what to type.
+Needs no Ray, network or installation: of what pyproject.toml asks for, all but Ray, Optuna, Plotly and shtab. The parts
+stand in order of worth in `parts`; a part that needs more time than is left is passed over for one that does not. After
+every part its figures are in OUT/summary.json, and before the time is up, all results are there in files of at most 15
+MB, teachers apart. --work has the stores and what is done; unpacked on another machine, it goes on there. GPU.md says
+what to type.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ if __name__ == "__main__":  # the root instead of this folder, whose statistics.
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -37,9 +41,11 @@ PACKING = {False: 30.0, True: 5.0}  # seconds at the end of a piece, for files t
 GRACE = 25.0  # seconds that a study has to end in order, and a killed process to go
 TRIES = 2  # of a part that fails, each in another piece
 LEAST_STUDY = 60  # seconds in which a study on a GPU gets at least one cohort further
+NOT_NEEDED = {"optuna", "plotly", "ray", "shtab"}  # by anything here; the page is made elsewhere
 MOST_FILES = 7  # of a piece, beside summary.json
 
 FULL = "channel+spatial+kd+self-taught"
+GPU_TESTS = ("tests/train/test_gpu.py", "tests/models/test_kernels.py", "tests/data/test_batches.py")  # others need Ray
 MORE_ARMS = (  # of the headline, after those that answer its question
     *("channel", "spatial", "channel+spatial+kd", "kd+self-taught", "self-taught", f"{FULL} all guided"),
     *("dist", "dkd"),
@@ -87,14 +93,14 @@ def parts(work: Path, data: str, checkout: str, rehearse: bool) -> list[Part]:
     short = tiny or ("--epochs", "100", "--teacher-epochs", "100", "--seeds", "3")
     limit = ("--limit", "100") if rehearse else ()
     pair = ("--pair", "vgg13-vgg8", "--scale", "smoke" if rehearse else "short", "--seeds", "1", *limit)
-    tests = ("tests/test_machine.py",) if rehearse else ("-m", "gpu", "tests/train/test_gpu.py")
+    tests = ("tests/test_machine.py",) if rehearse else ("-m", "gpu", *GPU_TESTS)
     losses = "kd,at" if rehearse else "kd,at,sp,pkt,ickd,dkd,scl+kd"
     headline = ("headline.py", "--scale", "smoke" if rehearse else "full")
     few = f"baseline,kd,{FULL}"
     more = f"{few},self-taught" if rehearse else f"{few},{','.join(MORE_ARMS)}"
     cohorts = (1,) if rehearse else (1, 8, 16)
     return [
-        Part("tests", ("-m", "pytest", "-q", "-n", "0", *tests), 20 if rehearse else 60),
+        Part("tests", ("-m", "pytest", "-q", "-p", "no:xdist", *tests), 20 if rehearse else 60),
         benchmark("step", 20 if rehearse else 150, "step.py", *small, *rounds),
         benchmark("repdistiller", 120, "repdistiller.py", checkout, *small, *rounds, needs=checkout),
         *(benchmark(f"kernels-{n}", 5 * n + 35, "kernels.py", "--cohort", str(n), *small) for n in cohorts),
@@ -129,11 +135,12 @@ class Work:
 
 def launch(command: Sequence[str], log: Path, seconds: float) -> int:
     """Run a command of this Python in the project's root, with its output in a file; returns its exit code, or 124 if
-    the time was up. Then it is asked to end, and killed if it does not."""
+    the time was up. Then it is asked to end, and killed if it does not. It finds scl, which need not be installed."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            [sys.executable, *command], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path},
         )  # fmt: skip
         try:
             return process.wait(seconds)
@@ -197,6 +204,18 @@ def _passed_over(part: Part, state: dict[str, Any], left: float) -> str:
     return f"it needs {needed:.0f} s and {max(0.0, left):.0f} are left" if left < needed else ""
 
 
+def lacking() -> list[str]:
+    """The packages that the parts need and this Python lacks, so that no GPU waits for them."""
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    found = []
+    for name in sorted({"pytest", *(re.split(r"[^\w-]", entry)[0] for entry in asked)} - NOT_NEEDED):
+        try:
+            version(name)
+        except PackageNotFoundError:
+            found.append(name)
+    return found
+
+
 def summary(every: Sequence[Part], work: Work) -> dict[str, Any]:
     """What is done, and the figures of each benchmark."""
     states = {part.name: work.state(part) for part in every}
@@ -224,6 +243,8 @@ def main() -> None:
         if not given.unpack:
             parser.error("give --out, --unpack, or both")
         return
+    if packages := lacking():
+        parser.error(f"this Python ({sys.executable}) lacks {', '.join(packages)}; install them first")
     if not given.rehearse and not torch.cuda.is_available():
         parser.error("torch sees no GPU here; --rehearse shows on a CPU that everything runs")
     work, data = Work(given.work.resolve()), given.data and str(Path(given.data).resolve())

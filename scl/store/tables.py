@@ -27,7 +27,7 @@ from scl.study.metrics import DEFAULT, METRICS
 from scl.terminal import say
 
 READERS = 32  # parts that are read at once
-AT_A_TIME = 1000  # parts whose tables are in memory at once
+AT_A_TIME = 250  # parts whose tables, of about 150 kB each, are in memory at once
 
 
 def mend(store: Folder) -> None:

@@ -12,6 +12,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pandas as pd
@@ -132,6 +133,36 @@ def test_a_command_is_ended_when_its_time_is_up(tmp_path: Path) -> None:
 
 
 # Files that travel
+
+
+def test_a_command_finds_scl_where_it_is_not_installed(tmp_path: Path) -> None:
+    script, log = tmp_path / "script.py", tmp_path / "log.txt"
+    script.write_text("from importlib.util import find_spec\nprint(find_spec('scl').origin)\n")
+    assert gpu.launch(["-S", str(script)], log, 30.0) == 0  # -S: without the installed packages
+    assert log.read_text().strip() == str(ROOT / "scl" / "__init__.py")
+
+
+def test_packages_that_are_missing_are_named_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def version(name: str) -> str:
+        if name in ("scipy", "scikit-learn", "plotly"):  # of these, Plotly is not needed
+            raise PackageNotFoundError(name)
+        return "1"
+
+    assert gpu.lacking() == []
+    monkeypatch.setattr(gpu, "version", version)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match="2"):
+        gpu.main()
+    assert "lacks scikit-learn, scipy; install them" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
+def test_all_tests_for_a_gpu_are_run() -> None:
+    others = {path for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)}
+    marked = {path.relative_to(ROOT).as_posix() for path in others if "pytest.mark.gpu" in path.read_text()}
+    assert {*gpu.GPU_TESTS} == marked
 
 
 def test_files_come_back_whole_teachers_apart_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
