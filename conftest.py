@@ -39,6 +39,15 @@ def pytest_configure(config: pytest.Config) -> None:
         gc.disable()  # what is imported stays, so looking for garbage in it takes time and finds none
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m gpu` looks only at files with such tests: a machine with a GPU may lack Ray, Optuna and Plotly."""
+    if config.option.markexpr != "gpu" or not collection_path.is_relative_to(config.rootpath / "tests"):
+        return None
+    files = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    marked = any(file.suffix == ".py" and "pytest.mark.gpu" in file.read_text(encoding="utf-8") for file in files)
+    return None if marked else True
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))

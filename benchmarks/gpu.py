@@ -45,7 +45,6 @@ NOT_NEEDED = {"optuna", "plotly", "ray", "shtab"}  # by anything here; the page 
 MOST_FILES = 7  # of a piece, beside summary.json
 
 FULL = "channel+spatial+kd+self-taught"
-GPU_TESTS = ("tests/train/test_gpu.py", "tests/models/test_kernels.py", "tests/data/test_batches.py")  # others need Ray
 MORE_ARMS = (  # of the headline, after those that answer its question
     *("channel", "spatial", "channel+spatial+kd", "kd+self-taught", "self-taught", f"{FULL} all guided"),
     *("dist", "dkd"),
@@ -93,7 +92,7 @@ def parts(work: Path, data: str, checkout: str, rehearse: bool) -> list[Part]:
     short = tiny or ("--epochs", "100", "--teacher-epochs", "100", "--seeds", "3")
     limit = ("--limit", "100") if rehearse else ()
     pair = ("--pair", "vgg13-vgg8", "--scale", "smoke" if rehearse else "short", "--seeds", "1", *limit)
-    tests = ("tests/test_machine.py",) if rehearse else ("-m", "gpu", *GPU_TESTS)
+    tests = ("tests/test_machine.py",) if rehearse else ("-m", "gpu")
     losses = "kd,at" if rehearse else "kd,at,sp,pkt,ickd,dkd,scl+kd"
     headline = ("headline.py", "--scale", "smoke" if rehearse else "full")
     few = f"baseline,kd,{FULL}"
