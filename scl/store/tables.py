@@ -261,6 +261,13 @@ class Group:
     trials: pa.Table
     nested: pa.Table
 
+    def reduced(self, mask: np.ndarray) -> Group:
+        """The parts at which the mask is true; itself if all are, since a copy of all epochs is large."""
+        if mask.all():
+            return self
+        keep = pa.array(mask)
+        return Group(self.at[mask], self.trials.filter(keep), self.nested.filter(keep))
+
 
 def _grouped(parts: Mapping[str, pa.Table], before: int) -> tuple[list[Group], list[Fault]]:
     """The parts in groups, since handling thousands one by one would be slow; and those that hold no trial.
@@ -290,9 +297,7 @@ def _grouped(parts: Mapping[str, pa.Table], before: int) -> tuple[list[Group], l
             continue
         mask = complete(trials, "trials").to_numpy(zero_copy_only=False)
         refuse(np.array(at)[~mask], f"no value in {', '.join(REQUIRED['trials'])}")
-        keep = pa.array(mask)
-        nested = table.select(["trial_id", *NESTED]).filter(keep)
-        groups.append(Group(before + np.array(at)[mask], trials.filter(keep), nested))
+        groups.append(Group(before + np.array(at), trials, table.select(["trial_id", *NESTED])).reduced(mask))
     return groups, faults
 
 
@@ -301,16 +306,16 @@ def _select(groups: Sequence[Group], wanted: pd.Series) -> Iterator[Group]:
     for group in groups:
         chosen = np.isin(group.at, wanted)
         if chosen.any():
-            keep = pa.array(chosen)
-            yield Group(group.at[chosen], group.trials.filter(keep), group.nested.filter(keep))
+            yield group.reduced(chosen)
 
 
 def _in_order(groups: Sequence[tuple[np.ndarray, pa.Table]]) -> pa.Table:
     """One table of all groups, its rows sorted by the index of their part."""
     table = joined([group for _, group in groups])
-    if len(groups) == 1:
-        return table
-    return table.take(pa.array(np.argsort(np.concatenate([at for at, _ in groups]), kind="stable")))
+    index = np.concatenate([at for at, _ in groups])
+    if (index[1:] >= index[:-1]).all():
+        return table  # as of parts of one schema; a copy of all epochs is large
+    return table.take(pa.array(np.argsort(index, kind="stable")))
 
 
 def _epochs_of(group: Group) -> tuple[np.ndarray, pa.Table]:
