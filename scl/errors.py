@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -19,13 +20,15 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 SHOWN = 160  # characters of a value in a message
+LONGEST_WORD = 1000  # of a message: paths that people use are shorter
 
 
 class _Message(Exception):
-    """An error whose message people read, wherever it is printed: without control characters and credentials."""
+    """An error whose message people read, wherever it is printed: without control characters and credentials, and
+    without words that are too long to read."""
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        return readable(super().__str__())
 
 
 class UserError(_Message):
@@ -67,7 +70,17 @@ def shown(value: object) -> str:
         text = repr(value)
     except Exception:  # a whole number of more than 4,300 digits, or an object whose own repr fails
         return f"a value of type {type(value).__name__}"
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
+    return text if len(text) <= SHOWN else _cut(text)
+
+
+def readable(message: object) -> str:
+    """A message as a terminal can take it, with words of more than 1,000 characters cut: texts that were given by
+    mistake, or paths that no system takes. Elsewhere `shown` cuts values."""
+    return re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda word: _cut(word[0]), printable(message))
+
+
+def _cut(text: str) -> str:
+    return f"{text[:SHOWN]}… ({len(text):,} characters)"
 
 
 def unknown(kind: str, value: object, valid: Iterable[str]) -> str:

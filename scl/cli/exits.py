@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from scl.errors import RunFailed, UserError
+from scl.errors import RunFailed, UserError, readable
 from scl.run.stopping import LEFT_RUNNING, interruptible, stop_signals
 from scl.store.output import output_file
 from scl.streams import lasting_output, silence, standard_streams
 from scl.study.checks import place
-from scl.terminal import printable, say, show
+from scl.terminal import say, show
 
 BROKEN_PIPE = 141  # what a shell shows for a program that SIGPIPE ended
 # Of the loader of libraries, and of torch.
@@ -25,10 +25,10 @@ MORE_MEMORY = "raise its limit (`ulimit -v`), or end other programs; what was fi
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose messages, which repeat arguments, hold no credentials."""
+    """A parser whose messages, which repeat arguments, hold no credentials and no endless words."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+        super().error(readable(message))
 
 
 def exit_with(work: Callable[[], int], interrupted: str = KEPT) -> NoReturn:
@@ -69,8 +69,9 @@ def exit_code(work: Callable[[], int], interrupted: str = KEPT) -> int:
             say(f"error: there is not enough memory ({str(error) or 'for what was asked'}); {MORE_MEMORY}")
             return 1
         except OSError as error:
-            full = _stdout_is_full()
-            what = f"standard output cannot be written: {error.strerror}" if full else f"{error}; name another path"
+            what = f"{readable(error)}; name another path"
+            if _stdout_is_full():
+                what = f"standard output cannot be written: {error.strerror}"
             say(f"error: {what}")
             return 2
         except KeyboardInterrupt as interruption:

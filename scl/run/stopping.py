@@ -155,6 +155,9 @@ def stopping(budget: float | None) -> Iterator[Stop]:
         later = stop.asked_at is not None and time.monotonic() - stop.asked_at > SAME_SECONDS
         # Systems repeat their signals, and add a SIGTERM.
         impatient = number == signal.SIGINT or name == stop.asked_by == "SIGTERM"
+        if not stop.gentle:
+            # Python drops an exception that is raised in a destructor; then the run ends before it trains.
+            stop.asked_at, stop.asked_by = time.monotonic(), name
         if (later and impatient) or not stop.gentle:
             interrupt(number)
         stop.ask(name)

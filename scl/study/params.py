@@ -130,11 +130,13 @@ def overridden(configs: Mapping[str, Config], changes: Mapping[str, Any], prefix
         try:
             found[key] = with_params(config, {names[name]: value for name, value in values.items() if name in names})
         except UserError as error:
-            given = ", ".join(
-                f"{name}={value if isinstance(value, str) else shown(value)}" for name, value in changes.items()
-            )
-            raise UserError(f"--set {given}: {error}") from None
+            raise UserError(f"--set {assignments(changes)}: {error}") from None
     return found
+
+
+def assignments(changes: Mapping[str, Any]) -> str:
+    """Values by name, as `--set` and `--fix` take them."""
+    return ", ".join(f"{name}={value if isinstance(value, str) else shown(value)}" for name, value in changes.items())
 
 
 def _no_such_name(name: str, prefix: str, every: Iterable[str]) -> str:

@@ -199,11 +199,15 @@ class Search:
                 problems.append(f"{name} must be a whole number of {least} to {most:,}, got {shown(value)}")
         if not problems and self.seed + self.seeds > FRESH_SEED:
             last = self.seed + self.seeds - 1
-            problems.append(f"seeds {self.seed} to {last}: winners have the seeds from {FRESH_SEED}; give fewer seeds")
+            most = FRESH_SEED - self.seed
+            problems.append(
+                f"seeds {self.seed} to {last}: winners have the seeds from {FRESH_SEED}; give seeds={most} "
+                f"(--trial-seeds {most}) or fewer"
+            )
         if not problems and self.trials * self.seeds > MOST_TRIALS:
             problems.append(
                 f"{self.trials:,} configurations × {self.seeds} seeds are {self.trials * self.seeds:,} trials, and a "
-                f"study has at most {MOST_TRIALS:,}; give fewer"
+                f"study has at most {MOST_TRIALS:,}; give fewer trials (--trials) or seeds (--trial-seeds)"
             )
         return problems
 
@@ -223,7 +227,10 @@ class Search:
                 f"has {numbers}: {can.why}{others}"
             )
         if self.terminator is not None and count > 1:
-            problems.append("terminator: several objectives have a front and no best value; drop it, or one objective")
+            problems.append(
+                "terminator (--terminate): several objectives have a front and no best value; drop it, or give one "
+                "objective"
+            )
         return problems
 
     def _wrong_pruner(self) -> list[str]:

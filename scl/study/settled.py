@@ -13,7 +13,7 @@ from scl.study.config import Config
 from scl.study.limits import OBJECTIVES
 from scl.study.metrics import DEFAULT, METRICS, Metric
 from scl.study.options import Options
-from scl.study.params import ADD_A_LOSS, FIELDS, of_loss, parsed
+from scl.study.params import ADD_A_LOSS, FIELDS, assignments, of_loss, parsed, with_params
 from scl.study.recipes import RECIPES
 from scl.study.search import FRESH_SEED, MOST_TRIALS, Search
 from scl.study.space import Choice, ranges
@@ -48,11 +48,12 @@ def settled(study: Study, options: Options) -> tuple[Study, Options]:
     if study.search is not None:
         study = dataclasses.replace(study, search=_search_by(study.search, METRICS[study.metric]))
     if options.fix and study.search is not None:
-        study = dataclasses.replace(study, search=study.search.without(options.fix))
+        study = _searching(study, options, study.search.without(options.fix), f"--fix {assignments(options.fix)}")
     if study.search is not None:
         study = dataclasses.replace(study, search=_search_asked(study.search, options, bounds))
     if options.set and study.search is not None:
-        study = dataclasses.replace(study, search=_search_with(study.search, options.set))
+        search = _search_with(study.search, options.set)
+        study = _searching(study, options, search, f"--set {assignments(options.set)}")
     arms, teacher = resolved(study, options)
     if options.no_flip:
         _check_mirrored(study, arms, teacher)
@@ -212,6 +213,18 @@ def _search_with(search: Search, changes: Mapping[str, Any]) -> Search:
         if name in FIELDS or of_loss(name, losses)[0] in losses
     }
     return dataclasses.replace(search, template={**search.template, **mine})
+
+
+def _searching(study: Study, options: Options, search: Search, flag: str) -> Study:
+    """The study with its search as a flag changes it; raises UserError, which names the flag, for a value that the
+    configuration refuses."""
+    base = study.base_on(str(options.data), options.student_changes())
+    study.searched(base)  # the template as its author wrote it
+    try:
+        with_params(base, search.template)
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from None
+    return dataclasses.replace(study, search=search)
 
 
 def _check_size(arms: int, seeds: int) -> None:

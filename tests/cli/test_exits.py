@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scl.cli.exits import exit_code, write_text
+from scl.cli.exits import Parser, exit_code, write_text
 from scl.errors import RunFailed, UserError
 from scl.run.stopping import stop_signals
 
@@ -102,6 +102,16 @@ def test_a_full_standard_output_is_named(size: int) -> None:
 def test_a_path_that_cannot_be_read_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(raises(NotADirectoryError(20, "Not a directory", "elsewhere"))) == 2
     assert capsys.readouterr().err == "error: [Errno 20] Not a directory: 'elsewhere'; name another path\n"
+
+
+def test_a_path_that_no_system_takes_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(raises(OSError(36, "File name too long", "a" * 5000))) == 2
+    assert "… (5,002 characters); name another path\n" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        Parser(prog="scl").parse_args(["a" * 5000])
+    error = capsys.readouterr().err
+    assert "unrecognized arguments: aaa" in error
+    assert error.endswith("… (5,000 characters)\n")
 
 
 def test_text_is_written_or_the_file_is_named(tmp_path: Path) -> None:

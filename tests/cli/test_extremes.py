@@ -52,7 +52,7 @@ def assert_answered(ended: Ended, *names: str) -> None:
     assert ended.code in (0, 1, 2, 3), ended
     if ended.code:
         assert ended.error.strip(), ended
-        assert len(ended.error) < 6000 or ended.error.startswith("usage: "), ended.error
+        assert len(ended.error) < 6000, ended.error
         assert any(name in ended.error for name in names), (names, ended.error)
 
 

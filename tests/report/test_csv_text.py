@@ -121,10 +121,7 @@ STORES: dict[str, Callable[[Path], Folder]] = {
 }
 
 
-SLOW = ("depth", "taught", "images")
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in STORES])
+@pytest.mark.parametrize("name", STORES)
 def test_numbers_of_every_figure_are_in_the_unit_that_is_shown(name: str, tmp_path: Path) -> None:
     """The exact number, rounded as the page rounds it, is what the page shows: no fraction under a heading in %."""
     store: Folder = STORES[name](tmp_path)

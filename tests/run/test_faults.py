@@ -315,7 +315,7 @@ def test_asked_to_stop_on_ray_leaves_no_process(
 ) -> None:
     if launcher and shutil.which("uv") is None:
         pytest.skip("uv is not installed")
-    run = Run(script, tmp_path / "out", sleeps=30, launcher=launcher)
+    run = Run(script, tmp_path / "out", sleeps=120, launcher=launcher)
     run.until(lambda: f"{at}" in run.said)
     time.sleep(3)
     below = descendants(run.process.pid)
@@ -325,7 +325,8 @@ def test_asked_to_stop_on_ray_leaves_no_process(
     began = time.monotonic()
     run.process.send_signal(signal.SIGTERM)
     run.ends(130, seconds=60)
-    assert time.monotonic() - began < 15
+    # Training is left after 10 s, and a page follows. SLURM and Kubernetes kill after 30 s, and the step takes 120.
+    assert time.monotonic() - began < 30
     time.sleep(3)
     assert [read(f"/proc/{pid}/cmdline") for pid in below if read(f"/proc/{pid}/cmdline")] == []
 

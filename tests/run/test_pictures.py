@@ -117,7 +117,6 @@ def out(run: Path, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-@pytest.mark.slow
 def test_a_store_without_pictures_stays_so(out: Path, tmp_path: Path) -> None:
     store = out / "tiny"
     for flags in (["--no-pictures"], []):  # a later run without the flag, too
@@ -128,14 +127,12 @@ def test_a_store_without_pictures_stays_so(out: Path, tmp_path: Path) -> None:
     assert "Test images that turned" in (store / "report.html").read_text()
 
 
-@pytest.mark.slow
 def test_python_asks_for_it_too(tmp_path: Path) -> None:
     options = {"limit": 60, "epochs": 1, "seeds": 1, "inline": True, "no_pictures": True, "out": str(tmp_path)}
     assert scl.run(STUDY, **options).study["pictures"] is False
     assert not (tmp_path / "tiny" / NAME).exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("private", [False, True])
 def test_merged_stores_have_the_pictures_of_all_parts(private: bool, out: Path, tmp_path: Path) -> None:
     shutil.copytree(out / "teachers", tmp_path / "other" / "teachers")
@@ -149,7 +146,6 @@ def test_merged_stores_have_the_pictures_of_all_parts(private: bool, out: Path, 
     assert bool(pictures_of_page((tmp_path / "all" / "tiny" / "report.html").read_text())) != private
 
 
-@pytest.mark.slow
 def test_the_record_tells_what_the_teacher_took(out: Path) -> None:
     teacher = json.loads((out / "tiny" / "study.json").read_text())["teacher"]
     assert teacher["train_seconds"]["all"] > 0

@@ -104,6 +104,20 @@ def test_a_signal_before_the_first_training_ends_the_run_at_once() -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_whose_exception_python_drops_ends_the_run_before_it_trains() -> None:
+    class Gone:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with stopping(None) as stop:
+        gone = Gone()
+        del gone
+        stop.gentle = True
+        assert stop()
+        assert stop.asked_by == "SIGTERM"
+
+
 @pytest.mark.parametrize("name", ASKING)
 def test_a_signal_that_the_parent_ignores_stays_ignored(name: str) -> None:
     """As nohup does with SIGHUP, and a shell with SIGINT of what it runs in the background."""

@@ -51,10 +51,10 @@ METHOD = Branch({"kd": {"weight.kd": Float(0.1, 1.0), "kd.temperature": Float(1.
             for s in ("gp", "qmc")
         ),
         ({"seeds": 0}, "seeds must be a whole number of 1 to 1,000, got 0"),
-        ({"seeds": 2, "seed": 999}, "seeds 999 to 1000: winners have the seeds from 1000"),
-        ({"seeds": 900, "trials": 1000}, "900,000 trials"),
+        ({"seeds": 2, "seed": 999}, r"winners have the seeds from 1000; give seeds=1 \(--trial-seeds 1\)"),
+        ({"seeds": 900, "trials": 1000}, r"900,000 trials.*fewer trials \(--trials\) or seeds \(--trial-seeds\)"),
         ({"terminator": 0}, "terminator must be a whole number of 1"),
-        ({"terminator": 5, "objectives": ("val_acc", "macs")}, "several objectives have a front"),
+        ({"terminator": 5, "objectives": ("val_acc", "macs")}, r"\(--terminate\): several objectives have a front"),
         ({"constraints": {"flops": 5}}, "unknown constraint 'flops'"),
         ({"constraints": {"latency_ms": -1}}, "must be a finite number above 0, got -1"),
         ({"space": {"width": Float(0.1, 0.2)}, "constraints": {"latency_ms": 5}}, "more than 200 networks"),

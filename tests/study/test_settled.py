@@ -248,6 +248,27 @@ def test_set_overrides_a_parameter_that_is_fixed() -> None:
     assert study.search.template["lr"] == 0.02
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"set": "model=,width=0.5"}, "^--set model=, width=0.5: unknown model ''; valid: plain3"),
+        ({"set": {"epochs": 0}}, "^--set epochs=0: epochs must be finite, 1 or more"),
+        ({"set": "weight.at=-1"}, "^--set weight.at=-1: loss 'at': weight must be"),
+        ({"fix": "lr=-1"}, "^--fix lr=-1: lr must be finite, above 0, got -1.0$"),
+        ({"fix": {"weight.kd": -2.0}}, "^--fix weight.kd=-2.0: loss 'kd': weight must be"),
+    ],
+)
+def test_a_value_that_a_search_refuses_names_its_flag(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        settle(SEARCHING, **given)
+
+
+def test_a_template_that_is_wrong_is_no_fault_of_a_flag() -> None:
+    study = replace(SEARCHING, search=replace(SEARCH, template={"epochs": 0}))
+    with pytest.raises(UserError, match=r"^the search's template: epochs must be"):
+        settle(study, set="width=0.5")
+
+
 # --- contradictions -------------------------------------------------------------------------------------------------
 
 

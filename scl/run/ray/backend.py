@@ -122,10 +122,8 @@ class RayBackend:
         try:
             self._ray = self._session.enter_context(ray_session(self.options, self.nodes()))
         except SystemExit as end:
-            if end.code != signal.SIGTERM:
-                raise
-            self.stop.ask()  # Ray's answer to SIGTERM while it starts
-            self.stop.overdue = True
+            # Ray's answer to SIGTERM while it starts, which the run has heard too.
+            self.stop.overdue = end.code == signal.SIGTERM
             raise
         except (UserError, RunFailed):
             raise

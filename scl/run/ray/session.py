@@ -134,12 +134,38 @@ def _start(options: Options, nodes: Sequence[Node], started: list[int]) -> None:
     if options.address is None:
         room = {"num_cpus": max(cores(), options.cpus_per_trial), "num_gpus": gpu_parts() or None}  # None: Ray counts
         place = {"_temp_dir": ray_folder(), "_node_ip_address": "127.0.0.1"}
-        with _own_sessions(started):
+        with _own_sessions(started), _heard_first():
             ray.init(address="local", include_dashboard=False, **room, **place, **quiet)
     else:
         # The code travels with the job: scl and small packages as folders, the study file's own code by value.
         runtime_env = {"py_modules": packages_to_send(nodes), "env_vars": dict(QUIET)}
-        connect(options.address, runtime_env=runtime_env, **quiet)
+        with _heard_first():
+            connect(options.address, runtime_env=runtime_env, **quiet)
+
+
+@contextmanager
+def _heard_first() -> Iterator[None]:
+    """While Ray starts, this process's own handler hears SIGTERM before Ray's, which raises SystemExit: Python drops an
+    exception that is raised in a destructor or in a hook of a fork, and Ray forks as it starts. An ignored signal stays
+    ignored."""
+    from ray._private import utils  # noqa: PLC0415
+
+    install, own = utils.set_sigterm_handler, signal.getsignal(signal.SIGTERM)
+
+    def both(rays: Callable[[int, Any], None]) -> None:
+        def handler(number: int, frame: Any) -> None:
+            if callable(own):
+                own(number, frame)
+            rays(number, frame)
+
+        if own != signal.SIG_IGN:
+            install(handler)
+
+    utils.set_sigterm_handler = both
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = install
 
 
 @contextmanager

@@ -198,7 +198,6 @@ def test_a_signal_stops_the_watcher_alone(store: Path, looks: list[Callable[[], 
     assert capsys.readouterr().err == "Stopped watching; the run goes on\n"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_to_the_process(store: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "scl.cli.command", "watch", str(store)]

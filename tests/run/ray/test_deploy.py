@@ -175,11 +175,11 @@ STOPS = "trap 'exit 130' TERM; for i in {1..200}; do sleep 0.1; done"
     ("study", "number", "more", "code", "requeued"),
     [
         ("exit 0", None, {}, 0, False),
-        pytest.param("exit 3", None, {}, 3, False, marks=pytest.mark.slow),
+        ("exit 3", None, {}, 3, False),
         (STOPS, signal.SIGTERM, {}, 130, True),
-        pytest.param(STOPS, signal.SIGUSR1, {}, 130, True, marks=pytest.mark.slow),
-        pytest.param(STOPS.replace("130", "1"), signal.SIGTERM, {}, 1, False, marks=pytest.mark.slow),
-        pytest.param(STOPS, signal.SIGTERM, {"SLURM_RESTART_COUNT": "20"}, 130, False, marks=pytest.mark.slow),
+        (STOPS, signal.SIGUSR1, {}, 130, True),
+        (STOPS.replace("130", "1"), signal.SIGTERM, {}, 1, False),
+        (STOPS, signal.SIGTERM, {"SLURM_RESTART_COUNT": "20"}, 130, False),
     ],
 )
 def test_the_slurm_script_waits_for_ray_and_requeues_itself(

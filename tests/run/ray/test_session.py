@@ -85,6 +85,39 @@ def test_a_start_that_a_signal_ends_leaves_no_process(monkeypatch: pytest.Monkey
     assert [process for process in below if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_ray_loses_as_it_starts_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray answers SIGTERM by an exception, which Python drops in a hook of a fork and in a destructor."""
+    import ray
+    from ray._private.node import Node
+
+    class Gone:
+        def __del__(self) -> None:
+            raised.append(signal.getsignal(signal.SIGTERM) is not own)
+            signal.raise_signal(signal.SIGTERM)
+
+    def start(node: Any) -> None:
+        gone = Gone()
+        del gone
+        start_processes(node)
+
+    heard: list[int] = []
+    raised: list[bool] = []
+    start_processes = Node.start_ray_processes
+    monkeypatch.setattr(Node, "start_ray_processes", start)
+    own = lambda number, frame: heard.append(number)  # noqa: E731
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        with ray_session(Options(), ()):
+            assert ray.is_initialized()  # the signal has not ended the start
+            assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert raised == [True]
+    assert heard == [signal.SIGTERM]
+
+
 def test_modules_of_users_travel_by_value() -> None:
     names = {module.__name__ for module in users_modules()}
     assert "scl.run.ray.session" not in names
