@@ -67,7 +67,7 @@ def write(store: Folder) -> None:
 
 def render(results: StoredResults) -> str:
     """The page as HTML. The same store gives the same page, byte by byte."""
-    facts = gather(results)
+    facts = results.facts if isinstance(results, Results) else gather(results)
     title, question = _titles(results)
     panels, goes_on = [panel(facts) for panel in PANELS], running(results.running)
     if goes_on:  # a verdict that sounds final misleads who reads nothing else

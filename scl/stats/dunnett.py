@@ -90,8 +90,8 @@ def _equicorrelated(t: float, contrasts: int, df: float) -> float:
     Given the baseline's error z and the scale s = σ̂/σ, the contrasts are independent (Dunnett 1955, eq. 7):
     each lies within ±t with probability Φ(z + √2·t·s) − Φ(z − √2·t·s).
     """
-    z = np.linspace(-8.5, 8.5, 171)
-    z_weight = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
+    z = np.linspace(0, 8.5, 86)  # the integrand is even
+    z_weight = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0]) * np.where(z > 0, 2, 1)
     s, s_weight = error_scale(df)
     reach = math.sqrt(2) * t * s[:, None]
     inside = special.ndtr(z + reach) - special.ndtr(z - reach)
@@ -101,9 +101,15 @@ def _equicorrelated(t: float, contrasts: int, df: float) -> float:
 @functools.lru_cache(maxsize=256)
 def error_scale(df: float) -> tuple[Array, Array]:
     """Gauss–Legendre nodes and probabilities of σ̂/σ, the square root of χ²(df)/df."""
-    node, weight = np.polynomial.legendre.leggauss(160)
+    node, weight = _nodes()
     low = math.sqrt(2 * special.gammaincinv(df / 2, 1e-16) / df)
     high = math.sqrt(special.chdtri(df, 1e-16) / df)
     s = low + (high - low) * (node + 1) / 2
     log_density = math.log(2) + df / 2 * math.log(df / 2) - special.gammaln(df / 2) + (df - 1) * np.log(s)
     return s, np.exp(log_density - df * s**2 / 2) * weight * (high - low) / 2
+
+
+@functools.cache
+def _nodes() -> tuple[Array, Array]:
+    """Gauss–Legendre nodes and weights on [−1, 1]."""
+    return np.polynomial.legendre.leggauss(160)

@@ -1,7 +1,8 @@
 """The commands and code of the documentation work: every `sh` and `python` block of the tutorial and other pages.
 
 Blocks marked `console` do not run: they install something, need a cluster or a server, or hold paths of the reader.
-Commands run in this process and with `--inline`, which gives the same numbers as Ray and starts faster.
+Commands run in this process and with `--inline`, which gives the same numbers as Ray and starts faster. Studies in
+blocks of Python train on 60 images.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import scl
 from scl.cli.command import main
 from scl.cli.flags import parser
 from scl.data.named import load_dataset
@@ -96,6 +99,7 @@ def test_python_of_the_page_runs(page: str, small: Path, tmp_path: Path, monkeyp
         (tmp_path / out / "ablation").symlink_to(small)
     shutil.copytree(ROOT / "tests" / "golden" / "search", tmp_path / "results" / "search")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(scl, "run", partial(scl.run, limit=60))
     found = [text for kind, text in blocks(DOCS / page) if kind == "python"]
     assert found
     for number, text in enumerate(found):

@@ -276,7 +276,10 @@ def test_a_file_that_is_no_teacher_is_refused_by_name(kind: str, tmp_path: Path)
 def test_what_training_scripts_save_is_a_teacher(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "teacher"
     path.write_bytes(GOOD[kind]())
-    run = ablation(tmp_path / "out", "--inline", "--plan", "--limit", "60", "--teacher", str(path), "--teacher-anyway")
+    run = ablation(
+        tmp_path / "out", "--inline", "--plan", "--limit", "60", "--arms", "kd", "--seeds", "1",
+        "--teacher", str(path), "--teacher-anyway",
+    )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "test accuracy" in run.stderr
 
@@ -288,7 +291,7 @@ def test_a_teacher_from_a_file_guides(kind: str, tmp_path: Path) -> None:
     torch.save(state, path) if kind == "pt" else save_file(state, path)
     run = ablation(
         tmp_path / "out", "--inline", "--teacher", str(path), "--teacher-anyway", "--epochs", "1", "--seeds", "1",
-        "--arms", "kd",
+        "--arms", "kd", "--limit", "60",
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     study = json.loads((tmp_path / "out" / "ablation" / "study.json").read_text())

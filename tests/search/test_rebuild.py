@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +40,30 @@ def journal(plan: Plan) -> Path:
     return Path(plan.context.store.path) / JOURNAL
 
 
+@cache
+def numbers(out: str) -> dict[int, str]:
+    """The trial of each number in the results, which no test here changes."""
+    rows = stored(Path(out))
+    return dict(rows[rows["arm"] == "search"].set_index("number")["trial_id"])
+
+
 def opened(plan: Plan) -> SearchDriver:
     """A search that continues, and agrees with the store in all that matters."""
     driver = SearchDriver(plan, pytest.fail)
-    out = Path(plan.context.out.path)
-    rows = stored(out)
-    mine = rows[rows["arm"] == "search"].set_index("number")["trial_id"].to_dict()
-    assert {number: trial_id for trial_id, number in driver.numbers.items()} == mine
+    assert {number: trial_id for trial_id, number in driver.numbers.items()} == numbers(plan.context.out.path)
     assert driver.to_go == 0
     assert winners_of(driver) == winners_of(driver)
     trials = driver.study.get_trials()
     assert [trial.number for trial in trials] == list(range(6))
     return driver
+
+
+@pytest.fixture(scope="module")
+def before(finished: tuple[Plan, bytes]) -> object:
+    """The winners by a journal that is whole."""
+    plan, content = finished
+    journal(plan).write_bytes(content)
+    return winners_of(opened(plan))
 
 
 def empty(content: bytes) -> bytes:
@@ -83,14 +96,11 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes | None], bool | None]] = {  # a
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_journal_is_built_anew(
-    damage: str, finished: tuple[Plan, bytes], capsys: pytest.CaptureFixture[str]
+    damage: str, finished: tuple[Plan, bytes], before: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan, content = finished
-    journal(plan).write_bytes(content)
-    before = winners_of(opened(plan))
-    capsys.readouterr()
     damaged, aside = DAMAGES[damage][0](content), DAMAGES[damage][1]
-    journal(plan).unlink()
+    journal(plan).unlink(missing_ok=True)
     if damaged is not None:
         journal(plan).write_bytes(damaged)
     driver = opened(plan)
@@ -107,11 +117,9 @@ def test_a_damaged_journal_is_built_anew(
     assert capsys.readouterr().err == ""
 
 
-def test_flipped_bits_change_no_number(finished: tuple[Plan, bytes], request: pytest.FixtureRequest) -> None:
+def test_flipped_bits_change_no_number(finished: tuple[Plan, bytes], before: object) -> None:
     plan, content = finished
     draw = random.Random(1)
-    journal(plan).write_bytes(content)
-    before = winners_of(opened(plan))
     for _ in range(FLIPS):
         flipped = bytearray(content)
         flipped[draw.randrange(len(flipped))] ^= 1 << draw.randrange(8)

@@ -16,6 +16,7 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--hide-scrollbars"),
     *("--force-prefers-reduced-motion", "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-pipe"),
 ]
+WAIT = "await new Promise((done) => setTimeout(done, 20));"
 DRAWN = "[...document.querySelectorAll('.plot')].every((d) => d.dataset.drawn === 'yes')"
 
 
@@ -109,22 +110,23 @@ class Browser:
         """What the system prefers: light or dark."""
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
 
-    def open(self, file: Path, hash: str = "") -> None:
-        """Load a file afresh, and wait until its figures are drawn."""
+    def open(self, file: Path, hash: str = "", drawn: bool = True) -> None:
+        """Load a file afresh, and wait until its figures are drawn, or until its scripts have run."""
         self.call("Page.navigate", url="about:blank")
         self.call("Page.navigate", url=file.absolute().as_uri() + hash)
-        self.drawn()
+        self.run(f"while (location.href === 'about:blank' || document.readyState !== 'complete') {WAIT}")
+        if drawn:
+            self.drawn()
 
     def reload(self) -> None:
         self.run("window.before = true;")
         self.call("Page.reload")
-        self.run("while (window.before) await new Promise((done) => setTimeout(done, 20));")
+        self.run(f"while (window.before) {WAIT}")
         self.drawn()
 
     def drawn(self) -> None:
         """Wait until the page has loaded and every figure is drawn."""
-        wait = "await new Promise((done) => setTimeout(done, 20));"
-        self.run(f"while (document.readyState !== 'complete' || !({DRAWN})) {wait}")
+        self.run(f"while (document.readyState !== 'complete' || !({DRAWN})) {WAIT}")
 
     def picture(self, file: Path, whole: bool = True) -> None:
         taken = self.call("Page.captureScreenshot", captureBeyondViewport=whole)

@@ -34,8 +34,9 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> SplitData:
-    """200 digits to train on, 100 to validate, 200 to test."""
-    return few_digits(tmp_path_factory.mktemp("cache"), test=200)
+    """104 digits to train on, which are three batches of RECIPE and a smaller one, and not as many of each class; 50 to
+    validate, 100 to test."""
+    return few_digits(tmp_path_factory.mktemp("cache"), train=104, val=50, test=100)
 
 
 @pytest.fixture(scope="session")

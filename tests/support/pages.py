@@ -70,7 +70,7 @@ class Page(html.parser.HTMLParser):
 
 
 def built(store: Folder) -> tuple[Page, str, Results]:
-    """The page of a store, parsed and as text, and its results."""
-    report.write(store)
-    text = store.read("report.html").decode()
-    return Page(text), text, read(store)
+    """The page of a store, parsed and as text, and its results, whose facts are computed once."""
+    results = read(store)
+    text = report.render(results)
+    return Page(text), text, results

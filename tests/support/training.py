@@ -45,18 +45,20 @@ CHANGING = {
 }
 
 
-def few_digits(cache: Path, test: int) -> SplitData:
-    """200 digits to train on, 100 to validate, and the first of those to test."""
+def few_digits(cache: Path, test: int, train: int = 200, val: int = 100) -> SplitData:
+    """So many digits to train on, to validate, and to test."""
     digits = load_dataset("digits", cache)
-    train, val = split(digits.train_labels, val=0.1, seed=0, limit=200, classes=10)
+    trained, held = split(digits.train_labels, val=0.1, seed=0, limit=train, classes=10)
+    assert len(trained) == train
+    assert len(held) >= val
     mean, std = normalisation(digits)
 
     def part(images: np.ndarray, labels: np.ndarray) -> Images:
         return Images(torch.from_numpy(images), torch.from_numpy(labels))
 
     return SplitData(
-        part(digits.train_images[train], digits.train_labels[train]),
-        part(digits.train_images[val], digits.train_labels[val]),
+        part(digits.train_images[trained], digits.train_labels[trained]),
+        part(digits.train_images[held[:val]], digits.train_labels[held[:val]]),
         part(digits.test_images[:test], digits.test_labels[:test]),
         torch.from_numpy(mean),
         torch.from_numpy(std),

@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_written_costs_only_time(tiny: SplitData, teacher:
 
 
 def test_a_large_epoch_is_not_kept(tiny: SplitData, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_features, "LARGEST", 200 * 10 * 4)  # the logits alone
+    monkeypatch.setattr(kept_features, "LARGEST", len(tiny.train.labels) * 10 * 4)  # the logits alone
     shelf, trial = Shelf(), TrialSpec("kd", ARMS["kd"], 0)
     same(ends([trial], tiny, teacher)["kd"], ends([trial], tiny, teacher, kept=shelf)["kd"])
     assert not shelf.files
@@ -144,8 +144,8 @@ def test_a_large_epoch_is_not_kept(tiny: SplitData, teacher: Teacher, monkeypatc
 def test_an_epoch_that_is_cut_off_is_not_kept(tiny: SplitData, teacher: Teacher) -> None:
     shelf, steps = Shelf(), iter(range(100))
     trial = TrialSpec("kd", ARMS["kd"].replace(batch_size=32, epochs=3), 0)
-    list(train_cohort([trial], tiny, teacher, CPU, stop=lambda: next(steps) == 10, kept=shelf))
-    assert sorted(shelf.files) == ["epoch-00001.safetensors"]  # of 7 steps
+    list(train_cohort([trial], tiny, teacher, CPU, stop=lambda: next(steps) == 6, kept=shelf))
+    assert sorted(shelf.files) == ["epoch-00001.safetensors"]  # of 4 steps
 
 
 def test_what_is_read_is_a_copy_of_each_batch() -> None:

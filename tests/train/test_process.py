@@ -125,7 +125,7 @@ def test_training_leaves_the_process_as_it_was_whenever_the_caller_runs(
         events += 1
         seen.append(settings())
     assert events == 8
-    assert len(seen) > 3 * 6 + 4 + events
+    assert len(seen) > 3 * 3 + 4 + events
     assert all(found == before for found in [*seen, settings()])
 
 

@@ -77,7 +77,7 @@ def test_students_of_several_teachers_are_bitwise_the_same_alone_together_and_re
     assert alone.epochs == together["a"].epochs
     assert alone.epochs != together["b"].epochs
     files, steps = open_folder(str(tmp_path)), iter(range(1000))
-    assert not trained(TrialSpec("a", config, 0, files), stop=lambda: next(steps) > 10)
+    assert not trained(TrialSpec("a", config, 0, files), stop=lambda: next(steps) > 6)
     resumed = trained(TrialSpec("a", config, 0, files))["a"]
     assert resumed.metrics["restarts"] == 1
     assert resumed.epochs == alone.epochs
