@@ -80,6 +80,7 @@ def test_no_matrix_of_locations_is_kept(name: str) -> None:
     assert max(kept) == student.numel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["spatial_correlation", "nst"])
 def test_peak_memory_of_a_large_map(name: str) -> None:
     """64 images of 64 channels × 32 × 32, forward and backward, in a separate process."""

@@ -120,7 +120,7 @@ PROJECTED: dict[bool, dict[str, Any]] = {True: {"projector": 128}, False: {}}  #
 EVERY = {name: {"losses": {name: Term(share=0.3)}, **PROJECTED[row.reuses]} for name, row in LOSSES.items()}
 
 
-@pytest.mark.parametrize("case", [*BY_HAND, *EVERY])
+@pytest.mark.parametrize("case", [*BY_HAND, *(pytest.param(name, marks=pytest.mark.slow) for name in EVERY)])
 def test_weights_are_the_shares_over_the_ratios_of_whole_gradients(
     case: str, tiny: SplitData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,15 +173,18 @@ SHARED = {
 }
 
 
-@pytest.mark.parametrize("steps", [9, 3], ids=["two epochs", "one epoch"])
+@pytest.mark.parametrize(
+    ("steps", "stops"), [(9, (0, 1)), pytest.param(3, (0, 1), marks=pytest.mark.slow)], ids=["two epochs", "one epoch"]
+)
 def test_alone_in_a_cohort_and_resumed_are_bitwise_equal(
-    steps: int, tiny: SplitData, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    steps: int, stops: tuple[int, ...], tiny: SplitData, teacher: Teacher, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     monkeypatch.setattr(shares, "STEPS", steps)
     together = ends([TrialSpec(name, config, 0) for name, config in SHARED.items()], tiny, teacher)
     for i, (name, config) in enumerate(SHARED.items()):
         assert together[name].metrics["error"] is None
-        for stop in (0, 1):
+        for stop in stops:
             trial = TrialSpec(name, config, 0, open_folder(str(tmp_path / f"{i}-{stop}")) if stop else None)
             if stop:
                 stop_after(stop, trial, tiny, teacher)
