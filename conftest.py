@@ -1,4 +1,4 @@
-"""How the suite runs. Nothing heavy is imported here: the process that hands out tests to two others starts at once."""
+"""How the suite runs. Nothing heavy is imported here: the process that hands out tests to others starts at once."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ if sys.dont_write_bytecode:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
-# Folders whose tests start processes, browsers and studies. They come first, so that the two processes end together.
+# Folders whose tests start processes, browsers and studies. They come first, so that the processes end together.
 FIRST = ("tests/docs/", "tests/report/", "tests/run/", "tests/search/", "tests/store/")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """The whole suite runs in two processes, each file in one of them. What the command line names, and tests that are
-    slow or need a GPU, run in this process; without pytest-xdist, all do. `-n 0` or `-n 4` chooses otherwise."""
-    if hasattr(config, "workerinput"):  # one of the two, which must not start two more
+    """The whole suite runs in three processes, each file in one of them: more than two cores, since tests wait for
+    other processes and browsers. What the command line names, and tests that are slow or need a GPU, run in this
+    process; without pytest-xdist, all do. `-n 0` or `-n 4` chooses otherwise."""
+    if hasattr(config, "workerinput"):  # one of the three, which must not start more
         return
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and "not slow" in config.option.markexpr
     if whole and getattr(config.option, "numprocesses", 0) is None and not config.option.usepdb:
-        config.option.numprocesses, config.option.dist, config.option.loadscopereorder = 2, "loadfile", False
+        config.option.numprocesses, config.option.dist, config.option.loadscopereorder = 3, "loadfile", False
 
 
 def pytest_configure(config: pytest.Config) -> None:
