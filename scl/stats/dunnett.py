@@ -90,8 +90,8 @@ def _equicorrelated(t: float, contrasts: int, df: float) -> float:
     Given the baseline's error z and the scale s = σ̂/σ, the contrasts are independent (Dunnett 1955, eq. 7):
     each lies within ±t with probability Φ(z + √2·t·s) − Φ(z − √2·t·s).
     """
-    z = np.linspace(0, 8.5, 86)  # the integrand is even
-    z_weight = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0]) * np.where(z > 0, 2, 1)
+    z = np.linspace(-8.5, 8.5, 171)
+    z_weight = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
     s, s_weight = error_scale(df)
     reach = math.sqrt(2) * t * s[:, None]
     inside = special.ndtr(z + reach) - special.ndtr(z - reach)

@@ -73,9 +73,9 @@ def test_every_loss_lowers_its_own_term_for_every_family(
         student.expand(8 * teacher.maps[-1].shape[1])
     x, y = batch(), torch.arange(8)
     objective = Objective(Config(ce=0, losses={loss: 1.0}), student.features(x), teacher, y)
-    optimizer = torch.optim.Adam([*student.parameters(), *objective.parameters()], lr=2e-3, fused=True)
+    optimizer = torch.optim.Adam([*student.parameters(), *objective.parameters()], lr=2e-3)
     values = []
-    for _ in range(12):  # the fewest after which all of them have fallen
+    for _ in range(30):
         (value,) = objective(student.features(x), teacher, y, 1, index=torch.arange(8)).values()
         optimizer.zero_grad()
         value.backward()
